@@ -1,0 +1,1 @@
+"""Spark rules that turn a raw batch into accepted and rejected rows."""

@@ -1,0 +1,1 @@
+"""What a patient record is. Standard library only, so that serving/ and flink/ can import it."""

@@ -1,0 +1,159 @@
+"""The released model's files: what training writes and the API reads.
+
+`models/diabetes/<version>/model.txt` is LightGBM's text format, `bundle.json` beside it says how
+to use it, and `models/diabetes/champion.json` points at the released version.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+MODELS_PREFIX = "diabetes"
+MODEL_FILE = "model.txt"
+BUNDLE_FILE = "bundle.json"
+CHAMPION_FILE = "champion.json"
+FORMAT = 1
+
+
+class BundleError(ValueError):
+    """A bundle that must not be used: damaged, tampered with, or of a foreign contract."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Platt scaling: probability = 1 / (1 + exp(-(slope * score + intercept)))."""
+
+    slope: float
+    intercept: float
+
+    def probability(self, score: float) -> float:
+        """Map a raw score (log-odds before calibration) to a probability in [0, 1]."""
+        logit = self.slope * score + self.intercept
+        if logit >= 0:
+            return 1.0 / (1.0 + math.exp(-logit))
+        odds = math.exp(logit)
+        return odds / (1.0 + odds)
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """All that a model needs to be used and judged, as stored in `bundle.json`.
+
+    `features` is the column order of `model.txt`. `metrics` maps a name to its estimate and 95 %
+    interval (`value`, `low`, `high`). `training` holds recipe, seeds, row count and the Delta
+    version of the training set; `libraries` the versions that trained it; `files` SHA-256 by name.
+    """
+
+    model_version: str
+    features: tuple[str, ...]
+    calibration: Calibration
+    threshold: float
+    metrics: dict[str, dict[str, float]]
+    training: dict[str, Any]
+    contract_fingerprint: str
+    libraries: dict[str, str]
+    files: dict[str, str]
+    format: int = FORMAT
+
+
+@dataclass(frozen=True, slots=True)
+class Champion:
+    """The pointer to the released model; `bundle_sha256` makes the bundle itself tamper-evident."""
+
+    model_version: str
+    bundle_sha256: str
+
+
+def sha256(content: bytes) -> str:
+    """Return the hex SHA-256 of `content`."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def versioned(bundle: Bundle) -> Bundle:
+    """Return `bundle` named by its own content: the same training gives the same version."""
+    unnamed = replace(bundle, model_version="")
+    return replace(bundle, model_version=sha256(dump_bundle(unnamed))[:12])
+
+
+def dump_bundle(bundle: Bundle) -> bytes:
+    """Write `bundle.json`: sorted keys, so that equal bundles are equal bytes."""
+    return _canonical_json(asdict(bundle))
+
+
+def load_bundle(content: bytes) -> Bundle:
+    """Read `bundle.json`; raises BundleError that names what is wrong."""
+    document = _json_object(content, BUNDLE_FILE)
+    if document.get("format") != FORMAT:
+        raise BundleError(f"{BUNDLE_FILE}: format: given {document.get('format')!r}, allowed {FORMAT}")
+    try:
+        fields = {**document, "features": tuple(document["features"])}
+        fields["calibration"] = Calibration(**document["calibration"])
+        return Bundle(**fields)
+    except (KeyError, TypeError) as error:
+        raise BundleError(f"{BUNDLE_FILE}: not a model bundle: {error}") from error
+
+
+def dump_champion(champion: Champion) -> bytes:
+    """Write `champion.json`."""
+    return _canonical_json(asdict(champion))
+
+
+def load_champion(content: bytes) -> Champion:
+    """Read `champion.json`; raises BundleError that names what is wrong."""
+    try:
+        return Champion(**_json_object(content, CHAMPION_FILE))
+    except TypeError as error:
+        raise BundleError(f"{CHAMPION_FILE}: not a pointer to a model: {error}") from error
+
+
+def open_bundle(
+    champion: Champion, files: Mapping[str, bytes], *, contract_fingerprint: str
+) -> Bundle:
+    """Return the bundle in `files` once every hash and the contract match; else BundleError."""
+    content = _file(files, BUNDLE_FILE)
+    _match(f"{BUNDLE_FILE}: SHA-256", sha256(content), champion.bundle_sha256)
+    bundle = load_bundle(content)
+    _match("model version", bundle.model_version, champion.model_version)
+    _match("contract fingerprint", bundle.contract_fingerprint, contract_fingerprint)
+    for name, expected in {MODEL_FILE: None, **bundle.files}.items():
+        _match(f"{name}: SHA-256", sha256(_file(files, name)), expected)
+    return bundle
+
+
+def bundle_key(model_version: str, name: str) -> str:
+    """Return the key of a version's file below the model store."""
+    return f"{MODELS_PREFIX}/{model_version}/{name}"
+
+
+def champion_key() -> str:
+    """Return the key of the pointer below the model store."""
+    return f"{MODELS_PREFIX}/{CHAMPION_FILE}"
+
+
+def _canonical_json(document: dict[str, Any]) -> bytes:
+    text = json.dumps(document, sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False)
+    return f"{text}\n".encode()
+
+
+def _json_object(content: bytes, name: str) -> dict[str, Any]:
+    try:
+        document = json.loads(content)
+    except ValueError as error:
+        raise BundleError(f"{name}: not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise BundleError(f"{name}: given {type(document).__name__}, allowed a JSON object")
+    return document
+
+
+def _file(files: Mapping[str, bytes], name: str) -> bytes:
+    if name not in files:
+        raise BundleError(f"{name}: missing from the model version")
+    return files[name]
+
+
+def _match(what: str, given: str, allowed: str | None) -> None:
+    if given != allowed:
+        raise BundleError(f"{what}: given {given}, allowed {allowed}")

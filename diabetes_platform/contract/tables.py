@@ -1,0 +1,164 @@
+"""The tables that hold patient records: names, columns and keys, for every engine to render."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from diabetes_platform.contract.fields import FEATURES, FIELDS, OUTCOME, Field
+
+ColumnType = Literal["text", "integer", "bigint", "number", "timestamp", "text[]"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: `type` is the contract's own word, rendered by each engine."""
+
+    name: str
+    type: ColumnType
+    nullable: bool
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of the lake (`raw/patients`) or of the warehouse (`staging.patients`)."""
+
+    name: str
+    description: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The names in their stored order."""
+        return tuple(column.name for column in self.columns)
+
+
+def filled_name(field: Field) -> str:
+    """Name the column that holds `field` with its missing values filled."""
+    return f"{field.name}_filled"
+
+
+def normed_name(field: Field) -> str:
+    """Name the column that holds `field` filled and on the robust scale."""
+    return f"{field.name}_normed"
+
+
+def _measured(field: Field) -> Column:
+    kind: ColumnType = "integer" if field.kind == "integer" else "number"
+    unit = "" if field.unit == "1" else f" [{field.unit}]"
+    return Column(field.name, kind, not field.required, f"{field.description}{unit}")
+
+
+RECORD_ID = Column(
+    "record_id", "text", False, "Where the row came from: batch id, a hyphen, source line."
+)
+BATCH_ID = Column("batch_id", "text", False, "First 12 hex digits of the source's content hash.")
+SOURCE = Column("source", "text", False, "Path or URL that the batch was read from.")
+SOURCE_LINE = Column("source_line", "bigint", False, "Line (CSV) or row (Parquet) in the source.")
+AS_RECEIVED = tuple(
+    Column(field.name, "text", True, f"{field.label} as received.") for field in FIELDS
+)
+MEASURED = tuple(_measured(field) for field in FEATURES)
+OUTCOME_COLUMN = _measured(OUTCOME)
+FILLED = tuple(
+    Column(filled_name(field), "number", False, f"{field.label}, missing filled by the median.")
+    for field in FEATURES
+    if not field.required
+)
+NORMED = tuple(
+    Column(normed_name(field), "number", False, f"({field.label} - median) / (q3 - q1).")
+    for field in FEATURES
+)
+REASONS = Column("reasons", "text[]", False, "All reasons to reject the row; empty: accepted.")
+
+RAW_PATIENTS = Table(
+    "raw/patients",
+    "Append-only table of every batch, each value kept as received.",
+    (
+        SOURCE_LINE,
+        *AS_RECEIVED,
+        Column("content_hash", "text", False, "SHA-256 of the source's bytes."),
+        SOURCE,
+        Column("received_at", "timestamp", False, "When the platform read the source (UTC)."),
+    ),
+    ("content_hash", "source_line"),
+)
+
+STATISTICS_PATIENTS = Table(
+    "statistics/patients",
+    "Robust statistics of one batch, which fill, scale and fence its rows.",
+    (
+        Column("field", "text", False, "The measurement."),
+        Column("count", "bigint", False, "Rows in which it has an allowed value."),
+        Column("q1", "number", True, "Lower quartile, an observed value (nearest rank)."),
+        Column("median", "number", True, "Median, an observed value (nearest rank)."),
+        Column("q3", "number", True, "Upper quartile, an observed value (nearest rank)."),
+        Column("lower_fence", "number", True, "Values below are outliers."),
+        Column("upper_fence", "number", True, "Values above are outliers."),
+        BATCH_ID,
+    ),
+    ("field",),
+)
+
+STAGING_PATIENTS = Table(
+    "staging.patients",
+    "One cleaned batch: the view of the newest staged table.",
+    (RECORD_ID, *MEASURED, *FILLED, *NORMED, OUTCOME_COLUMN, SOURCE, BATCH_ID),
+    ("record_id",),
+)
+
+CLEANED_PATIENTS = Table(
+    "cleaned/patients",
+    "Every row of one batch with its verdict: as received, parsed, filled, scaled, reasons.",
+    (
+        RECORD_ID,
+        SOURCE_LINE,
+        *(Column(f"{c.name}_received", "text", True, c.description) for c in AS_RECEIVED),
+        *(Column(c.name, c.type, True, c.description) for c in (*MEASURED, OUTCOME_COLUMN)),
+        *(Column(c.name, c.type, True, c.description) for c in (*FILLED, *NORMED)),
+        SOURCE,
+        BATCH_ID,
+        REASONS,
+        Column("verdict", "text", False, "`accepted` or `rejected`."),
+    ),
+    ("record_id",),
+)
+
+QUARANTINE_PATIENTS = Table(
+    "quarantine/patients",
+    "Rejected rows as received, with all their reasons.",
+    (RECORD_ID, SOURCE_LINE, *AS_RECEIVED, SOURCE, BATCH_ID, REASONS),
+    ("record_id",),
+)
+
+SERVING_PATIENTS = Table(
+    "serving.patients",
+    "The promoted version of the staging table.",
+    STAGING_PATIENTS.columns,
+    ("record_id",),
+)
+
+TRAINING_SET = Table(
+    "features/training_set",
+    "Labelled rows of the promoted version: measurements with NULL where missing.",
+    (
+        RECORD_ID,
+        *MEASURED,
+        Column(OUTCOME.name, "integer", False, OUTCOME.description),
+        BATCH_ID,
+    ),
+    ("record_id",),
+)
+
+DIABETES_NEW = Table(
+    "public.diabetes_new",
+    "Intake: patients entered on the page; the table that change data capture watches.",
+    (
+        Column("id", "bigint", False, "Identity of the intake."),
+        Column("received_at", "timestamp", False, "When the intake was stored (UTC)."),
+        *MEASURED,
+        OUTCOME_COLUMN,
+        Column("outcome_recorded_at", "timestamp", True, "When the outcome was confirmed (UTC)."),
+    ),
+    ("id",),
+)

@@ -1,0 +1,108 @@
+"""The row validator: all the reasons to reject a record, as pure functions of its values.
+
+Rules about more than one row (duplicates, outliers) are not here but in `cleaning/`.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from diabetes_platform.contract.fields import FIELDS, FIELDS_BY_NAME, Field
+
+NUMBER_PATTERN = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+"""A decimal number as text. Spark's own casts differ (`1d`, `0x1p3`): this decides instead."""
+NOT_FINITE_PATTERN = r"^[+-]?([nN][aA][nN]|[iI][nN][fF]([iI][nN][iI][tT][yY])?)$"
+
+MISSING = "missing"
+NOT_A_NUMBER = "not_a_number"
+NOT_FINITE = "not_finite"
+NOT_AN_INTEGER = "not_an_integer"
+BELOW_MINIMUM = "below_minimum"
+ABOVE_MAXIMUM = "above_maximum"
+NOT_ALLOWED = "not_allowed"
+DUPLICATE = "duplicate"
+OUTLIER = "outlier"
+
+_NUMBER = re.compile(NUMBER_PATTERN)
+_NOT_FINITE = re.compile(NOT_FINITE_PATTERN)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Reason:
+    """Why a record is rejected: the field and a stable code, written `glucose:above_maximum`."""
+
+    field: str
+    code: str
+
+    def __str__(self) -> str:
+        return f"{self.field}:{self.code}"
+
+    def explain(self, given: object) -> str:
+        """Return the field, what was given and what is allowed, for the person who sent it."""
+        allowed = FIELDS_BY_NAME[self.field].allowed_text
+        return f"{self.field}: {self.code.replace('_', ' ')}: given {given!r}, allowed {allowed}"
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A value as the platform understands it: a finite number, or None with why."""
+
+    value: float | None
+    code: str | None = None
+
+
+def parse(field: Field, given: object) -> Parsed:
+    """Read one value as received (text, number or None); a code for missing becomes None."""
+    if given is None:
+        return Parsed(None)
+    if isinstance(given, bool):
+        return Parsed(None, NOT_A_NUMBER)
+    if isinstance(given, str):
+        text = given.strip(" ")
+        if not text:
+            return Parsed(None)
+        if _NOT_FINITE.match(text):
+            return Parsed(None, NOT_FINITE)
+        if not _NUMBER.match(text):
+            return Parsed(None, NOT_A_NUMBER)
+        value = float(text)
+    elif isinstance(given, int | float):
+        try:
+            value = float(given)
+        except OverflowError:
+            return Parsed(None, NOT_FINITE)
+    else:
+        return Parsed(None, NOT_A_NUMBER)
+    if not math.isfinite(value):
+        return Parsed(None, NOT_FINITE)
+    return Parsed(None if value in field.missing_codes else value)
+
+
+def reason_for(field: Field, given: object) -> Reason | None:
+    """Return why this value rejects its record, or None where it does not."""
+    parsed = parse(field, given)
+    code = parsed.code if parsed.code is not None else _broken_rule(field, parsed.value)
+    return None if code is None else Reason(field.name, code)
+
+
+def reasons_to_reject(
+    row: Mapping[str, object], fields: tuple[Field, ...] = FIELDS
+) -> tuple[Reason, ...]:
+    """Return all reasons to reject `row`, in field order; a field that is absent is missing."""
+    found = (reason_for(field, row.get(field.name)) for field in fields)
+    return tuple(reason for reason in found if reason is not None)
+
+
+def _broken_rule(field: Field, value: float | None) -> str | None:
+    if value is None:
+        return MISSING if field.required else None
+    if field.kind == "integer" and value != math.floor(value):
+        return NOT_AN_INTEGER
+    if field.allowed is not None:
+        return None if value in field.allowed else NOT_ALLOWED
+    if value < field.minimum:
+        return BELOW_MINIMUM
+    if value > field.maximum:
+        return ABOVE_MAXIMUM
+    return None

@@ -1,0 +1,1 @@
+"""Dagster definitions only: assets, checks, jobs, schedules, sensors and resources."""

@@ -1,0 +1,1 @@
+"""Starts, watches and stops the platform's services on one machine."""

@@ -1,0 +1,1 @@
+"""Training set, training, honest evaluation, the release gate and the model store."""

@@ -1,0 +1,62 @@
+"""The platform's settings: the only reader of the environment outside serving/ and flink/."""
+
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field, HttpUrl, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+PIMA_CSV = Path(__file__).resolve().parent / "datasets" / "pima.csv"
+
+
+class PlatformSettings(BaseSettings):
+    """Where the platform keeps its data and finds its services; each is `PLATFORM_<NAME>`.
+
+    Paths and URLs that are not given follow from `home` and the ports, so that a fresh checkout
+    needs no setting at all. Raises pydantic.ValidationError that names the variable.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="PLATFORM_", frozen=True, extra="ignore")
+
+    home: Path = PROJECT_ROOT / ".platform"
+    port_offset: int = Field(default=0, ge=0, le=20000)
+    source: str = str(PIMA_CSV)
+    lake_url: str | None = None
+    models_url: str | None = None
+    warehouse_password: SecretStr | None = None
+    warehouse_url: SecretStr | None = None
+    spark_remote: str | None = Field(default=None, validation_alias="SPARK_REMOTE")
+    api_url: str | None = None
+    dagster_url: str | None = None
+    alert_webhook_url: HttpUrl | None = None
+    model_seed: int = 20_260_101
+
+    def port(self, default: int) -> int:
+        """Return a service's port: its default moved by the offset."""
+        return default + self.port_offset
+
+    @cached_property
+    def lake(self) -> str:
+        """The root of the Delta tables: a directory or an S3 URL."""
+        return self.lake_url or str(self.home.absolute() / "lake")
+
+    @cached_property
+    def models(self) -> str:
+        """The root of the model store: a directory or an S3 URL."""
+        return self.models_url or str(self.home.absolute() / "models")
+
+    @cached_property
+    def data_docs(self) -> Path:
+        """The directory of the Data Docs, which the API serves at `/data-docs/`."""
+        return self.home.absolute() / "data_docs"
+
+    @cached_property
+    def api(self) -> str:
+        """The API's base URL as a browser on this machine reaches it."""
+        return self.api_url or f"http://127.0.0.1:{self.port(4001)}"
+
+    @cached_property
+    def dagster(self) -> str:
+        """The Dagster UI's base URL as a browser on this machine reaches it."""
+        return self.dagster_url or f"http://127.0.0.1:{self.port(3000)}"

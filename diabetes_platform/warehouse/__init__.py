@@ -1,0 +1,1 @@
+"""PostgreSQL: migrations, bulk copy into staging, atomic promotion to serving."""
