@@ -62,9 +62,9 @@ def parse(field: Field, given: object) -> Parsed:
         text = given.strip(" ")
         if not text:
             return Parsed(None)
-        if _NOT_FINITE.match(text):
+        if _NOT_FINITE.fullmatch(text):
             return Parsed(None, NOT_FINITE)
-        if not _NUMBER.match(text):
+        if not _NUMBER.fullmatch(text):
             return Parsed(None, NOT_A_NUMBER)
         value = float(text)
     elif isinstance(given, int | float):
