@@ -87,7 +87,9 @@ def load_bundle(content: bytes) -> Bundle:
     """Read `bundle.json`; raises BundleError that names what is wrong."""
     document = _json_object(content, BUNDLE_FILE)
     if document.get("format") != FORMAT:
-        raise BundleError(f"{BUNDLE_FILE}: format: given {document.get('format')!r}, allowed {FORMAT}")
+        raise BundleError(
+            f"{BUNDLE_FILE}: format: given {document.get('format')!r}, allowed {FORMAT}"
+        )
     try:
         fields = {**document, "features": tuple(document["features"])}
         fields["calibration"] = Calibration(**document["calibration"])

@@ -54,26 +54,28 @@ class Parsed:
 
 def parse(field: Field, given: object) -> Parsed:
     """Read one value as received (text, number or None); a code for missing becomes None."""
-    if given is None:
+    if given is None or (isinstance(given, str) and not given.strip(" ")):
         return Parsed(None)
-    if isinstance(given, bool):
-        return Parsed(None, NOT_A_NUMBER)
     if isinstance(given, str):
-        text = given.strip(" ")
-        if not text:
-            return Parsed(None)
-        if _NOT_FINITE.fullmatch(text):
-            return Parsed(None, NOT_FINITE)
-        if not _NUMBER.fullmatch(text):
-            return Parsed(None, NOT_A_NUMBER)
-        value = float(text)
-    elif isinstance(given, int | float):
-        try:
-            value = float(given)
-        except OverflowError:
-            return Parsed(None, NOT_FINITE)
-    else:
+        return _from_text(field, given.strip(" "))
+    if isinstance(given, bool) or not isinstance(given, int | float):
         return Parsed(None, NOT_A_NUMBER)
+    return _from_number(field, given)
+
+
+def _from_text(field: Field, text: str) -> Parsed:
+    if _NOT_FINITE.fullmatch(text):
+        return Parsed(None, NOT_FINITE)
+    if not _NUMBER.fullmatch(text):
+        return Parsed(None, NOT_A_NUMBER)
+    return _from_number(field, float(text))
+
+
+def _from_number(field: Field, number: float) -> Parsed:
+    try:
+        value = float(number)
+    except OverflowError:  # an int beyond the doubles
+        return Parsed(None, NOT_FINITE)
     if not math.isfinite(value):
         return Parsed(None, NOT_FINITE)
     return Parsed(None if value in field.missing_codes else value)

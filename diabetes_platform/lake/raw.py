@@ -1,0 +1,134 @@
+"""Writing a source into `raw/patients`: append-only, as received, each content once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+from diabetes_platform.contract.tables import RAW_PATIENTS
+from diabetes_platform.lake.fetch import FetchedSource, fetched
+from diabetes_platform.lake.schema import arrow_schema
+from diabetes_platform.lake.sources import SourceError, read_as_text
+from diabetes_platform.lake.tables import Lake
+
+RAW_SCHEMA = arrow_schema(RAW_PATIENTS)
+_FIRST_LINE = 2
+"""Line 1 is the header; a Parquet file's first row counts as line 2 too."""
+_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class RawBatch:
+    """One batch of the raw table: `added` is False where its content was there already."""
+
+    batch_id: str
+    content_hash: str
+    source: str
+    rows: int
+    delta_version: int
+    added: bool
+
+
+def ingest(lake: Lake, source: str) -> RawBatch:
+    """Append the rows of `source` to `raw/patients` as text, unless their content is there.
+
+    The commit carries the content hash as a Delta application transaction, so that two processes
+    that bring the same content at once add one version. Raises SourceError, and writes no
+    version, where the source cannot be read as this table.
+    """
+    with fetched(source) as file:
+        added = not _has(lake, file.content_hash) and _append(lake, file)
+        table = lake.open(RAW_PATIENTS)
+        return RawBatch(
+            batch_id=file.batch_id,
+            content_hash=file.content_hash,
+            source=file.name,
+            rows=count_rows(table, file.content_hash),
+            delta_version=table.version(),
+            added=added,
+        )
+
+
+def count_rows(table: DeltaTable, content_hash: str) -> int:
+    """Count the rows of a batch from the Delta log alone; no data file is read."""
+    actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+    return sum(a["num_records"] for a in actions if a["partition.content_hash"] == content_hash)
+
+
+def _has(lake: Lake, content_hash: str) -> bool:
+    if not lake.exists(RAW_PATIENTS):
+        return False
+    return lake.open(RAW_PATIENTS).transaction_version(content_hash) is not None
+
+
+def _append(lake: Lake, file: FetchedSource) -> bool:
+    for attempt in range(1, _TRIES + 1):
+        rows = _Rows(file)
+        try:
+            _commit(lake, file, rows)
+        except (CommitFailedError, TableNotFoundError):
+            # Another process committed first: perhaps this very content.
+            if _has(lake, file.content_hash):
+                return False
+            if attempt == _TRIES:
+                raise
+        except DeltaError:
+            # The writer wraps what stopped the rows in its own words: give the cause instead.
+            if rows.error is not None:
+                raise rows.error from None
+            raise
+        else:
+            break
+    return True
+
+
+def _commit(lake: Lake, file: FetchedSource, rows: "_Rows") -> None:
+    write_deltalake(
+        lake.path(RAW_PATIENTS),
+        pa.RecordBatchReader.from_batches(RAW_SCHEMA, iter(rows)),
+        mode="append",
+        partition_by=["content_hash"],
+        storage_options=lake.storage_options,
+        configuration={"delta.appendOnly": "true"},
+        commit_properties=CommitProperties(
+            app_transactions=[Transaction(file.content_hash, 1)],
+            custom_metadata={"source": file.name, "batch_id": file.batch_id},
+        ),
+    )
+
+
+class _Rows:
+    """The rows of a source in the raw schema; `error` is what stopped them, if anything did."""
+
+    def __init__(self, file: FetchedSource) -> None:
+        self._file = file
+        self._received_at = datetime.now(UTC)
+        self.error: SourceError | None = None
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        line = _FIRST_LINE
+        try:
+            for batch in read_as_text(self._file.path, self._file.name):
+                yield self._with_origin(batch, line)
+                line += batch.num_rows
+        except SourceError as error:
+            self.error = error
+            raise
+
+    def _with_origin(self, batch: pa.RecordBatch, line: int) -> pa.RecordBatch:
+        rows = batch.num_rows
+        received_at = pa.scalar(self._received_at, pa.timestamp("us", "UTC"))
+        return pa.record_batch(
+            [
+                pa.array(np.arange(line, line + rows)),
+                *batch.columns,
+                pa.repeat(pa.scalar(self._file.content_hash), rows),
+                pa.repeat(pa.scalar(self._file.name), rows),
+                pa.repeat(received_at, rows),
+            ],
+            schema=RAW_SCHEMA,
+        )

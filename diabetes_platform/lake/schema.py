@@ -1,0 +1,29 @@
+"""Contract tables rendered as Arrow schemas, which Delta tables are written with."""
+
+import pyarrow as pa
+
+from diabetes_platform.contract.tables import ColumnType, Table
+
+_ARROW: dict[ColumnType, pa.DataType] = {
+    "text": pa.string(),
+    "integer": pa.int32(),
+    "bigint": pa.int64(),
+    "number": pa.float64(),
+    "timestamp": pa.timestamp("us", "UTC"),
+    "text[]": pa.list_(pa.string()),
+}
+
+
+def arrow_schema(table: Table) -> pa.Schema:
+    """Return the Arrow schema of `table`; descriptions travel as field metadata."""
+    return pa.schema(
+        [
+            pa.field(
+                column.name,
+                _ARROW[column.type],
+                nullable=column.nullable,
+                metadata={"comment": column.description},
+            )
+            for column in table.columns
+        ]
+    )
