@@ -1,0 +1,86 @@
+"""Which account a server that refuses root runs under, and how it gets there."""
+
+import functools
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from diabetes_platform.launcher.errors import LauncherError
+from diabetes_platform.launcher.processes import dying_with_parent
+
+_USER_NAMESPACE = ("--user", "--map-user=1000", "--map-group=1000")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """`prefix` goes before a command; its files belong to `uid` and `gid`."""
+
+    prefix: tuple[str, ...]
+    uid: int
+    gid: int
+
+    def command(self, *command: str) -> list[str]:
+        """Return `command` as this account runs it, ended by SIGINT when its parent dies."""
+        return [*self.prefix, *dying_with_parent(signal.SIGINT), *command]
+
+    def own(self, root: Path) -> None:
+        """Give `root` and all below it to this account; only root needs to."""
+        if os.geteuid() != 0 or root.stat().st_uid == self.uid:
+            return
+        for path in (root, *root.rglob("*")):
+            os.chown(path, self.uid, self.gid, follow_symlinks=False)
+
+
+def unprivileged(paths: Iterable[Path]) -> Account:
+    """Return an account that is not root and reaches `paths`; raises LauncherError.
+
+    An ordinary user is that account. Root becomes uid 1000 of a user namespace (its files stay
+    root's, so any checkout works); a container may refuse that, then it becomes `nobody`.
+    """
+    if os.geteuid() != 0:
+        return Account((), os.geteuid(), os.getegid())
+    if _may_create_user_namespaces():
+        return Account(("unshare", *_USER_NAMESPACE), 0, 0)
+    return nobody(paths)
+
+
+def nobody(paths: Iterable[Path]) -> Account:
+    """Return the account `nobody` for root to become; raises LauncherError where it cannot.
+
+    Where `nobody` may not pass a directory above `paths` (a checkout below /root), it keeps
+    root's right to pass, and no other.
+    """
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        raise LauncherError(
+            "PostgreSQL does not run as root, and neither `unshare --user` nor `setpriv` is "
+            "allowed here: run as an ordinary user, or install util-linux"
+        )
+    entry = pwd.getpwnam("nobody")
+    prefix: tuple[str, ...] = (
+        setpriv,
+        f"--reuid={entry.pw_uid}",
+        f"--regid={entry.pw_gid}",
+        "--clear-groups",
+    )
+    if not all(_others_reach(path) for path in paths):
+        prefix += ("--inh-caps=+dac_override", "--ambient-caps=+dac_override")
+    return Account(prefix, entry.pw_uid, entry.pw_gid)
+
+
+def _others_reach(path: Path) -> bool:
+    return all(parent.stat().st_mode & 0o001 for parent in path.resolve().parents)
+
+
+@functools.cache
+def _may_create_user_namespaces() -> bool:
+    unshare = shutil.which("unshare")
+    if unshare is None:
+        return False
+    probe = subprocess.run([unshare, *_USER_NAMESPACE, "true"], capture_output=True, check=False)
+    return probe.returncode == 0
