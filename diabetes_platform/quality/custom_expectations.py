@@ -1,0 +1,120 @@
+"""Expectations that Great Expectations lacks, each pushed down to PostgreSQL.
+
+Importing this registers them; it imports Great Expectations, which takes seconds.
+"""
+
+from typing import Any, ClassVar
+
+import sqlalchemy as sa
+from great_expectations.core.metric_domain_types import MetricDomainTypes
+from great_expectations.execution_engine import ExecutionEngine, SqlAlchemyExecutionEngine
+from great_expectations.expectations.expectation import BatchExpectation, ColumnMapExpectation
+from great_expectations.expectations.metrics import ColumnMapMetricProvider
+from great_expectations.expectations.metrics.map_metric_provider import column_condition_partial
+from great_expectations.expectations.metrics.metric_provider import metric_value
+from great_expectations.expectations.metrics.table_metric_provider import TableMetricProvider
+
+from diabetes_platform.contract.tables import RECORD_ID
+
+SAMPLE_SIZE = 20
+"""Offending record ids that an outcome names at most."""
+
+
+class _WholeNumber(ColumnMapMetricProvider):
+    condition_metric_name = "column_values.whole_number"
+
+    @column_condition_partial(engine=SqlAlchemyExecutionEngine)
+    def _sqlalchemy(cls, column: Any, **_: Any) -> Any:  # noqa: N805 — the decorator passes it
+        return column == sa.func.floor(column)
+
+
+class ExpectColumnValuesToBeWholeNumbers(ColumnMapExpectation):
+    """Expect every value of a numeric column to have no fraction."""
+
+    map_metric = "column_values.whole_number"
+
+
+class _RepeatedRows(TableMetricProvider):
+    """How many rows share all their values in `column_list`, and some of their record ids.
+
+    NULLs are equal to each other here, as they are to a reader; in SQL's `=` they are not, which
+    is why ExpectCompoundColumnsToBeUnique misses rows without an insulin value.
+    """
+
+    metric_name = "table.repeated_rows"
+    value_keys = ("column_list",)
+
+    @metric_value(engine=SqlAlchemyExecutionEngine)
+    def _sqlalchemy(  # noqa: PLR0913 — the signature of a metric
+        cls,  # noqa: N805 — the decorator passes the class
+        execution_engine: SqlAlchemyExecutionEngine,
+        metric_domain_kwargs: dict[str, Any],
+        metric_value_kwargs: dict[str, Any],
+        metrics: dict[str, Any],  # noqa: ARG002 — the signature of a metric
+        runtime_configuration: dict[str, Any],  # noqa: ARG002 — the signature of a metric
+    ) -> dict[str, Any]:
+        domain, _, _ = execution_engine.get_compute_domain(
+            metric_domain_kwargs, domain_type=MetricDomainTypes.TABLE
+        )
+        columns = [sa.column(name) for name in metric_value_kwargs["column_list"]]
+        record_id = sa.column(RECORD_ID.name)
+        alike = sa.func.count().over(partition_by=columns).label("alike")
+        counted = sa.select(record_id, alike).select_from(domain).subquery()
+        query = (
+            sa.select(counted.c[RECORD_ID.name], sa.func.count().over())
+            .where(counted.c.alike > 1)
+            .order_by(counted.c[RECORD_ID.name])
+            .limit(SAMPLE_SIZE)
+        )
+        rows = execution_engine.execute_query(query).fetchall()
+        return {"count": rows[0][1] if rows else 0, "record_ids": [row[0] for row in rows]}
+
+
+class ExpectRowsToBeDistinct(BatchExpectation):
+    """Expect no two rows to have the same values in all columns of `column_list`."""
+
+    column_list: list[str]
+    metric_dependencies: ClassVar[tuple[str, ...]] = ("table.repeated_rows", "table.row_count")
+    success_keys: ClassVar[tuple[str, ...]] = ("column_list",)
+
+    def _validate(
+        self,
+        metrics: dict[str, Any],
+        runtime_configuration: dict[str, Any] | None = None,  # noqa: ARG002 — GE's signature
+        execution_engine: ExecutionEngine | None = None,  # noqa: ARG002 — GE's signature
+    ) -> dict[str, Any]:
+        repeated, rows = metrics["table.repeated_rows"], metrics["table.row_count"]
+        ids = [{RECORD_ID.name: [record_id]} for record_id in repeated["record_ids"]]
+        return {
+            "success": repeated["count"] == 0,
+            "result": {
+                "observed_value": repeated["count"],
+                "element_count": rows,
+                "unexpected_count": repeated["count"],
+                "unexpected_percent": 100 * repeated["count"] / max(rows, 1),
+                "partial_unexpected_index_list": ids,
+            },
+        }
+
+
+class ExpectTableColumnsToBeOfTypes(BatchExpectation):
+    """Expect the columns named in `column_types` to have these PostgreSQL types."""
+
+    column_types: dict[str, str]
+    metric_dependencies: ClassVar[tuple[str, ...]] = ("table.column_types",)
+    success_keys: ClassVar[tuple[str, ...]] = ("column_types",)
+
+    def _validate(
+        self,
+        metrics: dict[str, Any],
+        runtime_configuration: dict[str, Any] | None = None,  # noqa: ARG002 — GE's signature
+        execution_engine: ExecutionEngine | None = None,  # noqa: ARG002 — GE's signature
+    ) -> dict[str, Any]:
+        found = {str(c["name"]): str(c["type"]) for c in metrics["table.column_types"]}
+        wrong = [
+            f"{name}: {found.get(name, 'missing')}, expected {expected}"
+            for name, expected in self.column_types.items()
+            if found.get(name) != expected
+        ]
+        observed = "; ".join(wrong) or "as expected"
+        return {"success": not wrong, "result": {"observed_value": observed}}

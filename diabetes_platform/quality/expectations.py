@@ -1,0 +1,258 @@
+"""What a staged batch must look like: the contract rendered as expectations, before any engine.
+
+Pure and light: Dagster's code location imports this to declare one asset check per expectation.
+"""
+
+import math
+
+from diabetes_platform.contract.fields import FEATURES, FIELDS, OUTCOME, Field
+from diabetes_platform.contract.tables import (
+    BATCH_ID,
+    RECORD_ID,
+    SOURCE,
+    STAGING_PATIENTS,
+    ColumnType,
+    filled_name,
+    normed_name,
+)
+from diabetes_platform.quality.specification import ExpectationSpec, Kwargs, PreviousBatch
+
+POSTGRESQL_TYPES: dict[ColumnType, str] = {
+    "text": "TEXT",
+    "integer": "INTEGER",
+    "number": "DOUBLE PRECISION",
+}
+MINIMUM_MEASURED_SHARE = 0.1
+"""A feature that fewer rows carry says nothing about the batch."""
+COLLAPSED_SHARE = 0.5
+NEAR_SHARE = 0.2
+NORMED_MEDIAN = 0.25
+"""In interquartile ranges; rows rejected after the statistics were taken move the median."""
+DISTRIBUTION_DIVERGENCE = 0.1
+"""Kullback-Leibler divergence in nats; two samples of 768 from one source lie near 0.01."""
+
+
+def _table() -> list[ExpectationSpec]:
+    columns = STAGING_PATIENTS.columns
+    return [
+        ExpectationSpec(
+            "has_expected_columns",
+            "expect_table_columns_to_match_ordered_list",
+            {"column_list": list(STAGING_PATIENTS.column_names)},
+            "error",
+            "The columns of the contract, in its order, and no others.",
+        ),
+        ExpectationSpec(
+            "has_expected_column_types",
+            "expect_table_columns_to_be_of_types",
+            {"column_types": {column.name: POSTGRESQL_TYPES[column.type] for column in columns}},
+            "error",
+            "Each column has the contract's type.",
+        ),
+        ExpectationSpec(
+            "has_rows",
+            "expect_table_row_count_to_be_between",
+            {"min_value": 1},
+            "error",
+            "The batch is not empty.",
+        ),
+        ExpectationSpec(
+            "row_count_not_collapsed",
+            "expect_table_row_count_to_be_between",
+            {},
+            "error",
+            f"At least {COLLAPSED_SHARE:.0%} of the rows of the promoted version.",
+            compare=_not_collapsed,
+        ),
+        ExpectationSpec(
+            "row_count_near_previous_batch",
+            "expect_table_row_count_to_be_between",
+            {},
+            "warning",
+            f"Within {NEAR_SHARE:.0%} of the row count of the promoted version.",
+            compare=_near,
+        ),
+        ExpectationSpec(
+            "no_duplicate_patients",
+            "expect_rows_to_be_distinct",
+            {"column_list": [field.name for field in FIELDS]},
+            "error",
+            "No two rows carry the same measurements and outcome.",
+        ),
+    ]
+
+
+def _not_collapsed(previous: PreviousBatch) -> Kwargs:
+    return {"min_value": math.ceil(previous.row_count * COLLAPSED_SHARE)}
+
+
+def _near(previous: PreviousBatch) -> Kwargs:
+    return {
+        "min_value": math.ceil(previous.row_count * (1 - NEAR_SHARE)),
+        "max_value": math.floor(previous.row_count * (1 + NEAR_SHARE)),
+    }
+
+
+def _no_missing() -> list[ExpectationSpec]:
+    return [
+        ExpectationSpec(
+            f"no_missing_{column.name}",
+            "expect_column_values_to_not_be_null",
+            {"column": column.name},
+            "error",
+            f"Every row has a value. {column.description}",
+            column.name,
+        )
+        for column in STAGING_PATIENTS.columns
+        if not column.nullable
+    ]
+
+
+def _identity() -> list[ExpectationSpec]:
+    unique = ExpectationSpec(
+        "no_duplicate_record_ids",
+        "expect_column_values_to_be_unique",
+        {"column": RECORD_ID.name},
+        "error",
+        "No two rows come from the same place in the source.",
+        RECORD_ID.name,
+    )
+    single = [
+        ExpectationSpec(
+            name,
+            "expect_column_unique_value_count_to_be_between",
+            {"column": column.name, "min_value": 1, "max_value": 1},
+            "error",
+            f"All rows belong to one batch. {column.description}",
+            column.name,
+        )
+        for name, column in (("single_batch", BATCH_ID), ("single_source", SOURCE))
+    ]
+    return [unique, *single]
+
+
+def _values(field: Field) -> list[ExpectationSpec]:
+    """Render the rules that hold for every value of `field`: set, range, whole numbers."""
+    if field.allowed is not None:
+        return [
+            ExpectationSpec(
+                f"{field.name}_allowed",
+                "expect_column_values_to_be_in_set",
+                {"column": field.name, "value_set": list(field.allowed)},
+                "error",
+                f"{field.label}: {field.allowed_text}.",
+                field.name,
+            )
+        ]
+    specs = [_in_range(field, field.name)]
+    if not field.required:
+        specs.append(_in_range(field, filled_name(field)))
+    if field.kind == "integer":
+        specs.append(
+            ExpectationSpec(
+                f"{field.name}_whole_numbers",
+                "expect_column_values_to_be_whole_numbers",
+                {"column": field.name},
+                "error",
+                f"{field.label}: {field.allowed_text}.",
+                field.name,
+            )
+        )
+    return specs
+
+
+def _in_range(field: Field, column: str) -> ExpectationSpec:
+    return ExpectationSpec(
+        f"{column}_in_range",
+        "expect_column_values_to_be_between",
+        {"column": column, "min_value": field.minimum, "max_value": field.maximum},
+        "error",
+        f"{field.label}: {field.allowed_text}.",
+        column,
+    )
+
+
+def _measured_often_enough(field: Field) -> ExpectationSpec:
+    return ExpectationSpec(
+        f"enough_{field.name}_measured",
+        "expect_column_proportion_of_non_null_values_to_be_between",
+        {"column": field.name, "min_value": MINIMUM_MEASURED_SHARE},
+        "error",
+        f"{field.label}: measured in at least {MINIMUM_MEASURED_SHARE:.0%} of the rows.",
+        field.name,
+    )
+
+
+def _both_outcomes() -> ExpectationSpec:
+    return ExpectationSpec(
+        "both_outcomes_present",
+        "expect_column_unique_value_count_to_be_between",
+        {"column": OUTCOME.name, "min_value": len(OUTCOME.allowed or ())},
+        "error",
+        "Patients with and patients without diabetes: a model cannot be trained on one class.",
+        OUTCOME.name,
+    )
+
+
+def _plausible_mean(field: Field) -> ExpectationSpec:
+    low, high = field.typical_mean
+    unit = "" if field.unit in {"1", "count"} else f" {field.unit}"
+    return ExpectationSpec(
+        f"{field.name}_mean_plausible",
+        "expect_column_mean_to_be_between",
+        {"column": field.name, "min_value": low, "max_value": high},
+        # Wide bounds: a mean beyond them is a wrong unit or column, not an unusual clinic.
+        "error",
+        f"{field.label}: the mean lies within {low:g} to {high:g}{unit}.",
+        field.name,
+    )
+
+
+def _centred(field: Field) -> ExpectationSpec:
+    column = normed_name(field)
+    return ExpectationSpec(
+        f"{column}_centred",
+        "expect_column_median_to_be_between",
+        {"column": column, "min_value": -NORMED_MEDIAN, "max_value": NORMED_MEDIAN},
+        "warning",
+        f"{field.label}: the median on the robust scale lies within {NORMED_MEDIAN} of 0.",
+        column,
+    )
+
+
+def _stable_distribution(field: Field) -> ExpectationSpec:
+    def compare(previous: PreviousBatch) -> Kwargs | None:
+        partition = previous.partitions.get(field.name)
+        if partition is None:
+            return None
+        # The bins reach from the contract's minimum to its maximum: nothing may lie beyond.
+        return {
+            "partition_object": {
+                "bins": list(partition.bins),
+                "weights": list(partition.weights),
+                "tail_weights": [0.0, 0.0],
+            }
+        }
+
+    return ExpectationSpec(
+        f"{field.name}_distribution_near_previous_batch",
+        "expect_column_kl_divergence_to_be_less_than",
+        {"column": field.name, "threshold": DISTRIBUTION_DIVERGENCE},
+        "warning",
+        f"{field.label}: distributed like the promoted version.",
+        field.name,
+        compare,
+    )
+
+
+EXPECTATIONS: tuple[ExpectationSpec, ...] = (
+    *_table(),
+    *_identity(),
+    *_no_missing(),
+    *(spec for field in FIELDS for spec in _values(field)),
+    *(_measured_often_enough(field) for field in FEATURES if not field.required),
+    _both_outcomes(),
+    *(_plausible_mean(field) for field in FIELDS),
+    *(_centred(field) for field in FEATURES),
+    *(_stable_distribution(field) for field in FEATURES),
+)
