@@ -1,0 +1,54 @@
+# A façade: each target sets up what it needs, then calls the program that does the work.
+# PYTHON=… names the interpreter (3.11 or newer), ARGS=… goes to the program.
+
+PYTHON ?= python3
+ARGS ?=
+STATE := $(abspath $(or $(PLATFORM_HOME),.platform))
+BOOTSTRAP := $(PYTHON) infra/local/bootstrap.py
+BIN := $(STATE)/venvs/platform/bin
+SERVING_BIN := $(STATE)/venvs/serving/bin
+
+# Nothing that a tool caches or remembers may land outside the checkout.
+export XDG_CACHE_HOME := $(STATE)/cache
+export XDG_CONFIG_HOME := $(STATE)/config
+export XDG_DATA_HOME := $(STATE)/data
+export MPLCONFIGDIR := $(STATE)/cache/matplotlib
+export PRE_COMMIT_HOME := $(STATE)/cache/pre-commit
+export HYPOTHESIS_STORAGE_DIRECTORY := $(STATE)/cache/hypothesis
+export GX_ANALYTICS_ENABLED := false
+export DAGSTER_DISABLE_TELEMETRY := yes
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' Makefile
+
+demo: ## Run the batch graph on the Pima data, serve predictions and the Dagster UI (ARGS=--once)
+	@$(BOOTSTRAP) demo
+	@$(BIN)/diabetes demo $(ARGS)
+
+test: ## Run all tests of the platform and of the API (ARGS=… goes to the platform's pytest)
+	@$(BOOTSTRAP) test
+	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90 $(ARGS)
+	cd serving && $(SERVING_BIN)/python -m pytest
+
+lint: ## Check style, types and the direction of imports
+	@$(BOOTSTRAP) test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy infra/local/bootstrap.py
+	$(BIN)/lint-imports
+	$(BIN)/dg check defs
+
+bench: ## Run the benchmarks; they print ratios and the machine
+	@$(BOOTSTRAP) test
+	$(BIN)/python -m benchmarks $(ARGS)
+
+lock: ## Renew the lock files from the pyproject files
+	@$(BOOTSTRAP) lock
+
+clean: ## Remove all that was downloaded, built or written
+	@$(BOOTSTRAP) clean
+	rm -rf .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist

