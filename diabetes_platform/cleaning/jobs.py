@@ -1,0 +1,171 @@
+"""The jobs of the batch path that Spark does: read Delta tables, apply the rules, write, count."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from diabetes_platform.cleaning.tables import (
+    CleaningError,
+    DeltaPath,
+    batch_id_of,
+    checked_batch_id,
+    require_batch,
+)
+from diabetes_platform.contract.fields import FIELDS
+from diabetes_platform.contract.tables import QUARANTINE_PATIENTS, STATISTICS_PATIENTS
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from diabetes_platform.cleaning.statistics import FieldStatistics
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What `fit_statistics` wrote."""
+
+    statistics: "tuple[FieldStatistics, ...]"
+    batch_id: str
+    path: str
+    delta_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """What `clean_batch` wrote: `reasons` counts rows by reason, most frequent first."""
+
+    rows: int
+    accepted: int
+    rejected: int
+    reasons: dict[str, int]
+    batch_id: str
+    path: str
+    delta_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """What `quarantine_batch` wrote: `rows` rejected rows of the batch."""
+
+    rows: int
+    batch_id: str
+    path: str
+    delta_version: int
+
+
+def fit_statistics(
+    spark: "SparkSession", raw: DeltaPath, content_hash: str, statistics: DeltaPath
+) -> Fitted:
+    """Fit the batch's statistics and overwrite `statistics/patients` with them.
+
+    Raises CleaningError where the raw table or the batch in it is not there.
+    """
+    from diabetes_platform.cleaning.schema import spark_schema
+    from diabetes_platform.cleaning.statistics import fit
+
+    batch_id = batch_id_of(content_hash)
+    fitted = fit(_raw_rows(spark, raw, content_hash))
+    rows = [
+        (f.field, f.count, f.q1, f.median, f.q3, f.lower_fence, f.upper_fence, batch_id)
+        for f in fitted
+    ]
+    frame = spark.createDataFrame(rows, spark_schema(STATISTICS_PATIENTS))
+    frame.coalesce(1).write.format("delta").mode("overwrite").save(statistics.for_spark)
+    return Fitted(tuple(fitted), batch_id, statistics.path, statistics.version())
+
+
+def clean_batch(
+    spark: "SparkSession",
+    raw: DeltaPath,
+    content_hash: str,
+    statistics: DeltaPath,
+    cleaned: DeltaPath,
+) -> Cleaned:
+    """Judge every row of the batch and overwrite `cleaned/patients`, partitioned by verdict.
+
+    Raises CleaningError where a table or the batch is not there, or where the statistics are
+    another batch's.
+    """
+    from diabetes_platform.cleaning.clean import clean
+
+    batch_id = batch_id_of(content_hash)
+    rows = _raw_rows(spark, raw, content_hash)
+    frame = clean(rows, read_statistics(spark, statistics, batch_id), batch_id)
+    writer = frame.write.format("delta").mode("overwrite").partitionBy("verdict")
+    writer.save(cleaned.for_spark)
+    return _count(spark, cleaned, batch_id)
+
+
+def quarantine_batch(
+    spark: "SparkSession", cleaned: DeltaPath, batch_id: str, quarantine: DeltaPath
+) -> Quarantined:
+    """Put the batch's rejected rows into `quarantine/patients`, replacing the batch's earlier ones.
+
+    Raises CleaningError where there is no cleaned table.
+    """
+    from pyspark.sql import functions as F
+
+    from diabetes_platform.cleaning.clean import REJECTED
+    from diabetes_platform.cleaning.schema import conform
+
+    cleaned.open()
+    rows = spark.read.format("delta").load(cleaned.for_spark)
+    rejected = rows.where(
+        (F.col("verdict") == REJECTED) & (F.col("batch_id") == checked_batch_id(batch_id))
+    )
+    as_received = rejected.drop(*(field.name for field in FIELDS)).withColumnsRenamed(
+        {f"{field.name}_received": field.name for field in FIELDS}
+    )
+    writer = conform(as_received, QUARANTINE_PATIENTS).write.format("delta")
+    writer = writer.mode("overwrite").partitionBy("batch_id")
+    if quarantine.exists():
+        writer = writer.option("replaceWhere", f"batch_id = '{batch_id}'")
+    writer.save(quarantine.for_spark)
+    written = spark.read.format("delta").load(quarantine.for_spark)
+    count = written.where(F.col("batch_id") == batch_id).count()
+    return Quarantined(count, batch_id, quarantine.path, quarantine.version())
+
+
+def read_statistics(
+    spark: "SparkSession", statistics: DeltaPath, batch_id: str
+) -> "list[FieldStatistics]":
+    """Read the newest statistics; CleaningError where there are none or they are another batch's."""
+    from diabetes_platform.cleaning.statistics import FieldStatistics
+
+    statistics.open()
+    rows = [row.asDict() for row in spark.read.format("delta").load(statistics.for_spark).collect()]
+    found = {row.pop("batch_id") for row in rows}
+    if found != {batch_id}:
+        raise CleaningError(
+            f"{statistics.path}: given statistics of batch {sorted(found)}, allowed {batch_id}"
+        )
+    return [FieldStatistics(**row) for row in rows]
+
+
+def _raw_rows(spark: "SparkSession", raw: DeltaPath, content_hash: str) -> "DataFrame":
+    from pyspark.sql import functions as F
+
+    require_batch(raw, content_hash)
+    rows = spark.read.format("delta").load(raw.for_spark)
+    return rows.where(F.col("content_hash") == content_hash)
+
+
+def _count(spark: "SparkSession", cleaned: DeltaPath, batch_id: str) -> Cleaned:
+    """Count the table as written: verdicts from the partitions, reasons from rejected rows."""
+    from pyspark.sql import functions as F
+
+    from diabetes_platform.cleaning.clean import ACCEPTED, REJECTED
+
+    rows = spark.read.format("delta").load(cleaned.for_spark)
+    verdicts = {row["verdict"]: row["count"] for row in rows.groupBy("verdict").count().collect()}
+    rejected = rows.where(F.col("verdict") == REJECTED)
+    by_reason = rejected.select(F.explode("reasons").alias("reason")).groupBy("reason").count()
+    reasons = {row["reason"]: row["count"] for row in by_reason.collect()}
+    return Cleaned(
+        rows=sum(verdicts.values()),
+        accepted=verdicts.get(ACCEPTED, 0),
+        rejected=verdicts.get(REJECTED, 0),
+        reasons=dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
+        batch_id=batch_id,
+        path=cleaned.path,
+        delta_version=cleaned.version(),
+    )

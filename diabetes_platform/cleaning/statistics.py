@@ -1,0 +1,120 @@
+"""Robust statistics of a batch: quartiles as observed values, and the fences beyond them.
+
+Fitted on rows that pass every row rule, before duplicates and outliers are taken out: quartiles
+barely move with the few rows that those are, and no second pass is needed. Quartiles are by nearest rank (SQL's
+`percentile_disc`) and everything after is plain arithmetic, so that every engine gives equal bits.
+"""
+
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F
+
+from diabetes_platform.cleaning.rules import (
+    passes_row_rules,
+    value_name,
+    with_reasons,
+    with_values,
+)
+from diabetes_platform.contract.fields import FEATURES, FIELDS_BY_NAME, Field
+
+FENCE = 3.0
+"""Tukey's outer fences (1977): beyond three interquartile ranges a value is "far out"."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldStatistics:
+    """One row of `statistics/patients`: `count` values and, where there are any, quartiles.
+
+    The fences are None where nothing can be judged: no values, or no spread between quartiles.
+    """
+
+    field: str
+    count: int
+    q1: float | None = None
+    median: float | None = None
+    q3: float | None = None
+    lower_fence: float | None = None
+    upper_fence: float | None = None
+
+    @property
+    def scale(self) -> float | None:
+        """What one unit on the robust scale is: q3 - q1, or 1 where that is 0 (RobustScaler)."""
+        if self.q1 is None or self.q3 is None:
+            return None
+        return (self.q3 - self.q1) or 1.0
+
+
+def fences(field: Field, q1: float, q3: float) -> tuple[float, float] | None:
+    """Return the outer fences in the field's unit, or None where quartiles show no spread.
+
+    A skewed field is fenced on a ratio scale: the range of its logarithms, written with products
+    only, since logarithms differ in their last bit between engines. It needs positive quartiles.
+    """
+    if q1 == q3 or (field.skewed and q1 <= 0):
+        return None
+    if field.skewed:
+        down, up = q1 / q3, q3 / q1
+        return q1 * down * down * down, q3 * up * up * up
+    spread = FENCE * (q3 - q1)
+    return q1 - spread, q3 + spread
+
+
+def describe(field: Field, count: int, quartiles: tuple[float, float, float]) -> FieldStatistics:
+    """Return the statistics of a field that has `count` > 0 values."""
+    q1, median, q3 = quartiles
+    lower, upper = fences(field, q1, q3) or (None, None)
+    return FieldStatistics(field.name, count, q1, median, q3, lower, upper)
+
+
+def fit(raw: DataFrame) -> list[FieldStatistics]:
+    """Return the statistics of every feature, in contract order, from the raw rows of a batch.
+
+    One pass over the rows counts each (field, value); quartiles come from those few counts.
+    """
+    rows = _quartiles(_value_counts(raw)).collect()
+    found = {row["field"]: row for row in rows}
+    return [
+        describe(field, row["count"], (row["q1"], row["median"], row["q3"]))
+        if (row := found.get(field.name))
+        else FieldStatistics(field.name, 0)
+        for field in FEATURES
+    ]
+
+
+def _value_counts(raw: DataFrame) -> DataFrame:
+    rows = with_reasons(with_values(raw)).where(passes_row_rules())
+    measurements = F.array(
+        *(
+            F.struct(F.lit(f.name).alias("field"), F.col(value_name(f)).alias("value"))
+            for f in FEATURES
+        )
+    )
+    long = rows.select(F.explode(measurements).alias("m")).select("m.field", "m.value")
+    return long.where(F.col("value").isNotNull()).groupBy("field", "value").count()
+
+
+def _quartiles(counts: DataFrame) -> DataFrame:
+    field = Window.partitionBy("field")
+    up_to_here = field.orderBy("value").rowsBetween(Window.unboundedPreceding, Window.currentRow)
+    ranked = counts.select(
+        "field",
+        "value",
+        F.sum("count").over(up_to_here).alias("rank"),
+        F.sum("count").over(field).alias("total"),
+    )
+    reached = [
+        F.min(F.when(F.col("rank") * 4 >= F.col("total") * k, F.col("value"))).alias(name)
+        for k, name in enumerate(("q1", "median", "q3"), start=1)
+    ]
+    return ranked.groupBy("field").agg(F.max("total").alias("count"), *reached)
+
+
+def by_field(rows: list[FieldStatistics]) -> dict[str, FieldStatistics]:
+    """Index statistics by field; ValueError names a feature that has none or is foreign."""
+    indexed = {row.field: row for row in rows}
+    if set(indexed) != {field.name for field in FEATURES}:
+        unknown = sorted(set(indexed) - set(FIELDS_BY_NAME))
+        absent = [field.name for field in FEATURES if field.name not in indexed]
+        raise ValueError(f"statistics: unknown fields {unknown}, absent fields {absent}")
+    return indexed
