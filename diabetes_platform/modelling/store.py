@@ -1,0 +1,188 @@
+"""The model store: write-once versions and the champion's pointer, in a directory or on S3."""
+
+import fcntl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, PreconditionError
+from obstore.store import LocalStore, from_url
+
+from diabetes_platform.contract.bundle import (
+    BUNDLE_FILE,
+    Bundle,
+    BundleError,
+    Champion,
+    bundle_key,
+    champion_key,
+    dump_bundle,
+    dump_champion,
+    load_bundle,
+    load_champion,
+    open_bundle,
+    sha256,
+    versioned,
+)
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+
+class ModelStoreError(RuntimeError):
+    """The store refused: a version that exists with other bytes, or is not there at all."""
+
+
+class LostRaceError(ModelStoreError):
+    """Another release moved the champion first: judge the candidate again, against that one."""
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentChampion:
+    """The pointer as read, and the ETag that a release must still find."""
+
+    champion: Champion
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """A version whose hashes match, and its pointer."""
+
+    bundle: Bundle
+    files: dict[str, bytes]
+    pointer: Champion
+
+
+class ModelStore:
+    """Model versions below `url`: a directory, or an object store's URL (`s3://bucket/prefix`).
+
+    `options` go to obstore (endpoint, keys, region). Versions are written once; the pointer moves
+    by compare-and-swap, so that of two releases at a time one wins and the other is told.
+    """
+
+    def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
+        self._root = _local_root(url)
+        self._store: ObjectStore = (
+            from_url(url, **dict(options or {}))
+            if self._root is None
+            else LocalStore(self._root, mkdir=True)
+        )
+
+    def put_version(self, bundle: Bundle, files: Mapping[str, bytes]) -> Champion:
+        """Write a version once and return the pointer that would release it.
+
+        `bundle.json` goes last, so that a version without it is one that was cut off. Writing the
+        same bytes again is fine. Raises ModelStoreError where the version has other bytes, and
+        BundleError where `files` are not those of `bundle`.
+        """
+        everything = {**files, BUNDLE_FILE: dump_bundle(bundle)}
+        pointer = Champion(bundle.model_version, sha256(everything[BUNDLE_FILE]))
+        _verify(pointer, everything)
+        for name in sorted(everything, key=lambda name: name == BUNDLE_FILE):
+            self._put_once(bundle_key(bundle.model_version, name), everything[name])
+        return pointer
+
+    def read_version(self, version: str) -> ModelVersion:
+        """Read a version by its name, which its own content must give; else BundleError."""
+        content = self._get(bundle_key(version, BUNDLE_FILE))
+        return self.read(Champion(version, sha256(content)))
+
+    def read(self, pointer: Champion) -> ModelVersion:
+        """Read the version that `pointer` names, every hash checked; else BundleError.
+
+        The contract is not compared: a champion of an older contract can be read, and the gate
+        decides. Serving refuses it.
+        """
+        version = pointer.model_version
+        content = self._get(bundle_key(version, BUNDLE_FILE))
+        names = {BUNDLE_FILE, *load_bundle(content).files}
+        files = {name: self._get(bundle_key(version, name)) for name in sorted(names)}
+        return ModelVersion(_verify(pointer, files), files, pointer)
+
+    def champion(self) -> CurrentChampion | None:
+        """Return the released version's pointer, or None where nothing was released yet."""
+        try:
+            found = obstore.get(self._store, champion_key())
+        except FileNotFoundError:
+            return None
+        return CurrentChampion(load_champion(bytes(found.bytes())), _etag(found.meta["e_tag"]))
+
+    def release(self, champion: Champion, *, expected_etag: str | None) -> str:
+        """Point at `champion` if the pointer is still that of `expected_etag`; return the new ETag.
+
+        `expected_etag` is None where there was no champion. Raises LostRaceError where the pointer
+        has moved, and BundleError where the version is not whole.
+        """
+        self.read(champion)
+        content = dump_champion(champion)
+        try:
+            if self._root is None or expected_etag is None:
+                return self._swap(content, expected_etag)
+            return self._swap_locked(self._root, content, expected_etag)
+        except (AlreadyExistsError, PreconditionError) as error:
+            raise LostRaceError(
+                f"{champion_key()}: given ETag {expected_etag}, but the pointer has moved: "
+                f"another release was first"
+            ) from error
+
+    def _swap(self, content: bytes, expected_etag: str | None) -> str:
+        mode: Any = "create" if expected_etag is None else {"e_tag": expected_etag}
+        return _etag(obstore.put(self._store, champion_key(), content, mode=mode)["e_tag"])
+
+    def _swap_locked(self, root: Path, content: bytes, expected_etag: str) -> str:
+        # A directory has no conditional replace: a lock makes compare and replace one step.
+        with _locked(root / f"{champion_key()}.lock"):
+            current = obstore.head(self._store, champion_key())["e_tag"]
+            if current != expected_etag:
+                raise PreconditionError(f"{champion_key()}: ETag is {current}")
+            return _etag(obstore.put(self._store, champion_key(), content)["e_tag"])
+
+    def _put_once(self, key: str, content: bytes) -> None:
+        try:
+            obstore.put(self._store, key, content, mode="create")
+        except AlreadyExistsError:
+            existing = self._get(key)
+            if existing != content:
+                raise ModelStoreError(
+                    f"{key}: given SHA-256 {sha256(content)}, but {sha256(existing)} is written "
+                    f"there already and a version never changes"
+                ) from None
+
+    def _get(self, key: str) -> bytes:
+        try:
+            return bytes(obstore.get(self._store, key).bytes())
+        except FileNotFoundError:
+            raise ModelStoreError(f"{key}: not in the model store") from None
+
+
+def _verify(pointer: Champion, files: Mapping[str, bytes]) -> Bundle:
+    contract = load_bundle(files[BUNDLE_FILE]).contract_fingerprint
+    bundle = open_bundle(pointer, files, contract_fingerprint=contract)
+    named = versioned(bundle).model_version
+    if named != bundle.model_version:
+        raise BundleError(f"model version: given {bundle.model_version}, allowed {named}")
+    return bundle
+
+
+def _local_root(url: str) -> Path | None:
+    parts = urlsplit(url)
+    if "://" not in url:
+        return Path(url).absolute()
+    return Path(unquote(parts.path)) if parts.scheme == "file" else None
+
+
+def _etag(given: str | None) -> str:
+    if given is None:
+        raise ModelStoreError("model store: gives no ETag, which a release needs")
+    return given
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
