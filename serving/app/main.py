@@ -1,0 +1,68 @@
+"""The API's wiring: routes, documentation and the background task that follows the champion."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from serving.app.champion import ChampionWatcher
+from serving.app.fast_path import PredictFastPath
+from serving.app.metrics import CountRequests, Metrics
+from serving.app.openapi import DESCRIPTION, add_body_schemas
+from serving.app.pages import install_pages
+from serving.app.problems import install_problem_handlers
+from serving.app.routes import router
+from serving.app.settings import ServingSettings
+
+_FIRST_LOOK_SECONDS = 5.0
+
+
+class PredictionApi(FastAPI):
+    """FastAPI whose description holds the bodies that it reads by itself."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document, made once."""
+        if self.openapi_schema is None:
+            add_body_schemas(super().openapi())
+        return super().openapi()
+
+
+def create_api(settings: ServingSettings, watcher: ChampionWatcher, metrics: Metrics) -> FastAPI:
+    """Return the API with all its routes, each answered by FastAPI."""
+
+    @asynccontextmanager
+    async def follow_champion(_api: FastAPI) -> AsyncIterator[None]:
+        following = asyncio.create_task(watcher.run(), name="follow-champion")
+        await watcher.first_look(_FIRST_LOOK_SECONDS)
+        yield
+        following.cancel()
+
+    api = PredictionApi(
+        title="Diabetes platform",
+        summary="Risk of diabetes within five years, from eight measurements.",
+        description=DESCRIPTION,
+        version="0.1.0",
+        lifespan=follow_champion,
+        docs_url=None,
+        redoc_url=None,
+    )
+    api.state.settings = settings
+    api.state.watcher = watcher
+    api.state.metrics = metrics
+    install_problem_handlers(api)
+    api.include_router(router)
+    install_pages(api, watcher, settings)
+    api.add_middleware(CountRequests, metrics=metrics)
+    return api
+
+
+def create_app(settings: ServingSettings | None = None) -> ASGIApp:
+    """Return the whole server application: the fast path in front of the API."""
+    settings = settings or ServingSettings()
+    metrics = Metrics(settings.prometheus_multiproc_dir)
+    watcher = ChampionWatcher(settings.models, metrics, poll_seconds=settings.model_poll_seconds)
+    api = create_api(settings, watcher, metrics)
+    return PredictFastPath(api, watcher, metrics, max_body_bytes=settings.api_max_body_bytes)

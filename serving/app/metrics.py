@@ -1,0 +1,113 @@
+"""Prometheus metrics of the API, and the ASGI middleware that counts requests.
+
+Labels are routes, status codes and model versions: never an address as sent, never a value.
+"""
+
+from pathlib import Path
+from time import perf_counter
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
+
+
+class Metrics:
+    """The metrics of one worker; with a shared directory `exposition` adds up all workers'."""
+
+    def __init__(self, multiprocess_dir: Path | None = None) -> None:
+        # They double the number of series and tell nothing that a rate needs.
+        disable_created_metrics()
+        self._multiprocess_dir = multiprocess_dir
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "diabetes_api_requests",
+            "Requests answered.",
+            ("route", "status"),
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "diabetes_api_request_seconds",
+            "Time from the whole request's arrival at the API to its answer.",
+            ("route",),
+            buckets=_BUCKETS,
+            registry=self._registry,
+        )
+        self._model = Gauge(
+            "diabetes_api_model_info",
+            "1 for the model version in use.",
+            ("model_version",),
+            registry=self._registry,
+            multiprocess_mode="livemax",
+        )
+        self._reloads = Counter(
+            "diabetes_api_model_reloads", "Models taken into use.", registry=self._registry
+        )
+        self._reload_failures = Counter(
+            "diabetes_api_model_reload_failures",
+            "Looks at the model store that failed: refused (a bundle) or unreadable (the store).",
+            ("reason",),
+            registry=self._registry,
+        )
+
+    def observe(self, route: str, status: int, seconds: float) -> None:
+        """Count one answer."""
+        self._requests.labels(route, status).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def model_changed(self, previous: str | None, current: str) -> None:
+        """Show `current` as the version in use."""
+        if previous is not None:
+            self._model.labels(previous).set(0)
+        self._model.labels(current).set(1)
+        self._reloads.inc()
+
+    def reload_failed(self, reason: str) -> None:
+        """Count one failed look at the model store."""
+        self._reload_failures.labels(reason).inc()
+
+    def exposition(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
+        if self._multiprocess_dir is None:
+            return generate_latest(self._registry)
+        registry = CollectorRegistry()
+        # prometheus-client has no types here.
+        MultiProcessCollector(registry, path=str(self._multiprocess_dir))  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
+
+
+class CountRequests:
+    """ASGI middleware: one observation per answered request, under the route's template."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and count its answer when it begins."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = perf_counter()
+
+        async def observe_and_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                seconds = perf_counter() - started
+                self._metrics.observe(route_of(scope), message["status"], seconds)
+            await send(message)
+
+        await self._app(scope, receive, observe_and_send)
+
+
+def route_of(scope: Scope) -> str:
+    """Return the template that matched, so that addresses cannot multiply the metrics."""
+    path = getattr(scope.get("route"), "path", None)
+    return path if isinstance(path, str) else scope.get("root_path") or "unmatched"

@@ -1,0 +1,55 @@
+"""The API's settings: the only reader of the environment in serving/."""
+
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+
+
+class ServingSettings(BaseSettings):
+    """Where the API listens and finds the released model; each is `PLATFORM_<NAME>`.
+
+    The names that the platform has too (`home`, `models_url`, `port_offset`, `dagster_url`) mean
+    the same here. Several workers add up their metrics in `PROMETHEUS_MULTIPROC_DIR`, which
+    `python -m serving.app` sets for them. Raises pydantic.ValidationError that names the variable.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="PLATFORM_", frozen=True, extra="ignore", protected_namespaces=()
+    )
+
+    home: Path = PROJECT_ROOT / ".platform"
+    port_offset: int = Field(default=0, ge=0, le=20000)
+    models_url: str | None = None
+    dagster_url: str | None = None
+    api_host: str = "127.0.0.1"
+    api_port: int | None = Field(default=None, ge=1, le=65535)
+    api_workers: int = Field(default=1, ge=1, le=256)
+    api_max_body_bytes: int = Field(default=1_048_576, ge=1024)
+    prometheus_multiproc_dir: Path | None = Field(
+        default=None, validation_alias="PROMETHEUS_MULTIPROC_DIR"
+    )
+    model_poll_seconds: float = Field(default=1.0, gt=0, le=3600)
+
+    @cached_property
+    def port(self) -> int:
+        """The port to listen on."""
+        return self.api_port or 4001 + self.port_offset
+
+    @cached_property
+    def models(self) -> str:
+        """The root of the model store: a directory or an S3 URL."""
+        return self.models_url or str(self.home.absolute() / "models")
+
+    @cached_property
+    def data_docs(self) -> Path:
+        """The directory served at `/data-docs/`; it may appear after the start."""
+        return self.home.absolute() / "data_docs"
+
+    @cached_property
+    def dagster(self) -> str:
+        """The Dagster UI's base URL as a browser on this machine reaches it."""
+        return self.dagster_url or f"http://127.0.0.1:{3000 + self.port_offset}"
