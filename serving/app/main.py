@@ -15,6 +15,7 @@ from serving.app.openapi import DESCRIPTION, add_body_schemas
 from serving.app.pages import install_pages
 from serving.app.problems import install_problem_handlers
 from serving.app.routes import router
+from serving.app.served_model import ServedModel
 from serving.app.settings import ServingSettings
 
 _FIRST_LOOK_SECONDS = 5.0
@@ -59,10 +60,16 @@ def create_api(settings: ServingSettings, watcher: ChampionWatcher, metrics: Met
     return api
 
 
-def create_app(settings: ServingSettings | None = None) -> ASGIApp:
-    """Return the whole server application: the fast path in front of the API."""
+def create_app(
+    settings: ServingSettings | None = None, *, model: ServedModel | None = None
+) -> ASGIApp:
+    """Return the whole server application: the fast path in front of the API.
+
+    `model` answers until the model store has a champion.
+    """
     settings = settings or ServingSettings()
     metrics = Metrics(settings.prometheus_multiproc_dir)
     watcher = ChampionWatcher(settings.models, metrics, poll_seconds=settings.model_poll_seconds)
+    watcher.current = model
     api = create_api(settings, watcher, metrics)
     return PredictFastPath(api, watcher, metrics, max_body_bytes=settings.api_max_body_bytes)

@@ -25,7 +25,7 @@ class Metrics:
 
     def __init__(self, multiprocess_dir: Path | None = None) -> None:
         # They double the number of series and tell nothing that a rate needs.
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._multiprocess_dir = multiprocess_dir
         self._registry = CollectorRegistry()
         self._requests = Counter(
@@ -79,7 +79,6 @@ class Metrics:
         if self._multiprocess_dir is None:
             return generate_latest(self._registry)
         registry = CollectorRegistry()
-        # prometheus-client has no types here.
         MultiProcessCollector(registry, path=str(self._multiprocess_dir))  # type: ignore[no-untyped-call]
         return generate_latest(registry)
 

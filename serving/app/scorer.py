@@ -98,7 +98,7 @@ class Scorer:
     """A LightGBM model of one score per row, read from its text format."""
 
     def __init__(self, model_text: str, features: Sequence[str]) -> None:
-        """Read the model; raises ScorerError where the text is no such model of `features`, in this order."""
+        """Raise ScorerError where the text is no such model of `features`, in this order."""
         try:
             self._booster = lightgbm.Booster(model_str=model_text)
         except lightgbm.basic.LightGBMError as error:

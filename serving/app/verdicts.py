@@ -1,6 +1,7 @@
 """From pydantic's errors to the platform's: field, code, given, allowed. Pure functions."""
 
 import math
+
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 

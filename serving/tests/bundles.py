@@ -20,7 +20,7 @@ from diabetes_platform.contract.bundle import (
     sha256,
     versioned,
 )
-from diabetes_platform.contract.fields import FEATURES
+from diabetes_platform.contract.fields import FEATURE_NAMES, FEATURES
 from diabetes_platform.contract.fingerprint import fingerprint
 
 
@@ -31,7 +31,7 @@ def model_text(seed: int = 1) -> str:
     low = np.array([field.minimum for field in FEATURES])
     high = np.array([field.maximum for field in FEATURES])
     rows = random.uniform(low, high, size=(400, len(FEATURES)))
-    names = [field.name for field in FEATURES]
+    names = list(FEATURE_NAMES)
     risk = sum(
         (rows[:, names.index(name)] - low[names.index(name)]) / (high - low)[names.index(name)]
         for name in ("glucose", "bmi", "age")
@@ -56,7 +56,7 @@ def make_bundle(
     intercept: float = 0.0,
     threshold: float = 0.5,
     contract_fingerprint: str | None = None,
-    features: tuple[str, ...] = tuple(field.name for field in FEATURES),
+    features: tuple[str, ...] = FEATURE_NAMES,
 ) -> tuple[Bundle, dict[str, bytes]]:
     """Return a bundle and its files; `intercept` shifts every probability."""
     content = (model_text() if text is None else text).encode()

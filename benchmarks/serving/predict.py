@@ -1,0 +1,181 @@
+"""`POST /predict` per second on one worker: the API, the API without a model, plain FastAPI.
+
+`python -m benchmarks.serving.predict` starts the three on free ports, drives them in turns (A B C
+A B C …, so that a noisy machine is unfair to all alike) and prints a Markdown table. One minute.
+"""
+
+import json
+import os
+import platform
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.serving.patients import read_rows, release, requests_of, train
+
+ROUNDS = 6
+SECONDS = 2.5
+CONNECTIONS = 16
+OURS, NO_MODEL, PLAIN = (
+    "the API",
+    "(a) the API without a model",
+    "(b) plain FastAPI + Booster.predict",
+)
+_UVICORN = ("-m", "uvicorn", "--factory", "--no-access-log", "--log-level", "warning")
+
+
+@dataclass
+class Server:
+    """A server under load and what each of its rounds measured."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    port: int
+    rounds: list[dict[str, float]] = field(default_factory=list)
+
+    def median(self, measure: str) -> float:
+        """Return the median of one measure over the rounds."""
+        return statistics.median(one[measure] for one in self.rounds)
+
+
+def main() -> None:
+    """Measure and print."""
+    rows = read_rows()
+    bundle, model_text = train(rows)
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        release(home / "models", bundle, model_text)
+        model = home / "models" / "diabetes" / bundle.model_version / "model.txt"
+        empty = home / "empty"
+        commands = {
+            OURS: (("-m", "serving.app"), {"PLATFORM_HOME": folder}),
+            NO_MODEL: (
+                (*_UVICORN, "benchmarks.serving.no_model:create_app"),
+                {"PLATFORM_HOME": str(empty)},
+            ),
+            PLAIN: (
+                (*_UVICORN, "benchmarks.serving.plain:create_app"),
+                {"BENCHMARK_MODEL": str(model)},
+            ),
+        }
+        with _running(commands) as servers:
+            _take_turns(servers, requests_of(rows))
+            _print_table(servers)
+
+
+@contextmanager
+def _running(
+    commands: dict[str, tuple[tuple[str, ...], dict[str, str]]],
+) -> Iterator[list[Server]]:
+    servers = []
+    try:
+        for name, (arguments, variables) in commands.items():
+            port = _free_port()
+            command = [sys.executable, *arguments]
+            if "uvicorn" in arguments:
+                command += ["--port", str(port)]
+            environment = {**os.environ, **variables, "PLATFORM_API_PORT": str(port)}
+            process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+            servers.append(Server(name, process, port))
+        for server in servers:
+            _wait_until_open(server)
+        yield servers
+    finally:
+        for server in servers:
+            server.process.terminate()
+            server.process.wait(20)
+
+
+def _take_turns(servers: list[Server], bodies: list[bytes]) -> None:
+    for server in servers:
+        _drive(server, bodies, 1.0)
+    for turn in range(ROUNDS):
+        order = servers if turn % 2 == 0 else servers[::-1]
+        for server in order:
+            before = _cpu_seconds(server.process.pid)
+            measured = _drive(server, bodies, SECONDS)
+            used = _cpu_seconds(server.process.pid) - before
+            server.rounds.append(measured | {"cpu_us": 1e6 * used / measured["requests"]})
+            print(
+                f"{turn + 1}/{ROUNDS} {server.name}: {measured['per_second']:.0f}/s",
+                file=sys.stderr,
+            )
+
+
+def _drive(server: Server, bodies: list[bytes], seconds: float) -> dict[str, float]:
+    arguments = [str(server.port), str(seconds), str(CONNECTIONS)]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.serving.load", *arguments],
+        input=b"\n".join(bodies),
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=60,
+    )
+    measured: dict[str, float] = json.loads(done.stdout)
+    if measured["failures"]:
+        raise SystemExit(f"{server.name}: {measured['failures']} answers were not 200")
+    return measured
+
+
+def _print_table(servers: list[Server]) -> None:
+    ours = servers[0]
+    print(f"\n{_machine()}\n{ROUNDS} rounds of {SECONDS} s in turns, {CONNECTIONS} connections.\n")
+    print("| one worker | requests/s | p50 ms | p99 ms | server CPU µs/request | the API is |")
+    print("|---|---|---|---|---|---|")
+    for server in servers:
+        pairs = zip(ours.rounds, server.rounds, strict=True)
+        ratio = statistics.median(a["per_second"] / b["per_second"] for a, b in pairs)
+        print(
+            f"| {server.name} | {server.median('per_second'):,.0f} | {server.median('p50_ms'):.2f} "
+            f"| {server.median('p99_ms'):.2f} | {server.median('cpu_us'):.0f} | {ratio:.2f} × |"
+        )
+
+
+def _machine() -> str:
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = names[0].partition(":")[2].strip() if names else model
+    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}."
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Return the CPU time a process has used; NaN where the system has no /proc."""
+    stat = Path(f"/proc/{pid}/stat")
+    if not stat.exists():
+        return float("nan")
+    user, system = stat.read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_until_open(server: Server) -> None:
+    for _ in range(200):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/openapi.json", timeout=5):
+                return
+        except urllib.error.URLError:
+            if server.process.poll() is not None:
+                break
+            time.sleep(0.1)
+    raise SystemExit(f"{server.name} did not start")
+
+
+if __name__ == "__main__":
+    main()
