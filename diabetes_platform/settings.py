@@ -1,5 +1,6 @@
 """The platform's settings: the only reader of the environment outside serving/ and flink/."""
 
+import os
 from functools import cached_property
 from pathlib import Path
 
@@ -52,6 +53,11 @@ class PlatformSettings(BaseSettings):
         return self.home.absolute() / "data_docs"
 
     @cached_property
+    def alerts(self) -> Path:
+        """The file that keeps every alert, one JSON object a line."""
+        return self.home.absolute() / "logs" / "alerts.jsonl"
+
+    @cached_property
     def api(self) -> str:
         """The API's base URL as a browser on this machine reaches it."""
         return self.api_url or f"http://127.0.0.1:{self.port(4001)}"
@@ -60,3 +66,8 @@ class PlatformSettings(BaseSettings):
     def dagster(self) -> str:
         """The Dagster UI's base URL as a browser on this machine reaches it."""
         return self.dagster_url or f"http://127.0.0.1:{self.port(3000)}"
+
+
+def inherited_environment() -> dict[str, str]:
+    """Return the caller's environment, for the processes that the launcher starts."""
+    return dict(os.environ)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import CommitProperties, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from diabetes_platform.contract.tables import RAW_PATIENTS
@@ -42,21 +42,14 @@ def ingest(lake: Lake, source: str) -> RawBatch:
     """
     with fetched(source) as file:
         added = not _has(lake, file.content_hash) and _append(lake, file)
-        table = lake.open(RAW_PATIENTS)
         return RawBatch(
             batch_id=file.batch_id,
             content_hash=file.content_hash,
             source=file.name,
-            rows=count_rows(table, file.content_hash),
-            delta_version=table.version(),
+            rows=lake.count(RAW_PATIENTS, {"content_hash": file.content_hash}),
+            delta_version=lake.open(RAW_PATIENTS).version(),
             added=added,
         )
-
-
-def count_rows(table: DeltaTable, content_hash: str) -> int:
-    """Count the rows of a batch from the Delta log alone; no data file is read."""
-    actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
-    return sum(a["num_records"] for a in actions if a["partition.content_hash"] == content_hash)
 
 
 def _has(lake: Lake, content_hash: str) -> bool:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 import pyarrow as pa
-from deltalake import DeltaTable
+from deltalake import CommitProperties, DeltaTable, write_deltalake
 
 from diabetes_platform.contract.tables import Table
 
@@ -49,3 +49,30 @@ class Lake:
             fragment_readahead=1,
         )
         return scanner.to_reader()
+
+    def count(self, table: Table, where: dict[str, str]) -> int:
+        """Count the rows whose partition columns equal `where`, from the Delta log alone."""
+        actions = pa.table(self.open(table).get_add_actions(flatten=True)).to_pylist()
+        return sum(
+            action["num_records"]
+            for action in actions
+            if all(action[f"partition.{name}"] == value for name, value in where.items())
+        )
+
+    def snapshot(self, table: Table, rows: pa.Table, content_hash: str) -> tuple[int, bool]:
+        """Make `rows` the newest version of `table`; return the version and whether it was added.
+
+        The same content as the newest version's adds none.
+        """
+        if self.exists(table):
+            current = self.open(table)
+            if current.history(1)[0].get("content_hash") == content_hash:
+                return current.version(), False
+        write_deltalake(
+            self.path(table),
+            rows,
+            mode="overwrite",
+            storage_options=self.storage_options,
+            commit_properties=CommitProperties(custom_metadata={"content_hash": content_hash}),
+        )
+        return self.open(table).version(), True

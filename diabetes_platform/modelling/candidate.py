@@ -77,13 +77,15 @@ def build_bundle(
             metrics={name: asdict(metric) for name, metric in evaluation.metrics.items()},
             training=training,
             contract_fingerprint=fingerprint(),
-            libraries={
-                "python": platform.python_version(),
-                **{name: version(name) for name in _LIBRARIES},
-            },
+            libraries=library_versions(),
             files={MODEL_FILE: sha256(model.model_text)},
         )
     )
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of what trains a model, which decide its bytes with the recipe."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
 
 
 def is_reproducible(bundle: Bundle, rows: TrainingSet) -> bool:

@@ -94,6 +94,19 @@ def rollback(url: str) -> Promotion:
     return back
 
 
+def serving_state(url: str) -> Promotion:
+    """Return the promotion of the version that `serving.patients` shows.
+
+    Raises PromotionRefusedError where nothing was promoted yet.
+    """
+    with psycopg.connect(url) as connection:
+        current = _current_version(connection)
+        promotion = None if current is None else _promotion_of(connection, current)
+    if promotion is None:
+        raise PromotionRefusedError("nothing was promoted to serving.patients yet")
+    return promotion
+
+
 def _serialise(connection: Connection) -> None:
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
 

@@ -1,10 +1,12 @@
 """Loading one cleaned batch into `staging.patients`: a stream of Arrow batches, binary COPY."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import adbc_driver_postgresql.dbapi as adbc
 import psycopg
-import pyarrow as pa
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _APPEND = (
     "INSERT INTO staging.batches (batch_id, delta_version, rows) VALUES ($1, $2, $3)"
@@ -27,13 +29,16 @@ class StagedBatch:
 
 
 def stage(
-    url: str, batches: pa.RecordBatchReader, *, batch_id: str, delta_version: int
+    url: str, batches: "pa.RecordBatchReader", *, batch_id: str, delta_version: int
 ) -> StagedBatch:
     """Replace `staging.patients` by `batches` (contract STAGING_PATIENTS, any column order).
 
     One transaction: where it fails, the batch before is still there. Memory holds the Arrow batch
     on its way and no more. Raises StagingError.
     """
+    # ADBC brings polars and pandas along: a second that the code location need not spend.
+    import adbc_driver_postgresql.dbapi as adbc
+
     try:
         with adbc.connect(url) as connection, connection.cursor() as cursor:
             cursor.execute("TRUNCATE staging.patients")

@@ -1,0 +1,30 @@
+"""The code location: every asset, check, job, schedule and sensor of the platform."""
+
+from collections.abc import Callable
+
+import dagster as dg
+
+from diabetes_platform.defs import cleaned, model, raw, serving_table, staging
+from diabetes_platform.defs.resources import build_resources
+from diabetes_platform.defs.schedules import batch, daily_batch
+from diabetes_platform.defs.sensors import build_failure_alerts
+from diabetes_platform.settings import PlatformSettings
+
+
+def build_definitions(
+    settings: Callable[[], PlatformSettings] = PlatformSettings,
+) -> dg.Definitions:
+    """Wire the code location; `settings` is called when a step or sensor runs, not here."""
+    modules = [raw, cleaned, staging, serving_table, model]
+    return dg.Definitions(
+        assets=dg.load_assets_from_modules(modules),
+        asset_checks=dg.load_asset_checks_from_modules(modules),
+        jobs=[batch],
+        schedules=[daily_batch],
+        sensors=[build_failure_alerts(settings)],
+        resources=build_resources(settings),
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_definitions()

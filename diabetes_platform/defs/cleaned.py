@@ -1,0 +1,197 @@
+"""Spark's assets: statistics of the batch, every row with its verdict, and the quarantine."""
+
+import dagster as dg
+
+from diabetes_platform.cleaning.conservation import Conservation
+from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics, quarantine_batch
+from diabetes_platform.cleaning.tables import DeltaPath
+from diabetes_platform.contract.tables import (
+    CLEANED_PATIENTS,
+    QUARANTINE_PATIENTS,
+    RAW_PATIENTS,
+    STATISTICS_PATIENTS,
+    Table,
+)
+from diabetes_platform.defs.describe import (
+    CLEANED,
+    QUARANTINE,
+    RAW,
+    STATISTICS,
+    asset_options,
+    table_metadata,
+)
+from diabetes_platform.defs.memory import (
+    INPUT_VERSION,
+    current_batch,
+    input_version,
+    is_unchanged,
+    recall,
+)
+from diabetes_platform.defs.resources import Spark
+from diabetes_platform.lake.tables import Lake
+
+CODE_VERSION = "1"
+"""Raise it when the rules change: every batch is then cleaned again."""
+
+
+def _delta(lake: Lake, table: Table) -> DeltaPath:
+    return DeltaPath(lake.path(table), lake.storage_options)
+
+
+def _unchanged(
+    context: dg.AssetExecutionContext, key: dg.AssetKey, table: DeltaPath, version: str
+) -> bool:
+    """Whether the table holds what the event log says it was made from."""
+    return (
+        is_unchanged(context, key, version)
+        and table.exists()
+        and table.version() == recall(context, key, "delta_version")
+    )
+
+
+def _again(
+    context: dg.AssetExecutionContext, key: dg.AssetKey, version: str, *names: str
+) -> dg.MaterializeResult:
+    """Report an asset whose input has not changed: nothing was computed."""
+    context.log.info("%s: input unchanged, not processed again", key.to_user_string())
+    remembered = {name: recall(context, key, name) for name in ("dagster/row_count", *names)}
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(version),
+        metadata={**remembered, INPUT_VERSION: version, "processed": False},
+    )
+
+
+@dg.asset(
+    **asset_options(STATISTICS, {"spark", "deltalake"}, CODE_VERSION),
+    deps=[RAW],
+    description="Quartiles and outer fences of each measurement: they fill, scale and fence.",
+    metadata=table_metadata(STATISTICS_PATIENTS),
+)
+def statistics_patients(
+    context: dg.AssetExecutionContext,
+    lake: dg.ResourceParam[Lake],
+    spark: dg.ResourceParam[Spark],
+) -> dg.MaterializeResult:
+    """Fit the statistics of the current batch."""
+    batch = current_batch(context)
+    version = input_version("statistics", CODE_VERSION, batch.content_hash)
+    target = _delta(lake, STATISTICS_PATIENTS)
+    if _unchanged(context, STATISTICS, target, version):
+        return _again(context, STATISTICS, version, "batch_id", "delta_version")
+    with spark.session() as session:
+        fitted = fit_statistics(session, _delta(lake, RAW_PATIENTS), batch.content_hash, target)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(version),
+        metadata={
+            "dagster/row_count": len(fitted.statistics),
+            "dagster/uri": fitted.path,
+            "batch_id": fitted.batch_id,
+            "delta_version": fitted.delta_version,
+            INPUT_VERSION: version,
+            "processed": True,
+            **{f"median/{each.field}": each.median for each in fitted.statistics},
+        },
+    )
+
+
+@dg.asset(
+    **asset_options(CLEANED, {"spark", "deltalake"}, CODE_VERSION),
+    deps=[RAW, STATISTICS],
+    description="Every row of the batch: as received, parsed, filled, scaled, verdict and reasons.",
+    metadata=table_metadata(CLEANED_PATIENTS, {RAW: RAW_PATIENTS}),
+)
+def cleaned_patients(
+    context: dg.AssetExecutionContext,
+    lake: dg.ResourceParam[Lake],
+    spark: dg.ResourceParam[Spark],
+) -> dg.MaterializeResult:
+    """Judge every row of the current batch."""
+    batch = current_batch(context)
+    version = input_version("cleaned", CODE_VERSION, batch.content_hash)
+    target = _delta(lake, CLEANED_PATIENTS)
+    if _unchanged(context, CLEANED, target, version):
+        names = ("batch_id", "accepted", "rejected", "reasons", "delta_version")
+        return _again(context, CLEANED, version, *names)
+    with spark.session() as session:
+        cleaned = clean_batch(
+            session,
+            _delta(lake, RAW_PATIENTS),
+            batch.content_hash,
+            _delta(lake, STATISTICS_PATIENTS),
+            target,
+        )
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(version),
+        metadata={
+            "dagster/row_count": cleaned.rows,
+            "dagster/uri": cleaned.path,
+            "batch_id": cleaned.batch_id,
+            "accepted": cleaned.accepted,
+            "rejected": cleaned.rejected,
+            "reasons": dg.MetadataValue.json(cleaned.reasons),
+            "delta_version": cleaned.delta_version,
+            INPUT_VERSION: version,
+            "processed": True,
+        },
+    )
+
+
+@dg.asset(
+    **asset_options(QUARANTINE, {"spark", "deltalake"}, CODE_VERSION),
+    deps=[CLEANED],
+    description="Rejected rows as received, each with all its reasons.",
+    metadata=table_metadata(QUARANTINE_PATIENTS, {CLEANED: CLEANED_PATIENTS}),
+)
+def quarantine_patients(
+    context: dg.AssetExecutionContext,
+    lake: dg.ResourceParam[Lake],
+    spark: dg.ResourceParam[Spark],
+) -> dg.MaterializeResult:
+    """Keep the rejected rows of the current batch."""
+    batch_id = str(recall(context, CLEANED, "batch_id"))
+    version = input_version("quarantine", CODE_VERSION, recall(context, CLEANED, INPUT_VERSION))
+    target = _delta(lake, QUARANTINE_PATIENTS)
+    if _unchanged(context, QUARANTINE, target, version):
+        return _again(context, QUARANTINE, version, "batch_id", "delta_version")
+    with spark.session() as session:
+        kept = quarantine_batch(session, _delta(lake, CLEANED_PATIENTS), batch_id, target)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(version),
+        metadata={
+            "dagster/row_count": kept.rows,
+            "dagster/uri": kept.path,
+            "batch_id": kept.batch_id,
+            "delta_version": kept.delta_version,
+            INPUT_VERSION: version,
+            "processed": True,
+        },
+    )
+
+
+@dg.asset_check(
+    asset=QUARANTINE,
+    additional_deps=[RAW, CLEANED],
+    name="nothing_vanished",
+    blocking=True,
+    description="raw = accepted + quarantined, for the batch at hand.",
+)
+def nothing_vanished(
+    context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]
+) -> dg.AssetCheckResult:
+    """Count the batch in all three tables themselves, whatever the assets reported."""
+    batch = current_batch(context)
+    conservation = Conservation(
+        raw=lake.count(RAW_PATIENTS, {"content_hash": batch.content_hash}),
+        accepted=lake.count(CLEANED_PATIENTS, {"verdict": "accepted"}),
+        rejected=lake.count(QUARANTINE_PATIENTS, {"batch_id": batch.batch_id}),
+    )
+    return dg.AssetCheckResult(
+        passed=conservation.holds,
+        description=str(conservation),
+        metadata={
+            "raw": conservation.raw,
+            "accepted": conservation.accepted,
+            "rejected": conservation.rejected,
+            "missing": conservation.missing,
+        },
+    )

@@ -1,0 +1,82 @@
+"""What Dagster shows of an asset: schema, lineage, owner, kinds, freshness; one way for all."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+
+from diabetes_platform.contract.tables import Column, Table
+
+OWNER = "team:clinical-data"
+DAILY = dg.FreshnessPolicy.time_window(
+    fail_window=timedelta(hours=36), warn_window=timedelta(hours=26)
+)
+"""A daily schedule that missed one run is worth a look, one that missed a day is stale."""
+RETRY = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL)
+"""For infrastructure only: what a second try cannot mend is raised as final (see `refusals`)."""
+
+RAW = dg.AssetKey(["raw", "patients"])
+STATISTICS = dg.AssetKey(["statistics", "patients"])
+CLEANED = dg.AssetKey(["cleaned", "patients"])
+QUARANTINE = dg.AssetKey(["quarantine", "patients"])
+STAGING = dg.AssetKey(["staging", "patients"])
+SERVING = dg.AssetKey(["serving", "patients"])
+TRAINING_ROWS = dg.AssetKey(["features", "training_set"])
+CANDIDATE = dg.AssetKey(["model", "candidate"])
+CHAMPION = dg.AssetKey(["model", "champion"])
+
+
+def asset_options(
+    key: dg.AssetKey, kinds: set[str], code_version: str = "1", retry: dg.RetryPolicy | None = RETRY
+) -> dict[str, Any]:
+    """Return the keyword arguments that every asset of the batch graph shares."""
+    return {
+        "key": key,
+        "group_name": key.path[0],
+        "kinds": kinds,
+        "owners": [OWNER],
+        "code_version": code_version,
+        "freshness_policy": DAILY,
+        "retry_policy": retry,
+    }
+
+
+def table_metadata(
+    table: Table, upstream: Mapping[dg.AssetKey, Table] | None = None
+) -> dict[str, Any]:
+    """Render the contract's columns as Dagster's column schema and, by name, column lineage."""
+    metadata: dict[str, Any] = {
+        "dagster/table_name": table.name,
+        "dagster/column_schema": dg.TableSchema(columns=[_column(c) for c in table.columns]),
+    }
+    if upstream:
+        metadata["dagster/column_lineage"] = _lineage(table, upstream)
+    return metadata
+
+
+def _column(column: Column) -> dg.TableColumn:
+    return dg.TableColumn(
+        column.name,
+        column.type,
+        column.description,
+        constraints=dg.TableColumnConstraints(nullable=column.nullable),
+    )
+
+
+def _lineage(table: Table, upstream: Mapping[dg.AssetKey, Table]) -> dg.TableColumnLineage:
+    sources = {
+        column.name: [
+            dg.TableColumnDep(asset_key=key, column_name=name)
+            for key, source in upstream.items()
+            for name in source.column_names
+            if name == _measurement(column.name)
+        ]
+        for column in table.columns
+    }
+    return dg.TableColumnLineage({name: deps for name, deps in sources.items() if deps})
+
+
+def _measurement(name: str) -> str:
+    """Return the measurement that a derived column (`bmi_normed`) comes from."""
+    return name.removesuffix("_normed").removesuffix("_filled").removesuffix("_received")

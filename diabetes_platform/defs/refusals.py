@@ -1,0 +1,21 @@
+"""Errors that a second try cannot mend, told to Dagster as one message and without retries."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from diabetes_platform.contract.bundle import BundleError
+from diabetes_platform.lake.sources import SourceError
+from diabetes_platform.warehouse.promotion import PromotionRefusedError
+
+REFUSALS: tuple[type[Exception], ...] = (SourceError, PromotionRefusedError, BundleError)
+
+
+@contextmanager
+def refusals(*more: type[Exception]) -> Iterator[None]:
+    """Turn a refusal into dg.Failure with its message; every other error passes, to be retried."""
+    try:
+        yield
+    except (*REFUSALS, *more) as error:
+        raise dg.Failure(str(error), allow_retries=False) from error

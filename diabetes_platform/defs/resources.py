@@ -1,0 +1,76 @@
+"""The resources of the assets: settings, lake, warehouse, Spark and the model store.
+
+Each is made when a step needs it: loading the code location reads no environment.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from diabetes_platform.lake.tables import Lake
+from diabetes_platform.settings import PlatformSettings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from diabetes_platform.modelling.store import ModelStore
+
+LoadSettings = Callable[[], PlatformSettings]
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """The warehouse's connection URL, kept out of logs and representations."""
+
+    url: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Spark:
+    """Where Spark is: a Connect URL, or None for Sail in this process."""
+
+    remote: str | None
+
+    @contextmanager
+    def session(self) -> Iterator["SparkSession"]:
+        """Yield a session; it starts here, so that an unchanged batch starts none."""
+        from diabetes_platform.cleaning.session import spark_session
+
+        with spark_session(self.remote) as session:
+            yield session
+
+
+@dataclass(frozen=True)
+class Models:
+    """The root of the model store: a directory or an S3 URL."""
+
+    url: str
+
+    def store(self) -> "ModelStore":
+        """Open the store."""
+        from diabetes_platform.modelling.store import ModelStore
+
+        return ModelStore(self.url)
+
+
+def build_resources(load: LoadSettings) -> dict[str, dg.ResourceDefinition]:
+    """Return the resources by the names that the assets ask for."""
+    return {
+        "settings": dg.ResourceDefinition(lambda _: load()),
+        "lake": dg.ResourceDefinition(lambda _: Lake(load().lake)),
+        "warehouse": dg.ResourceDefinition(lambda _: _warehouse(load())),
+        "spark": dg.ResourceDefinition(lambda _: Spark(load().spark_remote)),
+        "models": dg.ResourceDefinition(lambda _: Models(load().models)),
+    }
+
+
+def _warehouse(settings: PlatformSettings) -> Warehouse:
+    if settings.warehouse_url is None:
+        raise dg.Failure(
+            "PLATFORM_WAREHOUSE_URL: given nothing, allowed postgresql://user:password@host/database",
+            allow_retries=False,
+        )
+    return Warehouse(settings.warehouse_url.get_secret_value())

@@ -1,0 +1,66 @@
+"""`serving/patients`: the validated batch, promoted in one transaction."""
+
+import dagster as dg
+import psycopg
+
+from diabetes_platform.contract.tables import SERVING_PATIENTS, STAGING_PATIENTS
+from diabetes_platform.defs.describe import SERVING, STAGING, asset_options, table_metadata
+from diabetes_platform.defs.memory import recall
+from diabetes_platform.defs.refusals import refusals
+from diabetes_platform.defs.resources import Warehouse
+from diabetes_platform.warehouse.promotion import promote, serving_state
+from diabetes_platform.warehouse.staging import StagingError, newest
+
+
+@dg.asset(
+    **asset_options(SERVING, {"postgres"}),
+    deps=[STAGING],
+    description="The promoted version of staging.patients. Readers see one whole version, always.",
+    metadata=table_metadata(SERVING_PATIENTS, {STAGING: STAGING_PATIENTS}),
+)
+def serving_patients(
+    context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse]
+) -> dg.MaterializeResult:
+    """Promote the staged batch; one that was promoted before changes nothing."""
+    with refusals(StagingError):
+        batch = newest(warehouse.url)
+        staged = recall(context, STAGING, "load")
+        if batch is None or batch.version != staged:
+            raise StagingError(f"staging.patients: given another load than {staged}: stage again")
+        promotion = promote(warehouse.url, batch)
+    if not promotion.changed:
+        context.log.info("Version %s was promoted before: nothing to do", promotion.version)
+    state = serving_state(warehouse.url)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(f"{state.batch_id}-{state.version}"),
+        metadata={
+            "dagster/row_count": state.rows,
+            "batch_id": state.batch_id,
+            "version": state.version,
+            "previous_version": promotion.previous_version,
+            "validation_run": promotion.validation_run,
+            "verdict": promotion.verdict,
+            "delta_version": state.delta_version,
+            "changed": promotion.changed,
+        },
+    )
+
+
+@dg.asset_check(
+    asset=SERVING,
+    name="serves_whole_version",
+    blocking=True,
+    description="serving.patients has exactly the rows of the version that the audit names.",
+)
+def serves_whole_version(warehouse: dg.ResourceParam[Warehouse]) -> dg.AssetCheckResult:
+    """Count what a reader sees and compare it with the audit."""
+    state = serving_state(warehouse.url)
+    with psycopg.connect(warehouse.url) as connection:
+        row = connection.execute(
+            "SELECT count(*), count(DISTINCT batch_id) FROM serving.patients"
+        ).fetchone()
+    seen, batches = row or (0, 0)
+    return dg.AssetCheckResult(
+        passed=seen == state.rows and batches == 1,
+        metadata={"rows": seen, "promoted_rows": state.rows, "batches": batches},
+    )

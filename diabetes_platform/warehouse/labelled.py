@@ -1,0 +1,18 @@
+"""The labelled rows of the promoted version, as an Arrow table for training."""
+
+import adbc_driver_postgresql.dbapi as adbc
+import pyarrow as pa
+from psycopg import sql
+
+from diabetes_platform.contract.fields import OUTCOME
+from diabetes_platform.contract.tables import TRAINING_SET
+from diabetes_platform.warehouse import ddl
+
+
+def read_labelled(url: str) -> pa.Table:
+    """Return the rows of `serving.patients` with an outcome (contract TRAINING_SET columns)."""
+    query = sql.SQL("SELECT {} FROM serving.patients WHERE {} IS NOT NULL ORDER BY record_id")
+    statement = query.format(ddl.column_names(TRAINING_SET), sql.Identifier(OUTCOME.name))
+    with adbc.connect(url) as connection, connection.cursor() as cursor:
+        cursor.execute(statement.as_string())
+        return cursor.fetch_arrow_table()
