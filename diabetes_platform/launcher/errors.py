@@ -1,5 +1,9 @@
-"""The launcher's error: one line for the person at the terminal, without a traceback."""
+"""The launcher's errors: one line for the person at the terminal, without a traceback."""
 
 
 class LauncherError(RuntimeError):
-    """Something that the person who ran the command can act on; `str(error)` says all of it."""
+    """It could not run, and the person can act on that; `str(error)` says all of it."""
+
+
+class FailedError(LauncherError):
+    """It ran, and the graph, a check or a patient failed."""

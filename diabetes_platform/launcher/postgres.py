@@ -191,13 +191,19 @@ def refuse_foreign_data(data_dir: Path) -> None:
         raise LauncherError(f"{data_dir} is not empty and not a PostgreSQL data directory")
 
 
+def running_server(data_dir: Path) -> PidFile | None:
+    """Return the server that serves `data_dir` now, if any."""
+    written = read_pid_file(data_dir)
+    return written if written is not None and _serves(written.pid, data_dir) else None
+
+
 def release_stale_pid_file(data_dir: Path) -> None:
     """Remove the pid file of a server that is gone; raises LauncherError where it still runs."""
-    written = read_pid_file(data_dir)
-    if written is not None and _serves(written.pid, data_dir):
+    running = running_server(data_dir)
+    if running is not None:
         raise LauncherError(
-            f"{data_dir} is already served by PostgreSQL on port {written.port} "
-            f"(pid {written.pid}); stop it first"
+            f"{data_dir} is already served by PostgreSQL on port {running.port} "
+            f"(pid {running.pid}); stop it first"
         )
     (data_dir / "postmaster.pid").unlink(missing_ok=True)
 

@@ -1,0 +1,177 @@
+"""The `diabetes` command: a thin layer of options over the launcher and the warehouse.
+
+Exit codes: 0 done; 1 the graph, a check or a patient was refused or failed; 2 wrong usage; 3 it
+could not run (a port in use, nothing running, a damaged home); 130 interrupted.
+"""
+
+import inspect
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from diabetes_platform.contract.fields import FEATURES, Field
+from diabetes_platform.contract.validation import reasons_to_reject
+from diabetes_platform.launcher.errors import LauncherError
+
+if TYPE_CHECKING:
+    from diabetes_platform.settings import PlatformSettings
+
+FAILED = 1
+CANNOT_RUN = 3
+INTERRUPTED = 130
+
+app = typer.Typer(
+    help="The diabetes platform: from raw measurements to a served prediction.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+    epilog="Exit codes: 0 done, 1 failed or refused, 2 wrong usage, 3 cannot run, 130 interrupted.",
+)
+console = Console()
+errors = Console(stderr=True)
+
+
+@app.command()
+def demo(
+    *,
+    once: Annotated[
+        bool, typer.Option("--once", help="Stop after one graph run and one prediction.")
+    ] = False,
+) -> None:
+    """Start the platform, run the batch graph, predict, and serve until Ctrl-C."""
+    from diabetes_platform.launcher.demo import demo as run_demo
+
+    with _told_in_one_line() as settings:
+        run_demo(settings, console, once=once)
+
+
+@app.command()
+def materialize(
+    source: Annotated[
+        str | None, typer.Option(help="Path or URL of a CSV or Parquet file of patients.")
+    ] = None,
+    select: Annotated[
+        str | None, typer.Option(help="Only these assets, for example 'key:\"staging/patients\"+'.")
+    ] = None,
+) -> None:
+    """Run the batch graph; PostgreSQL is started for it where it does not run."""
+    from diabetes_platform.launcher.commands import materialize as run
+
+    with _told_in_one_line() as settings:
+        run(settings, console, source=_absolute(source), select=select)
+
+
+def predict(**given: Any) -> None:  # noqa: ANN401 - the options are the contract's
+    """Ask the running API for one patient's risk."""
+    from diabetes_platform.launcher.api_client import predict as ask
+
+    document = given.pop("json")
+    patient = {name: value for name, value in given.items() if value is not None}
+    with _told_in_one_line() as settings:
+        if document is not None:
+            if patient:
+                raise typer.BadParameter("give the patient by --json or by options, not both")
+            patient = _read_json(document)
+        reasons = reasons_to_reject(patient, FEATURES)
+        if reasons:
+            _fail("\n".join(reason.explain(patient.get(reason.field)) for reason in reasons))
+        console.print_json(data=ask(settings.api, patient))
+
+
+@app.command()
+def rollback() -> None:
+    """Put the previous version of serving.patients back."""
+    from diabetes_platform.launcher.commands import rollback as run
+
+    with _told_in_one_line() as settings:
+        run(settings, console)
+
+
+@app.command()
+def status() -> None:
+    """Show which services answer; exit code 3 where one does not."""
+    from diabetes_platform.launcher.commands import status as run
+
+    with _told_in_one_line() as settings:
+        run(settings, console)
+
+
+@contextmanager
+def _told_in_one_line() -> Iterator["PlatformSettings"]:
+    """Yield the settings; turn what a person can act on into one line and an exit code."""
+    from pydantic import ValidationError
+
+    from diabetes_platform.launcher.errors import FailedError
+    from diabetes_platform.settings import PlatformSettings
+
+    try:
+        yield PlatformSettings()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = "PLATFORM_" + "_".join(map(str, first["loc"])).upper()
+        _fail(f"{name}: given {first['input']!r}: {first['msg']}", CANNOT_RUN)
+    except FailedError as error:
+        _fail(str(error))
+    except LauncherError as error:
+        _fail(str(error), CANNOT_RUN)
+    except KeyboardInterrupt:
+        _fail("interrupted", INTERRUPTED)
+
+
+def _fail(message: str, code: int = FAILED) -> None:
+    errors.print(f"[red]error:[/red] {escape(message)}", soft_wrap=True, highlight=False)
+    raise typer.Exit(code)
+
+
+def _absolute(source: str | None) -> str | None:
+    """A path counts from where the command was given; the graph keeps it as provenance."""
+    return source if source is None or "://" in source else str(Path(source).absolute())
+
+
+def _read_json(path: str) -> dict[str, Any]:
+    text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+    try:
+        patient = json.loads(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"--json: not JSON: {error}") from error
+    if not isinstance(patient, dict):
+        raise typer.BadParameter(f"--json: given {type(patient).__name__}, allowed an object")
+    return patient
+
+
+def _option(field: Field) -> inspect.Parameter:
+    """Render a measurement as an option."""
+    needed = "" if field.required else " Leave out what was not measured."
+    option = typer.Option(help=f"{field.description} Allowed: {field.allowed_text}.{needed}")
+    return inspect.Parameter(
+        field.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[float | None, option],
+    )
+
+
+def _predict_signature() -> inspect.Signature:
+    document = inspect.Parameter(
+        "json",
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[
+            str | None, typer.Option(help="A file with the patient as JSON; - for standard input.")
+        ],
+    )
+    return inspect.Signature([*map(_option, FEATURES), document])
+
+
+predict.__signature__ = _predict_signature()  # type: ignore[attr-defined]
+predict.__annotations__ = {
+    name: parameter.annotation for name, parameter in _predict_signature().parameters.items()
+}
+app.command()(predict)

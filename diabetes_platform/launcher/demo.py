@@ -1,0 +1,173 @@
+"""`diabetes demo`: from nothing to a served prediction, then serving until told to stop."""
+
+import importlib
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+from typing import Any
+
+import dagster as dg
+from rich.console import Console
+
+from diabetes_platform.launcher import services
+from diabetes_platform.launcher.api_client import example_patient, predict
+from diabetes_platform.launcher.batch import Follower, run_batch
+from diabetes_platform.launcher.errors import FailedError
+from diabetes_platform.launcher.platform import WAREHOUSE_DATABASE, Platform, exclusive
+from diabetes_platform.launcher.ports import HOST, require_free
+from diabetes_platform.launcher.processes import require_alive
+from diabetes_platform.launcher.progress import (
+    Progress,
+    answer_table,
+    failure_line,
+    timings_table,
+    urls_table,
+)
+from diabetes_platform.settings import PlatformSettings
+
+READY_SECONDS = 60.0
+_WATCH_SECONDS = 0.5
+# Imported while PostgreSQL starts: what the graph's steps would else wait for.
+_HEAVY = ("great_expectations", "lightgbm", "pysail.spark", "pyspark.sql.connect.session")
+
+
+def demo(settings: PlatformSettings, console: Console, *, once: bool) -> None:
+    """Start everything, run the batch graph, predict, and serve until SIGINT or SIGTERM.
+
+    With `once`, stop after the prediction. Raises LauncherError with one line where anything
+    fails; whatever was started has been stopped when this returns or raises.
+    """
+    platform = Platform(settings)
+    with _stoppable(), exclusive(platform.layout), ExitStack() as stack:
+        try:
+            with Progress(console) as progress:
+                running = _run(platform, progress, stack)
+            _show_tables(platform, progress)
+            if not once:
+                console.print("Serving until Ctrl-C.")
+                _serve(running)
+        finally:
+            _ignore_signals()
+            console.print("Stopping.")
+
+
+def _run(platform: Platform, progress: Progress, stack: ExitStack) -> list[services.Running]:
+    """Bring up the services and run the graph; what is started is stopped by `stack`."""
+    settings, layout = platform.settings, platform.layout
+    if layout.setup_seconds.exists():
+        seconds = float(layout.setup_seconds.read_text(encoding="ascii"))
+        layout.setup_seconds.unlink()
+        progress.timings.append(("set-up", seconds))
+    for port in (services.API_PORT, services.DAGSTER_PORT):
+        require_free(settings.port(port), "the demo")
+    platform.enter()
+    running: list[services.Running] = []
+    with ThreadPoolExecutor(1) as pool:
+        definitions = pool.submit(load_definitions)
+        with progress.measured("PostgreSQL"):
+            stack.enter_context(platform.postgres)
+        stack.callback(services.stop_all, running)
+        api = services.start(services.api(settings, layout), layout, platform.public_environment)
+        running.append(api)
+        with progress.measured("migrations"):
+            platform.prepare_databases()
+        instance = _dagster(platform, progress, running, definitions, stack)
+        _materialize(definitions.result(), instance, progress)
+    with progress.measured("API ready with the model"):
+        services.wait_until_ready(api, READY_SECONDS)
+    with progress.measured("prediction"):
+        answer: dict[str, Any] = predict(settings.api, example_patient())
+    progress.timings.append(("from start to prediction", progress.elapsed))
+    progress.console.print(answer_table(answer))
+    with progress.measured("Dagster UI ready"):
+        services.wait_until_ready(running[1], READY_SECONDS)
+    return running
+
+
+def load_definitions() -> dg.Definitions:
+    """Import the graph and the libraries that its steps need, and build it."""
+    from diabetes_platform.definitions import build_definitions
+
+    definitions = build_definitions()
+    for name in _HEAVY:
+        importlib.import_module(name)
+    return definitions
+
+
+def _dagster(
+    platform: Platform,
+    progress: Progress,
+    running: list[services.Running],
+    definitions: "Future[dg.Definitions]",
+    stack: ExitStack,
+) -> dg.DagsterInstance:
+    """Open the instance, then start the UI and the daemon on the tables it has made."""
+    with progress.measured("Dagster"):
+        instance = stack.enter_context(dg.DagsterInstance.get())
+        definitions.result()
+    layout = platform.layout
+    ui = services.webserver(platform.settings, layout)
+    running.append(services.start(ui, layout, platform.environment))
+    running.append(services.start(services.daemon(layout), layout, platform.environment))
+    return instance
+
+
+def _materialize(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, progress: Progress
+) -> None:
+    follower = Follower(progress.step_started, progress.step_ended)
+    outcome = run_batch(definitions, instance, follower)
+    if outcome.failures:
+        raise FailedError(failure_line(outcome))
+
+
+def _show_tables(platform: Platform, progress: Progress) -> None:
+    settings = platform.settings
+    port = settings.port(services.POSTGRES_PORT)
+    rows = [
+        ("API documentation", f"{settings.api}/docs"),
+        ("prediction", f"POST {settings.api}/predict"),
+        ("Dagster", settings.dagster),
+        ("Data Docs", f"{settings.api}/data-docs/"),
+        ("PostgreSQL", f"postgresql://postgres@{HOST}:{port}/{WAREHOUSE_DATABASE}"),
+        ("its password", str(platform.layout.secrets)),
+        ("logs", str(platform.layout.log("*"))),
+    ]
+    progress.console.print(urls_table(rows))
+    progress.console.print(timings_table(progress.timings, progress.elapsed))
+
+
+def _serve(running: list[services.Running]) -> None:
+    """Wait for the signal to stop; raises LauncherError where a service ends by itself."""
+    try:
+        while True:
+            for one in running:
+                require_alive(one.process, one.service.name, one.log)
+            time.sleep(_WATCH_SECONDS)
+    except KeyboardInterrupt:
+        return
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Within the block SIGTERM and a closed terminal interrupt like Ctrl-C."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _ignore_signals() -> None:
+    """Let nothing break off the orderly stop: it has its own time limits."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)

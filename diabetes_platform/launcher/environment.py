@@ -1,0 +1,54 @@
+"""The environment of the platform's processes: the one place that composes it."""
+
+import os
+from collections.abc import Mapping
+
+from diabetes_platform.launcher.layout import Layout
+from diabetes_platform.launcher.ports import HOST
+from diabetes_platform.settings import PlatformSettings
+
+WAREHOUSE_URL = "PLATFORM_WAREHOUSE_URL"
+DAGSTER_POSTGRES_URL = "DAGSTER_POSTGRES_URL"
+_SECRET = ("PLATFORM_WAREHOUSE_URL", "PLATFORM_WAREHOUSE_PASSWORD", DAGSTER_POSTGRES_URL)
+_FOREIGN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "DAGSTER_HOME")
+
+
+def child_environment(
+    settings: PlatformSettings,
+    secrets: Mapping[str, str] | None = None,
+    *,
+    inherited: Mapping[str, str],
+) -> dict[str, str]:
+    """Return the environment of a service: the caller's, with state and caches below home.
+
+    `secrets` are further variables for the services that need them; without it none is passed
+    on, not even the caller's own.
+    """
+    layout = Layout.of(settings)
+    kept = {k: v for k, v in inherited.items() if k not in _SECRET and k not in _FOREIGN}
+    cache = layout.home / "cache"
+    return {
+        **kept,
+        "PLATFORM_HOME": str(layout.home),
+        "PLATFORM_PORT_OFFSET": str(settings.port_offset),
+        "DAGSTER_HOME": str(layout.dagster),
+        "DAGSTER_DISABLE_TELEMETRY": "yes",
+        "GX_ANALYTICS_ENABLED": "false",
+        "MPLBACKEND": "agg",
+        "MPLCONFIGDIR": str(cache / "matplotlib"),
+        "XDG_CACHE_HOME": str(cache),
+        "XDG_CONFIG_HOME": str(layout.home / "config"),
+        "XDG_DATA_HOME": str(layout.home / "data"),
+        "NO_PROXY": _without_proxy(kept.get("NO_PROXY", kept.get("no_proxy", ""))),
+        **(secrets or {}),
+    }
+
+
+def enter(environment: Mapping[str, str]) -> None:
+    """Make `environment` this process's own, before a library reads it."""
+    os.environ.update(environment)
+
+
+def _without_proxy(names: str) -> str:
+    """A proxy cannot reach this machine's own services."""
+    return ",".join(dict.fromkeys([*filter(None, names.split(",")), HOST, "localhost"]))

@@ -1,0 +1,62 @@
+"""Where the launcher's files lie below the platform's home."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Paths below `home`; nothing is created here."""
+
+    home: Path
+
+    @classmethod
+    def of(cls, settings: PlatformSettings) -> "Layout":
+        """Return the layout of these settings."""
+        return cls(settings.home.absolute())
+
+    @property
+    def postgres(self) -> Path:
+        """PostgreSQL's data directory."""
+        return self.home / "postgres"
+
+    @property
+    def dagster(self) -> Path:
+        """DAGSTER_HOME: the instance's configuration and its compute logs."""
+        return self.home / "dagster"
+
+    @property
+    def secrets(self) -> Path:
+        """The generated passwords, readable by their owner only."""
+        return self.home / "secrets.json"
+
+    @property
+    def running_lock(self) -> Path:
+        """Held while the platform runs; `make clean` asks it too."""
+        return self.home / "run" / "platform.lock"
+
+    @property
+    def setup_seconds(self) -> Path:
+        """How long the set-up before this start took, written by the bootstrap."""
+        return self.home / "run" / "set-up-seconds"
+
+    def log(self, service: str) -> Path:
+        """Where a service's output goes."""
+        return self.home / "logs" / f"{service}.log"
+
+    def program(self, name: str) -> str:
+        """Return the path of a program of the environment that this process runs in."""
+        return str(Path(sys.executable).parent / name)
+
+    @property
+    def serving_python(self) -> Path:
+        """The Python of the API's own environment, which is shared by every home."""
+        return Path(sys.prefix).parent / "serving" / "bin" / "python"
+
+    @property
+    def workspace(self) -> Path:
+        """Dagster's list of code locations."""
+        return PROJECT_ROOT / "workspace.yaml"
