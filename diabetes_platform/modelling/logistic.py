@@ -8,9 +8,9 @@ import numpy as np
 
 from diabetes_platform.modelling.training_set import FloatArray
 
-_STEPS = 100
+_STEPS = 200
 _LONGEST_STEP = 4.0
-_RIDGE = 1e-8
+_RIDGE = 1e-6
 _TOLERANCE = 1e-9
 
 
@@ -42,9 +42,11 @@ def fit_line(
         determinant = h_ss * h_ii - h_si * h_si
         step_slope = (h_ii * gradient_slope - h_si * gradient_intercept) / determinant
         step_intercept = (h_ss * gradient_intercept - h_si * gradient_slope) / determinant
-        slope = slope + np.clip(step_slope, -_LONGEST_STEP, _LONGEST_STEP)
-        intercept = intercept + np.clip(step_intercept, -_LONGEST_STEP, _LONGEST_STEP)
-        if max(np.abs(step_slope).max(), np.abs(step_intercept).max()) < _TOLERANCE:
+        longest = np.maximum(np.abs(step_slope), np.abs(step_intercept))
+        # Shortened together: a step in another direction than Newton's need not go downhill.
+        shorter = np.minimum(1.0, _LONGEST_STEP / np.maximum(longest, _TOLERANCE))
+        slope, intercept = slope + shorter * step_slope, intercept + shorter * step_intercept
+        if longest.max() < _TOLERANCE:
             return slope / scale, intercept - slope * centre / scale
     raise ArithmeticError(f"logistic regression: not settled after {_STEPS} steps")
 

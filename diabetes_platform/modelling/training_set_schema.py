@@ -26,7 +26,7 @@ _SHOWN_ROWS = 5
 def training_set_schema() -> "pandera.DataFrameSchema":
     """Return the pandera schema of `contract.tables.TRAINING_SET`.
 
-    Measurements are float64 with NaN where missing. Every check is named by the contract's code.
+    Measurements are float64 with NaN where missing. Every check's error is the contract's code.
     """
     import pandera.pandas as pandera
 
@@ -72,14 +72,14 @@ def training_frame(table: "pa.Table") -> "pd.DataFrame":
 def _measured_column(field: Field) -> "pandera.Column":
     import pandera.pandas as pandera
 
-    checks = [pandera.Check(_is_finite, name=NOT_FINITE)]
+    checks = [pandera.Check(_is_finite, error=NOT_FINITE)]
     if field.kind == "integer":
-        checks.append(pandera.Check(_is_whole, name=NOT_AN_INTEGER))
+        checks.append(pandera.Check(_is_whole, error=NOT_AN_INTEGER))
     if field.allowed is not None:
-        checks.append(pandera.Check.isin(field.allowed, name=NOT_ALLOWED))
+        checks.append(pandera.Check.isin(field.allowed, error=NOT_ALLOWED))
     else:
-        checks.append(pandera.Check.ge(field.minimum, name=BELOW_MINIMUM))
-        checks.append(pandera.Check.le(field.maximum, name=ABOVE_MAXIMUM))
+        checks.append(pandera.Check.ge(field.minimum, error=BELOW_MINIMUM))
+        checks.append(pandera.Check.le(field.maximum, error=ABOVE_MAXIMUM))
     nullable = not field.required and field is not OUTCOME
     return pandera.Column(float, checks, nullable=nullable)
 
@@ -96,12 +96,15 @@ _PANDERA_CODES = {"not_nullable": MISSING, "field_uniqueness": DUPLICATE}
 
 
 def _explain(failures: "pd.DataFrame", frame: "pd.DataFrame") -> str:
+    # In a column of another type every other check fails too, and says nothing more.
+    of_type = failures["check"].str.startswith("dtype")
+    spoiled = failures["column"].isin(failures["column"][of_type])
     lines = []
-    for (column, check), cases in failures.groupby(["column", "check"], dropna=False, sort=True):
+    for (column, check), cases in failures[of_type | ~spoiled].groupby(["column", "check"]):
         # pandera names a missing or foreign column in `failure_case`, the table in `column`.
-        name = str(cases["failure_case"].iloc[0]) if str(check).startswith("column_in") else column
-        code = _PANDERA_CODES.get(check, str(check))
-        lines.append(f"{name}: {code}{_where(cases, frame)}, allowed {_allowed(str(name))}")
+        name = str(cases["failure_case"].iloc[0] if check.startswith("column_in") else column)
+        code = "type" if check.startswith("dtype") else _PANDERA_CODES.get(check, check)
+        lines.append(f"{name}: {code}{_where(cases, frame)}, allowed {_allowed(name)}")
     return f"{TRAINING_SET.name}: " + "; ".join(lines)
 
 

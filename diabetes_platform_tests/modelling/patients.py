@@ -1,0 +1,56 @@
+"""Real patients as the learner gets them, and variations of them."""
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from diabetes_platform.contract.fields import FEATURE_NAMES, FIELDS, Field
+from diabetes_platform.contract.tables import TRAINING_SET
+from diabetes_platform.contract.validation import parse
+from diabetes_platform.modelling.recipe import Recipe
+from diabetes_platform.modelling.training_set import TrainingSet, training_set
+from diabetes_platform.settings import PIMA_CSV
+
+SMALL = Recipe(num_iterations=25, learning_rate=0.15, folds=4, repeats=1)
+"""A recipe that trains in milliseconds, for tests about anything but quality."""
+
+_ARROW = {"text": pa.string(), "integer": pa.int32(), "number": pa.float64()}
+
+
+def pima_table(batch_id: str = "0123456789ab") -> pa.Table:
+    """The 768 real patients as `features/training_set`, codes for missing read as NULL."""
+    with PIMA_CSV.open(encoding="utf-8", newline="") as source:
+        received = list(csv.DictReader(source))
+    columns: dict[str, list[object]] = {
+        field.name: [_read(field, row[field.name]) for row in received] for field in FIELDS
+    }
+    columns["record_id"] = [f"{batch_id}-{line}" for line in range(2, 2 + len(received))]
+    columns["batch_id"] = [batch_id] * len(received)
+    schema = pa.schema([(column.name, _ARROW[column.type]) for column in TRAINING_SET.columns])
+    return pa.table({name: columns[name] for name in schema.names}, schema=schema)
+
+
+def relabelled(rows: TrainingSet, outcomes: npt.ArrayLike) -> TrainingSet:
+    """The same rows in the same order with other outcomes."""
+    return replace(rows, outcomes=np.asarray(outcomes, dtype=np.int64))
+
+
+def remeasured(rows: TrainingSet, name: str, values: npt.ArrayLike) -> TrainingSet:
+    """The same rows in the same order with one measurement overwritten."""
+    features = rows.features.copy()
+    features[:, FEATURE_NAMES.index(name)] = values
+    return replace(rows, features=features)
+
+
+def chosen(rows: TrainingSet, members: npt.NDArray[np.bool_]) -> TrainingSet:
+    """A part of the rows."""
+    ids = [name for name, member in zip(rows.record_ids, members, strict=True) if member]
+    return training_set(rows.features[members], rows.outcomes[members], ids)
+
+
+def _read(field: Field, text: str) -> float | int | None:
+    value = parse(field, text).value
+    return int(value) if field.kind == "integer" and value is not None else value
