@@ -17,8 +17,8 @@ def test_each_row_of_weights_is_a_fit_of_its_own(fit: int) -> None:
     reference = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000)
     reference.fit(X[:, None], Y, sample_weight=WEIGHTS[fit])
     slopes, intercepts = fit_line(X, Y, WEIGHTS)
-    assert slopes[fit] == pytest.approx(reference.coef_[0, 0], rel=1e-5)
-    assert intercepts[fit] == pytest.approx(reference.intercept_[0], rel=1e-5)
+    assert slopes[fit] == pytest.approx(reference.coef_[0, 0], rel=1e-4)
+    assert intercepts[fit] == pytest.approx(reference.intercept_[0], rel=1e-4)
 
 
 def test_the_intercept_makes_expected_and_observed_equal() -> None:
