@@ -10,6 +10,7 @@ import itertools
 import json
 import sys
 from collections.abc import Iterator
+from http import HTTPStatus
 from time import perf_counter
 from typing import cast
 
@@ -41,7 +42,7 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Record the answer and send the next request, or stop."""
         self._latencies.append(perf_counter() - self._sent)
-        self.failures += self._parser.get_status_code() != 200
+        self.failures += self._parser.get_status_code() != HTTPStatus.OK
         if self._open:
             self._send_next()
         elif not self.done.done():

@@ -10,6 +10,8 @@ import numpy as np
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
+THRESHOLD = 0.5
+
 
 class Patient(BaseModel):
     """The eight measurements, with the bounds that the platform has."""
@@ -44,9 +46,9 @@ def create_app() -> FastAPI:
         row = [math.nan if value is None else value for value in values]
         probability = float(booster.predict(np.array([row]), num_threads=1)[0])
         return Prediction(
-            result="Diabetes" if probability >= 0.5 else "Normal",
+            result="Diabetes" if probability >= THRESHOLD else "Normal",
             probability=probability,
-            threshold=0.5,
+            threshold=THRESHOLD,
             model_version="plain",
         )
 

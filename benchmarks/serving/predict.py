@@ -136,7 +136,7 @@ def _print_table(servers: list[Server]) -> None:
         ratio = statistics.median(a["per_second"] / b["per_second"] for a, b in pairs)
         print(
             f"| {server.name} | {server.median('per_second'):,.0f} | {server.median('p50_ms'):.2f} "
-            f"| {server.median('p99_ms'):.2f} | {server.median('cpu_us'):.0f} | {ratio:.2f} × |"
+            f"| {server.median('p99_ms'):.2f} | {server.median('cpu_us'):.0f} | {ratio:.2f} times |"
         )
 
 

@@ -4,7 +4,7 @@ A request reads it once and answers from it alone, so that no answer mixes two m
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
@@ -49,7 +49,7 @@ class ServedModel:
         return self._answer(self.scorer.score(self._row(patient)))
 
     def predict_all(
-        self, patients: list[BaseModel], *, with_contributions: bool
+        self, patients: Sequence[BaseModel], *, with_contributions: bool
     ) -> list[Prediction]:
         """Return the answer for each patient, on request with what moved it."""
         if not patients:
@@ -123,9 +123,6 @@ def open_model(
         scorer.verify(rows)
     except (ScorerError, UnicodeDecodeError) as error:
         raise BundleError(f"{MODEL_FILE}: {error}") from error
-    for score in scorer.score_all(rows):
-        if not 0 <= bundle.calibration.probability(score) <= 1:
-            raise BundleError("calibration: a patient's probability is not a number from 0 to 1")
     return ServedModel(bundle, scorer)
 
 

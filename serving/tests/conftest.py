@@ -1,0 +1,93 @@
+"""A model store in a folder, and the API on it: in this process, or as a real server."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+import uvicorn
+from starlette.testclient import TestClient
+
+from serving.app.main import create_app
+from serving.app.settings import ServingSettings
+from serving.tests.bundles import make_bundle, release
+
+POLL_SECONDS = 0.02
+
+Start = Callable[[], AbstractContextManager[httpx2.Client]]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Return an empty PLATFORM_HOME."""
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def store(home: Path) -> Path:
+    """Return the root of the model store, which does not exist yet."""
+    return home / "models"
+
+
+@pytest.fixture
+def settings(home: Path) -> ServingSettings:
+    """Return settings that no environment variable changes."""
+    return ServingSettings(home=home, model_poll_seconds=POLL_SECONDS, api_max_body_bytes=400_000)
+
+
+@pytest.fixture
+def client(settings: ServingSettings, store: Path) -> Iterator[TestClient]:
+    """Return a client of the API with a released model."""
+    release(store, *make_bundle())
+    with TestClient(create_app(settings), raise_server_exceptions=False) as opened:
+        yield opened
+
+
+@pytest.fixture
+def empty_client(settings: ServingSettings) -> Iterator[TestClient]:
+    """Return a client of the API whose model store is empty."""
+    with TestClient(create_app(settings), raise_server_exceptions=False) as opened:
+        yield opened
+
+
+@pytest.fixture
+def serve(settings: ServingSettings) -> Start:
+    """Return a function that runs the API on uvicorn in a thread, on a free port."""
+
+    @contextmanager
+    def start() -> Iterator[httpx2.Client]:
+        port = free_port()
+        config = uvicorn.Config(create_app(settings), port=port, log_level="warning")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
+        thread.start()
+        try:
+            wait_for(lambda: server.started)
+            with httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as opened:
+                yield opened
+        finally:
+            server.should_exit = True
+            thread.join(timeout=20)
+
+    return start
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
+    """Return once `condition` holds; fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)

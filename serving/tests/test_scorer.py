@@ -1,0 +1,95 @@
+"""The fast score of one row is LightGBM's own, bit for bit."""
+
+import threading
+
+import lightgbm
+import numpy as np
+import pytest
+
+from diabetes_platform.contract.fields import FEATURE_NAMES, FEATURES
+from serving.app.scorer import Scorer, ScorerError
+from serving.app.served_model import probe_rows
+from serving.tests.bundles import model_text
+
+
+@pytest.fixture
+def scorer() -> Scorer:
+    return Scorer(model_text(), FEATURE_NAMES)
+
+
+def random_rows(count: int) -> list[list[float]]:
+    random = np.random.default_rng(7)
+    low = [field.minimum for field in FEATURES]
+    high = [field.maximum for field in FEATURES]
+    rows = random.uniform(low, high, size=(count, len(FEATURES)))
+    rows[random.uniform(size=rows.shape) < 0.2] = np.nan
+    return [list(map(float, row)) for row in rows]
+
+
+def test_one_row_scores_like_booster_predict(scorer: Scorer) -> None:
+    rows = random_rows(500) + probe_rows(FEATURES)
+    booster = lightgbm.Booster(model_str=model_text())
+    expected = booster.predict(np.array(rows), raw_score=True)
+    assert [scorer.score(row) for row in rows] == list(np.asarray(expected))
+    assert scorer.score_all(rows) == list(np.asarray(expected))
+    scorer.verify(rows)
+
+
+def test_contributions_add_up_to_the_score(scorer: Scorer) -> None:
+    rows = random_rows(20)
+    sums = [sum(shares) for shares in scorer.contributions(rows)]
+    assert sums == pytest.approx(scorer.score_all(rows))
+
+
+def test_threads_share_one_scorer(scorer: Scorer) -> None:
+    rows = random_rows(50)
+    expected = scorer.score_all(rows)
+    wrong: list[int] = []
+
+    def compare() -> None:
+        for _ in range(40):
+            wrong.extend(
+                index for index, row in enumerate(rows) if scorer.score(row) != expected[index]
+            )
+
+    threads = [threading.Thread(target=compare) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_a_scorer_that_differs_is_found(scorer: Scorer) -> None:
+    scorer.score = Scorer(model_text(seed=2), FEATURE_NAMES).score
+    with pytest.raises(ScorerError, match=r"fast score .* differs from Booster\.predict"):
+        scorer.verify(random_rows(5))
+
+
+@pytest.mark.parametrize(
+    ("text", "features", "message"),
+    [
+        ("", FEATURE_NAMES, "not a LightGBM model"),
+        ("no model", FEATURE_NAMES, "not a LightGBM model"),
+        (model_text(), FEATURE_NAMES[::-1], "columns of the model"),
+        (model_text(), FEATURE_NAMES[1:], "columns of the model"),
+    ],
+    ids=["empty", "other text", "columns in another order", "one column less"],
+)
+def test_what_is_no_model_of_these_columns_is_refused(
+    text: str, features: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(ScorerError, match=message):
+        Scorer(text, features)
+
+
+def test_a_model_of_several_classes_is_refused() -> None:
+    random = np.random.default_rng(1)
+    rows = random.uniform(size=(300, len(FEATURES)))
+    parameters = {"objective": "multiclass", "num_class": 3, "verbosity": -1, "num_threads": 1}
+    data = lightgbm.Dataset(
+        rows, random.integers(0, 3, 300), feature_name=list(FEATURE_NAMES), params=parameters
+    )
+    text = lightgbm.train(parameters, data, num_boost_round=2).model_to_string()
+    with pytest.raises(ScorerError, match="more than one score"):
+        Scorer(text, FEATURE_NAMES)

@@ -1,0 +1,44 @@
+"""The environment is read in one place, and a bad value is named."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from serving.app.settings import PROJECT_ROOT, ServingSettings
+
+
+def test_nothing_needs_to_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "PORT_OFFSET", "MODELS_URL", "DAGSTER_URL", "API_PORT"):
+        monkeypatch.delenv(f"PLATFORM_{name}", raising=False)
+    settings = ServingSettings()
+    assert settings.home == PROJECT_ROOT / ".platform"
+    assert settings.api_host == "127.0.0.1"
+    assert settings.port == 4001
+    assert settings.models == str(PROJECT_ROOT / ".platform" / "models")
+    assert settings.dagster == "http://127.0.0.1:3000"
+
+
+def test_one_offset_moves_all_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLATFORM_PORT_OFFSET", "100")
+    settings = ServingSettings()
+    assert settings.port == 4101
+    assert settings.dagster == "http://127.0.0.1:3100"
+
+
+def test_what_is_set_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLATFORM_MODELS_URL", "s3://models")
+    monkeypatch.setenv("PLATFORM_DAGSTER_URL", "http://dagster:3000")
+    monkeypatch.setenv("PLATFORM_API_PORT", "9999")
+    monkeypatch.setenv("PLATFORM_HOME", "/srv/platform")
+    settings = ServingSettings()
+    assert settings.models == "s3://models"
+    assert settings.dagster == "http://dagster:3000"
+    assert settings.port == 9999
+    assert settings.data_docs == Path("/srv/platform/data_docs")
+
+
+def test_a_bad_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLATFORM_PORT_OFFSET", "-5")
+    with pytest.raises(ValidationError, match="port_offset"):
+        ServingSettings()
