@@ -24,7 +24,7 @@ def beats_baseline(rows: TrainingSet, candidate: OutOfFold) -> Verdict:
     """Compare the candidate's held-out predictions of `rows` with the training prevalence."""
     rival = baseline(rows, candidate.folds)
     return judge_against_baseline(
-        {name: difference(name, rows, candidate, rival) for name in ("brier", "log_loss")}
+        {name: difference(name, rows, candidate, rival) for name in ("brier", "log_loss", "auc")}
     )
 
 

@@ -39,23 +39,32 @@ def difference(metric: str, estimate: float, reach: float = 0.0) -> Difference:
 
 
 @pytest.mark.parametrize(
-    ("brier", "log_loss", "reach", "passed"),
+    ("brier", "log_loss", "auc", "reach", "passed"),
     [
-        (-0.07, -0.17, 0.01, True),
-        (-0.07, -0.17, 0.08, False),
-        (-0.07, +0.01, 0.00, False),
-        (+0.01, -0.17, 0.00, False),
-        (0.0, 0.0, 0.0, False),
+        (-0.07, -0.17, 0.30, 0.01, True),
+        (-0.07, -0.17, 0.30, 0.08, False),
+        (-0.07, +0.01, 0.30, 0.00, False),
+        (+0.01, -0.17, 0.30, 0.00, False),
+        (-0.01, -0.02, 0.00, 0.00, False),
+        (0.0, 0.0, 0.0, 0.0, False),
     ],
-    ids=["surely better", "maybe better", "worse log loss", "worse Brier score", "the baseline"],
+    ids=[
+        "surely better",
+        "maybe better",
+        "worse log loss",
+        "worse Brier score",
+        "a shrunken prevalence",
+        "the baseline",
+    ],
 )
-def test_the_baseline_must_be_beaten_for_sure_and_in_both_scores(
-    brier: float, log_loss: float, reach: float, passed: bool
+def test_the_baseline_must_be_beaten_for_sure_and_in_every_measure(
+    brier: float, log_loss: float, auc: float, reach: float, passed: bool
 ) -> None:
     verdict = judge_against_baseline(
         {
             "brier": difference("brier", brier, reach),
             "log_loss": difference("log_loss", log_loss, reach),
+            "auc": difference("auc", auc, reach),
         }
     )
     assert verdict.passed is passed
