@@ -1,7 +1,7 @@
 """Exact duplicates: rows of a batch whose nine parsed values are all equal."""
 
 from pyspark.sql import DataFrame, Window
-from pyspark.sql import functions as F
+from pyspark.sql import functions as sf
 
 from diabetes_platform.cleaning.rules import unparsed, value_name
 from diabetes_platform.contract.fields import FIELDS
@@ -18,16 +18,15 @@ def duplicate_lines(values: DataFrame) -> DataFrame:
     """
     hashed = values.select(
         SOURCE_LINE,
-        F.xxhash64(*(value_name(field) for field in FIELDS)).alias("_hash"),
+        sf.xxhash64(*(value_name(field) for field in FIELDS)).alias("_hash"),
         *(value_name(field) for field in FIELDS),
         *(unparsed(field).alias(f"_{field.name}_unparsed") for field in FIELDS),
     )
-    shared = hashed.groupBy("_hash").agg(F.count("*").alias("_n")).where("_n > 1").select("_hash")
-    # The small side first: Sail builds its hash table from the left.
+    shared = hashed.groupBy("_hash").agg(sf.count("*").alias("_n")).where("_n > 1").select("_hash")
     candidates = shared.join(hashed, "_hash")
     same_values = Window.partitionBy(
         *(value_name(field) for field in FIELDS),
         *(f"_{field.name}_unparsed" for field in FIELDS),
     ).orderBy(SOURCE_LINE)
-    numbered = candidates.select(SOURCE_LINE, F.row_number().over(same_values).alias("_nth"))
+    numbered = candidates.select(SOURCE_LINE, sf.row_number().over(same_values).alias("_nth"))
     return numbered.where("_nth > 1").select(SOURCE_LINE)

@@ -86,10 +86,16 @@ def clean_batch(
     another batch's.
     """
     from diabetes_platform.cleaning.clean import clean
+    from diabetes_platform.cleaning.duplicates import duplicate_lines
+    from diabetes_platform.cleaning.rules import with_values
 
     batch_id = batch_id_of(content_hash)
     rows = _raw_rows(spark, raw, content_hash)
-    frame = clean(rows, read_statistics(spark, statistics, batch_id), batch_id)
+    fitted = read_statistics(spark, statistics, batch_id)
+    # Through the client, 8 bytes a duplicate: a relation of known size. Of a join with the plan
+    # itself, Sail builds the hash table from the whole batch: gigabytes at 10 M rows.
+    duplicates = spark.createDataFrame(duplicate_lines(with_values(rows)).toArrow())
+    frame = clean(rows, duplicates, fitted, batch_id)
     writer = frame.write.format("delta").mode("overwrite").partitionBy("verdict")
     writer.save(cleaned.for_spark)
     return _count(spark, cleaned, batch_id)
@@ -102,7 +108,7 @@ def quarantine_batch(
 
     Raises CleaningError where there is no cleaned table.
     """
-    from pyspark.sql import functions as F
+    from pyspark.sql import functions as sf
 
     from diabetes_platform.cleaning.clean import REJECTED
     from diabetes_platform.cleaning.schema import conform
@@ -110,7 +116,7 @@ def quarantine_batch(
     cleaned.open()
     rows = spark.read.format("delta").load(cleaned.for_spark)
     rejected = rows.where(
-        (F.col("verdict") == REJECTED) & (F.col("batch_id") == checked_batch_id(batch_id))
+        (sf.col("verdict") == REJECTED) & (sf.col("batch_id") == checked_batch_id(batch_id))
     )
     as_received = rejected.drop(*(field.name for field in FIELDS)).withColumnsRenamed(
         {f"{field.name}_received": field.name for field in FIELDS}
@@ -121,14 +127,14 @@ def quarantine_batch(
         writer = writer.option("replaceWhere", f"batch_id = '{batch_id}'")
     writer.save(quarantine.for_spark)
     written = spark.read.format("delta").load(quarantine.for_spark)
-    count = written.where(F.col("batch_id") == batch_id).count()
+    count = written.where(sf.col("batch_id") == batch_id).count()
     return Quarantined(count, batch_id, quarantine.path, quarantine.version())
 
 
 def read_statistics(
     spark: "SparkSession", statistics: DeltaPath, batch_id: str
 ) -> "list[FieldStatistics]":
-    """Read the newest statistics; CleaningError where there are none or they are another batch's."""
+    """Read the newest statistics; CleaningError where they are absent or another batch's."""
     from diabetes_platform.cleaning.statistics import FieldStatistics
 
     statistics.open()
@@ -142,23 +148,23 @@ def read_statistics(
 
 
 def _raw_rows(spark: "SparkSession", raw: DeltaPath, content_hash: str) -> "DataFrame":
-    from pyspark.sql import functions as F
+    from pyspark.sql import functions as sf
 
     require_batch(raw, content_hash)
     rows = spark.read.format("delta").load(raw.for_spark)
-    return rows.where(F.col("content_hash") == content_hash)
+    return rows.where(sf.col("content_hash") == content_hash)
 
 
 def _count(spark: "SparkSession", cleaned: DeltaPath, batch_id: str) -> Cleaned:
     """Count the table as written: verdicts from the partitions, reasons from rejected rows."""
-    from pyspark.sql import functions as F
+    from pyspark.sql import functions as sf
 
     from diabetes_platform.cleaning.clean import ACCEPTED, REJECTED
 
     rows = spark.read.format("delta").load(cleaned.for_spark)
     verdicts = {row["verdict"]: row["count"] for row in rows.groupBy("verdict").count().collect()}
-    rejected = rows.where(F.col("verdict") == REJECTED)
-    by_reason = rejected.select(F.explode("reasons").alias("reason")).groupBy("reason").count()
+    rejected = rows.where(sf.col("verdict") == REJECTED)
+    by_reason = rejected.select(sf.explode("reasons").alias("reason")).groupBy("reason").count()
     reasons = {row["reason"]: row["count"] for row in by_reason.collect()}
     return Cleaned(
         rows=sum(verdicts.values()),

@@ -5,7 +5,7 @@ begin with `_` are intermediates; `clean.py` drops them.
 """
 
 from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
+from pyspark.sql import functions as sf
 
 from diabetes_platform.contract.fields import FIELDS, Field
 from diabetes_platform.contract.validation import (
@@ -44,7 +44,7 @@ def reason_name(field: Field) -> str:
 
 def with_values(raw: DataFrame) -> DataFrame:
     """Add the trimmed text, the number and the parsed value of each field to raw rows."""
-    texts = raw.select("*", *(F.trim(F.col(f.name)).alias(text_name(f)) for f in FIELDS))
+    texts = raw.select("*", *(sf.trim(sf.col(f.name)).alias(text_name(f)) for f in FIELDS))
     numbers = texts.select("*", *(_number(f).alias(number_name(f)) for f in FIELDS))
     return numbers.select("*", *(_value(f).alias(value_name(f)) for f in FIELDS))
 
@@ -56,18 +56,18 @@ def with_reasons(values: DataFrame) -> DataFrame:
 
 def unparsed(field: Field) -> Column:
     """The text of a value that is no finite number, else NULL: duplicates compare it as text."""
-    finite = F.col(value_name(field)).isNotNull() | _is_missing(field)
-    return F.when(~finite, F.col(text_name(field)))
+    finite = sf.col(value_name(field)).isNotNull() | _is_missing(field)
+    return sf.when(~finite, sf.col(text_name(field)))
 
 
 def passes_row_rules() -> Column:
     """Whether no field of the row has a reason."""
-    return F.coalesce(*(F.col(reason_name(field)) for field in FIELDS)).isNull()
+    return sf.coalesce(*(sf.col(reason_name(field)) for field in FIELDS)).isNull()
 
 
 def allowed_value(field: Field) -> Column:
     """The parsed value where it passes its row rule, else NULL."""
-    return F.when(F.col(reason_name(field)).isNull(), F.col(value_name(field)))
+    return sf.when(sf.col(reason_name(field)).isNull(), sf.col(value_name(field)))
 
 
 def _full_match(pattern: str) -> str:
@@ -77,45 +77,47 @@ def _full_match(pattern: str) -> str:
 
 def _number(field: Field) -> Column:
     # Casts differ between engines (`1d`, `0x1p3`, tabs): the contract's pattern decides first.
-    text = F.col(text_name(field))
-    return F.when(text.rlike(_full_match(NUMBER_PATTERN)), text.try_cast("double"))
+    text = sf.col(text_name(field))
+    return sf.when(text.rlike(_full_match(NUMBER_PATTERN)), text.try_cast("double"))
 
 
 def _value(field: Field) -> Column:
-    number = F.col(number_name(field))
+    number = sf.col(number_name(field))
     finite = ~number.isin(float("inf"), float("-inf"))
     # Adding zero turns -0.0 into 0.0, which compares and hashes alike in every engine.
-    return F.when(finite & ~_is_code(field), number + F.lit(0.0))
+    return sf.when(finite & ~_is_code(field), number + sf.lit(0.0))
 
 
 def _is_code(field: Field) -> Column:
     if not field.missing_codes:
-        return F.lit(False)
-    return F.col(number_name(field)).isin(*map(float, field.missing_codes))
+        return sf.lit(False)
+    return sf.col(number_name(field)).isin(*map(float, field.missing_codes))
 
 
 def _is_missing(field: Field) -> Column:
-    text = F.col(text_name(field))
-    return text.isNull() | (text == "") | F.coalesce(_is_code(field), F.lit(False))
+    text = sf.col(text_name(field))
+    return text.isNull() | (text == "") | sf.coalesce(_is_code(field), sf.lit(False))
 
 
 def _reason(field: Field) -> Column:
-    text, value = F.col(text_name(field)), F.col(value_name(field))
+    text, value = sf.col(text_name(field)), sf.col(value_name(field))
     missing = _code(field, MISSING) if field.required else _no_reason()
-    not_finite = F.col(number_name(field)).isNotNull() | text.rlike(_full_match(NOT_FINITE_PATTERN))
+    not_finite = sf.col(number_name(field)).isNotNull() | text.rlike(
+        _full_match(NOT_FINITE_PATTERN)
+    )
     unreadable = (
-        F.when(_is_missing(field), missing)
+        sf.when(_is_missing(field), missing)
         .when(not_finite, _code(field, NOT_FINITE))
         .otherwise(_code(field, NOT_A_NUMBER))
     )
-    return F.when(value.isNull(), unreadable).otherwise(_broken_rule(field, value))
+    return sf.when(value.isNull(), unreadable).otherwise(_broken_rule(field, value))
 
 
 def _broken_rule(field: Field, value: Column) -> Column:
-    broken = F.when(F.lit(False), _no_reason())
+    broken = sf.when(sf.lit(False), _no_reason())
     if field.kind == "integer":
         # Not floor(): Spark's is a bigint, which 1e308 does not fit.
-        broken = broken.when(value % F.lit(1.0) != 0, _code(field, NOT_AN_INTEGER))
+        broken = broken.when(value % sf.lit(1.0) != 0, _code(field, NOT_AN_INTEGER))
     if field.allowed is not None:
         return broken.when(~value.isin(*map(float, field.allowed)), _code(field, NOT_ALLOWED))
     return broken.when(value < float(field.minimum), _code(field, BELOW_MINIMUM)).when(
@@ -124,8 +126,8 @@ def _broken_rule(field: Field, value: Column) -> Column:
 
 
 def _code(field: Field, code: str) -> Column:
-    return F.lit(str(Reason(field.name, code)))
+    return sf.lit(str(Reason(field.name, code)))
 
 
 def _no_reason() -> Column:
-    return F.lit(None).cast("string")
+    return sf.lit(None).cast("string")

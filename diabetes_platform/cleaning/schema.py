@@ -1,7 +1,7 @@
 """Contract tables rendered as Spark schemas."""
 
 from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
+from pyspark.sql import functions as sf
 from pyspark.sql.types import (
     ArrayType,
     DataType,
@@ -44,4 +44,4 @@ def conform(frame: DataFrame, table: Table) -> DataFrame:
 
 
 def _typed(name: str, kind: ColumnType) -> Column:
-    return F.col(name).cast(_SPARK[kind]).alias(name)
+    return sf.col(name).cast(_SPARK[kind]).alias(name)
