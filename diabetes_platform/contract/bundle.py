@@ -42,9 +42,10 @@ class Calibration:
 class Bundle:
     """All that a model needs to be used and judged, as stored in `bundle.json`.
 
-    `features` is the column order of `model.txt`. `metrics` maps a name to its estimate and 95 %
-    interval (`value`, `low`, `high`). `training` holds recipe, seeds, row count and the Delta
-    version of the training set; `libraries` the versions that trained it; `files` SHA-256 by name.
+    `features` is the column order of `model.txt`. A probability at or above `threshold` is
+    class 1. `metrics` maps a name to its estimate and 95 % interval (`value`, `low`, `high`).
+    `training` holds recipe, seeds, row count and the Delta version of the training set;
+    `libraries` the versions that trained it; `files` SHA-256 by name.
     """
 
     model_version: str

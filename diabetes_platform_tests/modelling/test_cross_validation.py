@@ -106,6 +106,15 @@ def test_a_champion_that_knows_other_patients_only_keeps_them_all(pima: Training
     assert auc(scored.probabilities[0], newer.outcomes, np.ones((1, 200)))[0] > 0.7
 
 
+def test_a_champion_that_knows_nobody_of_a_fold_is_scored_there_all_the_same(
+    pima: TrainingSet, folds: IntArray
+) -> None:
+    inside = folds[0] == 0
+    scored = cross_validate(pima, folds, SMALL, trained_on=chosen(pima, ~inside))
+    weights = inside[None, :].astype(np.float64)
+    assert auc(scored.probabilities[0], pima.outcomes, weights)[0] > 0.7
+
+
 def test_a_champion_left_with_one_outcome_is_refused(pima: TrainingSet, folds: IntArray) -> None:
     healthy = chosen(pima, pima.outcomes == 0)
     with pytest.raises(TrainingSetError, match="rows of one outcome"):

@@ -39,3 +39,11 @@ def test_separated_classes_give_a_steep_but_finite_slope() -> None:
 
 def test_expit_does_not_overflow() -> None:
     np.testing.assert_array_equal(expit(np.array([-1e4, 0.0, 1e4])), [0.0, 0.5, 1.0])
+
+
+def test_a_score_that_is_no_number_is_an_error_and_not_a_result() -> None:
+    broken = np.where(np.arange(400) == 7, np.nan, X)
+    with pytest.raises(ArithmeticError, match="not settled"):
+        fit_line(broken, Y, WEIGHTS)
+    with pytest.raises(ArithmeticError, match="not settled"):
+        fit_intercept(broken, Y, WEIGHTS)
