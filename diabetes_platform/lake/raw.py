@@ -1,13 +1,14 @@
 """Writing a source into `raw/patients`: append-only, as received, each content once."""
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
-from deltalake import CommitProperties, Transaction, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError
 
 from diabetes_platform.contract.tables import RAW_PATIENTS
 from diabetes_platform.lake.fetch import FetchedSource, fetched
@@ -41,7 +42,7 @@ def ingest(lake: Lake, source: str) -> RawBatch:
     version, where the source cannot be read as this table.
     """
     with fetched(source) as file:
-        added = not _has(lake, file.content_hash) and _append(lake, file)
+        added = _append(lake, file)
         return RawBatch(
             batch_id=file.batch_id,
             content_hash=file.content_hash,
@@ -52,21 +53,18 @@ def ingest(lake: Lake, source: str) -> RawBatch:
         )
 
 
-def _has(lake: Lake, content_hash: str) -> bool:
-    if not lake.exists(RAW_PATIENTS):
-        return False
-    return lake.open(RAW_PATIENTS).transaction_version(content_hash) is not None
-
-
 def _append(lake: Lake, file: FetchedSource) -> bool:
+    """Commit the rows unless their content is there; False where it is."""
+    _create_table(lake, file)
     for attempt in range(1, _TRIES + 1):
+        table = lake.open(RAW_PATIENTS)
+        if table.transaction_version(file.content_hash) is not None:
+            return False
         rows = _Rows(file)
         try:
-            _commit(lake, file, rows)
-        except (CommitFailedError, TableNotFoundError):
+            _commit(table, file, rows)
+        except CommitFailedError:
             # Another process committed first: perhaps this very content.
-            if _has(lake, file.content_hash):
-                return False
             if attempt == _TRIES:
                 raise
         except DeltaError:
@@ -75,18 +73,35 @@ def _append(lake: Lake, file: FetchedSource) -> bool:
                 raise rows.error from None
             raise
         else:
-            break
-    return True
+            return True
+    return False
 
 
-def _commit(lake: Lake, file: FetchedSource, rows: "_Rows") -> None:
-    write_deltalake(
+def _create_table(lake: Lake, file: FetchedSource) -> None:
+    """Create the empty table: two first writers of rows would not see each other's transaction.
+
+    The source is read through before, so that one that is refused leaves no table behind.
+    """
+    if lake.exists(RAW_PATIENTS):
+        return
+    deque(read_as_text(file.path, file.name), maxlen=0)
+    DeltaTable.create(
         lake.path(RAW_PATIENTS),
+        RAW_SCHEMA,
+        mode="ignore",
+        partition_by=["content_hash"],
+        configuration={"delta.appendOnly": "true"},
+        storage_options=lake.storage_options,
+    )
+
+
+def _commit(table: DeltaTable, file: FetchedSource, rows: "_Rows") -> None:
+    # `table` is the very snapshot in which the content was looked for: the same content
+    # committed since then is a conflict.
+    write_deltalake(
+        table,
         pa.RecordBatchReader.from_batches(RAW_SCHEMA, iter(rows)),
         mode="append",
-        partition_by=["content_hash"],
-        storage_options=lake.storage_options,
-        configuration={"delta.appendOnly": "true"},
         commit_properties=CommitProperties(
             app_transactions=[Transaction(file.content_hash, 1)],
             custom_metadata={"source": file.name, "batch_id": file.batch_id},

@@ -115,18 +115,21 @@ def _read_csv(path: Path, name: str) -> Iterator[pa.RecordBatch]:
         diagnose(path, name, len(names))
         raise SourceError(f"{name}: given a file that does not parse as CSV: {error}") from error
     if rows == 0:
-        raise SourceError(f"{name}: line 2: given no rows, allowed at least one")
+        raise SourceError(_no_rows(name))
 
 
 def _read_header(path: Path, name: str) -> list[str]:
     with path.open("rb") as file:
-        line = file.readline(1 << 16)
+        line, rest = file.readline(1 << 16), file.read(1 << 16)
     try:
         text = line.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SourceError(_encoding_message(name, 1, line, error)) from error
     header = next(csv.reader(io.StringIO(text)), [])
-    return column_order([cell.strip() for cell in header], name)
+    names = column_order([cell.strip() for cell in header], name)
+    if not rest.strip():
+        raise SourceError(_no_rows(name))
+    return names
 
 
 def diagnose(path: Path, name: str, columns: int) -> None:
@@ -143,6 +146,10 @@ def diagnose(path: Path, name: str, columns: int) -> None:
                     f"{name}: line {number}, column {min(len(cells), columns) + 1}: "
                     f"given {len(cells)} columns, allowed {columns}: {_HEADER}"
                 )
+
+
+def _no_rows(name: str) -> str:
+    return f"{name}: line 2: given no rows, allowed at least one"
 
 
 def _encoding_message(name: str, number: int, line: bytes, error: UnicodeDecodeError) -> str:

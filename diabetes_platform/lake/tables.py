@@ -41,7 +41,7 @@ class Lake:
         Memory holds a few batches only, however long the table is.
         """
         partitions = [(name, "=", value) for name, value in where.items()]
-        dataset = self.open(table).to_pyarrow_dataset(partitions=partitions)
+        dataset = self.open(table).to_pyarrow_dataset(file_pruning_predicate=partitions)
         scanner = dataset.scanner(
             columns=list(columns),
             batch_size=65_536,
