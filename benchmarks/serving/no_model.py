@@ -1,5 +1,7 @@
 """The API itself with a constant in the model's place: what the server costs without a model."""
 
+from collections.abc import Sequence
+
 from pydantic import BaseModel
 from starlette.types import ASGIApp
 
@@ -9,6 +11,7 @@ from diabetes_platform.contract.fingerprint import fingerprint
 from serving.app.main import create_app as create_api
 from serving.app.models import Prediction
 from serving.app.served_model import ServedModel
+from serving.app.single_row import Row
 
 _ANSWER: Prediction = {
     "result": RESULT_LABELS[0],
@@ -28,13 +31,13 @@ class NoModel(ServedModel):
 
 
 class _NoScores:
-    def score(self, row: list[float], /) -> float:
+    def score(self, row: Row, /) -> float:
         raise NotImplementedError
 
-    def score_all(self, rows: list[list[float]], /) -> list[float]:
+    def score_all(self, rows: Sequence[Row], /) -> list[float]:
         raise NotImplementedError
 
-    def contributions(self, rows: list[list[float]], /) -> list[list[float]]:
+    def contributions(self, rows: Sequence[Row], /) -> list[list[float]]:
         raise NotImplementedError
 
 

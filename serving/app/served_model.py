@@ -3,11 +3,11 @@
 A request reads it once and answers from it alone, so that no answer mixes two models.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
+import numpy as np
 from pydantic import BaseModel
 
 from diabetes_platform.contract.bundle import (
@@ -19,21 +19,22 @@ from diabetes_platform.contract.bundle import (
 )
 from diabetes_platform.contract.fields import FEATURES, FIELDS_BY_NAME, RESULT_LABELS, Field
 from serving.app.models import Contributions, ModelCard, ModelFeature, Prediction
-from serving.app.scorer import Scorer, ScorerError
+from serving.app.scorer import Scorer
+from serving.app.single_row import Row, ScorerError
 
-NOT_MEASURED = math.nan
+_PROBES = 500
 
 
 class Scores(Protocol):
     """What a model needs to be able to do; `Scorer` does it with LightGBM."""
 
-    def score(self, row: list[float], /) -> float:
+    def score(self, row: Row, /) -> float:
         """Return the raw score of one row."""
 
-    def score_all(self, rows: list[list[float]], /) -> list[float]:
+    def score_all(self, rows: Sequence[Row], /) -> list[float]:
         """Return the raw score of each row."""
 
-    def contributions(self, rows: list[list[float]], /) -> list[list[float]]:
+    def contributions(self, rows: Sequence[Row], /) -> list[list[float]]:
         """Return for each row the contribution of each column, then the bias."""
 
 
@@ -77,12 +78,8 @@ class ServedModel:
             contract_fingerprint=bundle.contract_fingerprint,
         )
 
-    def _row(self, patient: BaseModel) -> list[float]:
-        values = vars(patient)
-        return [
-            NOT_MEASURED if (value := values[name]) is None else value
-            for name in self.bundle.features
-        ]
+    def _row(self, patient: BaseModel) -> Row:
+        return list(map(vars(patient).__getitem__, self.bundle.features))
 
     def _answer(self, score: float) -> Prediction:
         bundle = self.bundle
@@ -126,16 +123,26 @@ def open_model(
     return ServedModel(bundle, scorer)
 
 
-def probe_rows(fields: tuple[Field, ...]) -> list[list[float]]:
-    """Return rows that try a model: the example, then each field at its bounds and missing."""
+def probe_rows(fields: tuple[Field, ...]) -> list[Row]:
+    """Return rows that try a model: the example, each field at its bounds and missing, many more.
+
+    The many are spread over all allowed values by a seeded generator: the same in every process.
+    """
     example = [float(field.example) for field in fields]
-    rows = [example, [NOT_MEASURED] * len(fields)]
+    rows: list[Row] = [example, [None] * len(fields)]
     for index, field in enumerate(fields):
         rows += [
-            [*example[:index], float(value), *example[index + 1 :]]
-            for value in (field.minimum, field.maximum, NOT_MEASURED)
+            [*example[:index], value, *example[index + 1 :]]
+            for value in (float(field.minimum), float(field.maximum), None)
         ]
-    return rows
+    spread = np.random.default_rng(0).uniform(size=(_PROBES, len(fields)))
+    return rows + [
+        [
+            field.minimum + part * (field.maximum - field.minimum)
+            for field, part in zip(fields, row, strict=True)
+        ]
+        for row in spread.tolist()
+    ]
 
 
 def _feature(field: Field) -> ModelFeature:
