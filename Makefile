@@ -18,6 +18,9 @@ export HYPOTHESIS_STORAGE_DIRECTORY := $(STATE)/cache/hypothesis
 export GX_ANALYTICS_ENABLED := false
 export DAGSTER_DISABLE_TELEMETRY := yes
 
+# Compiling every import again would double each start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench lock clean
 
@@ -30,6 +33,7 @@ demo: ## Run the batch graph on the Pima data, serve predictions and the Dagster
 
 test: ## Run all tests of the platform and of the API (ARGS=… goes to the platform's pytest)
 	@$(BOOTSTRAP) test
+	$(BIN)/diabetes install-spark
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90 $(ARGS)
 	cd serving && $(SERVING_BIN)/python -m pytest
 

@@ -7,6 +7,7 @@ could not run (a port in use, nothing running, a damaged home); 130 interrupted.
 import inspect
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,10 +47,11 @@ def demo(
     ] = False,
 ) -> None:
     """Start the platform, run the batch graph, predict, and serve until Ctrl-C."""
+    started = time.perf_counter()
     from diabetes_platform.launcher.demo import demo as run_demo
 
     with _told_in_one_line() as settings:
-        run_demo(settings, console, once=once)
+        run_demo(settings, console, once=once, started=started)
 
 
 @app.command()
@@ -98,6 +100,15 @@ def rollback() -> None:
 def status() -> None:
     """Show which services answer; exit code 3 where one does not."""
     from diabetes_platform.launcher.commands import status as run
+
+    with _told_in_one_line() as settings:
+        run(settings, console)
+
+
+@app.command(hidden=True)
+def install_spark() -> None:
+    """Install Apache Spark's Connect server and its jars, for the tests that compare with it."""
+    from diabetes_platform.launcher.commands import install_spark as run
 
     with _told_in_one_line() as settings:
         run(settings, console)

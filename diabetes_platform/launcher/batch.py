@@ -3,12 +3,14 @@
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from diabetes_platform.contract.tables import RAW_PATIENTS
 from diabetes_platform.launcher.errors import LauncherError
+from diabetes_platform.launcher.run_log import RunLog
 
 JOB = "batch"
 SOURCE_ASSET = dg.AssetKey(RAW_PATIENTS.name.split("/"))
@@ -96,6 +98,7 @@ def run_batch(
     instance: dg.DagsterInstance,
     follower: Follower,
     *,
+    log: Path,
     source: str | None = None,
     select: str | None = None,
 ) -> Outcome:
@@ -103,7 +106,7 @@ def run_batch(
 
     `source` is read instead of the configured one. `select` is Dagster's asset selection, for
     example `key:"staging/patients"+`; LauncherError where it names no asset of the job, or leaves
-    out the one that reads `source`.
+    out the one that reads `source`. Events are appended to `log`.
     """
     keys = None if select is None else selected(definitions, select)
     if source is not None and keys is not None and SOURCE_ASSET not in keys:
@@ -111,20 +114,26 @@ def run_batch(
     job = definitions.resolve_job_def(JOB)
     run_id = str(uuid.uuid4())
     instance.add_event_listener(run_id, follower)
-    result = job.execute_in_process(
-        instance=instance,
-        raise_on_error=False,
-        run_id=run_id,
-        run_config=None if source is None else source_config(source),
-        asset_selection=keys,
-    )
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a", encoding="utf-8") as file:
+        instance.add_event_listener(run_id, RunLog(file))
+        result = job.execute_in_process(
+            instance=instance,
+            raise_on_error=False,
+            run_id=run_id,
+            run_config=run_config(source),
+            asset_selection=keys,
+        )
     steps = list(follower.steps.values())
     return Outcome(run_id, steps, [] if result.success else failures(steps, follower.run_error))
 
 
-def source_config(source: str) -> dict[str, object]:
-    """Return the run config that makes the graph read `source`."""
-    return {"ops": {"__".join(SOURCE_ASSET.path): {"config": {"source": source}}}}
+def run_config(source: str | None) -> dict[str, object]:
+    """Return the run config: the source if one is given, and no event lines on the terminal."""
+    quiet: dict[str, object] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    if source is None:
+        return quiet
+    return {**quiet, "ops": {"__".join(SOURCE_ASSET.path): {"config": {"source": source}}}}
 
 
 def selected(definitions: dg.Definitions, select: str) -> list[dg.AssetKey]:

@@ -5,13 +5,14 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from diabetes_platform.launcher.batch import Follower, run_batch
+from diabetes_platform.launcher import spark_server
+from diabetes_platform.launcher.batch import JOB, Follower, run_batch
 from diabetes_platform.launcher.errors import FailedError, LauncherError
 from diabetes_platform.launcher.layout import Layout
 from diabetes_platform.launcher.platform import is_running, running_platform
 from diabetes_platform.launcher.postgres import running_server
 from diabetes_platform.launcher.progress import Progress, failure_line, rollback_line
-from diabetes_platform.settings import PlatformSettings
+from diabetes_platform.settings import PlatformSettings, inherited_environment
 
 
 def materialize(
@@ -20,13 +21,16 @@ def materialize(
     """Run the batch graph and show its steps; raises FailedError that says what failed."""
     from diabetes_platform.definitions import build_definitions
 
+    log = Layout.of(settings).log(JOB)
     with running_platform(settings), Progress(console) as progress:
         follower = Follower(progress.step_started, progress.step_ended)
         with dg.DagsterInstance.get() as instance:
             definitions = build_definitions()
-            outcome = run_batch(definitions, instance, follower, source=source, select=select)
+            outcome = run_batch(
+                definitions, instance, follower, log=log, source=source, select=select
+            )
         if outcome.failures:
-            raise FailedError(failure_line(outcome))
+            raise FailedError(failure_line(outcome, log))
         progress.say(f"run {outcome.run_id} succeeded ({progress.elapsed:.1f} s)")
 
 
@@ -60,6 +64,13 @@ def status(settings: PlatformSettings, console: Console) -> None:
     down = [name for name, state in rows.items() if state.startswith("does not")]
     if down:
         raise LauncherError(f"not running: {', '.join(down)}; start with `make demo`")
+
+
+def install_spark(settings: PlatformSettings, console: Console) -> None:
+    """Install Apache Spark's server below home; raises LauncherError that says what is missing."""
+    home = Layout.of(settings).home
+    with Progress(console) as progress, progress.measured("Apache Spark installed"):
+        spark_server.install_spark(home, inherited_environment(), Layout.of(settings).uv)
 
 
 def answer_of(url: str) -> str:

@@ -1,11 +1,10 @@
 """`diabetes demo`: from nothing to a served prediction, then serving until told to stop."""
 
-import importlib
 import signal
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -14,7 +13,7 @@ from rich.console import Console
 
 from diabetes_platform.launcher import services
 from diabetes_platform.launcher.api_client import example_patient, predict
-from diabetes_platform.launcher.batch import Follower, run_batch
+from diabetes_platform.launcher.batch import JOB, Follower, run_batch
 from diabetes_platform.launcher.errors import FailedError
 from diabetes_platform.launcher.platform import WAREHOUSE_DATABASE, Platform, exclusive
 from diabetes_platform.launcher.ports import HOST, require_free
@@ -30,20 +29,20 @@ from diabetes_platform.settings import PlatformSettings
 
 READY_SECONDS = 60.0
 _WATCH_SECONDS = 0.5
-# Imported while PostgreSQL starts: what the graph's steps would else wait for.
-_HEAVY = ("great_expectations", "lightgbm", "pysail.spark", "pyspark.sql.connect.session")
 
 
-def demo(settings: PlatformSettings, console: Console, *, once: bool) -> None:
+def demo(settings: PlatformSettings, console: Console, *, once: bool, started: float) -> None:
     """Start everything, run the batch graph, predict, and serve until SIGINT or SIGTERM.
 
-    With `once`, stop after the prediction. Raises LauncherError with one line where anything
+    With `once`, stop after the prediction. `started` is what `time.perf_counter` said when the
+    command began, before its imports. Raises LauncherError with one line where anything
     fails; whatever was started has been stopped when this returns or raises.
     """
     platform = Platform(settings)
     with _stoppable(), exclusive(platform.layout), ExitStack() as stack:
         try:
-            with Progress(console) as progress:
+            with Progress(console, started) as progress:
+                progress.timings.append(("command loaded", progress.elapsed))
                 running = _run(platform, progress, stack)
             _show_tables(platform, progress)
             if not once:
@@ -65,17 +64,21 @@ def _run(platform: Platform, progress: Progress, stack: ExitStack) -> list[servi
         require_free(settings.port(port), "the demo")
     platform.enter()
     running: list[services.Running] = []
-    with ThreadPoolExecutor(1) as pool:
-        definitions = pool.submit(load_definitions)
-        with progress.measured("PostgreSQL"):
-            stack.enter_context(platform.postgres)
-        stack.callback(services.stop_all, running)
-        api = services.start(services.api(settings, layout), layout, platform.public_environment)
-        running.append(api)
-        with progress.measured("migrations"):
-            platform.prepare_databases()
-        instance = _dagster(platform, progress, running, definitions, stack)
-        _materialize(definitions.result(), instance, progress)
+    with progress.measured("PostgreSQL"):
+        stack.enter_context(platform.postgres)
+    stack.callback(services.stop_all, running)
+    api = services.start(services.api(settings, layout), layout, platform.public_environment)
+    running.append(api)
+    # The other processes load while this one imports; two threads that import would deadlock.
+    with progress.measured("migrations"):
+        platform.prepare_databases()
+    with progress.measured("Dagster"):
+        instance = stack.enter_context(dg.DagsterInstance.get())
+    _materialize(instance, progress, layout.log(JOB))
+    # Only now: on two cores they would take from the graph as long as they load.
+    ui = services.start(services.webserver(settings, layout), layout, platform.environment)
+    running.append(ui)
+    running.append(services.start(services.daemon(layout), layout, platform.environment))
     with progress.measured("API ready with the model"):
         services.wait_until_ready(api, READY_SECONDS)
     with progress.measured("prediction"):
@@ -83,45 +86,19 @@ def _run(platform: Platform, progress: Progress, stack: ExitStack) -> list[servi
     progress.timings.append(("from start to prediction", progress.elapsed))
     progress.console.print(answer_table(answer))
     with progress.measured("Dagster UI ready"):
-        services.wait_until_ready(running[1], READY_SECONDS)
+        services.wait_until_ready(ui, READY_SECONDS)
     return running
 
 
-def load_definitions() -> dg.Definitions:
-    """Import the graph and the libraries that its steps need, and build it."""
-    from diabetes_platform.definitions import build_definitions
+def _materialize(instance: dg.DagsterInstance, progress: Progress, log: Path) -> None:
+    with progress.measured("code location"):
+        from diabetes_platform.definitions import build_definitions
 
-    definitions = build_definitions()
-    for name in _HEAVY:
-        importlib.import_module(name)
-    return definitions
-
-
-def _dagster(
-    platform: Platform,
-    progress: Progress,
-    running: list[services.Running],
-    definitions: "Future[dg.Definitions]",
-    stack: ExitStack,
-) -> dg.DagsterInstance:
-    """Open the instance, then start the UI and the daemon on the tables it has made."""
-    with progress.measured("Dagster"):
-        instance = stack.enter_context(dg.DagsterInstance.get())
-        definitions.result()
-    layout = platform.layout
-    ui = services.webserver(platform.settings, layout)
-    running.append(services.start(ui, layout, platform.environment))
-    running.append(services.start(services.daemon(layout), layout, platform.environment))
-    return instance
-
-
-def _materialize(
-    definitions: dg.Definitions, instance: dg.DagsterInstance, progress: Progress
-) -> None:
+        definitions = build_definitions()
     follower = Follower(progress.step_started, progress.step_ended)
-    outcome = run_batch(definitions, instance, follower)
+    outcome = run_batch(definitions, instance, follower, log=log)
     if outcome.failures:
-        raise FailedError(failure_line(outcome))
+        raise FailedError(failure_line(outcome, log))
 
 
 def _show_tables(platform: Platform, progress: Progress) -> None:

@@ -10,7 +10,7 @@ from diabetes_platform.settings import PlatformSettings
 WAREHOUSE_URL = "PLATFORM_WAREHOUSE_URL"
 DAGSTER_POSTGRES_URL = "DAGSTER_POSTGRES_URL"
 _SECRET = ("PLATFORM_WAREHOUSE_URL", "PLATFORM_WAREHOUSE_PASSWORD", DAGSTER_POSTGRES_URL)
-_FOREIGN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "DAGSTER_HOME")
+_FOREIGN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "DAGSTER_HOME", "PYTHONDONTWRITEBYTECODE")
 
 
 def child_environment(
@@ -34,6 +34,8 @@ def child_environment(
         "DAGSTER_HOME": str(layout.dagster),
         "DAGSTER_DISABLE_TELEMETRY": "yes",
         "GX_ANALYTICS_ENABLED": "false",
+        # Sail tells of each session otherwise, in the midst of our own lines.
+        "RUST_LOG": kept.get("RUST_LOG", "error"),
         "MPLBACKEND": "agg",
         "MPLCONFIGDIR": str(cache / "matplotlib"),
         "XDG_CACHE_HOME": str(cache),

@@ -82,7 +82,7 @@ class Platform:
         from diabetes_platform.warehouse.migrate import upgrade
 
         self.postgres.create_database(WAREHOUSE_DATABASE)
-        self.postgres.create_database(DAGSTER_DATABASE)
+        self.postgres.create_database(DAGSTER_DATABASE, durable=False)
         upgrade(self.warehouse_url)
 
 

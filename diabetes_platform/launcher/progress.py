@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Self
 
 from rich.console import Console
@@ -20,15 +21,15 @@ class Progress:
     On a terminal a spinner shows what goes on; elsewhere each step is one line.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, started: float | None = None) -> None:
         self.console = console
         self.timings: Timings = []
-        self._started = time.perf_counter()
+        self._started = time.perf_counter() if started is None else started
         self._status = console.status("starting") if console.is_terminal else None
 
     @property
     def elapsed(self) -> float:
-        """Seconds since this was made."""
+        """Seconds since the command began."""
         return time.perf_counter() - self._started
 
     def __enter__(self) -> Self:
@@ -109,9 +110,9 @@ def answer_table(answer: dict[str, Any]) -> Table:
     return table
 
 
-def failure_line(outcome: Outcome) -> str:
-    """Return all that failed in a run, in one line."""
-    return f"run {outcome.run_id} failed: {'; '.join(outcome.failures)}"
+def failure_line(outcome: Outcome, log: Path) -> str:
+    """Return all that failed in a run, and where its log is, in one line."""
+    return f"run {outcome.run_id} failed: {'; '.join(outcome.failures)} (log: {log})"
 
 
 def rollback_line(version: int, batch_id: str, rows: int) -> str:

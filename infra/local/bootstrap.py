@@ -77,6 +77,7 @@ REFERENCE_LOCK = CHECKOUT / "diabetes_platform_tests/reference-data.lock"
 _DEV = ("--group", "dev", "-c", "requirements.lock", "pyproject.toml")
 LOCKS = (
     Lock("infra/local/bootstrap.lock", ("infra/local/bootstrap.in",)),
+    Lock("infra/local/spark/requirements.lock", ("infra/local/spark/requirements.in",)),
     Lock("requirements.lock", ("--group", "build", "pyproject.toml")),
     Lock("requirements-dev.lock", _DEV),
     Lock("requirements.lock", ("--group", "build", "pyproject.toml"), CHECKOUT / "serving"),
