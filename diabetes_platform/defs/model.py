@@ -1,6 +1,7 @@
 """The model's assets: training set, candidate with its gate, and the released champion."""
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -15,6 +16,11 @@ from diabetes_platform.defs.describe import (
     table_metadata,
 )
 from diabetes_platform.defs.memory import recall
+from diabetes_platform.defs.model_metadata import (
+    candidate_metadata,
+    metric_metadata,
+    verdict_result,
+)
 from diabetes_platform.defs.refusals import refusals
 from diabetes_platform.defs.resources import Models, Warehouse
 from diabetes_platform.lake.tables import Lake
@@ -22,11 +28,10 @@ from diabetes_platform.settings import PlatformSettings
 
 if TYPE_CHECKING:
     from diabetes_platform.contract.bundle import Bundle
-    from diabetes_platform.modelling.candidate import Candidate
-    from diabetes_platform.modelling.gate import Verdict
     from diabetes_platform.modelling.recipe import Recipe
     from diabetes_platform.modelling.training_set import TrainingSet
 
+CHAMPION_ETAG = "champion_etag"
 GATE = {
     "beats_baseline": "Better than the prevalence alone on held-out patients.",
     "beats_champion": "Better than the current champion on the same folds.",
@@ -90,13 +95,13 @@ def candidate(
 
     recipe = Recipe(seed=settings.model_seed)
     delta_version = int(recall(context, TRAINING_ROWS, "delta_version"))
-    champion = _champion(models)
+    reigning = _reigning(models)
     with refusals(TrainingSetError):
         rows = _training_rows(lake, delta_version)
-        if champion is not None and _was_trained_on(champion, rows, recipe):
+        if reigning is not None and _was_trained_on(reigning.bundle, rows, recipe):
             context.log.info("The champion was trained on this input: not trained again")
-            return _is_champion(champion)
-        return _train(context, rows, recipe, delta_version, champion, lake, models)
+            return _is_champion(reigning)
+        return _train(context, rows, recipe, delta_version, reigning, lake, models)
 
 
 @dg.asset(
@@ -107,31 +112,49 @@ def candidate(
 def champion(
     context: dg.AssetExecutionContext, models: dg.ResourceParam[Models]
 ) -> dg.MaterializeResult:
-    """Point at the candidate; its gate has passed, or this step would not run."""
-    version = str(recall(context, CANDIDATE, "model_version"))
+    """Point at the candidate; its gate has passed, or this step would not run.
+
+    The pointer must still be the one that the candidate was judged against: a champion released
+    since then was never compared with it, and the run fails.
+    """
+    from diabetes_platform.modelling.gate import same_model
+    from diabetes_platform.modelling.store import LostRaceError
+
     store = models.store()
-    current = store.champion()
-    released = current is None or current.champion.model_version != version
-    with refusals():
-        found = store.read_version(version)
+    judged = store.read_version(str(recall(context, CANDIDATE, "model_version")))
+    against = recall(context, CANDIDATE, CHAMPION_ETAG) or None
+    reigning = _reigning(models)
+    released = reigning is None or not same_model(judged.bundle, reigning.bundle)
+    with refusals(LostRaceError):
         if released:
-            store.release(found.pointer, expected_etag=None if current is None else current.etag)
+            store.release(judged.pointer, expected_etag=against)
+    bundle = judged.bundle if released or reigning is None else reigning.bundle
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(version),
+        data_version=dg.DataVersion(bundle.model_version),
         metadata={
-            "model_version": version,
-            "previous": None if current is None else current.champion.model_version,
+            "model_version": bundle.model_version,
+            "previous": None if reigning is None else reigning.bundle.model_version,
             "released": released,
-            "training_rows": found.bundle.training["rows"],
-            **_metric_metadata(found.bundle),
+            "training_rows": bundle.training["rows"],
+            **metric_metadata(bundle),
         },
     )
 
 
-def _champion(models: Models) -> "Bundle | None":
+@dataclass(frozen=True, slots=True)
+class Reigning:
+    """The champion at one moment: `etag` is what a release must still find."""
+
+    bundle: "Bundle"
+    etag: str
+
+
+def _reigning(models: Models) -> Reigning | None:
     store = models.store()
     current = store.champion()
-    return None if current is None else store.read(current.champion).bundle
+    if current is None:
+        return None
+    return Reigning(store.read(current.champion).bundle, current.etag)
 
 
 def _training_rows(lake: Lake, delta_version: int) -> "TrainingSet":
@@ -145,7 +168,7 @@ def _train(
     rows: "TrainingSet",
     recipe: "Recipe",
     delta_version: int,
-    champion: "Bundle | None",
+    reigning: Reigning | None,
     lake: Lake,
     models: Models,
 ) -> dg.MaterializeResult:
@@ -154,6 +177,7 @@ def _train(
 
     trained = train_candidate(rows, recipe, delta_version=delta_version)
     models.store().put_version(trained.bundle, trained.files)
+    champion = None if reigning is None else reigning.bundle
     verdicts = {
         "beats_baseline": beats_baseline(rows, trained.held_out),
         "beats_champion": beats_champion(
@@ -164,14 +188,17 @@ def _train(
             champion_rows=_champion_rows(lake, champion),
         ),
     }
-    checks = [_verdict_result(name, verdict) for name, verdict in verdicts.items()]
+    checks = [verdict_result(name, verdict) for name, verdict in verdicts.items()]
     same_bytes = dg.AssetCheckResult(
         check_name="reproducible", passed=is_reproducible(trained.bundle, rows)
     )
     context.log.info("Candidate %s trained on %s rows", trained.bundle.model_version, len(rows))
     return dg.MaterializeResult(
         data_version=dg.DataVersion(trained.bundle.model_version),
-        metadata=_candidate_metadata(trained, rows),
+        metadata={
+            **candidate_metadata(trained, rows),
+            CHAMPION_ETAG: "" if reigning is None else reigning.etag,
+        },
         check_results=[*checks, same_bytes],
     )
 
@@ -189,16 +216,18 @@ def _was_trained_on(champion: "Bundle", rows: "TrainingSet", recipe: "Recipe") -
     )
 
 
-def _is_champion(champion: "Bundle") -> dg.MaterializeResult:
+def _is_champion(reigning: Reigning) -> dg.MaterializeResult:
     """Report the champion as its own candidate; its gate passed when it was released."""
+    champion = reigning.bundle
     text = f"is the champion already ({champion.model_version}): it passed when it was released"
     return dg.MaterializeResult(
         data_version=dg.DataVersion(champion.model_version),
         metadata={
             "model_version": champion.model_version,
             "processed": False,
+            CHAMPION_ETAG: reigning.etag,
             "training_rows": champion.training["rows"],
-            **_metric_metadata(champion),
+            **metric_metadata(champion),
         },
         check_results=[
             dg.AssetCheckResult(check_name=name, passed=True, description=text) for name in GATE
@@ -211,50 +240,3 @@ def _champion_rows(lake: Lake, champion: "Bundle | None") -> "TrainingSet | None
     if champion is None or champion.contract_fingerprint != fingerprint():
         return None
     return _training_rows(lake, int(champion.training["delta_version"]))
-
-
-def _verdict_result(name: str, verdict: "Verdict") -> dg.AssetCheckResult:
-    metadata: dict[str, Any] = {}
-    for difference in verdict.differences:
-        metadata |= {
-            f"{difference.metric}/candidate": difference.candidate,
-            f"{difference.metric}/rival": difference.rival,
-            f"{difference.metric}/difference": difference.estimate,
-            f"{difference.metric}/low": difference.low,
-            f"{difference.metric}/high": difference.high,
-        }
-    return dg.AssetCheckResult(
-        check_name=name, passed=verdict.passed, description=verdict.text, metadata=metadata
-    )
-
-
-def _metric_metadata(bundle: "Bundle") -> dict[str, Any]:
-    rows = [
-        f"| {name} | {metric['value']:.3f} | {metric['low']:.3f} to {metric['high']:.3f} |"
-        for name, metric in bundle.metrics.items()
-    ]
-    table = "\n".join(["| metric | estimate | 95 % interval |", "|---|---|---|", *rows])
-    values = {name: metric["value"] for name, metric in bundle.metrics.items()}
-    return {"metrics": dg.MetadataValue.md(table), **values}
-
-
-def _candidate_metadata(trained: "Candidate", rows: "TrainingSet") -> dict[str, Any]:
-    from diabetes_platform.modelling.plots import plot_candidate, png_markdown
-
-    bundle = trained.bundle
-    plots = {
-        f"plot/{name}": dg.MetadataValue.md(png_markdown(png, name))
-        for name, png in plot_candidate(trained, rows).items()
-    }
-    return {
-        "model_version": bundle.model_version,
-        "processed": True,
-        "training_rows": len(rows),
-        "training_delta_version": bundle.training["delta_version"],
-        "contract_fingerprint": bundle.contract_fingerprint,
-        "threshold": bundle.threshold,
-        "files": dg.MetadataValue.json(bundle.files),
-        "libraries": dg.MetadataValue.json(bundle.libraries),
-        **_metric_metadata(bundle),
-        **plots,
-    }

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Protocol
 
 import dagster as dg
 
@@ -34,11 +35,8 @@ def describe_failure(context: dg.RunFailureSensorContext, dagster_url: str) -> A
     """Say which steps and which blocking checks stopped the run."""
     run = context.dagster_run
     steps = context.get_step_failure_events()
-    messages = [
-        event.step_failure_data.error.message
-        for event in steps
-        if event.step_failure_data.error is not None
-    ]
+    errors = (event.step_failure_data.error for event in steps)
+    messages = [root_message(error) for error in errors if error is not None]
     return Alert(
         job=run.job_name,
         run_id=run.run_id,
@@ -48,6 +46,25 @@ def describe_failure(context: dg.RunFailureSensorContext, dagster_url: str) -> A
         failed_checks=_failed_checks(context.instance, run.run_id),
         time=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+class ErrorInfo(Protocol):
+    """What Dagster keeps of an exception."""
+
+    @property
+    def message(self) -> str:
+        """The exception's type and text."""
+
+    @property
+    def cause(self) -> "ErrorInfo | None":
+        """The exception it was raised from."""
+
+
+def root_message(error: ErrorInfo) -> str:
+    """Return what went wrong first: a retried step wraps it in "Exceeded max_retries"."""
+    while error.cause is not None:
+        error = error.cause
+    return error.message
 
 
 def _failed_checks(instance: dg.DagsterInstance, run_id: str) -> tuple[str, ...]:

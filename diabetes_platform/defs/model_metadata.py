@@ -1,0 +1,61 @@
+"""What Dagster shows of a model: metrics, verdicts, plots."""
+
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+if TYPE_CHECKING:
+    from diabetes_platform.contract.bundle import Bundle
+    from diabetes_platform.modelling.candidate import Candidate
+    from diabetes_platform.modelling.gate import Verdict
+    from diabetes_platform.modelling.training_set import TrainingSet
+
+
+def verdict_result(name: str, verdict: "Verdict") -> dg.AssetCheckResult:
+    """Render a verdict of the gate with the numbers it rests on."""
+    metadata: dict[str, Any] = {}
+    for difference in verdict.differences:
+        metadata |= {
+            f"{difference.metric}/candidate": difference.candidate,
+            f"{difference.metric}/rival": difference.rival,
+            f"{difference.metric}/difference": difference.estimate,
+            f"{difference.metric}/low": difference.low,
+            f"{difference.metric}/high": difference.high,
+        }
+    return dg.AssetCheckResult(
+        check_name=name, passed=verdict.passed, description=verdict.text, metadata=metadata
+    )
+
+
+def metric_metadata(bundle: "Bundle") -> dict[str, Any]:
+    """Render a model's metrics as a table with intervals, and as numbers that Dagster plots."""
+    rows = [
+        f"| {name} | {metric['value']:.3f} | {metric['low']:.3f} to {metric['high']:.3f} |"
+        for name, metric in bundle.metrics.items()
+    ]
+    table = "\n".join(["| metric | estimate | 95 % interval |", "|---|---|---|", *rows])
+    values = {name: metric["value"] for name, metric in bundle.metrics.items()}
+    return {"metrics": dg.MetadataValue.md(table), **values}
+
+
+def candidate_metadata(trained: "Candidate", rows: "TrainingSet") -> dict[str, Any]:
+    """Render all that a person needs to judge a candidate, plots included."""
+    from diabetes_platform.modelling.plots import plot_candidate, png_markdown
+
+    bundle = trained.bundle
+    plots = {
+        f"plot/{name}": dg.MetadataValue.md(png_markdown(png, name))
+        for name, png in plot_candidate(trained, rows).items()
+    }
+    return {
+        "model_version": bundle.model_version,
+        "processed": True,
+        "training_rows": len(rows),
+        "training_delta_version": bundle.training["delta_version"],
+        "contract_fingerprint": bundle.contract_fingerprint,
+        "threshold": bundle.threshold,
+        "files": dg.MetadataValue.json(bundle.files),
+        "libraries": dg.MetadataValue.json(bundle.libraries),
+        **metric_metadata(bundle),
+        **plots,
+    }

@@ -1,0 +1,98 @@
+"""The bundle: what training writes is what the API reads, and nothing else is accepted."""
+
+from dataclasses import replace
+
+import pytest
+
+from diabetes_platform.contract.bundle import (
+    BUNDLE_FILE,
+    MODEL_FILE,
+    Bundle,
+    BundleError,
+    Calibration,
+    Champion,
+    dump_bundle,
+    dump_champion,
+    load_bundle,
+    load_champion,
+    open_bundle,
+    sha256,
+    versioned,
+)
+
+MODEL = b"tree\n"
+BUNDLE = versioned(
+    Bundle(
+        model_version="",
+        features=("glucose", "bmi"),
+        calibration=Calibration(slope=1.0, intercept=0.0),
+        threshold=0.5,
+        metrics={"auc": {"value": 0.8, "low": 0.7, "high": 0.9}},
+        training={"rows": 2, "seed": 1},
+        contract_fingerprint="f" * 64,
+        libraries={"lightgbm": "4"},
+        files={MODEL_FILE: sha256(MODEL)},
+    )
+)
+FILES = {MODEL_FILE: MODEL, BUNDLE_FILE: dump_bundle(BUNDLE)}
+CHAMPION = Champion(BUNDLE.model_version, sha256(FILES[BUNDLE_FILE]))
+
+
+def test_what_is_written_is_read_again() -> None:
+    assert load_bundle(dump_bundle(BUNDLE)) == BUNDLE
+    assert load_champion(dump_champion(CHAMPION)) == CHAMPION
+    assert open_bundle(CHAMPION, FILES, contract_fingerprint="f" * 64) == BUNDLE
+
+
+def test_a_version_is_named_by_its_content() -> None:
+    assert versioned(BUNDLE) == BUNDLE
+    assert versioned(replace(BUNDLE, threshold=0.6)).model_version != BUNDLE.model_version
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({MODEL_FILE: b"other"}, r"model\.txt: SHA-256: given"),
+        ({BUNDLE_FILE: FILES[BUNDLE_FILE].replace(b"0.5", b"0.1")}, r"bundle\.json: SHA-256"),
+    ],
+)
+def test_a_tampered_file_is_refused(files: dict[str, bytes], message: str) -> None:
+    with pytest.raises(BundleError, match=message):
+        open_bundle(CHAMPION, FILES | files, contract_fingerprint="f" * 64)
+
+
+def test_a_foreign_contract_is_refused() -> None:
+    with pytest.raises(BundleError, match=r"contract fingerprint: given f+, allowed e+"):
+        open_bundle(CHAMPION, FILES, contract_fingerprint="e" * 64)
+
+
+@pytest.mark.parametrize("name", [MODEL_FILE, BUNDLE_FILE])
+def test_a_missing_file_is_refused(name: str) -> None:
+    files = {key: content for key, content in FILES.items() if key != name}
+    with pytest.raises(BundleError, match=f"{name}: missing"):
+        open_bundle(CHAMPION, files, contract_fingerprint="f" * 64)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"not json", "not JSON"),
+        (b"[]", "given list, allowed a JSON object"),
+        (b'{"format": 2}', "format: given 2, allowed 1"),
+        (b'{"format": 1}', "not a model bundle"),
+    ],
+)
+def test_a_document_that_is_no_bundle_is_refused(content: bytes, message: str) -> None:
+    with pytest.raises(BundleError, match=message):
+        load_bundle(content)
+    with pytest.raises(BundleError):
+        load_champion(content)
+
+
+@pytest.mark.parametrize(
+    ("score", "probability"), [(0.0, 0.5), (800.0, 1.0), (-800.0, 0.0), (1.0, 0.7310585786300049)]
+)
+def test_calibration_is_the_logistic_of_a_line_without_overflow(
+    score: float, probability: float
+) -> None:
+    assert Calibration(slope=1.0, intercept=0.0).probability(score) == probability

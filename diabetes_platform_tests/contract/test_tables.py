@@ -1,0 +1,62 @@
+"""The tables: made from the fields, so that none keeps a second list."""
+
+import pytest
+
+from diabetes_platform.contract.events import DIABETES_NEW_CHANGED
+from diabetes_platform.contract.fields import FEATURE_NAMES, FIELD_NAMES, FIELDS_BY_NAME
+from diabetes_platform.contract.tables import (
+    CLEANED_PATIENTS,
+    DIABETES_NEW,
+    QUARANTINE_PATIENTS,
+    RAW_PATIENTS,
+    STAGING_PATIENTS,
+    STATISTICS_PATIENTS,
+    TRAINING_SET,
+    Table,
+    filled_name,
+    normed_name,
+)
+
+TABLES = [
+    RAW_PATIENTS,
+    STATISTICS_PATIENTS,
+    CLEANED_PATIENTS,
+    QUARANTINE_PATIENTS,
+    STAGING_PATIENTS,
+    TRAINING_SET,
+    DIABETES_NEW,
+]
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+def test_columns_are_unique_described_and_hold_the_key(table: Table) -> None:
+    assert len(set(table.column_names)) == len(table.columns)
+    assert set(table.key) <= set(table.column_names)
+    assert all(column.description for column in table.columns)
+
+
+@pytest.mark.parametrize(
+    "table", [table for table in TABLES if table is not STATISTICS_PATIENTS], ids=lambda t: t.name
+)
+def test_every_patient_table_has_every_field(table: Table) -> None:
+    assert set(FIELD_NAMES) <= set(table.column_names)
+
+
+def test_only_what_may_be_missing_has_a_filled_column_and_all_are_normed() -> None:
+    for name in FEATURE_NAMES:
+        field = FIELDS_BY_NAME[name]
+        assert (filled_name(field) in STAGING_PATIENTS.column_names) is not field.required
+        assert normed_name(field) in STAGING_PATIENTS.column_names
+
+
+def test_a_training_row_has_an_outcome_and_no_column_fitted_on_the_batch() -> None:
+    outcome = next(column for column in TRAINING_SET.columns if column.name == "outcome")
+    assert not outcome.nullable
+    assert not [name for name in TRAINING_SET.column_names if name.endswith(("_filled", "_normed"))]
+
+
+def test_the_change_event_carries_the_intake_row() -> None:
+    event = DIABETES_NEW_CHANGED
+    assert event.image_keys == DIABETES_NEW.column_names
+    assert set(event.required_image_keys) <= set(event.image_keys)
+    assert set(event.operations) == {"c", "u", "d", "r"}
