@@ -86,7 +86,7 @@ def clean_batch(
     another batch's.
     """
     from diabetes_platform.cleaning.clean import clean
-    from diabetes_platform.cleaning.duplicates import duplicate_lines
+    from diabetes_platform.cleaning.duplicates import SOURCE_LINE, duplicate_lines
     from diabetes_platform.cleaning.rules import with_values
 
     batch_id = batch_id_of(content_hash)
@@ -94,7 +94,9 @@ def clean_batch(
     fitted = read_statistics(spark, statistics, batch_id)
     # Through the client, 8 bytes a duplicate: a relation of known size. Of a join with the plan
     # itself, Sail builds the hash table from the whole batch: gigabytes at 10 M rows.
-    duplicates = spark.createDataFrame(duplicate_lines(with_values(rows)).toArrow())
+    lines = duplicate_lines(with_values(rows)).toArrow()
+    # The schema is said: the client infers none where there is no duplicate.
+    duplicates = spark.createDataFrame(lines, f"{SOURCE_LINE} bigint")
     frame = clean(rows, duplicates, fitted, batch_id)
     writer = frame.write.format("delta").mode("overwrite").partitionBy("verdict")
     writer.save(cleaned.for_spark)
