@@ -1,7 +1,7 @@
 """LightGBM behind one small door: a fast score of one row, several rows, contributions.
 
-Small trees become tables (`score_tables`), others go through the C API (`single_row`). `verify`
-holds either to `Booster.predict` before a model is used.
+One row goes through the C API (`single_row`), all else through `Booster.predict`. `verify` holds
+both to the same scores before a model is used.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,11 +10,7 @@ import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.app.score_tables import ScoreTables, pack, thresholds_of
 from serving.app.single_row import Row, ScorerError, SingleRow
-
-# Tables add the trees' shares in another order than LightGBM: equal but for the last digits.
-_TOLERANCE = 1e-9
 
 
 class Scorer:
@@ -33,13 +29,12 @@ class Scorer:
                 f"columns of the model: given {self._booster.feature_name()}, "
                 f"allowed {list(features)}"
             )
-        self.score: Callable[[Row], float] = (
-            self._tables(len(features)) or SingleRow(model_text, len(features))
-        ).score
+        self.score: Callable[[Row], float] = SingleRow(model_text, len(features)).score
 
     def score_all(self, rows: Sequence[Row]) -> list[float]:
-        """Return the raw score of each row: the same as `score`, to the last digit."""
-        return [self.score(row) for row in rows]
+        """Return the raw score of each row: the same as `score`, to the last bit."""
+        scores: list[float] = self._predict(rows, raw_score=True).tolist()
+        return scores
 
     def contributions(self, rows: Sequence[Row]) -> list[list[float]]:
         """Return for each row the SHAP value of each column, then the bias, in raw score."""
@@ -47,22 +42,11 @@ class Scorer:
         return values
 
     def verify(self, rows: Sequence[Row]) -> None:
-        """Raise ScorerError where the fast score and `Booster.predict` differ."""
-        for row, expected in zip(rows, self._predict(rows, raw_score=True), strict=True):
+        """Raise ScorerError where the fast score and `Booster.predict` differ in any bit."""
+        for row, expected in zip(rows, self.score_all(rows), strict=True):
             given = self.score(row)
-            if not abs(given - expected) <= _TOLERANCE * max(1.0, abs(expected)):
+            if given != expected:
                 raise ScorerError(f"fast score {given!r} differs from Booster.predict {expected!r}")
-
-    def _tables(self, width: int) -> ScoreTables | None:
-        trees = thresholds_of(self._booster.dump_model()["tree_info"])
-        tables = pack(trees) if trees is not None else None
-        return ScoreTables(tables, self._tree_scores, width) if tables else None
-
-    def _tree_scores(self, rows: NDArray[np.float64], tree: int) -> NDArray[np.float64]:
-        scores = self._booster.predict(
-            rows, raw_score=True, start_iteration=tree, num_iteration=1, num_threads=1
-        )
-        return np.asarray(scores)
 
     def _predict(self, rows: Sequence[Row], **kind: bool) -> NDArray[np.float64]:
         # One thread: the API's workers are the parallelism, and a small batch is not worth more.

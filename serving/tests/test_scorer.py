@@ -1,18 +1,15 @@
-"""The fast score of one row is LightGBM's own, by tables and by the C API."""
+"""The fast score of one row is LightGBM's own, bit for bit."""
 
-import math
 import threading
-from itertools import cycle
 
 import lightgbm
 import numpy as np
 import pytest
 
 from diabetes_platform.contract.fields import FEATURE_NAMES, FEATURES
-from serving.app.score_tables import ScoreTables, pack, thresholds_of
 from serving.app.scorer import Scorer
 from serving.app.served_model import probe_rows
-from serving.app.single_row import Row, ScorerError, SingleRow
+from serving.app.single_row import Row, ScorerError
 from serving.tests.bundles import model_text
 
 
@@ -33,25 +30,13 @@ def random_rows(count: int) -> list[Row]:
     ]
 
 
-def rows_at_thresholds(text: str) -> list[Row]:
-    """Return rows with values at each threshold of the model, and just beside it."""
-    trees = thresholds_of(lightgbm.Booster(model_str=text).dump_model()["tree_info"])
-    assert trees is not None
-    rows: list[Row] = []
-    edges = {(column, edge) for tree in trees for column in tree for edge in tree[column]}
-    for (index, edge), row in zip(sorted(edges), cycle(random_rows(40)), strict=False):
-        beside = (math.nextafter(edge, -math.inf), edge, math.nextafter(edge, math.inf))
-        rows += [[*row[:index], value, *row[index + 1 :]] for value in beside]
-    return rows
-
-
 def by_booster(text: str, rows: list[Row]) -> list[float]:
     scores = lightgbm.Booster(model_str=text).predict(np.array(rows, dtype=float), raw_score=True)
     return [float(score) for score in np.asarray(scores)]
 
 
 def large_model_text() -> str:
-    """Return a model whose trees are too large for tables."""
+    """Return a model of trees with many leaves."""
     rows = np.array(random_rows(3000), dtype=float)
     outcomes = (np.nansum(rows, axis=1) % 2 > 1).astype(float)
     parameters = {"objective": "binary", "num_leaves": 63, "num_threads": 1, "verbosity": -1}
@@ -59,50 +44,14 @@ def large_model_text() -> str:
     return lightgbm.train(parameters, data, num_boost_round=20).model_to_string()
 
 
-def test_tables_score_like_booster_predict(scorer: Scorer) -> None:
-    assert isinstance(scorer.score.__self__, ScoreTables)  # type: ignore[attr-defined]
-    text = model_text()
-    rows = random_rows(300) + probe_rows(FEATURES) + rows_at_thresholds(text)
-    assert scorer.score_all(rows) == pytest.approx(by_booster(text, rows), rel=1e-12, abs=1e-12)
-    scorer.verify(rows)
-
-
-def test_large_trees_score_like_booster_predict_to_the_last_bit() -> None:
-    text = large_model_text()
+@pytest.mark.parametrize("text", [model_text(), large_model_text()], ids=["small", "large trees"])
+def test_one_row_scores_like_booster_predict(text: str) -> None:
     scorer = Scorer(text, FEATURE_NAMES)
-    assert isinstance(scorer.score.__self__, SingleRow)  # type: ignore[attr-defined]
-    rows = random_rows(300) + probe_rows(FEATURES) + rows_at_thresholds(text)
-    assert scorer.score_all(rows) == by_booster(text, rows)
-
-
-def test_a_model_of_one_leaf_is_scored() -> None:
-    rows = np.array(random_rows(50), dtype=float)
-    parameters = {"objective": "binary", "num_threads": 1, "verbosity": -1, "min_data_in_leaf": 50}
-    data = lightgbm.Dataset(
-        rows, np.arange(50) % 2, feature_name=list(FEATURE_NAMES), params=parameters
-    )
-    text = lightgbm.train(parameters, data, num_boost_round=1).model_to_string()
-    examples = random_rows(3)
-    assert Scorer(text, FEATURE_NAMES).score_all(examples) == by_booster(text, examples)
-
-
-@pytest.mark.parametrize(
-    "node",
-    [
-        {"split_feature": 0, "decision_type": "==", "missing_type": "None", "threshold": "1||2"},
-        {"split_feature": 0, "decision_type": "<=", "missing_type": "Zero", "threshold": 1.0},
-        {"leaf_value": 1.0, "leaf_coeff": [0.5]},
-    ],
-    ids=["categories", "zero as missing", "linear leaves"],
-)
-def test_other_kinds_of_trees_are_left_to_lightgbm(node: dict[str, object]) -> None:
-    leaves = {"left_child": {"leaf_value": 0.1}, "right_child": {"leaf_value": 0.2}}
-    assert thresholds_of([{"tree_structure": {**leaves, **node}}]) is None
-
-
-def test_many_tables_are_no_gain() -> None:
-    different = [{0: set(map(float, range(n * 900, (n + 1) * 900)))} for n in range(200)]
-    assert pack(different) is None
+    rows = random_rows(300) + probe_rows(FEATURES)
+    expected = by_booster(text, rows)
+    assert [scorer.score(row) for row in rows] == expected
+    assert scorer.score_all(rows) == expected
+    scorer.verify(rows)
 
 
 def test_contributions_add_up_to_the_score(scorer: Scorer) -> None:
@@ -111,9 +60,7 @@ def test_contributions_add_up_to_the_score(scorer: Scorer) -> None:
     assert sums == pytest.approx(scorer.score_all(rows))
 
 
-@pytest.mark.parametrize("text", [model_text(), large_model_text()], ids=["tables", "C API"])
-def test_threads_share_one_scorer(text: str) -> None:
-    scorer = Scorer(text, FEATURE_NAMES)
+def test_threads_share_one_scorer(scorer: Scorer) -> None:
     rows = random_rows(50)
     expected = scorer.score_all(rows)
     wrong: list[int] = []
