@@ -71,7 +71,8 @@ class SparkConnectServer:
     """A Spark Connect server with Delta Lake on `127.0.0.1`, warm until it is stopped.
 
     `environment` is the caller's, of which PATH and JAVA_HOME are used. `memory` is the JVM's heap
-    as Java writes it. A port of None takes a free one.
+    as Java writes it. A port of None takes a free one. `state` is where its working directory and
+    log lie, the installation's home unless given.
     """
 
     def __init__(
@@ -80,13 +81,15 @@ class SparkConnectServer:
         environment: Mapping[str, str],
         *,
         port: int | None = None,
+        state: Path | None = None,
         memory: str = "2g",
-        java_options: str = "-XX:+UseSerialGC",
+        java_options: str = "-XX:+UseSerialGC -XX:-DontCompileHugeMethods",
     ) -> None:
         self._installation = installation
         self._environment = environment
         self._memory = memory
         self._java_options = java_options
+        self._state = state or installation.home
         self._process: subprocess.Popen[bytes] | None = None
         self.port = port or free_port()
 
@@ -109,7 +112,7 @@ class SparkConnectServer:
     @property
     def log(self) -> Path:
         """Where the server's output goes."""
-        return self._installation.home / "logs" / f"{SERVICE}.log"
+        return self._state / "logs" / f"{SERVICE}.log"
 
     @property
     def pid(self) -> int | None:
@@ -120,7 +123,7 @@ class SparkConnectServer:
         """Start the server and wait until it listens; LauncherError says why it does not."""
         require_free(self.port, SERVICE)
         java = find_java(self._environment)
-        work = self._installation.home / "run" / SERVICE
+        work = self._state / "run" / SERVICE
         (work / "tmp").mkdir(parents=True, exist_ok=True)
         self._process = spawn(
             [*dying_with_parent(signal.SIGTERM), *self._command(work)],
@@ -185,16 +188,17 @@ class SparkConnectServer:
         )
 
 
-def install_spark(home: Path, environment: Mapping[str, str], uv: Path) -> SparkInstallation:
+def install_spark(home: Path, environment: Mapping[str, str]) -> SparkInstallation:
     """Install the distribution and the jars below `home`, each where its lock or pom has changed.
 
-    Nothing lands outside `home`. LauncherError says in one line what is missing.
+    `environment` is the caller's. Nothing lands outside `home`. LauncherError says in one line
+    what is missing.
     """
     installation = SparkInstallation(home)
     find_java(environment)
     if not _is_current(installation.venv, LOCK):
         caches = {**environment, "UV_CACHE_DIR": str(home / "cache" / "uv")}
-        _install_distribution(installation.venv, caches, uv)
+        _install_distribution(installation.venv, caches, find_uv(home, environment))
         _write_stamp(installation.venv, LOCK)
     if not _is_current(installation.jars, POM):
         _copy_jars(installation.jars, home / "cache" / "maven", environment)
@@ -205,7 +209,7 @@ def install_spark(home: Path, environment: Mapping[str, str], uv: Path) -> Spark
 def find_java(environment: Mapping[str, str]) -> Path:
     """Return the real path of a `java` that Spark runs on; LauncherError says how to get one."""
     home = environment.get("JAVA_HOME")
-    java = shutil.which(f"{home}/bin/java" if home else "java", path=environment.get("PATH"))
+    java = shutil.which(f"{home}/bin/java" if home else "java", path=_path(environment))
     if java is None:
         where = f"JAVA_HOME={home} has none" if home else "there is none on PATH"
         raise LauncherError(f"{SERVICE} needs Java and {where}: {_GET_JAVA}")
@@ -223,6 +227,20 @@ def java_version(output: str) -> int | None:
     return int(match.group(1)) if match else None
 
 
+def find_uv(home: Path, environment: Mapping[str, str]) -> Path:
+    """Return the uv that the set-up installed below `home`, or the one on PATH."""
+    installed = home / "tools" / "uv" / "bin" / "uv"
+    found = str(installed) if installed.exists() else shutil.which("uv", path=_path(environment))
+    if found is None:
+        raise LauncherError(f"{SERVICE} needs uv and {installed} is missing: run `make demo`")
+    return Path(found)
+
+
+def _path(environment: Mapping[str, str]) -> str:
+    """The caller's PATH; shutil.which() takes None for this process's own."""
+    return environment.get("PATH", "")
+
+
 def _install_distribution(venv: Path, environment: Mapping[str, str], uv: Path) -> None:
     shutil.rmtree(venv, ignore_errors=True)
     _run([str(uv), "venv", "-q", str(venv)], environment)
@@ -231,7 +249,7 @@ def _install_distribution(venv: Path, environment: Mapping[str, str], uv: Path) 
 
 
 def _copy_jars(jars: Path, repository: Path, environment: Mapping[str, str]) -> None:
-    maven = shutil.which("mvn", path=environment.get("PATH"))
+    maven = shutil.which("mvn", path=_path(environment))
     if maven is None:
         raise LauncherError(f"{SERVICE} needs Maven and there is none on PATH: {_GET_MAVEN}")
     shutil.rmtree(jars, ignore_errors=True)

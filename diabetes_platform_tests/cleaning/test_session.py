@@ -1,0 +1,29 @@
+"""Sessions: on one Sail server per process, in UTC, imported only when asked for."""
+
+import subprocess
+import sys
+
+from diabetes_platform.cleaning.session import sail_url, spark_session
+
+
+def test_sessions_share_one_warm_sail_server() -> None:
+    first = sail_url()
+    assert first.startswith("sc://127.0.0.1:")
+    with spark_session() as one, spark_session() as two:
+        assert one.session_id != two.session_id
+    assert sail_url() == first
+
+
+def test_a_session_is_in_utc_and_leaves_the_server_running() -> None:
+    with spark_session() as session:
+        assert session.conf.get("spark.sql.session.timeZone") == "UTC"
+    with spark_session(sail_url()) as again:
+        assert again.range(3).count() == 3
+
+
+def test_importing_the_jobs_imports_neither_spark_nor_sail() -> None:
+    code = (
+        "import sys, diabetes_platform.cleaning.jobs, diabetes_platform.cleaning.session;"
+        "sys.exit(bool({'pyspark', 'pysail'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
