@@ -1,0 +1,45 @@
+"""Delta tables: read as a stream, counted from the log, versioned by content."""
+
+import pyarrow as pa
+import pytest
+from deltalake import write_deltalake
+
+from diabetes_platform.contract.tables import CLEANED_PATIENTS, TRAINING_SET
+from diabetes_platform.lake.tables import Lake, LakeError
+
+
+@pytest.fixture
+def cleaned(lake: Lake) -> Lake:
+    """10 accepted and 3 rejected rows, of the two columns that these tests look at."""
+    rows = pa.table(
+        {"bmi": [float(n) for n in range(13)], "verdict": ["accepted"] * 10 + ["rejected"] * 3}
+    )
+    write_deltalake(lake.path(CLEANED_PATIENTS), rows, partition_by=["verdict"])
+    return lake
+
+
+def test_a_partition_is_streamed_without_the_others(cleaned: Lake) -> None:
+    rows = cleaned.stream(CLEANED_PATIENTS, ("bmi",), {"verdict": "accepted"}).read_all()
+    assert sorted(rows["bmi"].to_pylist()) == [float(n) for n in range(10)]
+    assert rows.column_names == ["bmi"]
+
+
+@pytest.mark.parametrize(("verdict", "rows"), [("accepted", 10), ("rejected", 3), ("other", 0)])
+def test_rows_are_counted_from_the_log(cleaned: Lake, verdict: str, rows: int) -> None:
+    assert cleaned.count(CLEANED_PATIENTS, {"verdict": verdict}) == rows
+
+
+def test_a_table_that_is_not_there_is_named(lake: Lake) -> None:
+    assert not lake.exists(CLEANED_PATIENTS)
+    with pytest.raises(LakeError, match="cleaned/patients: no Delta table at"):
+        lake.stream(CLEANED_PATIENTS, ("bmi",), {})
+
+
+def test_a_snapshot_of_the_same_content_adds_no_version(lake: Lake) -> None:
+    first, other = pa.table({"age": [21]}), pa.table({"age": [22]})
+
+    assert lake.snapshot(TRAINING_SET, first, "a") == (0, True)
+    assert lake.snapshot(TRAINING_SET, first, "a") == (0, False)
+    assert lake.snapshot(TRAINING_SET, other, "b") == (1, True)
+    assert lake.snapshot(TRAINING_SET, first, "a") == (2, True)
+    assert lake.open(TRAINING_SET, version=1).to_pyarrow_table()["age"].to_pylist() == [22]
