@@ -5,14 +5,17 @@ from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import PlainTextResponse
 
 from serving.app.body import BodyTooLargeError, content_type, is_json, read_body
 from serving.app.champion import ChampionWatcher
 from serving.app.metrics import Metrics
-from serving.app.models import BatchAnswer, Health, ModelCard, Prediction, Ready
+from serving.app.models import MAX_BATCH, BatchAnswer, Health, ModelCard, Prediction, Ready
 from serving.app.openapi import BATCH_BODY, PATIENT_BODY, refusals
 from serving.app.predicting import no_model, predict, predict_batch
 from serving.app.problems import Answer, body_too_large, problem, unsupported_media_type
+
+PREDICTION, OPERATION = "prediction", "operation"
 
 router = APIRouter()
 
@@ -58,6 +61,7 @@ WithContributions = Annotated[
     responses=refusals(413, 415, 422, 503),
     openapi_extra=PATIENT_BODY,
     summary="Predict one patient",
+    tags=[PREDICTION],
 )
 async def predict_one(
     watcher: Watcher, body: JsonBody, *, with_contributions: WithContributions = False
@@ -71,7 +75,8 @@ async def predict_one(
     response_model=BatchAnswer,
     responses=refusals(413, 415, 422, 503),
     openapi_extra=BATCH_BODY,
-    summary="Predict up to 1000 patients",
+    summary=f"Predict up to {MAX_BATCH} patients",
+    tags=[PREDICTION],
 )
 async def predict_many(
     watcher: Watcher, body: JsonBody, *, with_contributions: WithContributions = False
@@ -80,20 +85,20 @@ async def predict_many(
     return await _answer(predict_batch, watcher, body, with_contributions=with_contributions)
 
 
-@router.get("/model", response_model=ModelCard, responses=refusals(503))
+@router.get("/model", response_model=ModelCard, responses=refusals(503), tags=[PREDICTION])
 async def model(watcher: Watcher) -> ModelCard | Response:
     """Describe the model in use: version, metrics, threshold, measurements, training."""
     current = watcher.current
     return no_model().response() if current is None else current.card()
 
 
-@router.get("/health")
+@router.get("/health", tags=[OPERATION])
 async def health() -> Health:
     """Answer as long as the process lives, with or without a model."""
     return Health(status="alive")
 
 
-@router.get("/ready", response_model=Ready, responses=refusals(503))
+@router.get("/ready", response_model=Ready, responses=refusals(503), tags=[OPERATION])
 async def ready(watcher: Watcher) -> Ready | Response:
     """Answer 200 once a model is in use; `problem` says why a newer one was not taken."""
     if watcher.current is None:
@@ -105,7 +110,7 @@ async def ready(watcher: Watcher) -> Ready | Response:
     )
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=PlainTextResponse, tags=[OPERATION])
 async def metrics(of: Annotated[Metrics, Depends(_metrics)]) -> Response:
     """Return Prometheus' text format."""
     return Response(of.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")

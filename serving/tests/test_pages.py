@@ -21,6 +21,12 @@ def test_the_index_links_to_every_part(client: TestClient) -> None:
     assert "default-src 'none'" in page.headers["content-security-policy"]
 
 
+def test_only_the_files_of_the_pages_are_served(client: TestClient) -> None:
+    assert client.get("/pages/style.css").headers["content-type"].startswith("text/css")
+    for path in ("index.html", "__init__.py", "../index.html"):
+        assert client.get(f"/pages/{path}").status_code == 404
+
+
 def test_the_index_without_a_model(empty_client: TestClient) -> None:
     assert "No model yet." in empty_client.get("/").text
 

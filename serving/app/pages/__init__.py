@@ -63,5 +63,5 @@ def install_pages(api: FastAPI, watcher: ChampionWatcher, settings: ServingSetti
 
     absent = "Data Docs have not been written yet: they appear with the first checked batch."
     api.mount(_SWAGGER_FILES, StaticFiles(packages=[("fastapi_offline", "static")]))
-    api.mount("/pages", StaticFiles(directory=_HERE))
+    api.mount("/pages", StaticFiles(directory=_HERE / "files"))
     api.mount("/data-docs", LateDirectory(settings.data_docs, absent))
