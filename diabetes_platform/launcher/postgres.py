@@ -219,15 +219,15 @@ def _serves(pid: int, data_dir: Path) -> bool:
     """Whether `pid` is a server of `data_dir`, and not another program that got its number."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
+        if not Path("/proc/self").exists():
+            return True
+        # A server works in its data directory.
+        return Path(f"/proc/{pid}/cwd").readlink() == data_dir.resolve()
     except PermissionError:
         return True
-    directory = Path(f"/proc/{pid}/cwd")
-    if not directory.parent.exists():
-        return True
-    # A server works in its data directory.
-    return directory.resolve() == data_dir.resolve()
+    except (ProcessLookupError, FileNotFoundError):
+        # It ended, or has ended and nobody has asked for its exit code yet.
+        return False
 
 
 def read_pid_file(data_dir: Path) -> PidFile | None:

@@ -1,0 +1,31 @@
+"""Where the launcher's files lie."""
+
+from pathlib import Path
+
+from diabetes_platform.launcher.layout import Layout
+from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings
+
+
+def test_all_state_lies_below_home() -> None:
+    layout = Layout(Path("/srv/home"))
+    paths = [
+        layout.postgres,
+        layout.dagster,
+        layout.secrets,
+        layout.running_lock,
+        layout.setup_seconds,
+        layout.log("api"),
+    ]
+    assert all(path.is_relative_to("/srv/home") for path in paths)
+    assert len(set(paths)) == len(paths)
+
+
+def test_a_relative_home_counts_from_where_the_command_was_given() -> None:
+    assert Layout.of(PlatformSettings(home=Path("here"))).home == Path.cwd() / "here"
+
+
+def test_programs_come_from_the_environment_that_runs() -> None:
+    layout = Layout(Path("/srv/home"))
+    assert Path(layout.program("dagster-webserver")).exists()
+    assert layout.workspace == PROJECT_ROOT / "workspace.yaml"
+    assert layout.workspace.exists()
