@@ -24,11 +24,13 @@ from diabetes_platform.contract.bundle import (
     champion_key,
     load_bundle,
     load_champion,
+    open_bundle,
     sha256,
 )
 from diabetes_platform.contract.fingerprint import fingerprint
 from serving.app.metrics import Metrics
 from serving.app.served_model import ServedModel, open_model
+from serving.app.trial import try_out
 
 logger = logging.getLogger("serving.champion")
 
@@ -67,6 +69,7 @@ class ChampionWatcher:
         self._poll_seconds = poll_seconds
         self._contract_fingerprint = contract_fingerprint or fingerprint()
         self._etag_in_use: str | None = None
+        self._tried: set[Champion] = set()
         self._refused: Champion | None = None
         self._refusals = 0
         self._retry_at = 0.0
@@ -115,12 +118,19 @@ class ChampionWatcher:
             raise
         previous = self.current.bundle.model_version if self.current else None
         self.current = model
+        self._tried.add(champion)
         self.problem, self._refused, self._etag_in_use = None, None, pointer.etag
         self._metrics.model_changed(previous, champion.model_version)
         logger.info("model %s in use (before: %s)", champion.model_version, previous or "none")
 
     async def _open(self, champion: Champion) -> ServedModel:
         files = await self._read_files(champion)
+        open_bundle(champion, files, contract_fingerprint=self._contract_fingerprint)
+        # A first model endangers nothing; one that was in use before has been tried.
+        if self.current is not None and champion not in self._tried:
+            await asyncio.to_thread(
+                try_out, champion, files, contract_fingerprint=self._contract_fingerprint
+            )
         return await asyncio.to_thread(
             open_model, champion, files, contract_fingerprint=self._contract_fingerprint
         )

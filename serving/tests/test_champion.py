@@ -25,6 +25,7 @@ from serving.app.metrics import Metrics
 from serving.tests.bundles import (
     champion_of,
     make_bundle,
+    model_text,
     point_at,
     put_bundle,
     release,
@@ -137,6 +138,10 @@ def leave_out_the_model(store: Path) -> None:
     release(store, NEW, {BUNDLE_FILE: NEW_FILES[BUNDLE_FILE]})
 
 
+def release_a_text_that_ends_lightgbm(store: Path) -> None:
+    release(store, *make_bundle(text=model_text().replace("leaf_value=", "leaf_value=nan ", 1)))
+
+
 def release_for_a_foreign_contract(store: Path) -> None:
     release(store, *make_bundle(contract_fingerprint="f" * 64))
 
@@ -149,6 +154,7 @@ REFUSED = [
     (point_outside_the_store, "name in the model store: given '../../etc'"),
     (list_a_file_outside_the_store, "name in the model store: given '../../../etc/passwd'"),
     (rename_a_bundle, "model version: given"),
+    (release_a_text_that_ends_lightgbm, "model.txt: LightGBM ends the process"),
     (leave_out_the_model, "a file of it is missing"),
     (release_for_a_foreign_contract, "contract fingerprint: given"),
 ]
