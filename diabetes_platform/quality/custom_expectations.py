@@ -7,10 +7,17 @@ from typing import Any, ClassVar
 
 import sqlalchemy as sa
 from great_expectations.core.metric_domain_types import MetricDomainTypes
-from great_expectations.execution_engine import ExecutionEngine, SqlAlchemyExecutionEngine
+from great_expectations.execution_engine.execution_engine import ExecutionEngine
+from great_expectations.execution_engine.sqlalchemy_execution_engine import (
+    SqlAlchemyExecutionEngine,
+)
 from great_expectations.expectations.expectation import BatchExpectation, ColumnMapExpectation
-from great_expectations.expectations.metrics import ColumnMapMetricProvider
-from great_expectations.expectations.metrics.map_metric_provider import column_condition_partial
+from great_expectations.expectations.metrics.map_metric_provider.column_condition_partial import (
+    column_condition_partial,
+)
+from great_expectations.expectations.metrics.map_metric_provider.column_map_metric_provider import (
+    ColumnMapMetricProvider,
+)
 from great_expectations.expectations.metrics.metric_provider import metric_value
 from great_expectations.expectations.metrics.table_metric_provider import TableMetricProvider
 
@@ -24,7 +31,11 @@ class _WholeNumber(ColumnMapMetricProvider):
     condition_metric_name = "column_values.whole_number"
 
     @column_condition_partial(engine=SqlAlchemyExecutionEngine)
-    def _sqlalchemy(cls, column: Any, **_: Any) -> Any:  # noqa: N805 — the decorator passes it
+    def _sqlalchemy(  # the decorator passes the class
+        cls,  # noqa: N805
+        column: sa.ColumnElement[float],
+        **_: object,
+    ) -> sa.ColumnElement[bool]:
         return column == sa.func.floor(column)
 
 
@@ -45,7 +56,7 @@ class _RepeatedRows(TableMetricProvider):
     value_keys = ("column_list",)
 
     @metric_value(engine=SqlAlchemyExecutionEngine)
-    def _sqlalchemy(  # noqa: PLR0913 — the signature of a metric
+    def _sqlalchemy(
         cls,  # noqa: N805 — the decorator passes the class
         execution_engine: SqlAlchemyExecutionEngine,
         metric_domain_kwargs: dict[str, Any],
@@ -56,8 +67,10 @@ class _RepeatedRows(TableMetricProvider):
         domain, _, _ = execution_engine.get_compute_domain(
             metric_domain_kwargs, domain_type=MetricDomainTypes.TABLE
         )
-        columns = [sa.column(name) for name in metric_value_kwargs["column_list"]]
-        record_id = sa.column(RECORD_ID.name)
+        columns: list[sa.ColumnClause[Any]] = [
+            sa.column(name) for name in metric_value_kwargs["column_list"]
+        ]
+        record_id: sa.ColumnClause[str] = sa.column(RECORD_ID.name)
         alike = sa.func.count().over(partition_by=columns).label("alike")
         counted = sa.select(record_id, alike).select_from(domain).subquery()
         query = (
@@ -81,7 +94,7 @@ class ExpectRowsToBeDistinct(BatchExpectation):
         self,
         metrics: dict[str, Any],
         runtime_configuration: dict[str, Any] | None = None,  # noqa: ARG002 — GE's signature
-        execution_engine: ExecutionEngine | None = None,  # noqa: ARG002 — GE's signature
+        execution_engine: ExecutionEngine[Any] | None = None,  # noqa: ARG002 — GE's signature
     ) -> dict[str, Any]:
         repeated, rows = metrics["table.repeated_rows"], metrics["table.row_count"]
         ids = [{RECORD_ID.name: [record_id]} for record_id in repeated["record_ids"]]
@@ -108,7 +121,7 @@ class ExpectTableColumnsToBeOfTypes(BatchExpectation):
         self,
         metrics: dict[str, Any],
         runtime_configuration: dict[str, Any] | None = None,  # noqa: ARG002 — GE's signature
-        execution_engine: ExecutionEngine | None = None,  # noqa: ARG002 — GE's signature
+        execution_engine: ExecutionEngine[Any] | None = None,  # noqa: ARG002 — GE's signature
     ) -> dict[str, Any]:
         found = {str(c["name"]): str(c["type"]) for c in metrics["table.column_types"]}
         wrong = [

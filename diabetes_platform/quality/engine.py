@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, SupportsFloat
 
 import great_expectations as gx
 from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
@@ -19,13 +19,18 @@ from great_expectations.data_context.types.base import (
 )
 from great_expectations.datasource.fluent.interfaces import Batch
 from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+from great_expectations.expectations.metadata_types import FailureSeverity
 from sqlalchemy.engine import URL
 
 from diabetes_platform.contract.tables import RECORD_ID
 from diabetes_platform.quality.custom_expectations import SAMPLE_SIZE
-from diabetes_platform.quality.report import ExpectationOutcome, Observed
-from diabetes_platform.quality.specification import ExpectationSpec, Kwargs
+from diabetes_platform.quality.report import ExpectationOutcome, Observed, first_line
+from diabetes_platform.quality.specification import ExpectationSpec, Kwargs, Severity
 
+SEVERITIES: dict[Severity, FailureSeverity] = {
+    "error": FailureSeverity.CRITICAL,
+    "warning": FailureSeverity.WARNING,
+}
 SUITE_NAME = "staging_patients"
 
 COUNTS: dict[str, Any] = {
@@ -59,6 +64,10 @@ def run_suite(
             sampled = batch.validate(_suite(again), result_format=SAMPLES)
             by_name = {_name(each): each for each in sampled.results}
             result.results = [by_name.get(_name(each), each) for each in result.results]
+    for each in result.results:
+        each.exception_info = _plain(each.exception_info, url.password)
+        if "observed_value" in each.result:
+            each.result["observed_value"] = _observed(each.result["observed_value"])
     return result
 
 
@@ -94,8 +103,8 @@ def _configuration(spec: ExpectationSpec, kwargs: Kwargs) -> ExpectationConfigur
         type=spec.type,
         kwargs=dict(kwargs),
         meta={"name": spec.name},
-        description=None,
-        severity="critical" if spec.severity == "error" else "warning",
+        description=spec.description,
+        severity=SEVERITIES[spec.severity],
     )
 
 
@@ -106,7 +115,10 @@ def _suite(configurations: Iterable[ExpectationConfiguration]) -> gx.Expectation
 
 
 def _name(result: ExpectationValidationResult) -> str:
-    return str(result.expectation_config.meta["name"])
+    config = result.expectation_config
+    if config is None:
+        raise TypeError("Great Expectations returned a result without its configuration.")
+    return str(config.meta["name"])
 
 
 def _has_offenders(result: ExpectationValidationResult) -> bool:
@@ -119,35 +131,37 @@ def _outcome(spec: ExpectationSpec, result: ExpectationValidationResult) -> Expe
         spec.name,
         passed=bool(result.success),
         severity=spec.severity,
-        observed=_observed(found),
+        observed=found.get("observed_value", found.get("unexpected_count")),
         unexpected_count=found.get("unexpected_count"),
         element_count=found.get("element_count"),
         record_ids=_record_ids(found),
     )
-    error = first_error(result.exception_info)
-    return outcome if error is None else replace(outcome, passed=False, error=error)
+    if not result.exception_info["raised_exception"]:
+        return outcome
+    return replace(outcome, passed=False, error=result.exception_info["exception_message"])
 
 
-def first_error(exception_info: Mapping[str, Any] | None) -> str | None:
-    """Return the first line of what an expectation raised: flat, or by metric; None: nothing."""
-    if not exception_info:
-        return None
-    raised = [exception_info] if "raised_exception" in exception_info else exception_info.values()
-    for each in raised:
-        if each["raised_exception"]:
-            return str(each["exception_message"]).strip().partition("\n")[0]
-    return None
+def _plain(exception_info: Mapping[str, Any] | None, password: str | None) -> dict[str, Any]:
+    """Return what an expectation raised as one line: GE keeps a traceback, flat or by metric."""
+    info = exception_info or {"raised_exception": False}
+    by_metric = [info] if "raised_exception" in info else list(info.values())
+    raised = [str(each["exception_message"]) for each in by_metric if each["raised_exception"]]
+    return {
+        "raised_exception": bool(raised),
+        "exception_message": first_line(raised[0], password) if raised else None,
+        "exception_traceback": "",
+    }
 
 
-def _observed(found: Mapping[str, Any]) -> Observed:
-    value = found.get("observed_value", found.get("unexpected_count"))
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if value is None or isinstance(value, int | float | str):
+def _observed(value: SupportsFloat | list[object] | str | None) -> Observed:
+    """Return a value that JSON and GE's renderers take; numpy's floats break the latter."""
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(value)
+    if value is None or isinstance(value, int | str):
         return value
     if isinstance(value, list):
         return ", ".join(str(each) for each in value)
-    return float(value)
+    return _observed(float(value))
 
 
 def _record_ids(found: Mapping[str, Any]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ Pure and light, so that Dagster's code location can import it.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from urllib.parse import quote
 
 from diabetes_platform.quality.specification import ExpectationSpec, Severity
 
@@ -60,9 +61,22 @@ class ValidationReport:
         return not any(outcome.blocks for outcome in self.outcomes)
 
 
+def first_line(text: str, password: str | None = None) -> str:
+    """Return the first line of an error, without `password` as typed or as written in a URL.
+
+    The lines after it may quote a row (`DETAIL: …`), a statement or a traceback.
+    """
+    line = text.strip().partition("\n")[0].strip()
+    for secret in (password, quote(password, safe="")) if password else ():
+        line = line.replace(secret, "***")
+    return line
+
+
 def nothing_to_compare(spec: ExpectationSpec) -> ExpectationOutcome:
     """Return the outcome of a comparison where there is no promoted version yet."""
-    return ExpectationOutcome(spec.name, passed=True, severity=spec.severity, note=NOTHING_TO_COMPARE)
+    return ExpectationOutcome(
+        spec.name, passed=True, severity=spec.severity, note=NOTHING_TO_COMPARE
+    )
 
 
 def not_evaluated(spec: ExpectationSpec, error: str) -> ExpectationOutcome:

@@ -13,7 +13,7 @@ Kwargs = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A histogram: `bins` are n + 1 rising edges, [lower, upper), `weights` n shares that sum to 1."""
+    """A histogram: `bins` are n + 1 rising edges, `weights` n shares that sum to 1."""
 
     bins: tuple[float, ...]
     weights: tuple[float, ...]

@@ -1,0 +1,94 @@
+"""The entry point: validate the staging table and always return an outcome per expectation.
+
+Great Expectations takes seconds to import; it is imported inside the call, so that Dagster's code
+location can import this module.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy.engine import URL, make_url
+
+from diabetes_platform.contract.tables import STAGING_PATIENTS
+from diabetes_platform.quality.expectations import EXPECTATIONS
+from diabetes_platform.quality.report import (
+    ExpectationOutcome,
+    ValidationReport,
+    failed_report,
+    first_line,
+    not_evaluated,
+    nothing_to_compare,
+)
+from diabetes_platform.quality.specification import ExpectationSpec, PreviousBatch, bound_kwargs
+
+LOGGER = logging.getLogger(__name__)
+CONNECT_TIMEOUT_SECONDS = "10"
+
+
+def validate_staging(
+    warehouse_url: str,
+    docs_dir: Path,
+    run_name: str,
+    *,
+    previous: PreviousBatch | None = None,
+    table: str = STAGING_PATIENTS.name,
+    specs: Sequence[ExpectationSpec] = EXPECTATIONS,
+) -> ValidationReport:
+    """Validate `table` (schema.name, a table or a view) and write its page under `docs_dir`.
+
+    Never raises for what the data, the database or Great Expectations do: then the outcomes say
+    so, one failed outcome for every one of `specs`. Docs that cannot be written do not change a
+    verdict; `docs_error` says why there are none.
+    """
+    started, now = time.perf_counter(), datetime.now(UTC)
+    url = make_url(warehouse_url).set(drivername="postgresql+psycopg")
+    try:
+        report = _validate(url, docs_dir, run_name, now, previous, table, specs)
+    except Exception as error:  # noqa: BLE001 — a blocking check must emit a result, whatever broke
+        text = first_line(f"{type(error).__name__}: {error}", url.password)
+        LOGGER.error("The validation %s failed: %s", run_name, text)  # noqa: TRY400 — a traceback may hold the URL
+        report = failed_report(specs, text, run_name=run_name, validated_at=now)
+    return replace(report, seconds=time.perf_counter() - started)
+
+
+def _validate(
+    url: URL,
+    docs_dir: Path,
+    run_name: str,
+    now: datetime,
+    previous: PreviousBatch | None,
+    table: str,
+    specs: Sequence[ExpectationSpec],
+) -> ValidationReport:
+    from diabetes_platform.quality import docs, engine
+
+    bound = [(spec, bound_kwargs(spec, previous)) for spec in specs]
+    schema, _, name = table.partition(".")
+    result = engine.run_suite(
+        url.update_query_dict({"connect_timeout": CONNECT_TIMEOUT_SECONDS}),
+        schema,
+        name,
+        [(spec, kwargs) for spec, kwargs in bound if kwargs is not None],
+    )
+    found = engine.outcomes_by_name({spec.name: spec for spec in specs}, result)
+    outcomes = tuple(
+        nothing_to_compare(spec) if kwargs is None else found.get(spec.name, _lost(spec))
+        for spec, kwargs in bound
+    )
+    report = ValidationReport(run_name, now, outcomes)
+    try:
+        linked = docs.linked(report)
+        docs.write_docs(docs_dir, linked, result, specs)
+    except Exception as error:  # noqa: BLE001 — the verdict stands without its page
+        text = first_line(f"{type(error).__name__}: {error}", url.password)
+        LOGGER.error("No Data Docs for the validation %s: %s", run_name, text)  # noqa: TRY400 — no values in logs
+        return replace(report, docs_error=text)
+    return linked
+
+
+def _lost(spec: ExpectationSpec) -> ExpectationOutcome:
+    return not_evaluated(spec, "Great Expectations returned no result for it.")
