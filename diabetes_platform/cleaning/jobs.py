@@ -123,11 +123,16 @@ def quarantine_batch(
     as_received = rejected.drop(*(field.name for field in FIELDS)).withColumnsRenamed(
         {f"{field.name}_received": field.name for field in FIELDS}
     )
-    writer = conform(as_received, QUARANTINE_PATIENTS).write.format("delta")
-    writer = writer.mode("overwrite").partitionBy("batch_id")
+    new = conform(as_received, QUARANTINE_PATIENTS)
+    options = {}
     if quarantine.exists():
-        writer = writer.option("replaceWhere", f"batch_id = '{batch_id}'")
-    writer.save(quarantine.for_spark)
+        # The empty part gives the new rows the table's own types: Sail names the elements of an
+        # array in another way than Apache Spark and would refuse a table that Spark has written.
+        stored = spark.read.format("delta").load(quarantine.for_spark)
+        new = stored.limit(0).unionByName(new)
+        options["replaceWhere"] = f"batch_id = '{batch_id}'"
+    writer = new.write.format("delta").mode("overwrite").partitionBy("batch_id")
+    writer.options(**options).save(quarantine.for_spark)
     written = spark.read.format("delta").load(quarantine.for_spark)
     count = written.where(sf.col("batch_id") == batch_id).count()
     return Quarantined(count, batch_id, quarantine.path, quarantine.version())

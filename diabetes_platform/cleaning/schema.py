@@ -29,6 +29,4 @@ def spark_schema(table: Table) -> str:
 
 def conform(frame: DataFrame, table: Table) -> DataFrame:
     """Return exactly the columns of `table`, in its order and with its types."""
-    return frame.select(
-        *(sf.col(c.name).cast(_SPARK[c.type]).alias(c.name) for c in table.columns)
-    )
+    return frame.select(*(sf.col(c.name).cast(_SPARK[c.type]).alias(c.name) for c in table.columns))

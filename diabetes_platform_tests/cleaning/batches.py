@@ -69,7 +69,7 @@ def patients(count: int, **changed: Callable[[int], str | None]) -> list[Row]:
     for number in range(count):
         differing = {
             "age": str(21 + number % 60),
-            "diabetes_pedigree_function": f"{0.2 + number / 1000:.3f}",
+            "diabetes_pedigree_function": f"{0.3 + number / 50:.3f}",
         }
         rows.append(
             {**ORDINARY, **differing, **{name: value(number) for name, value in changed.items()}}

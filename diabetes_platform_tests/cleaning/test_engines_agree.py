@@ -1,0 +1,85 @@
+"""Sail and a real Apache Spark Connect server: the same rows from the same dirty batch."""
+
+import shutil
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+from pyspark.sql import SparkSession
+
+from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics, quarantine_batch
+from diabetes_platform_tests.cleaning.batches import Batch, dirty_rows, write_batch
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+
+ROWS = 10_000
+KEYS = {"statistics": "field", "cleaned": "source_line", "quarantine": "source_line"}
+
+
+@pytest.fixture(scope="module")
+def batches(
+    spark: SparkSession, apache_spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Batch, Batch]:
+    """The batch as Sail and as Apache Spark cleaned it."""
+    lakes = tmp_path_factory.mktemp("lakes")
+    on_sail = write_batch(lakes / "sail", dirty_rows(ROWS, seed=4))
+    shutil.copytree(on_sail.lake, lakes / "spark")
+    on_spark = Batch(lakes / "spark", on_sail.content_hash, on_sail.rows)
+    clean(spark, on_sail)
+    clean(apache_spark, on_spark)
+    return on_sail, on_spark
+
+
+def clean(spark: SparkSession, batch: Batch) -> None:
+    statistics, cleaned = batch.table("statistics"), batch.table("cleaned")
+    fit_statistics(spark, batch.raw, batch.content_hash, statistics)
+    clean_batch(spark, batch.raw, batch.content_hash, statistics, cleaned)
+    quarantine_batch(spark, cleaned, batch.batch_id, batch.table("quarantine"))
+
+
+def rows(batch: Batch, name: str) -> list[dict[str, object]]:
+    """The rows by key, numbers as hexadecimal text: equal means equal to the last bit."""
+    table: pa.Table = DeltaTable(batch.table(name).path).to_pyarrow_table()
+    exact = [
+        {
+            column: value.hex() if isinstance(value, float) else value
+            for column, value in row.items()
+        }
+        for row in table.to_pylist()
+    ]
+    return sorted(exact, key=lambda row: row[KEYS[name]])
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_both_engines_write_the_same_rows(batches: tuple[Batch, Batch], name: str) -> None:
+    on_sail, on_spark = batches
+    assert rows(on_sail, name) == rows(on_spark, name)
+
+
+def test_the_batch_tries_every_kind_of_verdict(batches: tuple[Batch, Batch]) -> None:
+    on_sail, _ = batches
+    cleaned = rows(on_sail, "cleaned")
+    assert len(cleaned) == ROWS
+    codes = {reason.split(":")[1] for row in cleaned for reason in row["reasons"]}
+    assert codes == {
+        "missing",
+        "not_a_number",
+        "not_finite",
+        "not_an_integer",
+        "below_minimum",
+        "above_maximum",
+        "not_allowed",
+        "outlier",
+        "duplicate",
+    }
+    assert {row["verdict"] for row in cleaned} == {"accepted", "rejected"}
+
+
+def test_a_table_can_be_read_whichever_engine_wrote_it_last(
+    spark: SparkSession, apache_spark: SparkSession, batches: tuple[Batch, Batch]
+) -> None:
+    on_sail, on_spark = batches
+    before = rows(on_sail, "cleaned")
+    clean(apache_spark, on_sail)
+    clean(spark, on_spark)
+    assert rows(on_sail, "cleaned") == rows(on_spark, "cleaned") == before

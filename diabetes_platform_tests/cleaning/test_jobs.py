@@ -1,0 +1,244 @@
+"""The jobs over real Delta tables on Sail: what they write, count and refuse."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+from pyspark.sql import SparkSession
+
+from diabetes_platform.cleaning.conservation import Conservation
+from diabetes_platform.cleaning.jobs import (
+    Cleaned,
+    Fitted,
+    Quarantined,
+    clean_batch,
+    fit_statistics,
+    quarantine_batch,
+)
+from diabetes_platform.cleaning.tables import CleaningError, DeltaPath
+from diabetes_platform.contract.tables import (
+    CLEANED_PATIENTS,
+    QUARANTINE_PATIENTS,
+    STATISTICS_PATIENTS,
+    Table,
+)
+from diabetes_platform.contract.validation import reasons_to_reject
+from diabetes_platform.lake.schema import arrow_schema
+from diabetes_platform_tests.cleaning.batches import Batch, dirty_rows, patients, write_batch
+from diabetes_platform_tests.contract.cases import ORDINARY, Row
+
+OTHER_HASH = "0" * 64
+
+
+@dataclass(frozen=True)
+class Results:
+    fitted: Fitted
+    cleaned: Cleaned
+    quarantined: Quarantined
+
+
+def run(spark: SparkSession, batch: Batch) -> Results:
+    statistics, cleaned = batch.table("statistics"), batch.table("cleaned")
+    return Results(
+        fit_statistics(spark, batch.raw, batch.content_hash, statistics),
+        clean_batch(spark, batch.raw, batch.content_hash, statistics, cleaned),
+        quarantine_batch(spark, cleaned, batch.batch_id, batch.table("quarantine")),
+    )
+
+
+def stored(path: DeltaPath, key: str = "source_line") -> list[dict[str, object]]:
+    rows = DeltaTable(path.path).to_pyarrow_table().to_pylist()
+    return sorted(rows, key=lambda row: row[key])
+
+
+def cleaned_row(spark: SparkSession, lake: Path, row: Row) -> dict[str, object]:
+    """The last row of a batch of ordinary patients that ends with `row`, as cleaned."""
+    batch = write_batch(lake, [*patients(40), row])
+    run(spark, batch)
+    return stored(batch.table("cleaned"))[-1]
+
+
+def test_every_row_is_accepted_or_rejected_with_its_reasons(
+    spark: SparkSession, lake: Path
+) -> None:
+    batch = write_batch(lake, dirty_rows(1500, seed=2))
+    results = run(spark, batch)
+    rows = stored(batch.table("cleaned"))
+    assert [row["source_line"] for row in rows] == list(range(2, 1502))
+    for given, row in zip(batch.rows, rows, strict=True):
+        reasons = [str(reason) for reason in reasons_to_reject(given)]
+        assert row["reasons"][: len(reasons)] == reasons
+        assert {reason.split(":")[1] for reason in row["reasons"][len(reasons) :]} <= {
+            "outlier",
+            "duplicate",
+        }
+        assert row["verdict"] == ("rejected" if row["reasons"] else "accepted")
+        assert row["record_id"] == f"{batch.batch_id}-{row['source_line']}"
+        assert {name: row[f"{name}_received"] for name in given} == given
+    cleaned = results.cleaned
+    assert Conservation(len(batch.rows), cleaned.accepted, cleaned.rejected).holds
+    assert sum(cleaned.reasons.values()) == sum(len(row["reasons"]) for row in rows)
+    assert results.quarantined.rows == cleaned.rejected > 0
+    assert cleaned.accepted > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("statistics", STATISTICS_PATIENTS),
+        ("cleaned", CLEANED_PATIENTS),
+        ("quarantine", QUARANTINE_PATIENTS),
+    ],
+)
+def test_tables_have_the_contracts_columns_and_types(
+    spark: SparkSession, lake: Path, name: str, table: Table
+) -> None:
+    batch = write_batch(lake, [*patients(10), {**ORDINARY, "age": "old"}])
+    run(spark, batch)
+    written = DeltaTable(batch.table(name).path).to_pyarrow_dataset().schema
+    expected = arrow_schema(table)
+    assert {f.name: _plain(f.type) for f in written} == {f.name: _plain(f.type) for f in expected}
+
+
+def _plain(arrow_type: object) -> str:
+    return str(arrow_type).replace("element:", "item:").replace(" not null", "")
+
+
+def test_reasons_stand_in_one_order(spark: SparkSession, lake: Path) -> None:
+    row = {**ORDINARY, "outcome": "2", "age": None, "glucose": "599", "bmi": "99"}
+    ordinary = patients(
+        40, glucose=lambda number: str(100 + number), bmi=lambda number: str(25 + number / 4)
+    )
+    batch = write_batch(lake, [row, *ordinary, row])
+    run(spark, batch)
+    first, *_, last = stored(batch.table("cleaned"))
+    of_the_row = ["age:missing", "outcome:not_allowed", "glucose:outlier", "bmi:outlier"]
+    assert first["reasons"] == of_the_row
+    assert last["reasons"] == [*of_the_row, "record:duplicate"]
+
+
+def test_a_missing_value_is_filled_beside_itself_and_scaled(
+    spark: SparkSession, lake: Path
+) -> None:
+    ages = patients(40, glucose=lambda number: str(100 + number))
+    batch = write_batch(lake, [*ages, {**ORDINARY, "glucose": "0"}])
+    fitted = {row.field: row for row in run(spark, batch).fitted.statistics}["glucose"]
+    assert (fitted.q1, fitted.median, fitted.q3) == (109, 119, 129)
+    rows = stored(batch.table("cleaned"))
+    assert rows[-1]["glucose"] is None
+    assert (rows[-1]["glucose_filled"], rows[-1]["glucose_normed"]) == (119, 0)
+    assert (rows[0]["glucose_filled"], rows[0]["glucose_normed"]) == (100, (100 - 119) / 20)
+
+
+def test_a_value_that_breaks_its_rule_is_kept_as_received_only(
+    spark: SparkSession, lake: Path
+) -> None:
+    row = cleaned_row(spark, lake, {**ORDINARY, "pregnancies": "1e308", "bmi": "700"})
+    assert (row["pregnancies_received"], row["bmi_received"]) == ("1e308", "700")
+    assert (row["pregnancies"], row["bmi"]) == (None, None)
+    assert row["reasons"] == ["pregnancies:above_maximum", "bmi:above_maximum"]
+
+
+def test_insulin_that_nobody_has_is_left_unfilled(spark: SparkSession, lake: Path) -> None:
+    batch = write_batch(lake, patients(20, insulin=lambda _: "0"))
+    assert run(spark, batch).cleaned.accepted == 20
+    rows = stored(batch.table("cleaned"))
+    assert {row["insulin_filled"] for row in rows} == {None}
+    assert {row["insulin_normed"] for row in rows} == {None}
+
+
+def test_a_constant_column_is_scaled_to_zero(spark: SparkSession, lake: Path) -> None:
+    batch = write_batch(lake, patients(20, glucose=lambda _: "120"))
+    assert run(spark, batch).cleaned.accepted == 20
+    assert {row["glucose_normed"] for row in stored(batch.table("cleaned"))} == {0}
+
+
+def test_a_batch_of_one_row(spark: SparkSession, lake: Path) -> None:
+    results = run(spark, write_batch(lake, [ORDINARY]))
+    assert (results.cleaned.accepted, results.cleaned.rejected) == (1, 0)
+    assert results.quarantined.rows == 0
+
+
+def test_a_batch_that_is_rejected_whole(spark: SparkSession, lake: Path) -> None:
+    results = run(spark, write_batch(lake, [{**ORDINARY, "age": "-7"}] * 3))
+    assert (results.cleaned.accepted, results.cleaned.rejected) == (0, 3)
+    assert results.cleaned.reasons == {"age:below_minimum": 3, "record:duplicate": 2}
+    assert results.quarantined.rows == 3
+
+
+def test_only_the_batch_asked_for_is_cleaned(spark: SparkSession, lake: Path) -> None:
+    write_batch(lake, patients(30))
+    second = write_batch(lake, patients(5, outcome=lambda _: "0"))
+    results = run(spark, second)
+    assert results.cleaned.rows == 5
+    assert {row["batch_id"] for row in stored(second.table("cleaned"))} == {second.batch_id}
+
+
+def test_quarantine_keeps_each_batch_once(spark: SparkSession, lake: Path) -> None:
+    first = write_batch(lake, [*patients(5), {**ORDINARY, "age": "-7"}])
+    second = write_batch(lake, [*patients(5), {**ORDINARY, "age": "old"}] * 2)
+    for batch in (first, second, second):
+        run(spark, batch)
+    kept = [row["batch_id"] for row in stored(first.table("quarantine"), key="batch_id")]
+    assert kept == sorted([first.batch_id, *[second.batch_id] * 7])
+
+
+def test_a_batch_that_is_clean_by_now_leaves_the_quarantine(
+    spark: SparkSession, lake: Path
+) -> None:
+    batch = write_batch(lake, [*patients(5), {**ORDINARY, "age": "-7"}])
+    run(spark, batch)
+    # As if the rules had changed: the batch is cleaned anew and nothing is rejected.
+    table = DeltaTable(batch.table("cleaned").path)
+    table.delete("verdict = 'rejected'")
+    again = quarantine_batch(
+        spark, batch.table("cleaned"), batch.batch_id, batch.table("quarantine")
+    )
+    assert again.rows == 0
+    assert stored(batch.table("quarantine")) == []
+
+
+def test_cleaning_again_adds_a_version_with_the_same_rows(spark: SparkSession, lake: Path) -> None:
+    batch = write_batch(lake, dirty_rows(200, seed=3))
+    first = run(spark, batch)
+    before = stored(batch.table("cleaned"))
+    second = run(spark, batch)
+    assert stored(batch.table("cleaned")) == before
+    assert second.cleaned.delta_version == first.cleaned.delta_version + 1
+    assert second.fitted.statistics == first.fitted.statistics
+
+
+def test_a_raw_table_that_does_not_exist_is_an_error_that_names_it(
+    spark: SparkSession, lake: Path
+) -> None:
+    nowhere = DeltaPath(str(lake / "nowhere"))
+    for job in (
+        lambda: fit_statistics(spark, nowhere, OTHER_HASH, nowhere),
+        lambda: clean_batch(spark, nowhere, OTHER_HASH, nowhere, nowhere),
+        lambda: quarantine_batch(spark, nowhere, OTHER_HASH[:12], nowhere),
+    ):
+        with pytest.raises(CleaningError, match=f"{nowhere.path}: no Delta table"):
+            job()
+    assert not lake.exists()
+
+
+def test_a_batch_that_is_not_in_raw_is_an_error_that_names_it(
+    spark: SparkSession, lake: Path
+) -> None:
+    batch = write_batch(lake, patients(5))
+    with pytest.raises(CleaningError, match=f"no batch with content hash {OTHER_HASH}"):
+        fit_statistics(spark, batch.raw, OTHER_HASH, batch.table("statistics"))
+
+
+def test_statistics_of_another_batch_are_refused(spark: SparkSession, lake: Path) -> None:
+    first, second = write_batch(lake, patients(5)), write_batch(lake, patients(6))
+    run(spark, first)
+    with pytest.raises(CleaningError, match=f"given .*{first.batch_id}.*{second.batch_id}"):
+        clean_batch(
+            spark,
+            second.raw,
+            second.content_hash,
+            second.table("statistics"),
+            second.table("cleaned"),
+        )
