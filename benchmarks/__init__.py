@@ -1,0 +1,1 @@
+"""Measurements of the platform against a peer in the same run; each prints ratios."""

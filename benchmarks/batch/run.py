@@ -1,0 +1,71 @@
+"""The batch path on Sail and Apache Spark against one straight script, in turns.
+
+`python -m benchmarks.batch.run [--rows N …] [--engines sail spark script]` prints Markdown. Ten
+million rows need 20 GB of disk below `PLATFORM_HOME` and some ten minutes.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.batch import report
+from benchmarks.batch.databases import new_server
+from benchmarks.batch.generate import SEED, write_patients
+from benchmarks.batch.measure import ENGINES, Laboratory, Measurement
+from benchmarks.batch.results import require_equal
+from diabetes_platform.settings import PlatformSettings
+
+ROWS = (768, 1_000_000, 10_000_000)
+_FEW_ROUNDS_FROM = 5_000_000
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    given = _parse(arguments)
+    home = PlatformSettings().home.absolute() / "bench"
+    home.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=home) as folder:
+        directory = Path(folder)
+        # Root's server runs as another user, who must get to its data directory.
+        directory.chmod(0o711)
+        with new_server(directory) as server:
+            laboratory = Laboratory(server, directory, given.spark_memory)
+            everything = [
+                each
+                for rows in given.rows
+                for each in _measure_size(laboratory, rows, given.engines, given.rounds)
+            ]
+    print(report.machine(everything))
+
+
+def _measure_size(
+    laboratory: Laboratory, rows: int, engines: Sequence[str], rounds: int | None
+) -> list[Measurement]:
+    source = laboratory.directory / "patients.csv"
+    write_patients(source, rows, SEED)
+    measured: list[Measurement] = []
+    for turn in range(rounds or (1 if rows >= _FEW_ROUNDS_FROM else 3)):
+        # There and back, so that a machine that grows slower is unfair to all alike.
+        for engine in engines if turn % 2 == 0 else engines[::-1]:
+            found = laboratory.measure(engine, source)
+            require_equal(engine, found.results, (measured or [found])[0].results)
+            measured.append(found)
+            seconds = f"cold {found.cold.seconds:.2f} s, warm {found.warm.seconds:.2f} s"
+            print(f"{rows:,} rows, round {turn + 1}, {engine}: {seconds}", file=sys.stderr)
+    print(f"\n{report.totals(rows, measured)}\n\n{report.steps(measured)}\n", flush=True)
+    return measured
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="batch", description=__doc__)
+    parser.add_argument("--rows", type=int, nargs="+", default=list(ROWS))
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
+    parser.add_argument("--rounds", type=int, help="by default 3, above 5 million rows 1")
+    parser.add_argument("--spark-memory", default="2g", help="heap of Spark's server")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main()
