@@ -41,27 +41,26 @@ COUNTS: dict[str, Any] = {
     # LIMIT 0: PostgreSQL then answers the queries for samples without a scan.
     "partial_unexpected_count": 0,
 }
-SAMPLES = {
-    **COUNTS,
-    "partial_unexpected_count": SAMPLE_SIZE,
-    "unexpected_index_column_names": [RECORD_ID.name],
-}
-"""Record ids and counts, never a value: what a result holds reaches the Data Docs."""
+"""Counts and, with `_samples`, record ids, never a value: the result reaches the Data Docs."""
 
 Bound = tuple[ExpectationSpec, Kwargs]
 
 
 def run_suite(
-    url: URL, schema: str, table: str, bound: Iterable[Bound]
+    url: URL, schema: str, table: str, bound: Iterable[Bound], *, sample_size: int = SAMPLE_SIZE
 ) -> ExpectationSuiteValidationResult:
-    """Validate `schema.table` (a table or a view); counts first, samples of what failed after."""
+    """Validate `schema.table` (a table or a view): counts first, then who breaks what failed.
+
+    An expectation names `sample_size` record ids at most. Raises what connecting raises; an
+    expectation that raises is part of the result.
+    """
     configurations = [_configuration(spec, kwargs) for spec, kwargs in bound]
     with _whole_table(url, schema, table) as batch:
         result = batch.validate(_suite(configurations), result_format=COUNTS)
         failed = {_name(each) for each in result.results if _has_offenders(each)}
         if failed:
             again = [each for each in configurations if each.meta["name"] in failed]
-            sampled = batch.validate(_suite(again), result_format=SAMPLES)
+            sampled = batch.validate(_suite(again), result_format=_samples(sample_size))
             by_name = {_name(each): each for each in sampled.results}
             result.results = [by_name.get(_name(each), each) for each in result.results]
     for each in result.results:
@@ -88,14 +87,26 @@ def _whole_table(url: URL, schema: str, table: str) -> Iterator[Batch]:
     context = gx.get_context(mode="ephemeral", project_config=config)
     source = context.data_sources.add_postgres(
         "warehouse",
-        connection_string=url.render_as_string(hide_password=False),
+        connection_string=_within(url, schema).render_as_string(hide_password=False),
         create_temp_table=False,
     )
     try:
-        asset = source.add_table_asset(table, table_name=table, schema_name=schema)
+        asset = source.add_table_asset(table, table_name=table)
         yield asset.add_batch_definition_whole_table("whole table").get_batch()
     finally:
         source.get_engine().dispose()
+
+
+def _within(url: URL, schema: str) -> URL:
+    """Return `url` with `schema` as the search path: an asset with a schema is deprecated."""
+    given = url.query.get("options", "")
+    options = given if isinstance(given, str) else " ".join(given)
+    return url.update_query_dict({"options": f"{options} -csearch_path={schema}".strip()})
+
+
+def _samples(size: int) -> dict[str, Any]:
+    index = {"unexpected_index_column_names": [RECORD_ID.name]}
+    return {**COUNTS, **index, "partial_unexpected_count": size}
 
 
 def _configuration(spec: ExpectationSpec, kwargs: Kwargs) -> ExpectationConfiguration:
@@ -166,5 +177,4 @@ def _observed(value: SupportsFloat | list[object] | str | None) -> Observed:
 
 def _record_ids(found: Mapping[str, Any]) -> tuple[str, ...]:
     listed = found.get("partial_unexpected_index_list") or []
-    ids = (str(record_id) for each in listed for record_id in each[RECORD_ID.name])
-    return tuple(ids)[:SAMPLE_SIZE]
+    return tuple(str(record_id) for each in listed for record_id in each[RECORD_ID.name])

@@ -1,0 +1,173 @@
+"""The suite: every field of the contract is held to the rules that it must have."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from diabetes_platform.contract.fields import FEATURES, FIELDS, OUTCOME, Field
+from diabetes_platform.contract.tables import (
+    FILLED,
+    NORMED,
+    STAGING_PATIENTS,
+    filled_name,
+    normed_name,
+)
+from diabetes_platform.quality.expectations import EXPECTATIONS
+from diabetes_platform.quality.specification import (
+    ExpectationSpec,
+    Kwargs,
+    Partition,
+    PreviousBatch,
+    bound_kwargs,
+)
+
+BY_NAME = {spec.name: spec for spec in EXPECTATIONS}
+NULLABLE = [field for field in FEATURES if not field.required]
+
+name_of = pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
+feature = pytest.mark.parametrize("field", FEATURES, ids=lambda field: field.name)
+nullable = pytest.mark.parametrize("field", NULLABLE, ids=lambda field: field.name)
+
+
+def kwargs(name: str) -> Kwargs:
+    return BY_NAME[name].kwargs
+
+
+def test_names_are_unique_and_fit_dagster() -> None:
+    assert len(BY_NAME) == len(EXPECTATIONS)
+    assert all(re.fullmatch(r"[A-Za-z0-9_]+", spec.name) for spec in EXPECTATIONS)
+
+
+def test_every_expectation_says_what_it_means() -> None:
+    assert all(spec.description.endswith((".", "]")) for spec in EXPECTATIONS)
+
+
+def test_a_column_named_is_a_column_of_the_staging_table() -> None:
+    columns = {spec.column for spec in EXPECTATIONS if spec.column is not None}
+    assert columns <= set(STAGING_PATIENTS.column_names)
+
+
+def test_only_comparisons_and_scales_are_mere_warnings() -> None:
+    warnings = {spec.name for spec in EXPECTATIONS if spec.severity == "warning"}
+    assert warnings == {
+        "row_count_near_previous_batch",
+        *(f"{field.name}_distribution_near_previous_batch" for field in FEATURES),
+        *(f"{column.name}_centred" for column in NORMED),
+    }
+
+
+@feature
+def test_a_feature_keeps_its_range(field: Field) -> None:
+    bounds = {"min_value": field.minimum, "max_value": field.maximum}
+    assert kwargs(f"{field.name}_in_range") == {"column": field.name, **bounds}
+
+
+@nullable
+def test_a_filled_feature_keeps_the_range_and_is_never_missing(field: Field) -> None:
+    filled = filled_name(field)
+    bounds = {"min_value": field.minimum, "max_value": field.maximum}
+    assert kwargs(f"{filled}_in_range") == {"column": filled, **bounds}
+    assert kwargs(f"no_missing_{filled}") == {"column": filled}
+
+
+@nullable
+def test_a_feature_that_may_be_missing_must_be_measured_often_enough(field: Field) -> None:
+    assert kwargs(f"enough_{field.name}_measured")["min_value"] > 0
+    assert f"no_missing_{field.name}" not in BY_NAME
+
+
+def test_what_is_required_is_never_missing() -> None:
+    assert {spec.column for spec in EXPECTATIONS if spec.name.startswith("no_missing_")} == {
+        *(field.name for field in FIELDS if field.required),
+        *(column.name for column in (*FILLED, *NORMED)),
+        "record_id",
+        "source",
+        "batch_id",
+    }
+
+
+def test_a_field_with_allowed_values_has_no_others() -> None:
+    assert kwargs("outcome_allowed") == {"column": "outcome", "value_set": [0, 1]}
+    assert kwargs("both_outcomes_present")["min_value"] == len(OUTCOME.allowed or ())
+
+
+def test_integer_features_are_whole_numbers() -> None:
+    whole = {spec.column for spec in EXPECTATIONS if spec.name.endswith("_whole_numbers")}
+    assert whole == {field.name for field in FEATURES if field.kind == "integer"}
+
+
+@name_of
+def test_the_mean_of_a_field_is_plausible(field: Field) -> None:
+    found = kwargs(f"{field.name}_mean_plausible")
+    assert (found["min_value"], found["max_value"]) == field.typical_mean
+
+
+@feature
+def test_a_scaled_feature_lies_around_zero(field: Field) -> None:
+    found = kwargs(f"{normed_name(field)}_centred")
+    assert -found["min_value"] == found["max_value"] > 0
+
+
+def test_the_schema_is_the_contract_s() -> None:
+    assert kwargs("has_expected_columns")["column_list"] == list(STAGING_PATIENTS.column_names)
+    types = kwargs("has_expected_column_types")["column_types"]
+    assert list(types) == list(STAGING_PATIENTS.column_names)
+    assert (types["age"], types["outcome"]) == ("DOUBLE PRECISION", "INTEGER")
+
+
+def test_duplicates_are_judged_by_all_measurements() -> None:
+    columns = kwargs("no_duplicate_patients")["column_list"]
+    assert columns == [field.name for field in FIELDS]
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "bounds"),
+    [
+        ("row_count_not_collapsed", 768, {"min_value": 384}),
+        ("row_count_not_collapsed", 3, {"min_value": 2}),
+        ("row_count_near_previous_batch", 100, {"min_value": 80, "max_value": 120}),
+        ("row_count_near_previous_batch", 768, {"min_value": 615, "max_value": 921}),
+    ],
+)
+def test_row_counts_are_compared_with_the_promoted_version(
+    name: str, rows: int, bounds: dict[str, int]
+) -> None:
+    assert bound_kwargs(BY_NAME[name], PreviousBatch(rows, {})) == bounds
+
+
+def test_a_distribution_is_compared_bin_by_bin() -> None:
+    previous = PreviousBatch(10, {"age": Partition((18, 40, 120), (0.75, 0.25))})
+    bound = bound_kwargs(BY_NAME["age_distribution_near_previous_batch"], previous)
+    assert bound is not None
+    assert bound["partition_object"] == {
+        "bins": [18, 40, 120],
+        "weights": [0.75, 0.25],
+        "tail_weights": [0.0, 0.0],
+    }
+
+
+COMPARING = [spec for spec in EXPECTATIONS if spec.compare is not None]
+
+
+@pytest.mark.parametrize("spec", COMPARING, ids=lambda spec: spec.name)
+def test_without_a_promoted_version_there_is_nothing_to_compare(spec: ExpectationSpec) -> None:
+    assert bound_kwargs(spec, None) is None
+
+
+def test_a_feature_that_the_promoted_version_never_measured_is_not_compared() -> None:
+    spec = BY_NAME["insulin_distribution_near_previous_batch"]
+    assert bound_kwargs(spec, PreviousBatch(10, {})) is None
+
+
+def test_the_code_location_can_import_the_suite_without_great_expectations() -> None:
+    script = (
+        "import sys; import diabetes_platform.quality.expectations;"
+        "import diabetes_platform.quality.validate, diabetes_platform.quality.previous;"
+        "print('great_expectations' in sys.modules, 'pandas' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False", "False"]
