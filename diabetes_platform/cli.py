@@ -8,7 +8,7 @@ import inspect
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -77,13 +77,12 @@ def predict(**given: Any) -> None:  # noqa: ANN401 - the options are the contrac
     document = given.pop("json")
     patient = {name: value for name, value in given.items() if value is not None}
     with _told_in_one_line() as settings:
+        if document is not None and patient:
+            raise typer.BadParameter("give the patient by --json or by options, not both")
         if document is not None:
-            if patient:
-                raise typer.BadParameter("give the patient by --json or by options, not both")
             patient = _read_json(document)
-        reasons = reasons_to_reject(patient, FEATURES)
-        if reasons:
-            _fail("\n".join(reason.explain(patient.get(reason.field)) for reason in reasons))
+        else:
+            _require_accepted(patient)
         console.print_json(data=ask(settings.api, patient))
 
 
@@ -146,15 +145,26 @@ def _absolute(source: str | None) -> str | None:
     return source if source is None or "://" in source else str(Path(source).absolute())
 
 
+def _require_accepted(patient: Mapping[str, float]) -> None:
+    """JSON cannot carry NaN and infinities, so the contract judges before anything is sent."""
+    reasons = reasons_to_reject(patient, FEATURES)
+    if reasons:
+        _fail("\n".join(reason.explain(patient.get(reason.field)) for reason in reasons))
+
+
 def _read_json(path: str) -> dict[str, Any]:
-    text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
     try:
-        patient = json.loads(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"--json: not JSON: {error}") from error
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+        patient = json.loads(text, parse_constant=_refuse_constant)
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"--json: {error}") from error
     if not isinstance(patient, dict):
         raise typer.BadParameter(f"--json: given {type(patient).__name__}, allowed an object")
     return patient
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _option(field: Field) -> inspect.Parameter:

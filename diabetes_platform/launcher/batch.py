@@ -13,6 +13,8 @@ from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.run_log import RunLog
 
 JOB = "batch"
+_INTERRUPTED = "Execution was interrupted"
+"""How Dagster, which takes the signal while a step runs, says so afterwards."""
 SOURCE_ASSET = dg.AssetKey(RAW_PATIENTS.name.split("/"))
 
 
@@ -106,7 +108,8 @@ def run_batch(
 
     `source` is read instead of the configured one. `select` is Dagster's asset selection, for
     example `key:"staging/patients"+`; LauncherError where it names no asset of the job, or leaves
-    out the one that reads `source`. Events are appended to `log`.
+    out the one that reads `source`. Events are appended to `log`. An interrupt is raised again
+    once Dagster has recorded it.
     """
     keys = None if select is None else selected(definitions, select)
     if source is not None and keys is not None and SOURCE_ASSET not in keys:
@@ -124,6 +127,8 @@ def run_batch(
             run_config=run_config(source),
             asset_selection=keys,
         )
+    if not result.success and _INTERRUPTED in (follower.run_error or ""):
+        raise KeyboardInterrupt
     steps = list(follower.steps.values())
     return Outcome(run_id, steps, [] if result.success else failures(steps, follower.run_error))
 

@@ -70,7 +70,7 @@ def install_spark(settings: PlatformSettings, console: Console) -> None:
     """Install Apache Spark's server below home; raises LauncherError that says what is missing."""
     home = Layout.of(settings).home
     with Progress(console) as progress, progress.measured("Apache Spark installed"):
-        spark_server.install_spark(home, inherited_environment(), Layout.of(settings).uv)
+        spark_server.install_spark(home, inherited_environment())
 
 
 def answer_of(url: str) -> str:

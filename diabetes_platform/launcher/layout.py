@@ -57,11 +57,6 @@ class Layout:
         return Path(sys.prefix).parent / "serving" / "bin" / "python"
 
     @property
-    def uv(self) -> Path:
-        """The installer, beside the environments that it made."""
-        return Path(sys.prefix).parents[1] / "tools" / "uv" / "bin" / "uv"
-
-    @property
     def workspace(self) -> Path:
         """Dagster's list of code locations."""
         return PROJECT_ROOT / "workspace.yaml"

@@ -1,5 +1,7 @@
 """A run of the graph, as the launcher follows it: real Dagster runs of a small graph."""
 
+import os
+import signal
 from pathlib import Path
 
 import dagster as dg
@@ -31,6 +33,8 @@ def graph(
                 float(GIVEN)
             except ValueError as error:
                 raise dg.Failure("it could not be read", allow_retries=False) from error
+        if fails == "interrupted":
+            os.kill(os.getpid(), signal.SIGINT)
         return dg.MaterializeResult(metadata={"source": config.source})
 
     @dg.asset_check(asset=RAW, blocking=True)
@@ -113,6 +117,11 @@ def test_the_log_says_where_it_failed_but_not_what_the_row_held(tmp_path: Path) 
     assert "ValueError, raised here:" in log
     assert "test_batch.py" in log
     assert "abc" not in log
+
+
+def test_ctrl_c_is_no_failure_of_the_graph(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(graph(fails="interrupted"), tmp_path)
 
 
 def test_the_source_is_passed_to_the_asset_that_reads_it(tmp_path: Path) -> None:

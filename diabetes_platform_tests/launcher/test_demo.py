@@ -1,0 +1,162 @@
+"""The demo as a person runs it: real services, the real data, moved ports, a fresh home."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from diabetes_platform.launcher.layout import Layout
+from diabetes_platform.launcher.ports import require_free
+from diabetes_platform.launcher.postgres import running_server
+from diabetes_platform.launcher.services import API_PORT, DAGSTER_PORT, POSTGRES_PORT
+from diabetes_platform.settings import PIMA_CSV, PROJECT_ROOT, PlatformSettings
+from diabetes_platform_tests.launcher.conftest import free_offset
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def moved(tmp_path_factory: pytest.TempPathFactory) -> PlatformSettings:
+    """One home for all of these tests: the later ones start from what the first has built."""
+    return PlatformSettings(home=tmp_path_factory.mktemp("home"), port_offset=free_offset())
+
+
+def command(settings: PlatformSettings, *arguments: str, **more: str) -> subprocess.Popen[str]:
+    variables = {
+        "PLATFORM_HOME": str(settings.home),
+        "PLATFORM_PORT_OFFSET": str(settings.port_offset),
+        **more,
+    }
+    return subprocess.Popen(
+        [str(Path(sys.executable).parent / "diabetes"), *arguments],
+        env={**os.environ, **variables, "COLUMNS": "200"},
+        cwd=PROJECT_ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str], seconds: float = 300) -> tuple[int, str]:
+    with process:
+        output, _ = process.communicate(timeout=seconds)
+    return process.returncode, output
+
+
+def assert_nothing_runs(settings: PlatformSettings) -> None:
+    for port in (API_PORT, DAGSTER_PORT, POSTGRES_PORT):
+        require_free(settings.port(port), "the test")
+    assert running_server(Layout.of(settings).postgres) is None
+
+
+def test_once_runs_the_graph_predicts_and_leaves_nothing_running(moved: PlatformSettings) -> None:
+    code, output = finish(command(moved, "demo", "--once"))
+    assert code == 0, output
+    for asset in ("raw/patients", "staging/patients", "serving/patients", "model/champion"):
+        assert re.search(rf"✓ {asset} \([0-9.]+ s\)", output), asset
+    assert re.search(r"result\s+│ (Diabetes|Normal)", output)
+    assert f"http://127.0.0.1:{moved.port(API_PORT)}/docs" in output
+    assert "from start to prediction" in output
+    assert_nothing_runs(moved)
+
+
+@pytest.fixture(scope="module")
+def serving(moved: PlatformSettings) -> Iterator[subprocess.Popen[str]]:
+    """A demo that serves, ended as Ctrl-C ends it."""
+    process = command(moved, "demo")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("Serving until"):
+            break
+    yield process
+    process.send_signal(signal.SIGINT)
+    process.wait(15)
+
+
+def test_it_serves_what_its_table_says(
+    moved: PlatformSettings,
+    serving: subprocess.Popen[str],  # noqa: ARG001 - it runs
+) -> None:
+    with httpx.Client(trust_env=False) as client:
+        for url in (
+            f"{moved.api}/docs",
+            f"{moved.api}/ready",
+            f"{moved.api}/data-docs/",
+            moved.dagster,
+        ):
+            assert client.get(url, follow_redirects=True).status_code == 200, url
+
+
+def test_no_password_is_on_a_command_line(
+    moved: PlatformSettings,
+    serving: subprocess.Popen[str],  # noqa: ARG001 - it runs
+) -> None:
+    secret = Layout.of(moved).secrets.read_text(encoding="utf-8").split('"')[3]
+    shown = subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, check=True)
+    assert secret.encode() not in shown.stdout
+
+
+def test_a_second_demo_is_refused_in_one_line(
+    moved: PlatformSettings, serving: subprocess.Popen[str]
+) -> None:
+    code, output = finish(command(moved, "demo"))
+    assert code == 3
+    assert f"already runs in {moved.home} (pid {serving.pid})" in output
+    assert output.count("\n") == 1
+
+
+def test_a_demo_elsewhere_is_told_who_has_its_port(
+    moved: PlatformSettings,
+    serving: subprocess.Popen[str],  # noqa: ARG001 - it runs
+    tmp_path: Path,
+) -> None:
+    code, output = finish(command(moved, "demo", PLATFORM_HOME=str(tmp_path)))
+    assert code == 3
+    assert re.search(rf"port {moved.port(API_PORT)} is in use by \S+ \(pid \d+\)", output)
+
+
+def test_the_commands_work_on_the_running_demo(
+    moved: PlatformSettings,
+    serving: subprocess.Popen[str],  # noqa: ARG001 - it runs
+) -> None:
+    assert finish(command(moved, "status"))[0] == 0
+    patient = ("--pregnancies=1", "--age=30", "--diabetes-pedigree-function=0.3")
+    code, output = finish(command(moved, "predict", *patient))
+    assert (code, '"result"' in output) == (0, True), output
+    code, output = finish(command(moved, "rollback"))
+    assert (code, "no earlier version" in output) == (1, True), output
+
+
+def test_ctrl_c_stops_all_within_15_seconds_and_counts_as_success(
+    moved: PlatformSettings, serving: subprocess.Popen[str]
+) -> None:
+    began = time.monotonic()
+    serving.send_signal(signal.SIGINT)
+    assert serving.wait(30) == 0
+    assert time.monotonic() - began < 15
+    assert_nothing_runs(moved)
+
+
+def test_another_source_is_refused_or_promoted_and_can_be_rolled_back(
+    moved: PlatformSettings, tmp_path: Path
+) -> None:
+    lines = PIMA_CSV.read_text(encoding="utf-8").splitlines(keepends=True)
+    empty = tmp_path / "empty.csv"
+    empty.touch()
+    code, output = finish(command(moved, "materialize", f"--source={empty}"))
+    assert (code, "raw/patients" in output) == (1, True), output
+    most = tmp_path / "most.csv"
+    most.write_text("".join(lines[:701]), encoding="utf-8")
+    code, output = finish(command(moved, "materialize", f"--source={most}"))
+    assert code == 0, output
+    code, output = finish(command(moved, "rollback"))
+    assert code == 0, output
+    assert "serving.patients is version" in output
+    assert_nothing_runs(moved)

@@ -1,0 +1,105 @@
+"""The `diabetes` command: its options, its messages and its exit codes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from diabetes_platform.cli import app
+from diabetes_platform.contract.fields import FEATURES
+from diabetes_platform.launcher.api_client import example_patient
+from diabetes_platform.launcher.ports import HOST, free_port
+
+
+@pytest.fixture(autouse=True)
+def nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fresh home, and an API address at which nobody answers."""
+    monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
+    monkeypatch.setenv("PLATFORM_API_URL", f"http://{HOST}:{free_port()}")
+    monkeypatch.setenv("PLATFORM_DAGSTER_URL", f"http://{HOST}:{free_port()}")
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def run(*arguments: str, given: str | None = None) -> Result:
+    return CliRunner().invoke(app, arguments, input=given)
+
+
+def options(patient: dict[str, float]) -> list[str]:
+    return [f"--{name.replace('_', '-')}={value}" for name, value in patient.items()]
+
+
+def test_predict_has_an_option_for_each_measurement_with_its_bounds() -> None:
+    help_text = run("predict", "--help").output
+    for field in FEATURES:
+        assert f"--{field.name.replace('_', '-')}" in help_text
+    assert "40 to 600 mg/dL" in help_text
+    assert "outcome" not in help_text
+
+
+def test_a_patient_outside_the_contract_is_refused_with_all_reasons() -> None:
+    result = run("predict", *options({**example_patient(), "age": 7, "glucose": float("nan")}))
+    assert result.exit_code == 1
+    assert "age: below minimum: given 7.0, allowed 18 to 120 years" in result.stderr
+    assert "glucose: not finite: given nan" in result.stderr
+
+
+def test_predict_says_that_nothing_runs() -> None:
+    result = run("predict", *options(example_patient()))
+    assert result.exit_code == 3
+    assert result.stderr.startswith("error: the API at ")
+    assert result.stderr.endswith("does not answer: start it with `make demo`\n")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("{", "--json"),
+        ("[1]", "given list, allowed an object"),
+        ('{"age": NaN}', "NaN is not a JSON number"),
+    ],
+)
+def test_json_that_is_no_patient_is_wrong_usage(given: str, told: str) -> None:
+    result = run("predict", "--json", "-", given=given)
+    assert (result.exit_code, told in result.output) == (2, True)
+
+
+def test_a_patient_comes_from_options_or_from_json_not_both(tmp_path: Path) -> None:
+    document = tmp_path / "patient.json"
+    document.write_text(json.dumps(example_patient()))
+    assert run("predict", "--json", str(document)).exit_code == 3, "read, but nothing runs"
+    assert run("predict", "--json", str(document), "--age=40").exit_code == 2
+    assert run("predict", "--json", str(tmp_path / "none.json")).exit_code == 2
+
+
+def test_status_names_what_does_not_run() -> None:
+    result = run("status")
+    assert result.exit_code == 3
+    assert "not running: platform, PostgreSQL, API, Dagster" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("PLATFORM_PORT_OFFSET", "-1"), ("PLATFORM_MODEL_SEED", "x")]
+)
+def test_a_wrong_setting_is_named_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    result = run("status")
+    assert result.exit_code == 3
+    assert result.stderr.startswith(f"error: {name}: given '{value}'")
+    assert result.stderr.count("\n") == 1
+
+
+def test_help_comes_at_once_because_nothing_heavy_is_imported() -> None:
+    heavy = ("dagster", "pandas", "sqlalchemy", "pyspark", "great_expectations", "httpx")
+    program = (
+        "import sys; import diabetes_platform.cli\n"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
