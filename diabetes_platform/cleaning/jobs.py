@@ -11,7 +11,11 @@ from diabetes_platform.cleaning.tables import (
     require_batch,
 )
 from diabetes_platform.contract.fields import FIELDS
-from diabetes_platform.contract.tables import QUARANTINE_PATIENTS, STATISTICS_PATIENTS
+from diabetes_platform.contract.tables import (
+    CLEANED_PATIENTS,
+    QUARANTINE_PATIENTS,
+    STATISTICS_PATIENTS,
+)
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -98,6 +102,7 @@ def clean_batch(
     # The schema is said: the client infers none where there is no duplicate.
     duplicates = spark.createDataFrame(lines, f"{SOURCE_LINE} bigint")
     frame = clean(rows, duplicates, fitted, batch_id)
+    cleaned.create(CLEANED_PATIENTS, partition_by="verdict")
     writer = frame.write.format("delta").mode("overwrite").partitionBy("verdict")
     writer.save(cleaned.for_spark)
     return _count(spark, cleaned, batch_id)

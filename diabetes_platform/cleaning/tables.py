@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from diabetes_platform.contract.tables import Table
+from diabetes_platform.lake.schema import arrow_schema
+
 _CONTENT_HASH = re.compile(r"[0-9a-f]{64}")
 _BATCH_ID = re.compile(r"[0-9a-f]{12}")
 
@@ -39,6 +42,20 @@ class DeltaPath:
         if not self.exists():
             raise CleaningError(f"{self.path}: no Delta table at this path")
         return DeltaTable(self.path, storage_options=dict(self.storage_options))
+
+    def create(self, table: Table, *, partition_by: str) -> None:
+        """Create the empty table with the contract's schema unless it is there.
+
+        Sail would make a column NOT NULL that happens to have no NULL in the first batch.
+        """
+        if not self.exists():
+            DeltaTable.create(
+                self.path,
+                arrow_schema(table),
+                mode="ignore",
+                partition_by=[partition_by],
+                storage_options=dict(self.storage_options),
+            )
 
     def version(self) -> int:
         """Return the newest version; CleaningError names a path that has none."""
