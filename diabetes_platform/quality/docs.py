@@ -110,7 +110,7 @@ def _retain(pages: Path) -> list[dict[str, Any]]:
 def _file_stem(run_name: str) -> str:
     """Return a file name for any run name; names that had to be changed stay distinct."""
     safe = re.sub(r"[^A-Za-z0-9_-]", "-", run_name)[:100]
-    if safe == run_name:
+    if safe and safe == run_name:
         return safe
     return f"{safe}-{hashlib.sha256(run_name.encode()).hexdigest()[:8]}"
 

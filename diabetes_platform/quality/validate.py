@@ -4,6 +4,7 @@ Great Expectations takes seconds to import; it is imported inside the call, so t
 location can import this module.
 """
 
+import importlib
 import logging
 import time
 from collections.abc import Sequence
@@ -64,6 +65,7 @@ def _validate(
     table: str,
     specs: Sequence[ExpectationSpec],
 ) -> ValidationReport:
+    _import_great_expectations()
     from diabetes_platform.quality import docs, engine
 
     bound = [(spec, bound_kwargs(spec, previous)) for spec in specs]
@@ -88,6 +90,17 @@ def _validate(
         LOGGER.error("No Data Docs for the validation %s: %s", run_name, text)  # noqa: TRY400 — no values in logs
         return replace(report, docs_error=text)
     return linked
+
+
+def _import_great_expectations() -> None:
+    """Import it; raises ImportError also where the import ends the interpreter.
+
+    Spark's client, which it imports, calls sys.exit where the main module has no file.
+    """
+    try:
+        importlib.import_module("great_expectations")
+    except SystemExit as error:
+        raise ImportError("Great Expectations ended its own import: run a file or -m") from error
 
 
 def _lost(spec: ExpectationSpec) -> ExpectationOutcome:
