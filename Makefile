@@ -35,7 +35,7 @@ test: ## Run all tests of the platform and of the API (ARGS=… goes to the plat
 	@$(BOOTSTRAP) test
 	$(BIN)/diabetes install-spark
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90 $(ARGS)
-	cd serving && $(SERVING_BIN)/python -m pytest
+	cd serving && $(SERVING_BIN)/python -m pytest --cov
 
 lint: ## Check style, types and the direction of imports
 	@$(BOOTSTRAP) test
@@ -43,8 +43,10 @@ lint: ## Check style, types and the direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy infra/local/bootstrap.py
+	$(SERVING_BIN)/mypy --config-file serving/pyproject.toml -p serving.app
 	$(BIN)/lint-imports
-	$(BIN)/dg check defs
+	@mkdir -p $(STATE)/cache/dg && touch $(STATE)/cache/dg/dagster.yaml
+	DAGSTER_HOME=$(STATE)/cache/dg $(BIN)/dg check defs
 
 bench: ## Run the benchmarks; they print ratios and the machine
 	@$(BOOTSTRAP) test

@@ -59,7 +59,7 @@ def _run(platform: Platform, progress: Progress, stack: ExitStack) -> list[servi
     if layout.setup_seconds.exists():
         seconds = float(layout.setup_seconds.read_text(encoding="ascii"))
         layout.setup_seconds.unlink()
-        progress.timings.append(("set-up", seconds))
+        progress.timings.insert(0, ("set-up", seconds))
     for port in (services.API_PORT, services.DAGSTER_PORT):
         require_free(settings.port(port), "the demo")
     platform.enter()
@@ -113,8 +113,9 @@ def _show_tables(platform: Platform, progress: Progress) -> None:
         ("its password", str(platform.layout.secrets)),
         ("logs", str(platform.layout.log("*"))),
     ]
+    total = progress.elapsed + dict(progress.timings).get("set-up", 0.0)
     progress.console.print(urls_table(rows))
-    progress.console.print(timings_table(progress.timings, progress.elapsed))
+    progress.console.print(timings_table(progress.timings, total))
 
 
 def _serve(running: list[services.Running]) -> None:

@@ -22,7 +22,7 @@ from diabetes_platform.launcher.processes import (
 )
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings
 
-STOP_SECONDS = 8.0
+STOP_SECONDS = 5.0
 API_PORT = 4001
 DAGSTER_PORT = 3000
 POSTGRES_PORT = 5433
