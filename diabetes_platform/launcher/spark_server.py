@@ -83,7 +83,7 @@ class SparkConnectServer:
         port: int | None = None,
         state: Path | None = None,
         memory: str = "2g",
-        java_options: str = "-XX:+UseSerialGC -XX:-DontCompileHugeMethods",
+        java_options: str = "-XX:+UseSerialGC",
     ) -> None:
         self._installation = installation
         self._environment = environment
