@@ -148,6 +148,15 @@ def test_insulin_that_nobody_has_is_left_unfilled(spark: SparkSession, lake: Pat
     assert {row["insulin_normed"] for row in rows} == {None}
 
 
+def test_a_batch_with_an_unmeasured_field_is_cleaned_after_one_without(
+    spark: SparkSession, lake: Path
+) -> None:
+    run(spark, write_batch(lake, patients(20)))
+    batch = write_batch(lake, patients(20, insulin=lambda _: None))
+    assert run(spark, batch).cleaned.accepted == 20
+    assert {row["insulin_filled"] for row in stored(batch.table("cleaned"))} == {None}
+
+
 def test_a_constant_column_is_scaled_to_zero(spark: SparkSession, lake: Path) -> None:
     batch = write_batch(lake, patients(20, glucose=lambda _: "120"))
     assert run(spark, batch).cleaned.accepted == 20
