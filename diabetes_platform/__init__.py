@@ -1,1 +1,1 @@
-"""From raw patient measurements to a validated table, a calibrated model and a served prediction."""
+"""From raw patient measurements to a validated table, a calibrated model and a prediction."""

@@ -9,7 +9,6 @@ from benchmarks.batch.steps import Steps
 from diabetes_platform.cleaning.conservation import Conservation
 from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics, quarantine_batch
 from diabetes_platform.cleaning.session import spark_session
-from diabetes_platform.cleaning.tables import DeltaPath
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
     QUARANTINE_PATIENTS,
@@ -28,7 +27,7 @@ def run(source: Path, lake_root: Path, url: str, remote: str | None) -> Steps:
     steps = Steps()
     lake = Lake(str(lake_root))
     raw, statistics, cleaned, quarantine = (
-        DeltaPath(lake.path(table))
+        lake.table(table)
         for table in (RAW_PATIENTS, STATISTICS_PATIENTS, CLEANED_PATIENTS, QUARANTINE_PATIENTS)
     )
     with steps.timed("raw"):

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from diabetes_platform.cleaning.tables import (
     CleaningError,
-    DeltaPath,
     batch_id_of,
     checked_batch_id,
     require_batch,
@@ -16,6 +15,7 @@ from diabetes_platform.contract.tables import (
     QUARANTINE_PATIENTS,
     STATISTICS_PATIENTS,
 )
+from diabetes_platform.lake.delta import DeltaPath
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -61,7 +61,7 @@ def fit_statistics(
 ) -> Fitted:
     """Fit the batch's statistics and overwrite `statistics/patients` with them.
 
-    Raises CleaningError where the raw table or the batch in it is not there.
+    Raises LakeError where there is no raw table, CleaningError where the batch is not in it.
     """
     from diabetes_platform.cleaning.schema import spark_schema
     from diabetes_platform.cleaning.statistics import fit
@@ -86,8 +86,8 @@ def clean_batch(
 ) -> Cleaned:
     """Judge every row of the batch and overwrite `cleaned/patients`, partitioned by verdict.
 
-    Raises CleaningError where a table or the batch is not there, or where the statistics are
-    another batch's.
+    Raises LakeError where a table is not there, CleaningError where the batch is not, or where
+    the statistics are another batch's.
     """
     from diabetes_platform.cleaning.clean import clean
     from diabetes_platform.cleaning.duplicates import SOURCE_LINE, duplicate_lines
@@ -113,7 +113,7 @@ def quarantine_batch(
 ) -> Quarantined:
     """Put the batch's rejected rows into `quarantine/patients`, replacing the batch's earlier ones.
 
-    Raises CleaningError where there is no cleaned table.
+    Raises LakeError where there is no cleaned table.
     """
     from pyspark.sql import functions as sf
 

@@ -4,13 +4,11 @@ import dagster as dg
 
 from diabetes_platform.cleaning.conservation import Conservation
 from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics, quarantine_batch
-from diabetes_platform.cleaning.tables import DeltaPath
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
     QUARANTINE_PATIENTS,
     RAW_PATIENTS,
     STATISTICS_PATIENTS,
-    Table,
 )
 from diabetes_platform.defs.describe import (
     CLEANED,
@@ -26,16 +24,14 @@ from diabetes_platform.defs.memory import (
     input_version,
     is_unchanged,
     recall,
+    remembered,
 )
 from diabetes_platform.defs.resources import Spark
+from diabetes_platform.lake.delta import DeltaPath
 from diabetes_platform.lake.tables import Lake
 
 CODE_VERSION = "1"
 """Raise it when the rules change: every batch is then cleaned again."""
-
-
-def _delta(lake: Lake, table: Table) -> DeltaPath:
-    return DeltaPath(lake.path(table), lake.storage_options)
 
 
 def _unchanged(
@@ -50,14 +46,13 @@ def _unchanged(
 
 
 def _again(
-    context: dg.AssetExecutionContext, key: dg.AssetKey, version: str, *names: str
+    context: dg.AssetExecutionContext, key: dg.AssetKey, version: str
 ) -> dg.MaterializeResult:
     """Report an asset whose input has not changed: nothing was computed."""
     context.log.info("%s: input unchanged, not processed again", key.to_user_string())
-    remembered = {name: recall(context, key, name) for name in ("dagster/row_count", *names)}
     return dg.MaterializeResult(
         data_version=dg.DataVersion(version),
-        metadata={**remembered, INPUT_VERSION: version, "processed": False},
+        metadata={**remembered(context, key), "processed": False},
     )
 
 
@@ -75,11 +70,11 @@ def statistics_patients(
     """Fit the statistics of the current batch."""
     batch = current_batch(context)
     version = input_version("statistics", CODE_VERSION, batch.content_hash)
-    target = _delta(lake, STATISTICS_PATIENTS)
+    target = lake.table(STATISTICS_PATIENTS)
     if _unchanged(context, STATISTICS, target, version):
-        return _again(context, STATISTICS, version, "batch_id", "delta_version")
+        return _again(context, STATISTICS, version)
     with spark.session() as session:
-        fitted = fit_statistics(session, _delta(lake, RAW_PATIENTS), batch.content_hash, target)
+        fitted = fit_statistics(session, lake.table(RAW_PATIENTS), batch.content_hash, target)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(version),
         metadata={
@@ -108,16 +103,15 @@ def cleaned_patients(
     """Judge every row of the current batch."""
     batch = current_batch(context)
     version = input_version("cleaned", CODE_VERSION, batch.content_hash)
-    target = _delta(lake, CLEANED_PATIENTS)
+    target = lake.table(CLEANED_PATIENTS)
     if _unchanged(context, CLEANED, target, version):
-        names = ("batch_id", "accepted", "rejected", "reasons", "delta_version")
-        return _again(context, CLEANED, version, *names)
+        return _again(context, CLEANED, version)
     with spark.session() as session:
         cleaned = clean_batch(
             session,
-            _delta(lake, RAW_PATIENTS),
+            lake.table(RAW_PATIENTS),
             batch.content_hash,
-            _delta(lake, STATISTICS_PATIENTS),
+            lake.table(STATISTICS_PATIENTS),
             target,
         )
     return dg.MaterializeResult(
@@ -150,11 +144,11 @@ def quarantine_patients(
     """Keep the rejected rows of the current batch."""
     batch_id = str(recall(context, CLEANED, "batch_id"))
     version = input_version("quarantine", CODE_VERSION, recall(context, CLEANED, INPUT_VERSION))
-    target = _delta(lake, QUARANTINE_PATIENTS)
+    target = lake.table(QUARANTINE_PATIENTS)
     if _unchanged(context, QUARANTINE, target, version):
-        return _again(context, QUARANTINE, version, "batch_id", "delta_version")
+        return _again(context, QUARANTINE, version)
     with spark.session() as session:
-        kept = quarantine_batch(session, _delta(lake, CLEANED_PATIENTS), batch_id, target)
+        kept = quarantine_batch(session, lake.table(CLEANED_PATIENTS), batch_id, target)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(version),
         metadata={

@@ -33,13 +33,13 @@ def current_batch(context: Context) -> BatchReference:
 
 def recall(context: Context, key: dg.AssetKey, name: str) -> Any:  # noqa: ANN401 — metadata holds text, numbers and JSON
     """Return a metadata value of the newest materialization of `key`; dg.Failure if none."""
-    remembered = _remembered(context, key)
-    if name not in remembered:
+    known = remembered(context, key)
+    if name not in known:
         raise dg.Failure(
             f"{key.to_user_string()}: no materialization with {name}: materialize it first",
             allow_retries=False,
         )
-    return remembered[name].value
+    return known[name].value
 
 
 def input_version(*parts: object) -> str:
@@ -50,11 +50,12 @@ def input_version(*parts: object) -> str:
 
 def is_unchanged(context: Context, key: dg.AssetKey, version: str) -> bool:
     """Whether the newest materialization of `key` was made from the same input."""
-    remembered = _remembered(context, key)
-    return INPUT_VERSION in remembered and remembered[INPUT_VERSION].value == version
+    known = remembered(context, key)
+    return INPUT_VERSION in known and known[INPUT_VERSION].value == version
 
 
-def _remembered(context: Context, key: dg.AssetKey) -> dict[str, dg.MetadataValue[Any]]:
+def remembered(context: Context, key: dg.AssetKey) -> dict[str, dg.MetadataValue[Any]]:
+    """Return the metadata of the newest materialization of `key`; empty where there is none."""
     event = context.instance.get_latest_materialization_event(key)
     materialization = None if event is None else event.asset_materialization
     return {} if materialization is None else dict(materialization.metadata)

@@ -15,7 +15,7 @@ from diabetes_platform.defs.describe import (
     asset_options,
     table_metadata,
 )
-from diabetes_platform.defs.memory import recall
+from diabetes_platform.defs.memory import recall, remembered
 from diabetes_platform.defs.model_metadata import (
     candidate_metadata,
     metric_metadata,
@@ -65,7 +65,7 @@ def training_set(
         data_version=dg.DataVersion(rows.content_hash),
         metadata={
             "dagster/row_count": len(rows),
-            "dagster/uri": lake.path(TRAINING_SET),
+            "dagster/uri": lake.table(TRAINING_SET).path,
             "delta_version": version,
             "content_hash": rows.content_hash,
             "prevalence": rows.prevalence,
@@ -100,7 +100,7 @@ def candidate(
         rows = _training_rows(lake, delta_version)
         if reigning is not None and _was_trained_on(reigning.bundle, rows, recipe):
             context.log.info("The champion was trained on this input: not trained again")
-            return _is_champion(reigning)
+            return _is_champion(context, reigning)
         return _train(context, rows, recipe, delta_version, reigning, lake, models)
 
 
@@ -160,7 +160,7 @@ def _reigning(models: Models) -> Reigning | None:
 def _training_rows(lake: Lake, delta_version: int) -> "TrainingSet":
     from diabetes_platform.modelling.training_set import training_set_from_arrow
 
-    return training_set_from_arrow(lake.open(TRAINING_SET, delta_version).to_pyarrow_table())
+    return training_set_from_arrow(lake.table(TRAINING_SET).open(delta_version).to_pyarrow_table())
 
 
 def _train(
@@ -216,13 +216,17 @@ def _was_trained_on(champion: "Bundle", rows: "TrainingSet", recipe: "Recipe") -
     )
 
 
-def _is_champion(reigning: Reigning) -> dg.MaterializeResult:
+def _is_champion(context: dg.AssetExecutionContext, reigning: Reigning) -> dg.MaterializeResult:
     """Report the champion as its own candidate; its gate passed when it was released."""
     champion = reigning.bundle
     text = f"is the champion already ({champion.model_version}): it passed when it was released"
+    known = remembered(context, CANDIDATE)
+    # The plots of its training stay in sight, unless another candidate came in between.
+    same = "model_version" in known and known["model_version"].value == champion.model_version
     return dg.MaterializeResult(
         data_version=dg.DataVersion(champion.model_version),
         metadata={
+            **(known if same else {}),
             "model_version": champion.model_version,
             "processed": False,
             CHAMPION_ETAG: reigning.etag,

@@ -41,7 +41,7 @@ def raw_patients(
         data_version=dg.DataVersion(batch.content_hash),
         metadata={
             "dagster/row_count": batch.rows,
-            "dagster/uri": lake.path(RAW_PATIENTS),
+            "dagster/uri": lake.table(RAW_PATIENTS).path,
             "batch_id": batch.batch_id,
             "content_hash": batch.content_hash,
             "source": batch.source,

@@ -48,7 +48,7 @@ def ingest(lake: Lake, source: str) -> RawBatch:
             content_hash=file.content_hash,
             source=file.name,
             rows=lake.count(RAW_PATIENTS, {"content_hash": file.content_hash}),
-            delta_version=lake.open(RAW_PATIENTS).version(),
+            delta_version=lake.table(RAW_PATIENTS).version(),
             added=added,
         )
 
@@ -57,7 +57,7 @@ def _append(lake: Lake, file: FetchedSource) -> bool:
     """Commit the rows unless their content is there; False where it is."""
     _create_table(lake, file)
     for attempt in range(1, _TRIES + 1):
-        table = lake.open(RAW_PATIENTS)
+        table = lake.table(RAW_PATIENTS).open()
         if table.transaction_version(file.content_hash) is not None:
             return False
         rows = _Rows(file)
@@ -82,17 +82,14 @@ def _create_table(lake: Lake, file: FetchedSource) -> None:
 
     The source is read through before, so that one that is refused leaves no table behind.
     """
-    if lake.exists(RAW_PATIENTS):
-        return
-    deque(read_as_text(file.path, file.name), maxlen=0)
-    DeltaTable.create(
-        lake.path(RAW_PATIENTS),
-        RAW_SCHEMA,
-        mode="ignore",
-        partition_by=["content_hash"],
-        configuration={"delta.appendOnly": "true"},
-        storage_options=lake.storage_options,
-    )
+    target = lake.table(RAW_PATIENTS)
+    if not target.exists():
+        deque(read_as_text(file.path, file.name), maxlen=0)
+        target.create(
+            RAW_PATIENTS,
+            partition_by="content_hash",
+            configuration={"delta.appendOnly": "true"},
+        )
 
 
 def _commit(table: DeltaTable, file: FetchedSource, rows: "_Rows") -> None:

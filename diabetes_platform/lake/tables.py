@@ -1,15 +1,12 @@
-"""Where the Delta tables lie, and how one is read without loading it whole."""
+"""All Delta tables under one root: streamed, counted, versioned by content."""
 
 from dataclasses import dataclass, field
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake import CommitProperties, write_deltalake
 
 from diabetes_platform.contract.tables import Table
-
-
-class LakeError(RuntimeError):
-    """A Delta table that is not there, or not at the version asked for."""
+from diabetes_platform.lake.delta import DeltaPath
 
 
 @dataclass(frozen=True)
@@ -19,19 +16,9 @@ class Lake:
     root: str
     storage_options: dict[str, str] = field(default_factory=dict)
 
-    def path(self, table: Table) -> str:
-        """Return the path of `table`; nothing is read or made."""
-        return f"{self.root.rstrip('/')}/{table.name}"
-
-    def exists(self, table: Table) -> bool:
-        """Whether `table` has at least one version."""
-        return DeltaTable.is_deltatable(self.path(table), storage_options=self.storage_options)
-
-    def open(self, table: Table, version: int | None = None) -> DeltaTable:
-        """Open `table`, at `version` or the newest; LakeError where there is none."""
-        if not self.exists(table):
-            raise LakeError(f"{table.name}: no Delta table at {self.path(table)}")
-        return DeltaTable(self.path(table), version=version, storage_options=self.storage_options)
+    def table(self, table: Table) -> DeltaPath:
+        """Return where `table` lies; nothing is read or made."""
+        return DeltaPath(f"{self.root.rstrip('/')}/{table.name}", self.storage_options)
 
     def stream(
         self, table: Table, columns: tuple[str, ...], where: dict[str, str]
@@ -41,7 +28,7 @@ class Lake:
         Memory holds a few batches only, however long the table is.
         """
         partitions = [(name, "=", value) for name, value in where.items()]
-        dataset = self.open(table).to_pyarrow_dataset(file_pruning_predicate=partitions)
+        dataset = self.table(table).open().to_pyarrow_dataset(file_pruning_predicate=partitions)
         scanner = dataset.scanner(
             columns=list(columns),
             batch_size=65_536,
@@ -52,7 +39,7 @@ class Lake:
 
     def count(self, table: Table, where: dict[str, str]) -> int:
         """Count the rows whose partition columns equal `where`, from the Delta log alone."""
-        actions = pa.table(self.open(table).get_add_actions(flatten=True)).to_pylist()
+        actions = pa.table(self.table(table).open().get_add_actions(flatten=True)).to_pylist()
         return sum(
             action["num_records"]
             for action in actions
@@ -64,15 +51,16 @@ class Lake:
 
         The same content as the newest version's adds none.
         """
-        if self.exists(table):
-            current = self.open(table)
+        target = self.table(table)
+        if target.exists():
+            current = target.open()
             if current.history(1)[0].get("content_hash") == content_hash:
                 return current.version(), False
         write_deltalake(
-            self.path(table),
+            target.path,
             rows,
             mode="overwrite",
             storage_options=self.storage_options,
             commit_properties=CommitProperties(custom_metadata={"content_hash": content_hash}),
         )
-        return self.open(table).version(), True
+        return target.version(), True

@@ -10,9 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 from deltalake import write_deltalake
 
-from diabetes_platform.cleaning.tables import DeltaPath
 from diabetes_platform.contract.fields import FEATURES, FIELDS, Field
 from diabetes_platform.contract.tables import RAW_PATIENTS
+from diabetes_platform.lake.delta import DeltaPath
 from diabetes_platform.lake.schema import arrow_schema
 from diabetes_platform_tests.contract.cases import EVERYWHERE, ORDINARY, Row
 

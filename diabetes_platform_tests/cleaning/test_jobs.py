@@ -16,7 +16,7 @@ from diabetes_platform.cleaning.jobs import (
     fit_statistics,
     quarantine_batch,
 )
-from diabetes_platform.cleaning.tables import CleaningError, DeltaPath
+from diabetes_platform.cleaning.tables import CleaningError
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
     QUARANTINE_PATIENTS,
@@ -24,6 +24,7 @@ from diabetes_platform.contract.tables import (
     Table,
 )
 from diabetes_platform.contract.validation import reasons_to_reject
+from diabetes_platform.lake.delta import DeltaPath, LakeError
 from diabetes_platform.lake.schema import arrow_schema
 from diabetes_platform_tests.cleaning.batches import Batch, dirty_rows, patients, write_batch
 from diabetes_platform_tests.contract.cases import ORDINARY, Row
@@ -227,7 +228,7 @@ def test_a_raw_table_that_does_not_exist_is_an_error_that_names_it(
         lambda: clean_batch(spark, nowhere, OTHER_HASH, nowhere, nowhere),
         lambda: quarantine_batch(spark, nowhere, OTHER_HASH[:12], nowhere),
     ):
-        with pytest.raises(CleaningError, match=f"{nowhere.path}: no Delta table"):
+        with pytest.raises(LakeError, match=f"{nowhere.path}: no Delta table"):
             job()
     assert not lake.exists()
 

@@ -1,4 +1,4 @@
-"""Delta paths as Spark's jobs meet them, and names that are safe to write into a predicate."""
+"""How a batch is named, and names that are safe to write into a predicate."""
 
 import hashlib
 from pathlib import Path
@@ -7,7 +7,6 @@ import pytest
 
 from diabetes_platform.cleaning.tables import (
     CleaningError,
-    DeltaPath,
     batch_id_of,
     checked_batch_id,
     require_batch,
@@ -16,19 +15,6 @@ from diabetes_platform_tests.cleaning.batches import write_batch
 from diabetes_platform_tests.contract.cases import ORDINARY
 
 HASH = hashlib.sha256(b"a batch").hexdigest()
-
-
-@pytest.mark.parametrize(
-    ("path", "for_spark"),
-    [
-        ("/lake/raw/patients", "/lake/raw/patients"),
-        ("s3://lake/raw/patients", "s3a://lake/raw/patients"),
-        ("s3a://lake/raw/patients", "s3a://lake/raw/patients"),
-        ("/lake/s3://odd", "/lake/s3://odd"),
-    ],
-)
-def test_spark_knows_s3_as_s3a(path: str, for_spark: str) -> None:
-    assert DeltaPath(path).for_spark == for_spark
 
 
 def test_a_batch_is_named_by_its_content() -> None:
@@ -45,11 +31,6 @@ def test_what_is_no_content_hash_is_refused(given: str) -> None:
 def test_what_is_no_batch_id_never_reaches_a_predicate(given: str) -> None:
     with pytest.raises(ValueError, match="allowed 12 hex digits"):
         checked_batch_id(given)
-
-
-def test_a_path_without_a_table_is_named(lake: Path) -> None:
-    with pytest.raises(CleaningError, match=f"{lake}: no Delta table"):
-        DeltaPath(str(lake)).version()
 
 
 def test_a_batch_that_is_not_in_raw_is_named(lake: Path) -> None:

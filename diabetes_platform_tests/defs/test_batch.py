@@ -71,6 +71,7 @@ def test_unchanged_input_is_not_processed_again(platform: Platform) -> None:
     assert platform.metadata("staging/patients")["processed"] is False
     assert platform.metadata("serving/patients")["changed"] is False
     assert platform.metadata("model/candidate")["processed"] is False
+    assert "plot/roc" in platform.metadata("model/candidate")
     assert platform.metadata("model/champion")["released"] is False
     assert champion(platform) == before
     assert len(result.get_asset_check_evaluations()) == len(EXPECTATIONS) + 5

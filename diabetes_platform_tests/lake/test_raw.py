@@ -13,16 +13,17 @@ from deltalake.exceptions import DeltaError
 
 from diabetes_platform.contract.fields import FIELD_NAMES
 from diabetes_platform.contract.tables import RAW_PATIENTS
+from diabetes_platform.lake.delta import LakeError
 from diabetes_platform.lake.raw import RawBatch, ingest
 from diabetes_platform.lake.sources import SourceError
-from diabetes_platform.lake.tables import Lake, LakeError
+from diabetes_platform.lake.tables import Lake
 from diabetes_platform.settings import PIMA_CSV
 
 HEADER = ",".join(FIELD_NAMES)
 
 
 def table(lake: Lake) -> DeltaTable:
-    return lake.open(RAW_PATIENTS)
+    return lake.table(RAW_PATIENTS).open()
 
 
 def test_each_value_is_kept_as_received_with_its_origin(lake: Lake, tmp_path: Path) -> None:
@@ -69,7 +70,7 @@ def test_versions_only_grow_and_old_ones_can_be_read(lake: Lake, tmp_path: Path)
     assert ingest(lake, str(source)).delta_version == 2
 
     assert table(lake).to_pyarrow_table().num_rows == 769
-    assert lake.open(RAW_PATIENTS, version=1).to_pyarrow_table().num_rows == 768
+    assert lake.table(RAW_PATIENTS).open(1).to_pyarrow_table().num_rows == 768
     with pytest.raises(DeltaError, match="append"):
         table(lake).delete("source_line = 2")
 

@@ -5,7 +5,8 @@ import pytest
 from deltalake import write_deltalake
 
 from diabetes_platform.contract.tables import CLEANED_PATIENTS, TRAINING_SET
-from diabetes_platform.lake.tables import Lake, LakeError
+from diabetes_platform.lake.delta import LakeError
+from diabetes_platform.lake.tables import Lake
 
 
 @pytest.fixture
@@ -14,7 +15,7 @@ def cleaned(lake: Lake) -> Lake:
     rows = pa.table(
         {"bmi": [float(n) for n in range(13)], "verdict": ["accepted"] * 10 + ["rejected"] * 3}
     )
-    write_deltalake(lake.path(CLEANED_PATIENTS), rows, partition_by=["verdict"])
+    write_deltalake(lake.table(CLEANED_PATIENTS).path, rows, partition_by=["verdict"])
     return lake
 
 
@@ -30,7 +31,7 @@ def test_rows_are_counted_from_the_log(cleaned: Lake, verdict: str, rows: int) -
 
 
 def test_a_table_that_is_not_there_is_named(lake: Lake) -> None:
-    assert not lake.exists(CLEANED_PATIENTS)
+    assert not lake.table(CLEANED_PATIENTS).exists()
     with pytest.raises(LakeError, match="cleaned/patients: no Delta table at"):
         lake.stream(CLEANED_PATIENTS, ("bmi",), {})
 
@@ -42,4 +43,4 @@ def test_a_snapshot_of_the_same_content_adds_no_version(lake: Lake) -> None:
     assert lake.snapshot(TRAINING_SET, first, "a") == (0, False)
     assert lake.snapshot(TRAINING_SET, other, "b") == (1, True)
     assert lake.snapshot(TRAINING_SET, first, "a") == (2, True)
-    assert lake.open(TRAINING_SET, version=1).to_pyarrow_table()["age"].to_pylist() == [22]
+    assert lake.table(TRAINING_SET).open(1).to_pyarrow_table()["age"].to_pylist() == [22]

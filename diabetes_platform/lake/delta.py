@@ -1,0 +1,66 @@
+"""One Delta table: does it exist, its path as each engine spells it, its versions.
+
+Sail reads a path that does not exist as an empty table, so existence is asked of Delta first.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from deltalake import DeltaTable
+
+from diabetes_platform.contract.tables import Table
+from diabetes_platform.lake.schema import arrow_schema
+
+
+class LakeError(RuntimeError):
+    """A Delta table that is not there, or lacks what is asked of it; the message names it."""
+
+
+@dataclass(frozen=True)
+class DeltaPath:
+    """A Delta table's directory or URL; `storage_options` are what deltalake needs to read it."""
+
+    path: str
+    storage_options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def for_spark(self) -> str:
+        """The path in Spark's spelling: Hadoop knows S3 as `s3a://`."""
+        return re.sub(r"^s3://", "s3a://", self.path)
+
+    def exists(self) -> bool:
+        """Whether the table has at least one version."""
+        return bool(DeltaTable.is_deltatable(self.path, dict(self.storage_options)))
+
+    def open(self, version: int | None = None) -> DeltaTable:
+        """Open `version`, or the newest; LakeError names a path that has none."""
+        if not self.exists():
+            raise LakeError(f"{self.path}: no Delta table at this path")
+        return DeltaTable(self.path, version=version, storage_options=dict(self.storage_options))
+
+    def version(self) -> int:
+        """Return the newest version; LakeError names a path that has none."""
+        return self.open().version()
+
+    def create(
+        self,
+        table: Table,
+        *,
+        partition_by: str,
+        configuration: Mapping[str, str | None] | None = None,
+    ) -> None:
+        """Create the empty table with the contract's schema unless it is there.
+
+        Spark would infer one from the first batch: Sail makes a column NOT NULL that happens to
+        have no NULL in it.
+        """
+        if not self.exists():
+            DeltaTable.create(
+                self.path,
+                arrow_schema(table),
+                mode="ignore",
+                partition_by=[partition_by],
+                configuration=configuration,
+                storage_options=dict(self.storage_options),
+            )
