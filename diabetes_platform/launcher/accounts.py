@@ -13,7 +13,8 @@ from pathlib import Path
 from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.processes import dying_with_parent
 
-_USER_NAMESPACE = ("--user", "--map-user=1000", "--map-group=1000")
+_NAMELESS = "nobody"
+"""Every system has it. A namespace needs a uid with a name too: initdb looks it up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +40,16 @@ class Account:
 def unprivileged(paths: Iterable[Path]) -> Account:
     """Return an account that is not root and reaches `paths`; raises LauncherError.
 
-    An ordinary user is that account. Root becomes uid 1000 of a user namespace (its files stay
-    root's, so any checkout works); a container may refuse that, then it becomes `nobody`.
+    An ordinary user is that account. Root, and a user without a name (as in a container that is
+    run with a bare uid), becomes `nobody` of a user namespace: outside it, its files stay the
+    caller's, so any checkout works. A container may refuse that; then root becomes `nobody`.
     """
-    if os.geteuid() != 0:
-        return Account((), os.geteuid(), os.getegid())
+    uid, gid = os.geteuid(), os.getegid()
+    if uid != 0 and _has_name(uid):
+        return Account((), uid, gid)
     if _may_create_user_namespaces():
-        return Account(("unshare", *_USER_NAMESPACE), 0, 0)
-    return nobody(paths)
+        return Account(_in_user_namespace(), uid, gid)
+    return nobody(paths) if uid == 0 else Account((), uid, gid)
 
 
 def nobody(paths: Iterable[Path]) -> Account:
@@ -61,7 +64,7 @@ def nobody(paths: Iterable[Path]) -> Account:
             "PostgreSQL does not run as root, and neither `unshare --user` nor `setpriv` is "
             "allowed here: run as an ordinary user, or install util-linux"
         )
-    entry = pwd.getpwnam("nobody")
+    entry = pwd.getpwnam(_NAMELESS)
     prefix: tuple[str, ...] = (
         setpriv,
         f"--reuid={entry.pw_uid}",
@@ -77,10 +80,22 @@ def _others_reach(path: Path) -> bool:
     return all(parent.stat().st_mode & 0o001 for parent in path.resolve().parents)
 
 
+def _has_name(uid: int) -> bool:
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
+
+
+def _in_user_namespace() -> tuple[str, ...]:
+    entry = pwd.getpwnam(_NAMELESS)
+    return ("unshare", "--user", f"--map-user={entry.pw_uid}", f"--map-group={entry.pw_gid}")
+
+
 @functools.cache
 def _may_create_user_namespaces() -> bool:
-    unshare = shutil.which("unshare")
-    if unshare is None:
+    if shutil.which("unshare") is None:
         return False
-    probe = subprocess.run([unshare, *_USER_NAMESPACE, "true"], capture_output=True, check=False)
+    probe = subprocess.run([*_in_user_namespace(), "true"], capture_output=True, check=False)
     return probe.returncode == 0

@@ -30,10 +30,21 @@ def test_the_account_is_not_root(tmp_path: Path) -> None:
     assert uid_inside(unprivileged([tmp_path])) != 0
 
 
-def test_an_ordinary_user_is_that_account_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 1234)
+def test_the_account_has_a_name_for_initdb_to_find(tmp_path: Path) -> None:
+    assert pwd.getpwuid(uid_inside(unprivileged([tmp_path]))).pw_name
+
+
+@pytest.mark.parametrize(
+    ("uid", "becomes"),
+    [(pwd.getpwnam("daemon").pw_uid, ()), (54_321, ("unshare",))],
+    ids=["a user with a name stays itself", "a bare uid needs a namespace"],
+)
+def test_what_an_ordinary_user_becomes(
+    monkeypatch: pytest.MonkeyPatch, uid: int, becomes: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
     account = unprivileged([])
-    assert (account.prefix, account.uid) == ((), 1234)
+    assert (account.prefix[:1], account.uid) == (becomes, uid)
 
 
 @pytest.mark.parametrize("tool", ["user namespace", "nobody"])

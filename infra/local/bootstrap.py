@@ -73,7 +73,8 @@ SERVING = Environment(
     (CHECKOUT / "serving/requirements.lock", CHECKOUT / "serving/requirements-dev.lock"),
 )
 BOOTSTRAP_LOCK = CHECKOUT / "infra/local/bootstrap.lock"
-REFERENCE_LOCK = CHECKOUT / "diabetes_platform_tests/reference-data.lock"
+REFERENCE = "diabetes_platform_tests/reference-data.lock"
+REFERENCE_LOCK = CHECKOUT / REFERENCE
 _DEV = ("--group", "dev", "-c", "requirements.lock", "pyproject.toml")
 LOCKS = (
     Lock("infra/local/bootstrap.lock", ("infra/local/bootstrap.in",)),
@@ -82,10 +83,7 @@ LOCKS = (
     Lock("requirements-dev.lock", _DEV),
     Lock("requirements.lock", ("--group", "build", "pyproject.toml"), CHECKOUT / "serving"),
     Lock("requirements-dev.lock", _DEV, CHECKOUT / "serving"),
-    Lock(
-        "diabetes_platform_tests/reference-data.lock",
-        ("--no-deps", "diabetes_platform_tests/reference-data.in"),
-    ),
+    Lock(REFERENCE, ("--no-deps", REFERENCE.replace(".lock", ".in"))),
 )
 
 
@@ -148,10 +146,8 @@ def digest(*files: Path, python: str = sys.version) -> str:
 
 def is_current(directory: Path, accepted: Sequence[str], *, program: str) -> bool:
     """Return whether `directory` was completed from one of `accepted` and `program` is there."""
-    stamp = directory / STAMP
-    if not stamp.exists() or not (directory / program).exists():
-        return False
-    return stamp.read_text(encoding="ascii").strip() in accepted
+    complete = (directory / STAMP).exists() and (directory / program).exists()
+    return complete and (directory / STAMP).read_text(encoding="ascii").strip() in accepted
 
 
 def install_uv(home: Path) -> Path:
@@ -273,9 +269,8 @@ def _run(command: Sequence[str], home: Path, *, directory: Path = CHECKOUT) -> N
 
 
 def _succeeds(command: Sequence[str], home: Path) -> bool:
-    environment = child_environment(os.environ, home)
-    done = subprocess.run(command, env=environment, capture_output=True, check=False)
-    return done.returncode == 0
+    env = child_environment(os.environ, home)
+    return subprocess.run(command, env=env, capture_output=True, check=False).returncode == 0
 
 
 @contextmanager
@@ -293,9 +288,9 @@ def _one_at_a_time(home: Path) -> Iterator[None]:
 
 def _write_seconds(home: Path) -> None:
     """Tell the launcher, which comes next, how long the set-up took."""
-    file = home / "run" / "set-up-seconds"
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(f"{time.monotonic() - STARTED:.3f}", encoding="ascii")
+    (home / "run").mkdir(exist_ok=True)
+    seconds = f"{time.monotonic() - STARTED:.3f}"
+    (home / "run" / "set-up-seconds").write_text(seconds, encoding="ascii")
 
 
 def _say(text: str) -> None:
