@@ -18,10 +18,12 @@ from obstore.store import LocalStore, ObjectStore, from_url
 from diabetes_platform.contract.bundle import (
     BUNDLE_FILE,
     MODEL_FILE,
+    Bundle,
     BundleError,
     Champion,
     bundle_key,
     champion_key,
+    dump_bundle,
     load_bundle,
     load_champion,
     open_bundle,
@@ -51,7 +53,10 @@ class _Pointer:
 
 
 class ChampionWatcher:
-    """Follows the champion of one model store (a directory or an S3 URL)."""
+    """Follows the champion of one model store (a directory or an S3 URL).
+
+    `model` is in use until the store has a champion; it is open here, so it needs no trial.
+    """
 
     def __init__(
         self,
@@ -60,8 +65,9 @@ class ChampionWatcher:
         *,
         poll_seconds: float,
         contract_fingerprint: str | None = None,
+        model: ServedModel | None = None,
     ) -> None:
-        self.current: ServedModel | None = None
+        self.current = model
         self.problem: str | None = "The model store has not been read yet."
         self._models = models
         self._store: ObjectStore | None = None
@@ -69,25 +75,16 @@ class ChampionWatcher:
         self._poll_seconds = poll_seconds
         self._contract_fingerprint = contract_fingerprint or fingerprint()
         self._etag_in_use: str | None = None
-        self._tried: set[Champion] = set()
+        self._tried = {_champion_of(model.bundle)} if model else set()
         self._refused: Champion | None = None
         self._refusals = 0
         self._retry_at = 0.0
-        self._looked = asyncio.Event()
 
     async def run(self) -> None:
         """Look at the store every `poll_seconds`, for ever."""
         while True:
             await self.look()
-            self._looked.set()
             await asyncio.sleep(self._poll_seconds)
-
-    async def first_look(self, timeout_seconds: float) -> None:
-        """Wait until the store was looked at once; a store that hangs delays no start."""
-        try:
-            await asyncio.wait_for(self._looked.wait(), timeout_seconds)
-        except TimeoutError:
-            logger.warning("the model store did not answer within %s s", timeout_seconds)
 
     async def look(self) -> None:
         """Take a new champion into use where there is one; else leave all and say why."""
@@ -126,8 +123,8 @@ class ChampionWatcher:
     async def _open(self, champion: Champion) -> ServedModel:
         files = await self._read_files(champion)
         open_bundle(champion, files, contract_fingerprint=self._contract_fingerprint)
-        # A first model endangers nothing; one that was in use before has been tried.
-        if self.current is not None and champion not in self._tried:
+        # The first model too: one that ended the process would end it at every start.
+        if champion not in self._tried:
             await asyncio.to_thread(
                 try_out, champion, files, contract_fingerprint=self._contract_fingerprint
             )
@@ -188,6 +185,10 @@ def _open_store(models: str) -> ObjectStore:
         # The first release makes the directory: until then this is an empty store.
         raise StoreError(f"no model store at {models}: nothing released")
     return LocalStore(models)
+
+
+def _champion_of(bundle: Bundle) -> Champion:
+    return Champion(bundle.model_version, sha256(dump_bundle(bundle)))
 
 
 def _safe_name(name: str) -> str:

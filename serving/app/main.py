@@ -18,8 +18,6 @@ from serving.app.routes import router
 from serving.app.served_model import ServedModel
 from serving.app.settings import ServingSettings
 
-_FIRST_LOOK_SECONDS = 5.0
-
 
 class PredictionApi(FastAPI):
     """FastAPI whose description holds the bodies that it reads by itself."""
@@ -34,10 +32,10 @@ class PredictionApi(FastAPI):
 def create_api(settings: ServingSettings, watcher: ChampionWatcher, metrics: Metrics) -> FastAPI:
     """Return the API with all its routes, each answered by FastAPI."""
 
+    # Nothing waits for the first look: a model on trial or a store that hangs delays no /health.
     @asynccontextmanager
     async def follow_champion(_api: FastAPI) -> AsyncIterator[None]:
         following = asyncio.create_task(watcher.run(), name="follow-champion")
-        await watcher.first_look(_FIRST_LOOK_SECONDS)
         yield
         following.cancel()
 
@@ -69,7 +67,8 @@ def create_app(
     """
     settings = settings or ServingSettings()
     metrics = Metrics(settings.prometheus_multiproc_dir)
-    watcher = ChampionWatcher(settings.models, metrics, poll_seconds=settings.model_poll_seconds)
-    watcher.current = model
+    watcher = ChampionWatcher(
+        settings.models, metrics, poll_seconds=settings.model_poll_seconds, model=model
+    )
     api = create_api(settings, watcher, metrics)
     return PredictFastPath(api, watcher, metrics, max_body_bytes=settings.api_max_body_bytes)

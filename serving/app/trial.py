@@ -1,7 +1,7 @@
-"""A new model is first opened in a process of its own: LightGBM ends the process on some texts.
+"""A model is first opened in a process of its own: LightGBM ends the process on some texts.
 
-Hashes only say that a model is the one released. A malformed text with the right hash must not take
-down the model in use.
+Hashes only say that a model is the one released. A malformed text with the right hash must take
+down neither the model in use nor an API that starts.
 """
 
 from collections.abc import Mapping

@@ -13,9 +13,11 @@ import pytest
 import uvicorn
 from starlette.testclient import TestClient
 
+from diabetes_platform.contract.fingerprint import fingerprint
 from serving.app.main import create_app
+from serving.app.served_model import ServedModel, open_model
 from serving.app.settings import ServingSettings
-from serving.tests.bundles import make_bundle, release
+from serving.tests.bundles import champion_of, make_bundle, release
 
 POLL_SECONDS = 0.02
 
@@ -41,10 +43,19 @@ def settings(home: Path) -> ServingSettings:
 
 
 @pytest.fixture
-def client(settings: ServingSettings, store: Path) -> Iterator[TestClient]:
+def released(store: Path) -> ServedModel:
+    """Return the model that is the store's champion, open: it needs no trial."""
+    bundle, files = make_bundle()
+    release(store, bundle, files)
+    return open_model(champion_of(bundle), files, contract_fingerprint=fingerprint())
+
+
+@pytest.fixture
+def client(settings: ServingSettings, released: ServedModel) -> Iterator[TestClient]:
     """Return a client of the API with a released model."""
-    release(store, *make_bundle())
-    with TestClient(create_app(settings), raise_server_exceptions=False) as opened:
+    app = create_app(settings, model=released)
+    with TestClient(app, raise_server_exceptions=False) as opened:
+        wait_for(lambda: opened.get("/ready").json()["problem"] is None)
         yield opened
 
 
@@ -52,6 +63,7 @@ def client(settings: ServingSettings, store: Path) -> Iterator[TestClient]:
 def empty_client(settings: ServingSettings) -> Iterator[TestClient]:
     """Return a client of the API whose model store is empty."""
     with TestClient(create_app(settings), raise_server_exceptions=False) as opened:
+        wait_for(lambda: "nothing released" in opened.get("/ready").json()["detail"])
         yield opened
 
 

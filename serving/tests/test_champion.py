@@ -20,8 +20,10 @@ from diabetes_platform.contract.bundle import (
     dump_champion,
     sha256,
 )
+from diabetes_platform.contract.fingerprint import fingerprint
 from serving.app.champion import ChampionWatcher
 from serving.app.metrics import Metrics
+from serving.app.served_model import open_model
 from serving.tests.bundles import (
     champion_of,
     make_bundle,
@@ -96,6 +98,16 @@ def test_an_unchanged_pointer_loads_nothing(watched: Watched) -> None:
     before = watched.watcher.current
     watched.look()
     assert watched.watcher.current is before
+
+
+def test_a_first_text_that_ends_lightgbm_does_not_end_the_api(store: Path) -> None:
+    release_a_text_that_ends_lightgbm(store)
+    watched = Watched(store)
+    assert watched.look() is None
+    assert "model.txt: LightGBM ends the process" in str(watched.watcher.problem)
+    release(store, NEW, NEW_FILES)
+    assert watched.look() == NEW.model_version
+    assert watched.watcher.problem is None
 
 
 def tamper_with_the_model(store: Path) -> None:
@@ -243,7 +255,10 @@ def test_an_object_store_is_followed_like_a_folder() -> None:
     assert watcher.current.bundle == NEW
 
 
-def test_a_store_that_hangs_delays_no_start(store: Path, caplog: pytest.LogCaptureFixture) -> None:
-    watcher = ChampionWatcher(str(store), Metrics(), poll_seconds=1)
-    asyncio.run(watcher.first_look(0.01))
-    assert "did not answer" in caplog.text
+def test_a_model_that_is_open_from_the_start_needs_no_trial(store: Path) -> None:
+    release(store, OLD, OLD_FILES)
+    model = open_model(champion_of(OLD), OLD_FILES, contract_fingerprint=fingerprint())
+    watcher = ChampionWatcher(str(store), Metrics(), poll_seconds=1, model=model)
+    assert watcher._tried == {champion_of(OLD)}
+    asyncio.run(watcher.look())
+    assert watcher.problem is None

@@ -39,11 +39,10 @@ BODIES = [
 
 
 @pytest.fixture
-def declared(settings: ServingSettings, client: TestClient) -> Iterator[TestClient]:
-    """Return a client of the same API without the fast path; the store has a model."""
-    del client
+def declared(settings: ServingSettings, released: ServedModel) -> Iterator[TestClient]:
+    """Return a client of the same API without the fast path."""
     metrics = Metrics()
-    watcher = ChampionWatcher(settings.models, metrics, poll_seconds=60)
+    watcher = ChampionWatcher(settings.models, metrics, poll_seconds=60, model=released)
     with TestClient(create_api(settings, watcher, metrics)) as opened:
         yield opened
 

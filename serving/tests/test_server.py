@@ -59,6 +59,7 @@ def test_a_model_changes_under_load_without_a_failed_or_mixed_answer(
     assert high - low > 0.3
 
     with serve() as client:
+        wait_for(lambda: client.get("/ready").status_code == 200)
         callers = [Caller(str(client.base_url)) for _ in range(4)]
         for caller in callers:
             caller.start()
@@ -96,6 +97,18 @@ def test_the_first_model_makes_a_running_server_ready(serve: Start, store: Path)
     assert answer["model_version"] == bundle.model_version
 
 
+def test_a_model_that_ends_lightgbm_leaves_a_starting_server_alive_but_not_ready(
+    serve: Start, store: Path
+) -> None:
+    text = model_text().replace("leaf_value=", "leaf_value=nan ", 1)
+    release(store, *make_bundle(text=text))
+    with serve() as client:
+        assert client.get("/health").status_code == 200
+        wait_for(lambda: "LightGBM ends the process" in client.get("/ready").text)
+        assert client.get("/ready").status_code == 503
+        assert client.get("/health").status_code == 200
+
+
 def test_a_refused_model_shows_in_ready_while_the_old_one_answers(
     serve: Start, store: Path
 ) -> None:
@@ -119,6 +132,7 @@ def test_a_connection_survives_a_body_that_was_not_read_to_its_end(
     release(store, *make_bundle())
     headers = {"content-type": "application/json"}
     with serve() as client:
+        wait_for(lambda: client.get("/ready").status_code == 200)
         for _ in range(3):
             huge = client.post("/predict", content=b" " * 3_000_000, headers=headers)
             assert huge.status_code == 413
