@@ -30,5 +30,10 @@ def database(server: Postgres, name: str) -> Iterator[str]:
 
 
 def new_server(directory: Path) -> Postgres:
-    """Return a server with the platform's own settings on a free port; `with` starts it."""
-    return Postgres(directory / "postgres", free_port(), secrets.token_hex(16))
+    """Return a server with the platform's own settings on a free port; `with` starts it.
+
+    Only autovacuum is off: it would tidy up after one run during the next.
+    """
+    password = secrets.token_hex(16)
+    settings = {"autovacuum": "off"}
+    return Postgres(directory / "postgres", free_port(), password, settings=settings)

@@ -26,9 +26,8 @@ def run(source: Path, lake_root: Path, url: str, remote: str | None) -> Steps:
     """Bring `source` to `serving.patients`; `remote` is a Spark Connect URL, None is Sail."""
     steps = Steps()
     lake = Lake(str(lake_root))
-    raw, statistics, cleaned, quarantine = (
-        lake.table(table)
-        for table in (RAW_PATIENTS, STATISTICS_PATIENTS, CLEANED_PATIENTS, QUARANTINE_PATIENTS)
+    raw, statistics, cleaned, quarantine = map(
+        lake.table, (RAW_PATIENTS, STATISTICS_PATIENTS, CLEANED_PATIENTS, QUARANTINE_PATIENTS)
     )
     with steps.timed("raw"):
         batch = ingest(lake, str(source))
@@ -41,7 +40,13 @@ def run(source: Path, lake_root: Path, url: str, remote: str | None) -> Steps:
     _require_all_rows(lake, batch.content_hash, result.accepted, kept.rows)
     with steps.timed("stage"):
         rows = lake.stream(CLEANED_PATIENTS, STAGING_PATIENTS.column_names, {"verdict": "accepted"})
-        staged = stage(url, rows, batch_id=batch.batch_id, delta_version=result.delta_version)
+        staged = stage(
+            url,
+            rows,
+            batch_id=batch.batch_id,
+            delta_version=result.delta_version,
+            expected_rows=result.accepted,
+        )
     with steps.timed("promote"):
         record_validation(url, staged, run_name="benchmark", failed=())
         promote(url, staged)

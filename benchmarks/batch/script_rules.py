@@ -166,7 +166,8 @@ def _normed(field: Field, fitted: Fitted) -> pl.Expr:
     scale = (fitted["q3"] - fitted["q1"]) or 1.0
     filled = pl.col(f"{field.name}_filled")
     # By a scalar polars does not divide, it multiplies by the reciprocal: another last bit.
-    return ((filled - fitted["median"]) / (filled * 0.0 + scale)).alias(f"{field.name}_normed")
+    scaled: pl.Expr = (filled - fitted["median"]) / (filled * 0.0 + scale)
+    return scaled.alias(f"{field.name}_normed")
 
 
 def _reasons() -> pl.Expr:

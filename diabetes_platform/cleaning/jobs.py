@@ -84,27 +84,26 @@ def clean_batch(
     statistics: DeltaPath,
     cleaned: DeltaPath,
 ) -> Cleaned:
-    """Judge every row of the batch and overwrite `cleaned/patients`, partitioned by verdict.
+    """Judge every row of the batch and overwrite `cleaned/patients`.
 
     Raises LakeError where a table is not there, CleaningError where the batch is not, or where
     the statistics are another batch's.
     """
     from diabetes_platform.cleaning.clean import clean
     from diabetes_platform.cleaning.duplicates import SOURCE_LINE, duplicate_lines
-    from diabetes_platform.cleaning.rules import with_values
 
     batch_id = batch_id_of(content_hash)
     rows = _raw_rows(spark, raw, content_hash)
     fitted = read_statistics(spark, statistics, batch_id)
     # Through the client, 8 bytes a duplicate: a relation of known size. Of a join with the plan
     # itself, Sail builds the hash table from the whole batch: gigabytes at 10 M rows.
-    lines = duplicate_lines(with_values(rows)).toArrow()
+    lines = duplicate_lines(rows).toArrow()
     # The schema is said: the client infers none where there is no duplicate.
     duplicates = spark.createDataFrame(lines, f"{SOURCE_LINE} bigint")
     frame = clean(rows, duplicates, fitted, batch_id)
-    cleaned.create(CLEANED_PATIENTS, partition_by="verdict")
-    writer = frame.write.format("delta").mode("overwrite").partitionBy("verdict")
-    writer.save(cleaned.for_spark)
+    cleaned.create(CLEANED_PATIENTS)
+    # Not partitioned by verdict: both engines would sort the whole batch before they write it.
+    frame.write.format("delta").mode("overwrite").save(cleaned.for_spark)
     return _count(spark, cleaned, batch_id)
 
 
@@ -168,7 +167,7 @@ def _raw_rows(spark: "SparkSession", raw: DeltaPath, content_hash: str) -> "Data
 
 
 def _count(spark: "SparkSession", cleaned: DeltaPath, batch_id: str) -> Cleaned:
-    """Count the table as written: verdicts from the partitions, reasons from rejected rows."""
+    """Count the table as written: verdicts, and reasons from rejected rows."""
     from pyspark.sql import functions as sf
 
     from diabetes_platform.cleaning.clean import ACCEPTED, REJECTED

@@ -47,7 +47,7 @@ class DeltaPath:
         self,
         table: Table,
         *,
-        partition_by: str,
+        partition_by: str | None = None,
         configuration: Mapping[str, str | None] | None = None,
     ) -> None:
         """Create the empty table with the contract's schema unless it is there.
@@ -60,7 +60,7 @@ class DeltaPath:
                 self.path,
                 arrow_schema(table),
                 mode="ignore",
-                partition_by=[partition_by],
+                partition_by=partition_by,
                 configuration=configuration,
                 storage_options=dict(self.storage_options),
             )

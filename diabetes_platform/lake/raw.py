@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from diabetes_platform.contract.tables import RAW_PATIENTS
@@ -20,6 +20,8 @@ RAW_SCHEMA = arrow_schema(RAW_PATIENTS)
 _FIRST_LINE = 2
 """Line 1 is the header; a Parquet file's first row counts as line 2 too."""
 _TRIES = 5
+_ROW_GROUP_ROWS = 131_072
+"""Engines read a file's row groups in parallel; by default a million rows are one group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ def _commit(table: DeltaTable, file: FetchedSource, rows: "_Rows") -> None:
         table,
         pa.RecordBatchReader.from_batches(RAW_SCHEMA, iter(rows)),
         mode="append",
+        writer_properties=WriterProperties(max_row_group_size=_ROW_GROUP_ROWS),
         commit_properties=CommitProperties(
             app_transactions=[Transaction(file.content_hash, 1)],
             custom_metadata={"source": file.name, "batch_id": file.batch_id},

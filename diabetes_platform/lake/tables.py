@@ -1,12 +1,18 @@
 """All Delta tables under one root: streamed, counted, versioned by content."""
 
+import functools
+import operator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from deltalake import CommitProperties, write_deltalake
 
 from diabetes_platform.contract.tables import Table
 from diabetes_platform.lake.delta import DeltaPath
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 
 @dataclass(frozen=True)
@@ -21,16 +27,19 @@ class Lake:
         return DeltaPath(f"{self.root.rstrip('/')}/{table.name}", self.storage_options)
 
     def stream(
-        self, table: Table, columns: tuple[str, ...], where: dict[str, str]
+        self,
+        table: Table,
+        columns: tuple[str, ...],
+        where: dict[str, str],
+        version: int | None = None,
     ) -> pa.RecordBatchReader:
-        """Stream `columns` of the rows whose partition columns equal `where`.
+        """Stream `columns` of the rows whose text columns equal `where`, by default the newest.
 
         Memory holds a few batches only, however long the table is.
         """
-        partitions = [(name, "=", value) for name, value in where.items()]
-        dataset = self.table(table).open().to_pyarrow_dataset(file_pruning_predicate=partitions)
-        scanner = dataset.scanner(
+        scanner = self._dataset(table, where, version).scanner(
             columns=list(columns),
+            filter=_all_equal(where),
             batch_size=65_536,
             batch_readahead=2,
             fragment_readahead=1,
@@ -38,13 +47,18 @@ class Lake:
         return scanner.to_reader()
 
     def count(self, table: Table, where: dict[str, str]) -> int:
-        """Count the rows whose partition columns equal `where`, from the Delta log alone."""
-        actions = pa.table(self.table(table).open().get_add_actions(flatten=True)).to_pylist()
-        return sum(
-            action["num_records"]
-            for action in actions
-            if all(action[f"partition.{name}"] == value for name, value in where.items())
-        )
+        """Count the rows whose text columns equal `where`; no other column is read."""
+        rows: int = self._dataset(table, where).count_rows(filter=_all_equal(where))
+        return rows
+
+    def _dataset(
+        self, table: Table, where: dict[str, str], version: int | None = None
+    ) -> "ds.Dataset":
+        """Open the files of `table` that may hold such rows, as its log knows."""
+        opened = self.table(table).open(version)
+        partitioned = opened.metadata().partition_columns
+        pruning = [(name, "=", value) for name, value in where.items() if name in partitioned]
+        return opened.to_pyarrow_dataset(file_pruning_predicate=pruning or None)
 
     def snapshot(self, table: Table, rows: pa.Table, content_hash: str) -> tuple[int, bool]:
         """Make `rows` the newest version of `table`; return the version and whether it was added.
@@ -64,3 +78,11 @@ class Lake:
             commit_properties=CommitProperties(custom_metadata={"content_hash": content_hash}),
         )
         return target.version(), True
+
+
+def _all_equal(where: dict[str, str]) -> "ds.Expression | None":
+    # It brings pandas along, which the code location need not load.
+    import pyarrow.dataset as ds
+
+    terms = [ds.field(name) == value for name, value in where.items()]
+    return functools.reduce(operator.and_, terms) if terms else None

@@ -1,4 +1,4 @@
-"""Delta tables: read as a stream, counted from the log, versioned by content."""
+"""Delta tables: read as a stream, counted, versioned by content."""
 
 import pyarrow as pa
 import pytest
@@ -9,24 +9,24 @@ from diabetes_platform.lake.delta import LakeError
 from diabetes_platform.lake.tables import Lake
 
 
-@pytest.fixture
-def cleaned(lake: Lake) -> Lake:
+@pytest.fixture(params=[["verdict"], None], ids=["partitioned", "not partitioned"])
+def cleaned(lake: Lake, request: pytest.FixtureRequest) -> Lake:
     """10 accepted and 3 rejected rows, of the two columns that these tests look at."""
     rows = pa.table(
         {"bmi": [float(n) for n in range(13)], "verdict": ["accepted"] * 10 + ["rejected"] * 3}
     )
-    write_deltalake(lake.table(CLEANED_PATIENTS).path, rows, partition_by=["verdict"])
+    write_deltalake(lake.table(CLEANED_PATIENTS).path, rows, partition_by=request.param)
     return lake
 
 
-def test_a_partition_is_streamed_without_the_others(cleaned: Lake) -> None:
+def test_some_rows_are_streamed_without_the_others(cleaned: Lake) -> None:
     rows = cleaned.stream(CLEANED_PATIENTS, ("bmi",), {"verdict": "accepted"}).read_all()
     assert sorted(rows["bmi"].to_pylist()) == [float(n) for n in range(10)]
     assert rows.column_names == ["bmi"]
 
 
 @pytest.mark.parametrize(("verdict", "rows"), [("accepted", 10), ("rejected", 3), ("other", 0)])
-def test_rows_are_counted_from_the_log(cleaned: Lake, verdict: str, rows: int) -> None:
+def test_rows_are_counted(cleaned: Lake, verdict: str, rows: int) -> None:
     assert cleaned.count(CLEANED_PATIENTS, {"verdict": verdict}) == rows
 
 
