@@ -4,7 +4,15 @@ from collections.abc import Callable
 
 import dagster as dg
 
-from diabetes_platform.defs import cleaned, model, raw, serving_table, staging
+from diabetes_platform.defs import (
+    cleaned,
+    features,
+    model,
+    raw,
+    serving_table,
+    staging,
+    staging_checks,
+)
 from diabetes_platform.defs.resources import build_resources
 from diabetes_platform.defs.schedules import batch, daily_batch
 from diabetes_platform.defs.sensors import build_failure_alerts
@@ -15,7 +23,7 @@ def build_definitions(
     settings: Callable[[], PlatformSettings] = PlatformSettings,
 ) -> dg.Definitions:
     """Wire the code location; `settings` is called when a step or sensor runs, not here."""
-    modules = [raw, cleaned, staging, serving_table, model]
+    modules = [raw, cleaned, staging, staging_checks, serving_table, features, model]
     return dg.Definitions(
         assets=dg.load_assets_from_modules(modules),
         asset_checks=dg.load_asset_checks_from_modules(modules),

@@ -3,6 +3,7 @@
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as sf
 
+from diabetes_platform.cleaning.conservation import ACCEPTED, REJECTED
 from diabetes_platform.cleaning.duplicates import SOURCE_LINE
 from diabetes_platform.cleaning.rules import (
     allowed_value,
@@ -21,8 +22,6 @@ from diabetes_platform.contract.tables import (
 )
 from diabetes_platform.contract.validation import DUPLICATE, OUTLIER, Reason
 
-ACCEPTED = "accepted"
-REJECTED = "rejected"
 DUPLICATE_REASON = str(Reason("record", DUPLICATE))
 _FILLED_NAMES = frozenset(column.name for column in FILLED)
 

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+ACCEPTED, REJECTED = "accepted", "rejected"
+"""The verdict on a row; there is no third."""
+
 
 @dataclass(frozen=True, slots=True)
 class Conservation:

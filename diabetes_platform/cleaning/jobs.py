@@ -108,22 +108,27 @@ def clean_batch(
 
 
 def quarantine_batch(
-    spark: "SparkSession", cleaned: DeltaPath, batch_id: str, quarantine: DeltaPath
+    spark: "SparkSession",
+    cleaned: DeltaPath,
+    batch_id: str,
+    quarantine: DeltaPath,
+    *,
+    version: int | None = None,
 ) -> Quarantined:
     """Put the batch's rejected rows into `quarantine/patients`, replacing the batch's earlier ones.
 
-    Raises LakeError where there is no cleaned table.
+    They are those of `version` of the cleaned table, or of the newest. Raises LakeError where
+    there is no such table, CleaningError where it holds another batch.
     """
     from pyspark.sql import functions as sf
 
-    from diabetes_platform.cleaning.clean import REJECTED
+    from diabetes_platform.cleaning.conservation import REJECTED
     from diabetes_platform.cleaning.schema import conform
 
-    cleaned.open()
-    rows = spark.read.format("delta").load(cleaned.for_spark)
-    rejected = rows.where(
-        (sf.col("verdict") == REJECTED) & (sf.col("batch_id") == checked_batch_id(batch_id))
-    )
+    version = cleaned.open(version).version()
+    rows = spark.read.format("delta").option("versionAsOf", version).load(cleaned.for_spark)
+    _require_only(rows, checked_batch_id(batch_id), cleaned)
+    rejected = rows.where(sf.col("verdict") == REJECTED)
     as_received = rejected.drop(*(field.name for field in FIELDS)).withColumnsRenamed(
         {f"{field.name}_received": field.name for field in FIELDS}
     )
@@ -166,11 +171,20 @@ def _raw_rows(spark: "SparkSession", raw: DeltaPath, content_hash: str) -> "Data
     return rows.where(sf.col("content_hash") == content_hash)
 
 
+def _require_only(rows: "DataFrame", batch_id: str, cleaned: DeltaPath) -> None:
+    """Raise CleaningError where the cleaned table holds another batch than the one asked for."""
+    from pyspark.sql import functions as sf
+
+    found = rows.where(sf.col("batch_id") != batch_id).select("batch_id").first()
+    if found is not None:
+        raise CleaningError(f"{cleaned.path}: given batch {found['batch_id']}, allowed {batch_id}")
+
+
 def _count(spark: "SparkSession", cleaned: DeltaPath, batch_id: str) -> Cleaned:
     """Count the table as written: verdicts, and reasons from rejected rows."""
     from pyspark.sql import functions as sf
 
-    from diabetes_platform.cleaning.clean import ACCEPTED, REJECTED
+    from diabetes_platform.cleaning.conservation import ACCEPTED, REJECTED
 
     rows = spark.read.format("delta").load(cleaned.for_spark)
     verdicts = {row["verdict"]: row["count"] for row in rows.groupBy("verdict").count().collect()}

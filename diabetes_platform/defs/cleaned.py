@@ -2,7 +2,6 @@
 
 import dagster as dg
 
-from diabetes_platform.cleaning.conservation import Conservation
 from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics, quarantine_batch
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
@@ -26,6 +25,7 @@ from diabetes_platform.defs.memory import (
     recall,
     remembered,
 )
+from diabetes_platform.defs.refusals import refusals
 from diabetes_platform.defs.resources import Spark
 from diabetes_platform.lake.delta import DeltaPath
 from diabetes_platform.lake.tables import Lake
@@ -73,7 +73,7 @@ def statistics_patients(
     target = lake.table(STATISTICS_PATIENTS)
     if _unchanged(context, STATISTICS, target, version):
         return _again(context, STATISTICS, version)
-    with spark.session() as session:
+    with refusals(), spark.session() as session:
         fitted = fit_statistics(session, lake.table(RAW_PATIENTS), batch.content_hash, target)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(version),
@@ -106,7 +106,7 @@ def cleaned_patients(
     target = lake.table(CLEANED_PATIENTS)
     if _unchanged(context, CLEANED, target, version):
         return _again(context, CLEANED, version)
-    with spark.session() as session:
+    with refusals(), spark.session() as session:
         cleaned = clean_batch(
             session,
             lake.table(RAW_PATIENTS),
@@ -147,8 +147,14 @@ def quarantine_patients(
     target = lake.table(QUARANTINE_PATIENTS)
     if _unchanged(context, QUARANTINE, target, version):
         return _again(context, QUARANTINE, version)
-    with spark.session() as session:
-        kept = quarantine_batch(session, lake.table(CLEANED_PATIENTS), batch_id, target)
+    with refusals(), spark.session() as session:
+        kept = quarantine_batch(
+            session,
+            lake.table(CLEANED_PATIENTS),
+            batch_id,
+            target,
+            version=int(recall(context, CLEANED, "delta_version")),
+        )
     return dg.MaterializeResult(
         data_version=dg.DataVersion(version),
         metadata={
@@ -158,34 +164,5 @@ def quarantine_patients(
             "delta_version": kept.delta_version,
             INPUT_VERSION: version,
             "processed": True,
-        },
-    )
-
-
-@dg.asset_check(
-    asset=QUARANTINE,
-    additional_deps=[RAW, CLEANED],
-    name="nothing_vanished",
-    blocking=True,
-    description="raw = accepted + quarantined, for the batch at hand.",
-)
-def nothing_vanished(
-    context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]
-) -> dg.AssetCheckResult:
-    """Count the batch in all three tables themselves, whatever the assets reported."""
-    batch = current_batch(context)
-    conservation = Conservation(
-        raw=lake.count(RAW_PATIENTS, {"content_hash": batch.content_hash}),
-        accepted=lake.count(CLEANED_PATIENTS, {"verdict": "accepted"}),
-        rejected=lake.count(QUARANTINE_PATIENTS, {"batch_id": batch.batch_id}),
-    )
-    return dg.AssetCheckResult(
-        passed=conservation.holds,
-        description=str(conservation),
-        metadata={
-            "raw": conservation.raw,
-            "accepted": conservation.accepted,
-            "rejected": conservation.rejected,
-            "missing": conservation.missing,
         },
     )

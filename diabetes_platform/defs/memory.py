@@ -19,7 +19,6 @@ class BatchReference:
 
     batch_id: str
     content_hash: str
-    rows: int
 
 
 def current_batch(context: Context) -> BatchReference:
@@ -27,7 +26,6 @@ def current_batch(context: Context) -> BatchReference:
     return BatchReference(
         batch_id=str(recall(context, RAW, "batch_id")),
         content_hash=str(recall(context, RAW, "content_hash")),
-        rows=int(recall(context, RAW, "dagster/row_count")),
     )
 
 

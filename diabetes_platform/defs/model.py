@@ -1,4 +1,4 @@
-"""The model's assets: training set, candidate with its gate, and the released champion."""
+"""The model's assets: the candidate with its gate, and the released champion."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -6,23 +6,29 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from diabetes_platform.contract.fingerprint import fingerprint
-from diabetes_platform.contract.tables import SERVING_PATIENTS, TRAINING_SET
+from diabetes_platform.contract.tables import TRAINING_SET
 from diabetes_platform.defs.describe import (
     CANDIDATE,
     CHAMPION,
-    SERVING,
     TRAINING_ROWS,
     asset_options,
-    table_metadata,
 )
-from diabetes_platform.defs.memory import recall, remembered
+from diabetes_platform.defs.memory import (
+    INPUT_VERSION,
+    input_version,
+    is_unchanged,
+    recall,
+    remembered,
+)
 from diabetes_platform.defs.model_metadata import (
     candidate_metadata,
     metric_metadata,
+    storable_verdicts,
+    stored_verdicts,
     verdict_result,
 )
 from diabetes_platform.defs.refusals import refusals
-from diabetes_platform.defs.resources import Models, Warehouse
+from diabetes_platform.defs.resources import Models
 from diabetes_platform.lake.tables import Lake
 from diabetes_platform.settings import PlatformSettings
 
@@ -31,7 +37,10 @@ if TYPE_CHECKING:
     from diabetes_platform.modelling.recipe import Recipe
     from diabetes_platform.modelling.training_set import TrainingSet
 
+CODE_VERSION = "1"
+"""Raise it when training or judging changes: every candidate is then trained again."""
 CHAMPION_ETAG = "champion_etag"
+VERDICTS = "verdicts"
 GATE = {
     "beats_baseline": "Better than the prevalence alone on held-out patients.",
     "beats_champion": "Better than the current champion on the same folds.",
@@ -40,42 +49,7 @@ GATE = {
 
 
 @dg.asset(
-    **asset_options(TRAINING_ROWS, {"postgres", "deltalake"}),
-    deps=[SERVING],
-    description="Labelled rows of the promoted version; missing stays missing.",
-    metadata=table_metadata(TRAINING_SET, {SERVING: SERVING_PATIENTS}),
-)
-def training_set(
-    lake: dg.ResourceParam[Lake], warehouse: dg.ResourceParam[Warehouse]
-) -> dg.MaterializeResult:
-    """Read the promoted version; the same rows add no version of the Delta table."""
-    from diabetes_platform.modelling.training_set import (
-        TrainingSetError,
-        training_set_from_arrow,
-    )
-    from diabetes_platform.modelling.training_set_schema import validate_training_set
-    from diabetes_platform.warehouse.labelled import read_labelled
-
-    with refusals(TrainingSetError):
-        table = read_labelled(warehouse.url)
-        validate_training_set(table)
-        rows = training_set_from_arrow(table)
-    version, added = lake.snapshot(TRAINING_SET, table, rows.content_hash)
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(rows.content_hash),
-        metadata={
-            "dagster/row_count": len(rows),
-            "dagster/uri": lake.table(TRAINING_SET).path,
-            "delta_version": version,
-            "content_hash": rows.content_hash,
-            "prevalence": rows.prevalence,
-            "added": added,
-        },
-    )
-
-
-@dg.asset(
-    **asset_options(CANDIDATE, {"lightgbm"}, retry=None),
+    **asset_options(CANDIDATE, {"lightgbm", "file"}, CODE_VERSION, retry=None),
     deps=[TRAINING_ROWS],
     description="A model trained on the training set, with honest metrics and its gate.",
     check_specs=[
@@ -98,43 +72,49 @@ def candidate(
     reigning = _reigning(models)
     with refusals(TrainingSetError):
         rows = _training_rows(lake, delta_version)
-        if reigning is not None and _was_trained_on(reigning.bundle, rows, recipe):
-            context.log.info("The champion was trained on this input: not trained again")
-            return _is_champion(context, reigning)
-        return _train(context, rows, recipe, delta_version, reigning, lake, models)
+        version = _training_input(rows, recipe)
+        if _was_judged(context, version, reigning):
+            context.log.info("Input and champion unchanged: not trained again")
+            return _judged_before(context, reigning)
+        return _train(context, rows, recipe, delta_version, version, reigning, lake, models)
 
 
 @dg.asset(
-    **asset_options(CHAMPION, {"lightgbm"}),
+    **asset_options(CHAMPION, {"lightgbm", "file"}),
     deps=[CANDIDATE],
     description="The released model: the pointer that every API worker follows.",
 )
 def champion(
     context: dg.AssetExecutionContext, models: dg.ResourceParam[Models]
 ) -> dg.MaterializeResult:
-    """Point at the candidate; its gate has passed, or this step would not run.
+    """Point at the candidate, if every rule of its gate passed: also in a run of its own.
 
     The pointer must still be the one that the candidate was judged against: a champion released
     since then was never compared with it, and the run fails.
     """
-    from diabetes_platform.modelling.gate import same_model
+    from diabetes_platform.modelling.gate import should_release
     from diabetes_platform.modelling.store import LostRaceError
 
     store = models.store()
     judged = store.read_version(str(recall(context, CANDIDATE, "model_version")))
-    against = recall(context, CANDIDATE, CHAMPION_ETAG) or None
     reigning = _reigning(models)
-    released = reigning is None or not same_model(judged.bundle, reigning.bundle)
+    before = None if reigning is None else reigning.bundle
+    verdicts = stored_verdicts(recall(context, CANDIDATE, VERDICTS))
+    decision = should_release(judged.bundle, before, verdicts)
     with refusals(LostRaceError):
-        if released:
+        if decision.release:
+            against = recall(context, CANDIDATE, CHAMPION_ETAG) or None
             store.release(judged.pointer, expected_etag=against)
-    bundle = judged.bundle if released or reigning is None else reigning.bundle
+        elif not all(verdict.passed for verdict in verdicts.values()):
+            raise dg.Failure(decision.text, allow_retries=False)
+    bundle = judged.bundle if decision.release or before is None else before
     return dg.MaterializeResult(
         data_version=dg.DataVersion(bundle.model_version),
         metadata={
             "model_version": bundle.model_version,
-            "previous": None if reigning is None else reigning.bundle.model_version,
-            "released": released,
+            "previous": None if before is None else before.model_version,
+            "released": decision.release,
+            "decision": decision.text,
             "training_rows": bundle.training["rows"],
             **metric_metadata(bundle),
         },
@@ -168,12 +148,14 @@ def _train(
     rows: "TrainingSet",
     recipe: "Recipe",
     delta_version: int,
+    version: str,
     reigning: Reigning | None,
     lake: Lake,
     models: Models,
 ) -> dg.MaterializeResult:
     from diabetes_platform.modelling.candidate import is_reproducible, train_candidate
     from diabetes_platform.modelling.comparison import beats_baseline, beats_champion
+    from diabetes_platform.modelling.gate import judge_reproduction
 
     trained = train_candidate(rows, recipe, delta_version=delta_version)
     models.store().put_version(trained.bundle, trained.files)
@@ -187,55 +169,50 @@ def _train(
             champion=champion,
             champion_rows=_champion_rows(lake, champion),
         ),
+        "reproducible": judge_reproduction(same=is_reproducible(trained.bundle, rows)),
     }
-    checks = [verdict_result(name, verdict) for name, verdict in verdicts.items()]
-    same_bytes = dg.AssetCheckResult(
-        check_name="reproducible", passed=is_reproducible(trained.bundle, rows)
-    )
     context.log.info("Candidate %s trained on %s rows", trained.bundle.model_version, len(rows))
     return dg.MaterializeResult(
         data_version=dg.DataVersion(trained.bundle.model_version),
         metadata={
             **candidate_metadata(trained, rows),
+            INPUT_VERSION: version,
+            VERDICTS: dg.MetadataValue.json(storable_verdicts(verdicts)),
             CHAMPION_ETAG: "" if reigning is None else reigning.etag,
         },
-        check_results=[*checks, same_bytes],
+        check_results=[verdict_result(name, verdict) for name, verdict in verdicts.items()],
     )
 
 
-def _was_trained_on(champion: "Bundle", rows: "TrainingSet", recipe: "Recipe") -> bool:
-    """Whether training would give the champion again: same rows, recipe, libraries, contract."""
+def _training_input(rows: "TrainingSet", recipe: "Recipe") -> str:
+    """Digest all that decides what training gives: rows, recipe, libraries, code, contract."""
     from diabetes_platform.modelling.candidate import library_versions
     from diabetes_platform.modelling.recipe import recipe_to_json
 
-    return (
-        champion.training["content_hash"] == rows.content_hash
-        and champion.training["recipe"] == recipe_to_json(recipe)
-        and champion.libraries == library_versions()
-        and champion.contract_fingerprint == fingerprint()
-    )
+    parts = (CODE_VERSION, rows.content_hash, recipe_to_json(recipe), library_versions())
+    return input_version("candidate", *parts)
 
 
-def _is_champion(context: dg.AssetExecutionContext, reigning: Reigning) -> dg.MaterializeResult:
-    """Report the champion as its own candidate; its gate passed when it was released."""
-    champion = reigning.bundle
-    text = f"is the champion already ({champion.model_version}): it passed when it was released"
+def _was_judged(context: dg.AssetExecutionContext, version: str, reigning: Reigning | None) -> bool:
+    """Whether the newest candidate came from this input and met the champion that reigns now."""
     known = remembered(context, CANDIDATE)
-    # The plots of its training stay in sight, unless another candidate came in between.
-    same = "model_version" in known and known["model_version"].value == champion.model_version
+    if reigning is None or not is_unchanged(context, CANDIDATE, version):
+        return False
+    is_champion = known["model_version"].value == reigning.bundle.model_version
+    return bool(is_champion or known[CHAMPION_ETAG].value == reigning.etag)
+
+
+def _judged_before(
+    context: dg.AssetExecutionContext, reigning: Reigning | None
+) -> dg.MaterializeResult:
+    """Report the newest candidate again, with the verdicts that it got."""
+    known = remembered(context, CANDIDATE)
+    verdicts = stored_verdicts(known[VERDICTS].value)
+    etag = "" if reigning is None else reigning.etag
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(champion.model_version),
-        metadata={
-            **(known if same else {}),
-            "model_version": champion.model_version,
-            "processed": False,
-            CHAMPION_ETAG: reigning.etag,
-            "training_rows": champion.training["rows"],
-            **metric_metadata(champion),
-        },
-        check_results=[
-            dg.AssetCheckResult(check_name=name, passed=True, description=text) for name in GATE
-        ],
+        data_version=dg.DataVersion(str(known["model_version"].value)),
+        metadata={**known, "processed": False, CHAMPION_ETAG: etag},
+        check_results=[verdict_result(name, verdict) for name, verdict in verdicts.items()],
     )
 
 

@@ -1,5 +1,7 @@
 """What Dagster shows of a model: metrics, verdicts, plots."""
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -9,6 +11,23 @@ if TYPE_CHECKING:
     from diabetes_platform.modelling.candidate import Candidate
     from diabetes_platform.modelling.gate import Verdict
     from diabetes_platform.modelling.training_set import TrainingSet
+
+
+def storable_verdicts(verdicts: Mapping[str, "Verdict"]) -> dict[str, Any]:
+    """Render verdicts as JSON, for the candidate's metadata."""
+    return {name: asdict(verdict) for name, verdict in verdicts.items()}
+
+
+def stored_verdicts(document: Mapping[str, Any]) -> dict[str, "Verdict"]:
+    """Read the verdicts that `storable_verdicts` wrote."""
+    from diabetes_platform.modelling.gate import Difference, Verdict
+
+    return {
+        name: Verdict(
+            **{**stored, "differences": tuple(Difference(**each) for each in stored["differences"])}
+        )
+        for name, stored in document.items()
+    }
 
 
 def verdict_result(name: str, verdict: "Verdict") -> dg.AssetCheckResult:

@@ -5,11 +5,19 @@ from contextlib import contextmanager
 
 import dagster as dg
 
+from diabetes_platform.cleaning.tables import CleaningError
 from diabetes_platform.contract.bundle import BundleError
+from diabetes_platform.lake.delta import LakeError
 from diabetes_platform.lake.sources import SourceError
 from diabetes_platform.warehouse.promotion import PromotionRefusedError
 
-REFUSALS: tuple[type[Exception], ...] = (SourceError, PromotionRefusedError, BundleError)
+REFUSALS: tuple[type[Exception], ...] = (
+    SourceError,
+    LakeError,
+    CleaningError,
+    PromotionRefusedError,
+    BundleError,
+)
 
 
 @contextmanager

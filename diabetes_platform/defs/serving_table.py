@@ -26,11 +26,12 @@ def serving_patients(
         batch = newest(warehouse.url)
         staged = recall(context, STAGING, "load")
         if batch is None or batch.version != staged:
-            raise StagingError(f"staging.patients: given another load than {staged}: stage again")
+            raise StagingError(f"staging.patients: given another load, allowed {staged}")
         promotion = promote(warehouse.url, batch)
     if not promotion.changed:
         context.log.info("Version %s was promoted before: nothing to do", promotion.version)
-    state = serving_state(warehouse.url)
+    with psycopg.connect(warehouse.url) as connection:
+        state = serving_state(connection)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(f"{state.batch_id}-{state.version}"),
         metadata={
@@ -50,17 +51,22 @@ def serving_patients(
     asset=SERVING,
     name="serves_whole_version",
     blocking=True,
-    description="serving.patients has exactly the rows of the version that the audit names.",
+    description="serving.patients has the batch and the rows that the audit names, and no other.",
 )
 def serves_whole_version(warehouse: dg.ResourceParam[Warehouse]) -> dg.AssetCheckResult:
-    """Count what a reader sees and compare it with the audit."""
-    state = serving_state(warehouse.url)
+    """Count what a reader sees and compare it with the audit, in one snapshot."""
     with psycopg.connect(warehouse.url) as connection:
-        row = connection.execute(
-            "SELECT count(*), count(DISTINCT batch_id) FROM serving.patients"
-        ).fetchone()
-    seen, batches = row or (0, 0)
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        state = serving_state(connection)
+        seen = connection.execute(
+            "SELECT batch_id, count(*) FROM serving.patients GROUP BY batch_id"
+        ).fetchall()
     return dg.AssetCheckResult(
-        passed=seen == state.rows and batches == 1,
-        metadata={"rows": seen, "promoted_rows": state.rows, "batches": batches},
+        passed=seen == [(state.batch_id, state.rows)],
+        metadata={
+            "rows": sum(rows for _, rows in seen),
+            "batches": ", ".join(batch_id for batch_id, _ in seen),
+            "promoted_rows": state.rows,
+            "promoted_batch": state.batch_id,
+        },
     )

@@ -15,8 +15,9 @@ from diabetes_platform.modelling.gate import (
     judge_against_champion,
     no_champion,
     same_model,
+    unreadable_champion,
 )
-from diabetes_platform.modelling.recipe import recipe_from_json
+from diabetes_platform.modelling.recipe import RecipeError, recipe_from_json
 from diabetes_platform.modelling.training_set import TrainingSet, TrainingSetError
 
 
@@ -50,13 +51,16 @@ def beats_champion(
         return already_champion(champion)
     if champion.contract_fingerprint != fingerprint():
         return foreign_champion(champion)
+    try:
+        recipe = recipe_from_json(champion.training["recipe"])
+    except RecipeError as error:
+        return unreadable_champion(champion, str(error))
     if champion_rows is None:
         raise TrainingSetError(
             f"champion {champion.model_version}: training set: given none, "
             f"allowed Delta version {champion.training['delta_version']}"
         )
     _require_its_rows(champion, champion_rows)
-    recipe = recipe_from_json(champion.training["recipe"])
     rival = cross_validate(rows, candidate.folds, recipe, trained_on=champion_rows)
     return judge_against_champion(
         {name: difference(name, rows, candidate, rival) for name in ("brier", "auc", "log_loss")}

@@ -108,6 +108,21 @@ def already_champion(champion: Bundle) -> Verdict:
     return Verdict(passed=True, text=f"is the champion already ({champion.model_version})")
 
 
+def unreadable_champion(champion: Bundle, why: str) -> Verdict:
+    """Pass a candidate whose champion's recipe this version of training cannot fit again."""
+    return Verdict(
+        passed=True,
+        text=f"champion {champion.model_version} cannot be trained again ({why}): "
+        "the baseline decides",
+    )
+
+
+def judge_reproduction(*, same: bool) -> Verdict:
+    """Pass a candidate that training again on the same rows gave once more, byte for byte."""
+    text = "gives the same bytes" if same else "gives other bytes"
+    return Verdict(passed=same, text=f"training again on the same rows {text}")
+
+
 def same_model(candidate: Bundle, champion: Bundle) -> bool:
     """Tell whether both give every patient the same answer, whatever their metrics say."""
     return _behaviour(candidate) == _behaviour(champion)

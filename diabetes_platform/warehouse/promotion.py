@@ -94,14 +94,13 @@ def rollback(url: str) -> Promotion:
     return back
 
 
-def serving_state(url: str) -> Promotion:
-    """Return the promotion of the version that `serving.patients` shows.
+def serving_state(connection: Connection) -> Promotion:
+    """Return the promotion of the version that `serving.patients` shows to this transaction.
 
     Raises PromotionRefusedError where nothing was promoted yet.
     """
-    with psycopg.connect(url) as connection:
-        current = _current_version(connection)
-        promotion = None if current is None else _promotion_of(connection, current)
+    current = _current_version(connection)
+    promotion = None if current is None else _promotion_of(connection, current)
     if promotion is None:
         raise PromotionRefusedError("nothing was promoted to serving.patients yet")
     return promotion

@@ -12,6 +12,7 @@ _APPEND = (
     "INSERT INTO staging.batches (batch_id, delta_version, rows) VALUES ($1, $2, $3)"
     " RETURNING version"
 )
+_FOREIGN = "SELECT count(*) FROM staging.patients WHERE batch_id IS DISTINCT FROM $1"
 
 
 class StagingError(RuntimeError):
@@ -29,12 +30,18 @@ class StagedBatch:
 
 
 def stage(
-    url: str, batches: "pa.RecordBatchReader", *, batch_id: str, delta_version: int
+    url: str,
+    batches: "pa.RecordBatchReader",
+    *,
+    batch_id: str,
+    delta_version: int,
+    expected_rows: int,
 ) -> StagedBatch:
     """Replace `staging.patients` by `batches` (contract STAGING_PATIENTS, any column order).
 
-    One transaction: where it fails, the batch before is still there. Memory holds the Arrow batch
-    on its way and no more. Raises StagingError.
+    One transaction: where it fails, the batch before is still there. It fails also where other
+    than `expected_rows` rows arrive or one is of another batch. Memory holds the Arrow batch on
+    its way and no more. Raises StagingError.
     """
     # ADBC brings polars and pandas along: a second that the code location need not spend.
     import adbc_driver_postgresql.dbapi as adbc
@@ -43,6 +50,9 @@ def stage(
         with adbc.connect(url) as connection, connection.cursor() as cursor:
             cursor.execute("TRUNCATE staging.patients")
             rows = cursor.adbc_ingest("patients", batches, mode="append", db_schema_name="staging")
+            cursor.execute(_FOREIGN, (batch_id,))
+            (foreign,) = cursor.fetchone()
+            _require_whole(batch_id, rows, expected_rows, foreign)
             cursor.execute(_APPEND, (batch_id, delta_version, rows))
             (version,) = cursor.fetchone()
             cursor.execute("ANALYZE staging.patients")
@@ -51,6 +61,13 @@ def stage(
         reason = str(error).strip().splitlines()[0]
         raise StagingError(f"batch {batch_id}: not staged: {reason}") from error
     return StagedBatch(version, batch_id, delta_version, rows)
+
+
+def _require_whole(batch_id: str, rows: int, expected: int, foreign: int) -> None:
+    if rows != expected:
+        raise StagingError(f"batch {batch_id}: not staged: given {rows} rows, allowed {expected}")
+    if foreign:
+        raise StagingError(f"batch {batch_id}: not staged: {foreign} rows are of another batch")
 
 
 def newest(url: str) -> StagedBatch | None:
@@ -63,15 +80,13 @@ def newest(url: str) -> StagedBatch | None:
     return None if row is None else StagedBatch(*row)
 
 
-def require_newest(url: str, batch: StagedBatch) -> None:
-    """Raise StagingError where another load has replaced `batch` in `staging.patients`."""
-    found = newest(url)
-    if found != batch:
-        given = "nothing" if found is None else f"batch {found.batch_id} (load {found.version})"
-        raise StagingError(
-            f"staging.patients: given {given}, allowed batch {batch.batch_id} "
-            f"(load {batch.version}): stage it again"
-        )
+def count_staged(url: str, batch_id: str) -> int:
+    """Count the rows of a batch in `staging.patients` itself."""
+    with psycopg.connect(url) as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM staging.patients WHERE batch_id = %s", (batch_id,)
+        ).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def record_validation(

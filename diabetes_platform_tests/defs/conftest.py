@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
+import psycopg
 import pytest
 
+from diabetes_platform.contract.bundle import load_champion
 from diabetes_platform.definitions import build_definitions
 from diabetes_platform.settings import PIMA_CSV, PlatformSettings
 from diabetes_platform.warehouse.migrate import upgrade
@@ -28,6 +30,36 @@ class Platform:
             raise_on_error=False,
             run_config={"ops": {"raw__patients": {"config": {"source": str(source)}}}},
         )
+
+    def run_only(self, *keys: str) -> dg.ExecuteInProcessResult:
+        """Materialize these assets, with their checks, in a run of their own."""
+        selection = [dg.AssetKey(key.split("/")) for key in keys]
+        job = build_definitions(lambda: self.settings).resolve_job_def("batch")
+        return job.execute_in_process(
+            instance=self.instance, raise_on_error=False, asset_selection=selection
+        )
+
+    @property
+    def url(self) -> str:
+        assert self.settings.warehouse_url is not None
+        return self.settings.warehouse_url.get_secret_value()
+
+    def served(self) -> list[tuple[str, int]]:
+        with psycopg.connect(self.url) as connection:
+            return connection.execute(
+                "SELECT batch_id, count(*) FROM serving.patients GROUP BY batch_id"
+            ).fetchall()
+
+    def champion(self) -> str:
+        pointer = Path(self.settings.models) / "diabetes" / "champion.json"
+        return load_champion(pointer.read_bytes()).model_version
+
+    def forget_staging(self) -> None:
+        """Make the newest load of staging another batch's, so that it must be loaded again."""
+        with psycopg.connect(self.url) as connection:
+            connection.execute(
+                "INSERT INTO staging.batches (batch_id, delta_version, rows) VALUES ('none', 0, 0)"
+            )
 
     def metadata(self, key: str) -> dict[str, object]:
         event = self.instance.get_latest_materialization_event(dg.AssetKey(key.split("/")))

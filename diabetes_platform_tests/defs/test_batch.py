@@ -6,12 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
-import psycopg
 import pytest
 
-from diabetes_platform.contract.bundle import load_champion
 from diabetes_platform.defs.resources import build_resources
-from diabetes_platform.defs.staging import staging_expectations
+from diabetes_platform.defs.staging_checks import staging_expectations
 from diabetes_platform.quality.expectations import EXPECTATIONS
 from diabetes_platform.settings import PIMA_CSV, PlatformSettings
 from diabetes_platform_tests.defs.conftest import Platform
@@ -20,19 +18,6 @@ pytestmark = pytest.mark.integration
 Write = Callable[..., Path]
 
 COMPUTED = ["raw/patients", "statistics/patients", "cleaned/patients", "quarantine/patients"]
-
-
-def served(platform: Platform) -> list[tuple[str, int]]:
-    assert platform.settings.warehouse_url is not None
-    with psycopg.connect(platform.settings.warehouse_url.get_secret_value()) as connection:
-        return connection.execute(
-            "SELECT batch_id, count(*) FROM serving.patients GROUP BY batch_id"
-        ).fetchall()
-
-
-def champion(platform: Platform) -> str:
-    pointer = Path(platform.settings.models) / "diabetes" / "champion.json"
-    return load_champion(pointer.read_bytes()).model_version
 
 
 def failed_checks(result: dg.ExecuteInProcessResult) -> set[str]:
@@ -51,16 +36,16 @@ def test_the_pima_data_becomes_a_served_table_and_a_released_model(platform: Pla
     assert platform.metadata("raw/patients")["dagster/row_count"] == 768
     cleaned = platform.metadata("cleaned/patients")
     assert (cleaned["accepted"], cleaned["rejected"]) == (766, 2)
-    assert served(platform) == [(str(cleaned["batch_id"]), 766)]
+    assert platform.served() == [(str(cleaned["batch_id"]), 766)]
     candidate = platform.metadata("model/candidate")
-    assert champion(platform) == candidate["model_version"]
+    assert platform.champion() == candidate["model_version"]
     assert 0.78 < float(str(candidate["auc"])) < 0.90
     assert {"plot/roc", "plot/calibration", "plot/importance"} <= set(candidate)
 
 
 def test_unchanged_input_is_not_processed_again(platform: Platform) -> None:
     platform.run()
-    before = champion(platform)
+    before = platform.champion()
 
     result = platform.run()
 
@@ -73,7 +58,7 @@ def test_unchanged_input_is_not_processed_again(platform: Platform) -> None:
     assert platform.metadata("model/candidate")["processed"] is False
     assert "plot/roc" in platform.metadata("model/candidate")
     assert platform.metadata("model/champion")["released"] is False
-    assert champion(platform) == before
+    assert platform.champion() == before
     assert len(result.get_asset_check_evaluations()) == len(EXPECTATIONS) + 5
 
 
@@ -105,13 +90,13 @@ def test_a_bad_batch_changes_neither_the_served_table_nor_the_model(
     platform: Platform, pima_with: Write, change: Callable[..., object], check: str
 ) -> None:
     platform.run()
-    before = served(platform), champion(platform)
+    before = platform.served(), platform.champion()
 
     result = platform.run(pima_with("bad", change))
 
     assert not result.success
     assert check in failed_checks(result)
-    assert (served(platform), champion(platform)) == before
+    assert (platform.served(), platform.champion()) == before
 
 
 def test_a_batch_of_rejected_rows_only_is_quarantined_whole(
@@ -125,21 +110,22 @@ def test_a_batch_of_rejected_rows_only_is_quarantined_whole(
 
     assert not result.success
     assert "nothing_vanished" not in failed_checks(result)
+    assert "has_rows" in failed_checks(result)
     assert platform.metadata("quarantine/patients")["dagster/row_count"] == 3
-    assert served(platform) == []
+    assert platform.served() == []
 
 
 def test_a_model_that_does_not_beat_the_champion_is_not_released(
     platform: Platform, pima_with: Write
 ) -> None:
     platform.run()
-    before = champion(platform)
+    before = platform.champion()
 
     result = platform.run(pima_with("shuffled", shuffled_outcomes))
 
     assert not result.success
     assert {"beats_baseline", "beats_champion"} & failed_checks(result)
-    assert champion(platform) == before
+    assert platform.champion() == before
 
 
 def test_a_source_that_does_not_exist_is_refused_without_a_retry(

@@ -62,7 +62,8 @@ def test_each_expectation_is_a_check_and_errors_block() -> None:
         if key.asset_key == staging
     }
     assert {name: check.blocking for name, check in checks.items()} == {
-        spec.name: spec.severity == "error" for spec in EXPECTATIONS
+        "nothing_vanished": True,
+        **{spec.name: spec.severity == "error" for spec in EXPECTATIONS},
     }
 
 

@@ -34,7 +34,13 @@ def staged(warehouse: str) -> Validate:
         **values: object,
     ) -> StagedBatch:
         patients = [staged_patient(batch_id, line) | values for line in range(2, rows + 2)]
-        batch = stage(warehouse, reader(patients), batch_id=batch_id, delta_version=7)
+        batch = stage(
+            warehouse,
+            reader(patients),
+            batch_id=batch_id,
+            delta_version=7,
+            expected_rows=rows,
+        )
         if failed is not None:
             record_validation(warehouse, batch, run_name=f"run-{batch.version}", failed=failed)
         return batch

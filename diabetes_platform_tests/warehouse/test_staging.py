@@ -13,7 +13,6 @@ from diabetes_platform.warehouse.staging import (
     StagedBatch,
     StagingError,
     newest,
-    require_newest,
     stage,
 )
 from diabetes_platform_tests.made_patients import staged_patient
@@ -30,7 +29,7 @@ def test_nothing_is_staged_at_first(warehouse: str) -> None:
 def test_rows_arrive_with_their_values_and_nulls(warehouse: str) -> None:
     patient = staged_patient("a" * 12, 2) | {"insulin": None, "outcome": None}
 
-    batch = stage(warehouse, reader([patient]), batch_id="a" * 12, delta_version=3)
+    batch = stage(warehouse, reader([patient]), batch_id="a" * 12, delta_version=3, expected_rows=1)
 
     assert batch == StagedBatch(version=1, batch_id="a" * 12, delta_version=3, rows=1)
     assert newest(warehouse) == batch
@@ -45,8 +44,22 @@ def test_a_batch_replaces_the_one_before(warehouse: str, staged: Stage) -> None:
     first, second = staged(rows=5, batch_id="a" * 12), staged(rows=2, batch_id="b" * 12)
 
     assert newest(warehouse) == second
-    with pytest.raises(StagingError, match=f"allowed batch {'a' * 12}"):
-        require_newest(warehouse, first)
+    assert second.version == first.version + 1
+
+
+@pytest.mark.parametrize(
+    ("batch_id", "expected_rows", "message"),
+    [("a" * 12, 3, "given 2 rows, allowed 3"), ("b" * 12, 2, "2 rows are of another batch")],
+)
+def test_a_stream_of_another_size_or_batch_leaves_the_batch_before(
+    warehouse: str, staged: Stage, batch_id: str, expected_rows: int, message: str
+) -> None:
+    before = staged(rows=5)
+    rows = reader([staged_patient("a" * 12, line) for line in (2, 3)])
+
+    with pytest.raises(StagingError, match=message):
+        stage(warehouse, rows, batch_id=batch_id, delta_version=1, expected_rows=expected_rows)
+    assert newest(warehouse) == before
 
 
 def test_a_stream_that_breaks_leaves_the_batch_before(warehouse: str, staged: Stage) -> None:
@@ -59,7 +72,7 @@ def test_a_stream_that_breaks_leaves_the_batch_before(warehouse: str, staged: St
 
     broken = pa.RecordBatchReader.from_batches(STAGING_SCHEMA, breaking())
     with pytest.raises(StagingError, match="batch bbbbbbbbbbbb: not staged"):
-        stage(warehouse, broken, batch_id="b" * 12, delta_version=8)
+        stage(warehouse, broken, batch_id="b" * 12, delta_version=8, expected_rows=1)
 
     assert newest(warehouse) == before
     with psycopg.connect(warehouse) as connection:
@@ -74,7 +87,11 @@ def test_a_server_stopped_in_the_middle_of_the_copy_leaves_the_batch_before(
         url = server.create_database("diabetes")
         upgrade(url)
         before = stage(
-            url, reader([staged_patient("a" * 12, 2)]), batch_id="a" * 12, delta_version=1
+            url,
+            reader([staged_patient("a" * 12, 2)]),
+            batch_id="a" * 12,
+            delta_version=1,
+            expected_rows=1,
         )
 
         def stopping() -> Iterator[pa.RecordBatch]:
@@ -85,7 +102,7 @@ def test_a_server_stopped_in_the_middle_of_the_copy_leaves_the_batch_before(
 
         stream = pa.RecordBatchReader.from_batches(STAGING_SCHEMA, stopping())
         with pytest.raises(StagingError, match="batch bbbbbbbbbbbb: not staged"):
-            stage(url, stream, batch_id="b" * 12, delta_version=2)
+            stage(url, stream, batch_id="b" * 12, delta_version=2, expected_rows=1)
 
         server.start()
         assert newest(url) == before

@@ -1,0 +1,49 @@
+"""`features/training_set`: the labelled rows that a model may learn from."""
+
+import dagster as dg
+
+from diabetes_platform.contract.tables import SERVING_PATIENTS, TRAINING_SET
+from diabetes_platform.defs.describe import (
+    SERVING,
+    TRAINING_ROWS,
+    asset_options,
+    table_metadata,
+)
+from diabetes_platform.defs.refusals import refusals
+from diabetes_platform.defs.resources import Warehouse
+from diabetes_platform.lake.tables import Lake
+
+
+@dg.asset(
+    **asset_options(TRAINING_ROWS, {"postgres", "deltalake"}),
+    deps=[SERVING],
+    description="Labelled rows of the promoted version; missing stays missing.",
+    metadata=table_metadata(TRAINING_SET, {SERVING: SERVING_PATIENTS}),
+)
+def training_set(
+    lake: dg.ResourceParam[Lake], warehouse: dg.ResourceParam[Warehouse]
+) -> dg.MaterializeResult:
+    """Read the promoted version; the same rows add no version of the Delta table."""
+    from diabetes_platform.modelling.training_set import (
+        TrainingSetError,
+        training_set_from_arrow,
+    )
+    from diabetes_platform.modelling.training_set_schema import validate_training_set
+    from diabetes_platform.warehouse.labelled import read_labelled
+
+    with refusals(TrainingSetError):
+        table = read_labelled(warehouse.url)
+        validate_training_set(table)
+        rows = training_set_from_arrow(table)
+    version, added = lake.snapshot(TRAINING_SET, table, rows.content_hash)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(rows.content_hash),
+        metadata={
+            "dagster/row_count": len(rows),
+            "dagster/uri": lake.table(TRAINING_SET).path,
+            "delta_version": version,
+            "content_hash": rows.content_hash,
+            "prevalence": rows.prevalence,
+            "added": added,
+        },
+    )
