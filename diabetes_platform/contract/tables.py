@@ -54,7 +54,12 @@ RECORD_ID = Column(
 )
 BATCH_ID = Column("batch_id", "text", False, "First 12 hex digits of the source's content hash.")
 SOURCE = Column("source", "text", False, "Path or URL that the batch was read from.")
-SOURCE_LINE = Column("source_line", "bigint", False, "Line (CSV) or row (Parquet) in the source.")
+SOURCE_LINE = Column(
+    "source_line",
+    "bigint",
+    False,
+    "Line in a CSV source, header is line 1; row + 1 in Parquet.",
+)
 AS_RECEIVED = tuple(
     Column(field.name, "text", True, f"{field.label} as received.") for field in FIELDS
 )
@@ -102,7 +107,7 @@ STATISTICS_PATIENTS = Table(
 
 STAGING_PATIENTS = Table(
     "staging.patients",
-    "One cleaned batch: the view of the newest staged table.",
+    "One cleaned batch: a table whose rows each load replaces.",
     (RECORD_ID, *MEASURED, *FILLED, *NORMED, OUTCOME_COLUMN, SOURCE, BATCH_ID),
     ("record_id",),
 )

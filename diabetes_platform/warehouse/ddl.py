@@ -1,4 +1,8 @@
-"""Contract tables rendered as PostgreSQL columns and CHECK constraints."""
+"""Contract tables rendered as PostgreSQL columns and CHECK constraints.
+
+Not what creates the tables: that is each migration's own frozen text, which a test compares with
+this rendering.
+"""
 
 from psycopg import sql
 
@@ -23,15 +27,6 @@ def column_names(table: Table) -> sql.Composed:
 def columns(table: Table, *, not_null: bool) -> sql.Composed:
     """Return the column list of a CREATE TABLE; `not_null` renders the contract's nullability."""
     return sql.SQL(", ").join(_column(column, not_null=not_null) for column in table.columns)
-
-
-def not_null_actions(table: Table) -> list[sql.Composed]:
-    """Return the ALTER TABLE actions that make the contract's required columns NOT NULL."""
-    return [
-        sql.SQL("ALTER COLUMN {} SET NOT NULL").format(sql.Identifier(column.name))
-        for column in table.columns
-        if not column.nullable
-    ]
 
 
 def field_checks(fields: tuple[Field, ...] = FIELDS) -> list[sql.Composed]:

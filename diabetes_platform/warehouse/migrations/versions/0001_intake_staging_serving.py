@@ -1,22 +1,42 @@
-"""Intake, staging and serving: tables, the current version's pointer and the audit."""
+"""Intake, staging and serving: tables, the current version's pointer and the audit.
+
+The text is frozen: a change of the contract is a new revision, which a test demands.
+"""
 
 from alembic import op
-from psycopg import sql
-
-from diabetes_platform.contract.tables import DIABETES_NEW, SERVING_PATIENTS, STAGING_PATIENTS
-from diabetes_platform.warehouse import ddl
 
 revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
 
-INTAKE = sql.SQL("CREATE TABLE public.diabetes_new ({columns}, PRIMARY KEY (id), {checks})")
-INTAKE_DEFAULTS = """
-ALTER TABLE public.diabetes_new
-    ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY,
-    ALTER COLUMN received_at SET DEFAULT now(),
-    ADD CONSTRAINT outcome_recorded CHECK ((outcome IS NULL) = (outcome_recorded_at IS NULL))
+INTAKE = """
+CREATE TABLE public.diabetes_new (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    received_at timestamptz NOT NULL DEFAULT now(),
+    pregnancies integer NOT NULL,
+    glucose double precision,
+    blood_pressure double precision,
+    skin_thickness double precision,
+    insulin double precision,
+    bmi double precision,
+    diabetes_pedigree_function double precision NOT NULL,
+    age double precision NOT NULL,
+    outcome integer,
+    outcome_recorded_at timestamptz,
+    PRIMARY KEY (id),
+    CONSTRAINT outcome_recorded CHECK ((outcome IS NULL) = (outcome_recorded_at IS NULL)),
+    CONSTRAINT pregnancies_allowed CHECK (pregnancies BETWEEN 0 AND 25),
+    CONSTRAINT glucose_allowed CHECK (glucose BETWEEN 40 AND 600),
+    CONSTRAINT blood_pressure_allowed CHECK (blood_pressure BETWEEN 20 AND 200),
+    CONSTRAINT skin_thickness_allowed CHECK (skin_thickness BETWEEN 1 AND 99),
+    CONSTRAINT insulin_allowed CHECK (insulin BETWEEN 1 AND 1000),
+    CONSTRAINT bmi_allowed CHECK (bmi BETWEEN 10 AND 100),
+    CONSTRAINT diabetes_pedigree_function_allowed
+        CHECK (diabetes_pedigree_function BETWEEN 0 AND 5),
+    CONSTRAINT age_allowed CHECK (age BETWEEN 18 AND 120),
+    CONSTRAINT outcome_allowed CHECK (outcome IN (0, 1))
+)
 """
 BATCHES = """
 CREATE TABLE staging.batches (
@@ -36,10 +56,76 @@ CREATE TABLE staging.validations (
     validated_at timestamptz NOT NULL DEFAULT now()
 )
 """
-STAGING = sql.SQL("CREATE TABLE staging.patients ({columns})")
-VERSIONS = sql.SQL(
-    "CREATE TABLE serving.patient_versions (version bigint NOT NULL, {columns}, {checks})"
+# No constraint on staging: there the expectations judge; serving is strict.
+STAGING = """
+CREATE TABLE staging.patients (
+    record_id text,
+    pregnancies integer,
+    glucose double precision,
+    blood_pressure double precision,
+    skin_thickness double precision,
+    insulin double precision,
+    bmi double precision,
+    diabetes_pedigree_function double precision,
+    age double precision,
+    glucose_filled double precision,
+    blood_pressure_filled double precision,
+    skin_thickness_filled double precision,
+    insulin_filled double precision,
+    bmi_filled double precision,
+    pregnancies_normed double precision,
+    glucose_normed double precision,
+    blood_pressure_normed double precision,
+    skin_thickness_normed double precision,
+    insulin_normed double precision,
+    bmi_normed double precision,
+    diabetes_pedigree_function_normed double precision,
+    age_normed double precision,
+    outcome integer,
+    source text,
+    batch_id text
 )
+"""
+VERSIONS = """
+CREATE TABLE serving.patient_versions (
+    version bigint NOT NULL,
+    record_id text NOT NULL,
+    pregnancies integer NOT NULL,
+    glucose double precision,
+    blood_pressure double precision,
+    skin_thickness double precision,
+    insulin double precision,
+    bmi double precision,
+    diabetes_pedigree_function double precision NOT NULL,
+    age double precision NOT NULL,
+    glucose_filled double precision NOT NULL,
+    blood_pressure_filled double precision NOT NULL,
+    skin_thickness_filled double precision NOT NULL,
+    insulin_filled double precision NOT NULL,
+    bmi_filled double precision NOT NULL,
+    pregnancies_normed double precision NOT NULL,
+    glucose_normed double precision NOT NULL,
+    blood_pressure_normed double precision NOT NULL,
+    skin_thickness_normed double precision NOT NULL,
+    insulin_normed double precision NOT NULL,
+    bmi_normed double precision NOT NULL,
+    diabetes_pedigree_function_normed double precision NOT NULL,
+    age_normed double precision NOT NULL,
+    outcome integer,
+    source text NOT NULL,
+    batch_id text NOT NULL,
+    CONSTRAINT pregnancies_allowed CHECK (pregnancies BETWEEN 0 AND 25),
+    CONSTRAINT glucose_allowed CHECK (glucose BETWEEN 40 AND 600),
+    CONSTRAINT blood_pressure_allowed CHECK (blood_pressure BETWEEN 20 AND 200),
+    CONSTRAINT skin_thickness_allowed CHECK (skin_thickness BETWEEN 1 AND 99),
+    CONSTRAINT insulin_allowed CHECK (insulin BETWEEN 1 AND 1000),
+    CONSTRAINT bmi_allowed CHECK (bmi BETWEEN 10 AND 100),
+    CONSTRAINT diabetes_pedigree_function_allowed
+        CHECK (diabetes_pedigree_function BETWEEN 0 AND 5),
+    CONSTRAINT age_allowed CHECK (age BETWEEN 18 AND 120),
+    CONSTRAINT outcome_allowed CHECK (outcome IN (0, 1))
+)
+"""
 VERSIONS_INDEX = """
 CREATE INDEX patient_versions_version ON serving.patient_versions USING brin (version)
 """
@@ -49,10 +135,17 @@ CREATE TABLE serving.current_version (
     version bigint NOT NULL
 )
 """
-PATIENTS = sql.SQL(
-    "CREATE VIEW serving.patients AS SELECT {columns} FROM serving.patient_versions "
-    "WHERE version = (SELECT version FROM serving.current_version)"
-)
+PATIENTS = """
+CREATE VIEW serving.patients AS
+SELECT
+    record_id, pregnancies, glucose, blood_pressure, skin_thickness, insulin, bmi,
+    diabetes_pedigree_function, age, glucose_filled, blood_pressure_filled,
+    skin_thickness_filled, insulin_filled, bmi_filled, pregnancies_normed, glucose_normed,
+    blood_pressure_normed, skin_thickness_normed, insulin_normed, bmi_normed,
+    diabetes_pedigree_function_normed, age_normed, outcome, source, batch_id
+FROM serving.patient_versions
+WHERE version = (SELECT version FROM serving.current_version)
+"""
 PROMOTIONS = """
 CREATE TABLE serving.promotions (
     promotion_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -71,25 +164,18 @@ CREATE TABLE serving.promotions (
 
 
 def upgrade() -> None:
-    """Create the schemas, tables and views; column lists and checks come from the contract."""
-    checks = sql.SQL(", ").join(ddl.field_checks())
-    intake = INTAKE.format(columns=ddl.columns(DIABETES_NEW, not_null=True), checks=checks)
-    # No constraint on staging: there the expectations judge; serving is strict.
-    staging = STAGING.format(columns=ddl.columns(STAGING_PATIENTS, not_null=False))
-    versions = VERSIONS.format(columns=ddl.columns(SERVING_PATIENTS, not_null=True), checks=checks)
-    patients = PATIENTS.format(columns=ddl.column_names(SERVING_PATIENTS))
+    """Create the schemas, tables and views."""
     for statement in (
         "CREATE SCHEMA staging",
         "CREATE SCHEMA serving",
-        intake.as_string(),
-        INTAKE_DEFAULTS,
-        staging.as_string(),
+        INTAKE,
+        STAGING,
         BATCHES,
         VALIDATIONS,
-        versions.as_string(),
+        VERSIONS,
         VERSIONS_INDEX,
         CURRENT,
-        patients.as_string(),
+        PATIENTS,
         PROMOTIONS,
     ):
         op.execute(statement)
