@@ -83,6 +83,20 @@ def test_without_a_champion_the_baseline_decides(candidate: Candidate, pima: Tra
     assert "no champion yet" in verdict.text
 
 
+def test_a_champion_whose_recipe_is_of_another_version_cannot_be_compared(
+    pima: TrainingSet, candidate: Candidate, clumsy: Candidate
+) -> None:
+    training = {**clumsy.bundle.training, "recipe": {"leaves": 7}}
+    old = replace(clumsy.bundle, training=training)
+
+    verdict = beats_champion(
+        pima, candidate.held_out, candidate.bundle, champion=old, champion_rows=pima
+    )
+
+    assert verdict.passed
+    assert "cannot be trained again" in verdict.text
+
+
 def test_a_champion_of_another_contract_cannot_be_compared(
     candidate: Candidate, pima: TrainingSet, clumsy: Candidate
 ) -> None:
