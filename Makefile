@@ -46,7 +46,7 @@ lint: ## Check style, types and the direction of imports
 	$(SERVING_BIN)/mypy --config-file serving/pyproject.toml -p serving.app
 	$(BIN)/lint-imports
 	@mkdir -p $(STATE)/cache/dg && touch $(STATE)/cache/dg/dagster.yaml
-	DAGSTER_HOME=$(STATE)/cache/dg $(BIN)/dg check defs
+	HOME=$(STATE)/cache/dg DAGSTER_HOME=$(STATE)/cache/dg $(BIN)/dg check defs
 
 bench: ## Run the benchmarks; they print ratios and the machine
 	@$(BOOTSTRAP) test

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from diabetes_platform.launcher.layout import Layout
 from diabetes_platform.launcher.ports import HOST
@@ -10,6 +11,8 @@ from diabetes_platform.settings import PlatformSettings
 WAREHOUSE_URL = "PLATFORM_WAREHOUSE_URL"
 DAGSTER_POSTGRES_URL = "DAGSTER_POSTGRES_URL"
 _SECRET = ("PLATFORM_WAREHOUSE_URL", "PLATFORM_WAREHOUSE_PASSWORD", DAGSTER_POSTGRES_URL)
+_LONGEST_SOCKET_PATH = 103
+"""On the platform where it is shortest, macOS."""
 _FOREIGN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "DAGSTER_HOME", "PYTHONDONTWRITEBYTECODE")
 
 
@@ -32,6 +35,7 @@ def child_environment(
         "PLATFORM_HOME": str(layout.home),
         "PLATFORM_PORT_OFFSET": str(settings.port_offset),
         "DAGSTER_HOME": str(layout.dagster),
+        **_temporary(layout.temporary),
         "DAGSTER_DISABLE_TELEMETRY": "yes",
         "GX_ANALYTICS_ENABLED": "false",
         # Sail tells of each session otherwise, in the midst of our own lines.
@@ -49,6 +53,12 @@ def child_environment(
 def enter(environment: Mapping[str, str]) -> None:
     """Make `environment` this process's own, before a library reads it."""
     os.environ.update(environment)
+
+
+def _temporary(directory: Path) -> dict[str, str]:
+    """Dagster leaves sockets behind where it is stopped early; a socket's path has a limit."""
+    fits = len(str(directory / "tmp_in_8_hex")) <= _LONGEST_SOCKET_PATH
+    return {"TMPDIR": str(directory)} if fits else {}
 
 
 def _without_proxy(names: str) -> str:

@@ -39,6 +39,11 @@ class Layout:
         return self.home / "run" / "platform.lock"
 
     @property
+    def temporary(self) -> Path:
+        """Sockets and scratch files of the running services; emptied at each start."""
+        return self.home / "run" / "tmp"
+
+    @property
     def setup_seconds(self) -> Path:
         """How long the set-up before this start took, written by the bootstrap."""
         return self.home / "run" / "set-up-seconds"

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,7 +74,8 @@ class Platform:
 
     def enter(self) -> None:
         """Make this process one of the platform's: its environment and Dagster's home."""
-        self.layout.dagster.mkdir(parents=True, exist_ok=True)
+        for directory in (self.layout.dagster, self.layout.temporary):
+            directory.mkdir(parents=True, exist_ok=True)
         _link(self.layout.dagster / "dagster.yaml", PROJECT_ROOT / "dagster.yaml")
         enter(self.environment)
 
@@ -106,6 +108,7 @@ def exclusive(layout: Layout) -> Iterator[None]:
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
+        shutil.rmtree(layout.temporary, ignore_errors=True)
         yield
 
 
@@ -118,6 +121,7 @@ def running_platform(settings: PlatformSettings) -> Iterator[Platform]:
         yield platform
         return
     with exclusive(platform.layout), platform.postgres:
+        platform.enter()
         platform.prepare_databases()
         yield platform
 

@@ -53,3 +53,9 @@ def test_a_service_without_need_gets_no_password() -> None:
 def test_a_proxy_is_not_asked_for_this_machine() -> None:
     environment = child_environment(SETTINGS, inherited=CALLER)
     assert environment["NO_PROXY"] == "intranet,127.0.0.1,localhost"
+
+
+def test_sockets_lie_below_home_where_their_path_is_short_enough() -> None:
+    deep = PlatformSettings(home=Path("/srv") / ("deep" * 30))
+    assert child_environment(SETTINGS, inherited={})["TMPDIR"] == "/srv/home/run/tmp"
+    assert "TMPDIR" not in child_environment(deep, inherited={})

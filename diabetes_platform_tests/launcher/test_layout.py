@@ -13,6 +13,7 @@ def test_all_state_lies_below_home() -> None:
         layout.dagster,
         layout.secrets,
         layout.running_lock,
+        layout.temporary,
         layout.setup_seconds,
         layout.log("api"),
     ]

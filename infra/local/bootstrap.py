@@ -31,7 +31,6 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 STAMP = "locked-by"
 SETUP_LOCK = "set-up.lock"
 RUNNING_LOCK = "run/platform.lock"
-"""Held by the launcher as long as the platform runs."""
 TASKS = ("demo", "test", "lock", "clean")
 CHATTER = re.compile(r" [+~-] \S+==|\s*(Downloaded|Built|Using|Resolved|Prepared|(Uni|I)nstalled) ")
 """What uv says about each package once it is done with it; what it is busy with is shown."""
@@ -100,8 +99,6 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         with _one_at_a_time(home):
             _do(task, install_uv(home), home)
-            if task == "demo":
-                _write_seconds(home)
     except SetupError as error:
         print(f"set-up failed: {error}", file=sys.stderr)
         return 1
@@ -110,11 +107,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _do(task: str, uv: Path, home: Path) -> None:
     if task == "lock":
-        write_locks(uv, home)
-        return
+        return write_locks(uv, home)
     build(uv, home, development=task == "test")
-    if task == "test":
-        install_reference_data(uv, home)
+    return install_reference_data(uv, home) if task == "test" else _write_seconds(home)
 
 
 def platform_home(environment: Mapping[str, str]) -> Path:
@@ -127,6 +122,8 @@ def child_environment(environment: Mapping[str, str], home: Path) -> dict[str, s
     foreign = {"VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_USER"}
     return {
         **{name: value for name, value in environment.items() if name not in foreign},
+        # uv leaves a lock file there.
+        "TMPDIR": str(home / "cache"),
         "UV_CACHE_DIR": str(home / "cache" / "uv"),
         "UV_PYTHON_DOWNLOADS": "never",
         "UV_PYTHON_INSTALL_DIR": str(home / "cache" / "python"),
@@ -276,7 +273,7 @@ def _succeeds(command: Sequence[str], home: Path) -> bool:
 @contextmanager
 def _one_at_a_time(home: Path) -> Iterator[None]:
     """Hold a lock that the kernel drops with the process, so that two set-ups do not meet."""
-    home.mkdir(parents=True, exist_ok=True)
+    (home / "cache").mkdir(parents=True, exist_ok=True)
     with (home / SETUP_LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
