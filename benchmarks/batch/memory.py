@@ -1,6 +1,7 @@
-"""Peak memory of processes, from Linux's /proc; NaN on a system that has none."""
+"""Peak memory and CPU time of processes, from Linux's /proc; NaN on a system that has none."""
 
 import math
+import os
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,6 +24,11 @@ def reset_peaks(pids: Iterable[int]) -> None:
 def peak_mib(pids: Iterable[int]) -> float:
     """Return the sum of the largest resident sizes since the last reset."""
     return sum(_kib(_PROC / str(pid) / "status", "VmHWM") for pid in pids) / _MIB
+
+
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """Return the CPU time that the processes have used: it knows no load but its own."""
+    return sum(map(_cpu_seconds, pids))
 
 
 class Sampler:
@@ -55,6 +61,14 @@ class Sampler:
             pids = [self._pid, *_children(self._pid)]
             shares = sum(_kib(_PROC / str(pid) / "smaps_rollup", "Pss") for pid in pids)
             self.peak_mib = max(self.peak_mib, shares / _MIB)
+
+
+def _cpu_seconds(pid: int) -> float:
+    if not _PROC.exists():
+        return math.nan
+    stat = (_PROC / str(pid) / "stat").read_text(encoding="utf-8")
+    user, system = stat.rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def _children(pid: int) -> list[int]:

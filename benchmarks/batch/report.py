@@ -22,7 +22,10 @@ _PACKAGES = (
 
 
 def totals(rows: int, measured: Sequence[Measurement]) -> str:
-    """Return one line for each engine: medians over the rounds, ratios paired by round."""
+    """Return one line for each engine: medians over the rounds, ratios paired by round.
+
+    CPU seconds (warm) and peak MiB are the engine's, in PostgreSQL's both do the same work.
+    """
     results = measured[0].results
     lines = [
         (
@@ -30,14 +33,15 @@ def totals(rows: int, measured: Sequence[Measurement]) -> str:
             f"{rejected_rows(results):,} in quarantine; equal results."
         ),
         "",
-        "| engine | cold s | warm s | warm / script | rows/s warm | peak MiB | PostgreSQL MiB |",
-        "|---|---|---|---|---|---|---|",
+        "| engine | cold s | warm s | warm / script | rows/s warm | CPU s | MiB | PostgreSQL MiB |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for engine, runs in _by_engine(measured).items():
         warm = median(run.warm.seconds for run in runs)
         lines.append(
             f"| {engine} | {median(run.cold.seconds for run in runs):.2f} | {warm:.2f} "
             f"| {_ratio(runs, _by_engine(measured).get(SCRIPT))} | {rows / warm:,.0f} "
+            f"| {median(run.warm.cpu_seconds for run in runs):.2f} "
             f"| {max(max(run.cold.peak_mib, run.warm.peak_mib) for run in runs):,.0f} "
             f"| {max(run.postgres_mib for run in runs):,.0f} |"
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psycopg
 
-from benchmarks.batch.memory import peak_mib, reset_peaks
+from benchmarks.batch.memory import cpu_seconds, peak_mib, reset_peaks
 from benchmarks.batch.steps import Steps
 
 
@@ -35,9 +35,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Run:
-    """One run: seconds in all and by step, and the engine's peak memory."""
+    """One run: seconds in all and by step, and the engine's CPU time and peak memory."""
 
     seconds: float
+    cpu_seconds: float
     steps: dict[str, float]
     peak_mib: float
 
@@ -54,8 +55,11 @@ def work(job: Job) -> list[Run]:
                 connection.execute("CHECKPOINT")
             reset_peaks(pids)
             started = time.monotonic()
+        cpu_before = cpu_seconds(pids) if runs else 0.0
         steps = _run(job, Path(lake), url)
-        runs.append(Run(time.monotonic() - started, steps.seconds, peak_mib(pids)))
+        seconds = time.monotonic() - started
+        cpu = cpu_seconds(pids) - cpu_before
+        runs.append(Run(seconds, cpu, steps.seconds, peak_mib(pids)))
     return runs
 
 
