@@ -3,12 +3,38 @@
 import os
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, HttpUrl, SecretStr
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    HttpUrl,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 PIMA_CSV = Path(__file__).resolve().parent / "datasets" / "pima.csv"
+
+
+def _hidden(given: object) -> object:
+    """Hide the text before it is judged: a validation error shows what it was given."""
+    return SecretStr(given) if isinstance(given, str) else given
+
+
+def _http_url(given: SecretStr) -> SecretStr:
+    try:
+        TypeAdapter(HttpUrl).validate_python(given.get_secret_value())
+    except ValidationError:
+        raise ValueError("allowed is a URL of http or https") from None
+    return given
+
+
+SecretUrl = Annotated[SecretStr, AfterValidator(_http_url), BeforeValidator(_hidden)]
+"""The URL of a webhook: whoever knows it may post."""
 
 
 class PlatformSettings(BaseSettings):
@@ -30,7 +56,7 @@ class PlatformSettings(BaseSettings):
     spark_remote: str | None = Field(default=None, validation_alias="SPARK_REMOTE")
     api_url: str | None = None
     dagster_url: str | None = None
-    alert_webhook_url: HttpUrl | None = None
+    alert_webhook_url: SecretUrl | None = None
     model_seed: int = 20_260_101
 
     def port(self, default: int) -> int:

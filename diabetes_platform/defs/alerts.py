@@ -1,13 +1,27 @@
-"""An alert for a failed run: what it says, and where it goes (log file, webhook)."""
+"""An alert for a failed run: what it says, and that it goes once to log file and webhook."""
 
+import fcntl
 import json
-from collections.abc import Sequence
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 import httpx
+from pydantic import SecretStr
 
-WEBHOOK_SECONDS = 10.0
+from diabetes_platform.settings import PlatformSettings
+
+WEBHOOK_SECONDS = 5.0
+_PAUSES = (0.0, 0.5, 2.0)
+"""Seconds before each attempt to post; a tick of the sensor must not take minutes."""
+
+
+class AlertError(RuntimeError):
+    """A channel did not take an alert. Never shows the webhook's URL, which is its secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,23 +43,76 @@ class Alert:
         return f"{self.job} failed at {stopped}: {self.message} ({self.run_url})"
 
 
-def write_alert(path: Path, alert: Alert) -> None:
-    """Append the alert to `path` as one JSON line."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(alert), ensure_ascii=False) + "\n")
+@dataclass(frozen=True, slots=True)
+class _Post:
+    """What became of a POST: `delivered` is None where there is no webhook."""
+
+    delivered: bool | None
+    problem: str = ""
 
 
-def post_alert(url: str, alert: Alert) -> None:
-    """POST the alert to a webhook as JSON; `text` is what chat services show.
+def send_alert(alert: Alert, settings: PlatformSettings) -> bool:
+    """Tell the webhook, then the log file, of a failed run; return False if the file has it.
 
-    Raises httpx.HTTPError where the webhook does not take it.
+    The line in the file says whether the webhook took it (`delivered`: true, false, or null
+    without a webhook), so that an alert that was not delivered is not lost. Neither channel waits
+    for the other to work. Raises AlertError naming those that did not.
     """
+    post: _Post | None = None
+    problems = []
+    try:
+        with _locked(settings.alerts) as file:
+            if _has(file, alert.run_id):
+                return False
+            post = _deliver(settings.alert_webhook_url, alert)
+            line = {**asdict(alert), "delivered": post.delivered}
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    except OSError as error:
+        problems.append(f"log file: {error.strerror or type(error).__name__}")
+    post = post or _deliver(settings.alert_webhook_url, alert)
+    if post.problem:
+        problems.append(f"webhook: {post.problem}")
+    if problems:
+        raise AlertError(f"alert of run {alert.run_id} failed: {'; '.join(problems)}")
+    return True
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[IO[str]]:
+    """Open `path` to read and append; the sensor and a run's own process take turns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        yield file
+
+
+def _has(file: IO[str], run_id: str) -> bool:
+    # Not parsed: a line cut off by a full disk must not stop the alerts after it.
+    member = f'"run_id": {json.dumps(run_id)}'
+    return any(member in line for line in file)
+
+
+def _deliver(webhook: SecretStr | None, alert: Alert) -> _Post:
+    if webhook is None:
+        return _Post(None)
+    problem = ""
+    for seconds in _PAUSES:
+        time.sleep(seconds)
+        problem = _post(webhook.get_secret_value(), alert)
+        if not problem:
+            return _Post(delivered=True)
+    return _Post(delivered=False, problem=problem)
+
+
+def _post(url: str, alert: Alert) -> str:
+    """POST once as JSON, `text` being what chats show; return why it was not taken, or ""."""
+    for name in ("httpx", "httpcore"):
+        # They log the URL.
+        logging.getLogger(name).setLevel(logging.WARNING)
     payload = {"text": alert.text, **asdict(alert)}
-    httpx.post(url, json=payload, timeout=WEBHOOK_SECONDS).raise_for_status()
-
-
-def first_line(messages: Sequence[str]) -> str:
-    """Return the first line that says something, for a message of one line."""
-    lines = (line.strip() for message in messages for line in message.splitlines())
-    return next((line for line in lines if line), "no message")
+    try:
+        response = httpx.post(url, json=payload, timeout=WEBHOOK_SECONDS)
+    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        return type(error).__name__
+    return "" if response.is_success else f"status {response.status_code}"

@@ -1,0 +1,30 @@
+"""What the settings allow, and what their errors keep to themselves."""
+
+import pytest
+from pydantic import ValidationError
+
+from diabetes_platform.settings import PlatformSettings
+
+SECRET = "T0SECRET"
+
+
+@pytest.mark.parametrize("url", ["https://hooks.example/T0SECRET", "http://127.0.0.1:9/T0SECRET"])
+def test_a_webhook_is_a_secret(url: str) -> None:
+    settings = PlatformSettings.model_validate({"alert_webhook_url": url})
+    assert settings.alert_webhook_url is not None
+    assert settings.alert_webhook_url.get_secret_value() == url
+    assert SECRET not in f"{settings!r} {settings} {settings.model_dump_json()}"
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://hooks.example/T0SECRET", "hooks.example/T0SECRET", "//T0SECRET"]
+)
+def test_the_error_of_a_webhook_names_the_setting_and_not_the_url(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLATFORM_ALERT_WEBHOOK_URL", url)
+    with pytest.raises(ValidationError, match="alert_webhook_url") as raised:
+        PlatformSettings()
+    assert "allowed is a URL of http or https" in str(raised.value)
+    # The command line shows what was given.
+    assert SECRET not in f"{raised.value} {raised.value.errors()}"
