@@ -6,29 +6,54 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
-import obstore
-from obstore.exceptions import BaseError
-from obstore.store import from_url
-
+from diabetes_platform.lake.download import download, public_name
 from diabetes_platform.lake.sources import SourceError
 
-REMOTE_SCHEMES = frozenset({"http", "https", "s3"})
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """What a write changes of a file, however little it writes."""
+
+    inode: int
+    size: int
+    modified_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> "FileState":
+        """Look at `path`; OSError where there is none."""
+        stat = path.stat()
+        return cls(stat.st_ino, stat.st_size, stat.st_mtime_ns)
 
 
 @dataclass(frozen=True, slots=True)
 class FetchedSource:
-    """A source as bytes on this machine: `name` carries no credentials."""
+    """A source as bytes on this machine: `name` carries no credentials.
+
+    `state` is the file's as the hash was begun: rows belong to the hash while it stays so.
+    """
 
     path: Path
     name: str
     content_hash: str
+    state: FileState
 
     @property
     def batch_id(self) -> str:
         """The short name of the batch: 12 hex digits of the content hash."""
         return self.content_hash[:12]
+
+    def change(self) -> SourceError | None:
+        """Return the refusal of a file that was written to since it was hashed, else None."""
+        try:
+            unchanged = FileState.of(self.path) == self.state
+        except OSError:
+            unchanged = False
+        if unchanged:
+            return None
+        return SourceError(
+            f"{self.name}: given a file that changed while it was read, allowed a complete file"
+        )
 
 
 @contextmanager
@@ -37,10 +62,11 @@ def fetched(source: str) -> Iterator[FetchedSource]:
 
     Raises SourceError where it does not exist or cannot be read.
     """
-    if urlsplit(source).scheme in REMOTE_SCHEMES:
+    if "://" in source and not source.startswith("file://"):
         with tempfile.TemporaryDirectory(prefix="diabetes-source-") as directory:
-            path = _download(source, Path(directory) / "source")
-            yield _hashed(path, public_name(source))
+            target = Path(directory) / "source"
+            download(source, target)
+            yield _hashed(target, public_name(source))
         return
     path = Path(source.removeprefix("file://")).expanduser().absolute()
     if not path.is_file():
@@ -49,30 +75,18 @@ def fetched(source: str) -> Iterator[FetchedSource]:
     yield _hashed(path, str(path))
 
 
-def public_name(url: str) -> str:
-    """Return `url` without user, password and query, which may hold secrets."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    netloc = f"{host}:{parts.port}" if parts.port else host
-    return urlunsplit((parts.scheme, netloc, parts.path, "", ""))
-
-
-def _download(url: str, target: Path) -> Path:
-    base, _, name = url.rpartition("/")
-    try:
-        store = from_url(base, client_options={"allow_http": url.startswith("http://")})
-        with target.open("wb") as file:
-            for chunk in obstore.get(store, name).stream():
-                file.write(chunk)
-    except (BaseError, OSError, ValueError) as error:
-        raise SourceError(
-            f"{public_name(url)}: cannot be read ({type(error).__name__}), "
-            "allowed the URL of a CSV or Parquet file"
-        ) from error
-    return target
-
-
 def _hashed(path: Path, name: str) -> FetchedSource:
+    try:
+        return _hash(path, name)
+    except OSError as error:
+        reason = error.strerror
+    raise SourceError(
+        f"{name}: given a file that cannot be read ({reason}), allowed a CSV or Parquet file"
+    )
+
+
+def _hash(path: Path, name: str) -> FetchedSource:
+    state = FileState.of(path)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return FetchedSource(path, name, digest)
+    return FetchedSource(path, name, digest, state)

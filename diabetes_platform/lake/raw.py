@@ -12,13 +12,14 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from diabetes_platform.contract.tables import RAW_PATIENTS
 from diabetes_platform.lake.fetch import FetchedSource, fetched
+from diabetes_platform.lake.reading import read_as_text
 from diabetes_platform.lake.schema import arrow_schema
-from diabetes_platform.lake.sources import SourceError, read_as_text
+from diabetes_platform.lake.sources import SourceError
 from diabetes_platform.lake.tables import Lake
 
 RAW_SCHEMA = arrow_schema(RAW_PATIENTS)
 _FIRST_LINE = 2
-"""Line 1 is the header; a Parquet file's first row counts as line 2 too."""
+"""Line 1 is the header of a CSV file; a Parquet file's first row counts as line 2 too."""
 _TRIES = 5
 _ROW_GROUP_ROWS = 131_072
 """Engines read a file's row groups in parallel; by default a million rows are one group."""
@@ -70,12 +71,14 @@ def _append(lake: Lake, file: FetchedSource) -> bool:
             if attempt == _TRIES:
                 raise
         except DeltaError:
-            # The writer wraps what stopped the rows in its own words: give the cause instead.
-            if rows.error is not None:
-                raise rows.error from None
-            raise
+            if rows.error is None:
+                raise
         else:
             return True
+        if rows.error is not None:
+            # The writer wraps what stopped the rows in its own words: give the cause instead,
+            # here, where the writer's error is no context of it.
+            raise rows.error
     return False
 
 
@@ -86,7 +89,7 @@ def _create_table(lake: Lake, file: FetchedSource) -> None:
     """
     target = lake.table(RAW_PATIENTS)
     if not target.exists():
-        deque(read_as_text(file.path, file.name), maxlen=0)
+        deque(_Rows(file), maxlen=0)
         target.create(
             RAW_PATIENTS,
             partition_by="content_hash",
@@ -115,7 +118,7 @@ class _Rows:
     def __init__(self, file: FetchedSource) -> None:
         self._file = file
         self._received_at = datetime.now(UTC)
-        self.error: SourceError | None = None
+        self.error: SourceError | OSError | None = None
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         line = _FIRST_LINE
@@ -123,9 +126,12 @@ class _Rows:
             for batch in read_as_text(self._file.path, self._file.name):
                 yield self._with_origin(batch, line)
                 line += batch.num_rows
-        except SourceError as error:
+        except (SourceError, OSError) as error:
             self.error = error
-            raise
+        # Rows of a file that changed belong to no hash, and a fault in them may be gone by now.
+        self.error = self._file.change() or self.error
+        if self.error is not None:
+            raise self.error
 
     def _with_origin(self, batch: pa.RecordBatch, line: int) -> pa.RecordBatch:
         rows = batch.num_rows

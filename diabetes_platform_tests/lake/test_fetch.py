@@ -1,59 +1,72 @@
-"""Fetching: a path or a URL becomes a local file with its content hash; no secret is kept."""
+"""Fetching: a path or a URL becomes a local file with its content hash, and stays that content."""
 
-import functools
 import hashlib
-import threading
-from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+import os
 from pathlib import Path
 
 import pytest
 
-from diabetes_platform.lake.fetch import fetched, public_name
+from diabetes_platform.lake.fetch import fetched
 from diabetes_platform.lake.sources import SourceError
-from diabetes_platform.settings import PIMA_CSV
+from diabetes_platform_tests.lake.conftest import Save, behind
+from diabetes_platform_tests.lake.web import CONTENT, serving
 
 
-class SilentHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """The default writes to stderr."""
-
-
-@pytest.fixture
-def web(tmp_path: Path) -> Iterator[str]:
-    (tmp_path / "pima.csv").write_bytes(PIMA_CSV.read_bytes())
-    handler = functools.partial(SilentHandler, directory=str(tmp_path))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
-def test_a_url_gives_the_same_content_hash_as_the_file(web: str) -> None:
-    expected = hashlib.sha256(PIMA_CSV.read_bytes()).hexdigest()
-    with fetched(str(PIMA_CSV)) as file, fetched(f"{web}/pima.csv") as download:
-        assert file.content_hash == download.content_hash == expected
-        assert download.name == f"{web}/pima.csv"
-        assert file.batch_id == expected[:12]
-
-
-def test_a_url_that_has_nothing_is_refused_without_its_secrets(web: str) -> None:
+def test_a_url_gives_the_same_content_hash_as_the_file(save: Save) -> None:
+    path, expected = save(CONTENT), hashlib.sha256(CONTENT).hexdigest()
     with (
-        pytest.raises(SourceError, match="cannot be read") as refused,
-        fetched(f"{web}/no?key=s3cret"),
+        serving() as web,
+        fetched(f"{web.url}/a%20b.csv?key=s3cret") as download,
+        fetched(str(path)) as file,
+        fetched(f"file://{path}") as again,
     ):
-        pass
-    assert "s3cret" not in str(refused.value)
+        assert {s.content_hash for s in (file, again, download)} == {expected}
+        assert file.batch_id == expected[:12]
+        assert (file.name, download.name) == (str(path), f"{web.url}/a%20b.csv")
 
 
-@pytest.mark.parametrize(
-    ("url", "name"),
-    [
-        ("https://user:secret@host:8443/a/b.csv?token=x#y", "https://host:8443/a/b.csv"),
-        ("s3://bucket/key.parquet", "s3://bucket/key.parquet"),
-    ],
-)
-def test_a_source_is_named_without_credentials(url: str, name: str) -> None:
-    assert public_name(url) == name
+def test_a_download_is_deleted_after_use() -> None:
+    with serving() as web, fetched(f"{web.url}/a.csv") as download:
+        assert download.path.exists()
+    assert not download.path.exists()
+
+
+def test_a_path_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    cases = {
+        tmp_path / "absent.csv": "given a path that does not exist",
+        tmp_path: "given a directory",
+        Path("/proc/self/mem"): "given a file that cannot be read (Input/output error), allowed",
+    }
+    for path, message in cases.items():
+        with pytest.raises(SourceError, match=f"^{path}: ") as refused, fetched(str(path)):
+            pass
+        assert message in str(refused.value)
+        assert behind(refused.value) == []
+
+
+def test_a_file_is_known_to_be_unchanged_while_nothing_writes_to_it(save: Save) -> None:
+    with fetched(str(save("6,148"))) as file:
+        file.path.read_bytes()
+        assert file.change() is None
+
+
+def test_any_write_is_a_change(save: Save, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_text("6,148")
+
+    def append(path: Path) -> None:
+        path.write_text("6,148,72")
+
+    def overwrite(path: Path) -> None:
+        path.write_text("6,149")
+        os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+
+    def replace(path: Path) -> None:
+        stat = path.stat()
+        os.utime(other, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        other.replace(path)
+
+    for write in (append, overwrite, replace, Path.unlink):
+        with fetched(str(save("6,148"))) as file:
+            write(file.path)
+            assert "changed while it was read" in str(file.change())

@@ -3,23 +3,30 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from diabetes_platform.contract.fields import FIELD_NAMES
 from diabetes_platform.contract.tables import RAW_PATIENTS
+from diabetes_platform.lake import raw
 from diabetes_platform.lake.delta import LakeError
 from diabetes_platform.lake.raw import RawBatch, ingest
+from diabetes_platform.lake.reading import read_as_text
 from diabetes_platform.lake.sources import SourceError
 from diabetes_platform.lake.tables import Lake
 from diabetes_platform.settings import PIMA_CSV
+from diabetes_platform_tests.lake.conftest import Save, behind
 
 HEADER = ",".join(FIELD_NAMES)
+ROW = "6,148,72,35,0,33.6,0.627,50,1"
 
 
 def table(lake: Lake) -> DeltaTable:
@@ -86,11 +93,76 @@ def test_a_refused_file_writes_no_version(lake: Lake, tmp_path: Path, content: s
         table(lake)
 
 
-def test_a_path_that_does_not_exist_is_refused(lake: Lake, tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="given a path that does not exist"):
-        ingest(lake, str(tmp_path / "absent.csv"))
-    with pytest.raises(SourceError, match="given a directory"):
-        ingest(lake, str(tmp_path))
+BAD_LAST_LINES = {
+    "too wide": f"{ROW},{ROW}\n",
+    "quoted break": f'"6\n",{ROW}\n',
+    "blank": f"\n{ROW}\n",
+    "carriage return": f"{ROW}\r{ROW}\n",
+    "not UTF-8": b"\xff\n",
+}
+
+
+@pytest.mark.parametrize("last_line", BAD_LAST_LINES.values(), ids=BAD_LAST_LINES)
+@pytest.mark.parametrize("lake_exists", [False, True], ids=["fresh lake", "existing lake"])
+def test_no_error_behind_a_refusal_holds_a_row(
+    lake: Lake, save: Save, last_line: str | bytes, lake_exists: bool
+) -> None:
+    """Dagster logs a failure with every error that it was raised from or during."""
+    if lake_exists:
+        ingest(lake, str(PIMA_CSV))
+    last = last_line if isinstance(last_line, bytes) else last_line.encode()
+    source = save(f"{HEADER}\n{ROW}\n".encode() + last)
+
+    with pytest.raises(SourceError, match=r"line 3, column .*: given .*, allowed ") as refused:
+        ingest(lake, str(source))
+
+    assert behind(refused.value) == []
+    assert "148" not in str(refused.value)
+    assert lake.table(RAW_PATIENTS).exists() is lake_exists
+
+
+def test_a_row_stands_under_the_line_of_the_file_that_it_was_on(lake: Lake, save: Save) -> None:
+    lines = [HEADER, *(ROW.replace("6", str(n), 1) for n in range(2, 200_002))]
+    ingest(lake, str(save("\r\n".join(lines) + "\r\n\r\n")))
+
+    rows = table(lake).to_pyarrow_table(columns=["source_line", "pregnancies"])
+    assert sorted(rows["source_line"].to_pylist()) == list(range(2, 200_002))
+    assert all(row["pregnancies"] == str(row["source_line"]) for row in rows.to_pylist())
+
+
+def test_the_first_row_of_a_parquet_file_counts_as_line_2(lake: Lake, tmp_path: Path) -> None:
+    path = tmp_path / "patients.parquet"
+    pq.write_table(pa.table({name: [0, 1, 2] for name in FIELD_NAMES}), path)
+    ingest(lake, str(path))
+
+    rows = table(lake).to_pyarrow_table().to_pylist()
+    assert {row["age"]: row["source_line"] for row in rows} == {"0": 2, "1": 3, "2": 4}
+
+
+@pytest.mark.parametrize("lake_exists", [False, True], ids=["fresh lake", "existing lake"])
+@pytest.mark.parametrize(
+    "late", [f"{ROW}\n", "6,14"], ids=["a row more", "a row that is not yet complete"]
+)
+def test_a_file_that_is_written_to_while_it_is_read_adds_no_version(
+    lake: Lake, save: Save, monkeypatch: pytest.MonkeyPatch, late: str, lake_exists: bool
+) -> None:
+    if lake_exists:
+        ingest(lake, str(PIMA_CSV))
+    source = save(f"{HEADER}\n" + f"{ROW}\n" * 400_000)
+
+    def read_while_written(path: Path, name: str) -> Iterator[pa.RecordBatch]:
+        with path.open("a") as file:
+            file.write(late)
+        yield from read_as_text(path, name)
+
+    monkeypatch.setattr(raw, "read_as_text", read_while_written)
+    with pytest.raises(SourceError, match="changed while it was read") as refused:
+        ingest(lake, str(source))
+
+    assert behind(refused.value) == []
+    assert lake.table(RAW_PATIENTS).exists() is lake_exists
+    if lake_exists:
+        assert table(lake).version() == 1
 
 
 def ingest_in_process(root: str, source: str) -> RawBatch:
