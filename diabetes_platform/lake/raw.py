@@ -17,7 +17,8 @@ from diabetes_platform.lake.schema import arrow_schema
 from diabetes_platform.lake.sources import SourceError
 from diabetes_platform.lake.tables import Lake
 
-RAW_SCHEMA = arrow_schema(RAW_PATIENTS)
+RAW_SCHEMA = pa.schema([field.remove_metadata() for field in arrow_schema(RAW_PATIENTS)])
+"""Without descriptions: Delta refuses rows whose descriptions are not those of the table."""
 _FIRST_LINE = 2
 """Line 1 is the header of a CSV file; a Parquet file's first row counts as line 2 too."""
 _TRIES = 5

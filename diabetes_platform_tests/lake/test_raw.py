@@ -1,5 +1,6 @@
 """The raw table: append-only, as received, each content once, whoever writes beside us."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -80,6 +81,15 @@ def test_versions_only_grow_and_old_ones_can_be_read(lake: Lake, tmp_path: Path)
     assert lake.table(RAW_PATIENTS).open(1).to_pyarrow_table().num_rows == 768
     with pytest.raises(DeltaError, match="append"):
         table(lake).delete("source_line = 2")
+
+
+def test_a_table_made_when_a_column_was_described_otherwise_takes_rows(lake: Lake) -> None:
+    source_line, *others = RAW_PATIENTS.columns
+    column = dataclasses.replace(source_line, description="As it was described before.")
+    before = dataclasses.replace(RAW_PATIENTS, columns=(column, *others))
+    lake.table(before).create(before, partition_by="content_hash")
+
+    assert ingest(lake, str(PIMA_CSV)).rows == 768
 
 
 @pytest.mark.parametrize("content", ["", f"{HEADER}\n", f"{HEADER}\n1,2,3\n", "a,b\n1,2\n"])
