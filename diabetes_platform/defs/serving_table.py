@@ -1,5 +1,7 @@
 """`serving/patients`: the validated batch, promoted in one transaction."""
 
+from typing import Any
+
 import dagster as dg
 import psycopg
 
@@ -8,8 +10,11 @@ from diabetes_platform.defs.describe import SERVING, STAGING, asset_options, tab
 from diabetes_platform.defs.memory import recall
 from diabetes_platform.defs.refusals import refusals
 from diabetes_platform.defs.resources import Warehouse
-from diabetes_platform.warehouse.promotion import promote, serving_state
+from diabetes_platform.warehouse.promotion import Promotion, promote, serving_state
 from diabetes_platform.warehouse.staging import StagingError, newest
+
+_DATA_VERSION_TAG = "dagster/data_version"
+"""How an event outside a run says its data version; Dagster has no public name for it."""
 
 
 @dg.asset(
@@ -33,18 +38,37 @@ def serving_patients(
     with psycopg.connect(warehouse.url) as connection:
         state = serving_state(connection)
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(f"{state.batch_id}-{state.version}"),
-        metadata={
-            "dagster/row_count": state.rows,
-            "batch_id": state.batch_id,
-            "version": state.version,
-            "previous_version": promotion.previous_version,
-            "validation_run": promotion.validation_run,
-            "verdict": promotion.verdict,
-            "delta_version": state.delta_version,
-            "changed": promotion.changed,
-        },
+        data_version=dg.DataVersion(_data_version(state)),
+        metadata=_metadata(promotion, state),
     )
+
+
+def rollback_event(promotion: Promotion) -> dg.AssetMaterialization:
+    """Return what Dagster is told of a rollback, which no run makes: as a run would tell it."""
+    return dg.AssetMaterialization(
+        SERVING,
+        description=promotion.verdict,
+        metadata=_metadata(promotion, promotion),
+        tags={_DATA_VERSION_TAG: _data_version(promotion)},
+    )
+
+
+def _data_version(state: Promotion) -> str:
+    return f"{state.batch_id}-{state.version}"
+
+
+def _metadata(promotion: Promotion, state: Promotion) -> dict[str, Any]:
+    """Render what was done, and what is served now: they differ after a rollback."""
+    return {
+        "dagster/row_count": state.rows,
+        "batch_id": state.batch_id,
+        "version": state.version,
+        "previous_version": promotion.previous_version,
+        "validation_run": promotion.validation_run,
+        "verdict": promotion.verdict,
+        "delta_version": state.delta_version,
+        "changed": promotion.changed,
+    }
 
 
 @dg.asset_check(
