@@ -219,13 +219,12 @@ def _build_one(environment: Environment, uv: Path, home: Path, *, development: b
     (venv / STAMP).unlink(missing_ok=True)
     if not (venv / "bin" / "python").exists():
         _run([str(uv), "venv", "-q", "--clear", "--python", sys.executable, str(venv)], home)
-    pip = [str(uv), "pip"]
     python = ["--python", str(venv / "bin" / "python")]
     # The build tools of what comes as source are held to the same hashes.
     hashed = ["--require-hashes", "--build-constraints", str(lock)]
-    _run([*pip, "sync", *python, *hashed, str(lock)], home)
+    _run([str(uv), "pip", "sync", *python, *hashed, str(lock)], home)
     editable = ["--no-deps", "--no-build-isolation", "-e", str(environment.project)]
-    _run([*pip, "install", "-q", *python, *editable], home)
+    _run([str(uv), "pip", "install", "-q", *python, *editable], home)
     (venv / STAMP).write_text(digest(lock, pyproject), encoding="ascii")
 
 
@@ -273,6 +272,9 @@ def _succeeds(command: Sequence[str], home: Path) -> bool:
 @contextmanager
 def _one_at_a_time(home: Path) -> Iterator[None]:
     """Hold a lock that the kernel drops with the process, so that two set-ups do not meet."""
+    if not home.exists() or (home / SETUP_LOCK).exists():
+        home.mkdir(parents=True, exist_ok=True)
+        home.chmod(0o700)  # There will be patient data in it.
     (home / "cache").mkdir(parents=True, exist_ok=True)
     with (home / SETUP_LOCK).open("w") as file:
         try:

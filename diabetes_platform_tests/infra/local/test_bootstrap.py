@@ -2,6 +2,7 @@
 
 import fcntl
 import importlib.util
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -162,6 +163,21 @@ def test_clean_leaves_a_running_platform_alone(tmp_path: Path) -> None:
         done = run(tmp_path, "clean")
     assert (done.returncode, lock.exists()) == (1, True)
     assert "is running" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("made", "mode"), [("nothing", 0o700), ("an older home", 0o700), ("another's", 0o755)]
+)
+def test_the_home_is_for_its_owner_only_unless_it_was_there_before(
+    bootstrap: ModuleType, tmp_path: Path, made: str, mode: int
+) -> None:
+    home = tmp_path / "home"
+    if made != "nothing":
+        home.mkdir(mode=0o755)
+    if made == "an older home":
+        (home / bootstrap.SETUP_LOCK).touch()
+    with bootstrap._one_at_a_time(home):
+        assert stat.S_IMODE(home.stat().st_mode) == mode
 
 
 def test_a_machine_without_pip_and_venv_is_told_what_to_install(tmp_path: Path) -> None:
