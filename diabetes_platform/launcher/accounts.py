@@ -72,7 +72,9 @@ def nobody(paths: Iterable[Path]) -> Account:
         "--clear-groups",
     )
     if not all(_others_reach(path) for path in paths):
-        prefix += ("--inh-caps=+dac_override", "--ambient-caps=+dac_override")
+        # PostgreSQL asks access(), which forgets the rights of all but root without the last.
+        rights = ("--inh-caps=+dac_override", "--ambient-caps=+dac_override")
+        prefix += (*rights, "--securebits=+no_setuid_fixup")
     return Account(prefix, entry.pw_uid, entry.pw_gid)
 
 

@@ -51,3 +51,15 @@ def refusal(response: httpx.Response) -> str:
         for error in problem.get("errors", [])
     ]
     return "\n".join(reasons) or str(problem.get("detail") or problem["title"])
+
+
+def answer_of(url: str) -> str:
+    """Return what a service answers, in a few words."""
+    try:
+        response = httpx.get(url, timeout=2.0, trust_env=False)
+    except httpx.TransportError:
+        return f"does not answer at {url}"
+    if not response.is_success:
+        return f"does not serve yet: {response.status_code} at {url}"
+    version = response.json().get("model_version")
+    return f"model {version} at {url}" if version else f"answers at {url}"

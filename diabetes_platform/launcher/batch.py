@@ -9,10 +9,15 @@ from typing import Any
 import dagster as dg
 
 from diabetes_platform.contract.tables import RAW_PATIENTS
+from diabetes_platform.defs.failures import root_cause
 from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.run_log import RunLog
 
 JOB = "batch"
+IN_PROCESS = {"platform/launcher": "in-process"}
+"""The tag of a run that lives and dies with the launcher's process."""
+_NO_RETRY = {"dagster/max_retries": "0"}
+"""The daemon cannot start such a run again: the person who started it can."""
 _INTERRUPTED = "Execution was interrupted"
 """How Dagster, which takes the signal while a step runs, says so afterwards."""
 SOURCE_ASSET = dg.AssetKey(RAW_PATIENTS.name.split("/"))
@@ -89,7 +94,7 @@ class Follower:
         elif event.event_type == kinds.ASSET_CHECK_EVALUATION:
             step.checks.append(_check(event.asset_check_evaluation_data))
         elif event.event_type == kinds.STEP_FAILURE:
-            step.error = _root_cause(event.step_failure_data.error)
+            step.error = root_cause(event.step_failure_data.error)
         if event.event_type in {kinds.STEP_SUCCESS, kinds.STEP_FAILURE}:
             step.seconds = at - step.started
             self._on_end(step)
@@ -126,6 +131,7 @@ def run_batch(
             run_id=run_id,
             run_config=run_config(source),
             asset_selection=keys,
+            tags={**IN_PROCESS, **_NO_RETRY},
         )
     if not result.success and _INTERRUPTED in (follower.run_error or ""):
         raise KeyboardInterrupt
@@ -184,11 +190,3 @@ def _findings(metadata: Mapping[str, dg.MetadataValue[Any]]) -> str:
         if isinstance(value.value, str | int | float) and not str(value.value).startswith("http")
     }
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in plain.items())
-
-
-def _root_cause(error: object) -> str:
-    """Return the first line of the innermost cause of a serialized error."""
-    while getattr(error, "cause", None) is not None:
-        error = error.cause  # type: ignore[attr-defined]
-    message = str(getattr(error, "message", error)).strip()
-    return message.splitlines()[0] if message else "it failed without saying why"

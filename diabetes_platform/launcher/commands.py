@@ -1,17 +1,21 @@
 """What the short commands do: one run of the graph, a rollback, a look at what runs."""
 
+import functools
+
 import dagster as dg
-import httpx
 from rich.console import Console
 from rich.table import Table
 
 from diabetes_platform.launcher import spark_server
+from diabetes_platform.launcher.api_client import answer_of
 from diabetes_platform.launcher.batch import JOB, Follower, run_batch
 from diabetes_platform.launcher.errors import FailedError, LauncherError
 from diabetes_platform.launcher.layout import Layout
-from diabetes_platform.launcher.platform import is_running, running_platform
+from diabetes_platform.launcher.locks import is_running, one_batch
+from diabetes_platform.launcher.platform import running_platform
 from diabetes_platform.launcher.postgres import running_server
 from diabetes_platform.launcher.progress import Progress, failure_line, rollback_line
+from diabetes_platform.launcher.supervision import supervised
 from diabetes_platform.settings import PlatformSettings, inherited_environment
 
 
@@ -22,28 +26,35 @@ def materialize(
     from diabetes_platform.definitions import build_definitions
 
     log = Layout.of(settings).log(JOB)
-    with running_platform(settings), Progress(console) as progress:
+    with running_platform(settings) as platform, Progress(console) as progress:
         follower = Follower(progress.step_started, progress.step_ended)
         with dg.DagsterInstance.get() as instance:
             definitions = build_definitions()
-            outcome = run_batch(
-                definitions, instance, follower, log=log, source=source, select=select
+            run = functools.partial(
+                run_batch, definitions, instance, follower, log=log, source=source, select=select
             )
+            outcome = supervised(platform, instance, run)
         if outcome.failures:
             raise FailedError(failure_line(outcome, log))
         progress.say(f"run {outcome.run_id} succeeded ({progress.elapsed:.1f} s)")
 
 
 def rollback(settings: PlatformSettings, console: Console) -> None:
-    """Put the previous version of serving.patients back; FailedError where there is none."""
+    """Put the previous version of serving.patients back; FailedError where there is none.
+
+    Dagster is told, so that it shows the version that is served and what was made from another.
+    """
+    from diabetes_platform.defs.serving_table import rollback_event
     from diabetes_platform.warehouse.promotion import PromotionRefusedError
     from diabetes_platform.warehouse.promotion import rollback as roll_back
 
-    with running_platform(settings) as platform:
+    with running_platform(settings) as platform, one_batch(platform.layout):
         try:
             promotion = roll_back(platform.warehouse_url)
         except PromotionRefusedError as error:
             raise FailedError(str(error)) from error
+        with dg.DagsterInstance.get() as instance:
+            instance.report_runless_asset_event(rollback_event(promotion))
     console.print(rollback_line(promotion.version, promotion.batch_id, promotion.rows))
 
 
@@ -71,15 +82,3 @@ def install_spark(settings: PlatformSettings, console: Console) -> None:
     home = Layout.of(settings).home
     with Progress(console) as progress, progress.measured("Apache Spark installed"):
         spark_server.install_spark(home, inherited_environment())
-
-
-def answer_of(url: str) -> str:
-    """Return what a service answers, in a few words."""
-    try:
-        response = httpx.get(url, timeout=2.0, trust_env=False)
-    except httpx.TransportError:
-        return f"does not answer at {url}"
-    if not response.is_success:
-        return f"does not serve yet: {response.status_code} at {url}"
-    version = response.json().get("model_version")
-    return f"model {version} at {url}" if version else f"answers at {url}"

@@ -1,10 +1,10 @@
 """`diabetes demo`: from nothing to a served prediction, then serving until told to stop."""
 
+import functools
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -12,10 +12,11 @@ import dagster as dg
 from rich.console import Console
 
 from diabetes_platform.launcher import services
-from diabetes_platform.launcher.api_client import example_patient, predict
-from diabetes_platform.launcher.batch import JOB, Follower, run_batch
+from diabetes_platform.launcher.api_client import answer_of, example_patient, predict
+from diabetes_platform.launcher.batch import JOB, Follower, Outcome, run_batch
 from diabetes_platform.launcher.errors import FailedError
-from diabetes_platform.launcher.platform import WAREHOUSE_DATABASE, Platform, exclusive
+from diabetes_platform.launcher.locks import Use, exclusive
+from diabetes_platform.launcher.platform import WAREHOUSE_DATABASE, Platform
 from diabetes_platform.launcher.ports import HOST, require_free
 from diabetes_platform.launcher.processes import require_alive
 from diabetes_platform.launcher.progress import (
@@ -25,6 +26,7 @@ from diabetes_platform.launcher.progress import (
     timings_table,
     urls_table,
 )
+from diabetes_platform.launcher.supervision import supervised
 from diabetes_platform.settings import PlatformSettings
 
 READY_SECONDS = 60.0
@@ -35,26 +37,36 @@ def demo(settings: PlatformSettings, console: Console, *, once: bool, started: f
     """Start everything, run the batch graph, predict, and serve until SIGINT or SIGTERM.
 
     With `once`, stop after the prediction. `started` is what `time.perf_counter` said when the
-    command began, before its imports. Raises LauncherError with one line where anything
-    fails; whatever was started has been stopped when this returns or raises.
+    command began, before its imports. A batch that fails is told, and what was released before
+    is served; with `once` it is the end, as a FailedError. Raises LauncherError with one line
+    where anything else fails; whatever was started has been stopped when this returns or raises.
     """
     platform = Platform(settings)
-    with _stoppable(), exclusive(platform.layout), ExitStack() as stack:
+    with _stoppable(), exclusive(platform.layout) as lock, ExitStack() as stack:
+        running: list[services.Running] = []
         try:
             with Progress(console, started) as progress:
                 progress.timings.append(("command loaded", progress.elapsed))
-                running = _run(platform, progress, stack)
+                api = _start(platform, progress, stack, running)
+                lock.tell(Use.SHARED)
+                outcome = _materialize(platform, progress)
+                if once and outcome.failures:
+                    raise FailedError(failure_line(outcome, platform.layout.log(JOB)))
+                _serve_it(platform, progress, running, api, outcome)
             _show_tables(platform, progress)
             if not once:
                 console.print("Serving until Ctrl-C.")
                 _serve(running)
         finally:
             _ignore_signals()
+            lock.tell(Use.ALONE)
             console.print("Stopping.")
 
 
-def _run(platform: Platform, progress: Progress, stack: ExitStack) -> list[services.Running]:
-    """Bring up the services and run the graph; what is started is stopped by `stack`."""
+def _start(
+    platform: Platform, progress: Progress, stack: ExitStack, running: list[services.Running]
+) -> services.Running:
+    """Start PostgreSQL and the API, which is returned; `stack` stops all that is `running`."""
     settings, layout = platform.settings, platform.layout
     if layout.setup_seconds.exists():
         seconds = float(layout.setup_seconds.read_text(encoding="ascii"))
@@ -63,7 +75,6 @@ def _run(platform: Platform, progress: Progress, stack: ExitStack) -> list[servi
     for port in (services.API_PORT, services.DAGSTER_PORT):
         require_free(settings.port(port), "the demo")
     platform.enter()
-    running: list[services.Running] = []
     with progress.measured("PostgreSQL"):
         stack.enter_context(platform.postgres)
     stack.callback(services.stop_all, running)
@@ -72,33 +83,63 @@ def _run(platform: Platform, progress: Progress, stack: ExitStack) -> list[servi
     # The other processes load while this one imports; two threads that import would deadlock.
     with progress.measured("migrations"):
         platform.prepare_databases()
-    with progress.measured("Dagster"):
-        instance = stack.enter_context(dg.DagsterInstance.get())
-    _materialize(instance, progress, layout.log(JOB))
+    return api
+
+
+def _materialize(platform: Platform, progress: Progress) -> Outcome:
+    with ExitStack() as stack:
+        with progress.measured("Dagster"):
+            instance = stack.enter_context(dg.DagsterInstance.get())
+        with progress.measured("code location"):
+            from diabetes_platform.definitions import build_definitions
+
+            definitions = build_definitions()
+        follower = Follower(progress.step_started, progress.step_ended)
+        log = platform.layout.log(JOB)
+        run = functools.partial(run_batch, definitions, instance, follower, log=log)
+        return supervised(platform, instance, run)
+
+
+def _serve_it(
+    platform: Platform,
+    progress: Progress,
+    running: list[services.Running],
+    api: services.Running,
+    outcome: Outcome,
+) -> None:
+    """Start Dagster's services, and predict where the batch brought a model."""
+    settings, layout = platform.settings, platform.layout
     # Only now: on two cores they would take from the graph as long as they load.
     ui = services.start(services.webserver(settings, layout), layout, platform.environment)
     running.append(ui)
     running.append(services.start(services.daemon(layout), layout, platform.environment))
+    if outcome.failures:
+        # Ready it may never be: that takes a model of an earlier batch.
+        services.wait_until_ready(api, READY_SECONDS, f"http://{HOST}:{api.service.port}/health")
+    else:
+        _predict(settings, progress, api)
+    with progress.measured("Dagster UI ready"):
+        services.wait_until_ready(ui, READY_SECONDS)
+    if outcome.failures:
+        _tell_failure(platform, progress, outcome)
+
+
+def _predict(settings: PlatformSettings, progress: Progress, api: services.Running) -> None:
     with progress.measured("API ready with the model"):
         services.wait_until_ready(api, READY_SECONDS)
     with progress.measured("prediction"):
         answer: dict[str, Any] = predict(settings.api, example_patient())
     progress.timings.append(("from start to prediction", progress.elapsed))
     progress.console.print(answer_table(answer))
-    with progress.measured("Dagster UI ready"):
-        services.wait_until_ready(ui, READY_SECONDS)
-    return running
 
 
-def _materialize(instance: dg.DagsterInstance, progress: Progress, log: Path) -> None:
-    with progress.measured("code location"):
-        from diabetes_platform.definitions import build_definitions
-
-        definitions = build_definitions()
-    follower = Follower(progress.step_started, progress.step_ended)
-    outcome = run_batch(definitions, instance, follower, log=log)
-    if outcome.failures:
-        raise FailedError(failure_line(outcome, log))
+def _tell_failure(platform: Platform, progress: Progress, outcome: Outcome) -> None:
+    settings = platform.settings
+    progress.say(failure_line(outcome, platform.layout.log(JOB)), "[red]✗[/red]")
+    progress.say(f"the run: {settings.dagster}/runs/{outcome.run_id}")
+    progress.say(f"its checks: {settings.api}/data-docs/")
+    progress.say(f"the API: {answer_of(f'{settings.api}/ready')}")
+    progress.say("what was released before stays; `diabetes materialize` tries again")
 
 
 def _show_tables(platform: Platform, progress: Progress) -> None:

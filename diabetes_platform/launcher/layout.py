@@ -39,6 +39,17 @@ class Layout:
         return self.home / "run" / "platform.lock"
 
     @property
+    def batch_lock(self) -> Path:
+        """Held by the command that runs a batch or a rollback."""
+        return self.home / "run" / "batch.lock"
+
+    @property
+    def data(self) -> tuple[Path, ...]:
+        """Directories that hold measurements or speak of them, besides PostgreSQL's own."""
+        names = ("lake", "models", "data_docs", "logs", "dagster", "run")
+        return tuple(self.home / name for name in names)
+
+    @property
     def temporary(self) -> Path:
         """Sockets and scratch files of the running services; emptied at each start."""
         return self.home / "run" / "tmp"

@@ -1,10 +1,8 @@
-"""The platform's state on this machine: who runs it, its PostgreSQL, its connection URLs."""
+"""The platform's state on this machine: its PostgreSQL, who joins it, its connection URLs."""
 
-import fcntl
 import os
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,9 +13,9 @@ from diabetes_platform.launcher.environment import (
     child_environment,
     enter,
 )
-from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.layout import Layout
-from diabetes_platform.launcher.postgres import Postgres, running_server
+from diabetes_platform.launcher.locks import BusyError, Use, exclusive, make_private
+from diabetes_platform.launcher.postgres import Postgres
 from diabetes_platform.launcher.secrets import load_or_create
 from diabetes_platform.launcher.services import POSTGRES_PORT
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, inherited_environment
@@ -48,6 +46,7 @@ class Platform:
             if given is not None
             else load_or_create(self.layout.secrets).postgres_password,
             log=self.layout.log("postgres"),
+            generated_password=given is None,
         )
 
     @property
@@ -74,8 +73,13 @@ class Platform:
 
     def enter(self) -> None:
         """Make this process one of the platform's: its environment and Dagster's home."""
-        for directory in (self.layout.dagster, self.layout.temporary):
-            directory.mkdir(parents=True, exist_ok=True)
+        # Patient data is for the owner only, whatever this process and its children write.
+        os.umask(0o077)
+        for directory in (self.layout.home, self.layout.dagster, self.layout.temporary):
+            make_private(directory)
+        for directory in self.layout.data:
+            if directory.exists():
+                directory.chmod(0o700)
         _link(self.layout.dagster / "dagster.yaml", PROJECT_ROOT / "dagster.yaml")
         enter(self.environment)
 
@@ -89,46 +93,32 @@ class Platform:
 
 
 @contextmanager
-def exclusive(layout: Layout) -> Iterator[None]:
-    """Hold the home's lock; raises LauncherError where another launcher holds it.
-
-    The kernel drops the lock with the process, however it ends.
-    """
-    path = layout.running_lock
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="ascii") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise LauncherError(
-                f"the platform already runs in {layout.home} (pid {file.read().strip()}): stop it "
-                "first, or give this one a PLATFORM_HOME and a PLATFORM_PORT_OFFSET of its own"
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        shutil.rmtree(layout.temporary, ignore_errors=True)
-        yield
-
-
-@contextmanager
 def running_platform(settings: PlatformSettings) -> Iterator[Platform]:
-    """Yield a platform whose databases answer: the running one, or started for this block only."""
+    """Yield a platform whose databases answer: the demo's, or started for this block only.
+
+    Raises BusyError where another command has started PostgreSQL for itself: it would stop it
+    in the midst of this one's work.
+    """
     platform = Platform(settings)
-    platform.enter()
-    if running_server(platform.layout.postgres) is not None:
-        yield platform
-        return
-    with exclusive(platform.layout), platform.postgres:
-        platform.enter()
-        platform.prepare_databases()
+    with ExitStack() as stack:
+        if _joins(stack, platform):
+            platform.enter()
+        else:
+            platform.enter()
+            stack.enter_context(platform.postgres)
+            platform.prepare_databases()
         yield platform
 
 
-def is_running(layout: Layout) -> bool:
-    """Whether a launcher holds this home's lock."""
-    return layout.running_lock.exists() and _is_locked(layout.running_lock)
+def _joins(stack: ExitStack, platform: Platform) -> bool:
+    """Whether there is a demo to join; otherwise `stack` holds the home from now on."""
+    try:
+        stack.enter_context(exclusive(platform.layout))
+    except BusyError as busy:
+        if busy.holder.use != Use.SHARED:
+            raise
+        return True
+    return False
 
 
 def _link(link: Path, target: Path) -> None:
@@ -136,12 +126,3 @@ def _link(link: Path, target: Path) -> None:
     new = link.with_name(f"{link.name}.{os.getpid()}")
     new.symlink_to(target)
     new.replace(link)
-
-
-def _is_locked(path: Path) -> bool:
-    with path.open(encoding="ascii") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False

@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -63,6 +63,7 @@ class Postgres:
     """A PostgreSQL server on 127.0.0.1:`port` that asks every connection for `password`.
 
     `settings` override SETTINGS, for example `{"wal_level": "logical", "max_wal_senders": "10"}`.
+    `generated_password` says that nobody can guess the password, however fast a guess is checked.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Postgres:
         log: Path | None = None,
         settings: Mapping[str, str] | None = None,
         account: Account | None = None,
+        generated_password: bool = False,
     ) -> None:
         self.data_dir = data_dir.absolute()
         self.port = port
@@ -81,6 +83,7 @@ class Postgres:
         self._password = password
         self._settings = {**SETTINGS, "port": str(port), **(settings or {})}
         self._account = account
+        self._generated_password = generated_password
         self._server: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -116,7 +119,9 @@ class Postgres:
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
         account = self._account or unprivileged([self.data_dir, binary("postgres")])
         if not (self.data_dir / "PG_VERSION").exists():
-            _initialise(self.data_dir, self._password, account)
+            # Iterations slow down guessing. Dagster opens a connection for each event it stores.
+            options = ["--set=scram_iterations=1"] if self._generated_password else []
+            _initialise(self.data_dir, self._password, account, options)
         account.own(self.data_dir)
         options = [f"--{name}={value}" for name, value in self._settings.items()]
         command = account.command(str(binary("postgres")), "-D", str(self.data_dir), *options)
@@ -240,7 +245,7 @@ def read_pid_file(data_dir: Path) -> PidFile | None:
     return PidFile(int(pid), port or "unknown", status == "ready") if pid.isdigit() else None
 
 
-def _initialise(data_dir: Path, password: str, account: Account) -> None:
+def _initialise(data_dir: Path, password: str, account: Account, options: Sequence[str]) -> None:
     """Build the data directory beside its place and move it there whole."""
     building = data_dir.with_name(f"{data_dir.name}.new")
     password_file = data_dir.with_name(f"{data_dir.name}.password")
@@ -252,7 +257,7 @@ def _initialise(data_dir: Path, password: str, account: Account) -> None:
         password_file.write_text(f"{password}\n", encoding="utf-8")
         account.own(building)
         account.own(password_file)
-        _initdb(building, password_file, account)
+        _initdb(building, password_file, account, options)
     finally:
         password_file.unlink()
     if data_dir.exists():
@@ -260,19 +265,17 @@ def _initialise(data_dir: Path, password: str, account: Account) -> None:
     building.rename(data_dir)
 
 
-def _initdb(data_dir: Path, password_file: Path, account: Account) -> None:
+def _initdb(data_dir: Path, password_file: Path, account: Account, options: Sequence[str]) -> None:
     command = account.command(
         str(binary("initdb")),
         f"--pgdata={data_dir}",
         f"--username={SUPERUSER}",
         f"--pwfile={password_file}",
         "--auth=scram-sha-256",
-        # More iterations slow down guessing a weak password; ours is 192 random bits, and Dagster
-        # opens a connection for each event that it stores.
-        "--set=scram_iterations=1",
         "--encoding=UTF8",
         "--locale=C.UTF-8",
         "--no-instructions",
+        *options,
     )
     done = subprocess.run(command, env=_environment(), capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -117,7 +117,10 @@ def failure_line(outcome: Outcome, log: Path) -> str:
 
 def rollback_line(version: int, batch_id: str, rows: int) -> str:
     """Return what is served after a rollback."""
-    return f"serving.patients is version {version} again: batch {batch_id}, {rows} rows"
+    return (
+        f"serving.patients is version {version} again: batch {batch_id}, {rows} rows; "
+        "the released model stays"
+    )
 
 
 def _checks(step: Step) -> str:

@@ -80,9 +80,12 @@ def start(service: Service, layout: Layout, environment: Mapping[str, str]) -> R
     return Running(service, process, log)
 
 
-def wait_until_ready(running: Running, seconds: float) -> None:
-    """Wait until the service answers; raises LauncherError where it ends or does not."""
-    url = running.service.ready_url
+def wait_until_ready(running: Running, seconds: float, url: str | None = None) -> None:
+    """Wait until the service answers; raises LauncherError where it ends or does not.
+
+    `url` is asked instead of the service's `ready_url` where less will do.
+    """
+    url = url or running.service.ready_url
     if url is None:
         return
     deadline = time.monotonic() + seconds

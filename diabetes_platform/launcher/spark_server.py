@@ -31,6 +31,7 @@ SERVICE = "spark-connect"
 JAVA_VERSIONS = (17, 21)
 CONF_DIR = PROJECT_ROOT / "infra" / "local" / "spark"
 LOCK = CONF_DIR / "requirements.lock"
+BUILD_LOCK = PROJECT_ROOT / "requirements.lock"
 POM = PROJECT_ROOT / "infra" / "local" / "jars" / "pom.xml"
 READY_SECONDS = 120.0
 STOP_SECONDS = 10.0
@@ -244,7 +245,9 @@ def _path(environment: Mapping[str, str]) -> str:
 def _install_distribution(venv: Path, environment: Mapping[str, str], uv: Path) -> None:
     shutil.rmtree(venv, ignore_errors=True)
     _run([str(uv), "venv", "-q", str(venv)], environment)
+    # It comes as source: its build tools are held to hashes too, those of the platform's lock.
     target = ["--python", str(venv / "bin" / "python"), "--require-hashes"]
+    target += ["--build-constraints", str(BUILD_LOCK)]
     _run([str(uv), "pip", "sync", "-q", *target, str(LOCK)], environment)
 
 

@@ -29,8 +29,10 @@ def free_offset() -> int:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Iterator[PlatformSettings]:
-    """Settings of a fresh home; the process's own environment is put back afterwards."""
+    """Settings of a fresh home; environment and umask are put back afterwards."""
     before = dict(os.environ)
+    umask = os.umask(0o022)
     yield PlatformSettings(home=tmp_path, port_offset=free_offset())
+    os.umask(umask)
     os.environ.clear()
     os.environ.update(before)

@@ -13,12 +13,14 @@ def test_all_state_lies_below_home() -> None:
         layout.dagster,
         layout.secrets,
         layout.running_lock,
+        layout.batch_lock,
         layout.temporary,
         layout.setup_seconds,
         layout.log("api"),
     ]
     assert all(path.is_relative_to("/srv/home") for path in paths)
     assert len(set(paths)) == len(paths)
+    assert all(path.parent == layout.home for path in layout.data)
 
 
 def test_a_relative_home_counts_from_where_the_command_was_given() -> None:

@@ -1,39 +1,18 @@
-"""One home, one launcher: who holds it, and the PostgreSQL that a command starts for itself."""
+"""What a home becomes: private, with a PostgreSQL that is joined or started for one command."""
 
 import os
+import stat
 from pathlib import Path
 
 import psycopg
 import pytest
 from pydantic import SecretStr
 
-from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.layout import Layout
-from diabetes_platform.launcher.platform import (
-    Platform,
-    exclusive,
-    is_running,
-    running_platform,
-)
+from diabetes_platform.launcher.locks import BusyError, Use, exclusive, is_running
+from diabetes_platform.launcher.platform import Platform, running_platform
 from diabetes_platform.launcher.postgres import running_server
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings
-
-
-def test_a_second_launcher_is_told_who_holds_the_home(tmp_path: Path) -> None:
-    layout = Layout(tmp_path)
-    assert not is_running(layout)
-    with exclusive(layout):
-        assert is_running(layout)
-        with (
-            pytest.raises(
-                LauncherError, match=rf"already runs in {tmp_path} \(pid {os.getpid()}\)"
-            ),
-            exclusive(layout),
-        ):
-            pytest.fail("two launchers in one home")
-    assert not is_running(layout)
-    with exclusive(layout):
-        pass
 
 
 def test_a_managed_warehouse_replaces_the_platforms_own(tmp_path: Path) -> None:
@@ -64,13 +43,55 @@ def test_a_command_starts_postgresql_for_itself_and_stops_it(settings: PlatformS
 
 
 @pytest.mark.integration
-def test_a_command_uses_the_running_platform_and_leaves_it_running(
+def test_a_command_joins_a_demo_that_is_ready_and_leaves_it_running(
     settings: PlatformSettings,
 ) -> None:
-    with running_platform(settings) as first, running_platform(settings) as second:
-        assert second.warehouse_url == first.warehouse_url
-        assert second.postgres.pid is None, "not its own server"
-    with running_platform(settings) as first:
-        with running_platform(settings):
-            pass
-        assert running_server(first.layout.postgres) is not None
+    demo = Platform(settings)
+    with exclusive(demo.layout) as lock, demo.postgres:
+        demo.enter()
+        lock.tell(Use.SHARED)
+        for _ in range(2):
+            with running_platform(settings) as joined:
+                assert joined.warehouse_url == demo.warehouse_url
+                assert joined.postgres.pid is None, "not its own server"
+        assert running_server(demo.layout.postgres) is not None
+        lock.tell(Use.ALONE)
+        with pytest.raises(BusyError), running_platform(settings):
+            pytest.fail("joined a demo that stops")
+
+
+@pytest.mark.integration
+def test_a_command_does_not_join_a_server_that_another_command_will_stop(
+    settings: PlatformSettings,
+) -> None:
+    with (
+        running_platform(settings),
+        pytest.raises(BusyError, match=rf"another command is running.*\(pid {os.getpid()}\): wait"),
+        running_platform(settings),
+    ):
+        pytest.fail("two commands on one command's server")
+
+
+def test_what_the_platform_writes_is_for_its_owner_only(settings: PlatformSettings) -> None:
+    home = settings.home / "new"
+    lake = home / "lake"
+    platform = Platform(settings.model_copy(update={"home": home}))
+    with exclusive(platform.layout):
+        assert stat.S_IMODE(home.stat().st_mode) == 0o700
+        lake.mkdir(mode=0o755)
+        platform.enter()
+        (lake / "written").touch(mode=0o666)
+    assert stat.S_IMODE(lake.stat().st_mode) == 0o700
+    assert stat.S_IMODE((lake / "written").stat().st_mode) == 0o600
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(("given", "iterations"), [(None, "1"), (SecretStr("tulip"), "4096")])
+def test_a_password_that_can_be_guessed_is_checked_slowly(
+    settings: PlatformSettings, given: SecretStr | None, iterations: str
+) -> None:
+    platform = Platform(settings.model_copy(update={"warehouse_password": given}))
+    with platform.postgres as server, psycopg.connect(server.url("postgres")) as connection:
+        stored = connection.execute("SELECT rolpassword FROM pg_authid WHERE rolcanlogin")
+        ((verifier,),) = stored.fetchall()
+    assert verifier.startswith(f"SCRAM-SHA-256${iterations}:")

@@ -89,4 +89,6 @@ def test_a_failed_run_is_one_line() -> None:
 
 
 def test_a_rollback_says_what_is_served() -> None:
-    assert rollback_line(3, "0123abcd", 766).startswith("serving.patients is version 3 again")
+    line = rollback_line(3, "0123abcd", 766)
+    assert line.startswith("serving.patients is version 3 again")
+    assert line.endswith("the released model stays")

@@ -7,6 +7,7 @@ import pytest
 
 from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.spark_server import (
+    BUILD_LOCK,
     POM,
     SparkConnectServer,
     SparkInstallation,
@@ -87,6 +88,24 @@ def test_a_server_that_cannot_start_says_why_and_leaves_no_process(tmp_path: Pat
     with pytest.raises(LauncherError, match="ended with code 3: no room for the heap"):
         server.start()
     assert server.pid is None
+
+
+def test_what_builds_spark_is_held_to_hashes_too(tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    venv = tmp_path / "venvs" / "spark"
+    program(tmp_path / "tools/uv/bin/uv", f'mkdir -p {venv}; echo "$*" >> {given}')
+    program(tmp_path / "bin/java", """echo 'openjdk version "17.0.1"' >&2""")
+    with pytest.raises(LauncherError, match="needs Maven"):
+        install_spark(tmp_path, {"PATH": f"{tmp_path / 'bin'}"})
+    sync = given.read_text(encoding="utf-8").splitlines()[-1]
+    assert f"--require-hashes --build-constraints {BUILD_LOCK}" in sync
+    assert "\nsetuptools==" in BUILD_LOCK.read_text(encoding="utf-8")
+
+
+def program(path: Path, script: str) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_text(f"#!/bin/sh\nPATH=/usr/bin:/bin\n{script}\n", encoding="utf-8")
+    path.chmod(0o755)
 
 
 @pytest.mark.integration
