@@ -18,7 +18,10 @@ FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     """A running server of the test run's own, on a free port."""
     data_dir = tmp_path_factory.mktemp("postgres") / "data"
-    with Postgres(data_dir, free_port(), secrets.token_urlsafe(16), settings=FAST) as server:
+    password = secrets.token_urlsafe(24)
+    with Postgres(
+        data_dir, free_port(), password, settings=FAST, generated_password=True
+    ) as server:
         yield server
 
 

@@ -36,4 +36,6 @@ def new_server(directory: Path) -> Postgres:
     """
     password = secrets.token_hex(16)
     settings = {"autovacuum": "off"}
-    return Postgres(directory / "postgres", free_port(), password, settings=settings)
+    return Postgres(
+        directory / "postgres", free_port(), password, settings=settings, generated_password=True
+    )

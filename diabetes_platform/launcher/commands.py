@@ -53,9 +53,10 @@ def rollback(settings: PlatformSettings, console: Console) -> None:
             promotion = roll_back(platform.warehouse_url)
         except PromotionRefusedError as error:
             raise FailedError(str(error)) from error
+        # First: it is served now, also where Dagster cannot be told.
+        console.print(rollback_line(promotion.version, promotion.batch_id, promotion.rows))
         with dg.DagsterInstance.get() as instance:
             instance.report_runless_asset_event(rollback_event(promotion))
-    console.print(rollback_line(promotion.version, promotion.batch_id, promotion.rows))
 
 
 def status(settings: PlatformSettings, console: Console) -> None:

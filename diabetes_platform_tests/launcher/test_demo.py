@@ -87,6 +87,12 @@ def test_another_source_is_refused_or_promoted_and_can_be_rolled_back(
     assert code == 0, output
     assert re.search(r"serving.patients is version \d+ again: .* the released model stays", output)
     assert_nothing_runs(moved)
+    outside_a_run = (
+        "SELECT asset_key FROM event_logs"
+        " WHERE run_id = '' AND dagster_event_type = 'ASSET_MATERIALIZATION'"
+    )
+    with Platform(moved).postgres as server, psycopg.connect(server.url("dagster")) as connection:
+        assert connection.execute(outside_a_run).fetchall() == [('["serving", "patients"]',)]
 
 
 def test_a_killed_command_leaves_no_run_that_seems_to_go_on(moved: PlatformSettings) -> None:
