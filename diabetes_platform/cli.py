@@ -119,8 +119,10 @@ def _told_in_one_line() -> Iterator["PlatformSettings"]:
     from pydantic import ValidationError
 
     from diabetes_platform.launcher.errors import FailedError
+    from diabetes_platform.launcher.processes import heed_interrupts
     from diabetes_platform.settings import PlatformSettings
 
+    heed_interrupts()
     try:
         yield PlatformSettings()
     except ValidationError as error:

@@ -9,9 +9,15 @@ from psycopg import sql
 
 from diabetes_platform.launcher.ports import free_port
 from diabetes_platform.launcher.postgres import Postgres
+from diabetes_platform.launcher.processes import heed_interrupts
 
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 """Tests need no data after a power cut."""
+
+
+def pytest_configure() -> None:
+    """Stop the services also where the run itself was started in the background."""
+    heed_interrupts()
 
 
 @pytest.fixture(scope="session")

@@ -37,6 +37,16 @@ def spawn(
         )
 
 
+def heed_interrupts() -> None:
+    """Let SIGINT interrupt this process also where it was started in the background.
+
+    A shell makes what it runs in the background ignore SIGINT. Dagster then treats SIGTERM alike,
+    and every child inherits that: none would end when asked to.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def dying_with_parent(stop_signal: signal.Signals) -> tuple[str, ...]:
     """Return the command prefix with which a child gets `stop_signal` when its parent dies.
 

@@ -55,6 +55,22 @@ def test_the_group_ends_with_its_grandchildren(tmp_path: Path) -> None:
     assert wait_until_gone(int(log.read_text()))
 
 
+def test_a_child_of_a_background_process_ends_when_asked_to(tmp_path: Path) -> None:
+    """As a shell starts it in the background, and Dagster then handles its signals."""
+    program = (
+        "import pathlib, signal\n"
+        "from diabetes_platform.launcher.processes import heed_interrupts, spawn, stop_group\n"
+        "heed_interrupts()\n"
+        "signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # as Dagster does\n"
+        f"child = spawn(['sleep', '60'], log=pathlib.Path({str(tmp_path / 'log')!r}))\n"
+        "stop_group(child, grace=20)\n"
+        "print(child.returncode)\n"
+    )
+    ignoring = ["sh", "-c", 'trap "" INT; exec "$0" -c "$1"', sys.executable, program]
+    result = subprocess.run(ignoring, capture_output=True, text=True, check=True, cwd=PROJECT_ROOT)
+    assert result.stdout.strip() == str(-signal.SIGTERM)
+
+
 def test_a_process_that_ignores_the_request_is_ended_by_force(tmp_path: Path) -> None:
     process = spawn(["sh", "-c", STUBBORN], log=tmp_path / "log")
     time.sleep(0.2)
