@@ -67,14 +67,15 @@ def main() -> None:
                 {"BENCHMARK_MODEL": str(model)},
             ),
         }
-        with _running(commands) as servers:
-            _take_turns(servers, requests_of(rows))
+        bodies = requests_of(rows)
+        with _running(commands, bodies[0]) as servers:
+            _take_turns(servers, bodies)
             _print_table(servers)
 
 
 @contextmanager
 def _running(
-    commands: dict[str, tuple[tuple[str, ...], dict[str, str]]],
+    commands: dict[str, tuple[tuple[str, ...], dict[str, str]]], body: bytes
 ) -> Iterator[list[Server]]:
     servers = []
     try:
@@ -87,7 +88,7 @@ def _running(
             process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
             servers.append(Server(name, process, port))
         for server in servers:
-            _wait_until_open(server)
+            _wait_until_it_predicts(server, body)
         yield servers
     finally:
         for server in servers:
@@ -165,10 +166,12 @@ def _free_port() -> int:
         return port
 
 
-def _wait_until_open(server: Server) -> None:
+def _wait_until_it_predicts(server: Server, body: bytes) -> None:
+    """Wait for the first prediction: the API tries its model out while it is alive already."""
+    url, headers = f"http://127.0.0.1:{server.port}/predict", {"content-type": "application/json"}
     for _ in range(200):
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/openapi.json", timeout=5):
+            with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=5):
                 return
         except urllib.error.URLError:
             if server.process.poll() is not None:
