@@ -1,7 +1,7 @@
 """The batch path on Sail and Apache Spark against one straight script, in turns.
 
 `python -m benchmarks.batch.run [--rows N …] [--engines sail spark script]` prints Markdown. Ten
-million rows need 20 GB of disk below `PLATFORM_HOME` and some ten minutes.
+million rows need 20 GB of disk below `PLATFORM_HOME` and ten to twenty minutes.
 """
 
 import argparse
@@ -13,9 +13,10 @@ from tempfile import TemporaryDirectory
 from benchmarks.batch import report
 from benchmarks.batch.databases import new_server
 from benchmarks.batch.generate import SEED, write_patients
-from benchmarks.batch.measure import ENGINES, Laboratory, Measurement
+from benchmarks.batch.measure import ENGINES, SPARK, Laboratory, Measurement
 from benchmarks.batch.results import require_equal
-from diabetes_platform.settings import PlatformSettings
+from diabetes_platform.launcher.spark_server import install_spark
+from diabetes_platform.settings import PlatformSettings, inherited_environment
 
 ROWS = (768, 1_000_000, 10_000_000)
 _FEW_ROUNDS_FROM = 5_000_000
@@ -24,9 +25,12 @@ _FEW_ROUNDS_FROM = 5_000_000
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     given = _parse(arguments)
-    home = PlatformSettings().home.absolute() / "bench"
-    home.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=home) as folder:
+    settings = PlatformSettings()
+    home = settings.home.absolute()
+    if SPARK in given.engines:
+        install_spark(home, inherited_environment())
+    (home / "bench").mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=home / "bench") as folder:
         directory = Path(folder)
         # Root's server runs as another user, who must get to its data directory.
         directory.chmod(0o711)
