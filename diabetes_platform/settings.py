@@ -18,6 +18,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 PIMA_CSV = Path(__file__).resolve().parent / "datasets" / "pima.csv"
+API_PORT, DAGSTER_PORT, POSTGRES_PORT = 4001, 3000, 5433
+"""Before `port_offset` moves them."""
 
 
 def _hidden(given: object) -> object:
@@ -86,12 +88,12 @@ class PlatformSettings(BaseSettings):
     @cached_property
     def api(self) -> str:
         """The API's base URL as a browser on this machine reaches it."""
-        return self.api_url or f"http://127.0.0.1:{self.port(4001)}"
+        return self.api_url or f"http://127.0.0.1:{self.port(API_PORT)}"
 
     @cached_property
     def dagster(self) -> str:
         """The Dagster UI's base URL as a browser on this machine reaches it."""
-        return self.dagster_url or f"http://127.0.0.1:{self.port(3000)}"
+        return self.dagster_url or f"http://127.0.0.1:{self.port(DAGSTER_PORT)}"
 
 
 def inherited_environment() -> dict[str, str]:

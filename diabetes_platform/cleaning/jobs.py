@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from diabetes_platform.cleaning.tables import (
     CleaningError,
-    batch_id_of,
     checked_batch_id,
     require_batch,
 )
@@ -14,6 +13,7 @@ from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
     QUARANTINE_PATIENTS,
     STATISTICS_PATIENTS,
+    batch_id_of,
 )
 from diabetes_platform.lake.delta import DeltaPath
 

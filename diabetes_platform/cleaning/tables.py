@@ -1,4 +1,4 @@
-"""How cleaning names a batch, and whether the raw table has it."""
+"""Whether a batch's name is safe in a predicate, and whether the raw table has it."""
 
 import re
 
@@ -6,19 +6,11 @@ import pyarrow as pa
 
 from diabetes_platform.lake.delta import DeltaPath
 
-_CONTENT_HASH = re.compile(r"[0-9a-f]{64}")
 _BATCH_ID = re.compile(r"[0-9a-f]{12}")
 
 
 class CleaningError(RuntimeError):
     """A batch that cleaning needs and that is not there; the message names it."""
-
-
-def batch_id_of(content_hash: str) -> str:
-    """Return the batch's name, the first 12 hex digits; ValueError for what is no SHA-256."""
-    if not _CONTENT_HASH.fullmatch(content_hash):
-        raise ValueError(f"content hash: given {content_hash!r}, allowed 64 hex digits")
-    return content_hash[:12]
 
 
 def checked_batch_id(batch_id: str) -> str:

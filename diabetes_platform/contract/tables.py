@@ -1,11 +1,13 @@
 """The tables that hold patient records: names, columns and keys, for every engine to render."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 from diabetes_platform.contract.fields import FEATURES, FIELDS, OUTCOME, Field
 
 ColumnType = Literal["text", "integer", "bigint", "number", "timestamp", "text[]"]
+_CONTENT_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,13 @@ class Table:
     def column_names(self) -> tuple[str, ...]:
         """The names in their stored order."""
         return tuple(column.name for column in self.columns)
+
+
+def batch_id_of(content_hash: str) -> str:
+    """Return the batch's name, the first 12 hex digits; ValueError for what is no SHA-256."""
+    if not _CONTENT_HASH.fullmatch(content_hash):
+        raise ValueError(f"content hash: given {content_hash!r}, allowed 64 hex digits")
+    return content_hash[:12]
 
 
 def filled_name(field: Field) -> str:

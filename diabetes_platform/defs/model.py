@@ -63,7 +63,7 @@ def candidate(
     lake: dg.ResourceParam[Lake],
     models: dg.ResourceParam[Models],
 ) -> dg.MaterializeResult:
-    """Train and judge, unless the champion was trained on this very input."""
+    """Train and judge, unless this very input has met this very champion before."""
     from diabetes_platform.modelling.recipe import Recipe
     from diabetes_platform.modelling.training_set import TrainingSetError
 
@@ -73,7 +73,7 @@ def candidate(
     with refusals(TrainingSetError):
         rows = _training_rows(lake, delta_version)
         version = _training_input(rows, recipe)
-        if _was_judged(context, version, reigning):
+        if reigning is not None and _was_judged(context, version, reigning):
             context.log.info("Input and champion unchanged: not trained again")
             return _judged_before(context, reigning)
         return _train(context, rows, recipe, delta_version, version, reigning, lake, models)
@@ -193,25 +193,22 @@ def _training_input(rows: "TrainingSet", recipe: "Recipe") -> str:
     return input_version("candidate", *parts)
 
 
-def _was_judged(context: dg.AssetExecutionContext, version: str, reigning: Reigning | None) -> bool:
+def _was_judged(context: dg.AssetExecutionContext, version: str, reigning: Reigning) -> bool:
     """Whether the newest candidate came from this input and met the champion that reigns now."""
     known = remembered(context, CANDIDATE)
-    if reigning is None or not is_unchanged(context, CANDIDATE, version):
+    if not is_unchanged(context, CANDIDATE, version):
         return False
     is_champion = known["model_version"].value == reigning.bundle.model_version
     return bool(is_champion or known[CHAMPION_ETAG].value == reigning.etag)
 
 
-def _judged_before(
-    context: dg.AssetExecutionContext, reigning: Reigning | None
-) -> dg.MaterializeResult:
+def _judged_before(context: dg.AssetExecutionContext, reigning: Reigning) -> dg.MaterializeResult:
     """Report the newest candidate again, with the verdicts that it got."""
     known = remembered(context, CANDIDATE)
     verdicts = stored_verdicts(known[VERDICTS].value)
-    etag = "" if reigning is None else reigning.etag
     return dg.MaterializeResult(
         data_version=dg.DataVersion(str(known["model_version"].value)),
-        metadata={**known, "processed": False, CHAMPION_ETAG: etag},
+        metadata={**known, "processed": False, CHAMPION_ETAG: reigning.etag},
         check_results=[verdict_result(name, verdict) for name, verdict in verdicts.items()],
     )
 

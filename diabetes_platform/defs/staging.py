@@ -3,10 +3,7 @@
 import dagster as dg
 
 from diabetes_platform.cleaning.conservation import ACCEPTED
-from diabetes_platform.contract.tables import (
-    CLEANED_PATIENTS,
-    STAGING_PATIENTS,
-)
+from diabetes_platform.contract.tables import CLEANED_PATIENTS, STAGING_PATIENTS
 from diabetes_platform.defs.describe import (
     CLEANED,
     QUARANTINE,
@@ -14,20 +11,11 @@ from diabetes_platform.defs.describe import (
     asset_options,
     table_metadata,
 )
-from diabetes_platform.defs.memory import (
-    INPUT_VERSION,
-    input_version,
-    is_unchanged,
-    recall,
-)
+from diabetes_platform.defs.memory import INPUT_VERSION, input_version, is_unchanged, recall
 from diabetes_platform.defs.refusals import refusals
 from diabetes_platform.defs.resources import Warehouse
 from diabetes_platform.lake.tables import Lake
-from diabetes_platform.warehouse.staging import (
-    StagedBatch,
-    newest,
-    stage,
-)
+from diabetes_platform.warehouse.staging import StagedBatch, newest, stage
 
 CODE_VERSION = "1"
 

@@ -8,19 +8,9 @@ import dagster as dg
 import psycopg
 
 from diabetes_platform.cleaning.conservation import Conservation
-from diabetes_platform.contract.tables import (
-    QUARANTINE_PATIENTS,
-    RAW_PATIENTS,
-)
-from diabetes_platform.defs.describe import (
-    CLEANED,
-    QUARANTINE,
-    RAW,
-    STAGING,
-)
-from diabetes_platform.defs.memory import (
-    current_batch,
-)
+from diabetes_platform.contract.tables import QUARANTINE_PATIENTS, RAW_PATIENTS
+from diabetes_platform.defs.describe import CLEANED, QUARANTINE, RAW, STAGING
+from diabetes_platform.defs.memory import current_batch
 from diabetes_platform.defs.resources import Warehouse
 from diabetes_platform.lake.tables import Lake
 from diabetes_platform.quality.expectations import EXPECTATIONS
@@ -33,12 +23,7 @@ from diabetes_platform.quality.report import (
 )
 from diabetes_platform.quality.validate import validate_staging
 from diabetes_platform.settings import PlatformSettings
-from diabetes_platform.warehouse.staging import (
-    StagedBatch,
-    count_staged,
-    newest,
-    record_validation,
-)
+from diabetes_platform.warehouse.staging import StagedBatch, count_staged, newest, record_validation
 
 
 @dg.asset_check(

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from diabetes_platform.contract.tables import batch_id_of
 from diabetes_platform.lake.download import download, public_name
 from diabetes_platform.lake.sources import SourceError
 
@@ -41,7 +42,7 @@ class FetchedSource:
     @property
     def batch_id(self) -> str:
         """The short name of the batch: 12 hex digits of the content hash."""
-        return self.content_hash[:12]
+        return batch_id_of(self.content_hash)
 
     def change(self) -> SourceError | None:
         """Return the refusal of a file that was written to since it was hashed, else None."""

@@ -17,8 +17,12 @@ from diabetes_platform.launcher.layout import Layout
 from diabetes_platform.launcher.locks import BusyError, Use, exclusive, make_private
 from diabetes_platform.launcher.postgres import Postgres
 from diabetes_platform.launcher.secrets import load_or_create
-from diabetes_platform.launcher.services import POSTGRES_PORT
-from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, inherited_environment
+from diabetes_platform.settings import (
+    POSTGRES_PORT,
+    PROJECT_ROOT,
+    PlatformSettings,
+    inherited_environment,
+)
 
 WAREHOUSE_DATABASE = "diabetes"
 DAGSTER_DATABASE = "dagster"

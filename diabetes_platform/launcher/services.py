@@ -20,12 +20,14 @@ from diabetes_platform.launcher.processes import (
     stop_group,
     wait_all,
 )
-from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings
+from diabetes_platform.settings import (
+    API_PORT,
+    DAGSTER_PORT,
+    PROJECT_ROOT,
+    PlatformSettings,
+)
 
 STOP_SECONDS = 5.0
-API_PORT = 4001
-DAGSTER_PORT = 3000
-POSTGRES_PORT = 5433
 
 
 @dataclass(frozen=True, slots=True)

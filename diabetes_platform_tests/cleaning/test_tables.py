@@ -7,7 +7,6 @@ import pytest
 
 from diabetes_platform.cleaning.tables import (
     CleaningError,
-    batch_id_of,
     checked_batch_id,
     require_batch,
 )
@@ -15,16 +14,6 @@ from diabetes_platform_tests.cleaning.batches import write_batch
 from diabetes_platform_tests.contract.cases import ORDINARY
 
 HASH = hashlib.sha256(b"a batch").hexdigest()
-
-
-def test_a_batch_is_named_by_its_content() -> None:
-    assert batch_id_of(HASH) == HASH[:12]
-
-
-@pytest.mark.parametrize("given", ["", HASH[:63], HASH.upper(), "x" * 64])
-def test_what_is_no_content_hash_is_refused(given: str) -> None:
-    with pytest.raises(ValueError, match="allowed 64 hex digits"):
-        batch_id_of(given)
 
 
 @pytest.mark.parametrize("given", ["", "' OR 1=1 --", HASH, HASH[:12] + "\n"])

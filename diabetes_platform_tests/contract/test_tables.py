@@ -1,5 +1,7 @@
 """The tables: made from the fields, so that none keeps a second list."""
 
+import hashlib
+
 import pytest
 
 from diabetes_platform.contract.events import DIABETES_NEW_CHANGED
@@ -13,6 +15,7 @@ from diabetes_platform.contract.tables import (
     STATISTICS_PATIENTS,
     TRAINING_SET,
     Table,
+    batch_id_of,
     filled_name,
     normed_name,
 )
@@ -60,3 +63,16 @@ def test_the_change_event_carries_the_intake_row() -> None:
     assert event.image_keys == DIABETES_NEW.column_names
     assert set(event.required_image_keys) <= set(event.image_keys)
     assert set(event.operations) == {"c", "u", "d", "r"}
+
+
+HASH = hashlib.sha256(b"a batch").hexdigest()
+
+
+def test_a_batch_is_named_by_its_content() -> None:
+    assert batch_id_of(HASH) == HASH[:12]
+
+
+@pytest.mark.parametrize("given", ["", HASH[:63], HASH.upper(), "x" * 64])
+def test_what_is_no_content_hash_is_refused(given: str) -> None:
+    with pytest.raises(ValueError, match="allowed 64 hex digits"):
+        batch_id_of(given)

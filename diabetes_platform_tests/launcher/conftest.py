@@ -9,8 +9,7 @@ import pytest
 
 from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.ports import require_free
-from diabetes_platform.launcher.services import API_PORT, DAGSTER_PORT, POSTGRES_PORT
-from diabetes_platform.settings import PlatformSettings
+from diabetes_platform.settings import API_PORT, DAGSTER_PORT, POSTGRES_PORT, PlatformSettings
 
 LARGEST_OFFSET = 20_000
 

@@ -17,8 +17,14 @@ from diabetes_platform.launcher.layout import Layout
 from diabetes_platform.launcher.platform import Platform
 from diabetes_platform.launcher.ports import require_free
 from diabetes_platform.launcher.postgres import running_server
-from diabetes_platform.launcher.services import API_PORT, DAGSTER_PORT, POSTGRES_PORT
-from diabetes_platform.settings import PIMA_CSV, PROJECT_ROOT, PlatformSettings
+from diabetes_platform.settings import (
+    API_PORT,
+    DAGSTER_PORT,
+    PIMA_CSV,
+    POSTGRES_PORT,
+    PROJECT_ROOT,
+    PlatformSettings,
+)
 from diabetes_platform_tests.launcher.conftest import free_offset
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
