@@ -1,6 +1,7 @@
 """The platform's settings: the only reader of the environment outside serving/ and flink/."""
 
 import os
+from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
@@ -18,8 +19,25 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 PIMA_CSV = Path(__file__).resolve().parent / "datasets" / "pima.csv"
-API_PORT, DAGSTER_PORT, POSTGRES_PORT = 4001, 3000, 5433
-"""Before `port_offset` moves them."""
+
+
+class Port(IntEnum):
+    """Each server's port before `port_offset` moves it."""
+
+    API = 4001
+    DAGSTER = 3000
+    DAGSTER_CODE = 4266
+    POSTGRES = 5433
+    MINIO = 9000
+    MINIO_CONSOLE = 9001
+    KAFKA = 9092
+    KAFKA_CONTROLLER = 9093
+    CONNECT = 8083
+    FLINK = 8081
+    FLINK_RPC = 6123
+    FLINK_BLOB = 6124
+    SPARK_CONNECT = 15002
+    SPARK_MASTER = 7077
 
 
 def _hidden(given: object) -> object:
@@ -61,8 +79,8 @@ class PlatformSettings(BaseSettings):
     alert_webhook_url: SecretUrl | None = None
     model_seed: int = 20_260_101
 
-    def port(self, default: int) -> int:
-        """Return a service's port: its default moved by the offset."""
+    def port(self, default: Port) -> int:
+        """Return a server's port: its default moved by the offset."""
         return default + self.port_offset
 
     @cached_property
@@ -88,12 +106,12 @@ class PlatformSettings(BaseSettings):
     @cached_property
     def api(self) -> str:
         """The API's base URL as a browser on this machine reaches it."""
-        return self.api_url or f"http://127.0.0.1:{self.port(API_PORT)}"
+        return self.api_url or f"http://127.0.0.1:{self.port(Port.API)}"
 
     @cached_property
     def dagster(self) -> str:
         """The Dagster UI's base URL as a browser on this machine reaches it."""
-        return self.dagster_url or f"http://127.0.0.1:{self.port(DAGSTER_PORT)}"
+        return self.dagster_url or f"http://127.0.0.1:{self.port(Port.DAGSTER)}"
 
 
 def inherited_environment() -> dict[str, str]:

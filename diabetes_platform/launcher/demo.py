@@ -27,7 +27,7 @@ from diabetes_platform.launcher.progress import (
     urls_table,
 )
 from diabetes_platform.launcher.supervision import supervised
-from diabetes_platform.settings import API_PORT, DAGSTER_PORT, POSTGRES_PORT, PlatformSettings
+from diabetes_platform.settings import PlatformSettings, Port
 
 READY_SECONDS = 60.0
 _WATCH_SECONDS = 0.5
@@ -72,7 +72,7 @@ def _start(
         seconds = float(layout.setup_seconds.read_text(encoding="ascii"))
         layout.setup_seconds.unlink()
         progress.timings.insert(0, ("set-up", seconds))
-    for port in (API_PORT, DAGSTER_PORT):
+    for port in (Port.API, Port.DAGSTER):
         require_free(settings.port(port), "the demo")
     platform.enter()
     with progress.measured("PostgreSQL"):
@@ -144,7 +144,7 @@ def _tell_failure(platform: Platform, progress: Progress, outcome: Outcome) -> N
 
 def _show_tables(platform: Platform, progress: Progress) -> None:
     settings = platform.settings
-    port = settings.port(POSTGRES_PORT)
+    port = settings.port(Port.POSTGRES)
     rows = [
         ("API documentation", f"{settings.api}/docs"),
         ("prediction", f"POST {settings.api}/predict"),

@@ -18,9 +18,9 @@ from diabetes_platform.launcher.locks import BusyError, Use, exclusive, make_pri
 from diabetes_platform.launcher.postgres import Postgres
 from diabetes_platform.launcher.secrets import load_or_create
 from diabetes_platform.settings import (
-    POSTGRES_PORT,
     PROJECT_ROOT,
     PlatformSettings,
+    Port,
     inherited_environment,
 )
 
@@ -45,7 +45,7 @@ class Platform:
         given = self.settings.warehouse_password
         return Postgres(
             self.layout.postgres,
-            self.settings.port(POSTGRES_PORT),
+            self.settings.port(Port.POSTGRES),
             given.get_secret_value()
             if given is not None
             else load_or_create(self.layout.secrets).postgres_password,

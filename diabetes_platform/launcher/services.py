@@ -21,10 +21,9 @@ from diabetes_platform.launcher.processes import (
     wait_all,
 )
 from diabetes_platform.settings import (
-    API_PORT,
-    DAGSTER_PORT,
     PROJECT_ROOT,
     PlatformSettings,
+    Port,
 )
 
 STOP_SECONDS = 5.0
@@ -51,14 +50,14 @@ class Running:
 
 def api(settings: PlatformSettings, layout: Layout) -> Service:
     """Return the prediction API, in its own environment without Spark and Dagster."""
-    port = settings.port(API_PORT)
+    port = settings.port(Port.API)
     command = (str(layout.serving_python), "-m", "serving.app")
     return Service("api", command, port, f"http://{HOST}:{port}/ready")
 
 
 def webserver(settings: PlatformSettings, layout: Layout) -> Service:
     """Return Dagster's UI."""
-    port = settings.port(DAGSTER_PORT)
+    port = settings.port(Port.DAGSTER)
     command = (layout.program("dagster-webserver"), "-w", str(layout.workspace), "-h", HOST)
     ready = f"http://{HOST}:{port}/server_info"
     return Service("dagster-webserver", (*command, "-p", str(port)), port, ready)

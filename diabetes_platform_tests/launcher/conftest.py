@@ -9,7 +9,7 @@ import pytest
 
 from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.ports import require_free
-from diabetes_platform.settings import API_PORT, DAGSTER_PORT, POSTGRES_PORT, PlatformSettings
+from diabetes_platform.settings import PlatformSettings, Port
 
 LARGEST_OFFSET = 20_000
 
@@ -19,7 +19,7 @@ def free_offset() -> int:
     while True:
         offset = 1 + secrets.randbelow(LARGEST_OFFSET)
         try:
-            for port in (API_PORT, DAGSTER_PORT, POSTGRES_PORT):
+            for port in Port:
                 require_free(port + offset, "the test")
         except LauncherError:
             continue

@@ -18,12 +18,10 @@ from diabetes_platform.launcher.platform import Platform
 from diabetes_platform.launcher.ports import require_free
 from diabetes_platform.launcher.postgres import running_server
 from diabetes_platform.settings import (
-    API_PORT,
-    DAGSTER_PORT,
     PIMA_CSV,
-    POSTGRES_PORT,
     PROJECT_ROOT,
     PlatformSettings,
+    Port,
 )
 from diabetes_platform_tests.launcher.conftest import free_offset
 
@@ -59,7 +57,7 @@ def finish(process: subprocess.Popen[str], seconds: float = 300) -> tuple[int, s
 
 
 def assert_nothing_runs(settings: PlatformSettings) -> None:
-    for port in (API_PORT, DAGSTER_PORT, POSTGRES_PORT):
+    for port in (Port.API, Port.DAGSTER, Port.POSTGRES):
         require_free(settings.port(port), "the test")
     assert running_server(Layout.of(settings).postgres) is None
 
@@ -70,7 +68,7 @@ def test_once_runs_the_graph_predicts_and_leaves_nothing_running(moved: Platform
     for asset in ("raw/patients", "staging/patients", "serving/patients", "model/champion"):
         assert re.search(rf"✓ {asset} \([0-9.]+ s\)", output), asset
     assert re.search(r"result\s+│ (Diabetes|Normal)", output)
-    assert f"http://127.0.0.1:{moved.port(API_PORT)}/docs" in output
+    assert f"http://127.0.0.1:{moved.port(Port.API)}/docs" in output
     assert "from start to prediction" in output
     assert_nothing_runs(moved)
 
@@ -198,7 +196,7 @@ def test_a_demo_elsewhere_is_told_who_has_its_port(
 ) -> None:
     code, output = finish(command(moved, "demo", PLATFORM_HOME=str(tmp_path)))
     assert code == 3
-    assert re.search(rf"port {moved.port(API_PORT)} is in use by \S+ \(pid \d+\)", output)
+    assert re.search(rf"port {moved.port(Port.API)} is in use by \S+ \(pid \d+\)", output)
 
 
 def test_the_commands_work_on_the_running_demo(
