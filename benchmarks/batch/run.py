@@ -15,7 +15,7 @@ from benchmarks.batch.databases import new_server
 from benchmarks.batch.generate import SEED, write_patients
 from benchmarks.batch.measure import ENGINES, SPARK, Laboratory, Measurement
 from benchmarks.batch.results import require_equal
-from diabetes_platform.launcher.spark_server import install_spark
+from diabetes_platform.launcher.install.spark import install_spark
 from diabetes_platform.settings import PlatformSettings, inherited_environment
 
 ROWS = (768, 1_000_000, 10_000_000)

@@ -6,10 +6,10 @@ import dagster as dg
 from rich.console import Console
 from rich.table import Table
 
-from diabetes_platform.launcher import spark_server
 from diabetes_platform.launcher.api_client import answer_of
 from diabetes_platform.launcher.batch import JOB, Follower, run_batch
 from diabetes_platform.launcher.errors import FailedError, LauncherError
+from diabetes_platform.launcher.install import spark
 from diabetes_platform.launcher.layout import Layout
 from diabetes_platform.launcher.locks import is_running, one_batch
 from diabetes_platform.launcher.platform import running_platform
@@ -82,4 +82,4 @@ def install_spark(settings: PlatformSettings, console: Console) -> None:
     """Install Apache Spark's server below home; raises LauncherError that says what is missing."""
     home = Layout.of(settings).home
     with Progress(console) as progress, progress.measured("Apache Spark installed"):
-        spark_server.install_spark(home, inherited_environment())
+        spark.install_spark(home, inherited_environment())

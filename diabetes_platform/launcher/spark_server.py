@@ -1,11 +1,8 @@
-"""Apache Spark's Connect server on this machine: installing it, starting it, stopping it.
+"""Apache Spark's Connect server on this machine: starting it, stopping it.
 
 The embedded default needs none of this: Sail runs inside the Python process.
 """
 
-import hashlib
-import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from diabetes_platform.launcher.errors import LauncherError
+from diabetes_platform.launcher.install.java import find_java
 from diabetes_platform.launcher.ports import HOST, free_port, require_free
 from diabetes_platform.launcher.processes import (
     dying_with_parent,
@@ -28,20 +26,10 @@ from diabetes_platform.launcher.processes import (
 from diabetes_platform.settings import PROJECT_ROOT
 
 SERVICE = "spark-connect"
-JAVA_VERSIONS = (17, 21)
 CONF_DIR = PROJECT_ROOT / "infra" / "local" / "spark"
-LOCK = CONF_DIR / "requirements.lock"
-BUILD_LOCK = PROJECT_ROOT / "requirements.lock"
-POM = PROJECT_ROOT / "infra" / "local" / "jars" / "pom.xml"
 READY_SECONDS = 120.0
 STOP_SECONDS = 10.0
 _SERVER_CLASS = "org.apache.spark.sql.connect.service.SparkConnectServer"
-_STAMP = "locked-by"
-_GET_JAVA = (
-    "install Java 17 or 21 (Debian and Ubuntu: apt-get install openjdk-17-jdk-headless; "
-    "macOS: brew install openjdk@17) and put it on PATH or name it with JAVA_HOME"
-)
-_GET_MAVEN = "install it (Debian and Ubuntu: apt-get install maven; macOS: brew install maven)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,95 +175,3 @@ class SparkConnectServer:
         raise LauncherError(
             f"{SERVICE} was not ready after {READY_SECONDS:.0f} s: {last_line(self.log)}"
         )
-
-
-def install_spark(home: Path, environment: Mapping[str, str]) -> SparkInstallation:
-    """Install the distribution and the jars below `home`, each where its lock or pom has changed.
-
-    `environment` is the caller's. Nothing lands outside `home`. LauncherError says in one line
-    what is missing.
-    """
-    installation = SparkInstallation(home)
-    find_java(environment)
-    if not _is_current(installation.venv, LOCK):
-        caches = {**environment, "UV_CACHE_DIR": str(home / "cache" / "uv")}
-        _install_distribution(installation.venv, caches, find_uv(home, environment))
-        _write_stamp(installation.venv, LOCK)
-    if not _is_current(installation.jars, POM):
-        _copy_jars(installation.jars, home / "cache" / "maven", environment)
-        _write_stamp(installation.jars, POM)
-    return installation
-
-
-def find_java(environment: Mapping[str, str]) -> Path:
-    """Return the real path of a `java` that Spark runs on; LauncherError says how to get one."""
-    home = environment.get("JAVA_HOME")
-    java = shutil.which(f"{home}/bin/java" if home else "java", path=_path(environment))
-    if java is None:
-        where = f"JAVA_HOME={home} has none" if home else "there is none on PATH"
-        raise LauncherError(f"{SERVICE} needs Java and {where}: {_GET_JAVA}")
-    done = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
-    version = java_version(done.stderr)
-    if version not in JAVA_VERSIONS:
-        found = f"Java {version}" if version else "no Java that says its version"
-        raise LauncherError(f"{SERVICE} needs Java 17 or 21, {java} is {found}: {_GET_JAVA}")
-    return Path(java).resolve()
-
-
-def java_version(output: str) -> int | None:
-    """Return the major version in what `java -version` prints, or None where it has none."""
-    match = re.search(r'version "(?:1\.)?(\d+)', output)
-    return int(match.group(1)) if match else None
-
-
-def find_uv(home: Path, environment: Mapping[str, str]) -> Path:
-    """Return the uv that the set-up installed below `home`, or the one on PATH."""
-    installed = home / "tools" / "uv" / "bin" / "uv"
-    found = str(installed) if installed.exists() else shutil.which("uv", path=_path(environment))
-    if found is None:
-        raise LauncherError(f"{SERVICE} needs uv and {installed} is missing: run `make demo`")
-    return Path(found)
-
-
-def _path(environment: Mapping[str, str]) -> str:
-    """The caller's PATH; shutil.which() takes None for this process's own."""
-    return environment.get("PATH", "")
-
-
-def _install_distribution(venv: Path, environment: Mapping[str, str], uv: Path) -> None:
-    shutil.rmtree(venv, ignore_errors=True)
-    _run([str(uv), "venv", "-q", str(venv)], environment)
-    # It comes as source: its build tools are held to hashes too, those of the platform's lock.
-    target = ["--python", str(venv / "bin" / "python"), "--require-hashes"]
-    target += ["--build-constraints", str(BUILD_LOCK)]
-    _run([str(uv), "pip", "sync", "-q", *target, str(LOCK)], environment)
-
-
-def _copy_jars(jars: Path, repository: Path, environment: Mapping[str, str]) -> None:
-    maven = shutil.which("mvn", path=_path(environment))
-    if maven is None:
-        raise LauncherError(f"{SERVICE} needs Maven and there is none on PATH: {_GET_MAVEN}")
-    shutil.rmtree(jars, ignore_errors=True)
-    command = [maven, "-B", "-q", "--strict-checksums", "-f", str(POM), "-P", "spark"]
-    command += [f"-Dmaven.repo.local={repository}", f"-DoutputDirectory={jars}"]
-    _run([*command, "dependency:copy-dependencies"], environment)
-
-
-def _run(command: list[str], environment: Mapping[str, str]) -> None:
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        lines = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()
-        raise LauncherError(f"{SERVICE}: {Path(command[0]).name} failed: {lines[0]}")
-
-
-def _is_current(directory: Path, source: Path) -> bool:
-    stamp = directory / _STAMP
-    return stamp.exists() and stamp.read_text(encoding="ascii") == _digest(source)
-
-
-def _write_stamp(directory: Path, source: Path) -> None:
-    (directory / _STAMP).write_text(_digest(source), encoding="ascii")
-
-
-def _digest(source: Path) -> str:
-    return hashlib.sha256(source.read_bytes()).hexdigest()

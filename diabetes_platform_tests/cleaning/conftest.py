@@ -8,7 +8,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from diabetes_platform.cleaning.session import spark_session
-from diabetes_platform.launcher.spark_server import SparkConnectServer, install_spark
+from diabetes_platform.launcher.install.spark import install_spark
+from diabetes_platform.launcher.spark_server import SparkConnectServer
 from diabetes_platform.settings import PlatformSettings
 
 

@@ -1,0 +1,1 @@
+"""What the local servers need besides the Python environments of the bootstrap, installed once."""
