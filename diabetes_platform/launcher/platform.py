@@ -16,7 +16,7 @@ from diabetes_platform.launcher.environment import (
 from diabetes_platform.launcher.layout import Layout
 from diabetes_platform.launcher.locks import BusyError, Use, exclusive, make_private
 from diabetes_platform.launcher.postgres import Postgres
-from diabetes_platform.launcher.secrets import load_or_create
+from diabetes_platform.launcher.secrets import POSTGRES, load_or_create
 from diabetes_platform.settings import (
     PROJECT_ROOT,
     PlatformSettings,
@@ -48,7 +48,7 @@ class Platform:
             self.settings.port(Port.POSTGRES),
             given.get_secret_value()
             if given is not None
-            else load_or_create(self.layout.secrets).postgres_password,
+            else load_or_create(self.layout.secrets)[POSTGRES],
             log=self.layout.log("postgres"),
             generated_password=given is None,
         )

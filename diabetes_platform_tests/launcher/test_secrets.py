@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from diabetes_platform.launcher.errors import LauncherError
-from diabetes_platform.launcher.secrets import load_or_create
+from diabetes_platform.launcher.secrets import POSTGRES, load_or_create
 
 
 @pytest.fixture
@@ -16,6 +16,14 @@ def path(tmp_path: Path) -> Path:
 
 def test_they_are_made_once_and_then_kept(path: Path) -> None:
     assert load_or_create(path) == load_or_create(path)
+
+
+def test_a_name_that_comes_later_is_added_and_the_others_stay(path: Path) -> None:
+    before = load_or_create(path)
+    after = load_or_create(path, (POSTGRES, "reader"))
+    assert after[POSTGRES] == before[POSTGRES]
+    assert after["reader"] != before[POSTGRES]
+    assert load_or_create(path, ("reader",)) == after
 
 
 def test_two_homes_have_different_ones(path: Path, tmp_path: Path) -> None:
@@ -47,4 +55,4 @@ def test_a_damaged_file_is_refused_without_showing_it(path: Path, content: str) 
 
 def test_their_representation_hides_them(path: Path) -> None:
     made = load_or_create(path)
-    assert made.postgres_password not in repr(made)
+    assert made[POSTGRES] not in repr(made)
