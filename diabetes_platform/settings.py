@@ -2,7 +2,6 @@
 
 import os
 from enum import IntEnum
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
@@ -83,32 +82,32 @@ class PlatformSettings(BaseSettings):
         """Return a server's port: its default moved by the offset."""
         return default + self.port_offset
 
-    @cached_property
+    @property
     def lake(self) -> str:
         """The root of the Delta tables: a directory or an S3 URL."""
         return self.lake_url or str(self.home.absolute() / "lake")
 
-    @cached_property
+    @property
     def models(self) -> str:
         """The root of the model store: a directory or an S3 URL."""
         return self.models_url or str(self.home.absolute() / "models")
 
-    @cached_property
+    @property
     def data_docs(self) -> Path:
         """The directory of the Data Docs, which the API serves at `/data-docs/`."""
         return self.home.absolute() / "data_docs"
 
-    @cached_property
+    @property
     def alerts(self) -> Path:
         """The file that keeps every alert, one JSON object a line."""
         return self.home.absolute() / "logs" / "alerts.jsonl"
 
-    @cached_property
+    @property
     def api(self) -> str:
         """The API's base URL as a browser on this machine reaches it."""
         return self.api_url or f"http://127.0.0.1:{self.port(Port.API)}"
 
-    @cached_property
+    @property
     def dagster(self) -> str:
         """The Dagster UI's base URL as a browser on this machine reaches it."""
         return self.dagster_url or f"http://127.0.0.1:{self.port(Port.DAGSTER)}"
