@@ -20,6 +20,7 @@ from rich.markup import escape
 from diabetes_platform.contract.fields import FEATURES, Field
 from diabetes_platform.contract.validation import reasons_to_reject
 from diabetes_platform.launcher.errors import LauncherError
+from diabetes_platform.launcher.stack.modes import SparkMode
 
 if TYPE_CHECKING:
     from diabetes_platform.settings import PlatformSettings
@@ -52,6 +53,44 @@ def demo(
 
     with _told_in_one_line() as settings:
         run_demo(settings, console, once=once, started=started)
+
+
+@app.command()
+def up(
+    spark: Annotated[
+        SparkMode, typer.Option(help="One Spark server, or a master with two workers.")
+    ] = SparkMode.SERVER,
+) -> None:
+    """Start the whole platform in the background and wait until every service is healthy."""
+    started = time.perf_counter()
+    from diabetes_platform.launcher.stack.up import up as run
+
+    with _told_in_one_line() as settings:
+        run(settings, console, spark=spark, started=started)
+
+
+@app.command()
+def down() -> None:
+    """Stop the whole platform, in order; its data stay."""
+    from diabetes_platform.launcher.stack.commands import down as run
+
+    with _told_in_one_line() as settings:
+        run(settings, console)
+
+
+@app.command()
+def logs(
+    service: Annotated[str | None, typer.Argument(help="As `diabetes status` names it.")] = None,
+    *,
+    lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last.")] = 100,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new ones.")] = False,
+) -> None:
+    """Show what a service of the whole platform printed, or all of them."""
+    from diabetes_platform.launcher.stack.logs import show_logs
+    from diabetes_platform.launcher.stack.stack import Stack
+
+    with _told_in_one_line() as settings:
+        show_logs(Stack(settings).layout, service, lines=lines, follow=follow)
 
 
 @app.command()

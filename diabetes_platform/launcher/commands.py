@@ -11,10 +11,12 @@ from diabetes_platform.launcher.batch import JOB, Follower, run_batch
 from diabetes_platform.launcher.errors import FailedError, LauncherError
 from diabetes_platform.launcher.install import spark
 from diabetes_platform.launcher.layout import Layout
-from diabetes_platform.launcher.locks import is_running, one_batch
+from diabetes_platform.launcher.locks import Use, holder, one_batch
 from diabetes_platform.launcher.platform import running_platform
-from diabetes_platform.launcher.postgres import running_server
+from diabetes_platform.launcher.postgres_data import running_server
 from diabetes_platform.launcher.progress import Progress, failure_line, rollback_line
+from diabetes_platform.launcher.stack.stack import Stack
+from diabetes_platform.launcher.stack.status import stack_status
 from diabetes_platform.launcher.supervision import supervised
 from diabetes_platform.settings import PlatformSettings, inherited_environment
 
@@ -62,9 +64,13 @@ def rollback(settings: PlatformSettings, console: Console) -> None:
 def status(settings: PlatformSettings, console: Console) -> None:
     """Show what answers; raises LauncherError that names what does not."""
     layout = Layout.of(settings)
+    now = holder(layout)
+    if now is not None and now.use == Use.STACK:
+        stack_status(Stack(settings), console)
+        return
     server = running_server(layout.postgres)
     rows = {
-        "platform": "runs" if is_running(layout) else "does not run",
+        "platform": "runs" if now else "does not run",
         "PostgreSQL": f"port {server.port}, pid {server.pid}" if server else "does not run",
         "API": answer_of(f"{settings.api}/ready"),
         "Dagster": answer_of(f"{settings.dagster}/server_info"),
@@ -75,7 +81,7 @@ def status(settings: PlatformSettings, console: Console) -> None:
     console.print(table)
     down = [name for name, state in rows.items() if state.startswith("does not")]
     if down:
-        raise LauncherError(f"not running: {', '.join(down)}; start with `make demo`")
+        raise LauncherError(f"not running: {', '.join(down)}; start with `make demo` or `make up`")
 
 
 def install_spark(settings: PlatformSettings, console: Console) -> None:

@@ -1,11 +1,8 @@
 """`diabetes demo`: from nothing to a served prediction, then serving until told to stop."""
 
 import functools
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from types import FrameType
+from contextlib import ExitStack
 from typing import Any
 
 import dagster as dg
@@ -26,6 +23,7 @@ from diabetes_platform.launcher.progress import (
     timings_table,
     urls_table,
 )
+from diabetes_platform.launcher.signals import ignore_signals, stoppable
 from diabetes_platform.launcher.supervision import supervised
 from diabetes_platform.settings import PlatformSettings, Port
 
@@ -42,7 +40,7 @@ def demo(settings: PlatformSettings, console: Console, *, once: bool, started: f
     where anything else fails; whatever was started has been stopped when this returns or raises.
     """
     platform = Platform(settings)
-    with _stoppable(), exclusive(platform.layout) as lock, ExitStack() as stack:
+    with stoppable(), exclusive(platform.layout) as lock, ExitStack() as stack:
         running: list[services.Running] = []
         try:
             with Progress(console, started) as progress:
@@ -58,7 +56,7 @@ def demo(settings: PlatformSettings, console: Console, *, once: bool, started: f
                 console.print("Serving until Ctrl-C.")
                 _serve(running)
         finally:
-            _ignore_signals()
+            ignore_signals()
             lock.tell(Use.ALONE)
             console.print("Stopping.")
 
@@ -168,25 +166,3 @@ def _serve(running: list[services.Running]) -> None:
             time.sleep(_WATCH_SECONDS)
     except KeyboardInterrupt:
         return
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Within the block SIGTERM and a closed terminal interrupt like Ctrl-C."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, interrupt) for number in signals}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _ignore_signals() -> None:
-    """Let nothing break off the orderly stop: it has its own time limits."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)

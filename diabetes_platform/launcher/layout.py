@@ -68,9 +68,19 @@ class Layout:
         return str(Path(sys.executable).parent / name)
 
     @property
+    def tools(self) -> Path:
+        """What was installed: environments, servers, jars. Every home of a checkout shares it."""
+        return Path(sys.prefix).parents[1]
+
+    @property
     def serving_python(self) -> Path:
-        """The Python of the API's own environment, which is shared by every home."""
-        return Path(sys.prefix).parent / "serving" / "bin" / "python"
+        """The Python of the API's own environment."""
+        return self.tools / "venvs" / "serving" / "bin" / "python"
+
+    @property
+    def supervisor_log(self) -> Path:
+        """What the supervisor prints about itself and the processes."""
+        return self.home / "logs" / "supervisor.log"
 
     @property
     def workspace(self) -> Path:

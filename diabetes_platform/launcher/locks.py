@@ -21,6 +21,8 @@ class Use(StrEnum):
     """It starts, stops, or serves one command that ends it."""
     SHARED = "shared"
     """It is ready and stays until a person stops it: other commands may join."""
+    STACK = "stack"
+    """The whole platform runs under its supervisor; so does who joins it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +48,15 @@ class HomeLock:
         self._file = file
         self.tell(Use.ALONE)
 
-    def tell(self, use: Use) -> None:
-        """Let others know, from now on, whether they may join."""
+    def tell(self, use: Use, pid: int | None = None) -> None:
+        """Let others know, from now on, whether they may join; `pid` is whom to ask, else this."""
         self._file.truncate(0)
-        self._file.write(f"{os.getpid()} {use}")
+        self._file.write(f"{pid or os.getpid()} {use}")
         self._file.flush()
+
+    def fileno(self) -> int:
+        """The descriptor that a child inherits to hold the lock on when this process has ended."""
+        return self._file.fileno()
 
 
 @contextmanager
@@ -80,16 +86,21 @@ def one_batch(layout: Layout) -> Iterator[None]:
         ) from None
 
 
-def is_running(layout: Layout) -> bool:
-    """Whether a launcher holds this home's lock."""
+def holder(layout: Layout) -> Holder | None:
+    """Return who holds this home's lock, if anybody does."""
     if not layout.running_lock.exists():
-        return False
+        return None
     with layout.running_lock.open(encoding="ascii") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return True
-    return False
+            return parse_holder(file.read())
+    return None
+
+
+def is_running(layout: Layout) -> bool:
+    """Whether a launcher holds this home's lock."""
+    return holder(layout) is not None
 
 
 def make_private(directory: Path) -> None:
@@ -100,7 +111,7 @@ def make_private(directory: Path) -> None:
 def parse_holder(text: str) -> Holder:
     """Return what a lock's file says; one that is just being written says that nobody may join."""
     pid, _, use = text.strip().partition(" ")
-    return Holder(pid or "unknown", Use.SHARED if use == Use.SHARED else Use.ALONE)
+    return Holder(pid or "unknown", Use(use) if use in set(Use) else Use.ALONE)
 
 
 class _HeldByAnotherError(Exception):
@@ -122,7 +133,7 @@ def _held(path: Path) -> Iterator[TextIO]:
 
 
 def _busy(home: Path, holder: Holder) -> str:
-    if holder.use == Use.SHARED:
+    if holder.use != Use.ALONE:
         return (
             f"the platform already runs in {home} (pid {holder.pid}): stop it first, or give this "
             "one a PLATFORM_HOME and a PLATFORM_PORT_OFFSET of its own"

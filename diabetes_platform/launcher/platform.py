@@ -84,7 +84,7 @@ class Platform:
         for directory in self.layout.data:
             if directory.exists():
                 directory.chmod(0o700)
-        _link(self.layout.dagster / "dagster.yaml", PROJECT_ROOT / "dagster.yaml")
+        link(self.layout.dagster / "dagster.yaml", PROJECT_ROOT / "dagster.yaml")
         enter(self.environment)
 
     def prepare_databases(self) -> None:
@@ -125,8 +125,8 @@ def _joins(stack: ExitStack, platform: Platform) -> bool:
     return False
 
 
-def _link(link: Path, target: Path) -> None:
-    """Make `link` point at `target`, with no moment at which there is none."""
-    new = link.with_name(f"{link.name}.{os.getpid()}")
+def link(path: Path, target: Path) -> None:
+    """Make `path` point at `target`, with no moment at which there is nothing."""
+    new = path.with_name(f"{path.name}.{os.getpid()}")
     new.symlink_to(target)
-    new.replace(link)
+    new.replace(path)

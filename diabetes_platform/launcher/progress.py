@@ -56,6 +56,11 @@ class Progress:
         self.timings.append((name, seconds))
         self.say(f"{name} ({seconds:.1f} s)", "[green]✓[/green]")
 
+    def reached(self, name: str) -> None:
+        """Print that `name` is there, and keep when."""
+        self.timings.append((name, self.elapsed))
+        self.say(name, "[green]✓[/green]")
+
     def step_started(self, step: Step) -> None:
         """Show which step of the graph runs now."""
         self._show(step.name.replace("__", "/"))

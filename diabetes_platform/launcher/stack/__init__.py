@@ -1,0 +1,1 @@
+"""The whole platform on one machine: its processes, how they are started, watched and stopped."""

@@ -1,0 +1,145 @@
+"""What each process of the whole platform gets as environment: its own secrets, nobody else's."""
+
+import os
+import shlex
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from diabetes_platform.launcher.environment import (
+    DAGSTER_POSTGRES_URL,
+    WAREHOUSE_URL,
+    child_environment,
+)
+from diabetes_platform.launcher.locks import make_private
+from diabetes_platform.launcher.ports import HOST
+from diabetes_platform.launcher.postgres_data import SUPERUSER, binary
+from diabetes_platform.launcher.secrets import POSTGRES
+from diabetes_platform.launcher.stack.stack import (
+    INFRA,
+    ROLES,
+    STORAGE_ROOT,
+    STORAGE_USERS,
+    Stack,
+    role_secret,
+    storage_secret,
+)
+from diabetes_platform.settings import PROJECT_ROOT, Port
+
+SUPERVISED = "PLATFORM_SUPERVISED"
+"""Marks every process of a platform with its state directory."""
+STORAGE_ROOT_USER = "root"
+REGION = "us-east-1"
+"""What MinIO calls its region unless told otherwise."""
+
+Environment = dict[str, str]
+
+
+def public_environment(
+    stack: Stack, *, java_home: str, inherited: Mapping[str, str]
+) -> Environment:
+    """Return the supervisor's environment, which every process inherits: no secret in it."""
+    layout = stack.layout
+    names = {
+        "TOOLS": str(stack.layout.tools),
+        "INFRA": str(INFRA),
+        "CHECKOUT": str(PROJECT_ROOT),
+        "ENV_DIR": str(stack.environments),
+        "PYTHON": layout.program("python"),
+        "SERVING_PYTHON": str(layout.serving_python),
+        "POSTGRES_BIN": str(binary("postgres").parent),
+        "JAVA_HOME": java_home,
+        "PC_DISABLE_DOTENV": "1",
+        SUPERVISED: str(layout.home),
+    }
+    ports = {f"{port.name}_PORT": str(stack.port(port)) for port in Port}
+    kept = {k: v for k, v in inherited.items() if not k.startswith(("AWS_", "PC_"))}
+    return {**child_environment(stack.settings, inherited=kept), **names, **ports}
+
+
+def own_environments(stack: Stack) -> dict[str, Environment]:
+    """Return what each process gets besides, by the name of its file."""
+    pipeline = _pipeline(stack)
+    roles = {role: stack.secrets[role_secret(role)] for role in ROLES}
+    return {
+        "minio": {
+            "MINIO_ROOT_USER": STORAGE_ROOT_USER,
+            "MINIO_ROOT_PASSWORD": stack.secrets[STORAGE_ROOT],
+        },
+        "storage-setup": {
+            **_s3(stack, STORAGE_ROOT_USER, stack.secrets[STORAGE_ROOT]),
+            **{
+                f"STORAGE_{user.upper()}_PASSWORD": stack.secrets[storage_secret(user)]
+                for user in STORAGE_USERS
+            },
+        },
+        "postgres": {"POSTGRES_PASSWORD": _superuser_password(stack)},
+        "warehouse-setup": {
+            "POSTGRES_PASSWORD": _superuser_password(stack),
+            **{f"{role.upper()}_PASSWORD": password for role, password in roles.items()},
+        },
+        "kafka": {},
+        "topics-setup": {},
+        "connect": {"DEBEZIUM_PASSWORD": roles["debezium"]},
+        "connector-setup": {},
+        "spark-connect": _s3_of(stack, "spark"),
+        "flink-jobmanager": _s3_of(stack, "flink"),
+        "flink-taskmanager": _s3_of(stack, "flink"),
+        "dagster": pipeline,
+        "api": {"PLATFORM_MODELS_URL": stack.settings.models, **_s3_of(stack, "api")},
+    }
+
+
+def pipeline_environment(stack: Stack, inherited: Mapping[str, str]) -> Environment:
+    """Return the environment of a process that runs the asset graph beside the platform."""
+    return {**child_environment(stack.settings, inherited=inherited), **_pipeline(stack)}
+
+
+def write_environments(stack: Stack) -> None:
+    """Write each process's file, for its owner only."""
+    make_private(stack.environments)
+    for service, environment in own_environments(stack).items():
+        path = stack.environments / f"{service}.env"
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor
+            file.writelines(f"{n}={shlex.quote(v)}\n" for n, v in environment.items())
+
+
+def _pipeline(stack: Stack) -> Environment:
+    settings = stack.settings
+    given = settings.warehouse_url
+    warehouse = database_url(stack, "pipeline", "diabetes")
+    return {
+        WAREHOUSE_URL: warehouse if given is None else given.get_secret_value(),
+        DAGSTER_POSTGRES_URL: database_url(stack, "dagster", "dagster"),
+        "PLATFORM_LAKE_URL": settings.lake,
+        "PLATFORM_MODELS_URL": settings.models,
+        "SPARK_REMOTE": settings.spark_remote or "",
+        **_s3_of(stack, "pipeline"),
+    }
+
+
+def database_url(stack: Stack, role: str, database: str) -> str:
+    """Return the connection URL of a role, password included."""
+    password = _superuser_password(stack) if role == SUPERUSER else stack.secrets[role_secret(role)]
+    port = stack.port(Port.POSTGRES)
+    return f"postgresql://{role}:{quote(password, safe='')}@{HOST}:{port}/{database}"
+
+
+def _superuser_password(stack: Stack) -> str:
+    given = stack.given.warehouse_password
+    return stack.secrets[POSTGRES] if given is None else given.get_secret_value()
+
+
+def _s3_of(stack: Stack, user: str) -> Environment:
+    return _s3(stack, user, stack.secrets[storage_secret(user)])
+
+
+def _s3(stack: Stack, user: str, password: str) -> Environment:
+    return {
+        "AWS_ENDPOINT_URL": stack.url(Port.MINIO),
+        "AWS_ACCESS_KEY_ID": user,
+        "AWS_SECRET_ACCESS_KEY": password,
+        "AWS_REGION": REGION,
+        "AWS_ALLOW_HTTP": "true",
+    }

@@ -1,0 +1,58 @@
+"""When the platform is up: waiting for each process, and what to say of one that does not come."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from diabetes_platform.launcher.errors import LauncherError
+from diabetes_platform.launcher.layout import Layout
+from diabetes_platform.launcher.processes import last_line
+from diabetes_platform.launcher.stack.supervisor import ProcessState, Supervisor
+
+UP_SECONDS = 240.0
+_TOO_MANY_RESTARTS = 5
+_POLL_SECONDS = 0.2
+
+
+def wait_until_healthy(
+    supervisor: Supervisor,
+    layout: Layout,
+    on_healthy: Callable[[str], None],
+    seconds: float = UP_SECONDS,
+) -> list[ProcessState]:
+    """Wait until every process is healthy, telling each once; return their states.
+
+    Raises LauncherError, naming the process, its last line and its log, where one will not come.
+    """
+    told: set[str] = set()
+    deadline = time.monotonic() + seconds
+    while True:
+        processes = supervisor.processes()
+        if processes is None:
+            raise LauncherError(f"the supervisor has ended: {last_line(layout.supervisor_log)}")
+        for process in processes:
+            if process.healthy and process.name not in told:
+                told.add(process.name)
+                on_healthy(process.name)
+        if all(process.healthy for process in processes):
+            return processes
+        hopeless = without_hope(processes)
+        if hopeless is not None:
+            raise LauncherError(f"{hopeless} does not start: {last_line(layout.log(hopeless))}")
+        if time.monotonic() > deadline:
+            raise LauncherError(_late(processes, seconds))
+        time.sleep(_POLL_SECONDS)
+
+
+def without_hope(processes: Sequence[ProcessState]) -> str | None:
+    """Return the first process that was given up, or ends again and again; None where none is."""
+    for process in processes:
+        ends_always = process.restarts >= _TOO_MANY_RESTARTS and not process.healthy
+        # What is skipped waits for another one, which is the one to name.
+        if (process.given_up and process.status != "Skipped") or ends_always:
+            return process.name
+    return next((process.name for process in processes if process.given_up), None)
+
+
+def _late(processes: Sequence[ProcessState], seconds: float) -> str:
+    missing = ", ".join(f"{p.name} ({p.status})" for p in processes if not p.healthy)
+    return f"not healthy after {seconds:.0f} s: {missing}; see `diabetes logs <service>`"

@@ -1,0 +1,89 @@
+"""The whole platform of one home: settings, directories, secrets. Making it touches no file."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from diabetes_platform.launcher.layout import Layout
+from diabetes_platform.launcher.ports import HOST
+from diabetes_platform.launcher.secrets import POSTGRES, Secrets, load_or_create
+from diabetes_platform.launcher.stack.modes import SparkMode
+from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, Port
+
+ROLES = ("migrator", "pipeline", "api", "predictor", "debezium", "reader", "dagster")
+"""Who logs in to PostgreSQL besides its superuser."""
+STORAGE_USERS = ("pipeline", "spark", "api", "predictor", "flink")
+"""Who reads or writes on S3 besides its root user."""
+STORAGE_ROOT = "storage_root_password"
+INFRA = PROJECT_ROOT / "infra"
+
+
+def role_secret(role: str) -> str:
+    """Return the name of a database role's password among the secrets."""
+    return f"postgres_{role}_password"
+
+
+def storage_secret(user: str) -> str:
+    """Return the name of an S3 user's password among the secrets."""
+    return f"storage_{user}_password"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The whole platform below `given.home`; its data lie apart from the demo's."""
+
+    given: PlatformSettings
+    spark: SparkMode = SparkMode.SERVER
+
+    @property
+    def home(self) -> Layout:
+        """The home that the demo and the whole platform share: one of them runs at a time."""
+        return Layout.of(self.given)
+
+    @cached_property
+    def settings(self) -> PlatformSettings:
+        """The settings of its processes: data below `stack`, storage on S3, a Spark server."""
+        given = self.given
+        spark = f"sc://{HOST}:{given.port(Port.SPARK_CONNECT)}"
+        return given.model_copy(
+            update={
+                "home": self.home.home / "stack",
+                "lake_url": given.lake_url or "s3://lake",
+                "models_url": given.models_url or "s3://models",
+                "spark_remote": given.spark_remote or spark,
+            }
+        )
+
+    @property
+    def layout(self) -> Layout:
+        """Where its own files lie."""
+        return Layout.of(self.settings)
+
+    @cached_property
+    def secrets(self) -> Secrets:
+        """Its passwords, those that are missing made now."""
+        names = [POSTGRES, STORAGE_ROOT]
+        names += [role_secret(role) for role in ROLES]
+        names += [storage_secret(user) for user in STORAGE_USERS]
+        return load_or_create(self.layout.secrets, names)
+
+    @property
+    def environments(self) -> Path:
+        """Where each process's own variables lie, secrets among them."""
+        return self.layout.home / "run" / "env"
+
+    @property
+    def compose_files(self) -> tuple[Path, ...]:
+        """What the supervisor reads, the later file changing the one before."""
+        base = INFRA / "local" / "process-compose.yaml"
+        if self.spark == SparkMode.SERVER:
+            return (base,)
+        return (base, INFRA / "local" / "process-compose.spark-cluster.yaml")
+
+    def port(self, port: Port) -> int:
+        """Return a server's port."""
+        return self.given.port(port)
+
+    def url(self, port: Port) -> str:
+        """Return the base URL of a server that speaks HTTP."""
+        return f"http://{HOST}:{self.port(port)}"

@@ -1,0 +1,28 @@
+"""`diabetes status` of the whole platform."""
+
+from rich.console import Console
+
+from diabetes_platform.launcher.errors import LauncherError
+from diabetes_platform.launcher.stack.connector import connector_line
+from diabetes_platform.launcher.stack.members import members
+from diabetes_platform.launcher.stack.stack import Stack
+from diabetes_platform.launcher.stack.supervisor import Supervisor
+from diabetes_platform.launcher.stack.tables import status_table
+
+
+def stack_status(stack: Stack, console: Console) -> None:
+    """Show every process and the connector; raises LauncherError that names what is not well."""
+    processes = Supervisor(stack.layout).processes()
+    if processes is None:
+        left = len(members(stack.layout.home))
+        raise LauncherError(
+            f"the platform's supervisor does not answer and {left} of its processes run: "
+            "stop them with `make down`, then start again"
+        )
+    connector = connector_line(stack)
+    console.print(status_table(stack, processes, connector))
+    ill = [process.name for process in processes if not process.healthy]
+    if "RUNNING" not in connector:
+        ill.append("connector diabetes-cdc")
+    if ill:
+        raise LauncherError(f"not healthy: {', '.join(ill)}; see `diabetes doctor`")

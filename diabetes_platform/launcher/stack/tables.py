@@ -1,0 +1,67 @@
+"""The table of a running platform: service, URL, state, memory."""
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from diabetes_platform.launcher.ports import HOST
+from diabetes_platform.launcher.stack.members import memory
+from diabetes_platform.launcher.stack.stack import Stack
+from diabetes_platform.launcher.stack.supervisor import ProcessState
+from diabetes_platform.settings import Port
+
+_MIB = 2**20
+
+
+def service_urls(stack: Stack) -> dict[str, str]:
+    """Return where each process that listens is reached."""
+    return {
+        "minio": stack.url(Port.MINIO_CONSOLE),
+        "postgres": f"postgresql://{HOST}:{stack.port(Port.POSTGRES)}/diabetes",
+        "kafka": f"{HOST}:{stack.port(Port.KAFKA)}",
+        "connect": stack.url(Port.CONNECT),
+        "spark-master": f"spark://{HOST}:{stack.port(Port.SPARK_MASTER)}",
+        "spark-connect": stack.settings.spark_remote or "",
+        "flink-jobmanager": stack.url(Port.FLINK),
+        "dagster-code": f"{HOST}:{stack.port(Port.DAGSTER_CODE)}",
+        "dagster-webserver": stack.settings.dagster,
+        "api": f"{stack.settings.api}/docs",
+    }
+
+
+def status_table(stack: Stack, processes: Sequence[ProcessState], connector: str) -> Table:
+    """Return the table; memory counts a process with its children, shared pages by their share.
+
+    One-shots are left out where they have done their work. `connector` is Debezium's state.
+    """
+    table = Table(title="The platform", title_justify="left")
+    for column in ("service", "URL"):
+        table.add_column(column, overflow="fold")
+    table.add_column("state", overflow="fold")
+    table.add_column("memory", justify="right", no_wrap=True)
+    urls, total = service_urls(stack), 0
+    for process in processes:
+        if process.one_shot and process.healthy:
+            continue
+        used = memory(process.pid) if process.running else 0
+        total += used
+        table.add_row(process.name, urls.get(process.name, ""), state(process), _size(used))
+        if process.name == "connect":
+            table.add_row("  connector diabetes-cdc", "", connector, "")
+    table.add_section()
+    table.add_row("all", "", "", _size(total))
+    return table
+
+
+def state(process: ProcessState) -> str:
+    """Return a process's state in a few words."""
+    if process.healthy:
+        again = f", restarted {process.restarts} times" if process.restarts else ""
+        return f"[green]healthy[/green]{again}"
+    if process.running:
+        return "[yellow]starting[/yellow]"
+    return f"[red]{process.status.lower()}[/red] (code {process.exit_code})"
+
+
+def _size(used: int) -> str:
+    return f"{used / _MIB:,.0f} MiB" if used else ""
