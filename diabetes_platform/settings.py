@@ -16,6 +16,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from diabetes_platform.contract.s3 import S3
+
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 PIMA_CSV = Path(__file__).resolve().parent / "datasets" / "pima.csv"
 
@@ -77,6 +79,10 @@ class PlatformSettings(BaseSettings):
     dagster_url: str | None = None
     alert_webhook_url: SecretUrl | None = None
     model_seed: int = 20_260_101
+    s3_endpoint: str | None = Field(default=None, validation_alias="AWS_ENDPOINT_URL")
+    s3_user: str | None = Field(default=None, validation_alias="AWS_ACCESS_KEY_ID")
+    s3_secret: SecretStr | None = Field(default=None, validation_alias="AWS_SECRET_ACCESS_KEY")
+    s3_region: str | None = Field(default=None, validation_alias="AWS_REGION")
 
     def port(self, default: Port) -> int:
         """Return a server's port: its default moved by the offset."""
@@ -91,6 +97,12 @@ class PlatformSettings(BaseSettings):
     def models(self) -> str:
         """The root of the model store: a directory or an S3 URL."""
         return self.models_url or str(self.home.absolute() / "models")
+
+    @property
+    def s3(self) -> S3:
+        """How the lake, the models and sources on S3 are reached."""
+        secret = self.s3_secret.get_secret_value() if self.s3_secret else None
+        return S3(self.s3_endpoint, self.s3_user, secret, self.s3_region)
 
     @property
     def data_docs(self) -> Path:

@@ -3,6 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
+from diabetes_platform.contract.s3 import S3
 from diabetes_platform.settings import PlatformSettings
 
 SECRET = "T0SECRET"
@@ -28,3 +29,13 @@ def test_the_error_of_a_webhook_names_the_setting_and_not_the_url(
     assert "allowed is a URL of http or https" in str(raised.value)
     # The command line shows what was given.
     assert SECRET not in f"{raised.value} {raised.value.errors()}"
+
+
+def test_s3_is_reached_by_the_standard_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9000")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "pipeline")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    settings = PlatformSettings()
+    assert settings.s3 == S3("http://127.0.0.1:9000", "pipeline", SECRET, "eu-central-1")
+    assert SECRET not in f"{settings!r} {settings} {settings.model_dump_json()} {settings.s3!r}"

@@ -1,0 +1,103 @@
+"""The libraries' options follow from the settings; an error is one line without a secret."""
+
+import pytest
+
+from diabetes_platform.contract.s3 import (
+    S3,
+    StorageError,
+    StorageRefusedError,
+    StorageUnavailableError,
+    on_s3,
+    storage_error,
+)
+
+MINIO = S3("http://127.0.0.1:9000", "pipeline", "T0SECRET", "us-east-1")
+LAKE = "s3://lake/raw/patients"
+
+
+def answered(code: str) -> str:
+    """What deltalake makes of an error that S3 answers with."""
+    return (
+        "Generic S3 error\n \x1b[31m↳\x1b[0m Error performing GET … 403 Forbidden\n"
+        f'<?xml version="1.0"?>\n<Error><Code>{code}</Code><Message>No.</Message></Error>\nmore'
+    )
+
+
+def test_the_options_of_both_libraries_follow_from_the_same_settings() -> None:
+    assert (
+        MINIO.for_deltalake().items()
+        >= {
+            "AWS_ENDPOINT_URL": "http://127.0.0.1:9000",
+            "AWS_ACCESS_KEY_ID": "pipeline",
+            "AWS_SECRET_ACCESS_KEY": "T0SECRET",
+            "AWS_REGION": "us-east-1",
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_CONDITIONAL_PUT": "etag",
+        }.items()
+    )
+    obstore = MINIO.for_obstore()
+    assert obstore["endpoint"] == "http://127.0.0.1:9000"
+    assert obstore["client_options"] == {"allow_http": True}
+
+
+def test_only_an_endpoint_of_plain_http_allows_it() -> None:
+    encrypted = S3("https://s3.example", "pipeline", "T0SECRET")
+    assert "AWS_ALLOW_HTTP" not in encrypted.for_deltalake()
+    assert "client_options" not in encrypted.for_obstore()
+
+
+def test_what_is_not_given_is_left_to_the_libraries() -> None:
+    assert set(S3().for_deltalake()) == {"AWS_CONDITIONAL_PUT", "max_retries", "retry_timeout"}
+    assert set(S3().for_obstore()) == {"retry_config"}
+
+
+@pytest.mark.parametrize(
+    ("url", "is_one"),
+    [("s3://lake", True), ("s3a://lake/raw", True), ("/lake", False), ("file:///lake", False)],
+)
+def test_which_urls_are_of_s3(url: str, is_one: bool) -> None:
+    assert on_s3(url) is is_one
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "told"),
+    [
+        (answered("InvalidAccessKeyId"), StorageRefusedError, "there is no user pipeline"),
+        (answered("SignatureDoesNotMatch"), StorageRefusedError, "not that of user pipeline"),
+        (answered("AccessDenied"), StorageRefusedError, "may not do this in bucket lake"),
+        (answered("NoSuchBucket"), StorageRefusedError, "there is no bucket lake"),
+        (answered("RequestTimeTooSkewed"), StorageRefusedError, "refused (RequestTimeTooSkewed)"),
+        (answered("SlowDownWrite"), StorageUnavailableError, "overloaded"),
+        ("… HTTP error\n error sending request", StorageUnavailableError, "does not answer"),
+        ("PUT http://169.254.169.254/latest/api/token", StorageRefusedError, "has no role"),
+        ("Generic S3 error\n Missing SecretAccessKey", StorageRefusedError, "without the other"),
+    ],
+)
+def test_an_error_names_url_endpoint_and_cause_in_one_line(
+    text: str, kind: type[StorageError], told: str
+) -> None:
+    error = storage_error(MINIO, LAKE, text)
+    assert type(error) is kind
+    assert str(error).startswith(f"{LAKE} at http://127.0.0.1:9000: ")
+    assert told in str(error)
+    assert "\n" not in str(error)
+    assert "T0SECRET" not in str(error) + repr(MINIO)
+
+
+@pytest.mark.parametrize("text", [answered("NoSuchKey"), answered("PreconditionFailed"), "line 3"])
+def test_an_answer_that_callers_know_is_no_storage_error(text: str) -> None:
+    assert storage_error(MINIO, LAKE, text) is None
+
+
+def test_other_errors_pass_as_they_are() -> None:
+    with pytest.raises(OSError, match="No space left"), MINIO.errors(LAKE):
+        raise OSError(28, "No space left")
+    with pytest.raises(OSError, match="AccessDenied"), MINIO.errors("/a/directory"):
+        raise OSError(answered("AccessDenied"))
+
+
+def test_the_librarys_own_text_does_not_follow_the_error_into_a_log() -> None:
+    with pytest.raises(StorageRefusedError) as raised, MINIO.errors(LAKE):
+        raise OSError(answered("AccessDenied"))
+    assert raised.value.__cause__ is None
+    assert raised.value.__suppress_context__
