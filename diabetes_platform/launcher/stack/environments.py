@@ -68,14 +68,14 @@ def own_environments(stack: Stack) -> dict[str, Environment]:
         "storage-setup": {
             **_s3(stack, STORAGE_ROOT_USER, stack.secrets[STORAGE_ROOT]),
             **{
-                f"STORAGE_{user.upper()}_PASSWORD": stack.secrets[storage_secret(user)]
+                f"STORAGE_PASSWORDS__{user.upper()}": stack.secrets[storage_secret(user)]
                 for user in STORAGE_USERS
             },
         },
         "postgres": {"POSTGRES_PASSWORD": _superuser_password(stack)},
         "warehouse-setup": {
             "POSTGRES_PASSWORD": _superuser_password(stack),
-            **{f"{role.upper()}_PASSWORD": password for role, password in roles.items()},
+            **{f"ROLE_PASSWORDS__{role.upper()}": password for role, password in roles.items()},
         },
         "kafka": {},
         "topics-setup": {},
