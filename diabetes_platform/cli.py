@@ -143,6 +143,15 @@ def status() -> None:
         run(settings, console)
 
 
+@app.command()
+def doctor() -> None:
+    """Try every service of the whole platform end to end; say what to do where one fails."""
+    from diabetes_platform.launcher.doctor.doctor import doctor as run
+
+    with _told_in_one_line() as settings:
+        run(settings, console)
+
+
 @app.command(hidden=True)
 def install_spark() -> None:
     """Install Apache Spark's Connect server and its jars, for the tests that compare with it."""

@@ -46,6 +46,7 @@ def public_environment(
         "ENV_DIR": str(stack.environments),
         "PYTHON": layout.program("python"),
         "SERVING_PYTHON": str(layout.serving_python),
+        "DAGSTER_CODE_HOST": HOST,
         "POSTGRES_BIN": str(binary("postgres").parent),
         "JAVA_HOME": java_home,
         "PC_DISABLE_DOTENV": "1",

@@ -1,0 +1,51 @@
+"""All checks of the doctor, in the order of the data, each with what to do where it fails."""
+
+from diabetes_platform.launcher.doctor import (
+    compute,
+    dagster,
+    serving,
+    storage,
+    stream,
+    warehouse,
+)
+from diabetes_platform.launcher.doctor.findings import Check
+
+_RESTART = "see `diabetes logs {}`; `make down` and `make up` set it up again"
+
+
+def _again(service: str) -> str:
+    return _RESTART.format(service)
+
+
+CHECKS = (
+    Check("minio", "writes and reads", storage.write_and_read, _again("minio")),
+    Check("postgres", "inserts and rolls back", warehouse.insert_and_roll_back, _again("postgres")),
+    Check("kafka", "takes and gives", stream.produce_and_consume, _again("kafka")),
+    Check(
+        "connect",
+        "connector runs",
+        stream.connector_runs,
+        "see `diabetes logs connect`; `make down` and `make up` register the connector again",
+    ),
+    Check(
+        "replication slot",
+        "is read",
+        warehouse.replication_slot,
+        "nobody reads: mend the connector first; lost: see “A lost replication slot” in "
+        "docs/operations.md",
+    ),
+    Check("spark-connect", "answers a query", compute.spark_query, _again("spark-connect")),
+    Check(
+        "dagster",
+        "code location, daemons",
+        dagster.code_location,
+        "see `diabetes logs dagster-code` and `diabetes logs dagster-daemon`",
+    ),
+    Check(
+        "api",
+        "has a model",
+        serving.ready,
+        "without a model: `diabetes materialize` trains and releases one; else "
+        "see `diabetes logs api`",
+    ),
+)
