@@ -9,7 +9,8 @@ import pytest
 
 from diabetes_platform.launcher.accounts import Account, nobody, unprivileged
 from diabetes_platform.launcher.ports import free_port
-from diabetes_platform.launcher.postgres import Postgres, binary
+from diabetes_platform.launcher.postgres import Postgres
+from diabetes_platform.launcher.postgres_data import binary
 
 AS_ROOT = os.geteuid() == 0
 

@@ -16,7 +16,7 @@ import pytest
 from diabetes_platform.launcher.layout import Layout
 from diabetes_platform.launcher.platform import Platform
 from diabetes_platform.launcher.ports import require_free
-from diabetes_platform.launcher.postgres import running_server
+from diabetes_platform.launcher.postgres_data import running_server
 from diabetes_platform.settings import (
     PIMA_CSV,
     PROJECT_ROOT,

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from diabetes_platform.launcher.layout import Layout
 from diabetes_platform.launcher.locks import BusyError, Use, exclusive, is_running
 from diabetes_platform.launcher.platform import Platform, running_platform
-from diabetes_platform.launcher.postgres import running_server
+from diabetes_platform.launcher.postgres_data import running_server
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings
 
 

@@ -10,13 +10,8 @@ import pytest
 
 from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.ports import free_port
-from diabetes_platform.launcher.postgres import (
-    Postgres,
-    binary,
-    read_pid_file,
-    refuse_foreign_data,
-    running_server,
-)
+from diabetes_platform.launcher.postgres import Postgres
+from diabetes_platform.launcher.postgres_data import read_pid_file, running_server
 
 pytestmark = pytest.mark.integration
 PASSWORD = "p@ss/word:%"
@@ -162,12 +157,6 @@ def test_data_of_another_major_version_is_refused(tmp_path: Path) -> None:
         Postgres(tmp_path, free_port(), PASSWORD).start()
 
 
-def test_a_directory_with_other_files_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "holiday.jpg").touch()
-    with pytest.raises(LauncherError, match="not empty and not a PostgreSQL data directory"):
-        refuse_foreign_data(tmp_path)
-
-
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
     broken = Postgres(tmp_path / "data", free_port(), PASSWORD, settings={"shared_buffers": "huge"})
     with pytest.raises(LauncherError, match=r"ended with code 1: .*shared_buffers"):
@@ -189,8 +178,3 @@ def test_the_password_is_on_no_command_line_and_in_no_file(server: Postgres) -> 
         assert PASSWORD.encode() not in shown.stdout
     beside = [path for path in server.data_dir.parent.iterdir() if path.is_file()]
     assert beside == [server.log]
-
-
-def test_the_programs_come_from_the_wheel() -> None:
-    done = subprocess.run([binary("postgres"), "--version"], capture_output=True, check=True)
-    assert done.stdout.startswith(b"postgres (PostgreSQL) 18.")
