@@ -57,7 +57,7 @@ def _produce(servers: dict[str, str], content: bytes) -> TopicPartition:
         if error is not None:
             failed.append(KafkaException(error))
         else:
-            placed.append(TopicPartition(TOPIC, message.partition(), message.offset()))
+            placed.append(TopicPartition(TOPIC, message.partition() or 0, message.offset() or 0))
 
     options = {"message.timeout.ms": int(SECONDS * 1000), "linger.ms": 0}
     producer = Producer({**servers, **options})

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import socket
 import subprocess
 import tempfile
 import time
@@ -66,12 +67,10 @@ class Supervisor:
         self._layout = layout
         self.socket = socket_path(layout.home)
 
-    def start(
-        self, files: Sequence[Path], environment: Mapping[str, str], *, holding: int
-    ) -> "subprocess.Popen[bytes]":
-        """Start it and wait until it answers; it keeps the lock `holding` when this process ends.
+    def start(self, files: Sequence[Path], environment: Mapping[str, str], *, holding: int) -> int:
+        """Start it, wait until it answers and return its pid; LauncherError where it does not.
 
-        Raises LauncherError where it does not.
+        It goes on when this process ends, and holds the lock `holding` as long as it runs.
         """
         make_private(self.socket.parent)
         self.socket.unlink(missing_ok=True)
@@ -94,7 +93,9 @@ class Supervisor:
                 pass_fds=(holding,),
             )
         self._wait_until_it_answers(process, log.with_suffix(".out"))
-        return process
+        # Nobody waits for its end: without this, Popen would warn of a child left behind.
+        process.returncode = 0
+        return process.pid
 
     def processes(self) -> list[ProcessState] | None:
         """Return every process's state; None where no supervisor answers."""
@@ -110,7 +111,7 @@ class Supervisor:
         self._ask("POST", "/project/stop", STOP_ORDER_SECONDS)
 
     def _ask(self, method: str, path: str, seconds: float = 5.0) -> Any:  # noqa: ANN401 - JSON
-        if not self.socket.exists():
+        if not self._listens():
             return None
         transport = httpx.HTTPTransport(uds=str(self.socket))
         with httpx.Client(transport=transport, timeout=seconds, trust_env=False) as client:
@@ -120,6 +121,11 @@ class Supervisor:
                 return None
             response.raise_for_status()
             return response.json()
+
+    def _listens(self) -> bool:
+        # httpx would leave its socket open where nobody listens.
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            return probe.connect_ex(str(self.socket)) == 0
 
     def _wait_until_it_answers(self, process: "subprocess.Popen[bytes]", output: Path) -> None:
         deadline = time.monotonic() + ANSWER_SECONDS

@@ -58,8 +58,8 @@ def _start(stack: Stack, lock: HomeLock, progress: Progress) -> list[ProcessStat
     supervisor = Supervisor(stack.layout)
     with ExitStack() as undo:
         undo.callback(_stop_after_failure, stack, progress)
-        process = supervisor.start(stack.compose_files, public, holding=lock.fileno())
-        lock.tell(Use.STACK, process.pid)
+        pid = supervisor.start(stack.compose_files, public, holding=lock.fileno())
+        lock.tell(Use.STACK, pid)
         processes = wait_until_healthy(supervisor, stack.layout, progress.reached)
         undo.pop_all()
     return processes
