@@ -97,6 +97,10 @@ class S3:
         return (self.endpoint or "").startswith("http://")
 
 
+CHAIN = S3()
+"""AWS itself, as whoever the libraries' own chain finds."""
+
+
 def on_s3(url: str) -> bool:
     """Whether `url` is an S3 URL and not a path."""
     return urlsplit(url).scheme in {"s3", "s3a"}

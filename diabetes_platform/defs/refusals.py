@@ -7,11 +7,13 @@ import dagster as dg
 
 from diabetes_platform.cleaning.tables import CleaningError
 from diabetes_platform.contract.bundle import BundleError
+from diabetes_platform.contract.s3 import StorageRefusedError
 from diabetes_platform.lake.delta import LakeError
 from diabetes_platform.lake.sources import SourceError
 from diabetes_platform.warehouse.promotion import PromotionRefusedError
 
 REFUSALS: tuple[type[Exception], ...] = (
+    StorageRefusedError,
     SourceError,
     LakeError,
     CleaningError,

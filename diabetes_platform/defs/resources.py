@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from diabetes_platform.contract.s3 import S3
 from diabetes_platform.lake.tables import Lake
 from diabetes_platform.settings import PlatformSettings
 
@@ -45,26 +46,35 @@ class Spark:
 
 @dataclass(frozen=True)
 class Models:
-    """The root of the model store: a directory or an S3 URL."""
+    """The root of the model store: a directory or an S3 URL, which `s3` says how to reach."""
 
     url: str
+    s3: S3
 
     def store(self) -> "ModelStore":
         """Open the store."""
         from diabetes_platform.modelling.store import ModelStore
 
-        return ModelStore(self.url)
+        return ModelStore(self.url, self.s3)
 
 
 def build_resources(load: LoadSettings) -> dict[str, dg.ResourceDefinition]:
     """Return the resources by the names that the assets ask for."""
     return {
         "settings": dg.ResourceDefinition(lambda _: load()),
-        "lake": dg.ResourceDefinition(lambda _: Lake(load().lake)),
+        "lake": dg.ResourceDefinition(lambda _: _lake(load())),
         "warehouse": dg.ResourceDefinition(lambda _: _warehouse(load())),
         "spark": dg.ResourceDefinition(lambda _: Spark(load().spark_remote)),
-        "models": dg.ResourceDefinition(lambda _: Models(load().models)),
+        "models": dg.ResourceDefinition(lambda _: _models(load())),
     }
+
+
+def _lake(settings: PlatformSettings) -> Lake:
+    return Lake(settings.lake, settings.s3)
+
+
+def _models(settings: PlatformSettings) -> Models:
+    return Models(settings.models, settings.s3)
 
 
 def _warehouse(settings: PlatformSettings) -> Warehouse:

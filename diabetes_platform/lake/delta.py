@@ -5,10 +5,11 @@ Sail reads a path that does not exist as an empty table, so existence is asked o
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from deltalake import DeltaTable
 
+from diabetes_platform.contract.s3 import CHAIN, S3, on_s3
 from diabetes_platform.contract.tables import Table
 from diabetes_platform.lake.schema import arrow_schema
 
@@ -19,25 +20,35 @@ class LakeError(RuntimeError):
 
 @dataclass(frozen=True)
 class DeltaPath:
-    """A Delta table's directory or URL; `storage_options` are what deltalake needs to read it."""
+    """A Delta table's directory or URL; `s3` says how the URL is reached.
+
+    Each method raises StorageError where S3 cannot be used as asked.
+    """
 
     path: str
-    storage_options: Mapping[str, str] = field(default_factory=dict)
+    s3: S3 = CHAIN
 
     @property
     def for_spark(self) -> str:
         """The path in Spark's spelling: Hadoop knows S3 as `s3a://`."""
         return re.sub(r"^s3://", "s3a://", self.path)
 
+    @property
+    def storage_options(self) -> dict[str, str]:
+        """What deltalake needs besides the path."""
+        return self.s3.for_deltalake() if on_s3(self.path) else {}
+
     def exists(self) -> bool:
         """Whether the table has at least one version."""
-        return bool(DeltaTable.is_deltatable(self.path, dict(self.storage_options)))
+        with self.s3.errors(self.path):
+            return bool(DeltaTable.is_deltatable(self.path, self.storage_options))
 
     def open(self, version: int | None = None) -> DeltaTable:
         """Open `version`, or the newest; LakeError names a path that has none."""
         if not self.exists():
             raise LakeError(f"{self.path}: no Delta table at this path")
-        return DeltaTable(self.path, version=version, storage_options=dict(self.storage_options))
+        with self.s3.errors(self.path):
+            return DeltaTable(self.path, version=version, storage_options=self.storage_options)
 
     def version(self) -> int:
         """Return the newest version; LakeError names a path that has none."""
@@ -55,12 +66,14 @@ class DeltaPath:
         Spark would infer one from the first batch: Sail makes a column NOT NULL that happens to
         have no NULL in it.
         """
-        if not self.exists():
+        if self.exists():
+            return
+        with self.s3.errors(self.path):
             DeltaTable.create(
                 self.path,
                 arrow_schema(table),
                 mode="ignore",
                 partition_by=partition_by,
                 configuration=configuration,
-                storage_options=dict(self.storage_options),
+                storage_options=self.storage_options,
             )

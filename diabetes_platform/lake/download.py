@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
+from diabetes_platform.contract.s3 import CHAIN, S3, StorageError, storage_error
 from diabetes_platform.lake.sources import SourceError
 
 _SCHEMES = frozenset({"http", "https", "s3"})
@@ -20,10 +21,11 @@ def public_name(url: str) -> str:
     return urlunsplit((parts.scheme, host, parts.path, "", ""))
 
 
-def download(url: str, target: Path) -> None:
-    """Write what `url` holds to `target`.
+def download(url: str, target: Path, s3: S3 = CHAIN) -> None:
+    """Write what `url` holds to `target`; `s3` says how an `s3://` URL is reached.
 
-    Raises SourceError, which tells no secret of the URL, where it is not allowed or not readable.
+    Raises SourceError, which tells no secret of the URL, where it is not allowed or not readable,
+    and StorageError where S3 cannot be used as asked.
     """
     parts = _split(url)
     if parts is None or not parts.hostname:
@@ -35,7 +37,9 @@ def download(url: str, target: Path) -> None:
             f"{public_name(url)}: given a user or password in the URL, allowed none: "
             "the configuration of the run would keep it"
         )
-    fault = _from_s3(url, target) if parts.scheme == "s3" else _from_http(url, target)
+    fault = _from_s3(url, target, s3) if parts.scheme == "s3" else _from_http(url, target)
+    if isinstance(fault, StorageError):
+        raise fault
     if fault is not None:
         raise SourceError(f"{public_name(url)}: cannot be read: given {fault}, {_ALLOWED}")
 
@@ -88,7 +92,7 @@ def _requests_unlogged() -> Iterator[None]:
         logger.removeFilter(drop)
 
 
-def _from_s3(url: str, target: Path) -> str | None:
+def _from_s3(url: str, target: Path, s3: S3) -> str | StorageError | None:
     """Return what went wrong, None if nothing did. The key is taken as written, not decoded."""
     import obstore
     from obstore.exceptions import BaseError
@@ -96,15 +100,15 @@ def _from_s3(url: str, target: Path) -> str | None:
 
     bucket, _, key = url.partition("://")[2].partition("/")
     try:
-        chunks = obstore.get(from_url(f"s3://{bucket}"), key).stream()
+        chunks = obstore.get(from_url(f"s3://{bucket}", **s3.for_obstore()), key).stream()
         with target.open("wb") as file:
             for chunk in chunks:
                 file.write(chunk)
     except (BaseError, ValueError) as error:
-        return type(error).__name__
+        return storage_error(s3, public_name(url), str(error)) or type(error).__name__
     except OSError as error:
         # What is not there is a FileNotFoundError without the number that the disk's errors have.
         if error.errno is not None:
             raise
-        return type(error).__name__
+        return storage_error(s3, public_name(url), str(error)) or type(error).__name__
     return None

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from diabetes_platform.contract.s3 import CHAIN, S3
 from diabetes_platform.contract.tables import batch_id_of
 from diabetes_platform.lake.download import download, public_name
 from diabetes_platform.lake.sources import SourceError
@@ -58,15 +59,16 @@ class FetchedSource:
 
 
 @contextmanager
-def fetched(source: str) -> Iterator[FetchedSource]:
+def fetched(source: str, s3: S3 = CHAIN) -> Iterator[FetchedSource]:
     """Yield `source` as a local file, downloaded to a temporary one where it is a URL.
 
-    Raises SourceError where it does not exist or cannot be read.
+    `s3` says how an `s3://` URL is reached. Raises SourceError where it does not exist or cannot
+    be read, and StorageError where S3 cannot be used as asked.
     """
     if "://" in source and not source.startswith("file://"):
         with tempfile.TemporaryDirectory(prefix="diabetes-source-") as directory:
             target = Path(directory) / "source"
-            download(source, target)
+            download(source, target, s3)
             yield _hashed(target, public_name(source))
         return
     path = Path(source.removeprefix("file://")).expanduser().absolute()

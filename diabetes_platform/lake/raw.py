@@ -45,7 +45,7 @@ def ingest(lake: Lake, source: str) -> RawBatch:
     that bring the same content at once add one version. Raises SourceError, and writes no
     version, where the source cannot be read as this table.
     """
-    with fetched(source) as file:
+    with fetched(source, lake.s3) as file:
         added = _append(lake, file)
         return RawBatch(
             batch_id=file.batch_id,
@@ -60,13 +60,15 @@ def ingest(lake: Lake, source: str) -> RawBatch:
 def _append(lake: Lake, file: FetchedSource) -> bool:
     """Commit the rows unless their content is there; False where it is."""
     _create_table(lake, file)
+    target = lake.table(RAW_PATIENTS)
     for attempt in range(1, _TRIES + 1):
-        table = lake.table(RAW_PATIENTS).open()
+        table = target.open()
         if table.transaction_version(file.content_hash) is not None:
             return False
         rows = _Rows(file)
         try:
-            _commit(table, file, rows)
+            with lake.s3.errors(target.path):
+                _commit(table, file, rows)
         except CommitFailedError:
             # Another process committed first: perhaps this very content.
             if attempt == _TRIES:
@@ -94,7 +96,11 @@ def _create_table(lake: Lake, file: FetchedSource) -> None:
         target.create(
             RAW_PATIENTS,
             partition_by="content_hash",
-            configuration={"delta.appendOnly": "true"},
+            # What was received is kept for good, and so is the log of it.
+            configuration={
+                "delta.appendOnly": "true",
+                "delta.enableExpiredLogCleanup": "false",
+            },
         )
 
 

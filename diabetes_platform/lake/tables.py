@@ -2,12 +2,13 @@
 
 import functools
 import operator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from deltalake import CommitProperties, write_deltalake
 
+from diabetes_platform.contract.s3 import CHAIN, S3
 from diabetes_platform.contract.tables import Table
 from diabetes_platform.lake.delta import DeltaPath
 
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Lake:
-    """The root of the Delta tables: a directory or an S3 URL, with its storage options."""
+    """The root of the Delta tables: a directory or an S3 URL, which `s3` says how to reach."""
 
     root: str
-    storage_options: dict[str, str] = field(default_factory=dict)
+    s3: S3 = CHAIN
 
     def table(self, table: Table) -> DeltaPath:
         """Return where `table` lies; nothing is read or made."""
-        return DeltaPath(f"{self.root.rstrip('/')}/{table.name}", self.storage_options)
+        return DeltaPath(f"{self.root.rstrip('/')}/{table.name}", self.s3)
 
     def stream(
         self,
@@ -48,7 +49,8 @@ class Lake:
 
     def count(self, table: Table, where: dict[str, str]) -> int:
         """Count the rows whose text columns equal `where`; no other column is read."""
-        rows: int = self._dataset(table, where).count_rows(filter=_all_equal(where))
+        with self.s3.errors(self.table(table).path):
+            rows: int = self._dataset(table, where).count_rows(filter=_all_equal(where))
         return rows
 
     def _dataset(
@@ -70,13 +72,14 @@ class Lake:
             current = target.open()
             if current.history(1)[0].get("content_hash") == content_hash:
                 return current.version(), False
-        write_deltalake(
-            target.path,
-            rows,
-            mode="overwrite",
-            storage_options=self.storage_options,
-            commit_properties=CommitProperties(custom_metadata={"content_hash": content_hash}),
-        )
+        with self.s3.errors(target.path):
+            write_deltalake(
+                target.path,
+                rows,
+                mode="overwrite",
+                storage_options=target.storage_options,
+                commit_properties=CommitProperties(custom_metadata={"content_hash": content_hash}),
+            )
         return target.version(), True
 
 

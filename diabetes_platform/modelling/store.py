@@ -27,6 +27,7 @@ from diabetes_platform.contract.bundle import (
     sha256,
     versioned,
 )
+from diabetes_platform.contract.s3 import CHAIN, S3, on_s3
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -60,14 +61,16 @@ class ModelVersion:
 class ModelStore:
     """Model versions below `url`: a directory, or an object store's URL (`s3://bucket/prefix`).
 
-    `options` go to obstore (endpoint, keys, region). Versions are written once; the pointer moves
-    by compare-and-swap, so that of two releases at a time one wins and the other is told.
+    `s3` says how S3 is reached. Versions are written once; the pointer moves by compare-and-swap,
+    so that of two releases at a time one wins and the other is told. Each method raises
+    StorageError where S3 cannot be used as asked.
     """
 
-    def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, url: str, s3: S3 = CHAIN) -> None:
         self._root = _local_root(url)
+        self._url, self._s3 = url, s3
         self._store: ObjectStore = (
-            from_url(url, **dict(options or {}))
+            from_url(url, **(s3.for_obstore() if on_s3(url) else {}))
             if self._root is None
             else LocalStore(self._root, mkdir=True)
         )
@@ -106,10 +109,12 @@ class ModelStore:
     def champion(self) -> CurrentChampion | None:
         """Return the released version's pointer, or None where nothing was released yet."""
         try:
-            found = obstore.get(self._store, champion_key())
+            with self._s3.errors(self._url):
+                found = obstore.get(self._store, champion_key())
+                content = bytes(found.bytes())
         except FileNotFoundError:
             return None
-        return CurrentChampion(load_champion(bytes(found.bytes())), _etag(found.meta["e_tag"]))
+        return CurrentChampion(load_champion(content), _etag(found.meta["e_tag"]))
 
     def release(self, champion: Champion, *, expected_etag: str | None) -> str:
         """Point at `champion` if the pointer is still that of `expected_etag`; return the new ETag.
@@ -131,7 +136,8 @@ class ModelStore:
 
     def _swap(self, content: bytes, expected_etag: str | None) -> str:
         mode: Any = "create" if expected_etag is None else {"e_tag": expected_etag}
-        return _etag(obstore.put(self._store, champion_key(), content, mode=mode)["e_tag"])
+        with self._s3.errors(self._url):
+            return _etag(obstore.put(self._store, champion_key(), content, mode=mode)["e_tag"])
 
     def _swap_locked(self, root: Path, content: bytes, expected_etag: str) -> str:
         # A directory has no conditional replace: a lock makes compare and replace one step.
@@ -143,7 +149,8 @@ class ModelStore:
 
     def _put_once(self, key: str, content: bytes) -> None:
         try:
-            obstore.put(self._store, key, content, mode="create")
+            with self._s3.errors(self._url):
+                obstore.put(self._store, key, content, mode="create")
         except AlreadyExistsError:
             existing = self._get(key)
             if existing != content:
@@ -154,7 +161,8 @@ class ModelStore:
 
     def _get(self, key: str) -> bytes:
         try:
-            return bytes(obstore.get(self._store, key).bytes())
+            with self._s3.errors(self._url):
+                return bytes(obstore.get(self._store, key).bytes())
         except FileNotFoundError:
             raise ModelStoreError(f"{key}: not in the model store") from None
 
