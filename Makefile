@@ -22,7 +22,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench lock clean
+.PHONY: help demo up down status logs doctor test lint bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' Makefile
@@ -30,6 +30,26 @@ help: ## Show this list
 demo: ## Run the batch graph on the Pima data, serve predictions and the Dagster UI (ARGS=--once)
 	@$(BOOTSTRAP) demo
 	@$(BIN)/diabetes demo $(ARGS)
+
+up: ## Start the whole platform in the background (SPARK=cluster: a master with two workers)
+	@$(BOOTSTRAP) demo
+	@$(BIN)/diabetes up $(if $(SPARK),--spark $(SPARK)) $(ARGS)
+
+down: ## Stop the whole platform; its data stay
+	@$(BOOTSTRAP) demo
+	@$(BIN)/diabetes down
+
+status: ## Show each service of the running platform: URL, state, memory
+	@$(BOOTSTRAP) demo
+	@$(BIN)/diabetes status
+
+logs: ## Show what a service printed (SERVICE=kafka, ARGS=--follow)
+	@$(BOOTSTRAP) demo
+	@$(BIN)/diabetes logs $(SERVICE) $(ARGS)
+
+doctor: ## Try every service end to end
+	@$(BOOTSTRAP) demo
+	@$(BIN)/diabetes doctor
 
 test: ## Run all tests of the platform and of the API (ARGS=… goes to the platform's pytest)
 	@$(BOOTSTRAP) test

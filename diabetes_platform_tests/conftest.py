@@ -1,4 +1,4 @@
-"""Fixtures that every test shares: one real PostgreSQL per run, one empty database per test."""
+"""Fixtures that every test shares: the whole platform, one PostgreSQL, an empty database each."""
 
 import secrets
 from collections.abc import Iterator
@@ -10,6 +10,10 @@ from psycopg import sql
 from diabetes_platform.launcher.ports import free_port
 from diabetes_platform.launcher.postgres import Postgres
 from diabetes_platform.launcher.processes import heed_interrupts
+from diabetes_platform.launcher.stack.members import members
+from diabetes_platform.launcher.stack.stack import Stack
+from diabetes_platform.settings import PlatformSettings
+from diabetes_platform_tests.commands import command, finish, free_offset
 
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 """Tests need no data after a power cut."""
@@ -18,6 +22,22 @@ FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 def pytest_configure() -> None:
     """Stop the services also where the run itself was started in the background."""
     heed_interrupts()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The whole platform, started once by the users' own command and stopped in any case."""
+    home = tmp_path_factory.mktemp("platform")
+    settings = PlatformSettings(home=home, port_offset=free_offset())
+    made = Stack(settings)
+    try:
+        code, output = finish(command(settings, "up"), seconds=900)
+        assert code == 0, output
+        yield made
+    finally:
+        code, output = finish(command(settings, "down"))
+        assert code == 0, output
+        assert members(made.layout.home) == []
 
 
 @pytest.fixture(scope="session")

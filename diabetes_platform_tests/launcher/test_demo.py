@@ -1,10 +1,8 @@
 """The demo as a person runs it: real services, the real data, moved ports, a fresh home."""
 
-import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,11 +17,10 @@ from diabetes_platform.launcher.ports import require_free
 from diabetes_platform.launcher.postgres_data import running_server
 from diabetes_platform.settings import (
     PIMA_CSV,
-    PROJECT_ROOT,
     PlatformSettings,
     Port,
 )
-from diabetes_platform_tests.launcher.conftest import free_offset
+from diabetes_platform_tests.commands import command, finish, free_offset
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -32,28 +29,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 def moved(tmp_path_factory: pytest.TempPathFactory) -> PlatformSettings:
     """One home for all of these tests: the later ones start from what the first has built."""
     return PlatformSettings(home=tmp_path_factory.mktemp("home"), port_offset=free_offset())
-
-
-def command(settings: PlatformSettings, *arguments: str, **more: str) -> subprocess.Popen[str]:
-    variables = {
-        "PLATFORM_HOME": str(settings.home),
-        "PLATFORM_PORT_OFFSET": str(settings.port_offset),
-        **more,
-    }
-    return subprocess.Popen(
-        [str(Path(sys.executable).parent / "diabetes"), *arguments],
-        env={**os.environ, **variables, "COLUMNS": "200"},
-        cwd=PROJECT_ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def finish(process: subprocess.Popen[str], seconds: float = 300) -> tuple[int, str]:
-    with process:
-        output, _ = process.communicate(timeout=seconds)
-    return process.returncode, output
 
 
 def assert_nothing_runs(settings: PlatformSettings) -> None:
