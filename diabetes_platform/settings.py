@@ -125,6 +125,19 @@ class PlatformSettings(BaseSettings):
         return self.dagster_url or f"http://127.0.0.1:{self.port(Port.DAGSTER)}"
 
 
+class SetupSettings(BaseSettings):
+    """Whom the one-shot set-ups let in: `STORAGE_PASSWORDS__<USER>`, `ROLE_PASSWORDS__<ROLE>`.
+
+    `postgres_password` is the superuser's. Raises pydantic.ValidationError that names the variable.
+    """
+
+    model_config = SettingsConfigDict(env_nested_delimiter="__", frozen=True, extra="ignore")
+
+    postgres_password: SecretStr = SecretStr("")
+    role_passwords: dict[str, SecretStr] = {}
+    storage_passwords: dict[str, SecretStr] = {}
+
+
 def inherited_environment() -> dict[str, str]:
     """Return the caller's environment, for the processes that the launcher starts."""
     return dict(os.environ)
