@@ -30,6 +30,7 @@ from diabetes_platform.contract.bundle import (
     sha256,
 )
 from diabetes_platform.contract.fingerprint import fingerprint
+from diabetes_platform.contract.s3 import CHAIN, S3, on_s3, storage_error
 from serving.app.metrics import Metrics
 from serving.app.served_model import ServedModel, open_model
 from serving.app.trial import try_out
@@ -53,7 +54,7 @@ class _Pointer:
 
 
 class ChampionWatcher:
-    """Follows the champion of one model store (a directory or an S3 URL).
+    """Follows the champion of one model store: a directory, or an S3 URL reached as `s3` says.
 
     `model` is in use until the store has a champion; it is open here, so it needs no trial.
     """
@@ -64,12 +65,13 @@ class ChampionWatcher:
         metrics: Metrics,
         *,
         poll_seconds: float,
+        s3: S3 = CHAIN,
         contract_fingerprint: str | None = None,
         model: ServedModel | None = None,
     ) -> None:
         self.current = model
         self.problem: str | None = "The model store has not been read yet."
-        self._models = models
+        self._models, self._s3 = models, s3
         self._store: ObjectStore | None = None
         self._metrics = metrics
         self._poll_seconds = poll_seconds
@@ -161,14 +163,18 @@ class ChampionWatcher:
         """Return an object's bytes and tag; FileNotFoundError, NotModifiedError or StoreError."""
         try:
             if self._store is None:
-                self._store = _open_store(self._models)
+                self._store = _open_store(self._models, self._s3)
             options: obstore.GetOptions = {"if_none_match": unless} if unless else {}
             found = await obstore.get_async(self._store, key, options=options)
             return bytes(await found.bytes_async()), found.meta["e_tag"]
         except NotModifiedError:
             raise
-        except BaseError as error:
-            raise StoreError(_first_line(error)) from error
+        except (BaseError, FileNotFoundError) as error:
+            # A bucket that is not there reads as a file that is not.
+            told = storage_error(self._s3, self._models, str(error))
+            if told is None and isinstance(error, FileNotFoundError):
+                raise
+            raise StoreError(str(told or _first_line(error))) from error
 
     def _failed(self, reason: str, text: str) -> None:
         self._metrics.reload_failed(reason)
@@ -178,9 +184,9 @@ class ChampionWatcher:
         self.problem = text
 
 
-def _open_store(models: str) -> ObjectStore:
+def _open_store(models: str, s3: S3) -> ObjectStore:
     if "://" in models:
-        return from_url(models)
+        return from_url(models, **(s3.for_obstore() if on_s3(models) else {}))
     if not Path(models).is_dir():
         # The first release makes the directory: until then this is an empty store.
         raise StoreError(f"no model store at {models}: nothing released")

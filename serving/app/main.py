@@ -68,7 +68,11 @@ def create_app(
     settings = settings or ServingSettings()
     metrics = Metrics(settings.prometheus_multiproc_dir)
     watcher = ChampionWatcher(
-        settings.models, metrics, poll_seconds=settings.model_poll_seconds, model=model
+        settings.models,
+        metrics,
+        poll_seconds=settings.model_poll_seconds,
+        s3=settings.s3,
+        model=model,
     )
     api = create_api(settings, watcher, metrics)
     return PredictFastPath(api, watcher, metrics, max_body_bytes=settings.api_max_body_bytes)

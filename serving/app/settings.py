@@ -3,8 +3,10 @@
 from functools import cached_property
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from diabetes_platform.contract.s3 import S3
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
@@ -14,7 +16,8 @@ class ServingSettings(BaseSettings):
 
     The names that the platform has too (`home`, `models_url`, `port_offset`, `dagster_url`) mean
     the same here. Several workers add up their metrics in `PROMETHEUS_MULTIPROC_DIR`, which
-    `python -m serving.app` sets for them. Raises pydantic.ValidationError that names the variable.
+    `python -m serving.app` sets for them. S3 goes by the standard `AWS_<NAME>`. Raises
+    pydantic.ValidationError that names the variable.
     """
 
     model_config = SettingsConfigDict(
@@ -33,6 +36,10 @@ class ServingSettings(BaseSettings):
         default=None, validation_alias="PROMETHEUS_MULTIPROC_DIR"
     )
     model_poll_seconds: float = Field(default=1.0, gt=0, le=3600)
+    s3_endpoint: str | None = Field(default=None, validation_alias="AWS_ENDPOINT_URL")
+    s3_user: str | None = Field(default=None, validation_alias="AWS_ACCESS_KEY_ID")
+    s3_secret: SecretStr | None = Field(default=None, validation_alias="AWS_SECRET_ACCESS_KEY")
+    s3_region: str | None = Field(default=None, validation_alias="AWS_REGION")
 
     @cached_property
     def port(self) -> int:
@@ -43,6 +50,12 @@ class ServingSettings(BaseSettings):
     def models(self) -> str:
         """The root of the model store: a directory or an S3 URL."""
         return self.models_url or str(self.home.absolute() / "models")
+
+    @cached_property
+    def s3(self) -> S3:
+        """How a model store on S3 is reached."""
+        secret = self.s3_secret.get_secret_value() if self.s3_secret else None
+        return S3(self.s3_endpoint, self.s3_user, secret, self.s3_region)
 
     @cached_property
     def data_docs(self) -> Path:

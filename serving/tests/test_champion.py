@@ -21,6 +21,7 @@ from diabetes_platform.contract.bundle import (
     sha256,
 )
 from diabetes_platform.contract.fingerprint import fingerprint
+from diabetes_platform.contract.s3 import S3
 from serving.app.champion import ChampionWatcher
 from serving.app.metrics import Metrics
 from serving.app.served_model import open_model
@@ -34,6 +35,7 @@ from serving.tests.bundles import (
     renamed,
     write,
 )
+from serving.tests.conftest import free_port
 
 OLD, OLD_FILES = make_bundle()
 NEW, NEW_FILES = make_bundle(intercept=2.0)
@@ -241,6 +243,14 @@ def test_a_url_that_names_no_store_is_told() -> None:
     asyncio.run(watcher.look())
     assert watcher.current is None
     assert watcher.problem not in {None, "The model store has not been read yet."}
+
+
+def test_an_endpoint_of_s3_that_does_not_answer_is_told() -> None:
+    nobody = S3(f"http://127.0.0.1:{free_port()}", "api", "T0SECRET")
+    watcher = ChampionWatcher("s3://models", Metrics(), poll_seconds=1, s3=nobody)
+    asyncio.run(watcher.look())
+    told = f"s3://models at {nobody.endpoint}: the endpoint does not answer"
+    assert str(watcher.problem).startswith(told)
 
 
 def test_an_object_store_is_followed_like_a_folder() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from diabetes_platform.contract.s3 import S3
 from serving.app.settings import PROJECT_ROOT, ServingSettings
 
 
@@ -36,6 +37,16 @@ def test_what_is_set_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.dagster == "http://dagster:3000"
     assert settings.port == 9999
     assert settings.data_docs == Path("/srv/platform/data_docs")
+
+
+def test_s3_is_reached_by_the_standard_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9000")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "api")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "T0SECRET")
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    settings = ServingSettings()
+    assert settings.s3 == S3("http://127.0.0.1:9000", "api", "T0SECRET", "eu-central-1")
+    assert "T0SECRET" not in f"{settings!r} {settings.s3!r}"
 
 
 def test_a_bad_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
