@@ -14,6 +14,8 @@ from diabetes_platform.launcher.stack.members import members
 from diabetes_platform.launcher.stack.stack import Stack
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform_tests.commands import command, finish, free_offset
+from diabetes_platform_tests.storage import Storage, own_storage
+from diabetes_platform_tests.provisioned import CAPTURE, ProvisionedServer, provision
 
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 """Tests need no data after a power cut."""
@@ -41,6 +43,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="session")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
+    """S3 with the platform's buckets, users and policies."""
+    with own_storage(tmp_path_factory.mktemp("storage") / "minio") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     """A running server of the test run's own, on a free port."""
     data_dir = tmp_path_factory.mktemp("postgres") / "data"
@@ -49,6 +58,15 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
         data_dir, free_port(), password, settings=FAST, generated_password=True
     ) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def provisioned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProvisionedServer]:
+    """A running server with the platform's databases, roles, publication and slot."""
+    data_dir = tmp_path_factory.mktemp("provisioned") / "data"
+    password = secrets.token_urlsafe(24)
+    with Postgres(data_dir, free_port(), password, settings=FAST | CAPTURE) as server:
+        yield provision(server)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Literal
 
 from diabetes_platform.contract.fields import FEATURES, FIELDS, OUTCOME, Field
 
-ColumnType = Literal["text", "integer", "bigint", "number", "timestamp", "text[]"]
+ColumnType = Literal["text", "integer", "bigint", "number", "timestamp", "text[]", "json"]
 _CONTENT_HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -175,4 +175,23 @@ DIABETES_NEW = Table(
         Column("outcome_recorded_at", "timestamp", True, "When the outcome was confirmed (UTC)."),
     ),
     ("id",),
+)
+
+PREDICTIONS = Table(
+    "serving.predictions",
+    "What a model said of one change of an intake row. Never a label.",
+    (
+        Column("intake_id", "bigint", False, "Identity of the intake."),
+        Column("source_lsn", "bigint", False, "Place of the change in the write-ahead log."),
+        Column("model_version", "text", False, "The model that was asked."),
+        Column("probability", "number", False, "Probability of diabetes, 0 to 1."),
+        Column("result", "text", False, "The label at the model's threshold."),
+        Column("contributions", "json", False, "By field: its share of the score [log-odds]."),
+        Column("changed_at", "timestamp", False, "When the change was committed (UTC)."),
+        Column("captured_at", "timestamp", False, "When change data capture read it (UTC)."),
+        Column("consumed_at", "timestamp", False, "When the predictor received it (UTC)."),
+        Column("scored_at", "timestamp", False, "When the model had answered (UTC)."),
+        Column("stored_at", "timestamp", False, "When this row was written (UTC)."),
+    ),
+    ("intake_id", "source_lsn", "model_version"),
 )

@@ -53,8 +53,13 @@ def environment() -> dict[str, str]:
 
 
 def server_command(data_dir: Path, config_file: Path) -> tuple[str, ...]:
-    """Return the command of a server in the foreground; options after it override the file."""
-    return (str(binary("postgres")), "-D", str(data_dir), f"--config_file={config_file}")
+    """Return the command of a server in the foreground; options after it override the file.
+
+    Who may log in stands in `pg_hba.conf` beside `config_file`.
+    """
+    program = (str(binary("postgres")), "-D", str(data_dir))
+    access = config_file.with_name("pg_hba.conf")
+    return (*program, f"--config_file={config_file}", f"--hba_file={access}")
 
 
 def prepare(

@@ -16,6 +16,7 @@ _TYPES: dict[ColumnType, sql.SQL] = {
     "number": sql.SQL("double precision"),
     "timestamp": sql.SQL("timestamptz"),
     "text[]": sql.SQL("text[]"),
+    "json": sql.SQL("jsonb"),
 }
 
 

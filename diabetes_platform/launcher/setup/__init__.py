@@ -1,0 +1,1 @@
+"""One-shots that bring a running service to what the platform needs, each idempotent."""

@@ -1,0 +1,35 @@
+"""A server as the whole platform has it: change data capture, and a login for each role."""
+
+import secrets
+from dataclasses import dataclass
+
+from diabetes_platform.launcher.postgres import Postgres
+from diabetes_platform.launcher.setup.warehouse import role_url, setup_warehouse
+from diabetes_platform.warehouse.roles import ROLES
+
+CAPTURE = {"wal_level": "logical", "max_wal_senders": "4"}
+"""What the demo's server goes without."""
+
+
+@dataclass(frozen=True)
+class ProvisionedServer:
+    """A running server after `setup_warehouse`, and the passwords of its roles."""
+
+    server: Postgres
+    passwords: dict[str, str]
+
+    @property
+    def superuser_url(self) -> str:
+        return self.server.url("postgres")
+
+    def url(self, role: str) -> str:
+        """The URL with which `role` reaches its own database."""
+        (found,) = [each for each in ROLES if each.name == role]
+        return role_url(self.superuser_url, found, self.passwords)
+
+
+def provision(server: Postgres) -> ProvisionedServer:
+    """Set up a running server with passwords of its own."""
+    passwords = {role.name: secrets.token_urlsafe(24) for role in ROLES}
+    setup_warehouse(server.url("postgres"), passwords, generated_passwords=True)
+    return ProvisionedServer(server, passwords)
