@@ -53,7 +53,7 @@ doctor: ## Try every service end to end
 
 test: ## Run all tests of the platform and of the API (ARGS=… goes to the platform's pytest)
 	@$(BOOTSTRAP) test
-	$(BIN)/diabetes install-spark
+	$(BIN)/diabetes install
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90 $(ARGS)
 	cd serving && $(SERVING_BIN)/python -m pytest --cov
 

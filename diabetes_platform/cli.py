@@ -152,10 +152,10 @@ def doctor() -> None:
         run(settings, console)
 
 
-@app.command(hidden=True)
-def install_spark() -> None:
-    """Install Apache Spark's Connect server and its jars, for the tests that compare with it."""
-    from diabetes_platform.launcher.commands import install_spark as run
+@app.command()
+def install() -> None:
+    """Install the servers without starting them."""
+    from diabetes_platform.launcher.commands import install as run
 
     with _told_in_one_line() as settings:
         run(settings, console)

@@ -15,7 +15,7 @@ from benchmarks.batch.databases import new_server
 from benchmarks.batch.generate import SEED, write_patients
 from benchmarks.batch.measure import ENGINES, SPARK, Laboratory, Measurement
 from benchmarks.batch.results import require_equal
-from diabetes_platform.launcher.install.spark import install_spark
+from diabetes_platform.launcher.install.everything import install, spark_alone
 from diabetes_platform.settings import PlatformSettings, inherited_environment
 
 ROWS = (768, 1_000_000, 10_000_000)
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = PlatformSettings()
     home = settings.home.absolute()
     if SPARK in given.engines:
-        install_spark(home, inherited_environment())
+        install(spark_alone(), home, inherited_environment(), print)
     (home / "bench").mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=home / "bench") as folder:
         directory = Path(folder)

@@ -9,7 +9,8 @@ from rich.table import Table
 from diabetes_platform.launcher.api_client import answer_of
 from diabetes_platform.launcher.batch import JOB, Follower, run_batch
 from diabetes_platform.launcher.errors import FailedError, LauncherError
-from diabetes_platform.launcher.install import spark
+from diabetes_platform.launcher.install.everything import install_all
+from diabetes_platform.launcher.install.shown import Shown
 from diabetes_platform.launcher.layout import Layout
 from diabetes_platform.launcher.locks import Use, holder, one_batch
 from diabetes_platform.launcher.platform import running_platform
@@ -84,8 +85,7 @@ def status(settings: PlatformSettings, console: Console) -> None:
         raise LauncherError(f"not running: {', '.join(down)}; start with `make demo` or `make up`")
 
 
-def install_spark(settings: PlatformSettings, console: Console) -> None:
-    """Install Apache Spark's server below home; raises LauncherError that says what is missing."""
-    home = Layout.of(settings).home
-    with Progress(console) as progress, progress.measured("Apache Spark installed"):
-        spark.install_spark(home, inherited_environment())
+def install(settings: PlatformSettings, console: Console) -> None:
+    """Install all that the servers need; raises LauncherError that says what is missing."""
+    with Progress(console) as progress:
+        install_all(Layout.of(settings).tools, inherited_environment(), Shown(progress))

@@ -46,10 +46,15 @@ class Progress:
         line = f"[dim]{self.elapsed:6.1f} s[/dim] {mark} {escape(text)}"
         self.console.print(line, soft_wrap=True, highlight=False)
 
+    def show(self, text: str) -> None:
+        """Say beside the spinner what goes on; nothing where there is no terminal."""
+        if self._status is not None:
+            self._status.update(escape(text))
+
     @contextmanager
     def measured(self, name: str) -> Iterator[None]:
         """Show `name` while the block runs, and keep how long it took."""
-        self._show(name)
+        self.show(name)
         before = time.perf_counter()
         yield
         seconds = time.perf_counter() - before
@@ -63,7 +68,7 @@ class Progress:
 
     def step_started(self, step: Step) -> None:
         """Show which step of the graph runs now."""
-        self._show(step.name.replace("__", "/"))
+        self.show(step.name.replace("__", "/"))
 
     def step_ended(self, step: Step) -> None:
         """Print what a step did and which of its checks failed."""
@@ -74,10 +79,6 @@ class Progress:
         for check in step.checks:
             if not check.passed:
                 self.say(str(check), "  [red]✗[/red]" if check.blocking else "  [yellow]![/yellow]")
-
-    def _show(self, text: str) -> None:
-        if self._status is not None:
-            self._status.update(escape(text))
 
 
 def urls_table(rows: list[tuple[str, str]]) -> Table:

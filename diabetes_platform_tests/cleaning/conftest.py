@@ -8,8 +8,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from diabetes_platform.cleaning.session import spark_session
-from diabetes_platform.launcher.install.spark import install_spark
-from diabetes_platform.launcher.spark_server import SparkConnectServer
+from diabetes_platform.launcher.install.everything import install, spark_alone
+from diabetes_platform.launcher.spark_server import SparkConnectServer, SparkInstallation
 from diabetes_platform.settings import PlatformSettings
 
 
@@ -23,10 +23,11 @@ def spark() -> Iterator[SparkSession]:
 @pytest.fixture(scope="session")
 def apache_spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """A session on Apache Spark, installed once below the platform's home."""
-    installation = install_spark(PlatformSettings().home.absolute(), os.environ)
+    home = PlatformSettings().home.absolute()
+    install(spark_alone(), home, os.environ, print)
     state = tmp_path_factory.mktemp("spark-connect")
     with (
-        SparkConnectServer(installation, os.environ, state=state, memory="1g") as server,
+        SparkConnectServer(SparkInstallation(home), os.environ, state=state, memory="1g") as server,
         spark_session(server.remote) as session,
     ):
         yield session

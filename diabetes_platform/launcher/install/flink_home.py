@@ -1,0 +1,217 @@
+"""FLINK_HOME: Flink's distribution out of its wheel, and how its two servers are to be started.
+
+Flink's own scripts start three more JVMs before the one that stays, each time. Here Flink is asked
+once, at installation, and its answer is kept as a file of arguments for `java`.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from diabetes_platform.launcher.errors import LauncherError
+from diabetes_platform.launcher.install import environments, jars, stamp
+from diabetes_platform.launcher.install.running import run
+from diabetes_platform.launcher.install.stamp import Stamp
+from diabetes_platform.launcher.install.tools import Tools
+from diabetes_platform.settings import PROJECT_ROOT
+
+CONF_DIR = PROJECT_ROOT / "infra" / "flink"
+JARS, S3_JARS = "flink", "flink-s3"
+_ANSWER = "BASH_JAVA_UTILS_EXEC_RESULT:"
+"""How Flink marks what its scripts are to read among what it logs."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One of Flink's servers: its class, and the word by which Flink tells its memory."""
+
+    name: str
+    main: str
+    memory: str
+
+
+JOBMANAGER = Server(
+    "jobmanager",
+    "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint",
+    "GET_JM_RESOURCE_PARAMS",
+)
+TASKMANAGER = Server(
+    "taskmanager",
+    "org.apache.flink.runtime.taskexecutor.TaskManagerRunner",
+    "GET_TM_RESOURCE_PARAMS",
+)
+SERVERS = (JOBMANAGER, TASKMANAGER)
+
+
+@dataclass(frozen=True, slots=True)
+class FlinkHome:
+    """Paths of the distribution below the tools."""
+
+    tools: Tools
+
+    @property
+    def root(self) -> Path:
+        """FLINK_HOME."""
+        return self.tools.root / "flink"
+
+    @property
+    def python(self) -> Path:
+        """The Python that jobs run in."""
+        return self.tools.venv(environments.FLINK.name) / "bin" / "python"
+
+    @property
+    def site_packages(self) -> Path:
+        """Where that Python's packages lie; LauncherError where Flink is not among them."""
+        found = sorted(self.tools.venv(environments.FLINK.name).glob("lib/python*/site-packages"))
+        if not found or not (found[0] / "pyflink" / "bin").is_dir():
+            raise LauncherError(f"{self.python.parents[1]} has no Flink: run `make up`")
+        return found[0]
+
+    def arguments(self, server: Server) -> Path:
+        """Return the file with which `java @file` becomes a server; `-D` options may follow."""
+        return self.root / f"{server.name}.args"
+
+    def archive(self, server: Server) -> Path:
+        """Return the archive of classes that a server maps instead of reading them anew."""
+        return self.root / f"{server.name}.jsa"
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment variables by which Flink finds its own parts."""
+        return {
+            "FLINK_HOME": str(self.root),
+            "FLINK_CONF_DIR": str(CONF_DIR),
+            "FLINK_LIB_DIR": str(self.root / "lib"),
+            "FLINK_OPT_DIR": str(self.root / "opt"),
+            "FLINK_PLUGINS_DIR": str(self.root / "plugins"),
+        }
+
+
+def is_current(tools: Tools, java: Path) -> bool:
+    """Whether FLINK_HOME was made from this wheel, these jars, this configuration and this Java."""
+    made = stamp.read_stamp(FlinkHome(tools).root / stamp.NAME)
+    return made == Stamp(_digest(tools, java))
+
+
+async def install(tools: Tools, java: Path, environment: Mapping[str, str], say: Say) -> None:
+    """Make FLINK_HOME anew; the wheel's environment and Flink's jars are there already.
+
+    `environment` is the caller's. Raises LauncherError that says why it cannot.
+    """
+    home = FlinkHome(tools)
+    say("laying out the distribution")
+    shutil.rmtree(home.root, ignore_errors=True)
+    lay_out(home)
+    for server in SERVERS:
+        say(f"asking Flink how its {server.name} starts")
+        options = await _java_options(home, server, java, environment)
+        _write_arguments(home.arguments(server), options)
+    Stamp(_digest(tools, java)).write(home.root / stamp.NAME)
+
+
+def lay_out(home: FlinkHome) -> None:
+    """Copy the scripts, link the jars: Flink's into `lib` and `opt`, each plugin into its own."""
+    wheel = home.site_packages / "pyflink"
+    shutil.copytree(wheel / "bin", home.root / "bin")
+    _link(sorted((wheel / "opt").glob("*.jar")), home.root / "opt")
+    # Python in the JVM's threads loads a native library, which only one class loader may do.
+    python = sorted((wheel / "opt").glob("flink-python-*.jar"))
+    connectors = _jars(home.tools, JARS)
+    _link([*sorted((wheel / "lib").glob("*.jar")), *python, *connectors], home.root / "lib")
+    _link(_jars(home.tools, S3_JARS), home.root / "plugins" / "s3-fs-presto")
+
+
+def class_path(home: FlinkHome) -> str:
+    """Return Flink's jars in the order in which its scripts give them: its core comes last."""
+    found = sorted((home.root / "lib").glob("*.jar"))
+    core = [jar for jar in found if jar.name.startswith("flink-dist")]
+    return os.pathsep.join(map(str, [*(jar for jar in found if jar not in core), *core]))
+
+
+def answers(lines: Sequence[str]) -> list[str]:
+    """Return what Flink wants its scripts to read, of all that it printed."""
+    return [line.removeprefix(_ANSWER) for line in lines if line.startswith(_ANSWER)]
+
+
+def java_options(
+    server: Server, memory: Sequence[str], configuration: Sequence[str], classes: str
+) -> list[str]:
+    """Return the arguments for `java`, from Flink's answers about memory and configuration.
+
+    `memory` is two lines: options of the JVM, then Flink's own. What the configuration says of
+    the JVM comes after its memory, so that it may start with a smaller heap than it may reach.
+    """
+    jvm, dynamic = memory
+    told = dict(line.split(": ", 1) for line in configuration)
+    options = [*jvm.split(), *told.get("env.java.opts.all", "").split()]
+    options += told.get(f"env.java.opts.{server.name}", "").split()
+    options.append(f"-Dlog4j.configurationFile=file:{CONF_DIR / 'log4j-console.properties'}")
+    options += ["-cp", classes, server.main, "--configDir", str(CONF_DIR)]
+    return [*options, *dynamic.split()]
+
+
+def as_argument_file(arguments: Sequence[str]) -> str:
+    r"""Return the text of a file for `java @file`, where `\` escapes within quotes."""
+    escaped = (argument.replace("\\", r"\\").replace('"', r"\"") for argument in arguments)
+    return "".join(f'"{argument}"\n' for argument in escaped)
+
+
+async def _java_options(
+    home: FlinkHome, server: Server, java: Path, environment: Mapping[str, str]
+) -> list[str]:
+    memory = await _ask(home, [server.memory], java, environment)
+    told = await _ask(home, ["UPDATE_AND_GET_FLINK_CONFIGURATION", "-flatten"], java, environment)
+    return java_options(server, memory, told, class_path(home))
+
+
+async def _ask(
+    home: FlinkHome, question: Sequence[str], java: Path, environment: Mapping[str, str]
+) -> list[str]:
+    said: list[str] = []
+    core = next((home.root / "lib").glob("flink-dist-*.jar"))
+    classes = f"{home.root / 'bin' / 'bash-java-utils.jar'}{os.pathsep}{core}"
+    utilities = "org.apache.flink.runtime.util.bash.BashJavaUtils"
+    await run(
+        [str(java), "-cp", classes, utilities, question[0], "--configDir", str(CONF_DIR)]
+        + [*question[1:]],
+        part="flink",
+        log=home.tools.log("flink"),
+        environment=environment,
+        on_line=said.append,
+    )
+    return answers(said)
+
+
+def _write_arguments(path: Path, options: Sequence[str]) -> None:
+    path.write_text(as_argument_file(options), encoding="utf-8")
+
+
+def _jars(tools: Tools, directory: str) -> list[Path]:
+    found = sorted(tools.jars(directory).glob("*.jar"))
+    if not found:
+        raise LauncherError(f"no jars in {tools.jars(directory)}: run `make up`")
+    return found
+
+
+def _link(sources: Sequence[Path], directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    for source in sources:
+        (directory / source.name).symlink_to(source)
+
+
+def _digest(tools: Tools, java: Path) -> str:
+    """What FLINK_HOME is made from: the locks, the configuration, Java, and this module."""
+    locked = jars.read_lock()
+    release = java.parents[1] / "release"
+    return stamp.digest_of(
+        environments.FLINK.digest(tools),
+        *(locked[directory].digest for directory in (JARS, S3_JARS)),
+        CONF_DIR / "config.yaml",
+        str(java),
+        release if release.exists() else "",
+        Path(__file__),
+    )
