@@ -19,7 +19,7 @@ from diabetes_platform.settings import PROJECT_ROOT
 
 PLATFORM_LOCK = PROJECT_ROOT / "requirements.lock"
 _FOREIGN = ("VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_USER")
-_CHATTER = ("Using ", "Resolved ", "Audited ", " + ", " - ", " ~ ")
+_CHATTER = ("Using ", "Activate ", "Resolved ", "Audited ", " + ", " - ", " ~ ")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from diabetes_platform.launcher.errors import LauncherError
-from diabetes_platform.launcher.install import environments, go, jars
+from diabetes_platform.launcher.install import environments, flink_home, go, jars
 from diabetes_platform.launcher.install.disk import GIB, require_space
 from diabetes_platform.launcher.install.environments import Environment, find_uv
 from diabetes_platform.launcher.install.go import Program
@@ -34,9 +34,11 @@ class Parts:
     programs: tuple[Program, ...] = ()
     jars: tuple[JarSet, ...] = ()
     environments: tuple[Environment, ...] = ()
+    flink: bool = False
+    """Its distribution, which is made of its environment and its jars."""
 
     def __bool__(self) -> bool:
-        return bool(self.programs or self.jars or self.environments)
+        return bool(self.programs or self.jars or self.environments or self.flink)
 
     @property
     def space(self) -> int:
@@ -47,23 +49,29 @@ class Parts:
             + _ENVIRONMENT_SPACE * len(self.environments)
         )
 
-    def missing(self, tools: Tools) -> "Parts":
-        """Return those that are not installed as the checkout's locks say."""
+    def missing(self, tools: Tools, java: Path) -> "Parts":
+        """Return those that are not installed as the checkout's locks say, for this `java`."""
         return Parts(
             tuple(part for part in self.programs if not go.is_current(tools, part)),
             tuple(part for part in self.jars if not jars.is_current(tools, part)),
             tuple(part for part in self.environments if not environments.is_current(tools, part)),
+            self.flink and not flink_home.is_current(tools, java),
         )
 
 
 def everything() -> Parts:
     """Return all that the whole platform needs."""
-    return Parts(go.PROGRAMS, tuple(jars.read_lock().values()), environments.ALL)
+    return Parts(go.PROGRAMS, tuple(jars.read_lock().values()), environments.ALL, flink=True)
 
 
 def spark_alone() -> Parts:
     """Return what Apache Spark's server needs."""
     return Parts(jars=(jars.read_lock()["spark"],), environments=(environments.SPARK,))
+
+
+def space_needed(root: Path, environment: Mapping[str, str]) -> int:
+    """Return the bytes that installing what is missing below `root` takes."""
+    return everything().missing(Tools(root), find_java(environment)).space
 
 
 def install_all(root: Path, environment: Mapping[str, str], on_report: OnReport) -> None:
@@ -81,84 +89,76 @@ def install(parts: Parts, root: Path, environment: Mapping[str, str], on_report:
     """
     tools = Tools(root)
     java = find_java(environment)
-    if not parts.missing(tools):
+    if not parts.missing(tools, java):
         return
     with _one_at_a_time(tools, on_report):
-        missing = parts.missing(tools)
+        missing = parts.missing(tools, java)
         require_space({root: missing.space})
-        planned = _planned(missing, tools, environment, java, on_report)
-        run_interruptible(_all_at_once(planned))
+        work = _Installation(missing, tools, java, environment, on_report)
+        run_interruptible(work.all(work.first_stage()))
 
 
-def _planned(
-    missing: Parts,
-    tools: Tools,
-    environment: Mapping[str, str],
-    java: Path,
-    on_report: OnReport,
-) -> list[Start]:
-    """Return what is to run at the same time; LauncherError where the machine lacks a tool."""
-    planned: list[Start] = []
-    uv = find_uv(tools, environment)
-    if missing.programs:
-        toolchain = go.find_go(environment)
-        planned.append(
-            partial(_build, missing.programs, tools, toolchain, uv, environment, on_report)
-        )
-    if missing.jars:
-        maven = Maven(find_maven(environment, java), java, environment)
-        planned.append(partial(_copy, missing.jars, tools, maven, on_report))
-    if missing.environments:
-        planned.append(partial(_make, missing.environments, tools, uv, environment, on_report))
-    return planned
+@dataclass(frozen=True, slots=True)
+class _Installation:
+    """One installation of what is missing."""
 
+    missing: Parts
+    tools: Tools
+    java: Path
+    environment: Mapping[str, str]
+    on_report: OnReport
 
-async def _all_at_once(planned: list[Start]) -> None:
-    """Run what was planned; the first failure ends the rest and is the one that is raised."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for start in planned:
-                group.create_task(start())
-    except ExceptionGroup as failures:
-        known, unknown = failures.split(LauncherError)
-        if known is None or unknown is not None:
-            raise
-        raise known.exceptions[0] from None
+    def first_stage(self) -> list[Start]:
+        """Return what may run at the same time; LauncherError where the machine lacks a tool."""
+        stage: list[Start] = []
+        uv = find_uv(self.tools, self.environment)
+        if self.missing.programs:
+            stage.append(partial(self._build, go.find_go(self.environment), uv))
+        if self.missing.jars:
+            maven = find_maven(self.environment, self.java)
+            stage.append(partial(self._copy, Maven(maven, self.java, self.environment)))
+        if self.missing.environments:
+            stage.append(partial(self._make, uv))
+        return stage
 
+    async def all(self, first_stage: list[Start]) -> None:
+        """Run the first stage, then what needs all of it; raises the first failure."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for start in first_stage:
+                    group.create_task(start())
+        except ExceptionGroup as failures:
+            known, unknown = failures.split(LauncherError)
+            if known is None or unknown is not None:
+                raise
+            raise known.exceptions[0] from None
+        await self._lay_out_flink()
 
-async def _build(
-    programs: tuple[Program, ...],
-    tools: Tools,
-    toolchain: Path | None,
-    uv: Path,
-    environment: Mapping[str, str],
-    on_report: OnReport,
-) -> None:
-    for program in programs:
-        with reported(f"bin/{program.name}", on_report) as reporter:
-            if toolchain is None:
-                toolchain = await go.install_toolchain(tools, uv, environment, reporter)
-            await go.build(tools, program, toolchain, environment, reporter)
-    await go.remove_caches(tools)
+    async def _build(self, toolchain: Path | None, uv: Path) -> None:
+        for program in self.missing.programs:
+            with reported(f"bin/{program.name}", self.on_report) as reporter:
+                if toolchain is None:
+                    toolchain = await go.install_toolchain(
+                        self.tools, uv, self.environment, reporter
+                    )
+                await go.build(self.tools, program, toolchain, self.environment, reporter)
+        await go.remove_caches(self.tools)
 
+    async def _copy(self, maven: Maven) -> None:
+        # One after the other: two Mavens at a time would write to one repository.
+        for jar_set in self.missing.jars:
+            with reported(f"jars/{jar_set.directory}", self.on_report) as reporter:
+                await jars.install(self.tools, jar_set, maven, reporter)
 
-async def _copy(sets: tuple[JarSet, ...], tools: Tools, maven: Maven, on_report: OnReport) -> None:
-    # One after the other: two Mavens at a time would write to one repository.
-    for jar_set in sets:
-        with reported(f"jars/{jar_set.directory}", on_report) as reporter:
-            await jars.install(tools, jar_set, maven, reporter)
+    async def _make(self, uv: Path) -> None:
+        for venv in self.missing.environments:
+            with reported(f"venvs/{venv.name}", self.on_report) as reporter:
+                await environments.install(self.tools, venv, uv, self.environment, reporter)
 
-
-async def _make(
-    venvs: tuple[Environment, ...],
-    tools: Tools,
-    uv: Path,
-    environment: Mapping[str, str],
-    on_report: OnReport,
-) -> None:
-    for venv in venvs:
-        with reported(f"venvs/{venv.name}", on_report) as reporter:
-            await environments.install(tools, venv, uv, environment, reporter)
+    async def _lay_out_flink(self) -> None:
+        if self.missing.flink:
+            with reported("flink", self.on_report) as reporter:
+                await flink_home.install(self.tools, self.java, self.environment, reporter.doing)
 
 
 @contextmanager
