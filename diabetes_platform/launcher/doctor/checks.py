@@ -31,8 +31,7 @@ CHECKS = (
         "replication slot",
         "is read",
         warehouse.replication_slot,
-        "nobody reads: mend the connector first; lost: see “A lost replication slot” in "
-        "docs/operations.md",
+        "where nobody reads it, mend the connector first: it reads the slot",
     ),
     Check("spark-connect", "answers a query", compute.spark_query, _again("spark-connect")),
     Check(

@@ -5,13 +5,11 @@ from psycopg import sql
 
 from diabetes_platform.contract.fields import FEATURES
 from diabetes_platform.contract.tables import DIABETES_NEW
+from diabetes_platform.launcher.platform import WAREHOUSE_DATABASE
 from diabetes_platform.launcher.postgres_data import SUPERUSER
 from diabetes_platform.launcher.stack.environments import database_url
 from diabetes_platform.launcher.stack.stack import Stack
-
-SLOT = "diabetes_slot"
-DATABASE = "diabetes"
-_MIB = 2**20
+from diabetes_platform.warehouse.replication import MIB, SLOT, read_slot, slot_problem
 
 
 def insert_and_roll_back(stack: Stack) -> str:
@@ -23,7 +21,7 @@ def insert_and_roll_back(stack: Stack) -> str:
         sql.SQL(", ").join(map(sql.Placeholder, names)),
     )
     example = {field.name: field.example for field in FEATURES}
-    with psycopg.connect(database_url(stack, "api", DATABASE)) as connection:
+    with psycopg.connect(database_url(stack, "api", WAREHOUSE_DATABASE)) as connection:
         connection.execute(insert, example)
         connection.rollback()
     return f"inserted into {DIABETES_NEW.name} as api and rolled back"
@@ -31,17 +29,12 @@ def insert_and_roll_back(stack: Stack) -> str:
 
 def replication_slot(stack: Stack) -> str:
     """Return how far the slot's consumer is behind; raises where it has none or is lost."""
-    query = """
-        SELECT active, wal_status, pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)
-        FROM pg_replication_slots WHERE slot_name = %s
-    """
-    with psycopg.connect(database_url(stack, SUPERUSER, DATABASE)) as connection:
-        found = connection.execute(query, (SLOT,)).fetchone()
-    if found is None:
-        raise RuntimeError(f"there is no replication slot {SLOT}")
-    active, wal_status, behind = found
-    if wal_status == "lost":
-        raise RuntimeError(f"{SLOT} is lost: its consumer was away for too long")
-    if not active:
-        raise RuntimeError(f"nobody reads {SLOT}, {int(behind) / _MIB:.1f} MiB are kept for it")
-    return f"{SLOT} is read, {int(behind) / _MIB:.1f} MiB behind"
+    superuser = database_url(stack, SUPERUSER, WAREHOUSE_DATABASE)
+    with psycopg.connect(superuser) as connection:
+        slot = read_slot(connection)
+    problem = slot_problem(slot, WAREHOUSE_DATABASE)
+    if slot is None or problem is not None:
+        raise RuntimeError(problem)
+    if slot.held_by is None:
+        raise RuntimeError(f"nobody reads {SLOT}, {slot.kept / MIB:.1f} MiB are kept for it")
+    return f"{SLOT} is read by {slot.held_by}, {slot.behind / MIB:.1f} MiB behind"

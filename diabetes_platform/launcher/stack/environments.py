@@ -3,7 +3,6 @@
 import os
 import shlex
 from collections.abc import Mapping
-from urllib.parse import quote
 
 from diabetes_platform.launcher.environment import (
     DAGSTER_POSTGRES_URL,
@@ -11,12 +10,12 @@ from diabetes_platform.launcher.environment import (
     child_environment,
 )
 from diabetes_platform.launcher.locks import make_private
+from diabetes_platform.launcher.platform import DAGSTER_DATABASE, WAREHOUSE_DATABASE
 from diabetes_platform.launcher.ports import HOST
-from diabetes_platform.launcher.postgres_data import SUPERUSER, binary
+from diabetes_platform.launcher.postgres_data import SUPERUSER, binary, connection_url
 from diabetes_platform.launcher.secrets import POSTGRES
 from diabetes_platform.launcher.stack.stack import (
     INFRA,
-    ROLES,
     STORAGE_ROOT,
     STORAGE_USERS,
     Stack,
@@ -24,6 +23,7 @@ from diabetes_platform.launcher.stack.stack import (
     storage_secret,
 )
 from diabetes_platform.settings import PROJECT_ROOT, Port
+from diabetes_platform.warehouse.roles import ROLES
 
 SUPERVISED = "PLATFORM_SUPERVISED"
 """Marks every process of a platform with its state directory."""
@@ -60,7 +60,7 @@ def public_environment(
 def own_environments(stack: Stack) -> dict[str, Environment]:
     """Return what each process gets besides, by the name of its file."""
     pipeline = _pipeline(stack)
-    roles = {role: stack.secrets[role_secret(role)] for role in ROLES}
+    roles = {role.name: stack.secrets[role_secret(role.name)] for role in ROLES}
     return {
         "minio": {
             "MINIO_ROOT_USER": STORAGE_ROOT_USER,
@@ -109,10 +109,10 @@ def write_environments(stack: Stack) -> None:
 def _pipeline(stack: Stack) -> Environment:
     settings = stack.settings
     given = settings.warehouse_url
-    warehouse = database_url(stack, "pipeline", "diabetes")
+    warehouse = database_url(stack, "pipeline", WAREHOUSE_DATABASE)
     return {
         WAREHOUSE_URL: warehouse if given is None else given.get_secret_value(),
-        DAGSTER_POSTGRES_URL: database_url(stack, "dagster", "dagster"),
+        DAGSTER_POSTGRES_URL: database_url(stack, "dagster", DAGSTER_DATABASE),
         "PLATFORM_LAKE_URL": settings.lake,
         "PLATFORM_MODELS_URL": settings.models,
         "SPARK_REMOTE": settings.spark_remote or "",
@@ -123,8 +123,7 @@ def _pipeline(stack: Stack) -> Environment:
 def database_url(stack: Stack, role: str, database: str) -> str:
     """Return the connection URL of a role, password included."""
     password = _superuser_password(stack) if role == SUPERUSER else stack.secrets[role_secret(role)]
-    port = stack.port(Port.POSTGRES)
-    return f"postgresql://{role}:{quote(password, safe='')}@{HOST}:{port}/{database}"
+    return connection_url(role, password, stack.port(Port.POSTGRES), database)
 
 
 def _superuser_password(stack: Stack) -> str:

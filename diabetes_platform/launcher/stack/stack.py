@@ -9,9 +9,8 @@ from diabetes_platform.launcher.ports import HOST
 from diabetes_platform.launcher.secrets import POSTGRES, Secrets, load_or_create
 from diabetes_platform.launcher.stack.modes import SparkMode
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, Port
+from diabetes_platform.warehouse.roles import ROLES
 
-ROLES = ("migrator", "pipeline", "api", "predictor", "debezium", "reader", "dagster")
-"""Who logs in to PostgreSQL besides its superuser."""
 STORAGE_USERS = ("pipeline", "spark", "api", "predictor", "flink")
 """Who reads or writes on S3 besides its root user."""
 STORAGE_ROOT = "storage_root_password"
@@ -63,7 +62,7 @@ class Stack:
     def secrets(self) -> Secrets:
         """Its passwords, those that are missing made now."""
         names = [POSTGRES, STORAGE_ROOT]
-        names += [role_secret(role) for role in ROLES]
+        names += [role_secret(role.name) for role in ROLES]
         names += [storage_secret(user) for user in STORAGE_USERS]
         return load_or_create(self.layout.secrets, names)
 

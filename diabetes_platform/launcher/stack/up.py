@@ -6,7 +6,10 @@ from contextlib import ExitStack
 from rich.console import Console
 
 from diabetes_platform.launcher.errors import LauncherError
+from diabetes_platform.launcher.install.disk import GIB, require_space
+from diabetes_platform.launcher.install.everything import install_all
 from diabetes_platform.launcher.install.java import find_java
+from diabetes_platform.launcher.install.shown import Shown
 from diabetes_platform.launcher.locks import BusyError, HomeLock, Use, exclusive, make_private
 from diabetes_platform.launcher.platform import link
 from diabetes_platform.launcher.ports import require_free
@@ -23,6 +26,8 @@ from diabetes_platform.launcher.stack.supervisor import ProcessState, Supervisor
 from diabetes_platform.launcher.stack.tables import status_table
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, Port, inherited_environment
 
+STATE_SPACE = GIB
+"""What the services' data and logs need at least when they start."""
 _GRACE_SECONDS = 5.0
 
 
@@ -51,7 +56,8 @@ def _start(stack: Stack, lock: HomeLock, progress: Progress) -> list[ProcessStat
     java_home = str(find_java(environment).parents[1])
     _end_orphans(stack, progress)
     require_free_ports(stack)
-    _install(stack, progress)
+    install_all(stack.layout.tools, environment, Shown(progress))
+    require_space({stack.home.home: STATE_SPACE})
     with progress.measured("configured"):
         _configure(stack)
     public = public_environment(stack, java_home=java_home, inherited=environment)
@@ -87,10 +93,6 @@ def require_free_ports(stack: Stack) -> None:
             taken.append(str(error))
     if taken:
         raise LauncherError("\n".join(taken))
-
-
-def _install(stack: Stack, progress: Progress) -> None:
-    """Install every server below the checkout's tools."""
 
 
 def _configure(stack: Stack) -> None:

@@ -11,8 +11,9 @@ from diabetes_platform.launcher.stack.environments import (
     public_environment,
     write_environments,
 )
-from diabetes_platform.launcher.stack.stack import ROLES, STORAGE_USERS, Stack
+from diabetes_platform.launcher.stack.stack import STORAGE_USERS, Stack
 from diabetes_platform.settings import PlatformSettings, Port
+from diabetes_platform.warehouse.roles import ROLES
 
 
 @pytest.fixture
