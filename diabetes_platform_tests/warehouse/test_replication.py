@@ -1,0 +1,219 @@
+"""The slot: who holds it, when it is lost, how it advances, and what it may take of the disk."""
+
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import psycopg
+import pytest
+from psycopg import Connection
+from psycopg.errors import ObjectInUse
+
+from diabetes_platform.launcher.ports import free_port
+from diabetes_platform.launcher.postgres import Postgres
+from diabetes_platform.launcher.postgres_data import binary
+from diabetes_platform.launcher.setup.warehouse import setup_warehouse
+from diabetes_platform.warehouse.replication import (
+    MIB,
+    PUBLICATION,
+    SLOT,
+    Slot,
+    drop_slot,
+    ensure_slot,
+    read_slot,
+    slot_problem,
+)
+from diabetes_platform_tests.conftest import FAST
+from diabetes_platform_tests.provisioned import CAPTURE, ProvisionedServer, provision
+
+READ = Slot(
+    plugin="pgoutput",
+    database="diabetes",
+    wal_status="reserved",
+    invalidation_reason=None,
+    kept=3 * MIB,
+    behind=2 * MIB,
+    holder_pid=41,
+    holder="Debezium Streaming",
+    holder_user="debezium",
+)
+
+
+@pytest.mark.parametrize(
+    ("slot", "problem"),
+    [
+        (READ, None),
+        (replace(READ, holder_pid=None, wal_status="extended"), None),
+        (None, "diabetes_slot is missing: `make up` makes it"),
+        (replace(READ, wal_status="unreserved", kept=2100 * MIB), "holds back 2100 MiB .* start"),
+        (
+            replace(READ, wal_status="lost", invalidation_reason="wal_removed"),
+            r"given up by PostgreSQL \(wal_removed\): drop it, .* new snapshot",
+        ),
+        (replace(READ, plugin="test_decoding"), "of test_decoding in database diabetes, allowed"),
+        (replace(READ, database="dagster"), "pgoutput in database dagster, allowed pgoutput in di"),
+    ],
+)
+def test_what_is_wrong_with_a_slot_and_what_to_do(slot: Slot | None, problem: str | None) -> None:
+    said = slot_problem(slot, "diabetes")
+    assert said == problem or (said and problem and re.search(problem, said))
+
+
+@pytest.mark.parametrize(
+    ("slot", "held_by"),
+    [
+        (READ, "Debezium Streaming as debezium (PostgreSQL's pid 41)"),
+        (
+            replace(READ, holder=None, holder_user=None),
+            "a program without a name as another role (PostgreSQL's pid 41)",
+        ),
+        (replace(READ, holder_pid=None), None),
+    ],
+)
+def test_who_holds_a_slot(slot: Slot, held_by: str | None) -> None:
+    assert slot.held_by == held_by
+
+
+@pytest.fixture
+def warehouse(provisioned: ProvisionedServer) -> Iterator[Connection]:
+    """The superuser's session in the warehouse, with a slot that was made now."""
+    with psycopg.connect(provisioned.server.url("diabetes"), autocommit=True) as connection:
+        drop_slot(connection)
+        ensure_slot(connection)
+        yield connection
+
+
+@pytest.fixture
+def debezium(provisioned: ProvisionedServer) -> Iterator[Connection]:
+    with psycopg.connect(provisioned.url("debezium"), autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def consumer(
+    provisioned: ProvisionedServer, warehouse: Connection, tmp_path: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A real consumer of the slot, as `debezium`, that has begun to read."""
+    options = [f"--slot={SLOT}", "--start", f"--file={tmp_path / 'changes'}", "--no-loop"]
+    decoding = ["--option=proto_version=1", f"--option=publication_names={PUBLICATION}"]
+    login = f"--dbname={provisioned.url('debezium')}?application_name=another%20connector"
+    command = [str(binary("pg_recvlogical")), *options, *decoding, login]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        while not is_read(warehouse):
+            assert process.poll() is None
+            time.sleep(0.02)
+        yield process
+        process.terminate()
+
+
+def is_read(connection: Connection) -> bool:
+    slot = read_slot(connection)
+    return slot is not None and slot.holder_pid is not None
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("consumer")
+def test_a_second_consumer_is_refused_and_the_first_can_be_found(
+    warehouse: Connection, debezium: Connection
+) -> None:
+    for connection in (warehouse, debezium):
+        slot = read_slot(connection)
+        assert slot is not None
+        assert slot.held_by == (
+            f"another connector as debezium (PostgreSQL's pid {slot.holder_pid})"
+        )
+    read = "SELECT * FROM pg_logical_slot_get_binary_changes(%s, NULL, NULL, VARIADIC %s)"
+    options = ["proto_version", "1", "publication_names", PUBLICATION]
+    with pytest.raises(ObjectInUse, match=f'"{SLOT}" is active for PID {slot.holder_pid}'):
+        debezium.execute(read, (SLOT, options))
+    with pytest.raises(ObjectInUse, match="is active"):
+        drop_slot(warehouse)
+
+
+def changes(connection: Connection) -> list[tuple[str, bytes]]:
+    """What a consumer would get now: position and message of each change; none is confirmed."""
+    peek = "SELECT lsn, data FROM pg_logical_slot_peek_binary_changes(%s, NULL, NULL, VARIADIC %s)"
+    options = {"proto_version": "1", "publication_names": PUBLICATION, "messages": "true"}
+    given = [word for option in options.items() for word in option]
+    return connection.execute(peek, (SLOT, given)).fetchall()
+
+
+def write_events(provisioned: ProvisionedServer, mebibytes: int) -> None:
+    """Write into Dagster's database, as its processes do all the time, about so much log."""
+    with psycopg.connect(provisioned.url("dagster")) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS events (event text)")
+        connection.execute(
+            "INSERT INTO events SELECT repeat(md5(i::text), 32) FROM generate_series(1, %s) i",
+            (mebibytes * 1000,),
+        )
+
+
+def kept(connection: Connection) -> float:
+    """MiB of log that the slot holds back."""
+    return cast("Slot", read_slot(connection)).kept / MIB
+
+
+@pytest.mark.integration
+def test_while_no_patient_comes_a_heartbeat_lets_the_slot_advance(
+    provisioned: ProvisionedServer, warehouse: Connection, debezium: Connection
+) -> None:
+    write_events(provisioned, mebibytes=20)
+    warehouse.execute("CHECKPOINT")
+    assert changes(debezium) == [], "nothing whose position a consumer could confirm"
+    assert kept(warehouse) > 20
+
+    debezium.execute("SELECT pg_logical_emit_message(false, 'diabetes_cdc', '')")
+    # The server reads the log as far as it is flushed, here by the WAL writer within 0.2 s.
+    while not (read := changes(debezium)):
+        time.sleep(0.02)
+    ((position, message),) = read
+    assert message.startswith(b"M")
+    debezium.execute("SELECT pg_replication_slot_advance(%s, %s)", (SLOT, position))
+
+    assert kept(warehouse) < 1
+
+
+SMALL = FAST | CAPTURE | {"max_wal_size": "32MB", "min_wal_size": "32MB"}
+LIMIT = {"max_slot_wal_keep_size": "32MB"}
+NO_LIMIT = {"max_slot_wal_keep_size": "-1"}
+
+
+@pytest.mark.integration
+def test_a_consumer_that_stays_away_cannot_fill_the_disk(tmp_path: Path) -> None:
+    server = Postgres(tmp_path / "data", free_port(), "secret", settings=SMALL | NO_LIMIT)
+    with server:
+        provisioned = provision(server)
+        with psycopg.connect(server.url("diabetes"), autocommit=True) as warehouse:
+            write_events(provisioned, mebibytes=150)
+            warehouse.execute("CHECKPOINT")
+            assert log_on_disk(warehouse) > 150, "without a limit the slot keeps everything"
+
+    limited = Postgres(server.data_dir, server.port, "secret", settings=SMALL | LIMIT)
+    with limited, psycopg.connect(server.url("diabetes"), autocommit=True) as warehouse:
+        warehouse.execute("CHECKPOINT")
+        on_disk = [log_on_disk(warehouse)]
+        for _ in range(15):
+            write_events(provisioned, mebibytes=10)
+            on_disk.append(log_on_disk(warehouse))
+        assert max(on_disk) <= 96, "the limit, max_wal_size, and what one checkpoint lets pass"
+        lost = again(provisioned)
+        assert (lost.wal_status, lost.invalidation_reason) == ("lost", "wal_removed")
+
+        drop_slot(warehouse)
+        assert again(provisioned).wal_status == "reserved"
+
+
+def again(provisioned: ProvisionedServer) -> Slot:
+    """The slot after one more start of the platform."""
+    return setup_warehouse(provisioned.superuser_url, provisioned.passwords)
+
+
+def log_on_disk(connection: Connection) -> float:
+    """MiB in `pg_wal`."""
+    row = connection.execute("SELECT sum(size)::float8 FROM pg_ls_waldir()").fetchone()
+    assert row is not None
+    return float(row[0]) / MIB

@@ -1,0 +1,328 @@
+"""The roles on the real server: what each may, what it is refused, and its own code run as it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import psycopg
+import pytest
+from psycopg import Connection
+from psycopg.errors import InsufficientPrivilege
+
+from diabetes_platform.contract.fields import FEATURES
+from diabetes_platform.quality.previous import read_previous
+from diabetes_platform.quality.validate import validate_staging
+from diabetes_platform.warehouse.labelled import read_labelled
+from diabetes_platform.warehouse.migrate import downgrade, upgrade
+from diabetes_platform.warehouse.promotion import (
+    PromotionRefusedError,
+    promote,
+    rollback,
+    serving_state,
+)
+from diabetes_platform.warehouse.roles import ROLES, WAREHOUSE_ROLES
+from diabetes_platform.warehouse.staging import count_staged, newest, record_validation, stage
+from diabetes_platform_tests.made_patients import staged_patient
+from diabetes_platform_tests.provisioned import ProvisionedServer
+from diabetes_platform_tests.warehouse.conftest import reader as stream
+
+pytestmark = pytest.mark.integration
+
+MEASUREMENTS = ", ".join(field.name for field in FEATURES)
+EXAMPLE = ", ".join(str(field.example) for field in FEATURES)
+INTAKE = f"INSERT INTO public.diabetes_new ({MEASUREMENTS}) VALUES ({EXAMPLE})"  # noqa: S608 - constants
+LABELLED = f"INSERT INTO public.diabetes_new ({MEASUREMENTS}, outcome) VALUES ({EXAMPLE}, 1)"  # noqa: S608 - constants
+ANSWER = (
+    "INSERT INTO serving.predictions (intake_id, source_lsn, model_version, probability, result,"
+    " contributions, changed_at, captured_at, consumed_at, scored_at)"
+    " VALUES (1, 2, 'abc', 0.5, 'Normal', '{}', now(), now(), now(), now())"
+)
+UPSERT = f"{ANSWER} ON CONFLICT (intake_id, source_lsn, model_version) DO UPDATE"
+HEARTBEAT = "SELECT pg_logical_emit_message(false, 'diabetes_cdc', '')"
+SLOT = "SELECT pg_create_logical_replication_slot('another', 'pgoutput', true)"
+VERSION = "INSERT INTO serving.promotions (action, version, batch_id, delta_version, rows, verdict)"
+PROMOTION = f"{VERSION} VALUES ('promote', 1, 'a', 1, 1, '')"
+
+POINT = (
+    "INSERT INTO serving.current_version (version) VALUES (1)"
+    " ON CONFLICT (singleton) DO UPDATE SET version = excluded.version"
+)
+
+ALLOWED = {
+    "migrator": [
+        "CREATE SCHEMA monitoring",
+        "CREATE TABLE public.other (); CREATE PUBLICATION other FOR TABLE public.other",
+        "ALTER TABLE public.diabetes_new ADD COLUMN other text",
+        "GRANT SELECT ON serving.patient_versions TO reader",
+        "SELECT FROM public.alembic_version",
+    ],
+    "pipeline": [
+        "TRUNCATE staging.patients",
+        "INSERT INTO staging.patients (record_id) VALUES ('a')",
+        "SELECT FROM staging.patients, staging.batches, staging.validations",
+        "LOCK TABLE staging.patients IN SHARE MODE",
+        "DELETE FROM serving.patient_versions WHERE version = 0",
+        POINT,
+        PROMOTION,
+        "SELECT FROM serving.patients, serving.promotions, serving.predictions",
+        "SELECT pg_advisory_xact_lock(1)",
+    ],
+    "api": [
+        f"{INTAKE} RETURNING id, received_at",
+        "SELECT * FROM public.diabetes_new",
+        "UPDATE public.diabetes_new SET outcome = 1, outcome_recorded_at = now() WHERE id = 1",
+        "SELECT * FROM serving.predictions",
+        "LISTEN predictions",
+    ],
+    "predictor": [
+        ANSWER,
+        f"{ANSWER} ON CONFLICT DO NOTHING",
+        f"{UPSERT} SET probability = excluded.probability, stored_at = DEFAULT RETURNING *",
+        "NOTIFY predictions, '1'",
+    ],
+    "debezium": ["SELECT * FROM public.diabetes_new", HEARTBEAT, SLOT],
+    "reader": [
+        "SELECT * FROM serving.patients",
+        "SELECT * FROM serving.predictions",
+        "SELECT * FROM serving.promotions",
+    ],
+    "dagster": ["CREATE TABLE public.runs ()", "CREATE SCHEMA other", "CREATE TEMP TABLE t ()"],
+}
+
+NOBODY = [
+    "CREATE ROLE friend",
+    "ALTER ROLE postgres PASSWORD 'x'",
+    "SELECT pg_reload_conf()",
+    "CHECKPOINT",
+    "COPY (SELECT 1) TO PROGRAM 'true'",
+    "SELECT pg_read_file('pg_hba.conf')",
+    "SELECT rolpassword FROM pg_authid",
+    "CREATE PUBLICATION everything FOR ALL TABLES",
+    "SET ROLE postgres",
+]
+NOT_THE_OWNER = [
+    "CREATE TABLE public.other ()",
+    "CREATE TEMP TABLE other ()",
+    "CREATE SCHEMA other",
+    "CREATE FUNCTION public.f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "CREATE PUBLICATION other FOR TABLE public.diabetes_new",
+    "ALTER TABLE serving.promotions ADD COLUMN other text",
+    "DROP VIEW serving.patients",
+    "DELETE FROM public.diabetes_new",
+    "TRUNCATE public.diabetes_new",
+    "DELETE FROM serving.promotions",
+    "UPDATE serving.promotions SET verdict = 'passed'",
+    "UPDATE staging.validations SET passed = true",
+    "SELECT FROM public.alembic_version",
+    "SET ROLE migrator",
+]
+REFUSED = {
+    "migrator": [HEARTBEAT, SLOT],
+    "pipeline": [
+        *NOT_THE_OWNER,
+        "UPDATE staging.patients SET age = 30",
+        "DELETE FROM staging.batches",
+        "UPDATE serving.patient_versions SET age = 30",
+        "TRUNCATE serving.patient_versions",
+        "DELETE FROM serving.current_version",
+        ANSWER,
+        "SELECT FROM public.diabetes_new",
+        INTAKE,
+        HEARTBEAT,
+        SLOT,
+    ],
+    "api": [
+        *NOT_THE_OWNER,
+        LABELLED,
+        "INSERT INTO public.diabetes_new (received_at) VALUES (now())",
+        "UPDATE public.diabetes_new SET glucose = 100",
+        "UPDATE public.diabetes_new SET received_at = now()",
+        ANSWER,
+        "UPDATE serving.predictions SET probability = 0",
+        "SELECT FROM serving.patients",
+        "SELECT FROM serving.promotions",
+        "SELECT FROM staging.patients",
+        HEARTBEAT,
+        SLOT,
+    ],
+    "predictor": [
+        *NOT_THE_OWNER,
+        "SELECT FROM public.diabetes_new",
+        INTAKE,
+        "UPDATE public.diabetes_new SET outcome = 1",
+        "DELETE FROM serving.predictions",
+        "TRUNCATE serving.predictions",
+        "SELECT FROM serving.patients",
+        "SELECT FROM staging.patients",
+        HEARTBEAT,
+        SLOT,
+    ],
+    "debezium": [
+        *NOT_THE_OWNER,
+        INTAKE,
+        "UPDATE public.diabetes_new SET outcome = 1",
+        "SELECT FROM serving.predictions",
+        "SELECT FROM serving.patients",
+        "SELECT FROM staging.patients",
+    ],
+    "reader": [
+        *NOT_THE_OWNER,
+        "SELECT FROM public.diabetes_new",
+        "SELECT FROM staging.patients",
+        "SELECT FROM serving.patient_versions",
+        ANSWER,
+        "INSERT INTO serving.patients (record_id) VALUES ('a')",
+        HEARTBEAT,
+        SLOT,
+    ],
+    "dagster": [SLOT],
+}
+
+
+def cases(table: dict[str, list[str]]) -> list[object]:
+    return [
+        pytest.param(role, statement, id=f"{role}: {statement[:60]}")
+        for role, statements in table.items()
+        for statement in statements
+    ]
+
+
+@pytest.fixture(scope="module")
+def sessions(provisioned: ProvisionedServer) -> Iterator[dict[str, Connection]]:
+    """One session of each role in its own database."""
+    opened = {role.name: psycopg.connect(provisioned.url(role.name)) for role in ROLES}
+    yield opened
+    for session in opened.values():
+        session.close()
+
+
+@pytest.mark.parametrize(("role", "statement"), cases(ALLOWED))
+def test_a_role_may_do_its_work(sessions: dict[str, Connection], role: str, statement: str) -> None:
+    with sessions[role].transaction(force_rollback=True):
+        sessions[role].execute(statement)
+
+
+@pytest.mark.parametrize(
+    ("role", "statement"),
+    cases({role: [*statements, *NOBODY] for role, statements in REFUSED.items()}),
+)
+def test_a_role_is_refused_everything_else(
+    sessions: dict[str, Connection], role: str, statement: str
+) -> None:
+    with (
+        pytest.raises(InsufficientPrivilege),
+        sessions[role].transaction(force_rollback=True),
+    ):
+        sessions[role].execute(statement)
+
+
+def test_every_role_has_a_table_of_both() -> None:
+    assert set(ALLOWED) == set(REFUSED) == {role.name for role in ROLES}
+
+
+WRONG_DATABASES = [
+    *((role.name, "dagster") for role in WAREHOUSE_ROLES),
+    ("dagster", "diabetes"),
+    *((role.name, database) for role in ROLES for database in ("postgres", "template1")),
+]
+
+
+@pytest.mark.parametrize(("role", "database"), WRONG_DATABASES)
+def test_a_role_reaches_its_own_database_only(
+    provisioned: ProvisionedServer, role: str, database: str
+) -> None:
+    url = provisioned.url(role).rpartition("/")[0]
+    with pytest.raises(
+        psycopg.OperationalError, match=r"permission denied for database|pg_hba\.conf rejects"
+    ):
+        psycopg.connect(f"{url}/{database}")
+
+
+@pytest.mark.parametrize("role", [*(role.name for role in ROLES), "postgres"])
+def test_nobody_takes_a_physical_copy_of_every_database(
+    provisioned: ProvisionedServer, role: str
+) -> None:
+    url = provisioned.superuser_url if role == "postgres" else provisioned.url(role)
+    with pytest.raises(psycopg.OperationalError, match=r"no pg_hba\.conf entry for replication"):
+        psycopg.connect(f"{url}?replication=true")
+
+
+def test_the_pipeline_stages_validates_promotes_and_rolls_back(
+    provisioned: ProvisionedServer, tmp_path: Path
+) -> None:
+    url = provisioned.url("pipeline")
+    for batch_id in ("a" * 12, "b" * 12):
+        patients = [staged_patient(batch_id, line) for line in range(2, 42)]
+        batch = stage(
+            url, stream(patients), batch_id=batch_id, delta_version=1, expected_rows=len(patients)
+        )
+        assert newest(url) == batch
+        assert count_staged(url, batch_id) == len(patients)
+        report = validate_staging(url, tmp_path, f"run-{batch_id}", previous=read_previous(url))
+        assert [each.error for each in report.outcomes if each.error] == []
+        record_validation(url, batch, run_name=report.run_name, failed=())
+        assert promote(url, batch).changed
+    assert rollback(url).batch_id == "a" * 12
+    with psycopg.connect(url) as connection:
+        assert serving_state(connection).batch_id == "a" * 12
+        audit = connection.execute("SELECT DISTINCT promoted_by FROM serving.promotions")
+        assert audit.fetchall() == [("pipeline",)]
+        # Without MAINTAIN the server would only warn, and plan by the batch before.
+        planned = connection.execute(
+            "SELECT reltuples FROM pg_class WHERE oid = 'staging.patients'::regclass"
+        ).fetchone()
+        assert planned == (40.0,)
+    assert read_labelled(url).num_rows == 40
+
+
+def test_a_refusal_of_the_promotion_is_the_same_for_the_pipeline(
+    provisioned: ProvisionedServer,
+) -> None:
+    url = provisioned.url("pipeline")
+    patients = [staged_patient("c" * 12, 2) | {"bmi": 700.0}]
+    batch = stage(url, stream(patients), batch_id="c" * 12, delta_version=1, expected_rows=1)
+    record_validation(url, batch, run_name="run-c", failed=())
+    with pytest.raises(PromotionRefusedError, match="breaks bmi_allowed"):
+        promote(url, batch)
+
+
+def test_the_migrator_takes_a_migration_back_and_applies_it_again(
+    provisioned: ProvisionedServer, sessions: dict[str, Connection]
+) -> None:
+    for session in sessions.values():
+        session.rollback()
+    url = provisioned.url("migrator")
+    downgrade(url, "0001")
+    upgrade(url)
+    with psycopg.connect(provisioned.url("reader")) as connection:
+        connection.execute("SELECT FROM serving.predictions")
+
+
+@dg.op
+def say_something(context: dg.OpExecutionContext) -> None:
+    context.log.info("stored as dagster")
+
+
+@dg.job
+def stored() -> None:
+    say_something()
+
+
+def test_dagster_stores_runs_events_and_schedules_as_its_role(
+    provisioned: ProvisionedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_POSTGRES_URL", provisioned.url("dagster"))
+    (tmp_path / "dagster.yaml").write_text(
+        "storage: {postgres: {postgres_url: {env: DAGSTER_POSTGRES_URL}}}\n"
+        "telemetry: {enabled: false}\n"
+    )
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        result = stored.execute_in_process(instance=instance)
+        assert instance.get_run_by_id(result.run_id) is not None
+        assert instance.all_instigator_state() == []
+        assert any(
+            "stored as dagster" in log.user_message for log in instance.all_logs(result.run_id)
+        )
+    with psycopg.connect(provisioned.url("dagster")) as connection:
+        events = connection.execute("SELECT count(*) > 5 FROM event_logs").fetchone()
+    assert events == (True,)
