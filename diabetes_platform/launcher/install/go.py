@@ -86,9 +86,10 @@ async def build(
             reporter.doing(line.removeprefix("go: "))
         elif line:
             counted += 1
-            reporter.doing(f"compiling, {counted} packages done")
+            reporter.doing(f"{counted} packages compiled")
 
-    (tools.cache("go") / "tmp").mkdir(parents=True, exist_ok=True)
+    for directory in (built.parent, tools.cache("go") / "tmp"):
+        directory.mkdir(parents=True, exist_ok=True)
     await run(
         program.build_command(go, built),
         part=program.name,
