@@ -37,6 +37,9 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 failed or refused, 2 wrong usage, 3 cannot run, 130 interrupted.",
 )
 console = Console()
+if not console.is_terminal:
+    # A log file is wider than the 80 columns that are taken for a terminal of unknown width.
+    console.width = max(console.width, 120)
 errors = Console(stderr=True)
 
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import yaml
+
 from diabetes_platform.launcher.layout import Layout
 from diabetes_platform.launcher.ports import HOST
 from diabetes_platform.launcher.secrets import POSTGRES, Secrets, load_or_create
@@ -78,6 +80,12 @@ class Stack:
         if self.spark == SparkMode.SERVER:
             return (base,)
         return (base, INFRA / "local" / "process-compose.spark-cluster.yaml")
+
+    @cached_property
+    def order(self) -> tuple[str, ...]:
+        """The names of its processes, in the order of the files."""
+        files = (yaml.safe_load(file.read_text(encoding="utf-8")) for file in self.compose_files)
+        return tuple(dict.fromkeys(name for file in files for name in file["processes"]))
 
     def port(self, port: Port) -> int:
         """Return a server's port."""

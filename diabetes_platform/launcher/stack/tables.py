@@ -36,11 +36,11 @@ def status_table(stack: Stack, processes: Sequence[ProcessState], connector: str
     """
     table = Table(title="The platform", title_justify="left")
     for column in ("service", "URL"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, no_wrap=True)
     table.add_column("state", overflow="fold")
     table.add_column("memory", justify="right", no_wrap=True)
     urls, total = service_urls(stack), 0
-    for process in processes:
+    for process in sorted(processes, key=lambda one: stack.order.index(one.name)):
         if process.one_shot and process.healthy:
             continue
         used = memory(process.pid) if process.running else 0
@@ -60,7 +60,8 @@ def state(process: ProcessState) -> str:
         return f"[green]healthy[/green]{again}"
     if process.running:
         return "[yellow]starting[/yellow]"
-    return f"[red]{process.status.lower()}[/red] (code {process.exit_code})"
+    code = f" (code {process.exit_code})" if process.exit_code else ""
+    return f"[red]{process.status.lower()}[/red]{code}"
 
 
 def _size(used: int) -> str:
