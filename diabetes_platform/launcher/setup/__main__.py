@@ -52,15 +52,22 @@ def _warehouse(settings: PlatformSettings, given: SetupSettings) -> str:
 def _topics(settings: PlatformSettings, _given: SetupSettings) -> str:
     from diabetes_platform.launcher.setup.topics import setup_topics
 
-    changes = setup_topics(f"{HOST}:{settings.port(Port.KAFKA)}")
-    return f"topics: {', '.join(map(str, changes)) or 'as they should be'}"
+    plan = setup_topics(f"{HOST}:{settings.port(Port.KAFKA)}")
+    changed = ", ".join(sorted({*plan.create, *plan.grow, *plan.alter}))
+    return f"topics: {f'made or changed {changed}' if changed else 'as they should be'}"
 
 
-def _connector(settings: PlatformSettings, _given: SetupSettings) -> str:
+def _connector(settings: PlatformSettings, given: SetupSettings) -> str:
+    from diabetes_platform.launcher.platform import WAREHOUSE_DATABASE
+    from diabetes_platform.launcher.postgres_data import connection_url
     from diabetes_platform.launcher.setup.connector import setup_connector
+    from diabetes_platform.warehouse.roles import DEBEZIUM
 
-    done = setup_connector(f"http://{HOST}:{settings.port(Port.CONNECT)}")
-    return f"connector: {done}"
+    password = _plain(given.role_passwords)[DEBEZIUM.name]
+    port = settings.port(Port.POSTGRES)
+    url = connection_url(DEBEZIUM.name, password, port, WAREHOUSE_DATABASE)
+    outcome = setup_connector(f"http://{HOST}:{settings.port(Port.CONNECT)}", url)
+    return f"connector: {outcome.state}{', changed' if outcome.changed else ''}"
 
 
 def _plain(passwords: Mapping[str, SecretStr]) -> dict[str, str]:

@@ -81,7 +81,7 @@ def own_environments(stack: Stack) -> dict[str, Environment]:
         "kafka": {},
         "topics-setup": {},
         "connect": {"DEBEZIUM_PASSWORD": roles["debezium"]},
-        "connector-setup": {},
+        "connector-setup": {"ROLE_PASSWORDS__DEBEZIUM": roles["debezium"]},
         "spark-connect": _s3_of(stack, "spark"),
         "flink-jobmanager": _s3_of(stack, "flink"),
         "flink-taskmanager": _s3_of(stack, "flink"),

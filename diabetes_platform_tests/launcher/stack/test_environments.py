@@ -49,6 +49,7 @@ def test_every_port_is_moved(stack: Stack) -> None:
         ("warehouse-setup", 1 + len(ROLES)),
         ("kafka", 0),
         ("connect", 1),
+        ("connector-setup", 1),
         ("spark-connect", 1),
         ("flink-jobmanager", 1),
         ("api", 1),
