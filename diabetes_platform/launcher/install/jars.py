@@ -92,6 +92,15 @@ def faults(directory: Path, jars: JarSet) -> dict[str, str]:
     return {name: fault for name, fault in found.items() if fault is not None}
 
 
+def all_faults(tools: Tools) -> list[str]:
+    """Return what is wrong with any jar of any server, each as one line; reads all of them."""
+    return [
+        f"{tools.jars(jars.directory)}: {fault}"
+        for jars in read_lock().values()
+        for fault in faults(tools.jars(jars.directory), jars).values()
+    ]
+
+
 async def install(tools: Tools, jars: JarSet, maven: Maven, reporter: Reporter) -> None:
     """Put the directory in place; a download that was damaged is tried once more.
 

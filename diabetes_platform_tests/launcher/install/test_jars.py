@@ -65,6 +65,12 @@ def test_a_pom_that_changed_after_the_lock_is_refused(tmp_path: Path) -> None:
         jars.read_lock(pom=pom)
 
 
+def test_every_missing_jar_is_named_with_its_directory(tools: Tools) -> None:
+    found = jars.all_faults(tools)
+    assert f"{tools.jars('kafka')}: kafka_2.13-4.3.1.jar is missing" in found
+    assert len(found) == sum(len(jar_set.checksums) for jar_set in jars.read_lock().values())
+
+
 def test_a_lock_is_read_by_directory() -> None:
     text = f"# comment\n{GOOD}  connect/plugin/a-1.jar\n{GOOD}  connect/plugin/b-1.jar\n"
     assert jars.parse_lock(text) == {"connect/plugin": PLUGIN}
