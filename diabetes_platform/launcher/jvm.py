@@ -1,0 +1,74 @@
+"""The command line of a server's JVM, and the class archive that lets it start with less work.
+
+Standard library only: a supervised server must not wait for imports.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class JavaServer:
+    """A server in Java, the class `main` of `jars`.
+
+    `config` is the directory of its `jvm.options`, its `log4j2.properties` and its own file,
+    `properties`.
+    """
+
+    name: str
+    main: str
+    jars: Path
+    config: Path
+    properties: str
+
+    @property
+    def class_path(self) -> tuple[Path, ...]:
+        """The jars in one order: an archive is valid for the class path that it was made with."""
+        return tuple(sorted(self.jars.glob("*.jar")))
+
+    def command(self, java: Path, options: Sequence[str] = ()) -> list[str]:
+        """Return the command that runs it; `options` are further ones of the JVM."""
+        return [*self._jvm(java, options), self.main, str(self.config / self.properties)]
+
+    def tool(self, java: Path, main: str, *arguments: str) -> list[str]:
+        """Return the command that runs another class of its jars, configured as it is itself."""
+        return [
+            *self._jvm(java, ()),
+            main,
+            *arguments,
+            "--config",
+            str(self.config / self.properties),
+        ]
+
+    def _jvm(self, java: Path, options: Sequence[str]) -> list[str]:
+        logging = f"-Dlog4j2.configurationFile={self.config / 'log4j2.properties'}"
+        classes = ":".join(map(str, self.class_path))
+        return [str(java), f"@{self.config / 'jvm.options'}", *options, logging, "-cp", classes]
+
+
+def archive_path(server: JavaServer, java: Path, directory: Path) -> Path:
+    """Return where the class archive of `server` lies below `directory`, made or not.
+
+    The name changes with Java, the jars and the JVM's options, without which the JVM would refuse
+    the archive.
+    """
+    parts = [_identity(java.resolve().parents[1] / "lib" / "modules")]
+    parts += [_identity(jar) for jar in server.class_path]
+    parts.append((server.config / "jvm.options").read_text(encoding="utf-8"))
+    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return directory / f"{server.name}-{digest[:12]}.jsa"
+
+
+def archive_options(archive: Path) -> tuple[str, ...]:
+    """Return the JVM's options with which `archive` is used; none where it is not made.
+
+    One that does not fit after all costs a warning and a slower start.
+    """
+    return (f"-XX:SharedArchiveFile={archive}", "-Xshare:auto") if archive.exists() else ()
+
+
+def _identity(file: Path) -> str:
+    stat = file.stat()
+    return f"{file} {stat.st_size} {stat.st_mtime_ns}"

@@ -1,0 +1,117 @@
+"""Why changes are not captured, in one line with what to do. Pure: no service is asked here."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from diabetes_platform.warehouse.replication import SLOT, Slot
+
+CONNECTOR = "diabetes-cdc"
+STREAMING = "Debezium Streaming"
+"""The name with which Debezium reads a slot."""
+_SET_UP_AGAIN = "`make down` and `make up` set it up again"
+_NOTHING_SAID = "it said nothing"
+
+_ADVICE: Sequence[tuple[str, str]] = (
+    (
+        r"password authentication failed for user",
+        f"PostgreSQL does not take the connector's password: {_SET_UP_AGAIN}",
+    ),
+    (
+        r"[Rr]eplication slot .* is active for PID",
+        f"the replication slot {SLOT} is held by another program",
+    ),
+    (
+        r"Publication autocreation is disabled|publication .* does not exist",
+        f"the publication is missing, which a migration makes: {_SET_UP_AGAIN}",
+    ),
+    (
+        r"no longer available on the server|can no longer get changes|WAL segment .* been removed",
+        f"the replication slot {SLOT} was given up: docs/operations.md, “A lost replication slot”",
+    ),
+    (
+        r"permission denied for (?:table|schema|database|function)",
+        f"the role of the connector lacks a right, which a migration grants: {_SET_UP_AGAIN}",
+    ),
+    (
+        r"must be .*(?:superuser|REPLICATION)|permission denied to (?:start|use) .*replication",
+        f"the role of the connector may not replicate: {_SET_UP_AGAIN}",
+    ),
+    (
+        r"relation .* does not exist|[Tt]able .* does not exist",
+        "a table of infra/debezium/diabetes-cdc.json does not exist",
+    ),
+    (
+        r"Connection to \S+ refused|connection attempt failed|the database system is",
+        "PostgreSQL does not answer: see `diabetes logs postgres`",
+    ),
+    (
+        r"UnknownTopicOrPartition|not present in metadata",
+        "a topic is missing of infra/kafka/topics.yaml: see `diabetes logs topics-setup`",
+    ),
+    (
+        r"Could not find variable|No such (?:environment )?variable|\$\{env:",
+        "a variable that Connect was not given, or that infra/connect/worker.properties forbids",
+    ),
+)
+
+
+def explain(trace: str | None) -> str:
+    """Return what a task's trace or Connect's message means, in one line with what to do."""
+    said = root_cause(trace or "")
+    for pattern, advice in _ADVICE:
+        if re.search(pattern, trace or ""):
+            return f"{advice} ({said})"
+    return f"{said}: see `diabetes logs connect`"
+
+
+def root_cause(trace: str) -> str:
+    """Return the innermost cause's message of a Java trace; of other text what is left of it."""
+    lines = [line for line in trace.splitlines() if line.strip()]
+    spoken = [line for line in lines if not line.startswith(("\t", " "))]
+    causes = [line for line in spoken if line.startswith("Caused by: ")] or spoken[-1:]
+    if len(spoken) > 1 and not trace.startswith(_EXCEPTION) and "Caused by: " not in trace:
+        # Connect's refusal of a configuration: a line before its errors, one after them.
+        causes = [line for line in spoken[1:] if not line.startswith("You can also")]
+    if not causes:
+        return _NOTHING_SAID
+    return re.sub(r"^(?:Caused by: )?(?:[\w$]+\.)+[\w$]+: ", "", causes[-1]).strip()
+
+
+_EXCEPTION = ("java.", "org.", "io.")
+
+
+def table_problem(
+    config: Mapping[str, str], existing: Sequence[str], published: Sequence[str]
+) -> str | None:
+    """Return why a table that the connector should watch is not watched; None where all are.
+
+    Debezium itself runs then, and says nothing. `existing` and `published` are `schema.table`.
+    """
+    for given in config["table.include.list"].split(","):
+        # As Debezium reads it: a regular expression for the whole name, in any case.
+        pattern = re.compile(given.strip(), re.IGNORECASE)
+        found = [name for name in existing if pattern.fullmatch(name)]
+        if not found:
+            return (
+                f"{CONNECTOR}: table {given.strip()} does not exist: given in table.include.list "
+                f"of infra/debezium/{CONNECTOR}.json, allowed what is published: "
+                f"{', '.join(published) or 'nothing'}"
+            )
+        missing = [name for name in found if name not in published]
+        if missing:
+            return (
+                f"{CONNECTOR}: table {missing[0]} is not in the publication "
+                f"{config['publication.name']}, which a migration makes, so its changes would "
+                f"never come; it has {', '.join(published) or 'no table'}"
+            )
+    return None
+
+
+def reader_problem(slot: Slot | None) -> str | None:
+    """Return who reads the slot in the connector's place; None where nobody or Debezium does."""
+    if slot is None or slot.held_by is None or slot.holder == STREAMING:
+        return None
+    return (
+        f"replication slot {SLOT} is held by {slot.held_by}: stop that program; the connector "
+        "tries again by itself"
+    )
