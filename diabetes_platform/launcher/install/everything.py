@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from diabetes_platform.launcher.errors import LauncherError
-from diabetes_platform.launcher.install import environments, flink_home, go, jars
+from diabetes_platform.launcher.install import environments, flink_home, go, jars, kafka_classes
 from diabetes_platform.launcher.install.disk import GIB, require_space
 from diabetes_platform.launcher.install.environments import Environment, find_uv
 from diabetes_platform.launcher.install.go import Program
@@ -22,9 +22,28 @@ from diabetes_platform.launcher.install.tools import Tools
 _BUILD_SPACE = 3 * GIB
 _JARS_SPACE = GIB // 4
 _ENVIRONMENT_SPACE = 3 * GIB // 2
+_FINISH_SPACE = GIB // 4
 
 
+Say = Callable[[str], None]
 Start = Callable[[], Coroutine[None, None, None]]
+Downloads = tuple[list[Start], list[Start]]
+"""What Go builds, and what does not need Go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """What is made on this machine out of jars and environments that are installed already."""
+
+    name: str
+    is_current: Callable[[Tools, Path], bool]
+    install: Callable[[Tools, Path, Mapping[str, str], Say], Coroutine[None, None, None]]
+
+
+FINISHES = (
+    Finish("flink", flink_home.is_current, flink_home.install),
+    Finish("cds/kafka", kafka_classes.is_current, kafka_classes.install),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +53,10 @@ class Parts:
     programs: tuple[Program, ...] = ()
     jars: tuple[JarSet, ...] = ()
     environments: tuple[Environment, ...] = ()
-    flink: bool = False
-    """Its distribution, which is made of its environment and its jars."""
+    finishes: tuple[Finish, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.programs or self.jars or self.environments or self.flink)
+        return bool(self.programs or self.jars or self.environments or self.finishes)
 
     @property
     def space(self) -> int:
@@ -47,6 +65,7 @@ class Parts:
             _BUILD_SPACE * bool(self.programs)
             + _JARS_SPACE * len(self.jars)
             + _ENVIRONMENT_SPACE * len(self.environments)
+            + _FINISH_SPACE * len(self.finishes)
         )
 
     def missing(self, tools: Tools, java: Path) -> "Parts":
@@ -55,13 +74,13 @@ class Parts:
             tuple(part for part in self.programs if not go.is_current(tools, part)),
             tuple(part for part in self.jars if not jars.is_current(tools, part)),
             tuple(part for part in self.environments if not environments.is_current(tools, part)),
-            self.flink and not flink_home.is_current(tools, java),
+            tuple(part for part in self.finishes if not part.is_current(tools, java)),
         )
 
 
 def everything() -> Parts:
     """Return all that the whole platform needs."""
-    return Parts(go.PROGRAMS, tuple(jars.read_lock().values()), environments.ALL, flink=True)
+    return Parts(go.PROGRAMS, tuple(jars.read_lock().values()), environments.ALL, FINISHES)
 
 
 def spark_alone() -> Parts:
@@ -94,45 +113,51 @@ def install(parts: Parts, root: Path, environment: Mapping[str, str], on_report:
     with _one_at_a_time(tools, on_report):
         missing = parts.missing(tools, java)
         require_space({root: missing.space})
-        work = _Installation(missing, tools, java, environment, on_report)
-        run_interruptible(work.all(work.first_stage()))
+        work = _Installation(parts, missing, tools, java, environment, on_report)
+        run_interruptible(work.all(work.downloads()))
 
 
 @dataclass(frozen=True, slots=True)
 class _Installation:
     """One installation of what is missing."""
 
+    parts: Parts
     missing: Parts
     tools: Tools
     java: Path
     environment: Mapping[str, str]
     on_report: OnReport
 
-    def first_stage(self) -> list[Start]:
-        """Return what may run at the same time; LauncherError where the machine lacks a tool."""
-        stage: list[Start] = []
+    def downloads(self) -> Downloads:
+        """Return what is to run; LauncherError where the machine lacks a program for it."""
         uv = find_uv(self.tools, self.environment)
+        building: list[Start] = []
+        others: list[Start] = []
         if self.missing.programs:
-            stage.append(partial(self._build, go.find_go(self.environment), uv))
+            building.append(partial(self._build, go.find_go(self.environment), uv))
         if self.missing.jars:
             maven = find_maven(self.environment, self.java)
-            stage.append(partial(self._copy, Maven(maven, self.java, self.environment)))
+            others.append(partial(self._copy, Maven(maven, self.java, self.environment)))
         if self.missing.environments:
-            stage.append(partial(self._make, uv))
-        return stage
+            others.append(partial(self._make, uv))
+        return building, others
 
-    async def all(self, first_stage: list[Start]) -> None:
-        """Run the first stage, then what needs all of it; raises the first failure."""
+    async def all(self, downloads: Downloads) -> None:
+        """Run all of it; raises the first failure, which ends the rest."""
+        building, others = downloads
         try:
-            async with asyncio.TaskGroup() as group:
-                for start in first_stage:
-                    group.create_task(start())
+            await _at_once([*building, partial(self._serve, others)])
         except ExceptionGroup as failures:
-            known, unknown = failures.split(LauncherError)
-            if known is None or unknown is not None:
-                raise
-            raise known.exceptions[0] from None
-        await self._lay_out_flink()
+            raise _first(failures) from None
+
+    async def _serve(self, downloads: list[Start]) -> None:
+        """Run what does not need Go, and then what needs all of that."""
+        await _at_once(downloads)
+        for part in self.parts.finishes:
+            # Only now: what was just installed may have changed it.
+            if not part.is_current(self.tools, self.java):
+                with reported(part.name, self.on_report) as reporter:
+                    await part.install(self.tools, self.java, self.environment, reporter.doing)
 
     async def _build(self, toolchain: Path | None, uv: Path) -> None:
         for program in self.missing.programs:
@@ -155,10 +180,19 @@ class _Installation:
             with reported(f"venvs/{venv.name}", self.on_report) as reporter:
                 await environments.install(self.tools, venv, uv, self.environment, reporter)
 
-    async def _lay_out_flink(self) -> None:
-        if self.missing.flink:
-            with reported("flink", self.on_report) as reporter:
-                await flink_home.install(self.tools, self.java, self.environment, reporter.doing)
+
+async def _at_once(work: list[Start]) -> None:
+    async with asyncio.TaskGroup() as group:
+        for start in work:
+            group.create_task(start())
+
+
+def _first(failures: ExceptionGroup[Exception]) -> Exception:
+    """Return the first of the failures that are no LauncherError, or of all."""
+    known, unknown = failures.split(LauncherError)
+    group = unknown or known or failures
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, ExceptionGroup) else first
 
 
 @contextmanager

@@ -58,10 +58,10 @@ def test_the_whole_platform_is_all_parts_and_spark_two_of_them() -> None:
     assert {program.name for program in whole.programs} == {"minio", "process-compose"}
     assert {jar_set.directory for jar_set in whole.jars} == jars.read_lock().keys()
     assert {venv.name for venv in whole.environments} == {"spark", "flink"}
-    assert whole.flink
+    assert {finish.name for finish in whole.finishes} == {"flink", "cds/kafka"}
     spark = spark_alone()
     assert [jar_set.directory for jar_set in spark.jars] == ["spark"]
-    assert (spark.environments, spark.programs, spark.flink) == ((SPARK,), (), False)
+    assert (spark.environments, spark.programs, spark.finishes) == ((SPARK,), (), ())
 
 
 def test_what_is_missing_is_installed_and_then_left_alone(
