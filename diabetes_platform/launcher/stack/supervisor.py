@@ -19,11 +19,13 @@ from diabetes_platform.launcher.locks import make_private
 from diabetes_platform.launcher.processes import last_line
 
 ANSWER_SECONDS = 15.0
+BUSY_SECONDS = 30.0
+"""It counts every process's memory before it answers, on a machine where all of them start."""
 STOP_ORDER_SECONDS = 1.0
 """It answers only when it is done with it."""
 _LONGEST_SOCKET_PATH = 103
 """On the platform where it is shortest, macOS."""
-_ONE_SHOT_ENDED = "Completed"
+_ENDED = "Completed"
 _GIVEN_UP = ("Error", "Skipped")
 
 
@@ -49,14 +51,14 @@ class ProcessState:
     def healthy(self) -> bool:
         """Whether it serves, or has done its work."""
         if self.one_shot:
-            return self.status == _ONE_SHOT_ENDED and self.exit_code == 0
+            return self.status == _ENDED and self.exit_code == 0
         return self.running and (self.ready or not self.probed)
 
     @property
     def given_up(self) -> bool:
         """Whether the supervisor will not start it again."""
-        if self.one_shot and self.status == _ONE_SHOT_ENDED:
-            return self.exit_code != 0
+        if self.status == _ENDED:
+            return not (self.one_shot and self.exit_code == 0)
         return self.status in _GIVEN_UP
 
 
@@ -110,7 +112,7 @@ class Supervisor:
         """Tell it to stop every process in order, then itself; it may still be at it."""
         self._ask("POST", "/project/stop", STOP_ORDER_SECONDS)
 
-    def _ask(self, method: str, path: str, seconds: float = 5.0) -> Any:  # noqa: ANN401 - JSON
+    def _ask(self, method: str, path: str, seconds: float = BUSY_SECONDS) -> Any:  # noqa: ANN401 - JSON
         if not self._listens():
             return None
         transport = httpx.HTTPTransport(uds=str(self.socket))

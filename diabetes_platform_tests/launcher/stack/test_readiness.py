@@ -46,6 +46,7 @@ def test_healthy_is_serving_or_done(state: ProcessState, healthy: bool) -> None:
         ([process(), process("topics-setup", **ENDED, exit_code=1)], "topics-setup"),
         ([process(restarts=5, ready=False)], "kafka"),
         ([process(restarts=9)], None),
+        ([process(**{**ENDED, "probed": True})], "kafka"),
         (
             [
                 process("connect", running=False, ready=False, status="Skipped"),
