@@ -116,9 +116,7 @@ def run_batch(
     out the one that reads `source`. Events are appended to `log`. An interrupt is raised again
     once Dagster has recorded it.
     """
-    keys = None if select is None else selected(definitions, select)
-    if source is not None and keys is not None and SOURCE_ASSET not in keys:
-        raise LauncherError(f"--source needs {SOURCE_ASSET.to_user_string()} in --select {select}")
+    keys = None if select is None else chosen_assets(definitions, select, source)
     job = definitions.resolve_job_def(JOB)
     run_id = str(uuid.uuid4())
     instance.add_event_listener(run_id, follower)
@@ -141,10 +139,24 @@ def run_batch(
 
 def run_config(source: str | None) -> dict[str, object]:
     """Return the run config: the source if one is given, and no event lines on the terminal."""
-    quiet: dict[str, object] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    return {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}, **source_config(source)}
+
+
+def source_config(source: str | None) -> dict[str, object]:
+    """Return the run config that has `source` read, empty without one."""
     if source is None:
-        return quiet
-    return {**quiet, "ops": {"__".join(SOURCE_ASSET.path): {"config": {"source": source}}}}
+        return {}
+    return {"ops": {"__".join(SOURCE_ASSET.path): {"config": {"source": source}}}}
+
+
+def chosen_assets(
+    definitions: dg.Definitions, select: str, source: str | None
+) -> list[dg.AssetKey]:
+    """Return what `select` names; LauncherError where that does not read the `source` given."""
+    keys = selected(definitions, select)
+    if source is not None and SOURCE_ASSET not in keys:
+        raise LauncherError(f"--source needs {SOURCE_ASSET.to_user_string()} in --select {select}")
+    return keys
 
 
 def selected(definitions: dg.Definitions, select: str) -> list[dg.AssetKey]:

@@ -70,7 +70,7 @@ def _start(
         seconds = float(layout.setup_seconds.read_text(encoding="ascii"))
         layout.setup_seconds.unlink()
         progress.timings.insert(0, ("set-up", seconds))
-    for port in (Port.API, Port.DAGSTER):
+    for port in (Port.API, Port.DAGSTER, Port.DAGSTER_CODE):
         require_free(settings.port(port), "the demo")
     platform.enter()
     with progress.measured("PostgreSQL"):
@@ -108,15 +108,20 @@ def _serve_it(
     """Start Dagster's services, and predict where the batch brought a model."""
     settings, layout = platform.settings, platform.layout
     # Only now: on two cores they would take from the graph as long as they load.
-    ui = services.start(services.webserver(settings, layout), layout, platform.environment)
-    running.append(ui)
-    running.append(services.start(services.daemon(layout), layout, platform.environment))
+    dagster = (
+        services.code_server(settings, layout),
+        services.webserver(settings, layout),
+        services.daemon(layout),
+    )
+    running.extend(services.start(one, layout, platform.environment) for one in dagster)
+    code, ui, _ = running[-len(dagster) :]
     if outcome.failures:
         # Ready it may never be: that takes a model of an earlier batch.
         services.wait_until_ready(api, READY_SECONDS, f"http://{HOST}:{api.service.port}/health")
     else:
         _predict(settings, progress, api)
     with progress.measured("Dagster UI ready"):
+        services.wait_until_listening(code, READY_SECONDS)
         services.wait_until_ready(ui, READY_SECONDS)
     if outcome.failures:
         _tell_failure(platform, progress, outcome)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from diabetes_platform.launcher.layout import Layout
 from diabetes_platform.launcher.ports import HOST
-from diabetes_platform.settings import PlatformSettings
+from diabetes_platform.settings import PlatformSettings, Port
 
 WAREHOUSE_URL = "PLATFORM_WAREHOUSE_URL"
 DAGSTER_POSTGRES_URL = "DAGSTER_POSTGRES_URL"
@@ -35,6 +35,9 @@ def child_environment(
         "PLATFORM_HOME": str(layout.home),
         "PLATFORM_PORT_OFFSET": str(settings.port_offset),
         "DAGSTER_HOME": str(layout.dagster),
+        "DAGSTER_CODE_HOST": HOST,
+        "DAGSTER_CODE_PORT": str(settings.port(Port.DAGSTER_CODE)),
+        "DAGSTER_COMPUTE_LOGS": str(layout.dagster / "compute_logs"),
         **_temporary(layout.temporary),
         "DAGSTER_DISABLE_TELEMETRY": "yes",
         "GX_ANALYTICS_ENABLED": "false",

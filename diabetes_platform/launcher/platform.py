@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from diabetes_platform.launcher.dagster_home import configure_demo
 from diabetes_platform.launcher.environment import (
     DAGSTER_POSTGRES_URL,
     WAREHOUSE_URL,
@@ -17,12 +18,7 @@ from diabetes_platform.launcher.layout import Layout
 from diabetes_platform.launcher.locks import BusyError, Use, exclusive, make_private
 from diabetes_platform.launcher.postgres import Postgres
 from diabetes_platform.launcher.secrets import POSTGRES, load_or_create
-from diabetes_platform.settings import (
-    PROJECT_ROOT,
-    PlatformSettings,
-    Port,
-    inherited_environment,
-)
+from diabetes_platform.settings import PlatformSettings, Port, inherited_environment
 
 WAREHOUSE_DATABASE = "diabetes"
 DAGSTER_DATABASE = "dagster"
@@ -84,7 +80,7 @@ class Platform:
         for directory in self.layout.data:
             if directory.exists():
                 directory.chmod(0o700)
-        link(self.layout.dagster / "dagster.yaml", PROJECT_ROOT / "dagster.yaml")
+        configure_demo(self.layout.dagster)
         enter(self.environment)
 
     def prepare_databases(self) -> None:

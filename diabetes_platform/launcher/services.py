@@ -1,6 +1,7 @@
 """The demo's services besides PostgreSQL: how each is started, known to be ready, and stopped."""
 
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Mapping
@@ -55,6 +56,14 @@ def api(settings: PlatformSettings, layout: Layout) -> Service:
     return Service("api", command, port, f"http://{HOST}:{port}/ready")
 
 
+def code_server(settings: PlatformSettings, layout: Layout) -> Service:
+    """Return Dagster's code server, which the webserver and the daemon share."""
+    port = settings.port(Port.DAGSTER_CODE)
+    module = "diabetes_platform.launcher.code_server"
+    command = (layout.program("python"), "-m", module, "--host", HOST, "--port", str(port))
+    return Service("dagster-code", command, port)
+
+
 def webserver(settings: PlatformSettings, layout: Layout) -> Service:
     """Return Dagster's UI."""
     port = settings.port(Port.DAGSTER)
@@ -105,6 +114,22 @@ def wait_until_ready(running: Running, seconds: float, url: str | None = None) -
             time.sleep(0.05)
     raise LauncherError(
         f"{running.service.name} was not ready after {seconds:.0f} s: {answer} (log: {running.log})"
+    )
+
+
+def wait_until_listening(running: Running, seconds: float) -> None:
+    """Wait until something answers at the service's port; raises LauncherError like the other."""
+    service = running.service
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        require_alive(running.process, service.name, running.log)
+        with socket.socket() as probe:
+            if probe.connect_ex((HOST, service.port or 0)) == 0:
+                return
+        time.sleep(0.05)
+    raise LauncherError(
+        f"{service.name} was not ready after {seconds:.0f} s: nothing listens on port "
+        f"{service.port} (log: {running.log})"
     )
 
 

@@ -32,7 +32,7 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> PlatformSettings:
 
 
 def assert_nothing_runs(settings: PlatformSettings) -> None:
-    for port in (Port.API, Port.DAGSTER, Port.POSTGRES):
+    for port in (Port.API, Port.DAGSTER, Port.DAGSTER_CODE, Port.POSTGRES):
         require_free(settings.port(port), "the test")
     assert running_server(Layout.of(settings).postgres) is None
 

@@ -30,6 +30,13 @@ def test_what_belongs_to_another_environment_is_left_out() -> None:
     assert environment["DAGSTER_HOME"] == "/srv/home/dagster"
 
 
+def test_dagsters_processes_find_their_code_server_and_a_place_for_output() -> None:
+    environment = child_environment(SETTINGS, inherited={})
+    address = environment["DAGSTER_CODE_HOST"], environment["DAGSTER_CODE_PORT"]
+    assert address == ("127.0.0.1", "4366")
+    assert environment["DAGSTER_COMPUTE_LOGS"] == "/srv/home/dagster/compute_logs"
+
+
 def test_every_cache_lies_below_home() -> None:
     environment = child_environment(SETTINGS, inherited={})
     directories = [v for k, v in environment.items() if k.startswith(("XDG_", "MPLCONFIG"))]

@@ -35,6 +35,19 @@ def test_all_listen_on_this_machine_at_the_moved_ports(layout: Layout) -> None:
     )
     assert ui.command[-4:] == ("-h", "127.0.0.1", "-p", "3200")
     assert services.daemon(layout).port is None
+    code = services.code_server(settings, layout)
+    assert (code.port, code.command[-2:]) == (4466, ("--port", "4466"))
+
+
+def test_a_service_that_speaks_no_http_is_awaited_at_its_port(layout: Layout) -> None:
+    listening = services.start(http_service(free_port()), layout, ENVIRONMENT)
+    services.wait_until_listening(listening, 20)
+    services.stop_all([listening])
+    silent = services.Service("code", ("/bin/sleep", "60"), free_port())
+    running = services.start(silent, layout, ENVIRONMENT)
+    with pytest.raises(LauncherError, match=r"code was not ready after 1 s: nothing listens on"):
+        services.wait_until_listening(running, 1)
+    services.stop_all([running])
 
 
 def test_a_service_is_started_awaited_and_stopped(layout: Layout) -> None:
