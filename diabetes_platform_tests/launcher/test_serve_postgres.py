@@ -16,6 +16,7 @@ from diabetes_platform.launcher.ports import free_port
 from diabetes_platform.launcher.postgres import CONFIG_FILE
 from diabetes_platform.launcher.postgres_data import read_pid_file
 from diabetes_platform.launcher.processes import last_line
+from diabetes_platform.launcher.serve_postgres import LARGEST_LOG
 
 pytestmark = pytest.mark.integration
 PASSWORD = "p@ss/word:%"
@@ -46,16 +47,15 @@ def serve(data_dir: Path, port: int, log: Path) -> Iterator[Serve]:
     def start(**secrets: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "diabetes_platform.launcher.serve_postgres"]
         options = ["--data-dir", data_dir, "--port", str(port), "--config", CONFIG_FILE]
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                [*command, *options], env=os.environ | secrets, stdout=output, stderr=output
-            )
+        process = subprocess.Popen(
+            [*command, *options, "--log", log], env=os.environ | secrets, stdout=subprocess.PIPE
+        )
         started.append(process)
         return process
 
     yield start
     for process in started:
-        if process.poll() is None:
+        with process:
             process.send_signal(signal.SIGINT)
             process.wait(30)
 
@@ -119,7 +119,8 @@ def test_a_killed_server_with_a_query_under_way_is_back_within_seconds(
     busy = connected(port)
     busy.pgconn.send_query(b"SELECT count(*) FROM generate_series(1, 1000000000000)")
     child.kill()
-    child.wait()
+    # A supervisor notices when nobody can write into its pipe any more: no session can.
+    assert child.communicate(timeout=5) == (b"", None)
     # As a supervisor does: at once, and without the password that only a new directory needs.
     serve()
     with connected(port) as session:
@@ -160,6 +161,19 @@ def test_a_second_server_of_the_directory_is_refused(serve: Serve, port: int, lo
     second = serve()
     assert second.wait(10) == 3
     assert f"already served by PostgreSQL on port {port} (pid {first.pid})" in last_line(log)
+
+
+@pytest.mark.parametrize(
+    ("size", "names"), [(0, ["postgres.log"]), (1, ["postgres.log", "postgres.log.1"])]
+)
+def test_a_large_log_is_set_aside_at_the_start(
+    serve: Serve, log: Path, size: int, names: list[str]
+) -> None:
+    with log.open("wb") as file:
+        file.truncate(LARGEST_LOG + size)
+    serve(POSTGRES_PASSWORD="").wait(10)
+    assert sorted(path.name for path in log.parent.iterdir()) == names
+    assert "POSTGRES_PASSWORD" in last_line(log)
 
 
 def test_nothing_slow_is_imported_before_the_server_starts() -> None:
