@@ -7,6 +7,7 @@ STATE := $(abspath $(or $(PLATFORM_HOME),.platform))
 BOOTSTRAP := $(PYTHON) infra/local/bootstrap.py
 BIN := $(STATE)/venvs/platform/bin
 SERVING_BIN := $(STATE)/venvs/serving/bin
+FLINK_BIN := $(STATE)/venvs/flink-development/bin
 
 # Nothing that a tool caches or remembers may land outside the checkout.
 export XDG_CACHE_HOME := $(STATE)/cache
@@ -51,11 +52,12 @@ doctor: ## Try every service end to end
 	@$(BOOTSTRAP) demo
 	@$(BIN)/diabetes doctor
 
-test: ## Run all tests of the platform and of the API (ARGS=… goes to the platform's pytest)
+test: ## Run all tests of the platform, of the API and of Flink's jobs (ARGS=… goes to the platform's pytest)
 	@$(BOOTSTRAP) test
-	$(BIN)/diabetes install
+	$(BIN)/diabetes install --development
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90 $(ARGS)
 	cd serving && $(SERVING_BIN)/python -m pytest --cov
+	cd flink && $(FLINK_BIN)/python -m pytest --cov
 
 lint: ## Check style, types and the direction of imports
 	@$(BOOTSTRAP) test

@@ -156,12 +156,17 @@ def doctor() -> None:
 
 
 @app.command()
-def install() -> None:
+def install(
+    *,
+    development: Annotated[
+        bool, typer.Option("--development", help="Also what the tests of Flink's jobs need.")
+    ] = False,
+) -> None:
     """Install the servers without starting them."""
     from diabetes_platform.launcher.commands import install as run
 
     with _told_in_one_line() as settings:
-        run(settings, console)
+        run(settings, console, development=development)
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from rich.table import Table
 from diabetes_platform.launcher.api_client import answer_of
 from diabetes_platform.launcher.batch import JOB, Follower, run_batch
 from diabetes_platform.launcher.errors import FailedError, LauncherError
-from diabetes_platform.launcher.install.everything import install_all
+from diabetes_platform.launcher.install.everything import everything, with_development
+from diabetes_platform.launcher.install.everything import install as install_parts
 from diabetes_platform.launcher.install.shown import Shown
 from diabetes_platform.launcher.layout import Layout
 from diabetes_platform.launcher.locks import Use, holder, one_batch
@@ -85,7 +86,9 @@ def status(settings: PlatformSettings, console: Console) -> None:
         raise LauncherError(f"not running: {', '.join(down)}; start with `make demo` or `make up`")
 
 
-def install(settings: PlatformSettings, console: Console) -> None:
+def install(settings: PlatformSettings, console: Console, *, development: bool) -> None:
     """Install all that the servers need; raises LauncherError that says what is missing."""
+    parts = with_development() if development else everything()
+    tools = Layout.of(settings).tools
     with Progress(console) as progress:
-        install_all(Layout.of(settings).tools, inherited_environment(), Shown(progress))
+        install_parts(parts, tools, inherited_environment(), Shown(progress))

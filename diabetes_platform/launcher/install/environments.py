@@ -51,12 +51,15 @@ class Environment:
 SPARK = Environment(
     "spark", PROJECT_ROOT / "infra" / "local" / "spark" / "requirements.lock", PLATFORM_LOCK
 )
-FLINK = Environment(
-    "flink",
-    PROJECT_ROOT / "flink" / "requirements.lock",
-    PROJECT_ROOT / "flink" / "requirements.lock",
-    PROJECT_ROOT / "flink",
+_FLINK = PROJECT_ROOT / "flink"
+FLINK = Environment("flink", _FLINK / "requirements.lock", _FLINK / "requirements.lock", _FLINK)
+FLINK_DEVELOPMENT = Environment(
+    "flink-development",
+    _FLINK / "requirements-dev.lock",
+    _FLINK / "requirements-dev.lock",
+    _FLINK,
 )
+"""For the tests of the jobs; the servers need it not."""
 ALL = (SPARK, FLINK)
 
 

@@ -4,7 +4,7 @@ import asyncio
 import fcntl
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -81,6 +81,12 @@ class Parts:
 def everything() -> Parts:
     """Return all that the whole platform needs."""
     return Parts(go.PROGRAMS, tuple(jars.read_lock().values()), environments.ALL, FINISHES)
+
+
+def with_development() -> Parts:
+    """Return that and what the tests of the servers' own code need."""
+    whole = everything()
+    return replace(whole, environments=(*whole.environments, environments.FLINK_DEVELOPMENT))
 
 
 def spark_alone() -> Parts:

@@ -13,6 +13,8 @@ from diabetes_platform.launcher.install.report import Reporter, State
 from diabetes_platform.launcher.install.tools import Tools
 from diabetes_platform_tests.launcher.install.conftest import Program, Reports
 
+ENVIRONMENTS = (*environments.ALL, environments.FLINK_DEVELOPMENT)
+
 
 @pytest.fixture
 def uv(tmp_path: Path, program: Program) -> Path:
@@ -30,7 +32,7 @@ def given_to_uv(tmp_path: Path) -> list[str]:
     return (tmp_path / "given").read_text(encoding="utf-8").splitlines()
 
 
-@pytest.mark.parametrize("environment", environments.ALL, ids=lambda venv: venv.name)
+@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda venv: venv.name)
 def test_each_lock_is_there_and_pins_what_builds_it(environment: Environment) -> None:
     assert "--hash=sha256:" in environment.lock.read_text(encoding="utf-8")
     assert "\nsetuptools==" in environment.build_lock.read_text(encoding="utf-8")

@@ -13,8 +13,14 @@ import pytest
 
 from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.install import go, jars
-from diabetes_platform.launcher.install.environments import SPARK
-from diabetes_platform.launcher.install.everything import Parts, everything, install, spark_alone
+from diabetes_platform.launcher.install.environments import FLINK_DEVELOPMENT, SPARK
+from diabetes_platform.launcher.install.everything import (
+    Parts,
+    everything,
+    install,
+    spark_alone,
+    with_development,
+)
 from diabetes_platform.launcher.install.jars import JarSet
 from diabetes_platform.launcher.install.report import Report, State
 from diabetes_platform.launcher.install.tools import Tools
@@ -62,6 +68,11 @@ def test_the_whole_platform_is_all_parts_and_spark_two_of_them() -> None:
     spark = spark_alone()
     assert [jar_set.directory for jar_set in spark.jars] == ["spark"]
     assert (spark.environments, spark.programs, spark.finishes) == ((SPARK,), (), ())
+
+
+def test_for_development_flinks_test_environment_comes_too() -> None:
+    added = set(with_development().environments) - set(everything().environments)
+    assert added == {FLINK_DEVELOPMENT}
 
 
 def test_what_is_missing_is_installed_and_then_left_alone(
