@@ -7,88 +7,21 @@ once, at installation, and its answer is kept as a file of arguments for `java`.
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from diabetes_platform.launcher.errors import LauncherError
+from diabetes_platform.launcher.flink_distribution import CONF_DIR, SERVERS, FlinkHome, Server
 from diabetes_platform.launcher.install import environments, jars, stamp
+from diabetes_platform.launcher.install.flink_classes import record_classes
 from diabetes_platform.launcher.install.running import run
 from diabetes_platform.launcher.install.stamp import Stamp
 from diabetes_platform.launcher.install.tools import Tools
-from diabetes_platform.settings import PROJECT_ROOT
 
-CONF_DIR = PROJECT_ROOT / "infra" / "flink"
 JARS, S3_JARS = "flink", "flink-s3"
 _ANSWER = "BASH_JAVA_UTILS_EXEC_RESULT:"
 """How Flink marks what its scripts are to read among what it logs."""
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """One of Flink's servers: its class, and the word by which Flink tells its memory."""
-
-    name: str
-    main: str
-    memory: str
-
-
-JOBMANAGER = Server(
-    "jobmanager",
-    "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint",
-    "GET_JM_RESOURCE_PARAMS",
-)
-TASKMANAGER = Server(
-    "taskmanager",
-    "org.apache.flink.runtime.taskexecutor.TaskManagerRunner",
-    "GET_TM_RESOURCE_PARAMS",
-)
-SERVERS = (JOBMANAGER, TASKMANAGER)
-
-
-@dataclass(frozen=True, slots=True)
-class FlinkHome:
-    """Paths of the distribution below the tools."""
-
-    tools: Tools
-
-    @property
-    def root(self) -> Path:
-        """FLINK_HOME."""
-        return self.tools.root / "flink"
-
-    @property
-    def python(self) -> Path:
-        """The Python that jobs run in."""
-        return self.tools.venv(environments.FLINK.name) / "bin" / "python"
-
-    @property
-    def site_packages(self) -> Path:
-        """Where that Python's packages lie; LauncherError where Flink is not among them."""
-        found = sorted(self.tools.venv(environments.FLINK.name).glob("lib/python*/site-packages"))
-        if not found or not (found[0] / "pyflink" / "bin").is_dir():
-            raise LauncherError(f"{self.python.parents[1]} has no Flink: run `make up`")
-        return found[0]
-
-    def arguments(self, server: Server) -> Path:
-        """Return the file with which `java @file` becomes a server; `-D` options may follow."""
-        return self.root / f"{server.name}.args"
-
-    def archive(self, server: Server) -> Path:
-        """Return the archive of classes that a server maps instead of reading them anew."""
-        return self.root / f"{server.name}.jsa"
-
-    @property
-    def variables(self) -> dict[str, str]:
-        """The environment variables by which Flink finds its own parts."""
-        return {
-            "FLINK_HOME": str(self.root),
-            "FLINK_CONF_DIR": str(CONF_DIR),
-            "FLINK_LIB_DIR": str(self.root / "lib"),
-            "FLINK_OPT_DIR": str(self.root / "opt"),
-            "FLINK_PLUGINS_DIR": str(self.root / "plugins"),
-        }
 
 
 def is_current(tools: Tools, java: Path) -> bool:
@@ -106,10 +39,14 @@ async def install(tools: Tools, java: Path, environment: Mapping[str, str], say:
     say("laying out the distribution")
     shutil.rmtree(home.root, ignore_errors=True)
     lay_out(home)
+    say("asking Flink how its servers start")
+    told = await _ask(home, ("UPDATE_AND_GET_FLINK_CONFIGURATION", "-flatten"), java, environment)
     for server in SERVERS:
-        say(f"asking Flink how its {server.name} starts")
-        options = await _java_options(home, server, java, environment)
-        _write_arguments(home.arguments(server), options)
+        memory = await _ask(home, (server.memory,), java, environment)
+        options = java_options(server, memory, told, class_path(home))
+        home.arguments(server).write_text(as_argument_file(options), encoding="utf-8")
+    say("recording the classes that its servers load")
+    await record_classes(home, java, environment)
     Stamp(_digest(tools, java)).write(home.root / stamp.NAME)
 
 
@@ -160,14 +97,6 @@ def as_argument_file(arguments: Sequence[str]) -> str:
     return "".join(f'"{argument}"\n' for argument in escaped)
 
 
-async def _java_options(
-    home: FlinkHome, server: Server, java: Path, environment: Mapping[str, str]
-) -> list[str]:
-    memory = await _ask(home, [server.memory], java, environment)
-    told = await _ask(home, ["UPDATE_AND_GET_FLINK_CONFIGURATION", "-flatten"], java, environment)
-    return java_options(server, memory, told, class_path(home))
-
-
 async def _ask(
     home: FlinkHome, question: Sequence[str], java: Path, environment: Mapping[str, str]
 ) -> list[str]:
@@ -175,19 +104,15 @@ async def _ask(
     core = next((home.root / "lib").glob("flink-dist-*.jar"))
     classes = f"{home.root / 'bin' / 'bash-java-utils.jar'}{os.pathsep}{core}"
     utilities = "org.apache.flink.runtime.util.bash.BashJavaUtils"
+    asked, *more = question
     await run(
-        [str(java), "-cp", classes, utilities, question[0], "--configDir", str(CONF_DIR)]
-        + [*question[1:]],
+        [str(java), "-cp", classes, utilities, asked, "--configDir", str(CONF_DIR), *more],
         part="flink",
         log=home.tools.log("flink"),
         environment=environment,
         on_line=said.append,
     )
     return answers(said)
-
-
-def _write_arguments(path: Path, options: Sequence[str]) -> None:
-    path.write_text(as_argument_file(options), encoding="utf-8")
 
 
 def _jars(tools: Tools, directory: str) -> list[Path]:

@@ -1,0 +1,114 @@
+"""What a Flink cluster tells of itself over its REST interface: slots, jobs, checkpoints."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from diabetes_platform.launcher.errors import LauncherError
+
+_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The cluster as a whole: its TaskManagers, their slots, and how many jobs run."""
+
+    task_managers: int
+    slots: int
+    slots_available: int
+    jobs_running: int
+    version: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.slots_available} of {self.slots} slots free on {self.task_managers} "
+            f"TaskManagers, {self.jobs_running} jobs running"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job that the JobManager knows; `state` in Flink's words, as RUNNING or FINISHED."""
+
+    id: str
+    name: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """A job's checkpoints: how many there were, and where the newest lies."""
+
+    completed: int
+    failed: int
+    restored: int
+    newest: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FlinkCluster:
+    """The cluster whose JobManager listens at `url`.
+
+    Every method raises LauncherError in one line where it does not answer, or answers with an
+    error.
+    """
+
+    url: str
+
+    def overview(self) -> Overview:
+        """Return slots and TaskManagers as the JobManager knows them now."""
+        told = self._get("/overview")
+        return Overview(
+            task_managers=told["taskmanagers"],
+            slots=told["slots-total"],
+            slots_available=told["slots-available"],
+            jobs_running=told["jobs-running"],
+            version=told["flink-version"],
+        )
+
+    def jobs(self) -> list[Job]:
+        """Return running jobs and those that ended since the JobManager started."""
+        told = self._get("/jobs/overview")["jobs"]
+        return [Job(job["jid"], job["name"], job["state"]) for job in told]
+
+    def checkpoints(self, job_id: str) -> Checkpoints:
+        """Return what became of a job's checkpoints."""
+        told = self._get(f"/jobs/{job_id}/checkpoints")
+        counts, newest = told["counts"], told["latest"]["completed"]
+        return Checkpoints(
+            completed=counts["completed"],
+            failed=counts["failed"],
+            restored=counts["restored"],
+            newest=newest["external_path"] if newest else None,
+        )
+
+    def cancel(self, job_id: str) -> None:
+        """Ask for a job's end; its newest checkpoints stay."""
+        self._request("PATCH", f"/jobs/{job_id}")
+
+    def _get(self, path: str) -> dict[str, Any]:
+        told: dict[str, Any] = self._request("GET", path).json()
+        return told
+
+    def _request(self, method: str, path: str) -> httpx.Response:
+        try:
+            answer = httpx.request(method, self.url + path, timeout=_SECONDS, trust_env=False)
+            answer.raise_for_status()
+        except httpx.HTTPStatusError as error:
+            said = f"{error.response.status_code} {first_line(error.response.text)}"
+            raise LauncherError(f"Flink answers {method} {path} with {said}") from error
+        except httpx.HTTPError as error:
+            raise LauncherError(f"Flink's JobManager does not answer at {self.url}") from error
+        return answer
+
+
+def first_line(body: str) -> str:
+    """Return what is wrong from an answer of Flink's: a stack trace in JSON, or anything else."""
+    try:
+        told = str(json.loads(body)["errors"][-1])
+    except (ValueError, LookupError, TypeError):
+        told = body
+    lines = told.strip().splitlines()
+    return lines[0] if lines else "it does not say why"

@@ -1,0 +1,97 @@
+"""Archives of the classes that Flink's servers load, recorded from one real start of both.
+
+With them a start takes a third less CPU time. The JVM checks whether an archive fits, and does
+without one that does not.
+"""
+
+import asyncio
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from diabetes_platform.launcher.errors import LauncherError
+from diabetes_platform.launcher.flink_cluster import FlinkCluster
+from diabetes_platform.launcher.flink_distribution import SERVERS, FlinkHome, Server
+from diabetes_platform.launcher.ports import HOST, free_port
+from diabetes_platform.launcher.processes import (
+    dying_with_parent,
+    require_alive,
+    signal_group,
+    spawn,
+    stop_group,
+    wait_all,
+)
+
+READY_SECONDS = 120.0
+WRITING_SECONDS = 60.0
+"""An archive is written when its JVM has been asked to end."""
+_POLL_SECONDS = 0.2
+
+Processes = dict[Server, subprocess.Popen[bytes]]
+
+
+async def record_classes(home: FlinkHome, java: Path, environment: Mapping[str, str]) -> None:
+    """Start both servers, wait until they found each other, stop them, keep their archives.
+
+    `environment` is the caller's. Raises LauncherError with the last line of a server that does
+    not start.
+    """
+    scratch = home.root / "recording"
+    scratch.mkdir()
+    ports = {name: free_port() for name in ("rest", "jobmanager.rpc", "blob.server")}
+    cluster = FlinkCluster(f"http://{HOST}:{ports['rest']}")
+    started: Processes = {}
+    try:
+        for server in SERVERS:
+            command = [*dying_with_parent(signal.SIGTERM), str(java)]
+            command += _options(home, server, scratch, ports)
+            variables = {**environment, **home.variables}
+            started[server] = spawn(command, log=_log(home, server), environment=variables)
+        await _wait_for_each_other(home, cluster, started)
+        await _end(home, started)
+    finally:
+        for process in started.values():
+            stop_group(process, grace=0)
+        shutil.rmtree(scratch)
+
+
+def _options(home: FlinkHome, server: Server, scratch: Path, ports: Mapping[str, int]) -> list[str]:
+    recording = [f"-Djava.io.tmpdir={scratch}", f"-XX:ArchiveClassesAtExit={home.archive(server)}"]
+    here = [option for name, port in ports.items() for option in ("-D", f"{name}.port={port}")]
+    return [*recording, f"@{home.arguments(server)}", *here]
+
+
+async def _wait_for_each_other(home: FlinkHome, cluster: FlinkCluster, started: Processes) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while not _complete(cluster):
+        for server, process in started.items():
+            require_alive(process, f"Flink's {server.name}", _log(home, server))
+        if time.monotonic() > deadline:
+            logs = ", ".join(str(_log(home, server)) for server in SERVERS)
+            raise LauncherError(f"Flink was not ready after {READY_SECONDS:.0f} s (logs: {logs})")
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _complete(cluster: FlinkCluster) -> bool:
+    try:
+        return cluster.overview().task_managers > 0
+    except LauncherError:
+        return False
+
+
+async def _end(home: FlinkHome, started: Processes) -> None:
+    for process in started.values():
+        signal_group(process.pid, signal.SIGTERM)
+    await asyncio.to_thread(wait_all, list(started.values()), WRITING_SECONDS)
+    for server in started:
+        if not home.archive(server).exists():
+            raise LauncherError(
+                f"Flink's {server.name} left no archive of its classes (log: {_log(home, server)})"
+            )
+
+
+def _log(home: FlinkHome, server: Server) -> Path:
+    return home.tools.log(f"flink-{server.name}")

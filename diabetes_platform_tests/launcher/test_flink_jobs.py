@@ -1,0 +1,69 @@
+"""Flink's client: what it is told, and what it says when a job fails."""
+
+from pathlib import Path
+
+import pytest
+
+from diabetes_platform.launcher.errors import LauncherError
+from diabetes_platform.launcher.flink_cluster import FlinkCluster
+from diabetes_platform.launcher.flink_distribution import FlinkHome
+from diabetes_platform.launcher.flink_jobs import SMOKE_JOB, Client, reason
+from diabetes_platform.launcher.install.tools import Tools
+
+CLUSTER = FlinkCluster("http://127.0.0.1:8081")
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Client:
+    (tmp_path / "venvs/flink/lib/python3.11/site-packages/pyflink/bin").mkdir(parents=True)
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": "/other", "AWS_SECRET_ACCESS_KEY": "s"}
+    return Client(FlinkHome(Tools(tmp_path)), Path("/java/bin/java"), environment)
+
+
+def program(client: Client, script: str) -> None:
+    flink = client.home.root / "bin" / "flink"
+    flink.parent.mkdir(parents=True)
+    flink.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    flink.chmod(0o755)
+
+
+def test_a_job_runs_in_the_python_of_flinks_own_environment(client: Client) -> None:
+    command = client.command(SMOKE_JOB, CLUSTER, **{"parallelism.default": "2"})
+    python = str(client.home.python)
+    assert command[command.index("-pyexec") + 1] == python
+    assert command[command.index("-pyclientexec") + 1] == python
+    assert command[command.index("-m") + 1] == "127.0.0.1:8081"
+    assert "parallelism.default=2" in command
+    assert command[-2:] == ["-py", str(SMOKE_JOB)]
+
+
+def test_the_client_gets_no_secret_and_no_foreign_python(client: Client) -> None:
+    assert not {"PYTHONPATH", "AWS_SECRET_ACCESS_KEY"} & client.variables.keys()
+    assert client.variables["JAVA_HOME"] == "/java"
+    assert client.variables["FLINK_HOME"] == str(client.home.root)
+
+
+def test_what_a_job_prints_is_returned(client: Client) -> None:
+    program(client, "echo said >&2; echo printed")
+    assert client.run(SMOKE_JOB, CLUSTER) == "printed\n"
+
+
+def test_a_job_that_fails_says_why_in_one_line(client: Client) -> None:
+    program(client, "echo 'Caused by: java.net.ConnectException: refused' >&2; exit 1")
+    with pytest.raises(LauncherError, match=r"^smoke: java\.net\.ConnectException: refused$"):
+        client.run(SMOKE_JOB, CLUSTER)
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        ("Exception: outer\n\tat X\nCaused by: middle\n\tat Y\nCaused by: inner\n\tat Z", "inner"),
+        (
+            "Traceback\nModuleNotFoundError: No module named 'flink'\n",
+            "ModuleNotFoundError: No module named 'flink'",
+        ),
+        ("", "it said nothing"),
+    ],
+)
+def test_the_innermost_cause_is_the_reason(said: str, line: str) -> None:
+    assert reason(said) == line

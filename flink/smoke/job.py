@@ -1,0 +1,75 @@
+"""The smoke job's graph, and the program that runs it on a cluster and judges the result."""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+
+from pyflink.common import Configuration, Row, Types, WatermarkStrategy
+from pyflink.datastream import DataStream, StreamExecutionEnvironment
+from pyflink.datastream.connectors.number_seq import NumberSequenceSource
+from pyflink.table import Schema, StreamTableEnvironment, Table
+
+from flink.smoke.rows import expected_verdicts, verdict
+
+NAME = "smoke"
+CHECKPOINT_INTERVAL = "1 s"
+_CHECKED = Types.ROW_NAMED(["number", "verdict"], [Types.LONG(), Types.STRING()])
+_COUNT = """
+    SELECT verdict, COUNT(*) AS patients
+    FROM TUMBLE(TABLE checked, DESCRIPTOR(event_time), INTERVAL '1' SECOND)
+    GROUP BY window_start, window_end, verdict
+"""
+
+
+def count_verdicts(numbers: DataStream, tables: StreamTableEnvironment) -> Table:
+    """Return `verdict` and `patients` for each window of a thousand of `numbers`.
+
+    A number is the patient's and, in milliseconds, the time of the event.
+    """
+    checked = numbers.map(lambda number: Row(number, verdict(number)), _CHECKED).name("check")
+    schema = (
+        Schema.new_builder()
+        .column("number", "BIGINT")
+        .column("verdict", "STRING")
+        .column_by_expression("event_time", "TO_TIMESTAMP_LTZ(number, 3)")
+        .watermark("event_time", "event_time")
+        .build()
+    )
+    tables.create_temporary_view("checked", tables.from_data_stream(checked, schema))
+    return tables.sql_query(_COUNT)
+
+
+def run(environment: StreamExecutionEnvironment, rows: int) -> tuple[str, dict[str, int]]:
+    """Run the graph on `rows` patients; return the job's id and how many got each verdict."""
+    source = NumberSequenceSource(0, rows - 1)
+    numbers = environment.from_source(source, WatermarkStrategy.no_watermarks(), "numbers")
+    result = count_verdicts(numbers, StreamTableEnvironment.create(environment)).execute()
+    counted: Counter[str] = Counter()
+    with result.collect() as windows:
+        for found, patients in windows:
+            counted[found] += patients
+    return str(result.get_job_client().get_job_id()), dict(counted)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run on the cluster that `flink run` names; print the result as JSON, 1 where it is wrong."""
+    parser = argparse.ArgumentParser(prog=NAME, description=__doc__)
+    parser.add_argument("--rows", type=int, default=1000, help="how many patients to make up")
+    rows = parser.parse_args(arguments).rows
+    configuration = Configuration()
+    configuration.set_string("pipeline.name", NAME)
+    configuration.set_string("execution.checkpointing.interval", CHECKPOINT_INTERVAL)
+    environment = StreamExecutionEnvironment.get_execution_environment(configuration)
+    job_id, verdicts = run(environment, rows)
+    print(json.dumps({"job_id": job_id, "verdicts": verdicts}))
+    expected = expected_verdicts(rows)
+    if verdicts != expected:
+        print(f"{NAME}: found {verdicts}, expected {expected}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
