@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from diabetes_platform.launcher.api_client import answer_of
-from diabetes_platform.launcher.batch import JOB, Follower, run_batch
+from diabetes_platform.launcher.batch import JOB, Follower, Outcome, run_batch
 from diabetes_platform.launcher.errors import FailedError, LauncherError
 from diabetes_platform.launcher.install.everything import everything, with_development
 from diabetes_platform.launcher.install.everything import install as install_parts
@@ -16,7 +16,9 @@ from diabetes_platform.launcher.layout import Layout
 from diabetes_platform.launcher.locks import Use, holder, one_batch
 from diabetes_platform.launcher.platform import running_platform
 from diabetes_platform.launcher.postgres_data import running_server
-from diabetes_platform.launcher.progress import Progress, failure_line, rollback_line
+from diabetes_platform.launcher.progress import Progress, failure_line
+from diabetes_platform.launcher.rollback import roll_back
+from diabetes_platform.launcher.stack.graph import roll_back_in, run_in
 from diabetes_platform.launcher.stack.stack import Stack
 from diabetes_platform.launcher.stack.status import stack_status
 from diabetes_platform.launcher.supervision import supervised
@@ -27,49 +29,62 @@ def materialize(
     settings: PlatformSettings, console: Console, *, source: str | None, select: str | None
 ) -> None:
     """Run the batch graph and show its steps; raises FailedError that says what failed."""
-    from diabetes_platform.definitions import build_definitions
-
-    log = Layout.of(settings).log(JOB)
-    with running_platform(settings) as platform, Progress(console) as progress:
-        follower = Follower(progress.step_started, progress.step_ended)
-        with dg.DagsterInstance.get() as instance:
-            definitions = build_definitions()
-            run = functools.partial(
-                run_batch, definitions, instance, follower, log=log, source=source, select=select
-            )
-            outcome = supervised(platform, instance, run)
+    stack = _running_stack(settings)
+    with Progress(console) as progress:
+        if stack is not None:
+            log = stack.layout.log(JOB)
+            outcome = run_in(stack, progress, source=source, select=select)
+        else:
+            log = Layout.of(settings).log(JOB)
+            outcome = _run_here(settings, progress, source, select)
         if outcome.failures:
             raise FailedError(failure_line(outcome, log))
         progress.say(f"run {outcome.run_id} succeeded ({progress.elapsed:.1f} s)")
 
 
+def _run_here(
+    settings: PlatformSettings, progress: Progress, source: str | None, select: str | None
+) -> Outcome:
+    from diabetes_platform.definitions import build_definitions
+
+    log = Layout.of(settings).log(JOB)
+    with running_platform(settings) as platform, dg.DagsterInstance.get() as instance:
+        follower = Follower(progress.step_started, progress.step_ended)
+        definitions = build_definitions()
+        run = functools.partial(
+            run_batch, definitions, instance, follower, log=log, source=source, select=select
+        )
+        return supervised(platform, instance, run)
+
+
 def rollback(settings: PlatformSettings, console: Console) -> None:
-    """Put the previous version of serving.patients back; FailedError where there is none.
+    """Put the previous version of serving.patients back; FailedError where there is none."""
+    stack = _running_stack(settings)
+    if stack is not None:
+        roll_back_in(stack, console)
+        return
+    with (
+        running_platform(settings) as platform,
+        one_batch(platform.layout),
+        dg.DagsterInstance.get() as instance,
+    ):
+        roll_back(platform.warehouse_url, instance, console)
 
-    Dagster is told, so that it shows the version that is served and what was made from another.
-    """
-    from diabetes_platform.defs.serving_table import rollback_event
-    from diabetes_platform.warehouse.promotion import PromotionRefusedError
-    from diabetes_platform.warehouse.promotion import rollback as roll_back
 
-    with running_platform(settings) as platform, one_batch(platform.layout):
-        try:
-            promotion = roll_back(platform.warehouse_url)
-        except PromotionRefusedError as error:
-            raise FailedError(str(error)) from error
-        # First: it is served now, also where Dagster cannot be told.
-        console.print(rollback_line(promotion.version, promotion.batch_id, promotion.rows))
-        with dg.DagsterInstance.get() as instance:
-            instance.report_runless_asset_event(rollback_event(promotion))
+def _running_stack(settings: PlatformSettings) -> Stack | None:
+    """Return the whole platform where it runs in this home."""
+    now = holder(Layout.of(settings))
+    return Stack(settings) if now is not None and now.use == Use.STACK else None
 
 
 def status(settings: PlatformSettings, console: Console) -> None:
     """Show what answers; raises LauncherError that names what does not."""
+    stack = _running_stack(settings)
+    if stack is not None:
+        stack_status(stack, console)
+        return
     layout = Layout.of(settings)
     now = holder(layout)
-    if now is not None and now.use == Use.STACK:
-        stack_status(Stack(settings), console)
-        return
     server = running_server(layout.postgres)
     rows = {
         "platform": "runs" if now else "does not run",

@@ -3,6 +3,7 @@
 from diabetes_platform.launcher.doctor import (
     compute,
     dagster,
+    installation,
     serving,
     storage,
     stream,
@@ -18,6 +19,12 @@ def _again(service: str) -> str:
 
 
 CHECKS = (
+    Check(
+        "jars",
+        "are whole",
+        installation.jars_are_whole,
+        "`make down` and `make up` fetch what is missing or damaged",
+    ),
     Check("minio", "writes and reads", storage.write_and_read, _again("minio")),
     Check("postgres", "inserts and rolls back", warehouse.insert_and_roll_back, _again("postgres")),
     Check("kafka", "takes and gives", stream.produce_and_consume, _again("kafka")),
@@ -34,6 +41,13 @@ CHECKS = (
         "where nobody reads it, mend the connector first: it reads the slot",
     ),
     Check("spark-connect", "answers a query", compute.spark_query, _again("spark-connect")),
+    Check(
+        "flink",
+        "runs a job",
+        compute.flink_job,
+        "without a free slot: cancel a job in Flink's UI; else see `diabetes logs "
+        "flink-taskmanager` and `diabetes logs flink-jobmanager`",
+    ),
     Check(
         "dagster",
         "code location, daemons",

@@ -1,9 +1,6 @@
 """The doctor at Dagster: the code location is loaded, the daemon's parts are alive."""
 
-from typing import Any
-
-import httpx
-
+from diabetes_platform.launcher.dagster_client import DagsterClient
 from diabetes_platform.launcher.stack.stack import Stack
 
 _QUERY = """
@@ -29,7 +26,7 @@ _QUERY = """
 
 def code_location(stack: Stack) -> str:
     """Return what is loaded; raises where the code location or a daemon is not well."""
-    answer = _ask(stack)
+    answer = DagsterClient(stack.settings.dagster).ask(_QUERY)
     workspace = answer["workspaceOrError"]
     if workspace["__typename"] != "Workspace":
         raise RuntimeError(workspace["message"])
@@ -44,14 +41,3 @@ def code_location(stack: Stack) -> str:
     if ill:
         raise RuntimeError(f"without a heartbeat: {', '.join(ill)}")
     return f"{', '.join(names)} loaded, {len(statuses)} daemons alive"
-
-
-def _ask(stack: Stack) -> dict[str, Any]:
-    url = f"{stack.settings.dagster}/graphql"
-    response = httpx.post(url, json={"query": _QUERY}, timeout=20.0, trust_env=False)
-    response.raise_for_status()
-    document = response.json()
-    if document.get("errors"):
-        raise RuntimeError(document["errors"][0]["message"])
-    data: dict[str, Any] = document["data"]
-    return data

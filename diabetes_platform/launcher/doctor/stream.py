@@ -12,7 +12,8 @@ from confluent_kafka import (
 )
 
 from diabetes_platform.launcher.ports import HOST
-from diabetes_platform.launcher.stack.connector import connector_line
+from diabetes_platform.launcher.setup.capture_failures import CONNECTOR, explain
+from diabetes_platform.launcher.stack.connector import connector_of
 from diabetes_platform.launcher.stack.stack import Stack
 from diabetes_platform.settings import Port
 
@@ -43,10 +44,11 @@ def produce_and_consume(stack: Stack) -> str:
 
 def connector_runs(stack: Stack) -> str:
     """Return the connector's state; raises where it or its task does not run."""
-    state = connector_line(stack)
-    if state != "RUNNING, task RUNNING":
-        raise RuntimeError(f"diabetes-cdc: {state}")
-    return f"diabetes-cdc: {state}"
+    state = connector_of(stack)
+    if not state.running:
+        why = f": {explain(state.trace)}" if state.trace else ""
+        raise RuntimeError(f"{CONNECTOR} is {state}{why}")
+    return f"{CONNECTOR} is {state}"
 
 
 def _produce(servers: dict[str, str], content: bytes) -> TopicPartition:

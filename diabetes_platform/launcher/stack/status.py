@@ -3,7 +3,7 @@
 from rich.console import Console
 
 from diabetes_platform.launcher.errors import LauncherError
-from diabetes_platform.launcher.stack.connector import connector_line
+from diabetes_platform.launcher.stack.connector import connector_of
 from diabetes_platform.launcher.stack.members import members
 from diabetes_platform.launcher.stack.stack import Stack
 from diabetes_platform.launcher.stack.supervisor import Supervisor
@@ -19,10 +19,10 @@ def stack_status(stack: Stack, console: Console) -> None:
             f"the platform's supervisor does not answer and {left} of its processes run: "
             "stop them with `make down`, then start again"
         )
-    connector = connector_line(stack)
+    connector = connector_of(stack)
     console.print(status_table(stack, processes, connector))
     ill = [process.name for process in processes if not process.healthy]
-    if "RUNNING" not in connector:
+    if not connector.running:
         ill.append("connector diabetes-cdc")
     if ill:
         raise LauncherError(f"not healthy: {', '.join(ill)}; see `diabetes doctor`")

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
+from rich.markup import escape
 from rich.table import Table
 
 from diabetes_platform.launcher.ports import HOST
+from diabetes_platform.launcher.setup.capture_failures import CONNECTOR
+from diabetes_platform.launcher.setup.connect_api import ConnectorState
 from diabetes_platform.launcher.stack.members import memory
 from diabetes_platform.launcher.stack.stack import Stack
 from diabetes_platform.launcher.stack.supervisor import ProcessState
@@ -29,7 +32,9 @@ def service_urls(stack: Stack) -> dict[str, str]:
     }
 
 
-def status_table(stack: Stack, processes: Sequence[ProcessState], connector: str) -> Table:
+def status_table(
+    stack: Stack, processes: Sequence[ProcessState], connector: ConnectorState
+) -> Table:
     """Return the table; memory counts a process with its children, shared pages by their share.
 
     One-shots are left out where they have done their work. `connector` is Debezium's state.
@@ -47,7 +52,7 @@ def status_table(stack: Stack, processes: Sequence[ProcessState], connector: str
         total += used
         table.add_row(process.name, urls.get(process.name, ""), state(process), _size(used))
         if process.name == "connect":
-            table.add_row("  connector diabetes-cdc", "", connector, "")
+            table.add_row(f"  connector {CONNECTOR}", "", _connector(connector), "")
     table.add_section()
     table.add_row("all", "", "", _size(total))
     return table
@@ -62,6 +67,10 @@ def state(process: ProcessState) -> str:
         return "[yellow]starting[/yellow]"
     code = f" (code {process.exit_code})" if process.exit_code else ""
     return f"[red]{process.status.lower()}[/red]{code}"
+
+
+def _connector(connector: ConnectorState) -> str:
+    return f"[{'green' if connector.running else 'red'}]{escape(str(connector))}[/]"
 
 
 def _size(used: int) -> str:

@@ -15,7 +15,7 @@ from diabetes_platform.launcher.platform import link
 from diabetes_platform.launcher.ports import require_free
 from diabetes_platform.launcher.progress import Progress, timings_table
 from diabetes_platform.launcher.signals import ignore_signals, stoppable
-from diabetes_platform.launcher.stack.connector import connector_line
+from diabetes_platform.launcher.stack.connector import connector_of
 from diabetes_platform.launcher.stack.down import stop
 from diabetes_platform.launcher.stack.environments import public_environment, write_environments
 from diabetes_platform.launcher.stack.members import end, members
@@ -47,7 +47,7 @@ def up(settings: PlatformSettings, console: Console, *, spark: SparkMode, starte
             if busy.holder.use != Use.STACK:
                 raise
             processes = _join(stack, progress)
-    console.print(status_table(stack, processes, connector_line(stack)))
+    console.print(status_table(stack, processes, connector_of(stack)))
     console.print(timings_table(progress.timings, progress.elapsed))
 
 

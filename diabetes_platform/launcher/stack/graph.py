@@ -1,0 +1,49 @@
+"""The batch graph of the running platform, as the command line drives it."""
+
+import dagster as dg
+from rich.console import Console
+
+from diabetes_platform.launcher.batch import JOB, Follower, Outcome
+from diabetes_platform.launcher.dagster_client import DagsterClient
+from diabetes_platform.launcher.environment import enter
+from diabetes_platform.launcher.locks import one_batch
+from diabetes_platform.launcher.platform import WAREHOUSE_DATABASE
+from diabetes_platform.launcher.progress import Progress
+from diabetes_platform.launcher.stack.environments import database_url, pipeline_environment
+from diabetes_platform.launcher.stack.stack import Stack
+from diabetes_platform.launcher.submit import submit_batch
+from diabetes_platform.launcher.supervision import refuse_beside_another
+from diabetes_platform.settings import inherited_environment
+from diabetes_platform.warehouse.roles import PIPELINE
+
+
+def run_in(stack: Stack, progress: Progress, *, source: str | None, select: str | None) -> Outcome:
+    """Run the batch graph in the platform's own Dagster and follow it; see `submit_batch`."""
+    enter(pipeline_environment(stack, inherited_environment()))
+    with dg.DagsterInstance.get() as instance:
+        return submit_batch(
+            _definitions,
+            DagsterClient(stack.settings.dagster),
+            instance,
+            Follower(progress.step_started, progress.step_ended),
+            log=stack.layout.log(JOB),
+            source=source,
+            select=select,
+            on_wait=progress.say,
+        )
+
+
+def roll_back_in(stack: Stack, console: Console) -> None:
+    """Put the previous version of serving.patients back; LauncherError beside a running batch."""
+    from diabetes_platform.launcher.rollback import roll_back
+
+    enter(pipeline_environment(stack, inherited_environment()))
+    with one_batch(stack.layout), dg.DagsterInstance.get() as instance:
+        refuse_beside_another(instance, stack.settings)
+        roll_back(database_url(stack, PIPELINE.name, WAREHOUSE_DATABASE), instance, console)
+
+
+def _definitions() -> dg.Definitions:
+    from diabetes_platform.definitions import build_definitions
+
+    return build_definitions()
