@@ -13,9 +13,10 @@ from diabetes_platform.launcher.processes import heed_interrupts
 from diabetes_platform.launcher.stack.members import members
 from diabetes_platform.launcher.stack.stack import Stack
 from diabetes_platform.settings import PlatformSettings
+from diabetes_platform_tests.capture import Connect, Kafka, own_connect, own_kafka
 from diabetes_platform_tests.commands import command, finish, free_offset
-from diabetes_platform_tests.storage import Storage, own_storage
 from diabetes_platform_tests.provisioned import CAPTURE, ProvisionedServer, provision
+from diabetes_platform_tests.storage import Storage, own_storage
 
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 """Tests need no data after a power cut."""
@@ -67,6 +68,24 @@ def provisioned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provisione
     password = secrets.token_urlsafe(24)
     with Postgres(data_dir, free_port(), password, settings=FAST | CAPTURE) as server:
         yield provision(server)
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """A running broker with the platform's topics."""
+    with own_kafka(tmp_path_factory.mktemp("kafka")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def connect(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connect]:
+    """A running Connect worker beside a warehouse of its own: who reads a slot reads it alone."""
+    directory = tmp_path_factory.mktemp("connect")
+    server = Postgres(
+        directory / "postgres", free_port(), secrets.token_urlsafe(24), settings=FAST | CAPTURE
+    )
+    with server, own_connect(kafka, provision(server), directory) as running:
+        yield running
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ _ADVICE: Sequence[tuple[str, str]] = (
         f"the role of the connector lacks a right, which a migration grants: {_SET_UP_AGAIN}",
     ),
     (
-        r"must be .*(?:superuser|REPLICATION)|permission denied to (?:start|use) .*replication",
+        r"permission denied to (?:start WAL sender|use replication slots)|must be superuser",
         f"the role of the connector may not replicate: {_SET_UP_AGAIN}",
     ),
     (
@@ -81,11 +81,12 @@ _EXCEPTION = ("java.", "org.", "io.")
 
 
 def table_problem(
-    config: Mapping[str, str], existing: Sequence[str], published: Sequence[str]
+    config: Mapping[str, str], existing: Mapping[str, bool], published: Sequence[str]
 ) -> str | None:
     """Return why a table that the connector should watch is not watched; None where all are.
 
-    Debezium itself runs then, and says nothing. `existing` and `published` are `schema.table`.
+    Debezium itself is said to run then. `existing` says of each `schema.table` whether the
+    connector's role may read it, `published` names those in the publication.
     """
     for given in config["table.include.list"].split(","):
         # As Debezium reads it: a regular expression for the whole name, in any case.
@@ -97,13 +98,18 @@ def table_problem(
                 f"of infra/debezium/{CONNECTOR}.json, allowed what is published: "
                 f"{', '.join(published) or 'nothing'}"
             )
-        missing = [name for name in found if name not in published]
-        if missing:
-            return (
-                f"{CONNECTOR}: table {missing[0]} is not in the publication "
-                f"{config['publication.name']}, which a migration makes, so its changes would "
-                f"never come; it has {', '.join(published) or 'no table'}"
-            )
+        for name in found:
+            if name not in published:
+                return (
+                    f"{CONNECTOR}: table {name} is not in the publication "
+                    f"{config['publication.name']}, which a migration makes, so its changes would "
+                    f"never come; it has {', '.join(published) or 'no table'}"
+                )
+            if not existing[name]:
+                return (
+                    f"{CONNECTOR}: role {config['database.user']} may not read table {name}, which "
+                    f"a migration grants: {_SET_UP_AGAIN}"
+                )
     return None
 
 

@@ -25,6 +25,15 @@ from diabetes_platform.warehouse.replication import Slot, read_slot, slot_proble
 CONNECTOR_FILE = PROJECT_ROOT / "infra" / "debezium" / f"{CONNECTOR}.json"
 READY_SECONDS = 60.0
 _PAUSE = 0.3
+_TABLES = """
+SELECT n.nspname || '.' || c.relname,
+    has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p')
+"""
+_PUBLISHED = """
+SELECT schemaname || '.' || tablename FROM pg_publication_tables WHERE pubname = %s
+"""
 
 Config = Mapping[str, str]
 
@@ -73,13 +82,9 @@ def read_config(file: Path = CONNECTOR_FILE) -> Config:
 
 def _require_tables(config: Config, database_url: str) -> None:
     with _connected(database_url) as connection:
-        tables = "SELECT schemaname || '.' || tablename FROM pg_tables"
-        existing = [name for (name,) in connection.execute(tables)]
-        rows = connection.execute(
-            "SELECT schemaname || '.' || tablename FROM pg_publication_tables WHERE pubname = %s",
-            (config["publication.name"],),
-        )
-        problem = table_problem(config, existing, [name for (name,) in rows])
+        existing = dict(connection.execute(_TABLES).fetchall())
+        published = connection.execute(_PUBLISHED, (config["publication.name"],))
+        problem = table_problem(config, existing, [name for (name,) in published])
     if problem is not None:
         raise LauncherError(problem)
 

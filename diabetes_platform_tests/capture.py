@@ -1,0 +1,199 @@
+"""The test run's own Kafka and Kafka Connect, started as the supervisor starts them."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+import httpx
+from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from diabetes_platform.launcher.install.java import find_java
+from diabetes_platform.launcher.ports import HOST, free_port
+from diabetes_platform.launcher.processes import require_alive, spawn, stop_group
+from diabetes_platform.launcher.setup.topics import setup_topics
+from diabetes_platform.settings import PROJECT_ROOT
+from diabetes_platform_tests.provisioned import ProvisionedServer
+
+TOOLS = PROJECT_ROOT / ".platform"
+INFRA = PROJECT_ROOT / "infra"
+READY_SECONDS = 120.0
+
+
+def serve_command(server: str, *more: str) -> list[str]:
+    """The supervisor's command for `broker` or `worker`."""
+    java = str(find_java(os.environ))
+    command = [sys.executable, "-m", "diabetes_platform.launcher.serve_kafka", server]
+    return [*command, "--java", java, "--tools", str(TOOLS), "--infra", str(INFRA), *more]
+
+
+class Service:
+    """A server that a test may kill and start again."""
+
+    def __init__(self, command: list[str], variables: Mapping[str, str], log: Path) -> None:
+        self.command, self.log = command, log
+        self.environment = {"PATH": os.environ["PATH"], "MALLOC_ARENA_MAX": "2", **variables}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it and wait until it is ready."""
+        self._process = spawn(self.command, log=self.log, environment=self.environment)
+        deadline = time.monotonic() + READY_SECONDS
+        while not self.ready():
+            require_alive(self._process, type(self).__name__, self.log)
+            assert time.monotonic() < deadline, self.log.read_text(encoding="utf-8")
+            time.sleep(0.05)
+
+    def ready(self) -> bool:
+        raise NotImplementedError
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._stop(0)
+
+    def stop(self) -> None:
+        self._stop(20)
+
+    def _stop(self, grace: float) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            stop_group(process, grace=grace)
+
+
+class Kafka(Service):
+    """A broker on free ports."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir, self._port = data_dir, free_port()
+        variables = {
+            "KAFKA_HOST": HOST,
+            "KAFKA_PORT": str(self._port),
+            "KAFKA_CONTROLLER_PORT": str(free_port()),
+            "KAFKA_DATA": str(data_dir),
+        }
+        command = serve_command("broker", "--data-dir", str(data_dir))
+        super().__init__(command, variables, data_dir.with_suffix(".log"))
+
+    @property
+    def bootstrap_servers(self) -> str:
+        return f"{HOST}:{self._port}"
+
+    @cached_property
+    def admin(self) -> AdminClient:
+        # One for all calls: what a client has been asked fails when it is no longer referred to.
+        return AdminClient({"bootstrap.servers": self.bootstrap_servers})
+
+    def ready(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex((HOST, self._port)) == 0
+
+    def ends(self, topic: str) -> list[TopicPartition]:
+        """Where the next message of each partition will be."""
+        with self._consumer() as consumer:
+            partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+            places = [TopicPartition(topic, number) for number in partitions]
+            for place in places:
+                place.offset = consumer.get_watermark_offsets(place, timeout=10)[1]
+        return places
+
+    def messages(self, places: list[TopicPartition], seconds: float = 30) -> Iterator[Message]:
+        """Yield messages from `places` on; it ends where none comes for `seconds`."""
+        with self._consumer() as consumer:
+            consumer.assign(places)
+            while (message := consumer.poll(seconds)) is not None:
+                assert message.error() is None, message.error()
+                yield message
+
+    @contextmanager
+    def _consumer(self) -> Iterator[Consumer]:
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.bootstrap_servers,
+                "group.id": "test",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "error",
+            }
+        )
+        try:
+            yield consumer
+        finally:
+            consumer.close()
+
+
+class Connect(Service):
+    """A Connect worker without connectors, which reaches `kafka` and `database`."""
+
+    def __init__(self, kafka: Kafka, database: ProvisionedServer, log: Path) -> None:
+        self.kafka, self.database, self._port = kafka, database, free_port()
+        host, port = kafka.bootstrap_servers.split(":")
+        variables = {
+            "KAFKA_HOST": host,
+            "KAFKA_PORT": port,
+            "CONNECT_HOST": HOST,
+            "CONNECT_PORT": str(self._port),
+            "POSTGRES_HOST": HOST,
+            "POSTGRES_PORT": str(database.server.port),
+            "DEBEZIUM_PASSWORD": database.passwords["debezium"],
+        }
+        super().__init__(serve_command("worker"), variables, log)
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self._port}"
+
+    @property
+    def database_url(self) -> str:
+        """The warehouse as the connector's role reaches it."""
+        return self.database.url("debezium")
+
+    def ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/health", trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
+
+@contextmanager
+def running(service: Service) -> Iterator[None]:
+    """Run a service for as long as the block takes."""
+    try:
+        service.start()
+        yield
+    finally:
+        service.stop()
+
+
+@contextmanager
+def own_kafka(directory: Path) -> Iterator[Kafka]:
+    """Run a broker with the platform's topics, as the set-up makes them."""
+    kafka = Kafka(directory / "kafka")
+    with running(kafka):
+        setup_topics(kafka.bootstrap_servers)
+        yield kafka
+
+
+@contextmanager
+def own_connect(kafka: Kafka, database: ProvisionedServer, directory: Path) -> Iterator[Connect]:
+    """Run a Connect worker."""
+    connect = Connect(kafka, database, directory / "connect.log")
+    with running(connect):
+        yield connect
+
+
+def eventually(happens: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait until it happens."""
+    deadline = time.monotonic() + seconds
+    while not happens():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.1)
