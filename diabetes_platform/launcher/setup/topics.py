@@ -3,7 +3,7 @@
 Topics that are not in that file are left alone.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.settings import PROJECT_ROOT
 
 TOPICS_FILE = PROJECT_ROOT / "infra" / "kafka" / "topics.yaml"
-_SECONDS = 30.0
+SECONDS = 30.0
 
 Setting = Annotated[
     str, BeforeValidator(lambda given: given if isinstance(given, bool) else str(given))
@@ -68,16 +68,18 @@ class Plan:
         return bool(self.create or self.grow or self.alter)
 
 
-def setup_topics(bootstrap_servers: str, file: Path = TOPICS_FILE) -> Plan:
+def setup_topics(
+    bootstrap_servers: str, file: Path = TOPICS_FILE, seconds: float = SECONDS
+) -> Plan:
     """Bring the broker's topics to what `file` says, and return what had to be done.
 
-    Doing it again does nothing. Raises LauncherError.
+    Doing it again does nothing. Each request may take `seconds`. Raises LauncherError.
     """
     wanted = read_topics(file)
     admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
     with _told(f"Kafka at {bootstrap_servers}"):
-        plan = plan_topics(wanted, _existing(admin, wanted))
-        _apply(admin, plan)
+        plan = plan_topics(wanted, _existing(admin, wanted, seconds))
+        _apply(admin, plan, seconds)
     return plan
 
 
@@ -120,13 +122,13 @@ def _changes(wanted: Mapping[str, str], found: Mapping[str, str]) -> dict[str, s
     return {name: wanted.get(name) for name in names if wanted.get(name) != found.get(name)}
 
 
-def _existing(admin: AdminClient, names: Sequence[str] | Topics) -> Topics:
-    known = admin.list_topics(timeout=_SECONDS).topics
+def _existing(admin: AdminClient, names: Iterable[str], seconds: float) -> Topics:
+    known = admin.list_topics(timeout=seconds).topics
     there = [name for name in names if name in known and known[name].error is None]
     if not there:
         return {}
     asked = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in there]
-    answers = admin.describe_configs(asked, request_timeout=_SECONDS)
+    answers = admin.describe_configs(asked, request_timeout=seconds)
     return {
         resource.name: Topic(
             partitions=len(known[resource.name].partitions), config=_own(answer.result())
@@ -141,17 +143,17 @@ def _own(config: Mapping[str, ConfigEntry]) -> dict[str, str]:
     return {n: str(entry.value) for n, entry in config.items() if ConfigSource(entry.source) == own}
 
 
-def _apply(admin: AdminClient, plan: Plan) -> None:
+def _apply(admin: AdminClient, plan: Plan, seconds: float) -> None:
     if plan.create:
         made = [
             # -1: as many copies as the broker makes by default.
             NewTopic(name, topic.partitions, replication_factor=-1, config=topic.config)
             for name, topic in plan.create.items()
         ]
-        _wait(admin.create_topics(made, operation_timeout=_SECONDS))
+        _wait(admin.create_topics(made, operation_timeout=seconds))
     if plan.grow:
         grown = [NewPartitions(name, partitions) for name, partitions in plan.grow.items()]
-        _wait(admin.create_partitions(grown, operation_timeout=_SECONDS))
+        _wait(admin.create_partitions(grown, operation_timeout=seconds))
     if plan.alter:
         _wait(admin.incremental_alter_configs([_altered(*each) for each in plan.alter.items()]))
 
