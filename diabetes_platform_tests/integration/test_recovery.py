@@ -1,0 +1,65 @@
+"""Every service killed in turn: it comes back by itself, and then the batch graph runs."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from diabetes_platform.launcher.stack.connector import connector_of
+from diabetes_platform.launcher.stack.stack import Stack
+from diabetes_platform.launcher.stack.supervisor import ProcessState, Supervisor
+from diabetes_platform_tests.commands import command, finish
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+
+KILLED = (
+    "minio",
+    "postgres",
+    "kafka",
+    "connect",
+    "spark-connect",
+    "flink-jobmanager",
+    "flink-taskmanager",
+    "dagster-code",
+    "dagster-webserver",
+    "dagster-daemon",
+    "api",
+)
+RECOVERED_SECONDS = 90.0
+"""On a machine that does nothing else it takes a third of it."""
+
+
+def state_of(stack: Stack, name: str) -> ProcessState:
+    processes = Supervisor(stack.layout).processes()
+    assert processes is not None
+    return next(process for process in processes if process.name == name)
+
+
+def ill(stack: Stack) -> list[str]:
+    processes = Supervisor(stack.layout).processes()
+    assert processes is not None
+    found = [process.name for process in processes if not process.healthy]
+    return found if connector_of(stack).running else [*found, "connector"]
+
+
+def test_the_list_names_every_service(stack: Stack) -> None:
+    assert set(KILLED) == {name for name in stack.order if not name.endswith("-setup")}
+
+
+@pytest.mark.parametrize("service", KILLED)
+def test_a_killed_service_is_back_and_healthy(stack: Stack, service: str) -> None:
+    before = state_of(stack, service)
+    os.kill(before.pid, signal.SIGKILL)
+    deadline = time.monotonic() + RECOVERED_SECONDS
+    while state_of(stack, service).restarts == before.restarts or ill(stack):
+        assert time.monotonic() < deadline, ill(stack)
+        time.sleep(0.5)
+    assert state_of(stack, service).pid != before.pid
+
+
+def test_then_the_batch_graph_runs_and_the_doctor_finds_nothing(stack: Stack) -> None:
+    code, output = finish(command(stack.given, "materialize"))
+    assert code == 0, output
+    code, output = finish(command(stack.given, "doctor"))
+    assert code == 0, output

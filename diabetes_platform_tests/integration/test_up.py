@@ -1,0 +1,71 @@
+"""`make up`, `status`, `logs`: what a person sees of the running platform."""
+
+import re
+import socket
+from pathlib import Path
+
+import pytest
+
+from diabetes_platform.launcher.stack.members import members, memory
+from diabetes_platform.launcher.stack.stack import Stack
+from diabetes_platform.launcher.stack.supervisor import Supervisor
+from diabetes_platform.settings import PlatformSettings, Port
+from diabetes_platform_tests.commands import command, finish, free_offset
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+GIB = 2**30
+
+
+def test_every_service_is_healthy_and_shown_with_its_url(stack: Stack) -> None:
+    code, output = finish(command(stack.given, "status"))
+    assert code == 0, output
+    for name in stack.order:
+        if not name.endswith("-setup"):
+            assert re.search(rf"│ {name} .*healthy", output), name
+    assert re.search(r"connector diabetes-cdc .*RUNNING, task RUNNING", output)
+    assert f"http://127.0.0.1:{stack.port(Port.FLINK)}" in output
+
+
+def test_all_of_it_together_is_small(stack: Stack) -> None:
+    processes = Supervisor(stack.layout).processes()
+    assert processes is not None
+    assert sum(memory(process.pid) for process in processes) < 3 * GIB
+
+
+def test_starting_it_again_changes_nothing(stack: Stack) -> None:
+    before = {process.pid for process in members(stack.layout.home)}
+    code, output = finish(command(stack.given, "up"))
+    assert code == 0, output
+    assert "the platform already runs" in output
+    after = {process.pid for process in members(stack.layout.home)}
+    # The probes of the supervisor come and go.
+    services = {process.pid for process in Supervisor(stack.layout).processes() or ()}
+    assert services - {0} <= before | after
+
+
+def test_a_log_is_shown_and_an_unknown_one_names_those_that_are_there(stack: Stack) -> None:
+    code, output = finish(command(stack.given, "logs", "postgres", "--lines", "50"))
+    assert (code, "database system is ready" in output) == (0, True), output
+    code, output = finish(command(stack.given, "logs", "redis"))
+    assert code == 3
+    assert re.search(r"no log of redis; there are .*kafka.*postgres", output)
+
+
+def test_the_demo_does_not_start_beside_it_in_one_home(stack: Stack) -> None:
+    code, output = finish(command(stack.given, "demo", "--once"))
+    assert code == 3
+    assert "the platform already runs in" in output
+
+
+def test_every_port_in_use_is_named_with_its_owner(tmp_path: Path) -> None:
+    settings = PlatformSettings(home=tmp_path, port_offset=free_offset())
+    with socket.socket() as first, socket.socket() as second:
+        for taken, port in ((first, Port.KAFKA), (second, Port.FLINK)):
+            taken.bind(("127.0.0.1", settings.port(port)))
+            taken.listen()
+        code, output = finish(command(settings, "up"))
+    assert code == 3
+    for port in (Port.KAFKA, Port.FLINK):
+        assert re.search(rf"port {settings.port(port)} is in use by \S+ \(pid \d+\)", output)
+    assert members(Stack(settings).layout.home) == []
