@@ -136,5 +136,6 @@ def _answered(s3: S3, where: str, bucket: str, code: str) -> StorageError | None
         "SignatureDoesNotMatch": f"AWS_SECRET_ACCESS_KEY is not that of {user}",
         "AccessDenied": f"{user} may not do this in bucket {bucket}, or there is no such bucket",
         "NoSuchBucket": f"there is no bucket {bucket}",
+        "XMinioStorageFull": "the disk of the endpoint is full",
     }
     return StorageRefusedError(f"{where}: {reasons.get(code, f'{user} is refused')} ({code})")

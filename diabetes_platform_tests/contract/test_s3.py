@@ -67,6 +67,7 @@ def test_which_urls_are_of_s3(url: str, is_one: bool) -> None:
         (answered("AccessDenied"), StorageRefusedError, "may not do this in bucket lake"),
         (answered("NoSuchBucket"), StorageRefusedError, "there is no bucket lake"),
         (answered("RequestTimeTooSkewed"), StorageRefusedError, "refused (RequestTimeTooSkewed)"),
+        (answered("XMinioStorageFull"), StorageRefusedError, "the disk of the endpoint is full"),
         (answered("SlowDownWrite"), StorageUnavailableError, "overloaded"),
         ("… HTTP error\n error sending request", StorageUnavailableError, "does not answer"),
         ("PUT http://169.254.169.254/latest/api/token", StorageRefusedError, "has no role"),

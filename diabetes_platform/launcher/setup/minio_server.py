@@ -1,5 +1,6 @@
 """One MinIO server as its root user sees it: what it holds, and how each thing is set."""
 
+import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,7 +22,7 @@ _NOT_THIS_USER = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch"})
 _TIMEOUT = urllib3.Timeout(connect=5, read=30)
 _RETRIES = urllib3.Retry(4, backoff_factor=0.2, status_forcelist=[503])
 """A server that has just started answers 503 for a moment."""
-_SETTING = re.compile(r"(\w+)=(\S*)")
+_PROBE = "written-once.txt"
 _CODE = re.compile(r'"Code":"(\w+)"')
 
 
@@ -29,11 +30,12 @@ _CODE = re.compile(r'"Code":"(\w+)"')
 class Found:
     """What a server holds: as `Storage`, with the users whose password is right.
 
-    `grants` has the policies of each user, with commas between them where they are several.
+    `writes_once`: whether a second version of an object is refused. `grants`: the policies of each
+    user, with commas between them where they are several.
     """
 
     rewritable: Mapping[str, frozenset[str] | None]
-    server: Mapping[tuple[str, str], str]
+    writes_once: bool
     policies: Mapping[str, dict[str, Any]]
     users: frozenset[str]
     grants: Mapping[str, str]
@@ -62,7 +64,7 @@ class MinioServer:
             yield
         except urllib3.exceptions.HTTPError as error:
             raise LauncherError(f"{where} does not answer: {_reason(error)}") from error
-        except MinioException as error:
+        except (MinioException, MinioAdminException) as error:
             code = _code(error)
             if code in _NOT_THIS_USER:
                 raise LauncherError(
@@ -72,21 +74,30 @@ class MinioServer:
             raise LauncherError(f"{where} refused: {str(error)[:300]}") from error
 
     def look(self, buckets: Iterable[str], passwords: Mapping[str, str]) -> Found:
-        """Return what is there of `buckets`, and which users have these passwords."""
+        """Return what is there of `buckets`, and which users have these passwords.
+
+        Calls that MinIO encrypts (lists of users, settings) are left out: each takes 64 MiB of its
+        memory for minutes.
+        """
         there = {bucket.name for bucket in self._client.list_buckets() or ()}
-        users = json.loads(self._admin.user_list())
-        enabled = {name for name, user in users.items() if user["status"] == "enabled"}
+        rewritable = {name: self._rewritable(name) for name in buckets if name in there}
+        versioned = [name for name, prefixes in rewritable.items() if prefixes is not None]
+        users = {name: self._user(name) for name in passwords}
         return Found(
-            rewritable={name: self._rewritable(name) for name in buckets if name in there},
-            server=dict(self._settings("api")),
+            rewritable=rewritable,
+            writes_once=bool(versioned) and self._refuses_a_second_version(versioned[0]),
             policies=json.loads(self._admin.policy_list()),
-            users=frozenset(n for n, p in passwords.items() if n in enabled and self._opens(n, p)),
+            users=frozenset(
+                name
+                for name, password in passwords.items()
+                if users[name].get("status") == "enabled" and self._opens(name, password)
+            ),
             grants={name: user.get("policyName", "") for name, user in users.items()},
         )
 
-    def set(self, subsystem: str, name: str, value: str) -> None:
-        """Set one of the server's own settings; it holds at once."""
-        self._admin.config_set(subsystem, {name: value})
+    def keep_one_version(self) -> None:
+        """Let the server refuse the second version of an object; it holds at once."""
+        self._admin.config_set("api", {"object_max_versions": "1"})
 
     def make_bucket(self, name: str) -> None:
         """Make a bucket."""
@@ -122,11 +133,28 @@ class MinioServer:
         config = self._client.get_bucket_versioning(bucket_name=bucket)
         return frozenset(config.excluded_prefixes or ()) if config.status == ENABLED else None
 
-    def _settings(self, subsystem: str) -> Iterator[tuple[tuple[str, str], str]]:
-        for line in self._admin.config_get(subsystem).splitlines():
-            if line.startswith(f"{subsystem} "):
-                for name, value in _SETTING.findall(line):
-                    yield (subsystem, name), value
+    def _refuses_a_second_version(self, bucket: str) -> bool:
+        """Write one object twice, the first time unless it is there from an earlier run."""
+        text = b"Tells the set-up of the storage that what is here is written once.\n"
+        for _ in range(2):
+            try:
+                self._client.put_object(
+                    bucket_name=bucket, object_name=_PROBE, data=io.BytesIO(text), length=len(text)
+                )
+            except S3Error as error:
+                if error.code != "MaxVersionsExceeded":
+                    raise
+                return True
+        return False
+
+    def _user(self, name: str) -> dict[str, str]:
+        try:
+            found: dict[str, str] = json.loads(self._admin.user_info(name))
+        except MinioAdminException as error:
+            if _code(error) != "XMinioAdminNoSuchUser":
+                raise
+            return {}
+        return found
 
     def _opens(self, user: str, password: str) -> bool:
         try:
@@ -138,7 +166,7 @@ class MinioServer:
         return True
 
 
-def _code(error: MinioException) -> str | None:
+def _code(error: Exception) -> str | None:
     if isinstance(error, MinioAdminException):
         found = _CODE.search(str(error))
         return found[1] if found else None

@@ -1,7 +1,7 @@
 """Buckets, users and policies of `infra/minio/`: read, compared with a MinIO's, set where needed.
 
 A bucket that says what is `rewritable` in it keeps versions of everything else, and the server
-allows one version of an object: so that is written once, and a second write is refused.
+keeps one version of an object: so that is written once, and a second write is refused.
 """
 
 import json
@@ -23,12 +23,10 @@ class Storage:
     """What the platform's object storage should be.
 
     `rewritable`: of each bucket the prefixes whose objects may be written again; None where it
-    keeps no versions at all. `server`: settings by subsystem and name. `policies`: documents by
-    user.
+    keeps no versions at all. `policies`: documents by user.
     """
 
     rewritable: Mapping[str, frozenset[str] | None]
-    server: Mapping[tuple[str, str], str]
     policies: Mapping[str, dict[str, Any]]
 
 
@@ -36,7 +34,7 @@ class Storage:
 class Change:
     """One thing to set; `name` says of what."""
 
-    kind: Literal["setting", "bucket", "versions", "policy", "user", "grant"]
+    kind: Literal["bucket", "versions", "limit", "policy", "user", "grant"]
     name: str
 
     def __str__(self) -> str:
@@ -70,11 +68,6 @@ def read(directory: Path) -> Storage:
             name: frozenset(bucket["rewritable"]) if "rewritable" in bucket else None
             for name, bucket in document["buckets"].items()
         },
-        server={
-            (subsystem, name): value
-            for subsystem, values in document["server"].items()
-            for name, value in values.items()
-        },
         policies={
             path.stem: json.loads(path.read_text(encoding="utf-8"))
             for path in sorted((directory / "policies").glob("*.json"))
@@ -89,9 +82,9 @@ def plan(wanted: Storage, found: Found) -> list[Change]:
     policies = {name: canonical(policy) for name, policy in wanted.policies.items()}
     there = {name: canonical(policy) for name, policy in found.policies.items()}
     return [
-        *(Change("setting", " ".join(key)) for key in _differing(wanted.server, found.server)),
         *(Change("bucket", name) for name in wanted.rewritable if name not in found.rewritable),
         *(Change("versions", name) for name in _differing(versioned, found.rewritable)),
+        *([] if found.writes_once else [Change("limit", "one version of an object")]),
         *(Change("policy", name) for name in _differing(policies, there)),
         *(Change("user", name) for name in users if name not in found.users),
         *(Change("grant", name) for name in users if found.grants.get(name) != name),
@@ -108,13 +101,12 @@ def _make(
 ) -> None:
     name = change.name
     match change.kind:
-        case "setting":
-            subsystem, _, setting = name.partition(" ")
-            server.set(subsystem, setting, wanted.server[subsystem, setting])
         case "bucket":
             server.make_bucket(name)
         case "versions":
             server.keep_versions(name, rewritable=wanted.rewritable[name] or frozenset())
+        case "limit":
+            server.keep_one_version()
         case "policy":
             server.put_policy(name, wanted.policies[name])
         case "user":

@@ -28,12 +28,12 @@ LAKE_TABLES = [
 ]
 AS_WANTED = Found(
     WANTED.rewritable,
-    WANTED.server,
+    True,
     WANTED.policies,
     frozenset(USERS),
     {user: user for user in USERS},
 )
-EMPTY = Found({}, {("api", "object_max_versions"): "9223372036854775807"}, {}, frozenset(), {})
+EMPTY = Found({}, False, {}, frozenset(), {})
 
 
 def names(found: Found) -> list[str]:
@@ -43,7 +43,7 @@ def names(found: Found) -> list[str]:
 def test_an_empty_server_gets_everything() -> None:
     kinds = [change.kind for change in plan(WANTED, EMPTY)]
     assert kinds == sorted(
-        kinds, key=["setting", "bucket", "versions", "policy", "user", "grant"].index
+        kinds, key=["bucket", "versions", "limit", "policy", "user", "grant"].index
     )
     assert [name for name in names(EMPTY) if name.startswith("bucket")] == [
         f"bucket {name}" for name in WANTED.rewritable
@@ -76,7 +76,7 @@ def test_a_server_that_is_as_wanted_is_left_alone() -> None:
             replace(AS_WANTED, rewritable={**WANTED.rewritable, "lake": None}),
             ["versions lake"],
         ),
-        (replace(AS_WANTED, server={}), ["setting api object_max_versions"]),
+        (replace(AS_WANTED, writes_once=False), ["limit one version of an object"]),
     ],
 )
 def test_only_what_differs_is_set(found: Found, changes: list[str]) -> None:
@@ -131,7 +131,7 @@ def test_what_was_changed_by_hand_is_put_back(storage: Storage) -> None:
     admin.policy_set("readwrite", user="api")
     admin.user_disable("flink")
     admin.config_set("api", {"object_max_versions": "7"})
-    assert set_up_again(storage) == ["setting api object_max_versions", "user flink", "grant api"]
+    assert set_up_again(storage) == ["limit one version of an object", "user flink", "grant api"]
     assert set_up_again(storage) == []
 
 
