@@ -173,7 +173,8 @@ class _Installation:
                         self.tools, uv, self.environment, reporter
                     )
                 await go.build(self.tools, program, toolchain, self.environment, reporter)
-        await go.remove_caches(self.tools)
+        with reported("cache/go", self.on_report, done="removed"):
+            await go.remove_caches(self.tools)
 
     async def _copy(self, maven: Maven) -> None:
         # One after the other: two Mavens at a time would write to one repository.

@@ -51,9 +51,9 @@ class Reporter:
 
 
 @contextmanager
-def reported(part: str, on_report: OnReport) -> Iterator[Reporter]:
-    """Report that a part begins, and that it is done unless the block fails."""
+def reported(part: str, on_report: OnReport, *, done: str = "installed") -> Iterator[Reporter]:
+    """Report that a part begins, and that it is `done` unless the block fails."""
     reporter = Reporter(part, on_report)
     reporter.doing("starting")
     yield reporter
-    reporter._report(State.DONE, "installed")  # noqa: SLF001 - nobody else may say so
+    reporter._report(State.DONE, done)  # noqa: SLF001 - nobody else may say so
