@@ -21,7 +21,7 @@ from diabetes_platform.launcher.setup.topics import setup_topics
 from diabetes_platform.settings import PROJECT_ROOT
 from diabetes_platform_tests.provisioned import ProvisionedServer
 
-TOOLS = PROJECT_ROOT / ".platform"
+TOOLS = Path(sys.prefix).parents[1]
 INFRA = PROJECT_ROOT / "infra"
 READY_SECONDS = 120.0
 

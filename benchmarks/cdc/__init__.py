@@ -1,0 +1,1 @@
+"""Measurements of change data capture against the same connector with its default settings."""

@@ -1,0 +1,144 @@
+"""From an inserted row to its event: the platform's connector against its default settings.
+
+`python -m benchmarks cdc [--rate ROWS --seconds S --rounds N]` starts PostgreSQL, a broker and a
+Connect worker, registers both connectors in turns (A B B A …, so that a noisy machine is unfair to
+both alike) and prints a Markdown table. Three minutes.
+"""
+
+import argparse
+import json
+import os
+import secrets
+import statistics
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.cdc.latency import Round, measure
+from diabetes_platform.launcher.install.everything import Parts, install
+from diabetes_platform.launcher.install.jars import read_lock
+from diabetes_platform.launcher.ports import free_port
+from diabetes_platform.launcher.postgres import Postgres
+from diabetes_platform.launcher.setup.connector import read_config, setup_connector
+from diabetes_platform.settings import PlatformSettings, inherited_environment
+from diabetes_platform_tests.capture import TOOLS, Connect, own_connect, own_kafka
+from diabetes_platform_tests.provisioned import CAPTURE, provision
+
+OURS, DEFAULTS = "infra/debezium", "all default"
+P50_AIM, P99_AIM = 20.0, 60.0
+WARM_UP = 5.0
+_DEMANDED = (
+    "connector.class",
+    "database.dbname",
+    "database.hostname",
+    "database.password",
+    "database.port",
+    "database.user",
+    "plugin.name",
+    "publication.autocreate.mode",
+    "publication.name",
+    "slot.name",
+    "table.include.list",
+    "tasks.max",
+    "topic.prefix",
+)
+"""What a connector to this database cannot do without."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    given = _parse(arguments)
+    _install()
+    home = PlatformSettings().home.absolute() / "bench"
+    home.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=home) as folder:
+        directory = Path(folder)
+        # Root's server runs as another user, who must get to its data directory.
+        directory.chmod(0o711)
+        files = _connectors(directory)
+        rounds: dict[str, list[Round]] = {name: [] for name in files}
+        with _services(directory) as connect:
+            for turn in range(given.rounds):
+                for name in list(files) if turn % 2 == 0 else list(files)[::-1]:
+                    setup_connector(connect.url, connect.database_url, files[name])
+                    measured = measure(connect, given.rate, given.seconds, WARM_UP)
+                    rounds[name].append(measured)
+                    _tell(turn, name, measured)
+    _print_table(rounds, given.rate)
+
+
+def _install() -> None:
+    lock = read_lock()
+    parts = Parts(jars=(lock["kafka"], lock["connect/debezium"]))
+    install(parts, TOOLS, inherited_environment(), print)
+
+
+@contextmanager
+def _services(directory: Path) -> Iterator[Connect]:
+    password = secrets.token_urlsafe(24)
+    server = Postgres(directory / "postgres", free_port(), password, settings=CAPTURE)
+    with (
+        server,
+        own_kafka(directory) as kafka,
+        own_connect(kafka, provision(server), directory) as connect,
+    ):
+        yield connect
+
+
+def _connectors(directory: Path) -> dict[str, Path]:
+    config = read_config()
+    plain = directory / "defaults.json"
+    plain.write_text(json.dumps({name: config[name] for name in _DEMANDED}), encoding="utf-8")
+    ours = directory / "ours.json"
+    ours.write_text(json.dumps(config), encoding="utf-8")
+    return {OURS: ours, DEFAULTS: plain}
+
+
+def _tell(turn: int, name: str, measured: Round) -> None:
+    p50, p99 = measured.quantile(0.5), measured.quantile(0.99)
+    print(f"round {turn + 1}, {name}: p50 {p50:.1f} ms, p99 {p99:.1f} ms", file=sys.stderr)
+
+
+def _print_table(rounds: dict[str, list[Round]], rate: float) -> None:
+    print(f"\n{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {rate:.0f} rows/s wanted.\n")
+    print("| connector | rows/s | p50 ms | p99 ms | largest ms | CPU idle | CPU loaded | p50 is |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, measured in rounds.items():
+        pairs = zip(rounds[OURS], measured, strict=True)
+        ratio = statistics.median(a.quantile(0.5) / b.quantile(0.5) for a, b in pairs)
+        print(
+            f"| {name} | {_median(measured, lambda m: m.rows_per_second):.1f} "
+            f"| {_p50(measured):.1f} | {_p99(measured):.1f} "
+            f"| {_median(measured, lambda m: m.latencies[-1]):.1f} "
+            f"| {_median(measured, lambda m: m.idle):.0%} "
+            f"| {_median(measured, lambda m: m.loaded):.0%} | {ratio:.3f} times |"
+        )
+    met = _p50(rounds[OURS]) <= P50_AIM and _p99(rounds[OURS]) <= P99_AIM
+    aim = f"p50 ≤ {P50_AIM:.0f} ms, p99 ≤ {P99_AIM:.0f} ms"
+    print(f"\nMedians of the rounds. Aim: {aim}: {'met' if met else 'missed'}.")
+
+
+def _median(rounds: Sequence[Round], measure_of: Callable[[Round], float]) -> float:
+    return statistics.median(map(measure_of, rounds))
+
+
+def _p50(rounds: Sequence[Round]) -> float:
+    return _median(rounds, lambda one: one.quantile(0.5))
+
+
+def _p99(rounds: Sequence[Round]) -> float:
+    return _median(rounds, lambda one: one.quantile(0.99))
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benchmarks cdc")
+    parser.add_argument("--rate", type=float, default=100.0, help="rows a second")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of one round")
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main()
