@@ -36,6 +36,13 @@ def require_free(port: int, service: str) -> None:
             raise LauncherError(f"{service}: port {port} cannot be opened: {error}") from error
 
 
+def listens(port: int) -> bool:
+    """Whether somebody accepts connections on `port`."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex((HOST, port)) == 0
+
+
 def free_port() -> int:
     """Return a port that was free a moment ago."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:

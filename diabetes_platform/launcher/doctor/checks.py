@@ -10,6 +10,7 @@ from diabetes_platform.launcher.doctor import (
     warehouse,
 )
 from diabetes_platform.launcher.doctor.findings import Check
+from diabetes_platform.settings import Port
 
 _RESTART = "see `diabetes logs {}`; `make down` and `make up` set it up again"
 
@@ -25,34 +26,50 @@ CHECKS = (
         installation.jars_are_whole,
         "`make down` and `make up` fetch what is missing or damaged",
     ),
-    Check("minio", "writes and reads", storage.write_and_read, _again("minio")),
-    Check("postgres", "inserts and rolls back", warehouse.insert_and_roll_back, _again("postgres")),
-    Check("kafka", "takes and gives", stream.produce_and_consume, _again("kafka")),
+    Check("minio", "writes and reads", storage.write_and_read, _again("minio"), Port.MINIO),
+    Check(
+        "postgres",
+        "inserts and rolls back",
+        warehouse.insert_and_roll_back,
+        _again("postgres"),
+        Port.POSTGRES,
+    ),
+    Check("kafka", "takes and gives", stream.produce_and_consume, _again("kafka"), Port.KAFKA),
     Check(
         "connect",
         "connector runs",
         stream.connector_runs,
         "see `diabetes logs connect`; `make down` and `make up` register the connector again",
+        Port.CONNECT,
     ),
     Check(
         "replication slot",
         "is read",
         warehouse.replication_slot,
-        "where nobody reads it, mend the connector first: it reads the slot",
+        "the connector reads it: see `diabetes logs connect`",
+        Port.POSTGRES,
     ),
-    Check("spark-connect", "answers a query", compute.spark_query, _again("spark-connect")),
+    Check(
+        "spark-connect",
+        "answers a query",
+        compute.spark_query,
+        _again("spark-connect"),
+        Port.SPARK_CONNECT,
+    ),
     Check(
         "flink",
         "runs a job",
         compute.flink_job,
         "without a free slot: cancel a job in Flink's UI; else see `diabetes logs "
         "flink-taskmanager` and `diabetes logs flink-jobmanager`",
+        Port.FLINK,
     ),
     Check(
         "dagster",
         "code location, daemons",
         dagster.code_location,
         "see `diabetes logs dagster-code` and `diabetes logs dagster-daemon`",
+        Port.DAGSTER,
     ),
     Check(
         "api",
@@ -60,5 +77,6 @@ CHECKS = (
         serving.ready,
         "without a model: `diabetes materialize` trains and releases one; else "
         "see `diabetes logs api`",
+        Port.API,
     ),
 )

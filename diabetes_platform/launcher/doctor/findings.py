@@ -8,17 +8,23 @@ from time import perf_counter
 from rich.markup import escape
 from rich.table import Table
 
+from diabetes_platform.launcher.ports import listens
 from diabetes_platform.launcher.stack.stack import Stack
+from diabetes_platform.settings import Port
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`try_it` returns in a few words what it saw working and raises where it does not work."""
+    """`try_it` returns in a few words what it saw working and raises where it does not work.
+
+    Without a listener on `port` it is not called: clients would try again for minutes.
+    """
 
     service: str
     does: str
     try_it: Callable[[Stack], str]
     remedy: str
+    port: Port | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +61,14 @@ def _try(stack: Stack, check: Check) -> Finding:
     started = perf_counter()
     seen, error = "", None
     try:
+        _require_listener(stack, check.port)
         seen = check.try_it(stack)
     except Exception as caught:  # noqa: BLE001 - whatever is wrong with a service is the finding
         lines = str(caught).strip().splitlines() or ["it does not say why"]
         error = f"{type(caught).__name__}: {lines[0]}"
     return Finding(check, seen, error, perf_counter() - started)
+
+
+def _require_listener(stack: Stack, port: Port | None) -> None:
+    if port is not None and not listens(stack.port(port)):
+        raise ConnectionRefusedError(f"nobody listens on port {stack.port(port)}")
