@@ -12,14 +12,14 @@ from minio import Minio, MinioAdmin
 from minio.credentials.providers import StaticProvider
 
 from diabetes_platform.contract.s3 import S3
+from diabetes_platform.launcher.layout import Layout
 from diabetes_platform.launcher.ports import HOST, free_port
 from diabetes_platform.launcher.processes import require_alive, spawn, stop_group
 from diabetes_platform.launcher.setup.storage import DIRECTORY, read, setup_storage
-from diabetes_platform.settings import PROJECT_ROOT
 
 ROOT = "root"
 REGION = "us-east-1"
-BINARY = PROJECT_ROOT / ".platform" / "bin" / "minio"
+BINARY = Layout(Path()).tools / "bin" / "minio"
 
 
 @dataclass(frozen=True)
