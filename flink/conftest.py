@@ -21,7 +21,10 @@ def stream() -> StreamExecutionEnvironment:
     )
     configuration.set_string("parallelism.default", "1")
     configuration.set_string("restart-strategy.type", "none")
-    return StreamExecutionEnvironment.get_execution_environment(configuration)
+    with pytest.MonkeyPatch.context() as patched:
+        # Most of what is executed here is executed once: quick compilation is all that pays.
+        patched.setenv("JVM_ARGS", "-Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1")
+        return StreamExecutionEnvironment.get_execution_environment(configuration)
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,11 @@ class Job:
     name: str
     state: str
 
+    @property
+    def ended(self) -> bool:
+        """Whether it will not run again."""
+        return self.state in {"FINISHED", "CANCELED", "FAILED"}
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints:

@@ -1,6 +1,7 @@
 """Running a job of `flink/` on a cluster with Flink's own client, `flink run`."""
 
 import json
+import secrets
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ from diabetes_platform.settings import PROJECT_ROOT
 SMOKE_JOB = PROJECT_ROOT / "flink" / "smoke" / "job.py"
 SECONDS = 180.0
 _KEPT = ("PATH", "HOME", "LANG", "TMPDIR")
-_CANCELLING_SECONDS = 15.0
 _CAUSE = "Caused by: "
 
 
@@ -27,14 +27,14 @@ class Client:
     java: Path
     environment: Mapping[str, str]
 
-    def run(self, job: Path, cluster: FlinkCluster, **options: str) -> str:
-        """Run `job` to its end on `cluster` and return what it printed; `options` are Flink's.
+    def run(self, job: Path, cluster: FlinkCluster, name: str, **options: str) -> str:
+        """Run `job` to its end on `cluster` and return what it printed.
 
-        Raises LauncherError that says why it failed. One that takes longer than `SECONDS`, or is
-        interrupted, is cancelled.
+        It is known there by `name`; `options` are Flink's. Raises LauncherError that says why it
+        failed. One that takes longer than `SECONDS`, or is interrupted, is cancelled.
         """
         process = subprocess.Popen(
-            self.command(job, cluster, **options),
+            self.command(job, cluster, name, **options),
             env=self.variables,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -43,27 +43,30 @@ class Client:
         )
         try:
             printed, said = process.communicate(timeout=SECONDS)
-        except subprocess.TimeoutExpired as error:
-            raise LauncherError(f"{job.parent.name}: not done after {SECONDS:.0f} s") from error
-        finally:
-            stop_group(process, grace=_CANCELLING_SECONDS)
+        except BaseException as error:
+            stop_group(process, grace=0)
+            cancel(cluster, name)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise LauncherError(f"{name}: not done after {SECONDS:.0f} s") from error
+            raise
         if process.returncode != 0:
-            raise LauncherError(f"{job.parent.name}: {reason(said.decode(errors='replace'))}")
+            raise LauncherError(f"{name}: {reason(said.decode(errors='replace'))}")
         return printed.decode()
 
-    def command(self, job: Path, cluster: FlinkCluster, **options: str) -> list[str]:
-        """Return the command that runs `job` on `cluster`, to which the job's arguments are added.
+    def command(self, job: Path, cluster: FlinkCluster, name: str, **options: str) -> list[str]:
+        """Return the command that runs `job` on `cluster`; the job's arguments may be added.
 
-        When it is asked to end, it cancels the job.
+        The job goes on when its client is killed.
         """
         python = str(self.home.python)
         # Python in the JVM's threads looks for packages only where it is told to.
         path = f"{self.home.site_packages}:{PROJECT_ROOT}"
-        command = [str(self.home.root / "bin" / "flink"), "run", "--shutdownOnAttachedExit"]
+        command = [str(self.home.root / "bin" / "flink"), "run"]
         command += ["-m", cluster.url.removeprefix("http://")]
         command += ["-pyexec", python, "-pyclientexec", python]
-        for name, value in {"python.pythonpath": path, **options}.items():
-            command += ["-D", f"{name}={value}"]
+        given = {"pipeline.name": name, "python.pythonpath": path, **options}
+        for option, value in given.items():
+            command += ["-D", f"{option}={value}"]
         return [*command, "-py", str(job)]
 
     @property
@@ -71,6 +74,13 @@ class Client:
         """The environment of that command: nothing of the caller's Python, nor any secret."""
         kept = {name: self.environment[name] for name in _KEPT if name in self.environment}
         return {**kept, **self.home.variables, "JAVA_HOME": str(self.java.parents[1])}
+
+
+def cancel(cluster: FlinkCluster, name: str) -> None:
+    """Ask for the end of every job of that name that has not ended."""
+    for job in cluster.jobs():
+        if job.name == name and not job.ended:
+            cluster.cancel(job.id)
 
 
 def smoke(client: Client, cluster: FlinkCluster) -> str:
@@ -82,19 +92,18 @@ def smoke(client: Client, cluster: FlinkCluster) -> str:
     overview = cluster.overview()
     if overview.slots_available == 0:
         raise LauncherError(f"no slot is free: {overview}")
-    printed = client.run(SMOKE_JOB, cluster, **{"restart-strategy.type": "none"})
-    told = json.loads(printed.splitlines()[-1])
-    checkpoints = cluster.checkpoints(told["job_id"])
+    name = f"smoke-{secrets.token_hex(4)}"
+    printed = client.run(SMOKE_JOB, cluster, name, **{"restart-strategy.type": "none"})
+    (job,) = (job for job in cluster.jobs() if job.name == name)
+    checkpoints = cluster.checkpoints(job.id)
     if checkpoints.completed == 0:
         raise LauncherError(
-            f"the smoke job had the right result but no checkpoint, {checkpoints.failed} failed: "
+            f"{name} had the right result but no checkpoint, {checkpoints.failed} failed: "
             "is the object store there, and may Flink write to it?"
         )
-    patients = sum(told["verdicts"].values())
-    return (
-        f"{overview}; Flink {overview.version} checked {patients} patients, "
-        f"{checkpoints.completed} checkpoints"
-    )
+    patients = sum(json.loads(printed.splitlines()[-1]).values())
+    seen = f"{patients} patients checked, {checkpoints.completed} checkpoints"
+    return f"Flink {overview.version}: {seen}"
 
 
 def reason(said: str) -> str:

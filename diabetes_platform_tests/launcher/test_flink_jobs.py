@@ -28,12 +28,12 @@ def program(client: Client, script: str) -> None:
 
 
 def test_a_job_runs_in_the_python_of_flinks_own_environment(client: Client) -> None:
-    command = client.command(SMOKE_JOB, CLUSTER, **{"parallelism.default": "2"})
+    command = client.command(SMOKE_JOB, CLUSTER, "proof", **{"parallelism.default": "2"})
     python = str(client.home.python)
     assert command[command.index("-pyexec") + 1] == python
     assert command[command.index("-pyclientexec") + 1] == python
     assert command[command.index("-m") + 1] == "127.0.0.1:8081"
-    assert "parallelism.default=2" in command
+    assert {"pipeline.name=proof", "parallelism.default=2"} <= set(command)
     assert command[-2:] == ["-py", str(SMOKE_JOB)]
 
 
@@ -45,13 +45,13 @@ def test_the_client_gets_no_secret_and_no_foreign_python(client: Client) -> None
 
 def test_what_a_job_prints_is_returned(client: Client) -> None:
     program(client, "echo said >&2; echo printed")
-    assert client.run(SMOKE_JOB, CLUSTER) == "printed\n"
+    assert client.run(SMOKE_JOB, CLUSTER, "proof") == "printed\n"
 
 
 def test_a_job_that_fails_says_why_in_one_line(client: Client) -> None:
     program(client, "echo 'Caused by: java.net.ConnectException: refused' >&2; exit 1")
-    with pytest.raises(LauncherError, match=r"^smoke: java\.net\.ConnectException: refused$"):
-        client.run(SMOKE_JOB, CLUSTER)
+    with pytest.raises(LauncherError, match=r"^proof: java\.net\.ConnectException: refused$"):
+        client.run(SMOKE_JOB, CLUSTER, "proof")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,151 @@
+"""The Flink session cluster: a real job, its checkpoints on S3, and its servers killed."""
+
+import os
+import secrets
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import httpx
+import pytest
+from minio import Minio
+
+from diabetes_platform.launcher.errors import LauncherError
+from diabetes_platform.launcher.flink_cluster import FlinkCluster
+from diabetes_platform.launcher.flink_distribution import FlinkHome
+from diabetes_platform.launcher.flink_jobs import SMOKE_JOB, Client, cancel, smoke
+from diabetes_platform.launcher.install.java import find_java
+from diabetes_platform.launcher.install.tools import Tools
+from diabetes_platform.launcher.ports import HOST
+from diabetes_platform.launcher.processes import stop_group
+from diabetes_platform.launcher.stack.stack import Stack, storage_secret
+from diabetes_platform.launcher.stack.supervisor import Supervisor
+from diabetes_platform.settings import Port, inherited_environment
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+SLOTS = 4
+RECOVERED_SECONDS = 20.0
+ENDLESS = 2_000_000_000
+"""Patients that would keep the smoke job busy for a day."""
+
+
+@pytest.fixture
+def cluster(stack: Stack) -> FlinkCluster:
+    return FlinkCluster(stack.url(Port.FLINK))
+
+
+@pytest.fixture
+def client(stack: Stack) -> Client:
+    environment = inherited_environment()
+    home = FlinkHome(Tools(stack.layout.tools))
+    return Client(home, find_java(environment), environment)
+
+
+@pytest.fixture
+def job(client: Client, cluster: FlinkCluster) -> Iterator[str]:
+    """The id of a smoke job after its first checkpoint; it goes on until it is cancelled."""
+    name = f"endless-{secrets.token_hex(4)}"
+    process = subprocess.Popen(
+        [*client.command(SMOKE_JOB, cluster, name), "--rows", str(ENDLESS)],
+        env=client.variables,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        within(120, lambda: [job for job in cluster.jobs() if job.name == name])
+        (job_id,) = (job.id for job in cluster.jobs() if job.name == name)
+        within(60, lambda: cluster.checkpoints(job_id).completed)
+        yield job_id
+    finally:
+        stop_group(process, grace=0)
+        cancel(cluster, name)
+        within(30, lambda: all(job.ended for job in cluster.jobs()))
+
+
+def within(seconds: float, condition: Callable[[], object]) -> float:
+    """Return the seconds until `condition` held; the cluster may not answer in between."""
+    started = time.monotonic()
+    while time.monotonic() < started + seconds:
+        with suppress(LauncherError, httpx.HTTPError):
+            if condition():
+                return time.monotonic() - started
+        time.sleep(0.1)
+    pytest.fail(f"not within {seconds:.0f} s")
+
+
+def state(cluster: FlinkCluster, job_id: str) -> str | None:
+    return next((job.state for job in cluster.jobs() if job.id == job_id), None)
+
+
+def task_managers(cluster: FlinkCluster) -> set[str]:
+    """Where the registered TaskManagers listen: elsewhere after each start."""
+    told = httpx.get(f"{cluster.url}/taskmanagers", trust_env=False).json()["taskmanagers"]
+    return {each["path"] for each in told}
+
+
+def kill(stack: Stack, service: str) -> None:
+    processes = Supervisor(stack.layout).processes()
+    assert processes is not None
+    (pid,) = (process.pid for process in processes if process.name == service)
+    os.kill(pid, signal.SIGKILL)
+
+
+def checkpoint_files(stack: Stack, path: str) -> set[str]:
+    """The names of the objects below `path` (`s3://…`), as Flink's own user sees them."""
+    bucket, _, prefix = path.removeprefix("s3://").partition("/")
+    password = stack.secrets[storage_secret("flink")]
+    storage = Minio(f"{HOST}:{stack.port(Port.MINIO)}", "flink", password, secure=False)
+    found = storage.list_objects(bucket, prefix=f"{prefix}/", recursive=True)
+    return {str(each.object_name).rpartition("/")[2] for each in found}
+
+
+def test_the_smoke_job_proves_the_cluster(client: Client, cluster: FlinkCluster) -> None:
+    assert str(cluster.overview()).startswith(f"{SLOTS} of {SLOTS} slots free on 1 TaskManagers")
+    assert "1000 patients checked" in smoke(client, cluster)
+    assert [job.state for job in cluster.jobs() if job.name.startswith("smoke-")][-1] == "FINISHED"
+
+
+def test_checkpoints_lie_on_s3_and_outlive_a_cancelled_job(
+    stack: Stack, cluster: FlinkCluster, job: str
+) -> None:
+    newest = cluster.checkpoints(job).newest
+    assert newest is not None
+    assert newest.startswith(f"s3://checkpoints/checkpoints/{job}/chk-")
+    cluster.cancel(job)
+    within(30, lambda: state(cluster, job) == "CANCELED")
+    newest = cluster.checkpoints(job).newest
+    assert newest is not None
+    assert "_metadata" in checkpoint_files(stack, newest)
+
+
+def test_a_killed_taskmanager_comes_back_and_the_job_goes_on_from_its_checkpoint(
+    stack: Stack, cluster: FlinkCluster, job: str
+) -> None:
+    before = task_managers(cluster)
+    kill(stack, "flink-taskmanager")
+    within(RECOVERED_SECONDS, lambda: task_managers(cluster) - before)
+    assert cluster.overview().slots == SLOTS
+    within(RECOVERED_SECONDS, lambda: cluster.checkpoints(job).restored)
+    completed = cluster.checkpoints(job).completed
+    within(30, lambda: cluster.checkpoints(job).completed > completed)
+
+
+def test_a_killed_jobmanager_comes_back_with_all_slots(
+    stack: Stack, client: Client, cluster: FlinkCluster
+) -> None:
+    kill(stack, "flink-jobmanager")
+    within(5, lambda: not answers(cluster))
+    within(RECOVERED_SECONDS, lambda: cluster.overview().slots_available == SLOTS)
+    assert smoke(client, cluster)
+
+
+def answers(cluster: FlinkCluster) -> bool:
+    try:
+        cluster.overview()
+    except LauncherError:
+        return False
+    return True
