@@ -16,7 +16,7 @@ from benchmarks.batch.memory import Sampler
 from benchmarks.batch.results import Results, results_of
 from benchmarks.batch.worker import Job, Run
 from diabetes_platform.launcher.postgres import Postgres
-from diabetes_platform.launcher.spark_server import SparkConnectServer, SparkInstallation
+from diabetes_platform.launcher.spark_server import SparkConnectServer
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, inherited_environment
 
 SAIL, SPARK, SCRIPT = ENGINES = ("sail", "spark", "script")
@@ -77,7 +77,7 @@ class Laboratory:
         if engine != SPARK:
             yield None, ()
             return
-        installation = SparkInstallation(PlatformSettings().home.absolute())
-        environment = inherited_environment()
-        with SparkConnectServer(installation, environment, memory=self.spark_memory) as server:
+        tools = PlatformSettings().home.absolute()
+        heap = (f"-Xmx{self.spark_memory}",)
+        with SparkConnectServer(tools, inherited_environment(), java_options=heap) as server:
             yield server.remote, (server.pid,) if server.pid else ()

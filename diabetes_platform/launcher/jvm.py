@@ -7,6 +7,23 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
+
+
+class Archived(Protocol):
+    """A server that an archive of classes is made for."""
+
+    @property
+    def name(self) -> str:
+        """Its name, which the archive's begins with."""
+
+    @property
+    def class_path(self) -> tuple[Path, ...]:
+        """Its jars, in order."""
+
+    @property
+    def option_files(self) -> tuple[Path, ...]:
+        """Files of options of its JVM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +45,11 @@ class JavaServer:
         """The jars in one order: an archive is valid for the class path that it was made with."""
         return tuple(sorted(self.jars.glob("*.jar")))
 
+    @property
+    def option_files(self) -> tuple[Path, ...]:
+        """The options of its JVM."""
+        return (self.config / "jvm.options",)
+
     def command(self, java: Path, options: Sequence[str] = ()) -> list[str]:
         """Return the command that runs it; `options` are further ones of the JVM."""
         return [*self._jvm(java, options), self.main, str(self.config / self.properties)]
@@ -45,10 +67,11 @@ class JavaServer:
     def _jvm(self, java: Path, options: Sequence[str]) -> list[str]:
         logging = f"-Dlog4j2.configurationFile={self.config / 'log4j2.properties'}"
         classes = ":".join(map(str, self.class_path))
-        return [str(java), f"@{self.config / 'jvm.options'}", *options, logging, "-cp", classes]
+        files = [f"@{file}" for file in self.option_files]
+        return [str(java), *files, *options, logging, "-cp", classes]
 
 
-def archive_path(server: JavaServer, java: Path, directory: Path) -> Path:
+def archive_path(server: Archived, java: Path, directory: Path) -> Path:
     """Return where the class archive of `server` lies below `directory`, made or not.
 
     The name changes with Java, the jars and the JVM's options, without which the JVM would refuse
@@ -56,7 +79,7 @@ def archive_path(server: JavaServer, java: Path, directory: Path) -> Path:
     """
     parts = [_identity(java.resolve().parents[1] / "lib" / "modules")]
     parts += [_identity(jar) for jar in server.class_path]
-    parts.append((server.config / "jvm.options").read_text(encoding="utf-8"))
+    parts += [options.read_text(encoding="utf-8") for options in server.option_files]
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     return directory / f"{server.name}-{digest[:12]}.jsa"
 

@@ -1,6 +1,6 @@
-"""Apache Spark's Connect server on this machine: starting it, stopping it.
+"""Apache Spark's Connect server on this machine, for who needs it without the whole platform.
 
-The embedded default needs none of this: Sail runs inside the Python process.
+The supervisor starts the same command through `serve_spark`; the embedded default needs neither.
 """
 
 import signal
@@ -8,13 +8,13 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.install.java import find_java
+from diabetes_platform.launcher.jvm import archive_options, archive_path
 from diabetes_platform.launcher.ports import HOST, free_port, require_free
 from diabetes_platform.launcher.processes import (
     dying_with_parent,
@@ -23,62 +23,35 @@ from diabetes_platform.launcher.processes import (
     spawn,
     stop_group,
 )
+from diabetes_platform.launcher.serve_spark import SparkProcess, archives, connect_server
 from diabetes_platform.settings import PROJECT_ROOT
 
-SERVICE = "spark-connect"
-CONF_DIR = PROJECT_ROOT / "infra" / "local" / "spark"
+INFRA = PROJECT_ROOT / "infra"
 READY_SECONDS = 120.0
 STOP_SECONDS = 10.0
-_SERVER_CLASS = "org.apache.spark.sql.connect.service.SparkConnectServer"
-
-
-@dataclass(frozen=True, slots=True)
-class SparkInstallation:
-    """Where Spark's distribution and the jars beside it lie below the platform's `home`."""
-
-    home: Path
-
-    @property
-    def venv(self) -> Path:
-        """The environment that holds the distribution."""
-        return self.home / "venvs" / "spark"
-
-    @property
-    def jars(self) -> Path:
-        """Delta Lake's jars."""
-        return self.home / "jars" / "spark"
-
-    def spark_home(self) -> Path:
-        """Return the distribution's directory; LauncherError where it is not installed."""
-        found = list(self.venv.glob("lib/python*/site-packages/pyspark/bin/spark-submit"))
-        if not found:
-            raise LauncherError(f"{SERVICE}: Apache Spark is not installed in {self.venv}")
-        return found[0].parents[1]
 
 
 class SparkConnectServer:
     """A Spark Connect server with Delta Lake on `127.0.0.1`, warm until it is stopped.
 
-    `environment` is the caller's, of which PATH and JAVA_HOME are used. `memory` is the JVM's heap
-    as Java writes it. A port of None takes a free one. `state` is where its working directory and
-    log lie, the installation's home unless given.
+    `tools` is where Spark is installed. `environment` is the caller's: PATH or JAVA_HOME, and the
+    `AWS_*` variables for S3. `java_options` come after those in `infra/spark`. A port of None
+    takes a free one. `state` is where its working directory and log lie, `tools` unless given.
     """
 
     def __init__(
         self,
-        installation: SparkInstallation,
+        tools: Path,
         environment: Mapping[str, str],
         *,
         port: int | None = None,
         state: Path | None = None,
-        memory: str = "2g",
-        java_options: str = "-XX:+UseSerialGC",
+        java_options: tuple[str, ...] = (),
     ) -> None:
-        self._installation = installation
+        self._tools = tools
         self._environment = environment
-        self._memory = memory
         self._java_options = java_options
-        self._state = state or installation.home
+        self._state = state or tools
         self._process: subprocess.Popen[bytes] | None = None
         self.port = port or free_port()
 
@@ -101,7 +74,7 @@ class SparkConnectServer:
     @property
     def log(self) -> Path:
         """Where the server's output goes."""
-        return self._state / "logs" / f"{SERVICE}.log"
+        return self._state / "logs" / f"{self._server.name}.log"
 
     @property
     def pid(self) -> int | None:
@@ -110,15 +83,17 @@ class SparkConnectServer:
 
     def start(self) -> Self:
         """Start the server and wait until it listens; LauncherError says why it does not."""
-        require_free(self.port, SERVICE)
+        server = self._server
+        require_free(self.port, server.name)
         java = find_java(self._environment)
-        work = self._state / "run" / SERVICE
-        (work / "tmp").mkdir(parents=True, exist_ok=True)
+        archive = archive_path(server, java, archives(self._tools))
+        command = server.command(java, (*archive_options(archive), *self._java_options))
+        server.prepare()
         self._process = spawn(
-            [*dying_with_parent(signal.SIGTERM), *self._command(work)],
+            [*dying_with_parent(signal.SIGTERM), *command],
             log=self.log,
-            environment=self._server_environment(java, work),
-            directory=work,
+            environment=server.environment(self._own_environment(server.work)),
+            directory=server.work,
         )
         try:
             self._wait_until_ready(self._process)
@@ -133,45 +108,24 @@ class SparkConnectServer:
         if process is not None:
             stop_group(process, grace=STOP_SECONDS)
 
-    def _command(self, work: Path) -> list[str]:
-        jars = ":".join(str(jar) for jar in sorted(self._installation.jars.glob("*.jar")))
-        if not jars:
-            raise LauncherError(f"{SERVICE}: no jars in {self._installation.jars}")
-        options = f"{self._java_options} -Djava.io.tmpdir={work / 'tmp'} -Duser.timezone=UTC"
-        settings = {
-            "spark.connect.grpc.binding.port": str(self.port),
-            "spark.sql.warehouse.dir": str(work / "warehouse"),
-        }
-        submit = str(self._installation.spark_home() / "bin" / "spark-submit")
-        command = [submit, "--class", _SERVER_CLASS, "--name", SERVICE]
-        command += ["--driver-memory", self._memory, "--driver-class-path", jars]
-        command += ["--driver-java-options", options]
-        for name, value in settings.items():
-            command += ["--conf", f"{name}={value}"]
-        return [*command, "spark-internal"]
+    @property
+    def _server(self) -> SparkProcess:
+        return connect_server(self._tools, INFRA, self._state / "run" / "spark-connect", self.port)
 
-    def _server_environment(self, java: Path, work: Path) -> dict[str, str]:
-        return {
-            "PATH": self._environment.get("PATH", ""),
-            "HOME": str(work),
-            "JAVA_HOME": str(java.parents[1]),
-            "SPARK_HOME": str(self._installation.spark_home()),
-            "SPARK_CONF_DIR": str(CONF_DIR),
-            "SPARK_LOCAL_IP": HOST,
-            "SPARK_LOCAL_DIRS": str(work / "tmp"),
-            "PYSPARK_PYTHON": str(self._installation.venv / "bin" / "python"),
-            "LC_ALL": "C.UTF-8",
-        }
+    def _own_environment(self, work: Path) -> dict[str, str]:
+        aws = {k: v for k, v in self._environment.items() if k.startswith("AWS_")}
+        path = self._environment.get("PATH", "")
+        return {"PATH": path, "HOME": str(work), "LC_ALL": "C.UTF-8", **aws}
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
-            require_alive(process, SERVICE, self.log)
+            require_alive(process, self._server.name, self.log)
             with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
                 probe.settimeout(1.0)
                 if probe.connect_ex((HOST, self.port)) == 0:
                     return
             time.sleep(0.1)
         raise LauncherError(
-            f"{SERVICE} was not ready after {READY_SECONDS:.0f} s: {last_line(self.log)}"
+            f"{self._server.name} was not ready after {READY_SECONDS:.0f} s: {last_line(self.log)}"
         )

@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 
 from diabetes_platform.cleaning.session import spark_session
 from diabetes_platform.launcher.install.everything import install, spark_alone
-from diabetes_platform.launcher.spark_server import SparkConnectServer, SparkInstallation
+from diabetes_platform.launcher.spark_server import SparkConnectServer
 from diabetes_platform.settings import PlatformSettings
 
 
@@ -27,7 +27,7 @@ def apache_spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSess
     install(spark_alone(), home, os.environ, print)
     state = tmp_path_factory.mktemp("spark-connect")
     with (
-        SparkConnectServer(SparkInstallation(home), os.environ, state=state, memory="1g") as server,
+        SparkConnectServer(home, os.environ, state=state) as server,
         spark_session(server.remote) as session,
     ):
         yield session

@@ -77,7 +77,7 @@ _DEV = ("--group", "dev", "-c", "requirements.lock", "pyproject.toml")
 LOCKS = (
     Lock("infra/local/bootstrap.lock", ("infra/local/bootstrap.in",)),
     Lock("infra/local/go/requirements.lock", ("infra/local/go/requirements.in",)),
-    Lock("infra/local/spark/requirements.lock", ("infra/local/spark/requirements.in",)),
+    Lock("infra/spark/requirements.lock", ("infra/spark/requirements.in",)),
     *(Lock("requirements.lock", _RUN, directory) for directory in PROJECTS),
     *(Lock("requirements-dev.lock", _DEV, directory) for directory in PROJECTS),
     Lock(REFERENCE, ("--no-deps", REFERENCE.replace(".lock", ".in"))),

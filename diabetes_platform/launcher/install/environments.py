@@ -48,9 +48,7 @@ class Environment:
         return stamp.digest_of(self.lock, self.build_lock, *project, sys.version, venv)
 
 
-SPARK = Environment(
-    "spark", PROJECT_ROOT / "infra" / "local" / "spark" / "requirements.lock", PLATFORM_LOCK
-)
+SPARK = Environment("spark", PROJECT_ROOT / "infra" / "spark" / "requirements.lock", PLATFORM_LOCK)
 _FLINK = PROJECT_ROOT / "flink"
 FLINK = Environment("flink", _FLINK / "requirements.lock", _FLINK / "requirements.lock", _FLINK)
 FLINK_DEVELOPMENT = Environment(

@@ -1,0 +1,138 @@
+"""Spark's Connect server in this process's place, so that a supervisor has it as its own child.
+
+`python -m diabetes_platform.launcher.serve_spark connect --java JAVA --tools DIR --infra DIR
+--work DIR --port PORT`. The configuration in `infra/spark` takes endpoint and keys of S3 from the
+environment, which stays as it is. Standard library only: a supervised server must not wait for imports.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from diabetes_platform.launcher.errors import LauncherError
+from diabetes_platform.launcher.jvm import archive_options, archive_path
+
+COULD_NOT_RUN = 3
+HOST = "127.0.0.1"
+_CONNECT_CLASS = "org.apache.spark.sql.connect.service.SparkConnectServer"
+_SUBMIT_CLASS = "org.apache.spark.deploy.SparkSubmit"
+
+
+@dataclass(frozen=True, slots=True)
+class SparkProcess:
+    """A JVM of Spark with `arguments`: the distribution and the jars in `tools`, run in `work`.
+
+    `config` is the directory of its options, log and default settings. What is in `work` is the
+    process's own and does not outlive it.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    tools: Path
+    config: Path
+    work: Path
+
+    @property
+    def home(self) -> Path:
+        """The distribution's directory; LauncherError where it is not installed."""
+        venv = self.tools / "venvs" / "spark"
+        found = sorted(venv.glob("lib/python*/site-packages/pyspark/bin/spark-submit"))
+        if not found:
+            raise LauncherError(f"{self.name}: Apache Spark is not installed in {venv}")
+        return found[0].parents[1]
+
+    @property
+    def class_path(self) -> tuple[Path, ...]:
+        """Every jar, in one order: Delta and S3 first, then Spark's; LauncherError without any."""
+        ours = self.tools / "jars" / "spark"
+        jars = sorted(ours.glob("*.jar"))
+        if not jars:
+            raise LauncherError(f"{self.name}: no jars in {ours}")
+        return (*jars, *sorted((self.home / "jars").glob("*.jar")))
+
+    @property
+    def option_files(self) -> tuple[Path, ...]:
+        """The JVM's options: those of every process of Spark, and its own."""
+        own = self.name.removeprefix("spark-")
+        return self.config / "jvm.options", self.config / f"{own}.options"
+
+    def command(self, java: Path, options: Sequence[str] = ()) -> list[str]:
+        """Return the command that runs it; `options` are further ones of the JVM."""
+        return [
+            str(java),
+            *(f"@{file}" for file in self.option_files),
+            f"-Dlog4j2.configurationFile={self.config / 'log4j2.properties'}",
+            f"-Djava.io.tmpdir={self.work}",
+            *options,
+            "-cp",
+            ":".join(map(str, self.class_path)),
+            *self.arguments,
+        ]
+
+    def environment(self, given: Mapping[str, str]) -> dict[str, str]:
+        """Return `given` with what Spark needs to know besides."""
+        return {
+            **given,
+            "SPARK_HOME": str(self.home),
+            "SPARK_CONF_DIR": str(self.config),
+            "SPARK_LOCAL_IP": HOST,
+            "SPARK_LOCAL_DIRS": str(self.work),
+        }
+
+    def prepare(self) -> None:
+        """Make its directory, empty: one that was killed left its blocks there."""
+        shutil.rmtree(self.work, ignore_errors=True)
+        self.work.mkdir(parents=True)
+
+
+def connect_server(tools: Path, infra: Path, work: Path, port: int) -> SparkProcess:
+    """Return the Connect server."""
+    settings = {
+        "spark.connect.grpc.binding.port": str(port),
+        "spark.sql.warehouse.dir": str(work / "warehouse"),
+    }
+    arguments = [_SUBMIT_CLASS, "--class", _CONNECT_CLASS, "--name", "spark-connect"]
+    for name, value in settings.items():
+        arguments += ["--conf", f"{name}={value}"]
+    arguments.append("spark-internal")
+    return SparkProcess("spark-connect", tuple(arguments), tools, infra / "spark", work)
+
+
+def archives(tools: Path) -> Path:
+    """Return the directory of the class archives."""
+    return tools / "cds"
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Become the server; end with one line and an exit code where that cannot be."""
+    given = _parser().parse_args(arguments)
+    java, tools, infra = given.java.absolute(), given.tools.absolute(), given.infra.absolute()
+    process = connect_server(tools, infra, given.work.absolute(), given.port)
+    try:
+        archive = archive_path(process, java, archives(tools))
+        command = process.command(java, archive_options(archive))
+        environment = process.environment(os.environ)
+        process.prepare()
+        os.chdir(process.work)
+    except (LauncherError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(COULD_NOT_RUN)
+    os.execve(command[0], command, environment)  # noqa: S606 - a list, and no shell
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="serve_spark")
+    parser.add_argument("server", choices=("connect",))
+    for name in ("java", "tools", "infra", "work"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--port", type=int, required=True)
+    return parser
+
+
+if __name__ == "__main__":
+    main()
