@@ -42,10 +42,13 @@ class Environment:
         return str(tomllib.loads(pyproject)["project"]["requires-python"])
 
     def digest(self, tools: Tools) -> str:
-        """What the stamp is held to: its scripts name the Python and the directory."""
+        """What the stamp is held to: its scripts name the Python and the directory.
+
+        What builds its packages is not in it: the same sources give the same packages.
+        """
         project = [] if self.project is None else [self.project / "pyproject.toml"]
         venv = str(tools.venv(self.name))
-        return stamp.digest_of(self.lock, self.build_lock, *project, sys.version, venv)
+        return stamp.digest_of(self.lock, *project, sys.version, venv)
 
 
 SPARK = Environment("spark", PROJECT_ROOT / "infra" / "spark" / "requirements.lock", PLATFORM_LOCK)

@@ -61,9 +61,13 @@ def test_a_project_is_installed_without_a_look_at_its_dependencies(
 
 def test_a_change_of_a_lock_or_of_the_place_makes_it_anew(tmp_path: Path, tools: Tools) -> None:
     lock = tmp_path / "requirements.lock"
-    lock.write_text("a==1", encoding="utf-8")
-    venv = Environment("x", lock, lock)
+    build_lock = tmp_path / "build.lock"
+    for file in (lock, build_lock):
+        file.write_text("a==1", encoding="utf-8")
+    venv = Environment("x", lock, build_lock)
     before = venv.digest(tools)
+    build_lock.write_text("setuptools==2", encoding="utf-8")
+    assert venv.digest(tools) == before, "what built it does not change it"
     assert venv.digest(Tools(tmp_path / "elsewhere")) != before
     lock.write_text("a==2", encoding="utf-8")
     assert venv.digest(tools) != before
