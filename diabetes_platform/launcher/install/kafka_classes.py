@@ -5,7 +5,6 @@ without one that does not.
 """
 
 import asyncio
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -53,8 +52,11 @@ async def install(tools: Tools, java: Path, environment: Mapping[str, str], say:
     """
     say("recording the classes that Kafka and Connect load")
     directory = archives(tools.root)
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
+    directory.mkdir(parents=True, exist_ok=True)
+    # Other servers' archives lie beside them.
+    for server in _servers(tools):
+        for old in directory.glob(f"{server.name}-*.jsa"):
+            old.unlink()
     with tempfile.TemporaryDirectory(dir=directory) as scratch:
         await _Recording(tools, java, Path(scratch), environment).record()
 
