@@ -7,6 +7,9 @@ from pathlib import Path
 from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.layout import Layout
 
+LARGEST = 20 * 2**20
+"""Bytes; asked when the platform starts."""
+
 
 def show_logs(layout: Layout, service: str | None, *, lines: int, follow: bool) -> None:
     """Become `tail` on one service's log, or on all; raises LauncherError that names the logs."""
@@ -15,6 +18,13 @@ def show_logs(layout: Layout, service: str | None, *, lines: int, follow: bool) 
         raise LauncherError(f"`tail` is missing; the logs are {layout.log('*')}")
     command = [tail, "-n", str(lines), *(["-F"] if follow else [])]
     os.execv(tail, [*command, *map(str, chosen(layout, service))])  # noqa: S606 - no shell
+
+
+def set_aside_large_logs(layout: Layout) -> None:
+    """Let a log begin anew that has grown beyond LARGEST; the one before it is kept."""
+    for path in layout.log("*").parent.glob("*.log"):
+        if path.stat().st_size > LARGEST:
+            path.replace(path.with_suffix(".log.1"))
 
 
 def chosen(layout: Layout, service: str | None) -> list[Path]:

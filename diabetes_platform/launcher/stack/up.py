@@ -18,6 +18,7 @@ from diabetes_platform.launcher.signals import ignore_signals, stoppable
 from diabetes_platform.launcher.stack.connector import connector_of
 from diabetes_platform.launcher.stack.down import stop
 from diabetes_platform.launcher.stack.environments import public_environment, write_environments
+from diabetes_platform.launcher.stack.logs import set_aside_large_logs
 from diabetes_platform.launcher.stack.members import end, members
 from diabetes_platform.launcher.stack.modes import SparkMode
 from diabetes_platform.launcher.stack.readiness import wait_until_healthy
@@ -101,6 +102,7 @@ def _configure(stack: Stack) -> None:
     layout = stack.layout
     for directory in (layout.home, layout.dagster, layout.temporary, layout.log("x").parent):
         make_private(directory)
+    set_aside_large_logs(layout)
     link(layout.dagster / "dagster.yaml", PROJECT_ROOT / "dagster.yaml")
     write_environments(stack)
 

@@ -1,5 +1,6 @@
 """Environments: every process knows what it needs and no other's secret."""
 
+import re
 import stat
 from pathlib import Path
 
@@ -78,5 +79,5 @@ def test_every_process_sources_a_file_that_is_written(stack: Stack) -> None:
     write_environments(stack)
     written = {f'"${{ENV_DIR}}/{file.name}"' for file in stack.environments.iterdir()}
     for process in yaml.safe_load(stack.compose_files[0].read_text())["processes"].values():
-        sourced = process["command"].split("; ")[1].removeprefix(". ")
+        (sourced,) = re.findall(r'; \. ("[^"]+")', process["command"])
         assert sourced in written
