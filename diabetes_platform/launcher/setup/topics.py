@@ -76,11 +76,19 @@ def setup_topics(
     Doing it again does nothing. Each request may take `seconds`. Raises LauncherError.
     """
     wanted = read_topics(file)
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
-    with _told(f"Kafka at {bootstrap_servers}"):
+    with _connected(bootstrap_servers) as admin:
         plan = plan_topics(wanted, _existing(admin, wanted, seconds))
         _apply(admin, plan, seconds)
     return plan
+
+
+def pending_changes(
+    bootstrap_servers: str, file: Path = TOPICS_FILE, seconds: float = SECONDS
+) -> Plan:
+    """Return what `setup_topics` would have to do now; nothing is changed."""
+    wanted = read_topics(file)
+    with _connected(bootstrap_servers) as admin:
+        return plan_topics(wanted, _existing(admin, wanted, seconds))
 
 
 def read_topics(file: Path = TOPICS_FILE) -> Topics:
@@ -178,9 +186,11 @@ def _wait(answers: Mapping[Any, "Future[Any]"]) -> None:
 
 
 @contextmanager
-def _told(where: str) -> Iterator[None]:
+def _connected(bootstrap_servers: str) -> Iterator[AdminClient]:
+    """Yield a client; what the broker refuses or does not answer becomes LauncherError."""
+    where = f"Kafka at {bootstrap_servers}"
     try:
-        yield
+        yield AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
     except KafkaException as failure:
         error = failure.args[0]
         if isinstance(error, KafkaError) and error.code() in _UNREACHABLE:

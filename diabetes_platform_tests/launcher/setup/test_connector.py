@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+from confluent_kafka import TopicPartition
 from psycopg import Connection
 
 from diabetes_platform.contract.events import CDC_TOPIC, DIABETES_NEW_CHANGED
@@ -17,7 +18,7 @@ from diabetes_platform.launcher.postgres_data import binary
 from diabetes_platform.launcher.setup.capture_failures import CONNECTOR
 from diabetes_platform.launcher.setup.connect_api import ConnectApi, connector_state
 from diabetes_platform.launcher.setup.connector import Outcome, read_config, setup_connector
-from diabetes_platform.launcher.setup.topics import read_topics
+from diabetes_platform.launcher.setup.topics import read_topics, setup_topics
 from diabetes_platform.warehouse.replication import (
     PUBLICATION,
     SLOT,
@@ -180,6 +181,16 @@ def test_the_password_is_on_no_command_line_and_not_in_kafka(capturing: Connect)
     assert password not in capturing.log.read_bytes()
 
 
+def require_all(connect: Connect, places: list[TopicPartition], patients: list[int]) -> None:
+    """Read from `places` on until each patient has come, once or twice."""
+    missing = set(patients)
+    for message in connect.kafka.messages(places):
+        missing.discard(json.loads(message.value() or b"")["after"]["id"])
+        if not missing:
+            return
+    pytest.fail(f"{len(missing)} of {len(patients)} events did not come")
+
+
 def test_a_killed_connect_loses_nothing(capturing: Connect, intake: Connection) -> None:
     places = capturing.kafka.ends(CDC_TOPIC)
     stored = insert(intake, 50, 51)
@@ -187,14 +198,29 @@ def test_a_killed_connect_loses_nothing(capturing: Connect, intake: Connection) 
     stored += insert(intake, 52, 53)
     capturing.start()
     stored += insert(intake, 54)
-    missing = set(stored)
-    for message in capturing.kafka.messages(places):
-        value = json.loads(message.value() or b"")
-        missing.discard(value["after"]["id"])
-        if not missing:
-            break
-    assert missing == set()
+    require_all(capturing, places, stored)
     assert set_up(capturing).state.running
+
+
+def test_a_killed_broker_loses_nothing(capturing: Connect, intake: Connection) -> None:
+    places = capturing.kafka.ends(CDC_TOPIC)
+    stored = insert(intake, 50, 51)
+    capturing.kafka.kill()
+    stored += insert(intake, 52, 53)
+    capturing.kafka.start()
+    stored += insert(intake, 54)
+    require_all(capturing, places, stored)
+    assert set_up(capturing).state.running
+
+
+def test_a_deleted_topic_is_made_again_and_what_waited_for_it_comes(
+    capturing: Connect, intake: Connection
+) -> None:
+    capturing.kafka.admin.delete_topics([CDC_TOPIC])[CDC_TOPIC].result(30)
+    stored = insert(intake, 55, 56)
+    assert setup_topics(capturing.kafka.bootstrap_servers).create.keys() == {CDC_TOPIC}
+    partitions = read_topics()[CDC_TOPIC].partitions
+    require_all(capturing, [TopicPartition(CDC_TOPIC, n, 0) for n in range(partitions)], stored)
 
 
 def test_an_idle_table_does_not_keep_the_log_of_other_tables(

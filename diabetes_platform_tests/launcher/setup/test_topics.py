@@ -22,6 +22,7 @@ from diabetes_platform.launcher.setup.topics import (
     Plan,
     Topic,
     Topics,
+    pending_changes,
     plan_topics,
     read_topics,
     setup_topics,
@@ -157,8 +158,11 @@ def test_the_broker_has_every_topic_as_the_file_says_and_the_next_time_nothing_i
 @pytest.mark.integration
 def test_what_was_altered_by_hand_is_put_back(kafka: Kafka) -> None:
     alter(kafka, CDC_TOPIC, retention_ms="1000", delete_retention_ms="1")
+    seen = pending_changes(kafka.bootstrap_servers)
     plan = setup_topics(kafka.bootstrap_servers)
-    assert plan == Plan(alter={CDC_TOPIC: {"retention.ms": WEEK, "delete.retention.ms": None}})
+    assert (
+        seen == plan == Plan(alter={CDC_TOPIC: {"retention.ms": WEEK, "delete.retention.ms": None}})
+    )
     assert settings_of(kafka, CDC_TOPIC)["retention.ms"] == WEEK
     assert settings_of(kafka, CDC_TOPIC)["delete.retention.ms"] == DAY
     assert setup_topics(kafka.bootstrap_servers) == Plan()
