@@ -3,6 +3,7 @@
 import os
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 
 from diabetes_platform.launcher.environment import (
     DAGSTER_POSTGRES_URL,
@@ -45,6 +46,7 @@ def public_environment(
         "CHECKOUT": str(PROJECT_ROOT),
         "ENV_DIR": str(stack.environments),
         "PYTHON": layout.program("python"),
+        "PROGRAMS": str(Path(layout.program("python")).parent),
         "SERVING_PYTHON": str(layout.serving_python),
         "DAGSTER_CODE_HOST": HOST,
         "POSTGRES_BIN": str(binary("postgres").parent),
