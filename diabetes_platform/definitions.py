@@ -14,7 +14,7 @@ from diabetes_platform.defs import (
     staging_checks,
 )
 from diabetes_platform.defs.resources import build_resources
-from diabetes_platform.defs.schedules import batch, daily_batch
+from diabetes_platform.defs.schedules import batch, batch_schedule
 from diabetes_platform.defs.sensors import build_failure_alerts
 from diabetes_platform.settings import PlatformSettings
 
@@ -22,17 +22,23 @@ from diabetes_platform.settings import PlatformSettings
 def build_definitions(
     settings: Callable[[], PlatformSettings] = PlatformSettings,
 ) -> dg.Definitions:
-    """Wire the code location; `settings` is called when a step or sensor runs, not here."""
+    """Wire the code location.
+
+    `settings` is called here for the schedule, and again whenever a step or sensor runs.
+    """
     modules = [raw, cleaned, staging, staging_checks, serving_table, features, model]
     return dg.Definitions(
         assets=dg.load_assets_from_modules(modules),
         asset_checks=dg.load_asset_checks_from_modules(modules),
         jobs=[batch],
-        schedules=[daily_batch],
+        schedules=[batch_schedule(settings().batch_schedule)],
         sensors=[build_failure_alerts(settings)],
         resources=build_resources(settings),
         executor=dg.in_process_executor,
     )
 
 
-defs = build_definitions()
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Return the code location as Dagster loads it; importing this module reads no setting."""
+    return build_definitions()

@@ -11,6 +11,7 @@ from pydantic import (
     Field,
     HttpUrl,
     SecretStr,
+    StringConstraints,
     TypeAdapter,
     ValidationError,
 )
@@ -58,6 +59,10 @@ SecretUrl = Annotated[SecretStr, AfterValidator(_http_url), BeforeValidator(_hid
 """The URL of a webhook: whoever knows it may post."""
 
 
+Cron = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z*/,?#-]+( [0-9A-Za-z*/,?#-]+){4}$")]
+"""Five fields as of crontab: minute, hour, day of month, month, day of week."""
+
+
 class PlatformSettings(BaseSettings):
     """Where the platform keeps its data and finds its services; each is `PLATFORM_<NAME>`.
 
@@ -70,6 +75,7 @@ class PlatformSettings(BaseSettings):
     home: Path = PROJECT_ROOT / ".platform"
     port_offset: int = Field(default=0, ge=0, le=20000)
     source: str = str(PIMA_CSV)
+    batch_schedule: Cron = "0 3 * * *"
     lake_url: str | None = None
     models_url: str | None = None
     warehouse_password: SecretStr | None = None

@@ -31,6 +31,12 @@ def test_the_error_of_a_webhook_names_the_setting_and_not_the_url(
     assert SECRET not in f"{raised.value} {raised.value.errors()}"
 
 
+@pytest.mark.parametrize("cron", ["daily", "0 3 * *", "0 3 * * * *", "0  3 * * *", "@daily", ""])
+def test_a_schedule_has_the_five_fields_of_crontab(cron: str) -> None:
+    with pytest.raises(ValidationError, match="batch_schedule"):
+        PlatformSettings(batch_schedule=cron)
+
+
 def test_s3_is_reached_by_the_standard_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9000")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "pipeline")

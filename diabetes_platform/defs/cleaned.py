@@ -11,6 +11,7 @@ from diabetes_platform.contract.tables import (
 )
 from diabetes_platform.defs.describe import (
     CLEANED,
+    CLEANING_POOL,
     QUARANTINE,
     RAW,
     STATISTICS,
@@ -19,14 +20,14 @@ from diabetes_platform.defs.describe import (
 )
 from diabetes_platform.defs.memory import (
     INPUT_VERSION,
+    Memory,
     current_batch,
     input_version,
-    is_unchanged,
-    recall,
-    remembered,
+    remember,
 )
 from diabetes_platform.defs.refusals import refusals
 from diabetes_platform.defs.resources import Spark
+from diabetes_platform.defs.retries import retried
 from diabetes_platform.lake.delta import DeltaPath
 from diabetes_platform.lake.tables import Lake
 
@@ -34,34 +35,31 @@ CODE_VERSION = "1"
 """Raise it when the rules change: every batch is then cleaned again."""
 
 
-def _unchanged(
-    context: dg.AssetExecutionContext, key: dg.AssetKey, table: DeltaPath, version: str
-) -> bool:
+def _unchanged(before: Memory, table: DeltaPath, version: str) -> bool:
     """Whether the table holds what the event log says it was made from."""
     return (
-        is_unchanged(context, key, version)
+        before.was_made_from(version)
         and table.exists()
-        and table.version() == recall(context, key, "delta_version")
+        and table.version() == before.recall("delta_version")
     )
 
 
-def _again(
-    context: dg.AssetExecutionContext, key: dg.AssetKey, version: str
-) -> dg.MaterializeResult:
+def _again(context: dg.AssetExecutionContext, before: Memory, version: str) -> dg.MaterializeResult:
     """Report an asset whose input has not changed: nothing was computed."""
-    context.log.info("%s: input unchanged, not processed again", key.to_user_string())
+    context.log.info("%s: input unchanged, not processed again", before.key.to_user_string())
     return dg.MaterializeResult(
         data_version=dg.DataVersion(version),
-        metadata={**remembered(context, key), "processed": False},
+        metadata={**before.metadata, "processed": False},
     )
 
 
 @dg.asset(
-    **asset_options(STATISTICS, {"spark", "deltalake"}, CODE_VERSION),
+    **asset_options(STATISTICS, {"spark", "deltalake"}, CLEANING_POOL, CODE_VERSION),
     deps=[RAW],
     description="Quartiles and outer fences of each measurement: they fill, scale and fence.",
     metadata=table_metadata(STATISTICS_PATIENTS),
 )
+@retried
 def statistics_patients(
     context: dg.AssetExecutionContext,
     lake: dg.ResourceParam[Lake],
@@ -71,8 +69,9 @@ def statistics_patients(
     batch = current_batch(context)
     version = input_version("statistics", CODE_VERSION, batch.content_hash)
     target = lake.table(STATISTICS_PATIENTS)
-    if _unchanged(context, STATISTICS, target, version):
-        return _again(context, STATISTICS, version)
+    before = remember(context, STATISTICS)
+    if _unchanged(before, target, version):
+        return _again(context, before, version)
     with refusals(), spark.session() as session:
         fitted = fit_statistics(session, lake.table(RAW_PATIENTS), batch.content_hash, target)
     return dg.MaterializeResult(
@@ -90,11 +89,12 @@ def statistics_patients(
 
 
 @dg.asset(
-    **asset_options(CLEANED, {"spark", "deltalake"}, CODE_VERSION),
+    **asset_options(CLEANED, {"spark", "deltalake"}, CLEANING_POOL, CODE_VERSION),
     deps=[RAW, STATISTICS],
     description="Every row of the batch: as received, parsed, filled, scaled, verdict and reasons.",
     metadata=table_metadata(CLEANED_PATIENTS, {RAW: RAW_PATIENTS}),
 )
+@retried
 def cleaned_patients(
     context: dg.AssetExecutionContext,
     lake: dg.ResourceParam[Lake],
@@ -104,8 +104,9 @@ def cleaned_patients(
     batch = current_batch(context)
     version = input_version("cleaned", CODE_VERSION, batch.content_hash)
     target = lake.table(CLEANED_PATIENTS)
-    if _unchanged(context, CLEANED, target, version):
-        return _again(context, CLEANED, version)
+    before = remember(context, CLEANED)
+    if _unchanged(before, target, version):
+        return _again(context, before, version)
     with refusals(), spark.session() as session:
         cleaned = clean_batch(
             session,
@@ -131,29 +132,32 @@ def cleaned_patients(
 
 
 @dg.asset(
-    **asset_options(QUARANTINE, {"spark", "deltalake"}, CODE_VERSION),
+    **asset_options(QUARANTINE, {"spark", "deltalake"}, CLEANING_POOL, CODE_VERSION),
     deps=[CLEANED],
     description="Rejected rows as received, each with all its reasons.",
     metadata=table_metadata(QUARANTINE_PATIENTS, {CLEANED: CLEANED_PATIENTS}),
 )
+@retried
 def quarantine_patients(
     context: dg.AssetExecutionContext,
     lake: dg.ResourceParam[Lake],
     spark: dg.ResourceParam[Spark],
 ) -> dg.MaterializeResult:
     """Keep the rejected rows of the current batch."""
-    batch_id = str(recall(context, CLEANED, "batch_id"))
-    version = input_version("quarantine", CODE_VERSION, recall(context, CLEANED, INPUT_VERSION))
+    cleaned = remember(context, CLEANED)
+    batch_id = str(cleaned.recall("batch_id"))
+    version = input_version("quarantine", CODE_VERSION, cleaned.recall(INPUT_VERSION))
     target = lake.table(QUARANTINE_PATIENTS)
-    if _unchanged(context, QUARANTINE, target, version):
-        return _again(context, QUARANTINE, version)
+    before = remember(context, QUARANTINE)
+    if _unchanged(before, target, version):
+        return _again(context, before, version)
     with refusals(), spark.session() as session:
         kept = quarantine_batch(
             session,
             lake.table(CLEANED_PATIENTS),
             batch_id,
             target,
-            version=int(recall(context, CLEANED, "delta_version")),
+            version=int(cleaned.recall("delta_version")),
         )
     return dg.MaterializeResult(
         data_version=dg.DataVersion(version),

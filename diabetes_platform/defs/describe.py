@@ -13,8 +13,6 @@ DAILY = dg.FreshnessPolicy.time_window(
     fail_window=timedelta(hours=36), warn_window=timedelta(hours=26)
 )
 """A daily schedule that missed one run is worth a look, one that missed a day is stale."""
-RETRY = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL)
-"""For infrastructure only: what a second try cannot mend is raised as final (see `refusals`)."""
 
 RAW = dg.AssetKey(["raw", "patients"])
 STATISTICS = dg.AssetKey(["statistics", "patients"])
@@ -26,19 +24,26 @@ TRAINING_ROWS = dg.AssetKey(["features", "training_set"])
 CANDIDATE = dg.AssetKey(["model", "candidate"])
 CHAMPION = dg.AssetKey(["model", "champion"])
 
+CLEANING_POOL = "cleaning"
+"""From raw to quarantine: what they say of the current batch must be of one batch."""
+STAGING_POOL = "staging"
+"""Staging holds one batch from its load to its promotion."""
+TRAINING_POOL = "training"
+"""A candidate is judged against the champion that its release replaces."""
+
 
 def asset_options(
-    key: dg.AssetKey, kinds: set[str], code_version: str = "1", retry: dg.RetryPolicy | None = RETRY
+    key: dg.AssetKey, kinds: set[str], pool: str, code_version: str = "1"
 ) -> dict[str, Any]:
     """Return the keyword arguments that every asset of the batch graph shares."""
     return {
         "key": key,
         "group_name": key.path[0],
         "kinds": kinds,
+        "pool": pool,
         "owners": [OWNER],
         "code_version": code_version,
         "freshness_policy": DAILY,
-        "retry_policy": retry,
     }
 
 

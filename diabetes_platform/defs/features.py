@@ -5,21 +5,24 @@ import dagster as dg
 from diabetes_platform.contract.tables import SERVING_PATIENTS, TRAINING_SET
 from diabetes_platform.defs.describe import (
     SERVING,
+    TRAINING_POOL,
     TRAINING_ROWS,
     asset_options,
     table_metadata,
 )
 from diabetes_platform.defs.refusals import refusals
 from diabetes_platform.defs.resources import Warehouse
+from diabetes_platform.defs.retries import retried
 from diabetes_platform.lake.tables import Lake
 
 
 @dg.asset(
-    **asset_options(TRAINING_ROWS, {"postgres", "deltalake"}),
+    **asset_options(TRAINING_ROWS, {"postgres", "deltalake"}, TRAINING_POOL),
     deps=[SERVING],
     description="Labelled rows of the promoted version; missing stays missing.",
     metadata=table_metadata(TRAINING_SET, {SERVING: SERVING_PATIENTS}),
 )
+@retried
 def training_set(
     lake: dg.ResourceParam[Lake], warehouse: dg.ResourceParam[Warehouse]
 ) -> dg.MaterializeResult:

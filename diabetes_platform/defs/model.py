@@ -10,16 +10,11 @@ from diabetes_platform.contract.tables import TRAINING_SET
 from diabetes_platform.defs.describe import (
     CANDIDATE,
     CHAMPION,
+    TRAINING_POOL,
     TRAINING_ROWS,
     asset_options,
 )
-from diabetes_platform.defs.memory import (
-    INPUT_VERSION,
-    input_version,
-    is_unchanged,
-    recall,
-    remembered,
-)
+from diabetes_platform.defs.memory import INPUT_VERSION, Memory, input_version, remember
 from diabetes_platform.defs.model_metadata import (
     candidate_metadata,
     metric_metadata,
@@ -29,6 +24,7 @@ from diabetes_platform.defs.model_metadata import (
 )
 from diabetes_platform.defs.refusals import refusals
 from diabetes_platform.defs.resources import Models
+from diabetes_platform.defs.retries import retried
 from diabetes_platform.lake.tables import Lake
 from diabetes_platform.settings import PlatformSettings
 
@@ -49,7 +45,7 @@ GATE = {
 
 
 @dg.asset(
-    **asset_options(CANDIDATE, {"lightgbm", "file"}, CODE_VERSION, retry=None),
+    **asset_options(CANDIDATE, {"lightgbm", "file"}, TRAINING_POOL, CODE_VERSION),
     deps=[TRAINING_ROWS],
     description="A model trained on the training set, with honest metrics and its gate.",
     check_specs=[
@@ -68,22 +64,24 @@ def candidate(
     from diabetes_platform.modelling.training_set import TrainingSetError
 
     recipe = Recipe(seed=settings.model_seed)
-    delta_version = int(recall(context, TRAINING_ROWS, "delta_version"))
+    delta_version = int(remember(context, TRAINING_ROWS).recall("delta_version"))
     reigning = _reigning(models)
     with refusals(TrainingSetError):
         rows = _training_rows(lake, delta_version)
         version = _training_input(rows, recipe)
-        if reigning is not None and _was_judged(context, version, reigning):
+        before = remember(context, CANDIDATE)
+        if reigning is not None and _was_judged(before, version, reigning):
             context.log.info("Input and champion unchanged: not trained again")
-            return _judged_before(context, reigning)
+            return _judged_before(before, reigning)
         return _train(context, rows, recipe, delta_version, version, reigning, lake, models)
 
 
 @dg.asset(
-    **asset_options(CHAMPION, {"lightgbm", "file"}),
+    **asset_options(CHAMPION, {"lightgbm", "file"}, TRAINING_POOL),
     deps=[CANDIDATE],
     description="The released model: the pointer that every API worker follows.",
 )
+@retried
 def champion(
     context: dg.AssetExecutionContext, models: dg.ResourceParam[Models]
 ) -> dg.MaterializeResult:
@@ -96,14 +94,15 @@ def champion(
     from diabetes_platform.modelling.store import LostRaceError
 
     store = models.store()
-    judged = store.read_version(str(recall(context, CANDIDATE, "model_version")))
+    newest = remember(context, CANDIDATE)
+    judged = store.read_version(str(newest.recall("model_version")))
     reigning = _reigning(models)
     before = None if reigning is None else reigning.bundle
-    verdicts = stored_verdicts(recall(context, CANDIDATE, VERDICTS))
+    verdicts = stored_verdicts(newest.recall(VERDICTS))
     decision = should_release(judged.bundle, before, verdicts)
     with refusals(LostRaceError):
         if decision.release:
-            against = recall(context, CANDIDATE, CHAMPION_ETAG) or None
+            against = newest.recall(CHAMPION_ETAG) or None
             store.release(judged.pointer, expected_etag=against)
         elif not all(verdict.passed for verdict in verdicts.values()):
             raise dg.Failure(decision.text, allow_retries=False)
@@ -193,22 +192,20 @@ def _training_input(rows: "TrainingSet", recipe: "Recipe") -> str:
     return input_version("candidate", *parts)
 
 
-def _was_judged(context: dg.AssetExecutionContext, version: str, reigning: Reigning) -> bool:
+def _was_judged(newest: Memory, version: str, reigning: Reigning) -> bool:
     """Whether the newest candidate came from this input and met the champion that reigns now."""
-    known = remembered(context, CANDIDATE)
-    if not is_unchanged(context, CANDIDATE, version):
+    if not newest.was_made_from(version):
         return False
-    is_champion = known["model_version"].value == reigning.bundle.model_version
-    return bool(is_champion or known[CHAMPION_ETAG].value == reigning.etag)
+    is_champion = newest.recall("model_version") == reigning.bundle.model_version
+    return bool(is_champion or newest.recall(CHAMPION_ETAG) == reigning.etag)
 
 
-def _judged_before(context: dg.AssetExecutionContext, reigning: Reigning) -> dg.MaterializeResult:
+def _judged_before(newest: Memory, reigning: Reigning) -> dg.MaterializeResult:
     """Report the newest candidate again, with the verdicts that it got."""
-    known = remembered(context, CANDIDATE)
-    verdicts = stored_verdicts(known[VERDICTS].value)
+    verdicts = stored_verdicts(newest.recall(VERDICTS))
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(str(known["model_version"].value)),
-        metadata={**known, "processed": False, CHAMPION_ETAG: reigning.etag},
+        data_version=dg.DataVersion(str(newest.recall("model_version"))),
+        metadata={**newest.metadata, "processed": False, CHAMPION_ETAG: reigning.etag},
         check_results=[verdict_result(name, verdict) for name, verdict in verdicts.items()],
     )
 

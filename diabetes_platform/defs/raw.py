@@ -4,8 +4,9 @@ import dagster as dg
 from pydantic import Field
 
 from diabetes_platform.contract.tables import RAW_PATIENTS
-from diabetes_platform.defs.describe import RAW, asset_options, table_metadata
+from diabetes_platform.defs.describe import CLEANING_POOL, RAW, asset_options, table_metadata
 from diabetes_platform.defs.refusals import refusals
+from diabetes_platform.defs.retries import retried
 from diabetes_platform.lake.raw import ingest
 from diabetes_platform.lake.tables import Lake
 from diabetes_platform.settings import PlatformSettings
@@ -21,10 +22,11 @@ class SourceConfig(dg.Config):
 
 
 @dg.asset(
-    **asset_options(RAW, {"python", "deltalake"}),
+    **asset_options(RAW, {"python", "deltalake"}, CLEANING_POOL),
     description="Every batch as received: text values, content hash, source and time. Append-only.",
     metadata=table_metadata(RAW_PATIENTS),
 )
+@retried
 def raw_patients(
     context: dg.AssetExecutionContext,
     config: SourceConfig,

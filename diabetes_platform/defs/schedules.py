@@ -7,15 +7,17 @@ batch = dg.define_asset_job(
     selection=dg.AssetSelection.all(),
     description="Raw source to released model; what has not changed is not processed again.",
     executor_def=dg.in_process_executor,
-    # dagster.yaml lets one queued run with this tag go at a time.
     tags={"platform/graph": "batch"},
 )
 
-daily_batch = dg.ScheduleDefinition(
-    name="daily_batch",
-    job=batch,
-    cron_schedule="0 3 * * *",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Reads PLATFORM_SOURCE every night.",
-)
+
+def batch_schedule(cron: str) -> dg.ScheduleDefinition:
+    """Return the schedule that runs the batch job at `cron`, in UTC."""
+    return dg.ScheduleDefinition(
+        name="batch_schedule",
+        job=batch,
+        cron_schedule=cron,
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Reads PLATFORM_SOURCE at the times of PLATFORM_BATCH_SCHEDULE.",
+    )

@@ -6,10 +6,17 @@ import dagster as dg
 import psycopg
 
 from diabetes_platform.contract.tables import SERVING_PATIENTS, STAGING_PATIENTS
-from diabetes_platform.defs.describe import SERVING, STAGING, asset_options, table_metadata
-from diabetes_platform.defs.memory import recall
+from diabetes_platform.defs.describe import (
+    SERVING,
+    STAGING,
+    STAGING_POOL,
+    asset_options,
+    table_metadata,
+)
+from diabetes_platform.defs.memory import remember
 from diabetes_platform.defs.refusals import refusals
 from diabetes_platform.defs.resources import Warehouse
+from diabetes_platform.defs.retries import retried
 from diabetes_platform.warehouse.promotion import Promotion, promote, serving_state
 from diabetes_platform.warehouse.staging import StagingError, newest
 
@@ -18,18 +25,19 @@ _DATA_VERSION_TAG = "dagster/data_version"
 
 
 @dg.asset(
-    **asset_options(SERVING, {"postgres"}),
+    **asset_options(SERVING, {"postgres"}, STAGING_POOL),
     deps=[STAGING],
     description="The promoted version of staging.patients. Readers see one whole version, always.",
     metadata=table_metadata(SERVING_PATIENTS, {STAGING: STAGING_PATIENTS}),
 )
+@retried
 def serving_patients(
     context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse]
 ) -> dg.MaterializeResult:
     """Promote the staged batch; one that was promoted before changes nothing."""
     with refusals(StagingError):
         batch = newest(warehouse.url)
-        staged = recall(context, STAGING, "load")
+        staged = remember(context, STAGING).recall("load")
         if batch is None or batch.version != staged:
             raise StagingError(f"staging.patients: given another load, allowed {staged}")
         promotion = promote(warehouse.url, batch)

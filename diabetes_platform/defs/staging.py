@@ -8,12 +8,14 @@ from diabetes_platform.defs.describe import (
     CLEANED,
     QUARANTINE,
     STAGING,
+    STAGING_POOL,
     asset_options,
     table_metadata,
 )
-from diabetes_platform.defs.memory import INPUT_VERSION, input_version, is_unchanged, recall
+from diabetes_platform.defs.memory import INPUT_VERSION, input_version, remember
 from diabetes_platform.defs.refusals import refusals
 from diabetes_platform.defs.resources import Warehouse
+from diabetes_platform.defs.retries import retried
 from diabetes_platform.lake.tables import Lake
 from diabetes_platform.warehouse.staging import StagedBatch, newest, stage
 
@@ -21,22 +23,25 @@ CODE_VERSION = "1"
 
 
 @dg.asset(
-    **asset_options(STAGING, {"postgres"}, CODE_VERSION),
+    **asset_options(STAGING, {"postgres"}, STAGING_POOL, CODE_VERSION),
     deps=[CLEANED, QUARANTINE],
     description="The accepted rows of the batch in PostgreSQL, streamed as Arrow into COPY.",
     metadata=table_metadata(STAGING_PATIENTS, {CLEANED: CLEANED_PATIENTS}),
 )
+@retried
 def staging_patients(
     context: dg.AssetExecutionContext,
     lake: dg.ResourceParam[Lake],
     warehouse: dg.ResourceParam[Warehouse],
 ) -> dg.MaterializeResult:
     """Load the accepted rows, unless this very batch is what staging holds."""
-    batch_id = str(recall(context, CLEANED, "batch_id"))
-    delta_version = int(recall(context, CLEANED, "delta_version"))
-    version = input_version("staging", CODE_VERSION, recall(context, CLEANED, INPUT_VERSION))
+    cleaned = remember(context, CLEANED)
+    batch_id = str(cleaned.recall("batch_id"))
+    delta_version = int(cleaned.recall("delta_version"))
+    version = input_version("staging", CODE_VERSION, cleaned.recall(INPUT_VERSION))
     staged = newest(warehouse.url)
-    unchanged = is_unchanged(context, STAGING, version) and _holds(staged, batch_id, delta_version)
+    before = remember(context, STAGING)
+    unchanged = before.was_made_from(version) and _holds(staged, batch_id, delta_version)
     if staged is None or not unchanged:
         with refusals():
             # The very version that the event log speaks of, whoever has written since.
@@ -51,7 +56,7 @@ def staging_patients(
                 rows,
                 batch_id=batch_id,
                 delta_version=delta_version,
-                expected_rows=int(recall(context, CLEANED, "accepted")),
+                expected_rows=int(cleaned.recall("accepted")),
             )
     else:
         context.log.info("Batch %s is in staging already: not loaded again", batch_id)

@@ -9,7 +9,7 @@ import psycopg
 
 from diabetes_platform.cleaning.conservation import Conservation
 from diabetes_platform.contract.tables import QUARANTINE_PATIENTS, RAW_PATIENTS
-from diabetes_platform.defs.describe import CLEANED, QUARANTINE, RAW, STAGING
+from diabetes_platform.defs.describe import CLEANED, QUARANTINE, RAW, STAGING, STAGING_POOL
 from diabetes_platform.defs.memory import current_batch
 from diabetes_platform.defs.resources import Warehouse
 from diabetes_platform.lake.tables import Lake
@@ -31,6 +31,7 @@ from diabetes_platform.warehouse.staging import StagedBatch, count_staged, newes
     additional_deps=[RAW, CLEANED, QUARANTINE],
     name="nothing_vanished",
     blocking=True,
+    pool=STAGING_POOL,
     description="raw = staging + quarantine, for the batch at hand.",
 )
 def nothing_vanished(
@@ -68,6 +69,7 @@ def nothing_vanished(
         for spec in EXPECTATIONS
     ],
     name="staging_expectations",
+    pool=STAGING_POOL,
 )
 def staging_expectations(
     context: dg.AssetCheckExecutionContext,

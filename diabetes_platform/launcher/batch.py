@@ -85,10 +85,13 @@ class Follower:
 
     def _step_event(self, event: dg.DagsterEvent, key: str, at: float) -> None:
         kinds = dg.DagsterEventType
+        if event.event_type == kinds.STEP_START:
+            self.steps[key] = Step(key, at)
+            self._on_start(self.steps[key])
         step = self.steps.get(key)
-        if event.event_type == kinds.STEP_START or step is None:
-            step = self.steps[key] = Step(key, at)
-            self._on_start(step)
+        if step is None:
+            # What the run plans to materialize is told before any step starts.
+            return
         if event.event_type == kinds.ASSET_MATERIALIZATION and event.asset_key is not None:
             step.assets.append(event.asset_key.to_user_string())
         elif event.event_type == kinds.ASSET_CHECK_EVALUATION:

@@ -25,6 +25,7 @@ WAITING_SECONDS = 5.0
 """So long a run may take to start before it is told that it waits."""
 _POLL_SECONDS = 0.25
 _ENDING_SECONDS = 90.0
+_DECIDING_SECONDS = 10.0
 _WILL_RETRY = "dagster/will_retry"
 _RETRY = "dagster/auto_retry_run_id"
 _STATUS = dg.DagsterRunStatus
@@ -54,7 +55,7 @@ def submit_batch(
     with log.open("a", encoding="utf-8") as file:
         handlers = (follower, RunLog(file))
         run = _follow(client, instance, run_id, handlers, on_wait)
-        while run.tags.get(_WILL_RETRY) == "true":
+        while _will_be_retried(instance, run):
             follower.run_error = None
             run_id = _retry_of(client, instance, run.run_id, on_wait)
             run = _follow(client, instance, run_id, handlers, on_wait)
@@ -119,6 +120,17 @@ class _Events:
             self._cursor, more = page.cursor, page.has_more
             entries += [record.event_log_entry for record in page.records]
         return entries
+
+
+def _will_be_retried(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether Dagster starts a failed run again: it says so a moment after the failure."""
+    deadline = time.monotonic() + _DECIDING_SECONDS
+    while run.status == _STATUS.FAILURE and _WILL_RETRY not in run.tags:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_SECONDS)
+        run = _found(instance, run.run_id)
+    return run.status == _STATUS.FAILURE and run.tags[_WILL_RETRY] == "true"
 
 
 def _retry_of(

@@ -6,9 +6,10 @@ import sys
 import dagster as dg
 import pytest
 
-from diabetes_platform.definitions import defs
-from diabetes_platform.defs.schedules import batch, daily_batch
+from diabetes_platform.definitions import build_definitions
+from diabetes_platform.defs.schedules import batch, batch_schedule
 from diabetes_platform.quality.expectations import EXPECTATIONS
+from diabetes_platform.settings import PlatformSettings
 
 KEYS = [
     "raw/patients",
@@ -21,6 +22,7 @@ KEYS = [
     "model/candidate",
     "model/champion",
 ]
+defs = build_definitions()
 SPECS = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
 HEAVY = ["great_expectations", "lightgbm", "sklearn", "pandas", "pandera", "pyspark", "matplotlib"]
 
@@ -67,9 +69,27 @@ def test_each_expectation_is_a_check_and_errors_block() -> None:
     }
 
 
-def test_the_batch_job_runs_every_night() -> None:
-    assert daily_batch.job_name == batch.name
-    assert daily_batch.cron_schedule == "0 3 * * *"
+def test_the_batch_job_runs_every_night_unless_told_otherwise() -> None:
+    schedules = {
+        cron: build_definitions(lambda given=given: given).resolve_schedule_def("batch_schedule")
+        for cron, given in {
+            "0 3 * * *": PlatformSettings(),
+            "*/5 * * * *": PlatformSettings(batch_schedule="*/5 * * * *"),
+        }.items()
+    }
+    for cron, schedule in schedules.items():
+        assert (schedule.job_name, schedule.cron_schedule) == (batch.name, cron)
+
+
+def test_a_schedule_that_crontab_does_not_know_stops_the_code_location() -> None:
+    with pytest.raises(dg.DagsterInvalidDefinitionError, match="99 3"):
+        batch_schedule("99 3 * * *")
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_every_asset_has_a_pool_so_that_no_two_runs_meet_in_it(key: str) -> None:
+    assets = defs.resolve_assets_def(dg.AssetKey(key.split("/")))
+    assert assets.op.pool in {"cleaning", "staging", "training"}
 
 
 def test_loading_reads_no_environment_and_imports_nothing_heavy() -> None:

@@ -1,0 +1,20 @@
+"""What the integration tests share."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from diabetes_platform.launcher.postgres import Postgres
+from diabetes_platform_tests.running_dagster import RunningDagster, running_dagster
+from diabetes_platform_tests.storage import Storage
+
+
+@pytest.fixture(scope="session")
+def dagster(
+    tmp_path_factory: pytest.TempPathFactory, postgres: Postgres, storage: Storage
+) -> Iterator[RunningDagster]:
+    """A Dagster whose schedule would fire every minute, were it on."""
+    home = tmp_path_factory.mktemp("dagster")
+    cron = {"PLATFORM_BATCH_SCHEDULE": "* * * * *"}
+    with running_dagster(home, postgres, storage, **cron) as running:
+        yield running

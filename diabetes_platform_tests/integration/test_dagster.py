@@ -1,0 +1,269 @@
+"""Dagster as the whole platform runs it: runs that are queued, followed, lost, ended, scheduled."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import dagster as dg
+import psutil
+import pytest
+
+from diabetes_platform.definitions import build_definitions
+from diabetes_platform.defs.failures import describe_failure
+from diabetes_platform.launcher.batch import Follower, Outcome, Step
+from diabetes_platform.launcher.errors import LauncherError
+from diabetes_platform.launcher.submit import submit_batch
+from diabetes_platform.settings import PIMA_CSV
+from diabetes_platform_tests.running_dagster import RunningDagster, kill
+from diabetes_platform_tests.storage import Storage
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+ONLY_RAW = 'key:"raw/patients"'
+_STATUS = dg.DagsterRunStatus
+
+
+class HeldBack(ThreadingHTTPServer):
+    """Serves the Pima data, the first time only once `release` is set."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Pima)
+        self.asked = threading.Event()
+        self.release = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/pima.csv"
+
+
+class _Pima(BaseHTTPRequestHandler):
+    server: HeldBack
+
+    def do_GET(self) -> None:
+        first = not self.server.asked.is_set()
+        self.server.asked.set()
+        if first:
+            self.server.release.wait(60)
+        content = PIMA_CSV.read_bytes()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        # Whoever asked first may have been killed meanwhile.
+        if not first:
+            self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """The default writes to stderr."""
+
+
+@contextmanager
+def held_back() -> Iterator[HeldBack]:
+    with HeldBack() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.release.set()
+            server.shutdown()
+            thread.join()
+
+
+def submit(
+    dagster: RunningDagster,
+    source: str | Path = PIMA_CSV,
+    select: str | None = None,
+    on_start: Callable[[Step], None] = lambda _: None,
+) -> Outcome:
+    return submit_batch(
+        build_definitions,
+        dagster.client,
+        dagster.instance,
+        Follower(on_start, lambda _: None),
+        log=dagster.log,
+        source=str(source),
+        select=select,
+    )
+
+
+def run_of(dagster: RunningDagster, run_id: str) -> dg.DagsterRun:
+    run = dagster.instance.get_run_by_id(run_id)
+    assert run is not None
+    return run
+
+
+def test_a_submitted_batch_runs_in_the_platform_and_is_followed_to_its_end(
+    dagster: RunningDagster, storage: Storage
+) -> None:
+    outcome = submit(dagster)
+
+    assert outcome.failures == []
+    titles = [step.title for step in outcome.steps]
+    assert titles[0] == "raw/patients"
+    assert titles[-1] == "model/champion"
+    assert all(step.seconds is not None for step in outcome.steps)
+    assert sum(len(step.checks) for step in outcome.steps) > 70
+    assert f"{outcome.run_id} STEP_SUCCESS model__champion" in dagster.log.read_text()
+    (captured,) = dagster.instance.all_logs(
+        outcome.run_id, of_type=dg.DagsterEventType.LOGS_CAPTURED
+    )
+    assert captured.dagster_event is not None
+    key = [outcome.run_id, "compute_logs", captured.dagster_event.logs_captured_data.file_key]
+    objects = storage.client("pipeline").list_objects(
+        bucket_name="logs", prefix=f"dagster/storage/{'/'.join(key)}", recursive=True
+    )
+    kept = {str(each.object_name).rpartition("/")[2]: each.size for each in objects}
+    assert set(kept) >= {f"{key[-1]}.err", f"{key[-1]}.out"}
+    assert kept[f"{key[-1]}.err"] > 0
+    assert "raw__patients" in (dagster.output(key)["stderr"] or "")
+
+
+def test_output_is_shown_while_a_step_runs(dagster: RunningDagster) -> None:
+    with held_back() as server, ThreadPoolExecutor() as pool:
+        run = pool.submit(submit, dagster, server.url, ONLY_RAW)
+        assert server.asked.wait(120)
+        (going,) = dagster.instance.get_runs(dg.RunsFilter(statuses=[_STATUS.STARTED]))
+        (captured,) = dagster.instance.all_logs(
+            going.run_id, of_type=dg.DagsterEventType.LOGS_CAPTURED
+        )
+        assert captured.dagster_event is not None
+        file_key = captured.dagster_event.logs_captured_data.file_key
+        shown = dagster.output([going.run_id, "compute_logs", file_key])
+        assert "STEP_START" in (shown["stderr"] or "")
+        (worker,) = dagster.workers()
+        worker.kill()
+        assert run.result(120).failures == []
+
+
+def test_a_source_that_is_refused_fails_the_run_and_is_not_tried_again(
+    dagster: RunningDagster, tmp_path: Path
+) -> None:
+    outcome = submit(dagster, tmp_path / "absent.csv", ONLY_RAW)
+
+    (failure,) = outcome.failures
+    assert failure.startswith("raw/patients: ")
+    assert "absent.csv" in failure
+    assert run_of(dagster, outcome.run_id).tags["dagster/will_retry"] == "false"
+
+
+def test_a_selection_of_nothing_submits_nothing(dagster: RunningDagster) -> None:
+    before = dagster.instance.get_runs_count()
+    with pytest.raises(LauncherError, match="names no asset"):
+        submit(dagster, select='key:"no/such"')
+    assert dagster.instance.get_runs_count() == before
+
+
+def test_two_runs_of_the_same_assets_do_not_overlap(dagster: RunningDagster) -> None:
+    with ThreadPoolExecutor() as pool:
+        both = [pool.submit(submit, dagster, select=ONLY_RAW) for _ in range(2)]
+        outcomes = [each.result(300) for each in both]
+
+    assert [outcome.failures for outcome in outcomes] == [[], []]
+    records = [dagster.instance.get_run_record_by_id(each.run_id) for each in outcomes]
+    first, second = sorted(
+        (record.start_time or 0.0, record.end_time or 0.0) for record in records if record
+    )
+    assert first[1] <= second[0]
+
+
+def test_ctrl_c_ends_the_run_in_the_platform(dagster: RunningDagster) -> None:
+    def interrupt(_: Step) -> None:
+        raise KeyboardInterrupt
+
+    with held_back() as server, pytest.raises(KeyboardInterrupt):
+        submit(dagster, server.url, ONLY_RAW, on_start=interrupt)
+
+    (newest,) = dagster.instance.get_runs(limit=1)
+    assert newest.status == _STATUS.CANCELED
+    gone, left = psutil.wait_procs(dagster.workers(), timeout=20)
+    assert left == [], gone
+
+
+def test_a_run_whose_process_is_killed_is_started_again_and_followed(
+    dagster: RunningDagster,
+) -> None:
+    with held_back() as server, ThreadPoolExecutor() as pool:
+        run = pool.submit(submit, dagster, server.url, ONLY_RAW)
+        assert server.asked.wait(120)
+        (worker,) = dagster.workers()
+        killed_at = time.time()
+        worker.kill()
+        outcome = run.result(120)
+
+    assert outcome.failures == []
+    lost = run_of(dagster, outcome.run_id).parent_run_id
+    assert lost is not None
+    record = dagster.instance.get_run_record_by_id(lost)
+    assert record is not None
+    assert record.dagster_run.status == _STATUS.FAILURE
+    assert record.end_time is not None
+    assert record.end_time - killed_at < 30
+
+
+def test_a_killed_code_server_takes_its_runs_along_and_they_are_started_again(
+    dagster: RunningDagster,
+) -> None:
+    with held_back() as server, ThreadPoolExecutor() as pool:
+        run = pool.submit(submit, dagster, server.url, ONLY_RAW)
+        assert server.asked.wait(120)
+        (worker,) = dagster.workers()
+        kill(dagster.running["dagster-code"])
+        killed_at = time.time()
+        dagster.start_code_server()
+        outcome = run.result(180)
+        assert not worker.is_running()
+
+    assert outcome.failures == []
+    lost = run_of(dagster, outcome.run_id).parent_run_id
+    assert lost is not None
+    record = dagster.instance.get_run_record_by_id(lost)
+    assert record is not None
+    assert record.end_time is not None
+    assert record.end_time - killed_at < 60
+
+
+def test_a_schedule_that_is_turned_on_runs_the_batch(
+    dagster: RunningDagster, storage: Storage
+) -> None:
+    assert dagster.schedule()["status"] == "STOPPED"
+    dagster.turn_schedule_on()
+    try:
+        tick = _first_tick(dagster, seconds=90)
+    finally:
+        dagster.turn_schedule_off()
+
+    assert tick["error"] is None
+    (run_id,) = tick["runIds"]
+    run = _ended(dagster, run_id, seconds=300)
+    told = describe_failure(dagster.instance, run_id, dagster.settings.dagster)
+    assert run.status == _STATUS.SUCCESS, told.text
+    assert run.tags["dagster/schedule_name"] == "batch_schedule"
+    objects = storage.client("pipeline").list_objects(
+        bucket_name="logs", prefix=f"dagster/storage/{run_id}/", recursive=True
+    )
+    assert [each for each in objects if str(each.object_name).endswith(".err")]
+    assert dagster.schedule()["status"] == "STOPPED"
+
+
+def _first_tick(dagster: RunningDagster, seconds: float) -> dict[str, object]:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        ticks = dagster.schedule()["ticks"]
+        assert isinstance(ticks, list)
+        for tick in ticks:
+            if tick["status"] in {"SUCCESS", "FAILURE"}:
+                return dict(tick)
+        time.sleep(0.5)
+    raise AssertionError("no tick")
+
+
+def _ended(dagster: RunningDagster, run_id: str, seconds: float) -> dg.DagsterRun:
+    deadline = time.monotonic() + seconds
+    while not (run := run_of(dagster, run_id)).is_finished:
+        assert time.monotonic() < deadline, run.status
+        time.sleep(0.5)
+    return run

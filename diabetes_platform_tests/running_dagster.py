@@ -1,0 +1,149 @@
+"""A Dagster as the whole platform runs it: code server, webserver, daemon, output on S3."""
+
+import dataclasses
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+import psutil
+
+from diabetes_platform.launcher import services
+from diabetes_platform.launcher.dagster_client import LOCATION, REPOSITORY, DagsterClient
+from diabetes_platform.launcher.dagster_home import INSTANCE
+from diabetes_platform.launcher.environment import child_environment
+from diabetes_platform.launcher.layout import Layout
+from diabetes_platform.launcher.postgres import Postgres
+from diabetes_platform.settings import PlatformSettings, inherited_environment
+from diabetes_platform.warehouse.migrate import upgrade
+from diabetes_platform_tests.commands import free_offset
+from diabetes_platform_tests.storage import Storage
+
+SCHEDULE = "batch_schedule"
+READY_SECONDS = 120.0
+_SELECTOR = {
+    "repositoryLocationName": LOCATION,
+    "repositoryName": REPOSITORY,
+    "scheduleName": SCHEDULE,
+}
+_FIND_SCHEDULE = """
+query ($selector: ScheduleSelector!) {
+  scheduleOrError(scheduleSelector: $selector) {
+    __typename
+    ... on Schedule {
+      scheduleState { id status ticks(limit: 10) { status timestamp runIds error { message } } }
+    }
+  }
+}
+"""
+_START_SCHEDULE = """
+mutation ($selector: ScheduleSelector!) {
+  startSchedule(scheduleSelector: $selector) { __typename }
+}
+"""
+_STOP_SCHEDULE = "mutation ($id: String!) { stopRunningSchedule(id: $id) { __typename } }"
+_OUTPUT = "query ($key: [String!]!) { capturedLogs(logKey: $key) { stdout stderr } }"
+
+
+@dataclasses.dataclass
+class RunningDagster:
+    """Its processes by name; `instance` reads its event log."""
+
+    settings: PlatformSettings
+    environment: Mapping[str, str]
+    instance: dg.DagsterInstance
+    running: dict[str, services.Running] = dataclasses.field(default_factory=dict)
+
+    @property
+    def client(self) -> DagsterClient:
+        return DagsterClient(self.settings.dagster)
+
+    @property
+    def log(self) -> Path:
+        return Layout.of(self.settings).log("batch")
+
+    def start(self, service: services.Service) -> None:
+        layout = Layout.of(self.settings)
+        self.running[service.name] = services.start(service, layout, self.environment)
+
+    def start_code_server(self) -> None:
+        self.start(services.code_server(self.settings, Layout.of(self.settings)))
+        services.wait_until_listening(self.running["dagster-code"], READY_SECONDS)
+
+    def workers(self) -> list[psutil.Process]:
+        """The processes of runs, which the code server has started."""
+        children = psutil.Process(self.running["dagster-code"].process.pid).children()
+        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+    def schedule(self) -> dict[str, object]:
+        answer = self.client.ask(_FIND_SCHEDULE, selector=_SELECTOR)["scheduleOrError"]
+        assert answer["__typename"] == "Schedule", answer
+        state: dict[str, object] = answer["scheduleState"]
+        return state
+
+    def turn_schedule_on(self) -> None:
+        answer = self.client.ask(_START_SCHEDULE, selector=_SELECTOR)
+        assert answer["startSchedule"]["__typename"] == "ScheduleStateResult", answer
+
+    def turn_schedule_off(self) -> None:
+        answer = self.client.ask(_STOP_SCHEDULE, id=self.schedule()["id"])
+        assert answer["stopRunningSchedule"]["__typename"] == "ScheduleStateResult", answer
+
+    def output(self, key: list[str]) -> dict[str, str | None]:
+        """What the UI shows of stdout and stderr."""
+        shown: dict[str, str | None] = self.client.ask(_OUTPUT, key=key)["capturedLogs"]
+        return shown
+
+
+@contextmanager
+def running_dagster(
+    home: Path, postgres: Postgres, storage: Storage, **variables: str
+) -> Iterator[RunningDagster]:
+    """Start a Dagster whose schedule is off, on databases of its own; stop it afterwards."""
+    settings = PlatformSettings(home=home, port_offset=free_offset())
+    warehouse, events = (postgres.create_database(f"test_{secrets.token_hex(6)}") for _ in "we")
+    upgrade(warehouse)
+    environment = child_environment(
+        settings,
+        {
+            "PLATFORM_WAREHOUSE_URL": warehouse,
+            "DAGSTER_POSTGRES_URL": events,
+            **storage.environment("pipeline"),
+            **variables,
+        },
+        inherited=inherited_environment(),
+    )
+    layout = Layout.of(settings)
+    for directory in (layout.dagster, layout.temporary):
+        directory.mkdir(parents=True)
+    (layout.dagster / INSTANCE.name).symlink_to(INSTANCE)
+    with _event_log(home / "reader", events) as instance:
+        made = RunningDagster(settings, environment, instance)
+        try:
+            made.start_code_server()
+            made.start(services.webserver(settings, layout))
+            services.wait_until_ready(made.running["dagster-webserver"], READY_SECONDS)
+            # Before the daemon, which would run it.
+            made.turn_schedule_off()
+            made.start(services.daemon(layout))
+            yield made
+        finally:
+            services.stop_all(list(made.running.values()))
+
+
+def kill(running: services.Running) -> None:
+    """End a process as `kill -9` does, and nothing that it started."""
+    running.process.kill()
+    running.process.wait()
+
+
+@contextmanager
+def _event_log(directory: Path, url: str) -> Iterator[dg.DagsterInstance]:
+    """Yield an instance that this process needs no environment for."""
+    directory.mkdir()
+    (directory / "dagster.yaml").write_text(
+        f"storage:\n  postgres:\n    postgres_url: {url}\ntelemetry:\n  enabled: false\n"
+    )
+    with dg.DagsterInstance.from_config(str(directory)) as instance:
+        yield instance
