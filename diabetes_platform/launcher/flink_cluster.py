@@ -9,6 +9,7 @@ import httpx
 from diabetes_platform.launcher.errors import LauncherError
 
 _SECONDS = 10.0
+_HEADING = "<Exception on server side:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,5 +116,5 @@ def first_line(body: str) -> str:
         told = str(json.loads(body)["errors"][-1])
     except (ValueError, LookupError, TypeError):
         told = body
-    lines = told.strip().splitlines()
+    lines = [line for line in told.splitlines() if line and not line.startswith(_HEADING)]
     return lines[0] if lines else "it does not say why"

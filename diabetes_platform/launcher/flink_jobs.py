@@ -50,7 +50,8 @@ class Client:
                 raise LauncherError(f"{name}: not done after {SECONDS:.0f} s") from error
             raise
         if process.returncode != 0:
-            raise LauncherError(f"{name}: {reason(said.decode(errors='replace'))}")
+            why = reason(printed.decode(errors="replace"), said.decode(errors="replace"))
+            raise LauncherError(f"{name}: {why}")
         return printed.decode()
 
     def command(self, job: Path, cluster: FlinkCluster, name: str, **options: str) -> list[str]:
@@ -106,8 +107,11 @@ def smoke(client: Client, cluster: FlinkCluster) -> str:
     return f"Flink {overview.version}: {seen}"
 
 
-def reason(said: str) -> str:
-    """Return the line of what the client printed that says why it failed: its innermost cause."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+def reason(printed: str, said: str) -> str:
+    """Return the line that says why a job failed: the innermost cause in what its program printed.
+
+    What the client `said` itself, that the program failed, counts where it printed nothing.
+    """
+    lines = [line.strip() for line in (printed or said).splitlines() if line.strip()]
     causes = [line.removeprefix(_CAUSE) for line in lines if line.startswith(_CAUSE)]
     return (causes or lines or ["it said nothing"])[-1]

@@ -18,7 +18,7 @@ def test_a_cluster_that_is_not_there_is_named() -> None:
     [
         ('{"errors":["org.x.FlinkJobNotFoundException: no job 12\\n\\tat Y"]}', "no job 12"),
         ('{"errors":["Not found: /nowhere"]}', "Not found: /nowhere"),
-        ('{"errors":["Internal error.","<Exception: org.x.Y: why\\n\\tat Z>"]}', "why"),
+        ('{"errors":["Error.","<Exception on server side:\\norg.x.Y: why\\n\\tat Z>"]}', "why"),
         ("<html>", "<html>"),
         ("", "it does not say why"),
     ],

@@ -49,21 +49,28 @@ def test_what_a_job_prints_is_returned(client: Client) -> None:
 
 
 def test_a_job_that_fails_says_why_in_one_line(client: Client) -> None:
-    program(client, "echo 'Caused by: java.net.ConnectException: refused' >&2; exit 1")
+    program(client, "echo 'Caused by: java.net.ConnectException: refused'; exit 1")
     with pytest.raises(LauncherError, match=r"^proof: java\.net\.ConnectException: refused$"):
         client.run(SMOKE_JOB, CLUSTER, "proof")
 
 
 @pytest.mark.parametrize(
-    ("said", "line"),
+    ("printed", "line"),
     [
         ("Exception: outer\n\tat X\nCaused by: middle\n\tat Y\nCaused by: inner\n\tat Z", "inner"),
+        ("Traceback\n  File x\nValueError: no such thing\n", "ValueError: no such thing"),
         (
-            "Traceback\nModuleNotFoundError: No module named 'flink'\n",
-            "ModuleNotFoundError: No module named 'flink'",
+            "smoke: found {}, expected {'accepted': 1}\n",
+            "smoke: found {}, expected {'accepted': 1}",
         ),
-        ("", "it said nothing"),
+        ("", "code: 1"),
     ],
 )
-def test_the_innermost_cause_is_the_reason(said: str, line: str) -> None:
-    assert reason(said) == line
+def test_the_innermost_cause_that_the_program_printed_is_the_reason(
+    printed: str, line: str
+) -> None:
+    assert reason(printed, "ProgramAbortException\nCaused by: code: 1\n\t... 15 more") == line
+
+
+def test_a_job_and_a_client_that_say_nothing() -> None:
+    assert reason("", "") == "it said nothing"
