@@ -1,7 +1,7 @@
 """Why changes are not captured, in one line with what to do. Pure: no service is asked here."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from diabetes_platform.warehouse.replication import SLOT, Slot
 
@@ -10,6 +10,8 @@ STREAMING = "Debezium Streaming"
 """The name with which Debezium reads a slot."""
 _SET_UP_AGAIN = "`make down` and `make up` set it up again"
 _NOTHING_SAID = "it said nothing"
+_CAUSE = "Caused by: "
+_REFUSAL = "Connector configuration is invalid"
 
 _ADVICE: Sequence[tuple[str, str]] = (
     (
@@ -64,20 +66,18 @@ def explain(trace: str | None) -> str:
     return f"{said}: see `diabetes logs connect`"
 
 
-def root_cause(trace: str) -> str:
-    """Return the innermost cause's message of a Java trace; of other text what is left of it."""
-    lines = [line for line in trace.splitlines() if line.strip()]
-    spoken = [line for line in lines if not line.startswith(("\t", " "))]
-    causes = [line for line in spoken if line.startswith("Caused by: ")] or spoken[-1:]
-    if len(spoken) > 1 and not trace.startswith(_EXCEPTION) and "Caused by: " not in trace:
-        # Connect's refusal of a configuration: a line before its errors, one after them.
-        causes = [line for line in spoken[1:] if not line.startswith("You can also")]
-    if not causes:
+def root_cause(said: str) -> str:
+    """Return the message of a Java trace's innermost cause, or the reason in Connect's refusal."""
+    # Frames are indented; what is left are exceptions, or the lines of a refusal.
+    spoken = [line for line in said.splitlines() if line.strip() and not line[0].isspace()]
+    if not spoken:
         return _NOTHING_SAID
-    return re.sub(r"^(?:Caused by: )?(?:[\w$]+\.)+[\w$]+: ", "", causes[-1]).strip()
-
-
-_EXCEPTION = ("java.", "org.", "io.")
+    causes = [line for line in spoken if line.startswith(_CAUSE)]
+    if spoken[0].startswith(_REFUSAL):
+        # Its errors stand between that line and one that says where else they can be found.
+        causes = spoken[1:2]
+    innermost = (causes or spoken)[-1].removeprefix(_CAUSE)
+    return re.sub(r"^(?:[\w$]+\.)+[\w$]+: ", "", innermost).strip()
 
 
 def table_problem(
@@ -89,9 +89,7 @@ def table_problem(
     connector's role may read it, `published` names those in the publication.
     """
     for given in config["table.include.list"].split(","):
-        # As Debezium reads it: a regular expression for the whole name, in any case.
-        pattern = re.compile(given.strip(), re.IGNORECASE)
-        found = [name for name in existing if pattern.fullmatch(name)]
+        found = _matching(given.strip(), existing)
         if not found:
             return (
                 f"{CONNECTOR}: table {given.strip()} does not exist: given in table.include.list "
@@ -111,6 +109,15 @@ def table_problem(
                     f"a migration grants: {_SET_UP_AGAIN}"
                 )
     return None
+
+
+def _matching(pattern: str, names: Iterable[str]) -> list[str]:
+    """As Debezium does it: a regular expression for the whole name, in any case."""
+    try:
+        compiled = re.compile(pattern, re.IGNORECASE)
+    except re.error:
+        return []
+    return [name for name in names if compiled.fullmatch(name)]
 
 
 def reader_problem(slot: Slot | None) -> str | None:

@@ -159,7 +159,9 @@ def test_a_table_that_is_there_and_published_is_watched(include: str) -> None:
     assert table_problem(CONFIG | {"table.include.list": include}, EXISTING, PUBLISHED) is None
 
 
-@pytest.mark.parametrize("include", ["public.diabetes_old", "public.diabetes_new,public.diabetes"])
+@pytest.mark.parametrize(
+    "include", ["public.diabetes_old", "public.diabetes_new,public.diabetes", "public.("]
+)
 def test_a_table_that_does_not_exist_is_named(include: str) -> None:
     table = include.rpartition(",")[2]
     assert table_problem(CONFIG | {"table.include.list": include}, EXISTING, PUBLISHED) == (
