@@ -36,6 +36,7 @@ async def install(tools: Tools, java: Path, environment: Mapping[str, str], say:
     `environment` is the caller's. Raises LauncherError that says why it cannot.
     """
     home = FlinkHome(tools)
+    await require_shared_python(home, environment)
     say("laying out the distribution")
     shutil.rmtree(home.root, ignore_errors=True)
     lay_out(home)
@@ -48,6 +49,25 @@ async def install(tools: Tools, java: Path, environment: Mapping[str, str], say:
     say("recording the classes that its servers load")
     await record_classes(home, java, environment)
     Stamp(_digest(tools, java)).write(home.root / stamp.NAME)
+
+
+async def require_shared_python(home: FlinkHome, environment: Mapping[str, str]) -> None:
+    """Raise LauncherError where the jobs' Python has no library that the JVM can load."""
+    found: list[str] = []
+    program = "from find_libpython import find_libpython; print(find_libpython() or '')"
+    await run(
+        [str(home.python), "-c", program],
+        part="flink",
+        log=home.tools.log("flink"),
+        environment=environment,
+        on_line=found.append,
+    )
+    if not "".join(found).strip():
+        raise LauncherError(
+            f"Flink runs Python inside its JVM, and {home.python.resolve()} has no shared "
+            "library: install it (Debian and Ubuntu: apt-get install libpython3-dev; pyenv: "
+            "PYTHON_CONFIGURE_OPTS=--enable-shared), then run `make up` again"
+        )
 
 
 def lay_out(home: FlinkHome) -> None:

@@ -21,6 +21,7 @@ from diabetes_platform.launcher.install.flink_home import (
     class_path,
     java_options,
     lay_out,
+    require_shared_python,
 )
 from diabetes_platform.launcher.install.java import find_java
 from diabetes_platform.launcher.install.tools import Tools
@@ -118,6 +119,21 @@ def test_java_reads_the_arguments_as_they_were_written(tmp_path: Path) -> None:
     file.write_text(as_argument_file(options), encoding="utf-8")
     done = subprocess.run([java, f"@{file}"], capture_output=True, text=True, check=True)
     assert f"given = {given}\n" in done.stderr
+
+
+@pytest.mark.parametrize(("library", "refused"), [("", True), ("/lib/libpython3.12.so", False)])
+def test_a_python_that_no_jvm_can_load_is_refused_with_how_to_get_one(
+    home: FlinkHome, library: str, refused: bool
+) -> None:
+    home.python.parent.mkdir(parents=True)
+    home.python.write_text(f"#!/bin/sh\necho '{library}'\n", encoding="utf-8")
+    home.python.chmod(0o755)
+    asked = require_shared_python(home, inherited_environment())
+    if refused:
+        with pytest.raises(LauncherError, match="has no shared library: install it"):
+            asyncio.run(asked)
+    else:
+        asyncio.run(asked)
 
 
 @pytest.mark.integration
