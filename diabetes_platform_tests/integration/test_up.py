@@ -34,14 +34,12 @@ def test_all_of_it_together_is_small(stack: Stack) -> None:
 
 
 def test_starting_it_again_changes_nothing(stack: Stack) -> None:
-    before = {process.pid for process in members(stack.layout.home)}
+    supervisor = Supervisor(stack.layout)
+    before = supervisor.processes()
     code, output = finish(command(stack.given, "up"))
     assert code == 0, output
     assert "the platform already runs" in output
-    after = {process.pid for process in members(stack.layout.home)}
-    # The probes of the supervisor come and go.
-    services = {process.pid for process in Supervisor(stack.layout).processes() or ()}
-    assert services - {0} <= before | after
+    assert supervisor.processes() == before
 
 
 def test_a_log_is_shown_and_an_unknown_one_names_those_that_are_there(stack: Stack) -> None:
