@@ -11,12 +11,17 @@ from diabetes_platform.launcher.ports import free_port
 from diabetes_platform.launcher.postgres import Postgres
 from diabetes_platform.launcher.processes import heed_interrupts
 from diabetes_platform.launcher.stack.members import members
-from diabetes_platform.launcher.stack.stack import Stack
-from diabetes_platform.settings import PlatformSettings
+from diabetes_platform.launcher.stack.stack import (
+    STORAGE_ROOT,
+    STORAGE_USERS,
+    Stack,
+    storage_secret,
+)
+from diabetes_platform.settings import PlatformSettings, Port
 from diabetes_platform_tests.capture import Connect, Kafka, own_connect, own_kafka
 from diabetes_platform_tests.commands import command, finish, free_offset
 from diabetes_platform_tests.provisioned import CAPTURE, ProvisionedServer, provision
-from diabetes_platform_tests.storage import Storage, own_storage
+from diabetes_platform_tests.storage import ROOT, Storage
 
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 """Tests need no data after a power cut."""
@@ -44,10 +49,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="session")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
-    """S3 with the platform's buckets, users and policies."""
-    with own_storage(tmp_path_factory.mktemp("storage") / "minio") as running:
-        yield running
+def storage(stack: Stack) -> Storage:
+    """The platform's S3, with its buckets, users and policies."""
+    users = {user: stack.secrets[storage_secret(user)] for user in STORAGE_USERS}
+    return Storage(stack.url(Port.MINIO), {ROOT: stack.secrets[STORAGE_ROOT], **users})
 
 
 @pytest.fixture(scope="session")

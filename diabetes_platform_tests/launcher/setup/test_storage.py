@@ -1,6 +1,7 @@
 """The storage is set up once, a second run changes nothing, and what differs is put right."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -17,7 +18,7 @@ from diabetes_platform.launcher.setup.storage import (
     setup_storage,
 )
 from diabetes_platform.launcher.stack.stack import STORAGE_USERS
-from diabetes_platform_tests.storage import ROOT, Storage
+from diabetes_platform_tests.storage import ROOT, Storage, own_storage
 
 WANTED = read(DIRECTORY)
 USERS = tuple(WANTED.policies)
@@ -106,6 +107,13 @@ def test_every_user_of_the_platform_has_a_policy() -> None:
 def test_passwords_are_those_of_the_users_that_have_a_policy() -> None:
     with pytest.raises(LauncherError, match="given passwords of api; policies are there of api, "):
         setup_storage("http://127.0.0.1:1", ROOT, "secret", {"api": "secret"})
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
+    """One of its own: these tests change passwords, users and limits."""
+    with own_storage(tmp_path_factory.mktemp("storage") / "minio") as running:
+        yield running
 
 
 def set_up_again(storage: Storage, **passwords: str) -> list[str]:
