@@ -51,13 +51,14 @@ class DagsterClient:
             raise LauncherError(
                 f"Dagster at {self.base_url} does not answer: see `diabetes status`"
             ) from error
-        if not response.is_success:
+        # With an error inside, a whole answer comes as 500 too.
+        if not response.headers.get("content-type", "").startswith("application/json"):
             raise LauncherError(
                 f"Dagster at {self.base_url} answers {response.status_code}: {response.text[:200]}"
             )
         answer = response.json()
         if answer.get("errors"):
-            raise LauncherError(f"Dagster refuses: {answer['errors'][0]['message']}")
+            raise LauncherError(f"Dagster refuses: {_reason(answer)}")
         data: dict[str, Any] = answer["data"]
         return data
 

@@ -68,8 +68,10 @@ def webserver(settings: PlatformSettings, layout: Layout) -> Service:
     """Return Dagster's UI."""
     port = settings.port(Port.DAGSTER)
     command = (layout.program("dagster-webserver"), "-w", str(layout.workspace), "-h", HOST)
+    # Else it would use connections of before a restart of the database.
+    fresh = ("--db-pool-recycle", "1")
     ready = f"http://{HOST}:{port}/server_info"
-    return Service("dagster-webserver", (*command, "-p", str(port)), port, ready)
+    return Service("dagster-webserver", (*command, *fresh, "-p", str(port)), port, ready)
 
 
 def daemon(layout: Layout) -> Service:

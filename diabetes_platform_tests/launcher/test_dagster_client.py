@@ -17,6 +17,7 @@ class Answering(HTTPServer):
     """Answers every request with `status` and `answer`, and keeps what was asked."""
 
     status: int = 200
+    content_type: str = "application/json"
     answer: object = None
     asked: dict[str, object]
 
@@ -28,6 +29,7 @@ class _Answer(BaseHTTPRequestHandler):
         self.server.asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         body = json.dumps(self.server.answer).encode()
         self.send_response(self.server.status)
+        self.send_header("Content-Type", self.server.content_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -109,18 +111,27 @@ def test_a_run_that_cannot_be_ended_is_named(webserver: Answering, client: Dagst
         client.terminate("7")
 
 
-@pytest.mark.parametrize(
-    ("status", "answer", "reason"),
-    [
-        (503, "loading", 'answers 503: "loading"'),
-        (200, {"errors": [{"message": "Unknown field"}]}, "Dagster refuses: Unknown field"),
-    ],
-)
-def test_every_other_answer_is_told(
-    webserver: Answering, client: DagsterClient, status: int, answer: object, reason: str
+def test_an_error_within_dagster_is_told_by_its_first_line(
+    webserver: Answering, client: DagsterClient
 ) -> None:
-    webserver.status, webserver.answer = status, answer
-    with pytest.raises(LauncherError, match=reason):
+    error = {"__typename": "PythonError", "message": "OperationalError: closed\n\tThis means"}
+    webserver.status, webserver.answer = 500, {"data": {"launchRun": error}}
+    with pytest.raises(LauncherError) as refused:
+        client.launch("batch")
+    assert str(refused.value) == "batch was not launched: OperationalError: closed"
+
+
+def test_a_question_that_dagster_does_not_understand_is_told(
+    webserver: Answering, client: DagsterClient
+) -> None:
+    webserver.status, webserver.answer = 400, {"errors": [{"message": "Unknown field"}]}
+    with pytest.raises(LauncherError, match="Dagster refuses: Unknown field"):
+        client.ask("{ version }")
+
+
+def test_an_answer_of_another_server_is_told(webserver: Answering, client: DagsterClient) -> None:
+    webserver.status, webserver.content_type, webserver.answer = 404, "text/html", "no such page"
+    with pytest.raises(LauncherError, match="answers 404"):
         client.ask("{ version }")
 
 
