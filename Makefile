@@ -57,6 +57,7 @@ test: ## Run all tests of the platform, of the API and of Flink's jobs (ARGS=…
 	$(BIN)/diabetes install --development
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90 $(ARGS)
 	cd serving && $(SERVING_BIN)/python -m pytest --cov
+	$(FLINK_BIN)/mypy --config-file flink/pyproject.toml -p flink
 	cd flink && $(FLINK_BIN)/python -m pytest --cov
 
 lint: ## Check style, types and the direction of imports
@@ -64,7 +65,7 @@ lint: ## Check style, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy infra/local/bootstrap.py
+	$(BIN)/mypy infra/local/bootstrap.py infra/local/jars/lock.py
 	$(SERVING_BIN)/mypy --config-file serving/pyproject.toml -p serving.app
 	$(BIN)/lint-imports
 	@mkdir -p $(STATE)/cache/dg && touch $(STATE)/cache/dg/dagster.yaml

@@ -2,7 +2,8 @@
 
 `python -m diabetes_platform.launcher.serve_spark connect --java JAVA --tools DIR --infra DIR
 --work DIR --port PORT`. The configuration in `infra/spark` takes endpoint and keys of S3 from the
-environment, which stays as it is. Standard library only: a supervised server must not wait for imports.
+environment, which stays as it is. Standard library only: a supervised server must not wait for
+imports.
 """
 
 import argparse
