@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import dagster as dg
+from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy.exc import SQLAlchemyError
 
 from diabetes_platform.launcher.batch import (
@@ -30,7 +31,8 @@ _WAITING_SECONDS = 5.0
 """So long a run may be queued before it is told."""
 _DECIDING_SECONDS = 10.0
 _ENDING_SECONDS = 90.0
-_AWAY_SECONDS = 60.0
+_AWAY = (SQLAlchemyError, DagsterPostgresException)
+_AWAY_SECONDS = 30.0
 """A database that restarts is back much sooner."""
 _WILL_RETRY = "dagster/will_retry"
 _RETRY = "dagster/auto_retry_run_id"
@@ -97,10 +99,10 @@ class _Runs:
         while True:
             try:
                 return ask()
-            except SQLAlchemyError as error:
+            except _AWAY as error:
                 problem = f"Dagster's database does not answer ({type(error).__name__})"
                 if time.monotonic() > deadline:
-                    raise LauncherError(f"{problem}; the run goes on without it") from error
+                    raise LauncherError(f"{problem}: see `diabetes status`") from error
                 if not told:
                     self._on_wait(problem)
                 told = True
