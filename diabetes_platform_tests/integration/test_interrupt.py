@@ -1,0 +1,35 @@
+"""Ctrl-C while the platform starts: what was started is stopped, and the next start goes on."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from diabetes_platform.launcher.locks import holder
+from diabetes_platform.launcher.ports import require_free
+from diabetes_platform.launcher.stack.members import members
+from diabetes_platform.launcher.stack.stack import Stack
+from diabetes_platform.settings import PlatformSettings, Port
+from diabetes_platform_tests.commands import command, finish, free_offset
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+INTERRUPTED = 130
+
+
+@pytest.mark.parametrize("phase", ["configured", "✓ kafka"])
+def test_an_interrupted_start_leaves_nothing_running(tmp_path: Path, phase: str) -> None:
+    settings = PlatformSettings(home=tmp_path, port_offset=free_offset())
+    process = command(settings, "up")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if phase in line:
+            break
+    process.send_signal(signal.SIGINT)
+    code, output = finish(process)
+    assert code == INTERRUPTED, output
+    stack = Stack(settings)
+    assert members(stack.layout.home) == []
+    assert holder(stack.home) is None
+    for port in Port:
+        require_free(settings.port(port), "the test")
