@@ -36,6 +36,13 @@ CHECKS = (
     ),
     Check("kafka", "takes and gives", stream.produce_and_consume, _again("kafka"), Port.KAFKA),
     Check(
+        "topics",
+        "are as set",
+        stream.topics_are_as_set,
+        "`diabetes down` and `diabetes up` make them again and put their settings right",
+        Port.KAFKA,
+    ),
+    Check(
         "connect",
         "connector runs",
         stream.connector_runs,

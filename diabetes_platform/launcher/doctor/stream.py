@@ -13,6 +13,7 @@ from confluent_kafka import (
 
 from diabetes_platform.launcher.ports import HOST
 from diabetes_platform.launcher.setup.capture_failures import CONNECTOR, explain
+from diabetes_platform.launcher.setup.topics import pending_changes
 from diabetes_platform.launcher.stack.connector import connector_of
 from diabetes_platform.launcher.stack.stack import Stack
 from diabetes_platform.settings import Port
@@ -40,6 +41,15 @@ def produce_and_consume(stack: Stack) -> str:
     if message.value() != sent:
         raise RuntimeError(f"{TOPIC} gives another message than was sent")
     return f"sent to {TOPIC} and read at offset {place.offset}"
+
+
+def topics_are_as_set(stack: Stack) -> str:
+    """Compare the broker's topics with the file; raises with those that are missing or differ."""
+    pending = pending_changes(f"{HOST}:{stack.port(Port.KAFKA)}")
+    if pending:
+        names = sorted({*pending.create, *pending.grow, *pending.alter})
+        raise RuntimeError(f"missing, or changed by hand: {', '.join(names)}")
+    return "every topic has the settings of infra/kafka/topics.yaml"
 
 
 def connector_runs(stack: Stack) -> str:
