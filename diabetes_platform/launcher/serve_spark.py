@@ -1,7 +1,8 @@
-"""Spark's Connect server in this process's place, so that a supervisor has it as its own child.
+"""A server of Spark in this process's place, so that a supervisor has it as its own child.
 
 `python -m diabetes_platform.launcher.serve_spark connect --java JAVA --tools DIR --infra DIR
---work DIR --port PORT`. The configuration in `infra/spark` takes endpoint and keys of S3 from the
+--work DIR --port PORT [--master URL]`; `master` and `worker` make a standalone cluster for it. The
+configuration in `infra/spark` takes endpoint and keys of S3 from the
 environment, which stays as it is. Standard library only: a supervised server must not wait for
 imports.
 """
@@ -22,6 +23,10 @@ COULD_NOT_RUN = 3
 HOST = "127.0.0.1"
 _CONNECT_CLASS = "org.apache.spark.sql.connect.service.SparkConnectServer"
 _SUBMIT_CLASS = "org.apache.spark.deploy.SparkSubmit"
+_MASTER_CLASS = "org.apache.spark.deploy.master.Master"
+_WORKER_CLASS = "org.apache.spark.deploy.worker.Worker"
+WORKER_CORES, EXECUTOR_MEMORY = 1, "640m"
+"""Of each worker and of its one executor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,12 @@ class SparkProcess:
         return (*jars, *sorted((self.home / "jars").glob("*.jar")))
 
     @property
+    def scala_version(self) -> str:
+        """The binary version of the distribution's Scala, as 2.13."""
+        library = next((self.home / "jars").glob("scala-library-*.jar"))
+        return ".".join(library.stem.removeprefix("scala-library-").split(".")[:2])
+
+    @property
     def option_files(self) -> tuple[Path, ...]:
         """The JVM's options: those of every process of Spark, and its own."""
         own = self.name.removeprefix("spark-")
@@ -83,6 +94,8 @@ class SparkProcess:
             "SPARK_CONF_DIR": str(self.config),
             "SPARK_LOCAL_IP": HOST,
             "SPARK_LOCAL_DIRS": str(self.work),
+            # A worker looks for it when it starts an executor, and finds none in a wheel.
+            "SPARK_SCALA_VERSION": self.scala_version,
         }
 
     def prepare(self) -> None:
@@ -91,17 +104,41 @@ class SparkProcess:
         self.work.mkdir(parents=True)
 
 
-def connect_server(tools: Path, infra: Path, work: Path, port: int) -> SparkProcess:
-    """Return the Connect server."""
+def connect_server(
+    tools: Path, infra: Path, work: Path, port: int, master: str | None = None
+) -> SparkProcess:
+    """Return the Connect server: alone, or as an application of the cluster at `master`."""
     settings = {
         "spark.connect.grpc.binding.port": str(port),
         "spark.sql.warehouse.dir": str(work / "warehouse"),
     }
+    if master is not None:
+        jars = sorted((tools / "jars" / "spark").glob("*.jar"))
+        settings |= {
+            "spark.master": master,
+            "spark.executor.cores": str(WORKER_CORES),
+            "spark.executor.memory": EXECUTOR_MEMORY,
+            "spark.executor.extraClassPath": ":".join(map(str, jars)),
+        }
     arguments = [_SUBMIT_CLASS, "--class", _CONNECT_CLASS, "--name", "spark-connect"]
     for name, value in settings.items():
         arguments += ["--conf", f"{name}={value}"]
     arguments.append("spark-internal")
     return SparkProcess("spark-connect", tuple(arguments), tools, infra / "spark", work)
+
+
+def master_server(tools: Path, infra: Path, work: Path, port: int) -> SparkProcess:
+    """Return the master of a standalone cluster."""
+    arguments = (_MASTER_CLASS, "--host", HOST, "--port", str(port), "--webui-port", "0")
+    return SparkProcess("spark-master", arguments, tools, infra / "spark", work)
+
+
+def worker_server(tools: Path, infra: Path, work: Path, master: str) -> SparkProcess:
+    """Return a worker of the cluster at `master`; its executors have its environment."""
+    offers = ("--cores", str(WORKER_CORES), "--memory", EXECUTOR_MEMORY)
+    place = ("--host", HOST, "--webui-port", "0", "--work-dir", str(work / "executors"))
+    arguments = (_WORKER_CLASS, *place, *offers, master)
+    return SparkProcess("spark-worker", arguments, tools, infra / "spark", work)
 
 
 def archives(tools: Path) -> Path:
@@ -113,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Become the server; end with one line and an exit code where that cannot be."""
     given = _parser().parse_args(arguments)
     java, tools, infra = given.java.absolute(), given.tools.absolute(), given.infra.absolute()
-    process = connect_server(tools, infra, given.work.absolute(), given.port)
+    process = _process(given, tools, infra)
     try:
         archive = archive_path(process, java, archives(tools))
         command = process.command(java, archive_options(archive))
@@ -126,12 +163,22 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     os.execve(command[0], command, environment)  # noqa: S606 - a list, and no shell
 
 
+def _process(given: argparse.Namespace, tools: Path, infra: Path) -> SparkProcess:
+    work = given.work.absolute()
+    if given.server == "master":
+        return master_server(tools, infra, work, given.port)
+    if given.server == "worker":
+        return worker_server(tools, infra, work, given.master)
+    return connect_server(tools, infra, work, given.port, given.master)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="serve_spark")
-    parser.add_argument("server", choices=("connect",))
+    parser.add_argument("server", choices=("connect", "master", "worker"))
     for name in ("java", "tools", "infra", "work"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--master", help="of the cluster: spark://host:port")
     return parser
 
 

@@ -17,6 +17,11 @@ STORAGE_USERS = ("pipeline", "spark", "api", "predictor", "flink")
 """Who reads or writes on S3 besides its root user."""
 STORAGE_ROOT = "storage_root_password"
 INFRA = PROJECT_ROOT / "infra"
+COMPOSE = INFRA / "local" / "process-compose.yaml"
+COMPOSE_CLUSTER = INFRA / "local" / "process-compose.spark-cluster.yaml"
+SPARK = "spark-connect"
+SPARK_MASTER = "spark-master"
+"""Runs only where Spark is a cluster."""
 
 
 def role_secret(role: str) -> str:
@@ -76,16 +81,18 @@ class Stack:
     @property
     def compose_files(self) -> tuple[Path, ...]:
         """What the supervisor reads, the later file changing the one before."""
-        base = INFRA / "local" / "process-compose.yaml"
-        if self.spark == SparkMode.SERVER:
-            return (base,)
-        return (base, INFRA / "local" / "process-compose.spark-cluster.yaml")
+        return (COMPOSE,) if self.spark == SparkMode.SERVER else (COMPOSE, COMPOSE_CLUSTER)
 
     @cached_property
     def order(self) -> tuple[str, ...]:
-        """The names of its processes, in the order of the files."""
-        files = (yaml.safe_load(file.read_text(encoding="utf-8")) for file in self.compose_files)
-        return tuple(dict.fromkeys(name for file in files for name in file["processes"]))
+        """The names of all processes that there may be, in the order of the data."""
+        usual, cluster = (
+            yaml.safe_load(file.read_text(encoding="utf-8"))["processes"]
+            for file in (COMPOSE, COMPOSE_CLUSTER)
+        )
+        more = [name for name in cluster if name not in usual]
+        at = list(usual).index(SPARK)
+        return (*list(usual)[:at], *more, *list(usual)[at:])
 
     def port(self, port: Port) -> int:
         """Return a server's port."""

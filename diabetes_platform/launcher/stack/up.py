@@ -22,7 +22,7 @@ from diabetes_platform.launcher.stack.logs import set_aside_large_logs
 from diabetes_platform.launcher.stack.members import end, members
 from diabetes_platform.launcher.stack.modes import SparkMode
 from diabetes_platform.launcher.stack.readiness import wait_until_healthy
-from diabetes_platform.launcher.stack.stack import Stack
+from diabetes_platform.launcher.stack.stack import SPARK_MASTER, Stack
 from diabetes_platform.launcher.stack.supervisor import ProcessState, Supervisor
 from diabetes_platform.launcher.stack.tables import status_table
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, Port, inherited_environment
@@ -80,8 +80,18 @@ def _join(stack: Stack, progress: Progress) -> list[ProcessState]:
             f"the platform's supervisor is gone and {left} of its processes still run: "
             "stop them with `make down`, then start again"
         )
+    _require_mode(stack, {process.name for process in supervisor.processes() or ()})
     progress.say("the platform already runs")
     return wait_until_healthy(supervisor, stack.layout, progress.reached)
+
+
+def _require_mode(stack: Stack, running: set[str]) -> None:
+    """A cluster cannot be put below a server that runs; who asks for none takes what there is."""
+    if stack.spark == SparkMode.CLUSTER and SPARK_MASTER not in running:
+        raise LauncherError(
+            "the platform already runs, with one Spark server: `make down` first, then "
+            "`make up SPARK=cluster`"
+        )
 
 
 def require_free_ports(stack: Stack) -> None:

@@ -1,0 +1,145 @@
+"""Three engines, one lake on S3: Sail, the platform's Spark server, a cluster of two workers."""
+
+import os
+import secrets
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from deltalake import write_deltalake
+from pyspark.sql import SparkSession
+
+from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics
+from diabetes_platform.cleaning.quarantine import quarantine_batch
+from diabetes_platform.cleaning.session import spark_session
+from diabetes_platform.lake.delta import DeltaPath
+from diabetes_platform.launcher.install.java import find_java
+from diabetes_platform.launcher.ports import HOST, free_port, listens
+from diabetes_platform.launcher.processes import spawn, stop_group
+from diabetes_platform.launcher.stack.stack import INFRA, Stack
+from diabetes_platform_tests.cleaning.batches import dirty_rows, raw_table
+from diabetes_platform_tests.storage import Storage
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+
+ROWS = 2_000
+CONTENT_HASH = "c" * 64
+KEYS = {"statistics": "field", "cleaned": "source_line", "quarantine": "source_line"}
+STARTED_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A standalone master with two workers, and the Connect server that is their application."""
+
+    remote: str
+    work: Path
+
+    def executors(self, worker: int) -> list[Path]:
+        """The directories of the executors that a worker has started."""
+        return list(self.work.glob(f"worker-{worker}/executors/app-*/*"))
+
+
+@pytest.fixture(scope="module")
+def cluster(
+    stack: Stack, storage: Storage, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    """The processes that `make up SPARK=cluster` adds, each by the supervisor's own command."""
+    work = tmp_path_factory.mktemp("spark-cluster")
+    port, master_port = free_port(), free_port()
+    master = f"spark://{HOST}:{master_port}"
+    environment = {**os.environ, **storage.environment("spark")}
+    with ExitStack() as running:
+
+        def start(name: str, server: str, *more: str) -> None:
+            process = spawn(
+                [*serve(server, stack, work / name), *more],
+                log=work / f"{name}.log",
+                environment=environment,
+            )
+            running.callback(stop_group, process, grace=10)
+
+        start("master", "master", "--port", str(master_port))
+        until_it_listens(master_port)
+        for worker in (1, 2):
+            start(f"worker-{worker}", "worker", "--master", master)
+        start("connect", "connect", "--port", str(port), "--master", master)
+        until_it_listens(port)
+        yield Cluster(f"sc://{HOST}:{port}", work)
+
+
+def serve(server: str, stack: Stack, work: Path) -> list[str]:
+    java, tools = str(find_java(os.environ)), str(stack.layout.tools)
+    command = [sys.executable, "-m", "diabetes_platform.launcher.serve_spark", server]
+    options = {"--java": java, "--tools": tools, "--infra": str(INFRA), "--work": str(work)}
+    return [*command, *(text for option in options.items() for text in option)]
+
+
+def until_it_listens(port: int) -> None:
+    deadline = time.monotonic() + STARTED_SECONDS
+    while not listens(port):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def results(
+    stack: Stack, storage: Storage, cluster: Cluster
+) -> Iterator[Mapping[str, dict[str, list[dict[str, object]]]]]:
+    """Every table of the same dirty batch by the engine that made it."""
+    engines = {"sail": None, "server": stack.settings.spark_remote, "cluster": cluster.remote}
+    run = secrets.token_hex(4)
+    s3 = storage.s3("pipeline")
+    raw = DeltaPath(f"s3://lake/raw/{run}", s3)
+    write_deltalake(
+        raw.path,
+        raw_table(dirty_rows(ROWS, seed=4), CONTENT_HASH),
+        partition_by=["content_hash"],
+        storage_options=s3.for_deltalake(),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        # Sail, in this process, reads them from the environment.
+        for name, value in storage.environment("pipeline").items():
+            patch.setenv(name, value)
+        made = {}
+        for engine, remote in engines.items():
+            tables = {name: DeltaPath(f"s3://lake/{name}/{engine}-{run}", s3) for name in KEYS}
+            with spark_session(remote) as session:
+                clean(session, raw, tables)
+            made[engine] = {name: exact(table, KEYS[name]) for name, table in tables.items()}
+        yield made
+
+
+def clean(session: SparkSession, raw: DeltaPath, tables: Mapping[str, DeltaPath]) -> None:
+    fit_statistics(session, raw, CONTENT_HASH, tables["statistics"])
+    clean_batch(session, raw, CONTENT_HASH, tables["statistics"], tables["cleaned"])
+    quarantine_batch(tables["cleaned"], CONTENT_HASH[:12], tables["quarantine"])
+
+
+def exact(table: DeltaPath, key: str) -> list[dict[str, object]]:
+    """The rows by key, numbers as hexadecimal text: equal means equal to the last bit."""
+    rows = [
+        {name: v.hex() if isinstance(v, float) else v for name, v in row.items()}
+        for row in table.open().to_pyarrow_table().to_pylist()
+    ]
+    return sorted(rows, key=lambda row: row[key])
+
+
+@pytest.mark.parametrize("table", KEYS)
+@pytest.mark.parametrize("engine", ["server", "cluster"])
+def test_apache_spark_writes_to_s3_what_sail_writes(
+    results: Mapping[str, dict[str, list[dict[str, object]]]], engine: str, table: str
+) -> None:
+    assert results["sail"][table]
+    assert results[engine][table] == results["sail"][table]
+
+
+def test_both_workers_of_the_cluster_had_an_executor(cluster: Cluster) -> None:
+    with spark_session(cluster.remote) as session:
+        assert session.range(1000, numPartitions=8).count() == 1000
+    assert cluster.executors(1)
+    assert cluster.executors(2)
