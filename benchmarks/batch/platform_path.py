@@ -7,7 +7,8 @@ from pathlib import Path
 
 from benchmarks.batch.steps import Steps
 from diabetes_platform.cleaning.conservation import Conservation
-from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics, quarantine_batch
+from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics
+from diabetes_platform.cleaning.quarantine import quarantine_batch
 from diabetes_platform.cleaning.session import spark_session
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
@@ -35,8 +36,8 @@ def run(source: Path, lake_root: Path, url: str, remote: str | None) -> Steps:
         fit_statistics(spark, raw, batch.content_hash, statistics)
     with steps.timed("clean"), spark_session(remote) as spark:
         result = clean_batch(spark, raw, batch.content_hash, statistics, cleaned)
-    with steps.timed("quarantine"), spark_session(remote) as spark:
-        kept = quarantine_batch(spark, cleaned, batch.batch_id, quarantine)
+    with steps.timed("quarantine"):
+        kept = quarantine_batch(cleaned, batch.batch_id, quarantine)
     _require_all_rows(lake, batch.content_hash, result.accepted, kept.rows)
     with steps.timed("stage"):
         rows = lake.stream(CLEANED_PATIENTS, STAGING_PATIENTS.column_names, {"verdict": "accepted"})

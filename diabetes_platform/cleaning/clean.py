@@ -36,7 +36,7 @@ def clean(
     holds the value that passes its row rule, else NULL; what was received stands beside it.
     """
     fitted = by_field(statistics)
-    marked = duplicates.withColumn("_duplicate", sf.lit(True))
+    marked = duplicates.select(SOURCE_LINE, sf.lit(True).alias("_duplicate"))
     rows = with_reasons(with_values(raw)).join(marked, SOURCE_LINE, "left")
     measured = rows.select(
         SOURCE_LINE,
@@ -55,7 +55,7 @@ def clean(
         sf.concat(sf.lit(f"{batch_id}-"), sf.col(SOURCE_LINE).cast("string")).alias("record_id"),
     )
     verdict = sf.when(sf.size("reasons") == 0, sf.lit(ACCEPTED)).otherwise(sf.lit(REJECTED))
-    return conform(judged.withColumn("verdict", verdict), CLEANED_PATIENTS)
+    return conform(judged.select("*", verdict.alias("verdict")), CLEANED_PATIENTS)
 
 
 def _filled(field: Field, fitted: FieldStatistics) -> Column:

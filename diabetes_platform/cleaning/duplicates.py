@@ -16,7 +16,7 @@ def duplicate_lines(raw: DataFrame) -> DataFrame:
     as its trimmed text. A hash that equal rows share finds the few candidates, so that only those
     are parsed, compared and sorted, not the whole batch.
     """
-    hashed = raw.withColumn("_hash", sf.xxhash64(*(_coarse(field) for field in FIELDS)))
+    hashed = raw.select("*", sf.xxhash64(*(_coarse(field) for field in FIELDS)).alias("_hash"))
     counts = hashed.select("_hash").groupBy("_hash").agg(sf.count("*").alias("_n"))
     shared = counts.where("_n > 1").select("_hash")
     candidates = with_values(shared.join(hashed, "_hash")).select(

@@ -16,13 +16,22 @@ _sail_lock = threading.Lock()
 _sail: "list[SparkConnectServer]" = []
 """The process's one Sail server, once started; it ends with the process."""
 
+SMALL_ROWS = 100_000
+_FOR_SMALL = {
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.shuffle.partitions": "1",
+}
+"""Apache Spark's: to compile code and to plan again between stages takes longer than the work."""
+
 
 @contextmanager
 def spark_session(remote: str | None = None) -> "Iterator[SparkSession]":
     """Yield a new session in UTC on `remote` (`sc://host:port`), or on Sail in this process.
 
-    Sail starts at the first call and stays warm. Only the client's channel is closed at the end:
-    the server, its other sessions and its caches stay as they are.
+    Sail starts at the first call and stays warm. At the end the session is released, so that a
+    server that runs for weeks does not keep it; the server and its other sessions stay.
     """
     from pyspark.sql import SparkSession
 
@@ -33,7 +42,17 @@ def spark_session(remote: str | None = None) -> "Iterator[SparkSession]":
         session.conf.set("spark.sql.session.timeZone", "UTC")
         yield session
     finally:
-        session.client.close()
+        session.stop()
+
+
+def suit(session: "SparkSession", rows: int | None) -> None:
+    """Set `session` up for a batch of `rows`, where they are known to be few.
+
+    The results are the same; engines other than Apache Spark do not know these settings.
+    """
+    if rows is not None and rows <= SMALL_ROWS:
+        for name, value in _FOR_SMALL.items():
+            session.conf.set(name, value)
 
 
 def sail_url() -> str:

@@ -83,7 +83,7 @@ def fit(raw: DataFrame) -> list[FieldStatistics]:
 
 
 def _value_counts(raw: DataFrame) -> DataFrame:
-    rows = with_reasons(with_values(raw)).withColumn("_passes", passes_row_rules())
+    rows = with_reasons(with_values(raw)).select("*", passes_row_rules().alias("_passes"))
     # Not where("_passes"): an optimizer moves a filter below the projections and so computes
     # every rule again for it, five times slower on Sail.
     measurements = sf.array(

@@ -1,8 +1,9 @@
-"""Spark's assets: statistics of the batch, every row with its verdict, and the quarantine."""
+"""The cleaning's assets: statistics, every row with its verdict (by Spark), the quarantine."""
 
 import dagster as dg
 
-from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics, quarantine_batch
+from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics
+from diabetes_platform.cleaning.quarantine import quarantine_batch
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
     QUARANTINE_PATIENTS,
@@ -132,7 +133,7 @@ def cleaned_patients(
 
 
 @dg.asset(
-    **asset_options(QUARANTINE, {"spark", "deltalake"}, CLEANING_POOL, CODE_VERSION),
+    **asset_options(QUARANTINE, {"deltalake"}, CLEANING_POOL, CODE_VERSION),
     deps=[CLEANED],
     description="Rejected rows as received, each with all its reasons.",
     metadata=table_metadata(QUARANTINE_PATIENTS, {CLEANED: CLEANED_PATIENTS}),
@@ -141,7 +142,6 @@ def cleaned_patients(
 def quarantine_patients(
     context: dg.AssetExecutionContext,
     lake: dg.ResourceParam[Lake],
-    spark: dg.ResourceParam[Spark],
 ) -> dg.MaterializeResult:
     """Keep the rejected rows of the current batch."""
     cleaned = remember(context, CLEANED)
@@ -151,9 +151,8 @@ def quarantine_patients(
     before = remember(context, QUARANTINE)
     if _unchanged(before, target, version):
         return _again(context, before, version)
-    with refusals(), spark.session() as session:
+    with refusals():
         kept = quarantine_batch(
-            session,
             lake.table(CLEANED_PATIENTS),
             batch_id,
             target,

@@ -7,7 +7,8 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
-from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics, quarantine_batch
+from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics
+from diabetes_platform.cleaning.quarantine import quarantine_batch
 from diabetes_platform_tests.cleaning.batches import Batch, dirty_rows, write_batch
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
@@ -34,7 +35,7 @@ def clean(spark: SparkSession, batch: Batch) -> None:
     statistics, cleaned = batch.table("statistics"), batch.table("cleaned")
     fit_statistics(spark, batch.raw, batch.content_hash, statistics)
     clean_batch(spark, batch.raw, batch.content_hash, statistics, cleaned)
-    quarantine_batch(spark, cleaned, batch.batch_id, batch.table("quarantine"))
+    quarantine_batch(cleaned, batch.batch_id, batch.table("quarantine"))
 
 
 def rows(batch: Batch, name: str) -> list[dict[str, object]]:

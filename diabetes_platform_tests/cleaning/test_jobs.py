@@ -1,6 +1,5 @@
 """The jobs over real Delta tables on Sail: what they write, count and refuse."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -8,14 +7,8 @@ from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
 from diabetes_platform.cleaning.conservation import Conservation
-from diabetes_platform.cleaning.jobs import (
-    Cleaned,
-    Fitted,
-    Quarantined,
-    clean_batch,
-    fit_statistics,
-    quarantine_batch,
-)
+from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics
+from diabetes_platform.cleaning.quarantine import quarantine_batch
 from diabetes_platform.cleaning.tables import CleaningError
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
@@ -26,31 +19,11 @@ from diabetes_platform.contract.tables import (
 from diabetes_platform.contract.validation import reasons_to_reject
 from diabetes_platform.lake.delta import DeltaPath, LakeError
 from diabetes_platform.lake.schema import arrow_schema
-from diabetes_platform_tests.cleaning.batches import Batch, dirty_rows, patients, write_batch
+from diabetes_platform_tests.cleaning.batches import dirty_rows, patients, write_batch
+from diabetes_platform_tests.cleaning.results import run, stored
 from diabetes_platform_tests.contract.cases import ORDINARY, Row
 
 OTHER_HASH = "0" * 64
-
-
-@dataclass(frozen=True)
-class Results:
-    fitted: Fitted
-    cleaned: Cleaned
-    quarantined: Quarantined
-
-
-def run(spark: SparkSession, batch: Batch) -> Results:
-    statistics, cleaned = batch.table("statistics"), batch.table("cleaned")
-    return Results(
-        fit_statistics(spark, batch.raw, batch.content_hash, statistics),
-        clean_batch(spark, batch.raw, batch.content_hash, statistics, cleaned),
-        quarantine_batch(spark, cleaned, batch.batch_id, batch.table("quarantine")),
-    )
-
-
-def stored(path: DeltaPath, key: str = "source_line") -> list[dict[str, object]]:
-    rows = DeltaTable(path.path).to_pyarrow_table().to_pylist()
-    return sorted(rows, key=lambda row: row[key])
 
 
 def cleaned_row(spark: SparkSession, lake: Path, row: Row) -> dict[str, object]:
@@ -185,30 +158,6 @@ def test_only_the_batch_asked_for_is_cleaned(spark: SparkSession, lake: Path) ->
     assert {row["batch_id"] for row in stored(second.table("cleaned"))} == {second.batch_id}
 
 
-def test_quarantine_keeps_each_batch_once(spark: SparkSession, lake: Path) -> None:
-    first = write_batch(lake, [*patients(5), {**ORDINARY, "age": "-7"}])
-    second = write_batch(lake, [*patients(5), {**ORDINARY, "age": "old"}] * 2)
-    for batch in (first, second, second):
-        run(spark, batch)
-    kept = [row["batch_id"] for row in stored(first.table("quarantine"), key="batch_id")]
-    assert kept == sorted([first.batch_id, *[second.batch_id] * 7])
-
-
-def test_a_batch_that_is_clean_by_now_leaves_the_quarantine(
-    spark: SparkSession, lake: Path
-) -> None:
-    batch = write_batch(lake, [*patients(5), {**ORDINARY, "age": "-7"}])
-    run(spark, batch)
-    # As if the rules had changed: the batch is cleaned anew and nothing is rejected.
-    table = DeltaTable(batch.table("cleaned").path)
-    table.delete("verdict = 'rejected'")
-    again = quarantine_batch(
-        spark, batch.table("cleaned"), batch.batch_id, batch.table("quarantine")
-    )
-    assert again.rows == 0
-    assert stored(batch.table("quarantine")) == []
-
-
 def test_cleaning_again_adds_a_version_with_the_same_rows(spark: SparkSession, lake: Path) -> None:
     batch = write_batch(lake, dirty_rows(200, seed=3))
     first = run(spark, batch)
@@ -226,7 +175,7 @@ def test_a_raw_table_that_does_not_exist_is_an_error_that_names_it(
     for job in (
         lambda: fit_statistics(spark, nowhere, OTHER_HASH, nowhere),
         lambda: clean_batch(spark, nowhere, OTHER_HASH, nowhere, nowhere),
-        lambda: quarantine_batch(spark, nowhere, OTHER_HASH[:12], nowhere),
+        lambda: quarantine_batch(nowhere, OTHER_HASH[:12], nowhere),
     ):
         with pytest.raises(LakeError, match=f"{nowhere.path}: no Delta table"):
             job()

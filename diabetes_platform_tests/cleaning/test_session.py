@@ -3,7 +3,9 @@
 import subprocess
 import sys
 
-from diabetes_platform.cleaning.session import sail_url, spark_session
+import pytest
+
+from diabetes_platform.cleaning.session import SMALL_ROWS, sail_url, spark_session, suit
 
 
 def test_sessions_share_one_warm_sail_server() -> None:
@@ -19,6 +21,18 @@ def test_a_session_is_in_utc_and_leaves_the_server_running() -> None:
         assert session.conf.get("spark.sql.session.timeZone") == "UTC"
     with spark_session(sail_url()) as again:
         assert again.range(3).count() == 3
+
+
+@pytest.mark.parametrize(
+    ("rows", "partitions"), [(768, "1"), (SMALL_ROWS, "1"), (SMALL_ROWS + 1, "7"), (None, "7")]
+)
+def test_a_session_is_set_up_for_few_rows_where_they_are_known_to_be_few(
+    rows: int | None, partitions: str
+) -> None:
+    with spark_session() as session:
+        session.conf.set("spark.sql.shuffle.partitions", "7")
+        suit(session, rows)
+        assert session.conf.get("spark.sql.shuffle.partitions") == partitions
 
 
 def test_importing_the_jobs_imports_neither_spark_nor_sail() -> None:

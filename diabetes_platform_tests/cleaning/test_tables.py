@@ -24,6 +24,12 @@ def test_what_is_no_batch_id_never_reaches_a_predicate(given: str) -> None:
 
 def test_a_batch_that_is_not_in_raw_is_named(lake: Path) -> None:
     batch = write_batch(lake, [ORDINARY])
-    require_batch(batch.raw, batch.content_hash)
+    assert require_batch(batch.raw, batch.content_hash) == 1
     with pytest.raises(CleaningError, match=f"{batch.raw.path}: no batch .* {HASH}"):
         require_batch(batch.raw, HASH)
+
+
+def test_a_batch_is_counted_from_the_log(lake: Path) -> None:
+    first, second = write_batch(lake, [ORDINARY] * 3), write_batch(lake, [ORDINARY] * 4)
+    assert require_batch(first.raw, first.content_hash) == 3
+    assert require_batch(second.raw, second.content_hash) == 4

@@ -1,0 +1,32 @@
+"""What cleaning makes of a batch, by one call, and a table's rows as it stores them."""
+
+from dataclasses import dataclass
+
+from deltalake import DeltaTable
+from pyspark.sql import SparkSession
+
+from diabetes_platform.cleaning.jobs import Cleaned, Fitted, clean_batch, fit_statistics
+from diabetes_platform.cleaning.quarantine import Quarantined, quarantine_batch
+from diabetes_platform.lake.delta import DeltaPath
+from diabetes_platform_tests.cleaning.batches import Batch
+
+
+@dataclass(frozen=True)
+class Results:
+    fitted: Fitted
+    cleaned: Cleaned
+    quarantined: Quarantined
+
+
+def run(spark: SparkSession, batch: Batch) -> Results:
+    statistics, cleaned = batch.table("statistics"), batch.table("cleaned")
+    return Results(
+        fit_statistics(spark, batch.raw, batch.content_hash, statistics),
+        clean_batch(spark, batch.raw, batch.content_hash, statistics, cleaned),
+        quarantine_batch(cleaned, batch.batch_id, batch.table("quarantine")),
+    )
+
+
+def stored(path: DeltaPath, key: str = "source_line") -> list[dict[str, object]]:
+    rows = DeltaTable(path.path).to_pyarrow_table().to_pylist()
+    return sorted(rows, key=lambda row: row[key])
