@@ -48,7 +48,6 @@ def public_environment(
         "PYTHON": layout.program("python"),
         "PROGRAMS": str(Path(layout.program("python")).parent),
         "SERVING_PYTHON": str(layout.serving_python),
-        "DAGSTER_CODE_HOST": HOST,
         "POSTGRES_BIN": str(binary("postgres").parent),
         "JAVA_HOME": java_home,
         "PC_DISABLE_DOTENV": "1",
@@ -143,5 +142,7 @@ def _s3(stack: Stack, user: str, password: str) -> Environment:
         "AWS_ACCESS_KEY_ID": user,
         "AWS_SECRET_ACCESS_KEY": password,
         "AWS_REGION": REGION,
+        # By this name boto3 knows it, with which Dagster stores output.
+        "AWS_DEFAULT_REGION": REGION,
         "AWS_ALLOW_HTTP": "true",
     }
