@@ -12,7 +12,6 @@ from diabetes_platform.launcher.environment import (
 )
 from diabetes_platform.launcher.locks import make_private
 from diabetes_platform.launcher.platform import DAGSTER_DATABASE, WAREHOUSE_DATABASE
-from diabetes_platform.launcher.ports import HOST
 from diabetes_platform.launcher.postgres_data import SUPERUSER, binary, connection_url
 from diabetes_platform.launcher.secrets import POSTGRES
 from diabetes_platform.launcher.stack.stack import (
