@@ -63,9 +63,10 @@ class SparkProcess:
 
     @property
     def scala_version(self) -> str:
-        """The binary version of the distribution's Scala, as 2.13."""
-        library = next((self.home / "jars").glob("scala-library-*.jar"))
-        return ".".join(library.stem.removeprefix("scala-library-").split(".")[:2])
+        """The binary version of the distribution's Scala, as 2.13; empty where it has none."""
+        libraries = [jar.stem for jar in (self.home / "jars").glob("scala-library-*.jar")]
+        versions = [name.removeprefix("scala-library-").split(".") for name in libraries]
+        return ".".join(versions[0][:2]) if versions else ""
 
     @property
     def option_files(self) -> tuple[Path, ...]:
