@@ -212,7 +212,7 @@ def test_a_bucket_that_is_not_there_is_told_to_whom_may_know(storage: Storage) -
 
 
 def test_a_right_that_is_missing_is_told(storage: Storage) -> None:
-    table = Lake("s3://lake", storage.s3("spark")).table(TRAINING_SET)
+    table = Lake("s3://lake/not-granted", storage.s3("spark")).table(TRAINING_SET)
     with pytest.raises(StorageRefusedError, match="user spark may not do this in bucket lake"):
         table.create(TRAINING_SET)
 
