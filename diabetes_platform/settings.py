@@ -27,6 +27,7 @@ class Port(IntEnum):
     """Each server's port before `port_offset` moves it."""
 
     API = 4001
+    PREDICTOR = 4002
     DAGSTER = 3000
     DAGSTER_CODE = 4266
     POSTGRES = 5433

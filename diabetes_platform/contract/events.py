@@ -1,4 +1,8 @@
-"""The stream event: a Debezium change of `public.diabetes_new`, and the topics it travels on."""
+"""The stream's messages: a Debezium change of `public.diabetes_new`, what Flink makes of it.
+
+Messages are JSON unless said otherwise. Topics of patients are keyed as Debezium keys them, by
+`{"id": 1}`: what happens to one patient stays in one partition, in order.
+"""
 
 from dataclasses import dataclass
 
@@ -33,3 +37,30 @@ DIABETES_NEW_CHANGED = ChangeEvent(
     image_keys=DIABETES_NEW.column_names,
     required_image_keys=(*DIABETES_NEW.key, *FEATURE_NAMES),
 )
+
+STAMPS = ("changed_ms", "captured_ms", "judged_ms")
+"""Milliseconds since 1970 (UTC): commit of the change, its capture by Debezium, Flink's verdict."""
+
+SINK_KEYS: tuple[str, ...] = (*DIABETES_NEW_CHANGED.image_keys, "op", "lsn", *STAMPS)
+"""A message of the sink topic: a patient's newest valid image, flat. A tombstone says: deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterHeaders:
+    """The headers of a rejected message, whose key and value are the original bytes.
+
+    `reasons` is a JSON list of all reasons, each written `field:code`; `topic`, `partition` and
+    `offset` say in text where the original lies; `rejected_ms` when it was rejected.
+    """
+
+    reasons: str = "reasons"
+    topic: str = "topic"
+    partition: str = "partition"
+    offset: str = "offset"
+    rejected_ms: str = "rejected_ms"
+
+
+DEAD_LETTER_HEADERS = DeadLetterHeaders()
+
+PREDICTED_CHANNEL = "predicted"
+"""Where PostgreSQL tells (NOTIFY) which patients got a prediction: a JSON list of intake ids."""

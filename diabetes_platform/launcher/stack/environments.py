@@ -86,7 +86,8 @@ def own_environments(stack: Stack) -> dict[str, Environment]:
         "flink-jobmanager": _s3_of(stack, "flink"),
         "flink-taskmanager": _s3_of(stack, "flink"),
         "dagster": pipeline,
-        "api": {"PLATFORM_MODELS_URL": stack.settings.models, **_s3_of(stack, "api")},
+        "api": _serving(stack, "api"),
+        "predictor": _serving(stack, "predictor"),
     }
 
 
@@ -117,6 +118,15 @@ def _pipeline(stack: Stack) -> Environment:
         "PLATFORM_MODELS_URL": settings.models,
         "SPARK_REMOTE": settings.spark_remote or "",
         **_s3_of(stack, "pipeline"),
+    }
+
+
+def _serving(stack: Stack, who: str) -> Environment:
+    """What reads the models and the warehouse as `who`, a user of both."""
+    return {
+        "PLATFORM_MODELS_URL": stack.settings.models,
+        "PLATFORM_DATABASE_URL": database_url(stack, who, WAREHOUSE_DATABASE),
+        **_s3_of(stack, who),
     }
 
 
