@@ -34,10 +34,10 @@ INTAKE = f"INSERT INTO public.diabetes_new ({MEASUREMENTS}) VALUES ({EXAMPLE})" 
 LABELLED = f"INSERT INTO public.diabetes_new ({MEASUREMENTS}, outcome) VALUES ({EXAMPLE}, 1)"  # noqa: S608 - constants
 ANSWER = (
     "INSERT INTO serving.predictions (intake_id, source_lsn, model_version, probability, result,"
-    " contributions, changed_at, captured_at, consumed_at, scored_at)"
-    " VALUES (1, 2, 'abc', 0.5, 'Normal', '{}', now(), now(), now(), now())"
+    " contributions, changed_at, captured_at, judged_at, consumed_at, scored_at)"
+    " VALUES (1, 2, 'abc', 0.5, 'Normal', '{}', now(), now(), now(), now(), now())"
 )
-UPSERT = f"{ANSWER} ON CONFLICT (intake_id, source_lsn, model_version) DO UPDATE"
+ONCE = f"{ANSWER} ON CONFLICT (intake_id, source_lsn, model_version) DO NOTHING"
 HEARTBEAT = "SELECT pg_logical_emit_message(false, 'diabetes_cdc', '')"
 SLOT = "SELECT pg_create_logical_replication_slot('another', 'pgoutput', true)"
 VERSION = "INSERT INTO serving.promotions (action, version, batch_id, delta_version, rows, verdict)"
@@ -76,8 +76,8 @@ ALLOWED = {
     ],
     "predictor": [
         ANSWER,
-        f"{ANSWER} ON CONFLICT DO NOTHING",
-        f"{UPSERT} SET probability = excluded.probability, stored_at = DEFAULT RETURNING *",
+        f"{ONCE} RETURNING *",
+        "DELETE FROM serving.predictions WHERE intake_id = 1",
         "NOTIFY predictions, '1'",
     ],
     "debezium": ["SELECT * FROM public.diabetes_new", HEARTBEAT, SLOT],
@@ -150,7 +150,7 @@ REFUSED = {
         "SELECT FROM public.diabetes_new",
         INTAKE,
         "UPDATE public.diabetes_new SET outcome = 1",
-        "DELETE FROM serving.predictions",
+        "UPDATE serving.predictions SET probability = 0",
         "TRUNCATE serving.predictions",
         "SELECT FROM serving.patients",
         "SELECT FROM staging.patients",

@@ -1,0 +1,40 @@
+"""When the stream judged a change, and the end of a deleted patient's predictions.
+
+The newest prediction of an intake needs no index of its own: the primary key begins with
+`intake_id, source_lsn`.
+"""
+
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+# Of an earlier row nobody knows when: it was between its capture and its arrival.
+JUDGED_AT = (
+    "ALTER TABLE serving.predictions ADD COLUMN judged_at timestamptz",
+    "UPDATE serving.predictions SET judged_at = captured_at",
+    "ALTER TABLE serving.predictions ALTER COLUMN judged_at SET NOT NULL",
+)
+# The same change and model give the same answer: a row is written once, and its times stay true.
+GRANT = (
+    "REVOKE UPDATE ON serving.predictions FROM predictor",
+    "GRANT DELETE ON serving.predictions TO predictor",
+)
+REVOKE = (
+    "REVOKE DELETE ON serving.predictions FROM predictor",
+    "GRANT UPDATE ON serving.predictions TO predictor",
+)
+
+
+def upgrade() -> None:
+    """Add the column; the predictor may delete what it may no longer change."""
+    for statement in (*JUDGED_AT, *GRANT):
+        op.execute(statement)
+
+
+def downgrade() -> None:
+    """Drop the column and take the right back."""
+    for statement in (*REVOKE, "ALTER TABLE serving.predictions DROP COLUMN judged_at"):
+        op.execute(statement)
