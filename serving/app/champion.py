@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
+from typing import Protocol
 
 import obstore
 from obstore.exceptions import BaseError, NotModifiedError
@@ -31,7 +32,6 @@ from diabetes_platform.contract.bundle import (
 )
 from diabetes_platform.contract.fingerprint import fingerprint
 from diabetes_platform.contract.s3 import CHAIN, S3, on_s3, storage_error
-from serving.app.metrics import Metrics
 from serving.app.served_model import ServedModel, open_model
 from serving.app.trial import try_out
 
@@ -53,6 +53,16 @@ class _Pointer:
     etag: str | None
 
 
+class ModelMetrics(Protocol):
+    """Where it is counted which model is in use, and why another is not."""
+
+    def model_changed(self, previous: str | None, current: str) -> None:
+        """Show `current` as the version in use."""
+
+    def reload_failed(self, reason: str) -> None:
+        """Count one failed look at the model store."""
+
+
 class ChampionWatcher:
     """Follows the champion of one model store: a directory, or an S3 URL reached as `s3` says.
 
@@ -62,7 +72,7 @@ class ChampionWatcher:
     def __init__(
         self,
         models: str,
-        metrics: Metrics,
+        metrics: ModelMetrics,
         *,
         poll_seconds: float,
         s3: S3 = CHAIN,
