@@ -1,0 +1,1 @@
+"""The stream's predictor: scores each patient of the sink topic and stores what the model said."""
