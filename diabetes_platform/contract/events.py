@@ -13,6 +13,10 @@ CDC_TOPIC = "diabetes_cdc.public.diabetes_new"
 SINK_TOPIC = "diabetes_out.public.sink_diabetes"
 REJECTED_TOPIC = "diabetes_out.public.rejected_diabetes"
 WINDOWED_TOPIC = "diabetes_out.public.windowed_diabetes"
+HEARTBEAT_TOPIC = "__debezium-heartbeat.diabetes_cdc"
+"""Debezium's sign of life while nothing changes: `{"ts_ms": …}`."""
+STREAM_JOB = "patients"
+"""The name by which Flink's job is found on a cluster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,49 @@ class DeadLetterHeaders:
 
 
 DEAD_LETTER_HEADERS = DeadLetterHeaders()
+
+
+@dataclass(frozen=True, slots=True)
+class WindowKeys:
+    """The keys of a message of the windowed topic, whose own key is `{"window_start_ms": …}`.
+
+    `events` = accepted + deleted + rejected + late. A late one is counted in the window that was
+    open when it came; means and shares of missing values are of the accepted ones, null where
+    none is.
+    """
+
+    start: str = "window_start_ms"
+    end: str = "window_end_ms"
+    events: str = "events"
+    accepted: str = "accepted"
+    deleted: str = "deleted"
+    rejected: str = "rejected"
+    late: str = "late"
+
+    @property
+    def counts(self) -> tuple[str, ...]:
+        """All counts, their sum first."""
+        return self.events, self.accepted, self.deleted, self.rejected, self.late
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """All keys, in order."""
+        means = (mean_name(name) for name in FEATURE_NAMES)
+        shares = (missing_share_name(name) for name in FEATURE_NAMES)
+        return self.start, self.end, *self.counts, *means, *shares
+
+
+def mean_name(feature: str) -> str:
+    """Return the key of the mean of a measurement's values in a window, in its unit."""
+    return f"{feature}_mean"
+
+
+def missing_share_name(feature: str) -> str:
+    """Return the key of the share of a window's patients without this measurement, 0 to 1."""
+    return f"{feature}_missing_share"
+
+
+WINDOW_KEYS = WindowKeys()
 
 PREDICTED_CHANNEL = "predicted"
 """Where PostgreSQL tells (NOTIFY) which patients got a prediction: a JSON list of intake ids."""

@@ -1,0 +1,51 @@
+"""Why a change event is rejected: the parts of a message besides the measurements, and codes.
+
+A reason is written like every other, `source.lsn:missing`; of a measurement it is the row
+validator's own (`validation.py`), except that text is no number here.
+"""
+
+from typing import Literal
+
+from diabetes_platform.contract.validation import (
+    BELOW_MINIMUM,
+    MISSING,
+    NOT_ALLOWED,
+    NOT_AN_INTEGER,
+)
+
+Part = Literal[
+    "message", "key", "op", "source", "source.lsn", "source.ts_ms", "source.table", "ts_ms",
+    "before", "after", "id", "received_at", "outcome_recorded_at",
+]  # fmt: skip
+"""What a reason is about, by its place in the message; `ts_ms` is when it was captured."""
+
+NOT_JSON = "not_json"
+NESTED_TOO_DEEPLY = "nested_too_deeply"
+NOT_AN_OBJECT = "not_an_object"
+NOT_TEXT = "not_text"
+MISMATCH = "mismatch"
+IN_THE_FUTURE = "in_the_future"
+ENVELOPE_CODES = (
+    MISSING,
+    NOT_JSON,
+    NESTED_TOO_DEEPLY,
+    NOT_AN_OBJECT,
+    NOT_TEXT,
+    NOT_AN_INTEGER,
+    BELOW_MINIMUM,
+    NOT_ALLOWED,
+    MISMATCH,
+    IN_THE_FUTURE,
+)
+
+CLOCK_SKEW_MS = 300_000
+"""So far may a stamp lie ahead of the clock of whoever judges it: five minutes.
+
+One further ahead would close every window before its time. There is no bound on the other side:
+a change is captured late whenever a service was down, and what is late is counted as late.
+"""
+
+
+def part_reason(part: Part, code: str) -> str:
+    """Return the reason as it is written."""
+    return f"{part}:{code}"

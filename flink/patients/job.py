@@ -1,0 +1,122 @@
+"""The program that runs the graph on a cluster, between the topics of the contract."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from pyflink.common import Configuration
+from pyflink.datastream import DataStream, StreamExecutionEnvironment
+
+from diabetes_platform.contract.events import STREAM_JOB
+from flink.patients import kafka_tables
+from flink.patients.functions import Windows
+from flink.patients.graph import (
+    dead_letters,
+    judged,
+    newest_images,
+    table_environment,
+    windowed,
+)
+from flink.patients.kafka_tables import Topics
+
+_DAY = 86_400
+CONFIGURATION = {
+    # A record waits 5 ms at most for others to go to the next task with it.
+    "execution.buffer-timeout.interval": "5 ms",
+    "execution.checkpointing.interval": "10 s",
+    "execution.checkpointing.min-pause": "2 s",
+    "execution.checkpointing.timeout": "2 min",
+    # Readers know a message that comes again by its id and lsn.
+    "execution.checkpointing.mode": "AT_LEAST_ONCE",
+    "execution.checkpointing.tolerable-failed-checkpoints": "1000000",
+    # What one task hands to the next in the same thread is not copied.
+    "pipeline.object-reuse": "true",
+    # State of a part that a newer graph no longer has is left behind.
+    "execution.state-recovery.ignore-unclaimed-state": "true",
+}
+
+
+def read_changes(
+    environment: StreamExecutionEnvironment, servers: str, topics: Topics, *, bounded: bool
+) -> DataStream:
+    """Return the messages of the source's topics (`RECEIVED_TYPE`)."""
+    tables = table_environment(environment, "source")
+    tables.execute_sql(kafka_tables.source_ddl(servers, topics, bounded=bounded))
+    return tables.to_data_stream(tables.from_path(kafka_tables.SOURCE))
+
+
+def build(
+    environment: StreamExecutionEnvironment,
+    servers: str,
+    topics: Topics,
+    windows: Windows,
+    *,
+    bounded: bool = False,
+) -> None:
+    """Put the whole graph into `environment`, from the topic of changes to the three others."""
+    verdicts = judged(read_changes(environment, servers, topics, bounded=bounded), windows)
+    parts = (
+        ("images", kafka_tables.images_ddl, kafka_tables.IMAGES, newest_images),
+        ("rejected", kafka_tables.dead_letters_ddl, kafka_tables.DEAD_LETTERS, dead_letters),
+        (
+            "windowed",
+            kafka_tables.windows_ddl,
+            kafka_tables.WINDOWS,
+            lambda stream, given: windowed(stream, given, windows),
+        ),
+    )
+    for part, ddl, name, query in parts:
+        tables = table_environment(environment, part)
+        tables.execute_sql(ddl(servers, topics))
+        statements = tables.create_statement_set()
+        statements.add_insert(name, query(verdicts, tables))
+        statements.attach_as_datastream()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Submit the job and leave it running; a `--bounded` one ends with what there is."""
+    given = _parse(arguments)
+    configuration = Configuration()
+    for name, value in CONFIGURATION.items():
+        configuration.set_string(name, value)
+    environment = StreamExecutionEnvironment.get_execution_environment(configuration)
+    topics = Topics(given.changes, given.images, given.rejected, given.windowed)
+    windows = Windows(given.window * 1000, given.lateness * 1000, given.idle * 1000)
+    build(environment, given.bootstrap_servers, topics, windows, bounded=given.bounded)
+    client = environment.execute_async(STREAM_JOB)
+    print(client.get_job_id())
+    return 0
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    topics, windows = Topics(), Windows()
+    parser = argparse.ArgumentParser(prog=STREAM_JOB, description=__doc__)
+    parser.add_argument("--bootstrap-servers", required=True, help="Kafka, as HOST:PORT")
+    parser.add_argument("--changes", default=topics.changes, help="topic to read")
+    parser.add_argument("--images", default=topics.images, help="topic of newest images")
+    parser.add_argument("--rejected", default=topics.rejected, help="topic of dead letters")
+    parser.add_argument("--windowed", default=topics.windowed, help="topic of windows")
+    seconds = {
+        "window": (1, windows.length_ms, "length of a window"),
+        "lateness": (0, windows.lateness_ms, "how late a change may be"),
+        "idle": (0, windows.idle_ms, "after how long a silent partition is not waited for"),
+    }
+    for name, (least, default_ms, text) in seconds.items():
+        parser.add_argument(
+            f"--{name}", type=_seconds(least), default=default_ms // 1000, help=f"{text} [s]"
+        )
+    parser.add_argument("--bounded", action="store_true", help="end with what there is now")
+    return parser.parse_args(arguments)
+
+
+def _seconds(least: int) -> Callable[[str], int]:
+    def seconds(given: str) -> int:
+        if not given.isdecimal() or not least <= int(given) <= _DAY:
+            raise argparse.ArgumentTypeError(f"given {given}, allowed {least} to {_DAY} seconds")
+        return int(given)
+
+    return seconds
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,247 @@
+"""What is said of each kind of message, as tables of examples."""
+
+import json
+from typing import Any
+
+import pytest
+
+from diabetes_platform.contract.envelope import CLOCK_SKEW_MS
+from diabetes_platform.contract.events import HEARTBEAT_TOPIC, SINK_KEYS
+from diabetes_platform.contract.fields import FEATURES, FIELDS
+from flink.patients.judging import judge
+from flink.patients.tests.messages import (
+    CAPTURED_MS,
+    CHANGED_MS,
+    NOW_MS,
+    envelope,
+    image,
+    received,
+    source,
+)
+from flink.patients.verdicts import Accepted, Ignored, Rejected, Verdict
+
+WITHOUT_GLUCOSE = {name: value for name, value in image().items() if name != "glucose"}
+TOO_DEEP = b'{"op":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+SKEWED = NOW_MS + CLOCK_SKEW_MS + 1
+YEAR_MS = 365 * 24 * 3_600_000
+
+
+def said(value: object, key: bytes | None = b'{"id":7}') -> Verdict:
+    return judge(received(value, key), NOW_MS)
+
+
+def accepted(value: object, key: bytes | None = b'{"id":7}') -> Accepted:
+    verdict = said(value, key)
+    assert isinstance(verdict, Accepted), verdict
+    return verdict
+
+
+def written(value: object) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(accepted(value).image or b"")
+    return content
+
+
+@pytest.mark.parametrize("op", ["c", "u", "r"])
+def test_a_valid_change_is_written_flat_with_exactly_the_keys_of_the_sink(op: str) -> None:
+    found = written(envelope(op, 100))
+    assert tuple(found) == SINK_KEYS
+    assert found == {
+        **image(),
+        "op": op,
+        "lsn": 100,
+        "changed_ms": CHANGED_MS,
+        "captured_ms": CAPTURED_MS,
+        "judged_ms": NOW_MS,
+    }
+
+
+def test_a_message_with_its_schema_is_read_like_one_without() -> None:
+    wrapped = {"schema": {"type": "struct", "fields": []}, "payload": envelope()}
+    key = b'{"schema":{"type":"struct"},"payload":{"id":7}}'
+    assert accepted(wrapped, key) == accepted(envelope())
+
+
+def test_redundant_keys_are_dropped() -> None:
+    extended = envelope(after=image(note="free text", new_column=1))
+    assert written(extended) == written(envelope())
+
+
+def test_a_deletion_has_no_image_whatever_stands_before() -> None:
+    found = accepted(envelope("d", 9))
+    assert (found.id, found.lsn, found.image, found.features) == (7, 9, None, ())
+
+
+def test_a_code_for_missing_is_written_as_missing() -> None:
+    codes = {field.name: field.missing_codes[0] for field in FIELDS if field.missing_codes}
+    assert codes
+    found = written(envelope(after=image(**codes)))
+    assert [found[name] for name in codes] == [None] * len(codes)
+
+
+def test_no_code_for_missing_lies_within_the_bounds() -> None:
+    """Else a value could not be taken by its bounds alone."""
+    inside = [f for f in FIELDS for code in f.missing_codes if f.minimum <= code <= f.maximum]
+    assert inside == []
+
+
+def test_whole_numbers_are_written_as_such() -> None:
+    found = written(envelope(after=image(pregnancies=6.0, outcome=1.0)))
+    assert (repr(found["pregnancies"]), repr(found["outcome"])) == ("6", "1")
+
+
+def test_features_come_in_the_contracts_order() -> None:
+    assert accepted(envelope()).features == tuple(field.example for field in FEATURES)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        {"status": "BEGIN", "id": "571:53195829", "event_count": None, "ts_ms": CHANGED_MS},
+        {"status": "END", "id": "571:53195829", "event_count": 2, "ts_ms": CHANGED_MS},
+        {"schema": None, "payload": {"status": "END", "id": "571", "ts_ms": CHANGED_MS}},
+        {"schema": None, "payload": None},
+    ],
+    ids=["tombstone", "begin", "end", "end with schema", "tombstone with schema"],
+)
+def test_what_says_nothing_of_a_patient_is_ignored(value: object) -> None:
+    assert said(value) == Ignored()
+
+
+def test_a_heartbeat_is_ignored_but_for_its_time() -> None:
+    beat = received({"ts_ms": CHANGED_MS}, b"{}", HEARTBEAT_TOPIC)
+    assert judge(beat, NOW_MS) == Ignored(CHANGED_MS)
+
+
+@pytest.mark.parametrize("value", [b"{", b"[]", None, {}, {"ts_ms": "1"}, {"ts_ms": SKEWED}])
+def test_a_heartbeat_without_a_time_is_ignored_altogether(value: object) -> None:
+    assert judge(received(value, b"{}", HEARTBEAT_TOPIC), NOW_MS) == Ignored()
+
+
+MALFORMED: list[tuple[object, list[str]]] = [
+    (b"", ["message:not_json"]),
+    (b'{"op":"c","after":{', ["message:not_json"]),
+    (json.dumps(envelope()).encode()[:-1], ["message:not_json"]),
+    (b"\xff\xfe\x00garbage", ["message:not_json"]),
+    (b"\x00\x00\x00\x00\x01avro", ["message:not_json"]),
+    (b'{"n":' + b"9" * 5000 + b"x", ["message:not_json"]),
+    (TOO_DEEP, ["message:nested_too_deeply"]),
+    (b"null", ["message:not_an_object"]),
+    (b"[1,2,3]", ["message:not_an_object"]),
+    (b'"text"', ["message:not_an_object"]),
+    (b"12", ["message:not_an_object"]),
+    ({"schema": None, "payload": "x"}, ["message:not_an_object"]),
+    ({}, ["op:missing", "source:missing", "ts_ms:missing", "after:missing"]),
+]
+
+
+@pytest.mark.parametrize(("value", "reasons"), MALFORMED)
+def test_what_is_no_change_event_is_rejected(value: object, reasons: list[str]) -> None:
+    assert said(value) == Rejected(tuple(reasons))
+
+
+@pytest.mark.parametrize(
+    ("parts", "reasons"),
+    [
+        ({"op": None}, ["op:missing"]),
+        ({"op": "x"}, ["op:not_allowed"]),
+        ({"op": "t"}, ["op:not_allowed"]),
+        ({"op": 1}, ["op:not_allowed"]),
+        ({"op": ["c"]}, ["op:not_allowed"]),
+        ({"source": None}, ["source:missing"]),
+        ({"source": "postgresql"}, ["source:not_an_object"]),
+        ({"source": source(lsn=None)}, ["source.lsn:missing"]),
+        ({"source": source(lsn="100")}, ["source.lsn:not_an_integer"]),
+        ({"source": source(lsn=1.5)}, ["source.lsn:not_an_integer"]),
+        ({"source": source(lsn=True)}, ["source.lsn:not_an_integer"]),
+        ({"source": source(lsn=2**63)}, ["source.lsn:not_an_integer"]),
+        ({"source": source(lsn=10**40)}, ["source.lsn:not_an_integer"]),
+        ({"source": source(lsn=-1)}, ["source.lsn:below_minimum"]),
+        ({"source": source(table="other")}, ["source.table:not_allowed"]),
+        ({"source": source(table=None)}, ["source.table:not_allowed"]),
+        ({"source": source(schema="staging")}, ["source.table:not_allowed"]),
+        ({"source": source(ts_ms=None)}, ["source.ts_ms:missing"]),
+        ({"source": source(ts_ms=NOW_MS + YEAR_MS)}, ["source.ts_ms:in_the_future"]),
+        ({"source": source(ts_ms=SKEWED)}, ["source.ts_ms:in_the_future"]),
+        ({"ts_ms": SKEWED}, ["ts_ms:in_the_future"]),
+        ({"ts_ms": None}, ["ts_ms:missing"]),
+        ({"ts_ms": "1760000000000"}, ["ts_ms:not_an_integer"]),
+        ({"after": None}, ["after:missing"]),
+        ({"after": [image()]}, ["after:not_an_object"]),
+        ({"op": "d", "before": None}, ["before:missing"]),
+        ({"before": None, "after": None}, ["after:missing"]),
+        ({"after": image(None)}, ["id:missing"]),
+        ({"after": image("7")}, ["id:not_an_integer"]),
+        ({"after": image(7.0)}, ["id:not_an_integer"]),
+        ({"after": image(0)}, ["id:below_minimum"]),
+        ({"after": image(-7)}, ["id:below_minimum"]),
+        ({"after": image(8)}, ["key:mismatch"]),
+        ({"op": "d", "after": None, "before": {"id": 8}}, ["key:mismatch"]),
+        ({"after": image(received_at=5)}, ["received_at:not_text"]),
+        ({"after": image(outcome_recorded_at=5)}, ["outcome_recorded_at:not_text"]),
+        ({"after": image(glucose="148")}, ["glucose:not_a_number"]),
+        ({"after": image(glucose="")}, ["glucose:not_a_number"]),
+        ({"after": image(glucose=True)}, ["glucose:not_a_number"]),
+        ({"after": image(glucose=[148])}, ["glucose:not_a_number"]),
+        ({"after": image(glucose=-5)}, ["glucose:below_minimum"]),
+        ({"after": image(glucose=1e300)}, ["glucose:above_maximum"]),
+        ({"after": image(age=None)}, ["age:missing"]),
+        ({"after": image(pregnancies=1.5)}, ["pregnancies:not_an_integer"]),
+        ({"after": image(outcome=2)}, ["outcome:not_allowed"]),
+        ({"after": WITHOUT_GLUCOSE}, ["glucose:missing"]),
+    ],
+)
+def test_a_change_is_rejected_with_its_reason(parts: dict[str, Any], reasons: list[str]) -> None:
+    assert said(envelope(**parts)) == Rejected(tuple(reasons))
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        (None, "key:missing"),
+        (b"", "key:not_json"),
+        (b"7", "key:not_an_object"),
+        (b"{}", "key:mismatch"),
+        (b'{"id":"7"}', "key:mismatch"),
+        (b'{"id":8}', "key:mismatch"),
+        (b'{"id":7.0}', "key:mismatch"),
+        (b'{"schema":null,"payload":7}', "key:mismatch"),
+    ],
+)
+def test_a_key_that_is_not_the_patients_is_a_reason(key: bytes | None, reason: str) -> None:
+    assert said(envelope(), key) == Rejected((reason,))
+
+
+def test_nan_and_infinity_are_no_json_and_no_measurement() -> None:
+    for name in ("NaN", "Infinity", "-Infinity", "1e999"):
+        value = json.dumps(envelope(after=image(glucose=-1234))).replace("-1234", name)
+        assert said(value.encode()) == Rejected(("message:not_json", "glucose:not_finite"))
+
+
+def test_all_reasons_are_given_in_the_order_of_the_message() -> None:
+    broken = envelope("x", None, ts_ms=None, after=image("7", glucose="148", insulin=-1, age=None))
+    assert said(broken, None) == Rejected(
+        (
+            "key:missing",
+            "op:not_allowed",
+            "source.lsn:missing",
+            "ts_ms:missing",
+            "id:not_an_integer",
+            "glucose:not_a_number",
+            "insulin:below_minimum",
+            "age:missing",
+        )
+    )
+
+
+def test_a_clock_may_be_a_little_ahead_and_any_time_behind() -> None:
+    ahead = envelope(source=source(ts_ms=NOW_MS + CLOCK_SKEW_MS))
+    assert accepted(ahead).changed_ms == NOW_MS + CLOCK_SKEW_MS
+    behind = envelope(source=source(ts_ms=NOW_MS - YEAR_MS))
+    assert accepted(behind).changed_ms == NOW_MS - YEAR_MS
+
+
+@pytest.mark.parametrize("length", range(0, 900, 7))
+def test_a_message_cut_anywhere_is_rejected_or_read_and_never_raises(length: int) -> None:
+    whole = json.dumps(envelope()).encode()
+    assert isinstance(said(whole[:length]), Rejected) == (length < len(whole))
