@@ -16,7 +16,7 @@ _sail_lock = threading.Lock()
 _sail: "list[SparkConnectServer]" = []
 """The process's one Sail server, once started; it ends with the process."""
 
-SMALL_ROWS = 100_000
+SMALL_ROWS = 50_000
 _FOR_SMALL = {
     "spark.sql.adaptive.enabled": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",

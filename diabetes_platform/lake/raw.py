@@ -100,6 +100,8 @@ def _create_table(lake: Lake, file: FetchedSource) -> None:
             configuration={
                 "delta.appendOnly": "true",
                 "delta.enableExpiredLogCleanup": "false",
+                # Spark reads each commit since the last checkpoint anew: a second for a hundred.
+                "delta.checkpointInterval": "10",
             },
         )
 

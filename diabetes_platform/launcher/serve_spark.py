@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import NoReturn
 
 from diabetes_platform.launcher.errors import LauncherError
-from diabetes_platform.launcher.jvm import archive_options, archive_path
 
 COULD_NOT_RUN = 3
 HOST = "127.0.0.1"
@@ -142,19 +141,13 @@ def worker_server(tools: Path, infra: Path, work: Path, master: str) -> SparkPro
     return SparkProcess("spark-worker", arguments, tools, infra / "spark", work)
 
 
-def archives(tools: Path) -> Path:
-    """Return the directory of the class archives."""
-    return tools / "cds"
-
-
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Become the server; end with one line and an exit code where that cannot be."""
     given = _parser().parse_args(arguments)
     java, tools, infra = given.java.absolute(), given.tools.absolute(), given.infra.absolute()
     process = _process(given, tools, infra)
     try:
-        archive = archive_path(process, java, archives(tools))
-        command = process.command(java, archive_options(archive))
+        command = process.command(java)
         environment = process.environment(os.environ)
         process.prepare()
         os.chdir(process.work)

@@ -14,7 +14,6 @@ from typing import Self
 
 from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.install.java import find_java
-from diabetes_platform.launcher.jvm import archive_options, archive_path
 from diabetes_platform.launcher.ports import HOST, free_port, require_free
 from diabetes_platform.launcher.processes import (
     dying_with_parent,
@@ -23,7 +22,7 @@ from diabetes_platform.launcher.processes import (
     spawn,
     stop_group,
 )
-from diabetes_platform.launcher.serve_spark import SparkProcess, archives, connect_server
+from diabetes_platform.launcher.serve_spark import SparkProcess, connect_server
 from diabetes_platform.settings import PROJECT_ROOT
 
 INFRA = PROJECT_ROOT / "infra"
@@ -86,8 +85,7 @@ class SparkConnectServer:
         server = self._server
         require_free(self.port, server.name)
         java = find_java(self._environment)
-        archive = archive_path(server, java, archives(self._tools))
-        command = server.command(java, (*archive_options(archive), *self._java_options))
+        command = server.command(java, self._java_options)
         server.prepare()
         self._process = spawn(
             [*dying_with_parent(signal.SIGTERM), *command],
