@@ -55,7 +55,7 @@ doctor: ## Try every service end to end
 test: ## Run all tests of the platform, of the API and of Flink's jobs (ARGS=… goes to the platform's pytest)
 	@$(BOOTSTRAP) test
 	$(BIN)/diabetes install --development
-	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term --cov-fail-under=90 $(ARGS)
 	cd serving && $(SERVING_BIN)/python -m pytest --cov
 	$(FLINK_BIN)/mypy --config-file flink/pyproject.toml -p flink
 	cd flink && $(FLINK_BIN)/python -m pytest --cov

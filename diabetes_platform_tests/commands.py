@@ -4,12 +4,15 @@ import os
 import secrets
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.ports import require_free
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, Port
 
+PROGRAM = str(Path(sys.executable).parent / "diabetes")
 LARGEST_OFFSET = 17_000
 """Above it, the largest port would be one that the system gives away by itself."""
 
@@ -28,19 +31,43 @@ def free_offset() -> int:
 
 def command(settings: PlatformSettings, *arguments: str, **more: str) -> subprocess.Popen[str]:
     """Start `diabetes <arguments>` on the home and the ports of `settings`."""
-    variables = {
-        "PLATFORM_HOME": str(settings.home),
-        "PLATFORM_PORT_OFFSET": str(settings.port_offset),
-        **more,
-    }
     return subprocess.Popen(
-        [str(Path(sys.executable).parent / "diabetes"), *arguments],
-        env={**os.environ, **variables, "COLUMNS": "200"},
+        [PROGRAM, *arguments],
+        env=_environment(settings, more),
         cwd=PROJECT_ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+@contextmanager
+def stopped_when_killed(settings: PlatformSettings) -> Iterator[None]:
+    """Stop the platform of `settings` where this process ends within the block, however it ends.
+
+    A worker of an interrupted test run is killed before its fixtures can do it.
+    """
+    # The pipe's end comes with the end of this process, a line of text with the block's.
+    script = 'read -r _ || exec "$0" down >/dev/null 2>&1'
+    with subprocess.Popen(
+        ["sh", "-c", script, PROGRAM],
+        env=_environment(settings, {}),
+        cwd=PROJECT_ROOT,
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    ) as guard:
+        yield
+        guard.communicate(b"left\n")
+
+
+def _environment(settings: PlatformSettings, more: Mapping[str, str]) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PLATFORM_HOME": str(settings.home),
+        "PLATFORM_PORT_OFFSET": str(settings.port_offset),
+        "COLUMNS": "200",
+        **more,
+    }
 
 
 def finish(process: subprocess.Popen[str], seconds: float = 300) -> tuple[int, str]:

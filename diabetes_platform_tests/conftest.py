@@ -1,6 +1,7 @@
 """Fixtures that every test shares: the whole platform, one PostgreSQL, an empty database each."""
 
 import secrets
+import sys
 from collections.abc import Iterator
 
 import psycopg
@@ -19,17 +20,35 @@ from diabetes_platform.launcher.stack.stack import (
 )
 from diabetes_platform.settings import PlatformSettings, Port
 from diabetes_platform_tests.capture import Connect, Kafka, own_connect, own_kafka
-from diabetes_platform_tests.commands import command, finish, free_offset
+from diabetes_platform_tests.commands import (
+    command,
+    finish,
+    free_offset,
+    stopped_when_killed,
+)
 from diabetes_platform_tests.provisioned import CAPTURE, ProvisionedServer, provision
 from diabetes_platform_tests.storage import ROOT, Storage
 
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 """Tests need no data after a power cut."""
+SHARED = ("stack", "kafka", "provisioned")
+"""Servers that take long to start; a test that asks for several belongs to the first."""
 
 
 def pytest_configure() -> None:
     """Stop the services also where the run itself was started in the background."""
     heed_interrupts()
+    # A worker of the test run has a main module without a file, which PySpark takes for a doctest.
+    vars(sys.modules["__main__"]).setdefault("__file__", pytest.__file__)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give what shares expensive servers to one worker, so that they start once per test run."""
+    for item in items:
+        names = getattr(item, "fixturenames", ())
+        shared = next((name for name in SHARED if name in names), None)
+        item.add_marker(pytest.mark.xdist_group(shared or item.path.stem))
 
 
 @pytest.fixture(scope="session")
@@ -38,14 +57,15 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     home = tmp_path_factory.mktemp("platform")
     settings = PlatformSettings(home=home, port_offset=free_offset())
     made = Stack(settings)
-    try:
-        code, output = finish(command(settings, "up"), seconds=900)
-        assert code == 0, output
-        yield made
-    finally:
-        code, output = finish(command(settings, "down"))
-        assert code == 0, output
-        assert members(made.layout.home) == []
+    with stopped_when_killed(settings):
+        try:
+            code, output = finish(command(settings, "up"), seconds=900)
+            assert code == 0, output
+            yield made
+        finally:
+            code, output = finish(command(settings, "down"))
+            assert code == 0, output
+            assert members(made.layout.home) == []
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
-"""One Sail session and one real Apache Spark Connect server for all tests of cleaning."""
+"""One Sail session for all tests of cleaning, and the platform's real Apache Spark."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,9 +7,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from diabetes_platform.cleaning.session import spark_session
-from diabetes_platform.launcher.install.everything import install, spark_alone
-from diabetes_platform.launcher.spark_server import SparkConnectServer
-from diabetes_platform.settings import PlatformSettings
+from diabetes_platform.launcher.stack.stack import Stack
 
 
 @pytest.fixture(scope="session")
@@ -20,16 +17,10 @@ def spark() -> Iterator[SparkSession]:
         yield session
 
 
-@pytest.fixture(scope="session")
-def apache_spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    """A session on Apache Spark, installed once below the platform's home."""
-    home = PlatformSettings().home.absolute()
-    install(spark_alone(), home, os.environ, print)
-    state = tmp_path_factory.mktemp("spark-connect")
-    with (
-        SparkConnectServer(home, os.environ, state=state) as server,
-        spark_session(server.remote) as session,
-    ):
+@pytest.fixture(scope="module")
+def apache_spark(stack: Stack) -> Iterator[SparkSession]:
+    """A session on the platform's Apache Spark."""
+    with spark_session(stack.settings.spark_remote) as session:
         yield session
 
 

@@ -119,7 +119,11 @@ def test_a_directory_that_is_served_already_is_named_with_port_and_pid(server: P
             Postgres(server.data_dir, free_port(), PASSWORD).start()
 
 
-@pytest.mark.parametrize("pid", ["999999999", "garbage", str(os.getpid())])
+@pytest.mark.parametrize(
+    "pid",
+    ["999999999", "garbage", str(os.getpid())],
+    ids=["of nobody", "no number", "of this process"],
+)
 def test_the_pid_file_of_a_server_that_is_gone_is_no_obstacle(server: Postgres, pid: str) -> None:
     with server:
         pass
