@@ -113,6 +113,14 @@ class ChampionWatcher:
             logger.exception("looking at the model store failed")
             self._failed("unreadable", f"{type(error).__name__}")
 
+    async def read_bundle(self, version: str) -> Bundle:
+        """Return what the store says of a model; BundleError or StoreError where it cannot."""
+        try:
+            content, _ = await self._get(bundle_key(_safe_name(version), BUNDLE_FILE))
+        except FileNotFoundError as error:
+            raise BundleError(f"model {version}: not in the model store") from error
+        return load_bundle(content)
+
     async def _follow(self, pointer: _Pointer) -> None:
         champion = pointer.champion
         if champion == self._refused and monotonic() < self._retry_at:

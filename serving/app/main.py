@@ -1,4 +1,4 @@
-"""The API's wiring: routes, documentation and the background task that follows the champion."""
+"""The API's wiring: routes, documentation and what runs beside them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,8 +8,10 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from serving.app import patient_routes
 from serving.app.champion import ChampionWatcher
 from serving.app.fast_path import PredictFastPath
+from serving.app.intake import install_intake_problems, make_intake, running
 from serving.app.metrics import CountRequests, Metrics
 from serving.app.openapi import DESCRIPTION, add_body_schemas
 from serving.app.pages import install_pages
@@ -31,12 +33,14 @@ class PredictionApi(FastAPI):
 
 def create_api(settings: ServingSettings, watcher: ChampionWatcher, metrics: Metrics) -> FastAPI:
     """Return the API with all its routes, each answered by FastAPI."""
+    intake = make_intake(settings, watcher, metrics)
 
     # Nothing waits for the first look: a model on trial or a store that hangs delays no /health.
     @asynccontextmanager
-    async def follow_champion(_api: FastAPI) -> AsyncIterator[None]:
+    async def background(_api: FastAPI) -> AsyncIterator[None]:
         following = asyncio.create_task(watcher.run(), name="follow-champion")
-        yield
+        async with running(intake):
+            yield
         following.cancel()
 
     api = PredictionApi(
@@ -44,15 +48,18 @@ def create_api(settings: ServingSettings, watcher: ChampionWatcher, metrics: Met
         summary="Risk of diabetes within five years, from eight measurements.",
         description=DESCRIPTION,
         version="0.1.0",
-        lifespan=follow_champion,
+        lifespan=background,
         docs_url=None,
         redoc_url=None,
     )
     api.state.settings = settings
     api.state.watcher = watcher
     api.state.metrics = metrics
+    api.state.intake = intake
     install_problem_handlers(api)
+    install_intake_problems(api)
     api.include_router(router)
+    api.include_router(patient_routes.router)
     install_pages(api, watcher, settings)
     api.add_middleware(CountRequests, metrics=metrics)
     return api

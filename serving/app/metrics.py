@@ -58,6 +58,17 @@ class Metrics:
             registry=self._registry,
         )
 
+        self._streams = Gauge(
+            "diabetes_api_streams",
+            "Open streams of patients.",
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
+
+    def streams_changed(self, number: int) -> None:
+        """Show how many streams are open."""
+        self._streams.set(number)
+
     def observe(self, route: str, status: int, seconds: float) -> None:
         """Count one answer."""
         self._requests.labels(route, status).inc()

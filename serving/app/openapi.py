@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from diabetes_platform.contract.fields import OUTCOME
 from serving.app.models import EXAMPLE_PATIENT, MAX_BATCH, Patient, Problem
 from serving.app.problems import PROBLEM_JSON
 
@@ -39,11 +40,51 @@ BATCH_BODY: dict[str, Any] = {
     }
 }
 
+OUTCOME_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        OUTCOME.name: {
+                            "type": "integer",
+                            "enum": list(OUTCOME.allowed or ()),
+                            "description": OUTCOME.description,
+                        }
+                    },
+                    "required": [OUTCOME.name],
+                    "additionalProperties": False,
+                },
+                "example": {OUTCOME.name: OUTCOME.example},
+            }
+        },
+    }
+}
+EVENT_STREAM: dict[str, Any] = {
+    "description": (
+        "`prediction` events with the id `<lsn>-<model version>`, comments between them as "
+        "heartbeat, `unavailable` where the database cannot be reached for a while."
+    ),
+    "content": {
+        "text/event-stream": {
+            "schema": {"type": "string"},
+            "example": (
+                "event: prediction\n"
+                'data: {"patient_id":1,"event_id":"26514320-f82e3e51a6ce","result":"Diabetes",…}\n'
+                "id: 26514320-f82e3e51a6ce\n\n"
+            ),
+        }
+    },
+}
+
 _REFUSALS = {
+    404: "There is no such patient.",
     413: "The body is too large.",
     415: "The body is not declared as JSON.",
     422: "Not allowed; `errors` holds all the reasons.",
-    503: "No model has been released yet.",
+    503: "No model has been released yet, or the database cannot be reached.",
 }
 
 

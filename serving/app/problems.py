@@ -3,7 +3,7 @@
 A problem shows the sender its own values; nothing here is logged.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -34,6 +34,9 @@ _KINDS = {
     500: "server-failure",
     503: "no-model",
 }
+UNAVAILABLE = "database-unavailable"
+NO_DATABASE = "no-database"
+TOO_MANY_STREAMS = "too-many-streams"
 
 
 class Answer(NamedTuple):
@@ -43,14 +46,16 @@ class Answer(NamedTuple):
     media_type: str
     body: bytes
 
-    def response(self) -> Response:
-        """Return it as Starlette sends it."""
-        return Response(self.body, self.status, API_HEADERS, self.media_type)
+    def response(self, headers: Mapping[str, str] | None = None) -> Response:
+        """Return it as Starlette sends it, with `headers` besides the API's own."""
+        return Response(self.body, self.status, {**API_HEADERS, **(headers or {})}, self.media_type)
 
 
-def problem(status: int, detail: str, errors: Sequence[FieldError] = ()) -> Answer:
-    """Return the refusal with `status` and its reasons."""
-    known = _KINDS.get(status)
+def problem(
+    status: int, detail: str, errors: Sequence[FieldError] = (), *, kind: str | None = None
+) -> Answer:
+    """Return the refusal with `status` and its reasons; `kind` where the status says too little."""
+    known = kind or _KINDS.get(status)
     document = Problem(
         type=f"urn:diabetes-platform:problem:{known}" if known else "about:blank",
         title=known.replace("-", " ").capitalize() if known else HTTPStatus(status).phrase,

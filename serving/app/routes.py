@@ -7,13 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from serving.app.body import BodyTooLargeError, content_type, is_json, read_body
 from serving.app.champion import ChampionWatcher
 from serving.app.metrics import Metrics
 from serving.app.models import MAX_BATCH, BatchAnswer, Health, ModelCard, Prediction, Ready
 from serving.app.openapi import BATCH_BODY, PATIENT_BODY, refusals
 from serving.app.predicting import no_model, predict, predict_batch
-from serving.app.problems import Answer, body_too_large, problem, unsupported_media_type
+from serving.app.problems import Answer, problem
+from serving.app.reading import JsonBody
 
 PREDICTION, OPERATION = "prediction", "operation"
 
@@ -30,18 +30,7 @@ def _metrics(request: Request) -> Metrics:
     return metrics
 
 
-async def _json_body(request: Request) -> bytes | Answer:
-    """Return the body, or why it was not read."""
-    if not is_json(request.scope["headers"]):
-        return unsupported_media_type(content_type(request.scope["headers"]).decode("latin-1"))
-    try:
-        return await read_body(request.receive, request.app.state.settings.api_max_body_bytes)
-    except BodyTooLargeError as error:
-        return body_too_large(error.limit)
-
-
 Watcher = Annotated[ChampionWatcher, Depends(_watcher)]
-JsonBody = Annotated[bytes | Answer, Depends(_json_body)]
 WithContributions = Annotated[
     bool,
     Query(

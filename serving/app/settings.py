@@ -15,9 +15,9 @@ class ServingSettings(BaseSettings):
     """Where the API listens and finds the released model; each is `PLATFORM_<NAME>`.
 
     The names that the platform has too (`home`, `models_url`, `port_offset`, `dagster_url`) mean
-    the same here. Several workers add up their metrics in `PROMETHEUS_MULTIPROC_DIR`, which
-    `python -m serving.app` sets for them. S3 goes by the standard `AWS_<NAME>`. Raises
-    pydantic.ValidationError that names the variable.
+    the same here. Without `database_url` patients are judged but not taken in. Several workers add
+    up their metrics in `PROMETHEUS_MULTIPROC_DIR`, which `python -m serving.app` sets for them. S3
+    goes by the standard `AWS_<NAME>`. Raises pydantic.ValidationError that names the variable.
     """
 
     model_config = SettingsConfigDict(
@@ -32,6 +32,10 @@ class ServingSettings(BaseSettings):
     api_port: int | None = Field(default=None, ge=1, le=65535)
     api_workers: int = Field(default=1, ge=1, le=256)
     api_max_body_bytes: int = Field(default=1_048_576, ge=1024)
+    api_max_streams: int = Field(default=1000, ge=1, le=100_000)
+    api_heartbeat_seconds: float = Field(default=15.0, gt=0, le=3600)
+    database_url: SecretStr | None = None
+    database_connections: int = Field(default=8, ge=1, le=100)
     prometheus_multiproc_dir: Path | None = Field(
         default=None, validation_alias="PROMETHEUS_MULTIPROC_DIR"
     )

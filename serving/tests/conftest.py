@@ -11,13 +11,16 @@ from pathlib import Path
 import httpx2
 import pytest
 import uvicorn
+from pydantic import SecretStr
 from starlette.testclient import TestClient
+from starlette.types import ASGIApp
 
 from diabetes_platform.contract.fingerprint import fingerprint
 from serving.app.main import create_app
 from serving.app.served_model import ServedModel, open_model
 from serving.app.settings import ServingSettings
 from serving.tests.bundles import champion_of, make_bundle, release
+from serving.tests.warehouse import Warehouse, running_warehouse
 
 POLL_SECONDS = 0.02
 
@@ -70,23 +73,44 @@ def empty_client(settings: ServingSettings) -> Iterator[TestClient]:
 @pytest.fixture
 def serve(settings: ServingSettings) -> Start:
     """Return a function that runs the API on uvicorn in a thread, on a free port."""
+    return lambda: running(create_app(settings))
 
-    @contextmanager
-    def start() -> Iterator[httpx2.Client]:
-        port = free_port()
-        config = uvicorn.Config(create_app(settings), port=port, log_level="warning")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
-        thread.start()
-        try:
-            wait_for(lambda: server.started)
-            with httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as opened:
-                yield opened
-        finally:
-            server.should_exit = True
-            thread.join(timeout=20)
 
-    return start
+@pytest.fixture(scope="session")
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+    """Return a real PostgreSQL with the platform's tables and roles, shared by all tests."""
+    with running_warehouse(tmp_path_factory.mktemp("warehouse")) as made:
+        yield made
+
+
+@pytest.fixture
+def intake_settings(settings: ServingSettings, warehouse: Warehouse) -> ServingSettings:
+    """Return settings with a database, and a heartbeat that a test can wait for."""
+    more = {"database_url": SecretStr(warehouse.api), "api_heartbeat_seconds": 0.3}
+    return settings.model_copy(update=more)
+
+
+@pytest.fixture
+def intake(intake_settings: ServingSettings, released: ServedModel) -> Iterator[httpx2.Client]:
+    """Return a client of a real server with a model and a database."""
+    with running(create_app(intake_settings, model=released)) as client:
+        yield client
+
+
+@contextmanager
+def running(app: ASGIApp) -> Iterator[httpx2.Client]:
+    """Run `app` on uvicorn in a thread, on a free port."""
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
+    thread.start()
+    try:
+        wait_for(lambda: server.started)
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as opened:
+            yield opened
+    finally:
+        server.should_exit = True
+        thread.join(timeout=20)
 
 
 def free_port() -> int:

@@ -1,0 +1,82 @@
+"""The connections to PostgreSQL, and what it means when there are none."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool
+
+logger = logging.getLogger("serving.database")
+
+# Each failed attempt is told by a problem document; the pool's own lines would repeat it.
+logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+
+WAIT_SECONDS = 2.0
+"""How long a request waits for a connection before it is told that there is none."""
+RETRY_SECONDS = 5
+"""When a refused caller is asked to come again."""
+_LONGEST_QUEUE = 200
+
+Connection = psycopg.AsyncConnection[DictRow]
+
+CONNECT: dict[str, Any] = {
+    "row_factory": dict_row,
+    "autocommit": True,
+    "connect_timeout": 2,
+    "application_name": "diabetes-api",
+    # A server that vanished without a word is noticed within seconds.
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    # Text of errors may hold a row; what is not sent cannot be logged.
+    "options": "-c statement_timeout=10s",
+}
+
+
+class NoDatabaseError(Exception):
+    """This server was started without a database: it judges patients, but keeps none."""
+
+
+class DatabaseUnavailableError(Exception):
+    """The database cannot be reached at the moment."""
+
+
+class Database:
+    """A pool of connections to one database; opened once, it outlives every outage of it."""
+
+    def __init__(self, url: str, *, connections: int) -> None:
+        self.url = url
+        self._pool = AsyncConnectionPool[Connection](
+            url,
+            connection_class=psycopg.AsyncConnection[DictRow],
+            kwargs=CONNECT,
+            min_size=1,
+            max_size=connections,
+            open=False,
+            timeout=WAIT_SECONDS,
+            max_waiting=_LONGEST_QUEUE,
+            # It would wait ever longer between attempts; the next request begins anew instead.
+            reconnect_timeout=1.0,
+            check=AsyncConnectionPool.check_connection,
+            name="api",
+        )
+
+    async def open(self) -> None:
+        """Begin to connect; does not wait for the server."""
+        await self._pool.open(wait=False)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._pool.close(timeout=WAIT_SECONDS)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection, each statement its own transaction; else DatabaseUnavailableError."""
+        try:
+            async with self._pool.connection() as connection:
+                yield connection
+        except psycopg.OperationalError as error:
+            raise DatabaseUnavailableError(type(error).__name__) from error

@@ -1,0 +1,119 @@
+"""A real warehouse for the tests, and answers in it as the predictor stores them."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from diabetes_platform.contract.events import PREDICTED_CHANNEL
+from diabetes_platform.contract.fields import FEATURE_NAMES, RESULT_LABELS
+from diabetes_platform.contract.tables import PREDICTIONS
+from serving.app.settings import PROJECT_ROOT
+
+PYTHON = PROJECT_ROOT / ".platform/venvs/platform/bin/python"
+CONTRIBUTIONS = {
+    "bias": -0.8,
+    "features": dict(zip(FEATURE_NAMES, (0.1, 1.2, -0.05, 0.0, -0.4, 0.6, 0.2, 0.3), strict=True)),
+}
+
+
+class Warehouse:
+    """A server with the platform's roles and tables, in a process of the platform's environment."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        urls = json.loads(self._line())
+        self.superuser, self.api, self.predictor = (
+            urls[user] for user in ("superuser", "api", "predictor")
+        )
+
+    @contextmanager
+    def outage(self) -> Iterator[None]:
+        """Stop the server within the block."""
+        self._tell("stop", "stopped")
+        try:
+            yield
+        finally:
+            self._tell("start", "started")
+
+    def answer(
+        self,
+        patient_id: int,
+        *,
+        lsn: int = 1,
+        model_version: str = "0123456789ab",
+        probability: float = 0.73,
+        notify: bool = True,
+    ) -> str:
+        """Store an answer and tell of it in one transaction; returns its event id."""
+        now = datetime.now(UTC)
+        stamps = {
+            name: now - timedelta(milliseconds=before)
+            for name, before in (
+                ("changed_at", 40),
+                ("captured_at", 30),
+                ("judged_at", 20),
+                ("consumed_at", 10),
+                ("scored_at", 5),
+                ("stored_at", 0),
+            )
+            if name in PREDICTIONS.column_names
+        }
+        row = {
+            "intake_id": patient_id,
+            "source_lsn": lsn,
+            "model_version": model_version,
+            "probability": probability,
+            "result": RESULT_LABELS[probability >= 0.5],
+            "contributions": Jsonb(CONTRIBUTIONS),
+            **stamps,
+        }
+        columns, values = ", ".join(row), ", ".join(f"%({name})s" for name in row)
+        statement = f"INSERT INTO serving.predictions ({columns}) VALUES ({values})"  # noqa: S608
+        with psycopg.connect(self.predictor) as connection:
+            connection.execute(statement.encode(), row)
+            if notify:
+                self.notify(connection, json.dumps([patient_id]))
+        return f"{lsn}-{model_version}"
+
+    @staticmethod
+    def notify(connection: psycopg.Connection[Any], payload: str) -> None:
+        """Tell of predictions."""
+        connection.execute("SELECT pg_notify(%s, %s)", (PREDICTED_CHANNEL, payload))
+
+    def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return what a superuser reads."""
+        with psycopg.connect(self.superuser, autocommit=True) as connection:
+            return connection.execute(statement.encode(), values).fetchall()
+
+    def _tell(self, order: str, expected: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{order}\n")
+        self._process.stdin.flush()
+        assert self._line().strip() == expected
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "the warehouse's process ended"
+        return line
+
+
+@contextmanager
+def running_warehouse(directory: Path) -> Iterator[Warehouse]:
+    """Run a warehouse within the block."""
+    command = [str(PYTHON), "-m", "diabetes_platform_tests.warehouse_process", str(directory)]
+    with subprocess.Popen(
+        command, cwd=PROJECT_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        # The end of its standard input, which leaving the block brings, ends it.
+        yield Warehouse(process)
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(timeout=30) == 0
