@@ -1,7 +1,7 @@
 """The graph as a function of its source: verdicts, and three tables that are made of them.
 
-Each table has an environment of its own, by whose name its operators' uids begin: so a graph
-that gains, loses or changes one of them finds the state of the others in a savepoint.
+Each table has an environment of its own, so that a graph may gain, lose or change one of them
+without the others.
 """
 
 from collections.abc import Mapping
@@ -36,13 +36,11 @@ def judged(received: DataStream, windows: Windows) -> DataStream:
 
 
 def table_environment(
-    environment: StreamExecutionEnvironment, part: str, options: Mapping[str, str] | None = None
+    environment: StreamExecutionEnvironment, options: Mapping[str, str] | None = None
 ) -> StreamTableEnvironment:
-    """Return an environment for one `part` of the graph, whose operators' uids begin with it."""
+    """Return an environment for one part of the graph; `options` are Flink's."""
     tables = StreamTableEnvironment.create(environment)
     given = {
-        "table.exec.uid.generation": "ALWAYS",
-        "table.exec.uid.format": f"{part}-<id>-<transformation>",
         "table.exec.simplify-operator-name-enabled": "true",
         "table.local-time-zone": "UTC",
         # The query's own key is the sink's, and the exchange keeps the order of one patient.

@@ -3,9 +3,11 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from pyflink.common import Configuration
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
+from pyflink.table import StreamTableEnvironment, Table
 
 from diabetes_platform.contract.events import STREAM_JOB
 from flink.patients import kafka_tables
@@ -18,6 +20,7 @@ from flink.patients.graph import (
     windowed,
 )
 from flink.patients.kafka_tables import Topics
+from flink.patients.uids import set_uids
 
 _DAY = 86_400
 CONFIGURATION = {
@@ -40,9 +43,11 @@ def read_changes(
     environment: StreamExecutionEnvironment, servers: str, topics: Topics, *, bounded: bool
 ) -> DataStream:
     """Return the messages of the source's topics (`RECEIVED_TYPE`)."""
-    tables = table_environment(environment, "source")
+    tables = table_environment(environment)
     tables.execute_sql(kafka_tables.source_ddl(servers, topics, bounded=bounded))
-    return tables.to_data_stream(tables.from_path(kafka_tables.SOURCE))
+    received = tables.to_data_stream(tables.from_path(kafka_tables.SOURCE))
+    set_uids("source", [received._j_data_stream.getTransformation()])  # noqa: SLF001 - no other way
+    return received
 
 
 def build(
@@ -55,22 +60,29 @@ def build(
 ) -> None:
     """Put the whole graph into `environment`, from the topic of changes to the three others."""
     verdicts = judged(read_changes(environment, servers, topics, bounded=bounded), windows)
-    parts = (
-        ("images", kafka_tables.images_ddl, kafka_tables.IMAGES, newest_images),
-        ("rejected", kafka_tables.dead_letters_ddl, kafka_tables.DEAD_LETTERS, dead_letters),
-        (
-            "windowed",
-            kafka_tables.windows_ddl,
-            kafka_tables.WINDOWS,
-            lambda stream, given: windowed(stream, given, windows),
-        ),
-    )
-    for part, ddl, name, query in parts:
-        tables = table_environment(environment, part)
+    for part, ddl, query in (
+        (kafka_tables.IMAGES, kafka_tables.images_ddl, newest_images),
+        (kafka_tables.DEAD_LETTERS, kafka_tables.dead_letters_ddl, dead_letters),
+        (kafka_tables.WINDOWS, kafka_tables.windows_ddl, partial(windowed, windows=windows)),
+    ):
+        tables = table_environment(environment)
         tables.execute_sql(ddl(servers, topics))
-        statements = tables.create_statement_set()
-        statements.add_insert(name, query(verdicts, tables))
-        statements.attach_as_datastream()
+        write_to(part, environment, tables, query(verdicts, tables))
+
+
+def write_to(
+    sink: str,
+    environment: StreamExecutionEnvironment,
+    tables: StreamTableEnvironment,
+    table: Table,
+) -> None:
+    """Let `table` be written to the table named `sink`, by which its operators' uids begin."""
+    of_java = environment._j_stream_execution_environment  # noqa: SLF001 - no other way
+    before = len(of_java.getTransformations())
+    statements = tables.create_statement_set()
+    statements.add_insert(sink, table)
+    statements.attach_as_datastream()
+    set_uids(sink, list(of_java.getTransformations())[before:])
 
 
 def main(arguments: Sequence[str]) -> int:
