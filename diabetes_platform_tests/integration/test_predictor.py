@@ -1,0 +1,435 @@
+"""The predictor between a real broker and a real database: nothing lost, nothing twice."""
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from diabetes_platform.contract.events import (
+    DEAD_LETTER_HEADERS,
+    PREDICTED_CHANNEL,
+    REJECTED_TOPIC,
+    SINK_TOPIC,
+)
+from diabetes_platform.contract.fingerprint import fingerprint
+from diabetes_platform.launcher.ports import free_port
+from diabetes_platform.launcher.postgres import Postgres
+from diabetes_platform.launcher.processes import signal_group
+from diabetes_platform_tests.capture import Kafka, own_kafka, running
+from diabetes_platform_tests.predicting import (
+    EXAMPLE,
+    Predictions,
+    Predictor,
+    key_of,
+    message,
+    send,
+    tombstone,
+    wait_for,
+)
+from diabetes_platform_tests.provisioned import CAPTURE, ProvisionedServer, provision
+from serving.app.models import Patient
+from serving.app.served_model import ServedModel, open_model
+from serving.tests.bundles import champion_of, make_bundle, point_at, release
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+NEXT = count(1_000_000, 1_000)
+"""A thousand patients of its own for each test."""
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """A broker that a test may stop."""
+    with own_kafka(tmp_path_factory.mktemp("predictor-kafka")) as kafka:
+        yield kafka
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProvisionedServer]:
+    """A database that a test may stop."""
+    data_dir = tmp_path_factory.mktemp("predictor-postgres") / "data"
+    with Postgres(data_dir, free_port(), "a password of the test", settings=CAPTURE) as server:
+        yield provision(server)
+
+
+@pytest.fixture
+def predictions(database: ProvisionedServer) -> Predictions:
+    return Predictions(database.url("migrator"))
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model store with a champion."""
+    store = tmp_path_factory.mktemp("models")
+    release(store, *make_bundle())
+    return store
+
+
+@pytest.fixture
+def make(broker: Kafka, database: ProvisionedServer, models: Path, tmp_path: Path) -> "Make":
+    return Make(broker, database, models, tmp_path)
+
+
+class Make:
+    """Predictors of a test, not yet started."""
+
+    def __init__(
+        self, broker: Kafka, database: ProvisionedServer, models: Path, folder: Path
+    ) -> None:
+        self._parts, self._models, self._folder = (broker, database), models, folder
+
+    def __call__(self, name: str = "predictor", models: Path | None = None) -> Predictor:
+        broker, database = self._parts
+        return Predictor(
+            broker,
+            database.url("predictor"),
+            models or self._models,
+            self._folder / f"{name}.log",
+        )
+
+
+@pytest.fixture
+def predictor(make: Make) -> Iterator[Predictor]:
+    made = make()
+    with running(made):
+        wait_for(made.works)
+        yield made
+
+
+@pytest.fixture
+def first() -> int:
+    """The first of this test's patients."""
+    return next(NEXT)
+
+
+def test_a_patient_of_the_topic_gets_what_the_champion_says_of_it(
+    predictor: Predictor, broker: Kafka, predictions: Predictions, first: int
+) -> None:
+    send(broker, [message(first, 77, glucose=180, insulin=None)])
+    wait_for(lambda: predictions.of(first))
+    (row,) = predictions.of(first)
+    expected = opened().predict_all(
+        [Patient.model_validate(EXAMPLE | {"glucose": 180, "insulin": None})],
+        with_contributions=True,
+    )[0]
+    for name in ("probability", "result", "model_version", "contributions"):
+        assert row[name] == expected[name], name
+    assert row["source_lsn"] == 77
+    stamps = ["changed_at", "captured_at", "judged_at", "consumed_at", "scored_at", "stored_at"]
+    assert [row[name] for name in stamps] == sorted(row[name] for name in stamps)
+    for hop in ("capture", "judge", "merge", "deliver", "score", "store", "total"):
+        assert predictor.metric("hop_seconds_count", hop=hop) == 1, hop
+    assert predictor.metric("predictions_total") == 1
+
+
+def opened(intercept: float = 0.0) -> ServedModel:
+    bundle, files = make_bundle(intercept=intercept)
+    return open_model(champion_of(bundle), files, contract_fingerprint=fingerprint())
+
+
+def test_who_listens_is_told_whose_prediction_is_there(
+    predictor: Predictor, broker: Kafka, database: ProvisionedServer, first: int
+) -> None:
+    patients = range(first, first + 900)
+    told: set[int] = set()
+    with psycopg.connect(database.url("api"), autocommit=True) as listening:
+        listening.execute(f"LISTEN {PREDICTED_CHANNEL}")
+        send(broker, [message(one, 1) for one in patients])
+        for notification in listening.notifies(timeout=30):
+            told |= set(json.loads(notification.payload))
+            if told >= set(patients):
+                break
+    assert told >= set(patients)
+    assert predictor.metric("failures_total") == 0
+
+
+def test_replayed_changes_are_stored_once_and_keep_their_times(
+    predictor: Predictor, broker: Kafka, predictions: Predictions, first: int
+) -> None:
+    changes = [message(first, 5), message(first, 5), message(first, 9), message(first + 1, 6)]
+    send(broker, changes)
+    wait_for(lambda: len(predictions.of(first, first + 1)) == 3)
+    before = predictions.of(first, first + 1)
+    send(broker, changes * 3)
+    send(broker, [message(first + 2, 1)])
+    wait_for(lambda: predictor.metric("lag_messages") == 0 and predictions.of(first + 2))
+    assert predictions.of(first, first + 1) == before
+
+
+def test_an_older_change_that_comes_late_is_kept_beside_the_newer_one(
+    predictor: Predictor, broker: Kafka, predictions: Predictions, first: int
+) -> None:
+    assert predictor.works()
+    send(broker, [message(first, 9, glucose=190)])
+    send(broker, [message(first, 4, glucose=90)])
+    wait_for(lambda: predictions.changes(first) == [(first, 4), (first, 9)])
+
+
+def test_a_deleted_patients_predictions_go_whatever_came_before_in_the_batch(
+    predictor: Predictor, broker: Kafka, predictions: Predictions, first: int
+) -> None:
+    gone, there, back = first, first + 1, first + 2
+    send(broker, [message(gone, 1), message(there, 1), message(back, 1)])
+    wait_for(lambda: len(predictions.of(gone, there, back)) == 3)
+    # Taken out and, in one batch with it, put in once more: what a snapshot after a restore does.
+    send(broker, [message(gone, 2), tombstone(gone), tombstone(back), message(back, 3)])
+    wait_for(
+        lambda: predictions.changes(gone, there, back) == [(there, 1), (back, 3)],
+    )
+    assert predictor.metric("deletions_total") == 2
+
+
+def test_what_cannot_be_read_goes_to_the_dead_letters_and_stops_nobody(
+    predictor: Predictor, broker: Kafka, predictions: Predictions, first: int
+) -> None:
+    before = broker.ends(REJECTED_TOPIC)
+    poison = [
+        # A compacted topic takes no message without a key.
+        (b"1", None),
+        (b"{}", b"{}"),
+        (key_of(first), b"\xff\xfe\x00"),
+        (key_of(first), b'{"id": ' + b"[" * 10_000),
+        message(first, 1, glucose="148"),
+        message(first, 1, lsn=None, age=-1),
+        message(first, 1, bmi=float("nan")),
+        (key_of(first), message(first + 1, 1)[1]),
+    ]
+    send(broker, [*poison, message(first + 2, 1)])
+    wait_for(lambda: predictions.of(first + 2))
+    wait_for(lambda: predictor.metric("rejected_total") == len(poison))
+    letters = []
+    for letter in broker.messages(before, seconds=5):
+        letters.append(letter)
+        if len(letters) == len(poison):
+            break
+    assert {(one.key(), one.value()) for one in letters} == set(poison)
+    names = DEAD_LETTER_HEADERS
+    for letter in letters:
+        headers = dict(letter.headers() or [])
+        assert headers[names.topic] == SINK_TOPIC.encode()
+        place = int(headers[names.partition]), int(headers[names.offset])
+        assert original(broker, *place) == (letter.key(), letter.value())
+        assert int(headers[names.rejected_ms]) <= time.time() * 1000
+        assert json.loads(headers[names.reasons])
+    reasons = {letter.value(): json.loads(dict(letter.headers())["reasons"]) for letter in letters}
+    assert reasons[poison[4][1]] == ["glucose:not_a_number"]
+    assert reasons[poison[5][1]] == ["lsn:missing", "age:below_minimum"]
+    assert reasons[poison[6][1]] == ["record:not_json"]
+    assert reasons[poison[7][1]] == ["id:not_allowed"]
+    assert predictions.of(first, first + 1) == []
+
+
+def original(broker: Kafka, partition: int, offset: int) -> tuple[object, object]:
+    found = next(broker.messages([TopicPartition(SINK_TOPIC, partition, offset)]))
+    return found.key(), found.value()
+
+
+def test_ten_thousand_poison_messages_in_a_row_hold_nobody_up(
+    predictor: Predictor, broker: Kafka, predictions: Predictions, first: int
+) -> None:
+    send(broker, [(key_of(first), b"poison")] * 10_000 + [message(first, 1)])
+    wait_for(lambda: predictions.changes(first) == [(first, 1)])
+    wait_for(lambda: predictor.metric("rejected_total") == 10_000)
+
+
+def test_an_outage_of_the_database_is_waited_out_and_nothing_is_skipped(
+    predictor: Predictor,
+    broker: Kafka,
+    database: ProvisionedServer,
+    predictions: Predictions,
+    first: int,
+) -> None:
+    patients = range(first, first + 50)
+    database.server.stop()
+    try:
+        send(broker, [message(one, 1) for one in patients])
+        wait_for(lambda: predictor.metric("failures_total", cause="database") >= 3)
+        assert "database" in predictor.get("/ready").text
+        assert predictor.get("/health").is_success
+        wait_for(lambda: predictor.metric("lag_messages") == len(patients))
+    finally:
+        database.server.start()
+    wait_for(lambda: len(predictions.of(*patients)) == len(patients), seconds=15)
+    wait_for(predictor.works)
+
+
+def test_an_outage_of_the_broker_is_survived(
+    predictor: Predictor, broker: Kafka, predictions: Predictions, first: int
+) -> None:
+    send(broker, [message(first, 1)])
+    wait_for(lambda: predictions.of(first))
+    broker.kill()
+    time.sleep(2)
+    broker.start()
+    send(broker, [message(first + 1, 1)])
+    wait_for(lambda: predictions.of(first + 1), seconds=60)
+    assert predictor.works()
+
+
+def test_killed_between_the_databases_commit_and_the_offsets_it_stores_nothing_twice(
+    make: Make,
+    broker: Kafka,
+    database: ProvisionedServer,
+    predictions: Predictions,
+    first: int,
+) -> None:
+    patients = range(first, first + 40)
+    victim = make("victim")
+    with running(victim):
+        wait_for(victim.works)
+        wait_for(lambda: victim.partitions() == 4)
+        with psycopg.connect(database.url("migrator")) as blocking:
+            blocking.execute("LOCK TABLE serving.predictions IN SHARE MODE")
+            send(broker, [message(one, 1) for one in patients])
+            wait_for(lambda: waiting_for_a_lock(database))
+            before = committed(broker)
+            signal_group(broker.pid, signal.SIGSTOP)
+        try:
+            wait_for(lambda: len(predictions.of(*patients)) > 0)
+            victim.kill()
+        finally:
+            signal_group(broker.pid, signal.SIGCONT)
+    stored = predictions.of(*patients)
+    assert committed(broker) == before
+    heir = make("heir")
+    with running(heir):
+        wait_for(lambda: len(predictions.of(*patients)) == len(patients))
+        wait_for(lambda: heir.metric("replayed_total") >= len(stored))
+        wait_for(lambda: heir.works() and heir.metric("lag_messages") == 0)
+    after = predictions.of(*patients)
+    assert [row for row in after if row in stored] == stored
+    assert len(after) == len(patients)
+
+
+def waiting_for_a_lock(database: ProvisionedServer) -> bool:
+    with psycopg.connect(database.superuser_url) as connection:
+        found = connection.execute(
+            "SELECT FROM pg_stat_activity WHERE usename = 'predictor'"
+            " AND wait_event_type = 'Lock' AND query LIKE 'INSERT%'"
+        )
+        return found.fetchone() is not None
+
+
+def committed(broker: Kafka) -> list[int]:
+    consumer = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": "predictor"})
+    try:
+        places = [TopicPartition(SINK_TOPIC, number) for number in range(4)]
+        return [place.offset for place in consumer.committed(places, timeout=10)]
+    finally:
+        consumer.close()
+
+
+def test_two_share_the_partitions_and_one_takes_over_when_the_other_is_killed(
+    predictor: Predictor, make: Make, broker: Kafka, predictions: Predictions, first: int
+) -> None:
+    other = make("other")
+    with running(other):
+        wait_for(lambda: (predictor.partitions(), other.partitions()) == (2, 2))
+        patients = range(first, first + 400)
+        send(broker, [message(one, 1) for one in patients])
+        wait_for(lambda: len(predictions.of(*patients)) == len(patients))
+        shares = [one.metric("predictions_total") for one in (predictor, other)]
+        assert sum(shares) == len(patients)
+        assert min(shares) > 0
+        other.kill()
+        later = range(first + 400, first + 800)
+        send(broker, [message(one, 1) for one in later])
+        wait_for(lambda: len(predictions.of(*later)) == len(later), seconds=30)
+        wait_for(lambda: predictor.partitions() == 4)
+
+
+def test_the_champion_changes_in_the_midst_and_each_row_says_who_scored_it(
+    make: Make, broker: Kafka, predictions: Predictions, tmp_path: Path, first: int
+) -> None:
+    store = tmp_path / "models"
+    made = {one.bundle.model_version: one for one in (opened(), opened(2.0))}
+    for intercept in (2.0, 0.0):
+        release(store, *make_bundle(intercept=intercept))
+    patients = range(first, first + 600)
+    switching = make(models=store)
+    with running(switching):
+        wait_for(switching.works)
+        with sending(broker, patients):
+            for model in list(made.values()) * 3:
+                point_at(store, model.bundle)
+                version = model.bundle.model_version
+                wait_for(
+                    lambda: switching.get("/ready").json()["model_version"] == version,  # noqa: B023
+                )
+                time.sleep(0.3)
+        wait_for(lambda: len(predictions.of(*patients)) == len(patients))
+    rows = predictions.of(*patients)
+    assert {row["model_version"] for row in rows} == set(made)
+    patient = Patient.model_validate(EXAMPLE)
+    expected = {version: model.predict(patient)["probability"] for version, model in made.items()}
+    assert all(row["probability"] == expected[str(row["model_version"])] for row in rows)
+
+
+@contextmanager
+def sending(broker: Kafka, patients: range) -> Iterator[None]:
+    """Send one patient after another while the block runs, the rest at its end."""
+    left = iter(patients)
+    stopped = threading.Event()
+
+    def send_on() -> None:
+        while not stopped.wait(0.005) and (one := next(left, None)) is not None:
+            send(broker, [message(one, 1)])
+
+    sender = threading.Thread(target=send_on)
+    sender.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        sender.join()
+    send(broker, [message(one, 1) for one in left])
+
+
+def test_without_a_model_it_waits_and_with_one_it_goes_on(
+    make: Make, broker: Kafka, predictions: Predictions, tmp_path: Path, first: int
+) -> None:
+    store = tmp_path / "models"
+    waiting = make(models=store)
+    with running(waiting):
+        wait_for(lambda: "no model" in waiting.get("/ready").text)
+        send(broker, [message(first, 1)])
+        wait_for(lambda: waiting.metric("failures_total", cause="model") > 0)
+        assert predictions.of(first) == []
+        release(store, *make_bundle())
+        wait_for(lambda: predictions.of(first))
+        # A model store that is gone takes no model away.
+        store.rename(tmp_path / "elsewhere")
+        wait_for(lambda: waiting.metric("model_reload_failures_total") > 0)
+        send(broker, [message(first + 1, 1)])
+        wait_for(lambda: predictions.of(first + 1))
+
+
+def test_asked_to_end_it_ends_with_code_0_its_offsets_committed(
+    make: Make, broker: Kafka, predictions: Predictions, first: int
+) -> None:
+    ending = make()
+    with running(ending):
+        wait_for(ending.works)
+        wait_for(lambda: ending.partitions() == 4)
+        send(broker, [message(one, 1) for one in range(first, first + 20)])
+        wait_for(lambda: len(predictions.of(*range(first, first + 20))) == 20)
+        assert ending.end() == 0
+        assert committed(broker) == [place.offset for place in broker.ends(SINK_TOPIC)]
+
+
+def test_no_patients_value_is_in_log_or_metrics(
+    predictor: Predictor, broker: Kafka, predictions: Predictions, first: int
+) -> None:
+    send(broker, [message(first, 1, glucose=123.456), message(first, 2, glucose=9876.5)])
+    wait_for(lambda: predictions.of(first) and predictor.metric("rejected_total") == 1)
+    told = predictor.log.read_text(encoding="utf-8") + predictor.get("/metrics").text
+    assert "123.456" not in told
+    assert "9876.5" not in told

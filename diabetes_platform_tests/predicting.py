@@ -1,0 +1,149 @@
+"""The test run's own predictor, and messages of the sink topic as Flink would write them."""
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psycopg
+from confluent_kafka import KafkaError, Message, Producer
+from psycopg.rows import dict_row
+
+from diabetes_platform.contract.events import SINK_TOPIC
+from diabetes_platform.contract.fields import FEATURES
+from diabetes_platform.launcher.layout import Layout
+from diabetes_platform.launcher.ports import HOST, free_port
+from diabetes_platform.settings import PROJECT_ROOT
+from diabetes_platform_tests.capture import TOOLS, Kafka, Service
+
+EXAMPLE = {one.name: one.example for one in FEATURES}
+
+Record = tuple[bytes | None, bytes | None]
+
+
+def image(intake_id: int, lsn: int, /, **changed: object) -> dict[str, object]:
+    """A patient's image as the sink topic carries it; `changed` replaces parts of it."""
+    now = time.time_ns() // 1_000_000
+    return {
+        "id": intake_id,
+        "received_at": "2026-11-24T12:00:00Z",
+        **EXAMPLE,
+        "outcome": None,
+        "outcome_recorded_at": None,
+        "op": "c",
+        "lsn": lsn,
+        "changed_ms": now - 30,
+        "captured_ms": now - 20,
+        "judged_ms": now - 10,
+        **changed,
+    }
+
+
+def key_of(intake_id: int) -> bytes:
+    return json.dumps({"id": intake_id}).encode()
+
+
+def message(intake_id: int, lsn: int, /, **changed: object) -> Record:
+    return key_of(intake_id), json.dumps(image(intake_id, lsn, **changed)).encode()
+
+
+def tombstone(intake_id: int) -> Record:
+    return key_of(intake_id), None
+
+
+def send(kafka: Kafka, records: Iterable[Record]) -> None:
+    """Put records into the sink topic."""
+    producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "linger.ms": 0})
+    refused: list[KafkaError] = []
+
+    def delivered(error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            refused.append(error)
+
+    for key, value in records:
+        producer.produce(SINK_TOPIC, key=key, value=value, on_delivery=delivered)
+    assert producer.flush(30) == 0
+    assert refused == []
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The stored predictions as the owner of the database sees them."""
+
+    url: str
+
+    def of(self, *intake_ids: int) -> list[dict[str, object]]:
+        """Those of some patients, in the order of the changes."""
+        with psycopg.connect(self.url, row_factory=dict_row) as connection:
+            return connection.execute(
+                "SELECT * FROM serving.predictions WHERE intake_id = ANY(%s)"
+                " ORDER BY intake_id, source_lsn, stored_at",
+                (list(intake_ids),),
+            ).fetchall()
+
+    def changes(self, *intake_ids: int) -> list[tuple[object, object]]:
+        """Patient and lsn of each stored prediction."""
+        return [(row["intake_id"], row["source_lsn"]) for row in self.of(*intake_ids)]
+
+
+class Predictor(Service):
+    """A predictor in its own environment."""
+
+    def __init__(
+        self, kafka: Kafka, database_url: str, models: Path, log: Path, **more: str
+    ) -> None:
+        self._port = free_port()
+        variables = {
+            "PLATFORM_KAFKA_SERVERS": kafka.bootstrap_servers,
+            "PLATFORM_DATABASE_URL": database_url,
+            "PLATFORM_MODELS_URL": str(models),
+            "PLATFORM_MODEL_POLL_SECONDS": "0.1",
+            "PLATFORM_PREDICTOR_PORT": str(self._port),
+            "PYTHONPATH": str(PROJECT_ROOT),
+            **more,
+        }
+        python = str(Layout(TOOLS).serving_python)
+        super().__init__([python, "-m", "serving.predictor"], variables, log)
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(f"http://{HOST}:{self._port}{path}", trust_env=False)
+
+    def ready(self) -> bool:
+        """Whether it is alive: what it waits for may be what the test withholds."""
+        return self._answers("/health")
+
+    def works(self) -> bool:
+        return self._answers("/ready")
+
+    def metric(self, sample: str, **labels: str) -> float:
+        """The sum of the samples with these labels."""
+        pattern = rf"^diabetes_predictor_{sample}(?:\{{(.*)\}})? (\S+)$"
+        found = re.finditer(pattern, self.get("/metrics").text, re.MULTILINE)
+        wanted = {f'{name}="{value}"' for name, value in labels.items()}
+        return sum(float(one[2]) for one in found if wanted <= set((one[1] or "").split(",")))
+
+    def end(self) -> int:
+        """Ask it to end; return its exit code."""
+        assert self._process is not None
+        self._process.terminate()
+        return self._process.wait(20)
+
+    def partitions(self) -> int:
+        return int(self.get("/ready").json().get("partitions", 0))
+
+    def _answers(self, path: str) -> bool:
+        try:
+            return self.get(path).is_success
+        except httpx.TransportError:
+            return False
+
+
+def wait_for(happens: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until it happens, looking often."""
+    deadline = time.monotonic() + seconds
+    while not happens():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.02)
