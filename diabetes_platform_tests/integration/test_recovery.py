@@ -25,6 +25,7 @@ KILLED = (
     "dagster-webserver",
     "dagster-daemon",
     "api",
+    "predictor",
 )
 RECOVERED_SECONDS = 90.0
 """On a machine that does nothing else it takes a third of it."""

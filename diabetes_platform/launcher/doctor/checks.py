@@ -86,4 +86,12 @@ CHECKS = (
         "see `diabetes logs api`",
         Port.API,
     ),
+    Check(
+        "predictor",
+        "ready to score",
+        serving.predictor_ready,
+        "without a model: `diabetes materialize` trains and releases one; else "
+        "see `diabetes logs predictor`",
+        Port.PREDICTOR,
+    ),
 )

@@ -29,6 +29,7 @@ def service_urls(stack: Stack) -> dict[str, str]:
         "dagster-code": f"{HOST}:{stack.port(Port.DAGSTER_CODE)}",
         "dagster-webserver": stack.settings.dagster,
         "api": f"{stack.settings.api}/docs",
+        "predictor": f"{stack.url(Port.PREDICTOR)}/metrics",
     }
 
 
