@@ -1,26 +1,32 @@
-"""`make bench`: batch path, change data capture, prediction API; or one with its own options."""
+"""`make bench`: batch path, change data capture, prediction API; or one with its own options.
+
+`stream` measures the running platform and is run by its name alone.
+"""
 
 import subprocess
 import sys
 
 from benchmarks.batch import run as batch
 from benchmarks.cdc import run as cdc
+from benchmarks.stream import run as stream
 from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.layout import Layout
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings
 
 
 def main() -> None:
-    """Run `batch [options]`, `cdc [options]`, `serving`, or all."""
+    """Run what the first argument names with its options, or all but `stream`."""
     name, *options = sys.argv[1:] or ["all"]
-    if name not in {"all", "batch", "cdc", "serving"}:
-        allowed = "batch [options], cdc [options], serving or nothing for all"
+    if name not in {"all", "batch", "cdc", "stream", "serving"}:
+        allowed = "batch, cdc or stream [options], serving, or nothing for all but stream"
         raise SystemExit(f"given {name!r}, allowed {allowed}")
     try:
         if name in {"all", "batch"}:
             batch.main(options)
         if name in {"all", "cdc"}:
             cdc.main(options)
+        if name == "stream":
+            stream.main(options)
     except LauncherError as error:
         raise SystemExit(str(error)) from error
     if name in {"all", "serving"}:
