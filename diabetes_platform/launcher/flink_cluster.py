@@ -1,8 +1,10 @@
 """What a Flink cluster tells of itself over its REST interface: slots, jobs, checkpoints."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 
@@ -89,6 +91,37 @@ class FlinkCluster:
             restored=counts["restored"],
             newest=newest["external_path"] if newest else None,
         )
+
+    def all_tasks_run(self, job_id: str) -> bool:
+        """Whether a job runs with every one of its tasks."""
+        told = self._get(f"/jobs/{job_id}")
+        statuses = {vertex["status"] for vertex in told["vertices"]}
+        return told["state"] == "RUNNING" and statuses == {"RUNNING"}
+
+    def root_exception(self, job_id: str) -> str | None:
+        """Return the stack trace of a job's latest failure; None where it has not failed."""
+        entries = self._get(f"/jobs/{job_id}/exceptions")["exceptionHistory"]["entries"]
+        return str(entries[0]["stacktrace"]) if entries else None
+
+    def vertices(self, job_id: str) -> list[str]:
+        """Return the ids of a job's vertices, each a chain of operators."""
+        return [vertex["id"] for vertex in self._get(f"/jobs/{job_id}")["vertices"]]
+
+    def metric_names(self, job_id: str, vertex: str) -> list[str]:
+        """Return the names of the metrics of a vertex's subtasks."""
+        told: list[dict[str, str]] = self._request(
+            "GET", f"/jobs/{job_id}/vertices/{vertex}/subtasks/metrics"
+        ).json()
+        return [metric["id"] for metric in told]
+
+    def metric_sums(self, job_id: str, vertex: str, names: Sequence[str]) -> dict[str, int]:
+        """Return whole-number metrics by name, each summed over the subtasks of a vertex."""
+        if not names:
+            return {}
+        asked = urlencode({"get": ",".join(names), "agg": "sum"})
+        path = f"/jobs/{job_id}/vertices/{vertex}/subtasks/metrics?{asked}"
+        told: list[dict[str, Any]] = self._request("GET", path).json()
+        return {metric["id"]: int(metric["sum"]) for metric in told}
 
     def cancel(self, job_id: str) -> None:
         """Ask for a job's end; its newest checkpoints stay."""

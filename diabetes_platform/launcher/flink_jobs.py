@@ -3,7 +3,7 @@
 import json
 import secrets
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,14 +27,22 @@ class Client:
     java: Path
     environment: Mapping[str, str]
 
-    def run(self, job: Path, cluster: FlinkCluster, name: str, **options: str) -> str:
-        """Run `job` to its end on `cluster` and return what it printed.
+    def run(
+        self,
+        job: Path,
+        cluster: FlinkCluster,
+        name: str,
+        *,
+        arguments: Sequence[str] = (),
+        **options: str,
+    ) -> str:
+        """Run the program `job`, with its `arguments`, to its end and return what it printed.
 
-        It is known there by `name`; `options` are Flink's. Raises LauncherError that says why it
-        failed. One that takes longer than `SECONDS`, or is interrupted, is cancelled.
+        On `cluster` its job is known by `name`; `options` are Flink's. Raises LauncherError that
+        says why it failed. One that takes longer than `SECONDS`, or is interrupted, is cancelled.
         """
         process = subprocess.Popen(
-            self.command(job, cluster, name, **options),
+            [*self.command(job, cluster, name, **options), *arguments],
             env=self.variables,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -72,6 +72,13 @@ CHECKS = (
         Port.FLINK,
     ),
     Check(
+        "stream-job",
+        "job runs",
+        compute.stream_job_runs,
+        "it is submitted again by itself: see `diabetes logs stream-job`",
+        Port.FLINK,
+    ),
+    Check(
         "dagster",
         "code location, daemons",
         dagster.code_location,

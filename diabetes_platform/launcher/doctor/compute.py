@@ -1,12 +1,14 @@
-"""The doctor at Spark and Flink: a query; slots and a real job."""
+"""The doctor at Spark and Flink: a query; slots and a real job; the stream's own job."""
 
 from diabetes_platform.cleaning.session import spark_session
+from diabetes_platform.contract.events import STREAM_JOB
 from diabetes_platform.launcher.flink_cluster import FlinkCluster
 from diabetes_platform.launcher.flink_distribution import FlinkHome
 from diabetes_platform.launcher.flink_jobs import Client, smoke
 from diabetes_platform.launcher.install.java import find_java
 from diabetes_platform.launcher.install.tools import Tools
 from diabetes_platform.launcher.stack.stack import Stack
+from diabetes_platform.launcher.stack.stream_job import stream_job_of
 from diabetes_platform.settings import Port, inherited_environment
 
 ROWS = 1000
@@ -31,3 +33,11 @@ def flink_job(stack: Stack) -> str:
     environment = inherited_environment()
     client = Client(FlinkHome(Tools(stack.layout.tools)), find_java(environment), environment)
     return f"{overview}; {smoke(client, cluster)}"
+
+
+def stream_job_runs(stack: Stack) -> str:
+    """Return the stream job's state and counters; raises where it does not run."""
+    state = stream_job_of(stack)
+    if not state.running:
+        raise RuntimeError(f"job {STREAM_JOB} is {state}")
+    return f"job {STREAM_JOB} is {state}"

@@ -85,6 +85,7 @@ def own_environments(stack: Stack) -> dict[str, Environment]:
         "spark-connect": _s3_of(stack, "spark"),
         "flink-jobmanager": _s3_of(stack, "flink"),
         "flink-taskmanager": _s3_of(stack, "flink"),
+        "stream-job": _s3_of(stack, "flink"),
         "dagster": pipeline,
         "api": _serving(stack, "api"),
         "predictor": _serving(stack, "predictor"),

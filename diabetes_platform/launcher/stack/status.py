@@ -2,16 +2,21 @@
 
 from rich.console import Console
 
+from diabetes_platform.contract.events import STREAM_JOB
 from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.stack.connector import connector_of
 from diabetes_platform.launcher.stack.members import members
 from diabetes_platform.launcher.stack.stack import Stack
+from diabetes_platform.launcher.stack.stream_job import stream_job_of
 from diabetes_platform.launcher.stack.supervisor import Supervisor
 from diabetes_platform.launcher.stack.tables import status_table
 
 
 def stack_status(stack: Stack, console: Console) -> None:
-    """Show every process and the connector; raises LauncherError that names what is not well."""
+    """Show every process, the connector and the stream's job.
+
+    Raises LauncherError that names what is not well.
+    """
     processes = Supervisor(stack.layout).processes()
     if processes is None:
         left = len(members(stack.layout.home))
@@ -20,9 +25,12 @@ def stack_status(stack: Stack, console: Console) -> None:
             "stop them with `make down`, then start again"
         )
     connector = connector_of(stack)
-    console.print(status_table(stack, processes, connector))
+    job = stream_job_of(stack)
+    console.print(status_table(stack, processes, connector, job))
     ill = [process.name for process in processes if not process.healthy]
     if not connector.running:
         ill.append("connector diabetes-cdc")
+    if not job.running:
+        ill.append(f"job {STREAM_JOB}")
     if ill:
         raise LauncherError(f"not healthy: {', '.join(ill)}; see `diabetes doctor`")

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from rich.markup import escape
 from rich.table import Table
 
+from diabetes_platform.contract.events import STREAM_JOB
 from diabetes_platform.launcher.ports import HOST
 from diabetes_platform.launcher.setup.capture_failures import CONNECTOR
 from diabetes_platform.launcher.setup.connect_api import ConnectorState
 from diabetes_platform.launcher.stack.members import memory
 from diabetes_platform.launcher.stack.stack import Stack
+from diabetes_platform.launcher.stack.stream_job import StreamJobState
 from diabetes_platform.launcher.stack.supervisor import ProcessState
 from diabetes_platform.settings import Port
 
@@ -34,11 +36,15 @@ def service_urls(stack: Stack) -> dict[str, str]:
 
 
 def status_table(
-    stack: Stack, processes: Sequence[ProcessState], connector: ConnectorState
+    stack: Stack,
+    processes: Sequence[ProcessState],
+    connector: ConnectorState,
+    job: StreamJobState,
 ) -> Table:
     """Return the table; memory counts a process with its children, shared pages by their share.
 
-    One-shots are left out where they have done their work. `connector` is Debezium's state.
+    One-shots are left out where they have done their work. `connector` is Debezium's state,
+    `job` that of the stream's job.
     """
     table = Table(title="The platform", title_justify="left")
     for column in ("service", "URL"):
@@ -53,7 +59,9 @@ def status_table(
         total += used
         table.add_row(process.name, urls.get(process.name, ""), state(process), _size(used))
         if process.name == "connect":
-            table.add_row(f"  connector {CONNECTOR}", "", _connector(connector), "")
+            table.add_row(f"  connector {CONNECTOR}", "", _part(connector), "")
+        if process.name == "stream-job":
+            table.add_row(f"  job {STREAM_JOB}", "", _part(job), "")
     table.add_section()
     table.add_row("all", "", "", _size(total))
     return table
@@ -70,8 +78,8 @@ def state(process: ProcessState) -> str:
     return f"[red]{process.status.lower()}[/red]{code}"
 
 
-def _connector(connector: ConnectorState) -> str:
-    return f"[{'green' if connector.running else 'red'}]{escape(str(connector))}[/]"
+def _part(part: ConnectorState | StreamJobState) -> str:
+    return f"[{'green' if part.running else 'red'}]{escape(str(part))}[/]"
 
 
 def _size(used: int) -> str:

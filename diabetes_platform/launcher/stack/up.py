@@ -23,6 +23,7 @@ from diabetes_platform.launcher.stack.members import end, members
 from diabetes_platform.launcher.stack.modes import SparkMode
 from diabetes_platform.launcher.stack.readiness import wait_until_healthy
 from diabetes_platform.launcher.stack.stack import SPARK_MASTER, Stack
+from diabetes_platform.launcher.stack.stream_job import stream_job_of
 from diabetes_platform.launcher.stack.supervisor import ProcessState, Supervisor
 from diabetes_platform.launcher.stack.tables import status_table
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, Port, inherited_environment
@@ -48,7 +49,7 @@ def up(settings: PlatformSettings, console: Console, *, spark: SparkMode, starte
             if busy.holder.use != Use.STACK:
                 raise
             processes = _join(stack, progress)
-    console.print(status_table(stack, processes, connector_of(stack)))
+    console.print(status_table(stack, processes, connector_of(stack), stream_job_of(stack)))
     console.print(timings_table(progress.timings, progress.elapsed))
 
 

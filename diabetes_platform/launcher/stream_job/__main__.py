@@ -1,0 +1,69 @@
+"""The process `stream-job`: `python -m diabetes_platform.launcher.stream_job`.
+
+It goes on until it is stopped; the job stays on the cluster, with its checkpoints.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from diabetes_platform.launcher.flink_cluster import FlinkCluster
+from diabetes_platform.launcher.flink_distribution import FlinkHome
+from diabetes_platform.launcher.flink_jobs import Client
+from diabetes_platform.launcher.install.java import find_java
+from diabetes_platform.launcher.install.tools import Tools
+from diabetes_platform.launcher.layout import Layout
+from diabetes_platform.launcher.ports import HOST
+from diabetes_platform.launcher.signals import stoppable
+from diabetes_platform.launcher.stream_job.watcher import Watcher
+from diabetes_platform.settings import PlatformSettings, Port, inherited_environment
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Watch for ever; each thing is said once until something else is."""
+    parser = argparse.ArgumentParser(prog="stream_job", description=__doc__)
+    parser.add_argument("--ready", type=Path, required=True, help="file that exists while it runs")
+    ready = parser.parse_args(arguments).ready
+    settings, environment = PlatformSettings(), inherited_environment()
+    home = FlinkHome(Tools(Layout.of(settings).tools))
+    ready.unlink(missing_ok=True)
+    watcher = Watcher(
+        cluster=FlinkCluster(f"http://{HOST}:{settings.port(Port.FLINK)}"),
+        client=Client(home, find_java(environment), environment),
+        s3=settings.s3,
+        bootstrap_servers=f"{HOST}:{settings.port(Port.KAFKA)}",
+        ready=ready,
+        say=once(print_now),
+    )
+    with stoppable():
+        while True:
+            time.sleep(watcher.look())
+
+
+def print_now(text: str) -> None:
+    """Print a line with its time; the supervisor keeps it as the log."""
+    stamp = datetime.now(tz=UTC).strftime("%H:%M:%S")
+    print(f"{stamp} {text}", flush=True)  # noqa: T201
+
+
+def once(say: Callable[[str], None]) -> Callable[[str], None]:
+    """Return `say` that is silent where the same is said again."""
+    last = ""
+
+    def told(text: str) -> None:
+        nonlocal last
+        if text != last:
+            say(text)
+        last = text
+
+    return told
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.exit(0)
