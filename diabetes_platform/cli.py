@@ -129,6 +129,27 @@ def predict(**given: Any) -> None:  # noqa: ANN401 - the options are the contrac
 
 
 @app.command()
+def load(
+    *,
+    rate: Annotated[float, typer.Option(help="Events a second.")] = 20.0,
+    seconds: Annotated[float, typer.Option("--for", help="Seconds.")] = 60.0,
+    invalid: Annotated[str, typer.Option(help="Share of broken events.")] = "2%",
+    duplicates: Annotated[str, typer.Option(help="Share of events sent twice.")] = "1%",
+    seed: Annotated[int, typer.Option(min=0, help="The same seed, the same patients.")] = 1,
+) -> None:
+    """Feed realistic patients to the running platform and show how fast they are answered."""
+    from diabetes_platform.launcher.commands import load as run
+    from diabetes_platform.streaming.load_plan import LoadPlan, read_share
+
+    try:
+        plan = LoadPlan(rate, seconds, read_share(invalid), read_share(duplicates), seed)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    with _told_in_one_line() as settings:
+        run(settings, console, plan)
+
+
+@app.command()
 def rollback() -> None:
     """Put the previous version of serving.patients back."""
     from diabetes_platform.launcher.commands import rollback as run

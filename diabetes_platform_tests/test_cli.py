@@ -103,3 +103,23 @@ def test_help_comes_at_once_because_nothing_heavy_is_imported() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--rate", "0"], "rate: given 0, allowed above 0"),
+        (["--for", "-1"], "seconds: given -1"),
+        (["--invalid", "two"], "given 'two', allowed 0 to below 1, or 0% to below 100%"),
+        (["--invalid", "60%", "--duplicates", "60%"], "given 120% together"),
+        (["--seed", "-1"], "--seed"),
+    ],
+)
+def test_a_load_that_cannot_be_is_wrong_usage(arguments: list[str], told: str) -> None:
+    result = run("load", *arguments)
+    assert (result.exit_code, told in result.output) == (2, True), result.output
+
+
+def test_a_load_wants_a_running_platform() -> None:
+    result = run("load")
+    assert (result.exit_code, "start it with `make up`" in result.output) == (3, True)

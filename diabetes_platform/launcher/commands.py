@@ -23,6 +23,7 @@ from diabetes_platform.launcher.stack.stack import Stack
 from diabetes_platform.launcher.stack.status import stack_status
 from diabetes_platform.launcher.supervision import supervised
 from diabetes_platform.settings import PlatformSettings, inherited_environment
+from diabetes_platform.streaming.load_plan import LoadPlan
 
 
 def materialize(
@@ -69,6 +70,16 @@ def rollback(settings: PlatformSettings, console: Console) -> None:
         dg.DagsterInstance.get() as instance,
     ):
         roll_back(platform.warehouse_url, instance, console)
+
+
+def load(settings: PlatformSettings, console: Console, plan: LoadPlan) -> None:
+    """Feed patients to the running platform; see `launcher.load`."""
+    from diabetes_platform.launcher.load import load as run
+
+    stack = _running_stack(settings)
+    if stack is None:
+        raise LauncherError("the whole platform does not run: start it with `make up`")
+    run(stack, console, plan)
 
 
 def _running_stack(settings: PlatformSettings) -> Stack | None:

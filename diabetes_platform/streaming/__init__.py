@@ -1,0 +1,1 @@
+"""The stream as the platform drives it: patients to load it with."""

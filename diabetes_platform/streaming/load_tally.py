@@ -1,0 +1,50 @@
+"""What a load run has sent and what has come back: counts, and times of each hop. Pure."""
+
+from collections import Counter, deque
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from diabetes_platform.streaming.load_plan import Kind
+
+HOPS = (
+    ("capture", "commit → Debezium", "changed_at", "captured_at"),
+    ("check", "Debezium → Flink's verdict", "captured_at", "judged_at"),
+    ("delivery", "verdict → predictor", "judged_at", "consumed_at"),
+    ("score", "predictor → model's answer", "consumed_at", "scored_at"),
+    ("store", "answer → stored row", "scored_at", "stored_at"),
+    ("total", "commit → stored row", "changed_at", "stored_at"),
+)
+"""Name, description and the stamps of a prediction that the hop lies between."""
+STAMPS = tuple(dict.fromkeys(stamp for *_, start, end in HOPS for stamp in (start, end)))
+_MOST_TIMES = 100_000
+"""Of a long run the newest count."""
+
+
+class LoadTally:
+    """Counts of a run; `waiting` are the patients without an answer."""
+
+    def __init__(self) -> None:
+        self.sent: Counter[Kind] = Counter()
+        self.waiting: set[int] = set()
+        self.answered = 0
+        self.rejected = 0
+        self._milliseconds: dict[str, deque[float]] = {
+            name: deque(maxlen=_MOST_TIMES) for name, *_ in HOPS
+        }
+
+    def answer(self, intake_id: int, stamps: Mapping[str, datetime]) -> None:
+        """Take in the first prediction of a patient of this run; a further one changes nothing."""
+        if intake_id not in self.waiting:
+            return
+        self.waiting.remove(intake_id)
+        self.answered += 1
+        for name, _, start, end in HOPS:
+            took = (stamps[end] - stamps[start]) / timedelta(milliseconds=1)
+            self._milliseconds[name].append(took)
+
+    def quantile(self, hop: str, share: float) -> float | None:
+        """Return a quantile of a hop's time in milliseconds; None before the first answer."""
+        times = self._milliseconds[hop]
+        return float(np.quantile(times, share)) if times else None
