@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.ports import require_free
+from diabetes_platform.launcher.processes import dying_with_parent
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, Port
 
 PROGRAM = str(Path(sys.executable).parent / "diabetes")
@@ -32,7 +34,7 @@ def free_offset() -> int:
 def command(settings: PlatformSettings, *arguments: str, **more: str) -> subprocess.Popen[str]:
     """Start `diabetes <arguments>` on the home and the ports of `settings`."""
     return subprocess.Popen(
-        [PROGRAM, *arguments],
+        [*dying_with_parent(signal.SIGTERM), PROGRAM, *arguments],
         env=_environment(settings, more),
         cwd=PROJECT_ROOT,
         stdout=subprocess.PIPE,
