@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 from pyflink.common import Configuration
@@ -57,14 +57,20 @@ def build(
     windows: Windows,
     *,
     bounded: bool = False,
+    without: Collection[str] = (),
 ) -> None:
-    """Put the whole graph into `environment`, from the topic of changes to the three others."""
+    """Put the graph into `environment`, from the topic of changes to the three others.
+
+    Tables in `without` are left out.
+    """
     verdicts = judged(read_changes(environment, servers, topics, bounded=bounded), windows)
     for part, ddl, query in (
-        (kafka_tables.IMAGES, kafka_tables.images_ddl, newest_images),
-        (kafka_tables.DEAD_LETTERS, kafka_tables.dead_letters_ddl, dead_letters),
         (kafka_tables.WINDOWS, kafka_tables.windows_ddl, partial(windowed, windows=windows)),
+        (kafka_tables.DEAD_LETTERS, kafka_tables.dead_letters_ddl, dead_letters),
+        (kafka_tables.IMAGES, kafka_tables.images_ddl, newest_images),
     ):
+        if part in without:
+            continue
         tables = table_environment(environment)
         tables.execute_sql(ddl(servers, topics))
         write_to(part, environment, tables, query(verdicts, tables))
@@ -94,7 +100,8 @@ def main(arguments: Sequence[str]) -> int:
     environment = StreamExecutionEnvironment.get_execution_environment(configuration)
     topics = Topics(given.changes, given.images, given.rejected, given.windowed)
     windows = Windows(given.window * 1000, given.lateness * 1000, given.idle * 1000)
-    build(environment, given.bootstrap_servers, topics, windows, bounded=given.bounded)
+    servers, without = given.bootstrap_servers, given.without
+    build(environment, servers, topics, windows, bounded=given.bounded, without=without)
     client = environment.execute_async(STREAM_JOB)
     print(client.get_job_id())
     return 0
@@ -117,6 +124,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         parser.add_argument(
             f"--{name}", type=_seconds(least), default=default_ms // 1000, help=f"{text} [s]"
         )
+    tables = (kafka_tables.WINDOWS, kafka_tables.DEAD_LETTERS, kafka_tables.IMAGES)
+    parser.add_argument("--without", action="append", default=[], choices=tables, help="leave out")
     parser.add_argument("--bounded", action="store_true", help="end with what there is now")
     return parser.parse_args(arguments)
 

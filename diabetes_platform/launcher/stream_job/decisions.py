@@ -8,6 +8,8 @@ from diabetes_platform.launcher.flink_cluster import Job
 
 RESTORE_SECONDS = 90.0
 """A job that has not gone on from its checkpoint by then will not."""
+_ENOUGH = 3
+"""As many as Flink retains of a job: one to go on from, two to fall back to."""
 _FIRST_WAIT, _LONGEST_WAIT = 2.0, 60.0
 _SETTLED_SECONDS = 120.0
 _SPOILT = re.compile(
@@ -66,7 +68,7 @@ def spoils(said: str) -> bool:
 
 
 def outdated(checkpoints: Sequence[Checkpoint], job_id: str) -> list[str]:
-    """Return the jobs whose checkpoints nobody needs once `job_id` has one of its own."""
-    if not any(checkpoint.job_id == job_id for checkpoint in checkpoints):
+    """Return the jobs whose checkpoints nobody needs once `job_id` has enough of its own."""
+    if sum(checkpoint.job_id == job_id for checkpoint in checkpoints) < _ENOUGH:
         return []
     return sorted({each.job_id for each in checkpoints} - {job_id})

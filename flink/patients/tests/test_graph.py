@@ -1,0 +1,160 @@
+"""The graph on a mini-cluster: bounded messages in, and where each of them went."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+from pyflink.common import Row, RowKind, Types
+from pyflink.datastream import DataStream, StreamExecutionEnvironment
+from pyflink.table import Table
+
+from diabetes_platform.contract.events import HEARTBEAT_TOPIC, WINDOW_KEYS, mean_name
+from diabetes_platform.contract.events import missing_share_name as share_name
+from flink.patients.functions import RECEIVED_TYPE, Windows
+from flink.patients.graph import (
+    dead_letters,
+    judged,
+    newest_images,
+    table_environment,
+    windowed,
+)
+from flink.patients.tests.messages import CHANGED_MS, TOPIC, envelope, image, source
+
+pytestmark = pytest.mark.integration
+
+START = CHANGED_MS - CHANGED_MS % 60_000
+AT_ONCE = Windows(idle_ms=0)
+"""Every partition is known from the start."""
+
+
+def message(
+    row_id: int, lsn: int, op: str = "u", at_ms: int = START, **values: object
+) -> tuple[bytes, bytes]:
+    """Key and value of a change of one patient."""
+    sides = {"before": {"id": row_id}, "after": None} if op == "d" else {}
+    sides = sides or {"before": None, "after": image(row_id, **values)}
+    value = envelope(op, source=source(lsn=lsn, ts_ms=at_ms), **sides)
+    return json.dumps({"id": row_id}).encode(), json.dumps(value).encode()
+
+
+def judged_messages(
+    stream: StreamExecutionEnvironment,
+    messages: Sequence[tuple[bytes | None, bytes | None]],
+    windows: Windows = AT_ONCE,
+) -> DataStream:
+    rows = [
+        Row(key, value, HEARTBEAT_TOPIC if key == b"{}" else TOPIC, 0, offset)
+        for offset, (key, value) in enumerate(messages)
+    ]
+    return judged(stream.from_collection(rows, RECEIVED_TYPE), windows)
+
+
+def rows(table: Table) -> list[Row]:
+    with table.execute().collect() as results:
+        return list(results)
+
+
+def upserts(found: list[Row]) -> list[tuple[int, int | None]]:
+    """Each id with the lsn that was written for it, None for a tombstone, in order."""
+    written = []
+    for row in found:
+        if row.get_row_kind() == RowKind.UPDATE_BEFORE:
+            continue
+        row_id, content = row
+        written.append((row_id, None if content is None else json.loads(bytes(content))["lsn"]))
+    return written
+
+
+MESSAGES: list[tuple[bytes | None, bytes | None]] = [
+    message(1, 10, "c"),
+    message(1, 20),
+    message(1, 10, "c"),  # came again
+    message(1, 15),  # older than the newest
+    message(2, 30, "c"),
+    message(2, 40, "d"),
+    (b'{"id":2}', None),
+    message(2, 35),  # older than its deletion
+    message(2, 50, "c"),  # born again
+    (None, b'{"op":"c","after":{'),
+    (b"\xff", b"\x00\xfe"),
+    message(3, 60, glucose="148", age=None),
+    (b"{}", json.dumps({"ts_ms": START}).encode()),
+]
+
+
+@pytest.fixture
+def verdicts(stream: StreamExecutionEnvironment) -> DataStream:
+    return judged_messages(stream, MESSAGES)
+
+
+def test_the_newest_image_of_each_patient_is_written_and_a_tombstone_for_a_deletion(
+    stream: StreamExecutionEnvironment, verdicts: DataStream
+) -> None:
+    found = upserts(rows(newest_images(verdicts, table_environment(stream))))
+    assert [lsn for row_id, lsn in found if row_id == 1] == [10, 20]
+    assert [lsn for row_id, lsn in found if row_id == 2] == [30, None, 50]
+    assert {row_id for row_id, _ in found} == {1, 2}
+
+
+def test_dead_letters_are_the_original_bytes_with_all_reasons_and_their_place(
+    stream: StreamExecutionEnvironment, verdicts: DataStream
+) -> None:
+    found = rows(dead_letters(verdicts, table_environment(stream)))
+    told = {}
+    for key, value, headers in found:
+        plain = {name: bytes(content).decode() for name, content in headers.items()}
+        reasons = json.loads(plain["reasons"])
+        told[int(plain["offset"])] = (None if key is None else bytes(key), bytes(value), reasons)
+        assert (plain["topic"], plain["partition"]) == (TOPIC, "0")
+        assert plain["rejected_ms"].isdecimal()
+    assert told == {
+        9: (*MESSAGES[9], ["message:not_json", "key:missing"]),
+        10: (*MESSAGES[10], ["message:not_json", "key:not_json"]),
+        11: (*MESSAGES[11], ["glucose:not_a_number", "age:missing"]),
+    }
+
+
+def test_every_message_is_written_a_duplicate_rejected_or_ignored(
+    stream: StreamExecutionEnvironment, verdicts: DataStream
+) -> None:
+    written = len(upserts(rows(newest_images(verdicts, table_environment(stream)))))
+    kinds_of = verdicts.map(lambda row: row[0], Types.STRING())
+    with kinds_of.execute_and_collect() as results:
+        kinds = Counter(results)
+    accepted = kinds["accepted"] + kinds["deleted"] + kinds["late"]
+    ignored = len(MESSAGES) - accepted - kinds["rejected"]
+    assert (written, accepted - written, kinds["rejected"], ignored) == (5, 3, 3, 2)
+
+
+def test_windows_count_and_average_by_the_time_of_the_change(
+    stream: StreamExecutionEnvironment,
+) -> None:
+    messages: list[tuple[bytes | None, bytes | None]] = [
+        message(1, 1, at_ms=START, glucose=100, insulin=None),
+        message(2, 2, at_ms=START + 59_999, glucose=200),
+        (b'{"id":3}', b"{"),
+        message(1, 3, at_ms=START + 60_000, glucose=60),
+        message(2, 4, "d", at_ms=START + 71_000),  # so the first window is closed
+        message(1, 5, at_ms=START + 1, glucose=500),
+    ]
+    verdicts = judged_messages(stream, messages)
+    found = rows(windowed(verdicts, table_environment(stream), AT_ONCE))
+    first, second = sorted(
+        (dict(zip(WINDOW_KEYS.all, row, strict=True)) for row in found),
+        key=lambda window: window[WINDOW_KEYS.start],
+    )
+    assert (first[WINDOW_KEYS.start], first[WINDOW_KEYS.end]) == (START, START + 60_000)
+    assert [first[name] for name in WINDOW_KEYS.counts] == [3, 2, 0, 1, 0]
+    assert first[mean_name("glucose")] == 150
+    assert (first[share_name("insulin")], first[share_name("glucose")]) == (0.5, 0)
+    assert [second[name] for name in WINDOW_KEYS.counts] == [3, 1, 1, 0, 1]
+    assert second[mean_name("glucose")] == 60
+
+
+def test_a_window_of_nothing_but_heartbeats_is_not_told(
+    stream: StreamExecutionEnvironment,
+) -> None:
+    beats = [(b"{}", json.dumps({"ts_ms": START + 60_000 * n}).encode()) for n in range(3)]
+    verdicts = judged_messages(stream, beats)
+    assert rows(windowed(verdicts, table_environment(stream), AT_ONCE)) == []

@@ -1,0 +1,58 @@
+"""The program's graph between topics: its operators' uids, and what its arguments allow."""
+
+from typing import Any
+
+import pytest
+
+from flink.patients.job import main
+from flink.patients.uids import set_uids
+
+
+class Transformation:
+    """What `set_uids` knows of Flink's."""
+
+    def __init__(self, name: str, *inputs: "Transformation", uid: str | None = None) -> None:
+        self._name, self._inputs, self._uid = name, list(inputs), uid
+
+    def getName(self) -> str:  # noqa: N802 - Java's
+        return self._name
+
+    def getInputs(self) -> list["Transformation"]:  # noqa: N802
+        return self._inputs
+
+    def getUid(self) -> str | None:  # noqa: N802
+        return self._uid
+
+    def setUid(self, uid: str) -> None:  # noqa: N802
+        self._uid = uid
+
+
+def uids(first_node: int) -> list[Any]:
+    judge = Transformation("judge", uid="judge")
+    calc = Transformation(f"Calc[{first_node}]", judge)
+    rank = Transformation(f"Rank[{first_node + 1}]", calc)
+    last = Transformation(f"Calc[{first_node + 2}]", rank)
+    set_uids("images", [last])
+    return [each.getUid() for each in (judge, calc, rank, last)]
+
+
+def test_uids_do_not_depend_on_what_the_planner_counted_before() -> None:
+    assert uids(5) == ["judge", "images-Calc-2", "images-Rank-1", "images-Calc-1"]
+    assert uids(500) == uids(5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "--bootstrap-servers"),
+        (["--bootstrap-servers", "x:1", "--window", "0"], "allowed 1 to 86400 seconds"),
+        (["--bootstrap-servers", "x:1", "--lateness", "-1"], "allowed 0 to 86400 seconds"),
+        (["--bootstrap-servers", "x:1", "--without", "judge"], "invalid choice"),
+    ],
+)
+def test_arguments_that_are_not_allowed_are_named(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert said in capsys.readouterr().err
