@@ -60,7 +60,7 @@ def create_api(settings: ServingSettings, watcher: ChampionWatcher, metrics: Met
     install_intake_problems(api)
     api.include_router(router)
     api.include_router(patient_routes.router)
-    install_pages(api, watcher, settings)
+    install_pages(api, settings)
     api.add_middleware(CountRequests, metrics=metrics)
     return api
 

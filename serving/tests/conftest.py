@@ -98,10 +98,13 @@ def intake(intake_settings: ServingSettings, released: ServedModel) -> Iterator[
 
 
 @contextmanager
-def running(app: ASGIApp) -> Iterator[httpx2.Client]:
-    """Run `app` on uvicorn in a thread, on a free port."""
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
+def running(app: ASGIApp, *, port: int | None = None) -> Iterator[httpx2.Client]:
+    """Run `app` on uvicorn in a thread, on a free port unless one is named."""
+    port = port or free_port()
+    server = uvicorn.Server(
+        # Nobody but a signal ends the streams, and a thread hears none.
+        uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=1)
+    )
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()
     try:

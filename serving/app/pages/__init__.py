@@ -1,8 +1,7 @@
-"""The pages for people: index, Swagger UI without a content delivery network, Data Docs."""
+"""The pages for people: the page, Swagger UI without a content delivery network, Data Docs."""
 
 import asyncio
 from pathlib import Path
-from string import Template
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
@@ -10,17 +9,10 @@ from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
-from serving.app.champion import ChampionWatcher
+from serving.app.pages.page import HERE, router
 from serving.app.settings import ServingSettings
 
-_HERE = Path(__file__).parent
 _SWAGGER_FILES = "/docs/files"
-
-_PAGE_HEADERS = {
-    "content-security-policy": "default-src 'none'; style-src 'self'; frame-ancestors 'none'",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-}
 
 
 class LateDirectory(StaticFiles):
@@ -40,16 +32,9 @@ class LateDirectory(StaticFiles):
             raise HTTPException(404, self._absent)
 
 
-def install_pages(api: FastAPI, watcher: ChampionWatcher, settings: ServingSettings) -> None:
+def install_pages(api: FastAPI, settings: ServingSettings) -> None:
     """Add the pages to `api`."""
-    template = Template((_HERE / "index.html").read_text(encoding="utf-8"))
-
-    @api.get("/", include_in_schema=False)
-    async def index() -> HTMLResponse:
-        model = watcher.current
-        state = f"Model {model.bundle.model_version} answers." if model else "No model yet."
-        page = template.substitute(model=state, dagster=settings.dagster)
-        return HTMLResponse(page, headers=_PAGE_HEADERS)
+    api.include_router(router)
 
     @api.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
@@ -63,5 +48,5 @@ def install_pages(api: FastAPI, watcher: ChampionWatcher, settings: ServingSetti
 
     absent = "Data Docs have not been written yet: they appear with the first checked batch."
     api.mount(_SWAGGER_FILES, StaticFiles(packages=[("fastapi_offline", "static")]))
-    api.mount("/pages", StaticFiles(directory=_HERE / "files"))
+    api.mount("/pages", StaticFiles(directory=HERE / "files"))
     api.mount("/data-docs", LateDirectory(settings.data_docs, absent))
