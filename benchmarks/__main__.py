@@ -1,6 +1,6 @@
 """`make bench`: batch path, change data capture, prediction API; or one with its own options.
 
-`stream` measures the running platform and is run by its name alone.
+`stream` and `flink` measure the running platform and are run by their names alone.
 """
 
 import subprocess
@@ -8,6 +8,7 @@ import sys
 
 from benchmarks.batch import run as batch
 from benchmarks.cdc import run as cdc
+from benchmarks.flink import run as flink
 from benchmarks.stream import run as stream
 from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.layout import Layout
@@ -15,10 +16,12 @@ from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings
 
 
 def main() -> None:
-    """Run what the first argument names with its options, or all but `stream`."""
+    """Run what the first argument names with its options, or all but `stream` and `flink`."""
     name, *options = sys.argv[1:] or ["all"]
-    if name not in {"all", "batch", "cdc", "stream", "serving"}:
-        allowed = "batch, cdc or stream [options], serving, or nothing for all but stream"
+    if name not in {"all", "batch", "cdc", "stream", "flink", "serving"}:
+        allowed = (
+            "batch, cdc, stream or flink [options], serving, or nothing for batch, cdc, serving"
+        )
         raise SystemExit(f"given {name!r}, allowed {allowed}")
     try:
         if name in {"all", "batch"}:
@@ -27,6 +30,8 @@ def main() -> None:
             cdc.main(options)
         if name == "stream":
             stream.main(options)
+        if name == "flink":
+            flink.main(options)
     except LauncherError as error:
         raise SystemExit(str(error)) from error
     if name in {"all", "serving"}:

@@ -21,6 +21,7 @@ KILLED = (
     "spark-connect",
     "flink-jobmanager",
     "flink-taskmanager",
+    "stream-job",
     "dagster-code",
     "dagster-webserver",
     "dagster-daemon",

@@ -1,0 +1,62 @@
+"""What the job wrote, read to its end and held against what it must have written."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
+
+from benchmarks.flink.events import Expected
+from diabetes_platform.launcher.errors import LauncherError
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Seconds from the first to the last message that was written."""
+
+    seconds: float
+
+
+def verified(servers: str, images: str, rejected: str, expected: Expected) -> Span:
+    """Return how long the writing took; LauncherError where one message is not as it must be."""
+    stamps: list[int] = []
+    newest: dict[int, int | None] = {}
+    written = 0
+    for message in _all(servers, images):
+        stamps.append(message.timestamp()[1])
+        written += 1
+        value = message.value()
+        row_id = json.loads(message.key() or b"")["id"]
+        newest[row_id] = None if value is None else json.loads(value)["lsn"]
+    letters = 0
+    for message in _all(servers, rejected):
+        stamps.append(message.timestamp()[1])
+        letters += 1
+    found = {"written": written, "rejected": letters}
+    wanted = {"written": expected.written, "rejected": expected.rejected}
+    if found != wanted:
+        raise LauncherError(f"the job wrote {found}, expected {wanted}")
+    wrong = [row_id for row_id, lsn in expected.newest.items() if newest.get(row_id, -1) != lsn]
+    if wrong:
+        raise LauncherError(f"{len(wrong)} patients have another newest image than expected")
+    return Span((max(stamps) - min(stamps)) / 1000)
+
+
+def _all(servers: str, topic: str) -> Iterator[Message]:
+    options = {"bootstrap.servers": servers, "group.id": "bench", "enable.auto.commit": False}
+    consumer = Consumer({**options, "enable.partition.eof": True})
+    try:
+        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        consumer.assign([TopicPartition(topic, each, OFFSET_BEGINNING) for each in partitions])
+        ended = 0
+        while ended < len(partitions):
+            for message in consumer.consume(10_000, 10):
+                error = message.error()
+                if error is None:
+                    yield message
+                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+                    ended += 1
+                else:
+                    raise LauncherError(str(error))
+    finally:
+        consumer.close()
