@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from itertools import cycle
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from serving.app.models import EXAMPLE_PATIENT
 from serving.app.scorer import Scorer
 from serving.tests.bundles import make_bundle, model_text, point_at, release
 from serving.tests.conftest import Start, free_port, wait_for
+from serving.tests.streams import Stream
+from serving.tests.warehouse import Warehouse
 
 pytestmark = pytest.mark.integration
 
@@ -169,6 +172,40 @@ def test_the_process_serves_until_it_is_told_to_stop(home: Path, store: Path, wo
     assert "Traceback" not in log
     for value in EXAMPLE_PATIENT.values():
         assert f"{value!r}," not in log
+
+
+def test_a_process_with_open_streams_ends_at_once_when_it_is_told_to(
+    home: Path, store: Path, warehouse: Warehouse
+) -> None:
+    release(store, *make_bundle())
+    port = free_port()
+    environment = os.environ | {
+        "PLATFORM_HOME": str(home),
+        "PLATFORM_API_PORT": str(port),
+        "PLATFORM_DATABASE_URL": warehouse.api,
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "serving.app"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+            wait_for(lambda: _answers(client))
+            patient_id = client.post("/patients", json=EXAMPLE_PATIENT).json()["id"]
+            with Stream(str(client.base_url), patient_id) as stream:
+                told = time.monotonic()
+                process.send_signal(signal.SIGTERM)
+                wait_for(lambda: stream.ended)
+        log, _ = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert time.monotonic() - told < 5
+    assert process.returncode in {0, -signal.SIGTERM}
+    assert "Traceback" not in log
+    assert warehouse.api not in log
 
 
 def _answers(client: httpx2.Client) -> bool:
