@@ -56,7 +56,9 @@ def tombstone(intake_id: int) -> Record:
 
 def send(kafka: Kafka, records: Iterable[Record]) -> None:
     """Put records into the sink topic."""
-    producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "linger.ms": 0})
+    producer = Producer(
+        {"bootstrap.servers": kafka.bootstrap_servers, "linger.ms": 0, "batch.size": 131_072}
+    )
     refused: list[KafkaError] = []
 
     def delivered(error: KafkaError | None, _message: Message) -> None:
@@ -66,7 +68,7 @@ def send(kafka: Kafka, records: Iterable[Record]) -> None:
     for key, value in records:
         producer.produce(SINK_TOPIC, key=key, value=value, on_delivery=delivered)
     assert producer.flush(30) == 0
-    assert refused == []
+    assert refused == [], refused[0]
 
 
 @dataclass(frozen=True)

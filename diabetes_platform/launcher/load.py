@@ -83,7 +83,8 @@ class _Load:
         url = database_url(stack, API.name, WAREHOUSE_DATABASE)
         self._database = opened.enter_context(psycopg.connect(url, autocommit=True))
         servers = {"bootstrap.servers": f"{HOST}:{stack.port(Port.KAFKA)}"}
-        self._producer = Producer({**servers, "linger.ms": 0})
+        # What the topic takes at once is less than the client would send.
+        self._producer = Producer({**servers, "linger.ms": 0, "batch.size": 131_072})
         self._consumer = Consumer({**servers, "group.id": "load", "enable.auto.commit": False})
         opened.callback(self._consumer.close)
         self._rejected_before = self._rejected()

@@ -47,7 +47,8 @@ class Inbox:
         self._metrics = metrics
         self._next: dict[int, int] = {}
         self._paused = False
-        self._consumer = Consumer(_options(servers), logger=logger)
+        options = {**_options(servers), "on_commit": self._committed}
+        self._consumer = Consumer(options, logger=logger)
 
     @property
     def partitions(self) -> int:
@@ -147,6 +148,11 @@ class Inbox:
             self._next.pop(place.partition, None)
         logger.info("partitions now: %s", sorted(self._next))
 
+    def _committed(self, error: KafkaError | None, _places: list[TopicPartition]) -> None:
+        if error is not None:
+            logger.warning("offsets not committed: %s", error.str())
+            self._metrics.offset_failures.inc()
+
     def _failed(self, message: Message) -> bool:
         error = message.error()
         if error is None:
@@ -171,7 +177,7 @@ def _options(servers: str) -> dict[str, object]:
         "enable.auto.commit": True,
         "auto.commit.interval.ms": _COMMIT_MS,
         "enable.auto.offset.store": False,
-        "fetch.wait.max.ms": 100,
+        "fetch.wait.max.ms": 20,
         # Half a second ahead of a backlog, and no second's rest when that is reached.
         "queued.min.messages": 5_000,
         "fetch.queue.backoff.ms": 10,

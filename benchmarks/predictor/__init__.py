@@ -1,0 +1,1 @@
+"""The predictor: rows a second through a broker, a model and PostgreSQL."""
