@@ -39,8 +39,12 @@ def main(arguments: Sequence[str]) -> None:
         say=once(print_now),
     )
     with stoppable():
-        while True:
-            time.sleep(watcher.look())
+        try:
+            while True:
+                time.sleep(watcher.look())
+        finally:
+            # Who starts next to find it would take the job for running.
+            ready.unlink(missing_ok=True)
 
 
 def print_now(text: str) -> None:
