@@ -19,7 +19,7 @@ from confluent_kafka import (
 )
 
 from diabetes_platform.contract.events import SINK_TOPIC
-from serving.predictor.messages import Place
+from serving.predictor.messages import Change, Deleted, Place, Rejected, read_message
 from serving.predictor.metrics import PredictorMetrics
 
 logger = logging.getLogger("serving.predictor.inbox")
@@ -32,11 +32,10 @@ _BEGINNING = 0
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message as it came."""
+    """A message, read."""
 
     place: Place
-    key: bytes | None
-    value: bytes | None
+    content: Change | Deleted | Rejected
 
 
 class Inbox:
@@ -198,4 +197,4 @@ def _received(message: Message) -> Received:
     kind, stamp = message.timestamp()
     produced_ms = 0 if kind == TIMESTAMP_NOT_AVAILABLE else stamp
     place = Place(SINK_TOPIC, message.partition() or 0, message.offset() or 0, produced_ms)
-    return Received(place, message.key(), message.value())
+    return Received(place, read_message(place, message.key(), message.value()))

@@ -73,8 +73,8 @@ class PredictorMetrics:
             "Looks at the model store that failed: refused (a bundle) or unreadable (the store).",
             "reason",
         )
-        for hop in HOPS:
-            self.hop_seconds.labels(hop.name)
+        # Looked up once: it is observed for each hop of each change.
+        self._hops = {hop.name: self.hop_seconds.labels(hop.name) for hop in HOPS}
 
     def model_changed(self, previous: str | None, current: str) -> None:
         """Show `current` as the version in use."""
@@ -93,7 +93,7 @@ class PredictorMetrics:
             if took < 0:
                 self.skewed.labels(hop).inc()
             else:
-                self.hop_seconds.labels(hop).observe(took)
+                self._hops[hop].observe(took)
 
     def lags(self, by_partition: Mapping[int, int]) -> None:
         """Show the lag of the assigned partitions, and of no other."""

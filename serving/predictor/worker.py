@@ -17,7 +17,7 @@ from serving.predictor.batch import Scored, Settled, score, settle
 from serving.predictor.dead_letters import DeadLetters, DeliveryError
 from serving.predictor.hops import seconds_of
 from serving.predictor.inbox import Inbox, Received
-from serving.predictor.messages import Change, Deleted, Rejected, read_message
+from serving.predictor.messages import Rejected
 from serving.predictor.metrics import PredictorMetrics
 from serving.predictor.state import State
 from serving.predictor.store import PredictionStore
@@ -93,14 +93,14 @@ class Worker:
         self._until_done(messages, partial(self._predict, consumed_ms=consumed_ms))
 
     def _reject(self, messages: list[Received]) -> None:
-        rejected = [one for one in _read(messages) if isinstance(one, Rejected)]
+        rejected = [one.content for one in messages if isinstance(one.content, Rejected)]
         if rejected:
             self._dead_letters.send(rejected)
             self._metrics.rejected.inc(len(rejected))
             logger.warning("%d messages cannot be read: see the dead letters", len(rejected))
 
     def _predict(self, messages: list[Received], *, consumed_ms: float) -> None:
-        settled = settle([one for one in _read(messages) if not isinstance(one, Rejected)])
+        settled = settle([one.content for one in messages if not isinstance(one.content, Rejected)])
         model = self._watcher.current
         if model is None:
             raise NoModelError("no model has been released yet")
@@ -184,10 +184,6 @@ class Worker:
                     stored_ms=stored_ms,
                 )
             )
-
-
-def _read(messages: list[Received]) -> list[Change | Deleted | Rejected]:
-    return [read_message(one.place, one.key, one.value) for one in messages]
 
 
 def _in_one_line(error: Exception) -> str:
