@@ -96,7 +96,7 @@ class PredictionFeed:
         while True:
             try:
                 await self._listen()
-            except psycopg.OperationalError as error:
+            except psycopg.Error as error:
                 wait = _FIRST_RETRY_SECONDS if self.connected else wait
                 if self.connected or wait == _FIRST_RETRY_SECONDS:
                     logger.warning("not listening for predictions: %s", type(error).__name__)

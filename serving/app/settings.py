@@ -3,7 +3,9 @@
 from functools import cached_property
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from diabetes_platform.contract.s3 import S3
@@ -21,7 +23,12 @@ class ServingSettings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="PLATFORM_", frozen=True, extra="ignore", protected_namespaces=()
+        env_prefix="PLATFORM_",
+        frozen=True,
+        extra="ignore",
+        protected_namespaces=(),
+        # A URL that cannot be read may still hold a password.
+        hide_input_in_errors=True,
     )
 
     home: Path = PROJECT_ROOT / ".platform"
@@ -44,6 +51,17 @@ class ServingSettings(BaseSettings):
     s3_user: str | None = Field(default=None, validation_alias="AWS_ACCESS_KEY_ID")
     s3_secret: SecretStr | None = Field(default=None, validation_alias="AWS_SECRET_ACCESS_KEY")
     s3_region: str | None = Field(default=None, validation_alias="AWS_REGION")
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_connection_url(cls, given: SecretStr | None) -> SecretStr | None:
+        if given is not None:
+            try:
+                conninfo_to_dict(given.get_secret_value())
+            except ProgrammingError:
+                # libpq's own text may repeat the password.
+                raise ValueError("allowed: postgresql://user:password@host:port/name") from None
+        return given
 
     @cached_property
     def port(self) -> int:

@@ -53,3 +53,15 @@ def test_a_bad_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLATFORM_PORT_OFFSET", "-5")
     with pytest.raises(ValidationError, match="port_offset"):
         ServingSettings()
+
+
+@pytest.mark.parametrize(
+    "given", ["postgresql://api:T0SECRET@[", "api T0SECRET", "postgresql://h/d?T0SECRET=1"]
+)
+def test_a_database_url_that_cannot_be_read_is_refused_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    monkeypatch.setenv("PLATFORM_DATABASE_URL", given)
+    with pytest.raises(ValidationError, match="database_url") as refused:
+        ServingSettings()
+    assert "T0SECRET" not in str(refused.value)
