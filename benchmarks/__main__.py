@@ -1,6 +1,7 @@
 """`make bench`: batch path, change data capture, prediction API; or one with its own options.
 
-`stream` and `flink` measure the running platform and are run by their names alone.
+`stream` and `flink` measure the running platform, `predictor` its own; they are run by their names
+alone.
 """
 
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from benchmarks.batch import run as batch
 from benchmarks.cdc import run as cdc
 from benchmarks.flink import run as flink
+from benchmarks.predictor import run as predictor
 from benchmarks.stream import run as stream
 from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.layout import Layout
@@ -16,11 +18,12 @@ from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings
 
 
 def main() -> None:
-    """Run what the first argument names with its options, or all but `stream` and `flink`."""
+    """Run what the first argument names with its options, or all but those three."""
     name, *options = sys.argv[1:] or ["all"]
-    if name not in {"all", "batch", "cdc", "stream", "flink", "serving"}:
+    if name not in {"all", "batch", "cdc", "predictor", "stream", "flink", "serving"}:
         allowed = (
-            "batch, cdc, stream or flink [options], serving, or nothing for batch, cdc, serving"
+            "batch, cdc, predictor, stream or flink [options], serving, "
+            "or nothing for batch, cdc, serving"
         )
         raise SystemExit(f"given {name!r}, allowed {allowed}")
     try:
@@ -28,6 +31,8 @@ def main() -> None:
             batch.main(options)
         if name in {"all", "cdc"}:
             cdc.main(options)
+        if name == "predictor":
+            predictor.main(options)
         if name == "stream":
             stream.main(options)
         if name == "flink":
