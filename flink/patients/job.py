@@ -102,7 +102,8 @@ def main(arguments: Sequence[str]) -> int:
     windows = Windows(given.window * 1000, given.lateness * 1000, given.idle * 1000)
     servers, without = given.bootstrap_servers, given.without
     build(environment, servers, topics, windows, bounded=given.bounded, without=without)
-    client = environment.execute_async(STREAM_JOB)
+    # Its name is that of the configuration, where whoever submits it has put it.
+    client = environment.execute_async(None)
     print(client.get_job_id())
     return 0
 
