@@ -149,6 +149,7 @@ def _show_tables(platform: Platform, progress: Progress) -> None:
     settings = platform.settings
     port = settings.port(Port.POSTGRES)
     rows = [
+        ("page", settings.api),
         ("API documentation", f"{settings.api}/docs"),
         ("prediction", f"POST {settings.api}/predict"),
         ("Dagster", settings.dagster),

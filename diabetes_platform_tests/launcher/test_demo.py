@@ -138,6 +138,7 @@ def test_it_serves_what_its_table_says(
 ) -> None:
     with httpx.Client(trust_env=False) as client:
         for url in (
+            moved.api,
             f"{moved.api}/docs",
             f"{moved.api}/ready",
             f"{moved.api}/data-docs/",

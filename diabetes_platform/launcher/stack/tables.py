@@ -30,7 +30,7 @@ def service_urls(stack: Stack) -> dict[str, str]:
         "flink-jobmanager": stack.url(Port.FLINK),
         "dagster-code": f"{HOST}:{stack.port(Port.DAGSTER_CODE)}",
         "dagster-webserver": stack.settings.dagster,
-        "api": f"{stack.settings.api}/docs",
+        "api": stack.settings.api,
         "predictor": f"{stack.url(Port.PREDICTOR)}/metrics",
     }
 
