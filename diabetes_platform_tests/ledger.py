@@ -1,6 +1,7 @@
 """A ledger of changes of the intake table, and what the stream must have made of them."""
 
 import random
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -58,10 +59,13 @@ class Writer:
     written: int = 0
     outages: int = 0
 
-    def write(self, changes: int) -> None:
-        """Make as many changes: half of them new patients, some changed, few deleted."""
+    def write(self, changes: int, enough: threading.Event) -> None:
+        """Make as many changes and more until there are `enough`.
+
+        More than half of them are new patients, some change, few are deleted.
+        """
         started = time.monotonic()
-        plan = self._plan(changes)
+        plan = self._plan(changes, enough)
         step = next(plan, None)
         while step is not None:
             try:
@@ -76,8 +80,8 @@ class Writer:
                 self.outages += 1
                 time.sleep(0.2)
 
-    def _plan(self, changes: int) -> Iterator[str]:
-        for _ in range(changes):
+    def _plan(self, changes: int, enough: threading.Event) -> Iterator[str]:
+        while self.written < changes or not enough.is_set():
             yield self.chance.choices("cud", (60, 30, 10))[0] if len(self.live) > 10 else "c"
 
     def _make(self, connection: psycopg.Connection, op: str) -> None:
