@@ -7,6 +7,8 @@ STATE := $(abspath $(or $(PLATFORM_HOME),.platform))
 BOOTSTRAP := $(PYTHON) infra/local/bootstrap.py
 BIN := $(STATE)/venvs/platform/bin
 SERVING_BIN := $(STATE)/venvs/serving/bin
+# The page's tests drive one of these; Debian's own is installed where there is none.
+BROWSERS := chromium chromium-browser google-chrome google-chrome-stable chrome
 FLINK_BIN := $(STATE)/venvs/flink-development/bin
 
 # Nothing that a tool caches or remembers may land outside the checkout.
@@ -56,6 +58,8 @@ test: ## Run all tests of the platform, of the API and of Flink's jobs (ARGS=…
 	@$(BOOTSTRAP) test
 	$(BIN)/diabetes install --development
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term --cov-fail-under=90 $(ARGS)
+	@for browser in $(BROWSERS); do command -v $$browser >/dev/null && exit; done; \
+		apt-get update && apt-get install --yes chromium
 	cd serving && $(SERVING_BIN)/python -m pytest --cov
 	$(FLINK_BIN)/mypy --config-file flink/pyproject.toml -p flink
 	cd flink && $(FLINK_BIN)/python -m pytest --cov
