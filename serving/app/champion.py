@@ -10,7 +10,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Protocol
 
 import obstore
 from obstore.exceptions import BaseError, NotModifiedError
@@ -32,6 +31,7 @@ from diabetes_platform.contract.bundle import (
 )
 from diabetes_platform.contract.fingerprint import fingerprint
 from diabetes_platform.contract.s3 import CHAIN, S3, on_s3, storage_error
+from serving.app.metrics import ModelMetrics
 from serving.app.served_model import ServedModel, open_model
 from serving.app.trial import try_out
 
@@ -51,16 +51,6 @@ class _Pointer:
 
     champion: Champion
     etag: str | None
-
-
-class ModelMetrics(Protocol):
-    """Where it is counted which model is in use, and why another is not."""
-
-    def model_changed(self, previous: str | None, current: str) -> None:
-        """Show `current` as the version in use."""
-
-    def reload_failed(self, reason: str) -> None:
-        """Count one failed look at the model store."""
 
 
 class ChampionWatcher:

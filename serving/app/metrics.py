@@ -20,7 +20,40 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 _BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
 
 
-class Metrics:
+class ModelMetrics:
+    """Which model is in use, and why another is not; names begin with `prefix`."""
+
+    def __init__(self, prefix: str, registry: CollectorRegistry) -> None:
+        self._model = Gauge(
+            f"{prefix}_model_info",
+            "1 for the model version in use.",
+            ("model_version",),
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._reloads = Counter(
+            f"{prefix}_model_reloads", "Models taken into use.", registry=registry
+        )
+        self._reload_failures = Counter(
+            f"{prefix}_model_reload_failures",
+            "Looks at the model store that failed: refused (a bundle) or unreadable (the store).",
+            ("reason",),
+            registry=registry,
+        )
+
+    def model_changed(self, previous: str | None, current: str) -> None:
+        """Show `current` as the version in use."""
+        if previous is not None:
+            self._model.labels(previous).set(0)
+        self._model.labels(current).set(1)
+        self._reloads.inc()
+
+    def reload_failed(self, reason: str) -> None:
+        """Count one failed look at the model store."""
+        self._reload_failures.labels(reason).inc()
+
+
+class Metrics(ModelMetrics):
     """The metrics of one worker; with a shared directory `exposition` adds up all workers'."""
 
     def __init__(self, multiprocess_dir: Path | None = None) -> None:
@@ -28,6 +61,7 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._multiprocess_dir = multiprocess_dir
         self._registry = CollectorRegistry()
+        super().__init__("diabetes_api", self._registry)
         self._requests = Counter(
             "diabetes_api_requests",
             "Requests answered.",
@@ -39,22 +73,6 @@ class Metrics:
             "Time from the whole request's arrival at the API to its answer.",
             ("route",),
             buckets=_BUCKETS,
-            registry=self._registry,
-        )
-        self._model = Gauge(
-            "diabetes_api_model_info",
-            "1 for the model version in use.",
-            ("model_version",),
-            registry=self._registry,
-            multiprocess_mode="livemax",
-        )
-        self._reloads = Counter(
-            "diabetes_api_model_reloads", "Models taken into use.", registry=self._registry
-        )
-        self._reload_failures = Counter(
-            "diabetes_api_model_reload_failures",
-            "Looks at the model store that failed: refused (a bundle) or unreadable (the store).",
-            ("reason",),
             registry=self._registry,
         )
 
@@ -73,17 +91,6 @@ class Metrics:
         """Count one answer."""
         self._requests.labels(route, status).inc()
         self._seconds.labels(route).observe(seconds)
-
-    def model_changed(self, previous: str | None, current: str) -> None:
-        """Show `current` as the version in use."""
-        if previous is not None:
-            self._model.labels(previous).set(0)
-        self._model.labels(current).set(1)
-        self._reloads.inc()
-
-    def reload_failed(self, reason: str) -> None:
-        """Count one failed look at the model store."""
-        self._reload_failures.labels(reason).inc()
 
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

@@ -11,6 +11,7 @@ from prometheus_client import (
     generate_latest,
 )
 
+from serving.app.metrics import ModelMetrics
 from serving.predictor.hops import HOPS
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0, 300.0, 3600.0)
@@ -18,13 +19,14 @@ _ROWS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000)
 _PREFIX = "diabetes_predictor"
 
 
-class PredictorMetrics:
+class PredictorMetrics(ModelMetrics):
     """The metrics of one predictor."""
 
     def __init__(self) -> None:
         # They double the number of series and tell nothing that a rate needs.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         registry = self._registry = CollectorRegistry()
+        super().__init__(_PREFIX, registry)
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"{_PREFIX}_{name}", text, labels, registry=registry)
@@ -61,31 +63,8 @@ class PredictorMetrics:
         self.waiting = Gauge(
             f"{_PREFIX}_waiting", "1 while a batch waits for what failed.", registry=registry
         )
-        self._model = Gauge(
-            f"{_PREFIX}_model_info",
-            "1 for the model version in use.",
-            ("model_version",),
-            registry=registry,
-        )
-        self._reloads = counter("model_reloads", "Models taken into use.")
-        self._reload_failures = counter(
-            "model_reload_failures",
-            "Looks at the model store that failed: refused (a bundle) or unreadable (the store).",
-            "reason",
-        )
         # Looked up once: it is observed for each hop of each change.
         self._hops = {hop.name: self.hop_seconds.labels(hop.name) for hop in HOPS}
-
-    def model_changed(self, previous: str | None, current: str) -> None:
-        """Show `current` as the version in use."""
-        if previous is not None:
-            self._model.labels(previous).set(0)
-        self._model.labels(current).set(1)
-        self._reloads.inc()
-
-    def reload_failed(self, reason: str) -> None:
-        """Count one failed look at the model store."""
-        self._reload_failures.labels(reason).inc()
 
     def observe_hops(self, seconds: Mapping[str, float]) -> None:
         """Count how long each hop of one change took; clocks that disagree are counted apart."""

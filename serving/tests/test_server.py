@@ -151,13 +151,7 @@ def test_the_process_serves_until_it_is_told_to_stop(home: Path, store: Path, wo
         "PLATFORM_API_PORT": str(port),
         "PLATFORM_API_WORKERS": str(workers),
     }
-    process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "serving.app"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    process = _process(environment)
     try:
         with httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
             wait_for(lambda: _answers(client))
@@ -184,13 +178,7 @@ def test_a_process_with_open_streams_ends_at_once_when_it_is_told_to(
         "PLATFORM_API_PORT": str(port),
         "PLATFORM_DATABASE_URL": warehouse.api,
     }
-    process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "serving.app"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    process = _process(environment)
     try:
         with httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
             wait_for(lambda: _answers(client))
@@ -206,6 +194,16 @@ def test_a_process_with_open_streams_ends_at_once_when_it_is_told_to(
     assert process.returncode in {0, -signal.SIGTERM}
     assert "Traceback" not in log
     assert warehouse.api not in log
+
+
+def _process(environment: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "serving.app"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def _answers(client: httpx2.Client) -> bool:
