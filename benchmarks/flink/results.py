@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 
@@ -10,15 +9,11 @@ from benchmarks.flink.events import Expected
 from diabetes_platform.launcher.errors import LauncherError
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Seconds from the first to the last message that was written."""
+def verified(servers: str, images: str, rejected: str, expected: Expected) -> float:
+    """Return the seconds from the first to the last message that was written.
 
-    seconds: float
-
-
-def verified(servers: str, images: str, rejected: str, expected: Expected) -> Span:
-    """Return how long the writing took; LauncherError where one message is not as it must be."""
+    LauncherError where one of them is not as it must be.
+    """
     stamps: list[int] = []
     newest: dict[int, int | None] = {}
     written = 0
@@ -39,7 +34,7 @@ def verified(servers: str, images: str, rejected: str, expected: Expected) -> Sp
     wrong = [row_id for row_id, lsn in expected.newest.items() if newest.get(row_id, -1) != lsn]
     if wrong:
         raise LauncherError(f"{len(wrong)} patients have another newest image than expected")
-    return Span((max(stamps) - min(stamps)) / 1000)
+    return (max(stamps) - min(stamps)) / 1000
 
 
 def _all(servers: str, topic: str) -> Iterator[Message]:

@@ -93,8 +93,8 @@ def _measure(bench: Bench, mode: str, events: int) -> float:
         except BaseException:
             cancel(bench.cluster, name)
             raise
-        span = verified(bench.servers, bench.topic("images"), bench.topic("rejected"), expected)
-    return expected.messages / span.seconds
+        seconds = verified(bench.servers, bench.topic("images"), bench.topic("rejected"), expected)
+    return expected.messages / seconds
 
 
 def _wait_for_end(cluster: FlinkCluster, name: str) -> None:

@@ -5,7 +5,6 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -25,7 +24,7 @@ from diabetes_platform.launcher.ports import HOST
 from diabetes_platform.launcher.stack.environments import database_url
 from diabetes_platform.launcher.stack.stack import Stack
 from diabetes_platform.settings import PIMA_CSV, Port
-from diabetes_platform.streaming.broken_events import NOBODY, broken_event, change_event
+from diabetes_platform.streaming.broken_events import NOBODY, Event, broken_event, change_event
 from diabetes_platform.streaming.load_plan import Kind, LoadPlan
 from diabetes_platform.streaming.load_tally import STAMPS, LoadTally
 from diabetes_platform.streaming.sampler import Patient, read_patients, sample_patients
@@ -69,14 +68,6 @@ def load(stack: Stack, console: Console, plan: LoadPlan) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """A change event as it came from the topic."""
-
-    key: bytes | None
-    value: bytes | None
-
-
 class _Load:
     def __init__(self, stack: Stack, plan: LoadPlan, tally: LoadTally, opened: ExitStack) -> None:
         self._plan, self._tally = plan, tally
@@ -89,7 +80,7 @@ class _Load:
         opened.callback(self._consumer.close)
         self._rejected_before = self._rejected()
         self._consumer.assign(self._ends(CDC_TOPIC))
-        self._events: deque[_Seen] = deque(maxlen=_KEPT_EVENTS)
+        self._events: deque[Event] = deque(maxlen=_KEPT_EVENTS)
         self._patients = _patients(PIMA_CSV, plan.seed)
         self._keys: set[bytes] = set()
         self._broken = 0
@@ -121,8 +112,7 @@ class _Load:
             self._tally.sent[Kind.INVALID] += 1
         for _ in range(due[Kind.DUPLICATE]):
             if self._events:
-                again = self._events.popleft()
-                self._produce(again.key, again.value)
+                self._produce(*self._events.popleft())
                 self._tally.sent[Kind.DUPLICATE] += 1
 
     def _insert(self, rows: int) -> None:
@@ -134,7 +124,7 @@ class _Load:
         self._keys |= {json.dumps({"id": one}, separators=(",", ":")).encode() for (one,) in ids}
         self._tally.sent[Kind.PATIENT] += rows
 
-    def _next_broken(self) -> tuple[bytes | None, bytes | None]:
+    def _next_broken(self) -> Event:
         self._broken += 1
         now_ms = time.time_ns() // 1_000_000
         event = change_event(
@@ -152,7 +142,7 @@ class _Load:
         for message in messages:
             # Only changes of this run: another's broken event sent again would be one more.
             if message.error() is None and message.key() in self._keys:
-                self._events.append(_Seen(message.key(), message.value()))
+                self._events.append((message.key(), message.value()))
 
     def _look(self) -> None:
         self._tally.rejected = self._rejected() - self._rejected_before

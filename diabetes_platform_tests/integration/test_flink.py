@@ -4,9 +4,7 @@ import os
 import secrets
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -23,6 +21,7 @@ from diabetes_platform.launcher.processes import stop_group
 from diabetes_platform.launcher.stack.stack import Stack, storage_secret
 from diabetes_platform.launcher.stack.supervisor import Supervisor
 from diabetes_platform.settings import Port, inherited_environment
+from diabetes_platform_tests.services import within
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -66,17 +65,6 @@ def job(client: Client, cluster: FlinkCluster) -> Iterator[str]:
         stop_group(process, grace=0)
         cancel(cluster, name)
         within(30, lambda: all(job.ended for job in cluster.jobs() if job.name == name))
-
-
-def within(seconds: float, condition: Callable[[], object]) -> float:
-    """Return the seconds until `condition` held; the cluster may not answer in between."""
-    started = time.monotonic()
-    while time.monotonic() < started + seconds:
-        with suppress(LauncherError, httpx.HTTPError):
-            if condition():
-                return time.monotonic() - started
-        time.sleep(0.1)
-    pytest.fail(f"not within {seconds:.0f} s")
 
 
 def state(cluster: FlinkCluster, job_id: str) -> str | None:

@@ -17,14 +17,14 @@ from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartit
 from diabetes_platform.contract.events import CDC_TOPIC, DEAD_LETTER_HEADERS, REJECTED_TOPIC
 from diabetes_platform.launcher.platform import WAREHOUSE_DATABASE
 from diabetes_platform.launcher.postgres_data import SUPERUSER
-from diabetes_platform.launcher.stack.connector import connector_of
 from diabetes_platform.launcher.stack.environments import database_url
 from diabetes_platform.launcher.stack.stack import Stack
 from diabetes_platform.launcher.stack.stream_job import stream_job_of
-from diabetes_platform.launcher.stack.supervisor import ProcessState, Supervisor
+from diabetes_platform.launcher.stack.supervisor import ProcessState
 from diabetes_platform.settings import Port
 from diabetes_platform_tests.commands import command, finish
 from diabetes_platform_tests.ledger import CREATE, Balance, Writer, balance, newest
+from diabetes_platform_tests.services import ill, state_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
@@ -46,30 +46,22 @@ SETTLED_SECONDS = 180.0
 POISON = (b"{", b"\xff\xfe", b"[" * 1000, b'{"op": "x"}', b"null", b'"text"')
 
 
-def processes(stack: Stack) -> tuple[ProcessState, ...]:
-    found = Supervisor(stack.layout).processes()
-    assert found is not None
-    return found
-
-
-def ill(stack: Stack, before: ProcessState) -> list[str]:
+def not_working(stack: Stack, before: ProcessState) -> list[str]:
     """Return what does not work, `before` included while it has not been started again."""
-    now = processes(stack)
-    found = [one.name for one in now if not one.healthy]
-    found += [one.name for one in now if one.name == before.name and one.pid == before.pid]
-    found += [] if connector_of(stack).running else ["connector"]
+    found = ill(stack)
+    found += [before.name] if state_of(stack, before.name).pid == before.pid else []
     return found + ([] if stream_job_of(stack).running else ["job"])
 
 
 def kill(stack: Stack, service: str) -> float:
     """Kill a service; return after how many seconds all worked again, and went on to."""
-    before = next(one for one in processes(stack) if one.name == service)
+    before = state_of(stack, service)
     started = time.monotonic()
     os.kill(before.pid, signal.SIGKILL)
     since = None
     while since is None or time.monotonic() - since < STEADY_SECONDS:
         # The others notice the loss a moment later.
-        if found := ill(stack, before):
+        if found := not_working(stack, before):
             assert time.monotonic() - started < RECOVERED_SECONDS, (service, found)
             since = None
         elif since is None:

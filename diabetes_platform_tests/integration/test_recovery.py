@@ -6,10 +6,9 @@ import time
 
 import pytest
 
-from diabetes_platform.launcher.stack.connector import connector_of
 from diabetes_platform.launcher.stack.stack import Stack
-from diabetes_platform.launcher.stack.supervisor import ProcessState, Supervisor
 from diabetes_platform_tests.commands import command, finish
+from diabetes_platform_tests.services import ill, processes, state_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -32,22 +31,8 @@ RECOVERED_SECONDS = 90.0
 """On a machine that does nothing else it takes a third of it."""
 
 
-def state_of(stack: Stack, name: str) -> ProcessState:
-    processes = Supervisor(stack.layout).processes()
-    assert processes is not None
-    return next(process for process in processes if process.name == name)
-
-
-def ill(stack: Stack) -> list[str]:
-    processes = Supervisor(stack.layout).processes()
-    assert processes is not None
-    found = [process.name for process in processes if not process.healthy]
-    return found if connector_of(stack).running else [*found, "connector"]
-
-
 def test_the_list_names_every_service(stack: Stack) -> None:
-    processes = Supervisor(stack.layout).processes() or ()
-    assert set(KILLED) == {process.name for process in processes if not process.one_shot}
+    assert set(KILLED) == {one.name for one in processes(stack) if not one.one_shot}
 
 
 @pytest.mark.parametrize("service", KILLED)

@@ -2,8 +2,7 @@
 
 import json
 import secrets
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import httpx
@@ -22,6 +21,7 @@ from diabetes_platform.launcher.ports import HOST
 from diabetes_platform.launcher.stack.stack import Stack
 from diabetes_platform.launcher.stream_job.watcher import JOB
 from diabetes_platform.settings import Port, inherited_environment
+from diabetes_platform_tests.capture import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -46,7 +46,7 @@ class OwnJob:
             given += [f"--{kind}", f"{self.name}.{kind}"]
         self.client.run(JOB, self.cluster, self.name, arguments=[*given, *arguments], **options)
         (job,) = (job for job in self.cluster.jobs() if job.name == self.name and not job.ended)
-        eventually(lambda: self.cluster.all_tasks_run(job.id))
+        eventually(lambda: self.cluster.all_tasks_run(job.id), SECONDS)
         return job.id
 
     def change(self, lsn: int) -> None:
@@ -82,16 +82,9 @@ class OwnJob:
             told.update(httpx.get(f"{jobs}/{trigger}", trust_env=False).json())
             return told["status"]["id"] == "COMPLETED"
 
-        eventually(done)
+        eventually(done, SECONDS)
         assert "location" in told["operation"], told
         return told["operation"]["location"]
-
-
-def eventually(happens: Callable[[], object]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not happens():
-        assert time.monotonic() < deadline, f"not within {SECONDS:.0f} s"
-        time.sleep(0.3)
 
 
 @pytest.fixture
@@ -115,12 +108,12 @@ def own_job(stack: Stack) -> Iterator[OwnJob]:
 def test_a_savepoint_keeps_what_was_newest_though_a_table_is_added(own_job: OwnJob) -> None:
     before = own_job.submit("--without", "windowed")
     own_job.change(20)
-    eventually(lambda: own_job.written() == [20])
+    eventually(lambda: own_job.written() == [20], SECONDS)
     tables = len(own_job.cluster.vertices(before))
     savepoint = own_job.stop_with_savepoint(before)
     now = own_job.submit(**{"execution.state-recovery.path": savepoint})
     assert len(own_job.cluster.vertices(now)) == tables + 1
     own_job.change(10)
     own_job.change(30)
-    eventually(lambda: 30 in own_job.written())
+    eventually(lambda: 30 in own_job.written(), SECONDS)
     assert own_job.written() == [20, 30]

@@ -3,11 +3,8 @@
 import json
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 
-import httpx
 import obstore
 import psycopg
 import pytest
@@ -30,7 +27,6 @@ from diabetes_platform.contract.events import (
 )
 from diabetes_platform.contract.fields import FEATURES
 from diabetes_platform.contract.s3 import S3
-from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.flink_cluster import FlinkCluster
 from diabetes_platform.launcher.ports import HOST
 from diabetes_platform.launcher.stack.environments import REGION, database_url
@@ -40,6 +36,7 @@ from diabetes_platform.launcher.stack.supervisor import Supervisor
 from diabetes_platform.launcher.stream_job.checkpoints import BUCKET, retained
 from diabetes_platform.launcher.stream_job.decisions import current, to_restore
 from diabetes_platform.settings import Port
+from diabetes_platform_tests.services import within
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -113,17 +110,6 @@ def insert(database: psycopg.Connection) -> int:
     row = database.execute(statement.encode(), example).fetchone()
     assert row is not None
     return int(row[0])
-
-
-def within(seconds: float, condition: Callable[[], object]) -> float:
-    """Return the seconds until `condition` held; services may not answer in between."""
-    started = time.monotonic()
-    while time.monotonic() < started + seconds:
-        with suppress(LauncherError, httpx.HTTPError):
-            if condition():
-                return time.monotonic() - started
-        time.sleep(0.2)
-    pytest.fail(f"not within {seconds:.0f} s")
 
 
 def job_id(cluster: FlinkCluster) -> str | None:

@@ -41,11 +41,10 @@ def read_counters(cluster: FlinkCluster, job_id: str) -> Counters:
     """Return the sums over all subtasks; LauncherError where the cluster does not answer."""
     found: dict[str, int] = {}
     for vertex in cluster.vertices(job_id):
-        names = cluster.metric_names(job_id, vertex)
-        wanted = [name for name in names if name.startswith(f"{_JUDGE}.") or _MERGE.match(name)]
-        found |= cluster.metric_sums(job_id, vertex, [n for n in wanted if _counts(n)])
+        wanted = [name for name in cluster.metric_names(job_id, vertex) if _counts(name)]
+        found |= cluster.metric_sums(job_id, vertex, wanted)
     merged = {name.rpartition(".")[2]: value for name, value in found.items() if "Rank" in name}
-    told = {name.removeprefix("judge."): value for name, value in found.items()}
+    told = {name.removeprefix(f"{_JUDGE}."): value for name, value in found.items()}
     written = merged.get("numRecordsOut", 0)
     return Counters(
         received=told.get("received", 0),
