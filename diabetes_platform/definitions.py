@@ -13,6 +13,7 @@ from diabetes_platform.defs import (
     staging,
     staging_checks,
 )
+from diabetes_platform.defs.rejections import build_rejection_alerts
 from diabetes_platform.defs.resources import build_resources
 from diabetes_platform.defs.schedules import batch, batch_schedule
 from diabetes_platform.defs.sensors import build_failure_alerts
@@ -32,7 +33,7 @@ def build_definitions(
         asset_checks=dg.load_asset_checks_from_modules(modules),
         jobs=[batch],
         schedules=[batch_schedule(settings().batch_schedule)],
-        sensors=[build_failure_alerts(settings)],
+        sensors=[build_failure_alerts(settings), build_rejection_alerts(settings)],
         resources=build_resources(settings),
         executor=dg.in_process_executor,
     )

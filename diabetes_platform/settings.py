@@ -64,6 +64,10 @@ Cron = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z*/,?#-]+( [0-9A-Za-
 """Five fields as of crontab: minute, hour, day of month, month, day of week."""
 
 
+Servers = Annotated[str, StringConstraints(pattern=r"^[^\s,:]+:\d+(,[^\s,:]+:\d+)*$")]
+"""Kafka's brokers: `host:port,…`."""
+
+
 class PlatformSettings(BaseSettings):
     """Where the platform keeps its data and finds its services; each is `PLATFORM_<NAME>`.
 
@@ -84,6 +88,7 @@ class PlatformSettings(BaseSettings):
     spark_remote: str | None = Field(default=None, validation_alias="SPARK_REMOTE")
     api_url: str | None = None
     dagster_url: str | None = None
+    kafka_servers: Servers | None = None
     alert_webhook_url: SecretUrl | None = None
     model_seed: int = 20_260_101
     s3_endpoint: str | None = Field(default=None, validation_alias="AWS_ENDPOINT_URL")

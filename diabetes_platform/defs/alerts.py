@@ -1,4 +1,4 @@
-"""An alert for a failed run: what it says, and that it goes once to log file and webhook."""
+"""An alert for a failed run, and how every alert goes once to log file and webhook."""
 
 import fcntl
 import json
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, ClassVar, Protocol
 
 import httpx
 from pydantic import SecretStr
@@ -24,6 +24,20 @@ class AlertError(RuntimeError):
     """A channel did not take an alert. Never shows the webhook's URL, which is its secret."""
 
 
+class Notice(Protocol):
+    """A dataclass of what is told."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """A member by which it is known in the file, as name and value: it is told once."""
+
+    @property
+    def text(self) -> str:
+        """All of it in one line, as a chat shows it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Alert:
     """One failed run: `failed_checks` names the blocking checks that stopped it."""
@@ -35,6 +49,11 @@ class Alert:
     failed_steps: tuple[str, ...]
     failed_checks: tuple[str, ...]
     time: str
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """By what it is known in the log file."""
+        return "run_id", self.run_id
 
     @property
     def text(self) -> str:
@@ -51,8 +70,8 @@ class _Post:
     problem: str = ""
 
 
-def send_alert(alert: Alert, settings: PlatformSettings) -> bool:
-    """Tell the webhook, then the log file, of a failed run; return False if the file has it.
+def send_alert(alert: Notice, settings: PlatformSettings) -> bool:
+    """Tell the webhook, then the log file, of what happened; return False if the file has it.
 
     The line in the file says whether the webhook took it (`delivered`: true, false, or null
     without a webhook), so that an alert that was not delivered is not lost. Neither channel waits
@@ -62,7 +81,7 @@ def send_alert(alert: Alert, settings: PlatformSettings) -> bool:
     problems = []
     try:
         with _locked(settings.alerts) as file:
-            if _has(file, alert.run_id):
+            if _has(file, alert.identity):
                 return False
             post = _deliver(settings.alert_webhook_url, alert)
             line = {**asdict(alert), "delivered": post.delivered}
@@ -73,7 +92,9 @@ def send_alert(alert: Alert, settings: PlatformSettings) -> bool:
     if post.problem:
         problems.append(f"webhook: {post.problem}")
     if problems:
-        raise AlertError(f"alert of run {alert.run_id} failed: {'; '.join(problems)}")
+        name, value = alert.identity
+        subject = f"{name.removesuffix('_id')} {value}"
+        raise AlertError(f"alert of {subject} failed: {'; '.join(problems)}")
     return True
 
 
@@ -87,13 +108,14 @@ def _locked(path: Path) -> Iterator[IO[str]]:
         yield file
 
 
-def _has(file: IO[str], run_id: str) -> bool:
+def _has(file: IO[str], identity: tuple[str, str]) -> bool:
     # Not parsed: a line cut off by a full disk must not stop the alerts after it.
-    member = f'"run_id": {json.dumps(run_id)}'
+    name, value = identity
+    member = f'"{name}": {json.dumps(value, ensure_ascii=False)}'
     return any(member in line for line in file)
 
 
-def _deliver(webhook: SecretStr | None, alert: Alert) -> _Post:
+def _deliver(webhook: SecretStr | None, alert: Notice) -> _Post:
     if webhook is None:
         return _Post(None)
     problem = ""
@@ -105,7 +127,7 @@ def _deliver(webhook: SecretStr | None, alert: Alert) -> _Post:
     return _Post(delivered=False, problem=problem)
 
 
-def _post(url: str, alert: Alert) -> str:
+def _post(url: str, alert: Notice) -> str:
     """POST once as JSON, `text` being what chats show; return why it was not taken, or ""."""
     for name in ("httpx", "httpcore"):
         # They log the URL.

@@ -12,6 +12,7 @@ from diabetes_platform.launcher.environment import (
 )
 from diabetes_platform.launcher.locks import make_private
 from diabetes_platform.launcher.platform import DAGSTER_DATABASE, WAREHOUSE_DATABASE
+from diabetes_platform.launcher.ports import HOST
 from diabetes_platform.launcher.postgres_data import SUPERUSER, binary, connection_url
 from diabetes_platform.launcher.secrets import POSTGRES
 from diabetes_platform.launcher.stack.stack import (
@@ -118,6 +119,7 @@ def _pipeline(stack: Stack) -> Environment:
         "PLATFORM_LAKE_URL": settings.lake,
         "PLATFORM_MODELS_URL": settings.models,
         "SPARK_REMOTE": settings.spark_remote or "",
+        "PLATFORM_KAFKA_SERVERS": f"{HOST}:{stack.port(Port.KAFKA)}",
         **_s3_of(stack, "pipeline"),
     }
 
