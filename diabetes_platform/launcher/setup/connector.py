@@ -1,6 +1,7 @@
 """Sets up change data capture: registers the Debezium connector and waits until it captures."""
 
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import Connection
 
+from diabetes_platform.contract.tables import DIABETES_NEW
 from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.setup.capture_failures import (
     CONNECTOR,
@@ -34,6 +36,11 @@ WHERE c.relkind IN ('r', 'p')
 _PUBLISHED = """
 SELECT schemaname || '.' || tablename FROM pg_publication_tables WHERE pubname = %s
 """
+
+_COLUMNS = ",".join(
+    re.escape(f"{DIABETES_NEW.name}.{column}") for column in DIABETES_NEW.column_names
+)
+"""Regular expressions for whole names."""
 
 Config = Mapping[str, str]
 
@@ -70,14 +77,18 @@ def setup_connector(
 
 
 def read_config(file: Path = CONNECTOR_FILE) -> Config:
-    """Return the connector's configuration, all of it text; raises LauncherError."""
+    """Return the connector's configuration, all of it text; raises LauncherError.
+
+    `file`, and the contract's columns as those that are captured: what else somebody keeps in the
+    table does not travel, nor stop the connector by a value that no topic takes.
+    """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise LauncherError(f"{file}: {error}") from error
     if not isinstance(content, dict) or not all(isinstance(v, str) for v in content.values()):
         raise LauncherError(f"{file}: given other values, allowed an object with text values only")
-    return content
+    return {**content, "column.include.list": _COLUMNS}
 
 
 def _require_tables(config: Config, database_url: str) -> None:
