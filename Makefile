@@ -63,6 +63,7 @@ test: ## Run all tests of the platform, of the API and of Flink's jobs (ARGS=…
 	cd serving && $(SERVING_BIN)/python -m pytest --cov
 	$(FLINK_BIN)/mypy --config-file flink/pyproject.toml -p flink
 	cd flink && $(FLINK_BIN)/python -m pytest --cov
+	@echo "Screenshots of the page: .platform/test-artifacts"
 
 lint: ## Check style, types and the direction of imports
 	@$(BOOTSTRAP) test

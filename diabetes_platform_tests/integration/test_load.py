@@ -1,0 +1,83 @@
+"""`diabetes load` on the running platform: what it sends is what comes back, and Ctrl-C ends it."""
+
+import re
+import signal
+import time
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from diabetes_platform.launcher.stack.environments import database_url
+from diabetes_platform.launcher.stack.stack import Stack
+from diabetes_platform.launcher.stack.stream_job import stream_job_of
+from diabetes_platform_tests.answering import released
+from diabetes_platform_tests.commands import command, finish
+from diabetes_platform_tests.services import within
+from diabetes_platform_tests.storage import Storage
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+COLUMNS = ("sent", "answered", "waiting", "invalid", "rejected", "duplicates")
+RATE, SECONDS = 20, 5
+
+
+@pytest.fixture(scope="module", autouse=True)
+def model(storage: Storage) -> Iterator[None]:
+    with released(storage):
+        yield
+
+
+def tally(output: str) -> dict[str, int]:
+    """The counts in the last table of a run."""
+    rows = re.findall(r"│ +" + r" +│ +".join([r"([\d,]+)"] * len(COLUMNS)) + r" +│", output)
+    assert rows, output
+    return dict(zip(COLUMNS, (int(one.replace(",", "")) for one in rows[-1]), strict=True))
+
+
+def patients(stack: Stack) -> int:
+    with psycopg.connect(database_url(stack, "postgres", "diabetes")) as opened:
+        row = opened.execute("SELECT count(*) FROM public.diabetes_new").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def test_all_that_was_sent_is_answered_rejected_or_known_already(stack: Stack) -> None:
+    within(60, lambda: (found := stream_job_of(stack).counters) is not None and found.balanced)
+    before, stored = stream_job_of(stack).counters, patients(stack)
+    shares = ("--invalid", "20%", "--duplicates", "20%")
+    run = command(stack.given, "load", "--rate", str(RATE), "--for", str(SECONDS), *shares)
+    code, output = finish(run)
+    counted = tally(output)
+    assert code == 0, output
+    assert counted["sent"] + counted["invalid"] + counted["duplicates"] <= RATE * SECONDS
+    assert min(counted["sent"], counted["invalid"], counted["duplicates"]) > 0
+    assert (counted["answered"], counted["waiting"]) == (counted["sent"], 0)
+    assert counted["rejected"] == counted["invalid"]
+    assert patients(stack) == stored + counted["sent"]
+    assert re.search(r"total +│ commit → stored row +│ +[\d.]+ │ +[\d.]+ │", output)
+
+    def known_already() -> bool:
+        now = stream_job_of(stack).counters
+        assert before is not None
+        return now is not None and now.duplicates - before.duplicates == counted["duplicates"]
+
+    within(30, known_already)
+
+
+def test_ctrl_c_ends_it_at_once_with_the_counts_so_far(stack: Stack) -> None:
+    before = patients(stack)
+    run = command(stack.given, "load", "--rate", str(RATE), "--for", "600")
+    within(60, lambda: patients(stack) >= before + RATE)
+    interrupted = time.monotonic()
+    run.send_signal(signal.SIGINT)
+    code, output = finish(run, seconds=30)
+    assert time.monotonic() - interrupted < 15
+    assert code == 130, output
+    assert tally(output)["sent"] >= RATE
+    assert "Traceback" not in output
+    stored = patients(stack) - before
+    # The last statement may have been committed when its answer was no longer waited for.
+    assert tally(output)["sent"] <= stored <= tally(output)["sent"] + RATE
+    time.sleep(1)
+    assert patients(stack) - before == stored

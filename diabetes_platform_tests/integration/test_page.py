@@ -1,0 +1,38 @@
+"""The page of the whole platform, used in a real browser by tests of the serving environment."""
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from diabetes_platform.launcher.layout import Layout
+from diabetes_platform.launcher.stack.stack import Stack
+from diabetes_platform.settings import PROJECT_ROOT, Port
+from diabetes_platform_tests.answering import released
+from diabetes_platform_tests.capture import TOOLS
+from diabetes_platform_tests.storage import Storage
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def model(storage: Storage) -> Iterator[None]:
+    with released(storage):
+        yield
+
+
+def test_the_page_answers_through_the_stream_in_a_real_browser(stack: Stack) -> None:
+    # Playwright is in the serving environment only.
+    python = str(Layout(TOOLS).serving_python)
+    command = [python, "-m", "pytest", "on_stack/tests", "-q", "--api", stack.url(Port.API)]
+    done = subprocess.run(
+        command,
+        cwd=PROJECT_ROOT / "serving",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "6 passed" in done.stdout
