@@ -25,10 +25,11 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status logs doctor test lint bench lock clean
+.PHONY: help demo up down status logs doctor test test-slow lint bench lock clean \
+	platform-tests serving-tests flink-tests
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
 demo: ## Run the batch graph on the Pima data, serve predictions and the Dagster UI (ARGS=--once)
 	@$(BOOTSTRAP) demo
@@ -54,16 +55,27 @@ doctor: ## Try every service end to end
 	@$(BOOTSTRAP) demo
 	@$(BIN)/diabetes doctor
 
-test: ## Run all tests of the platform, of the API and of Flink's jobs (ARGS=… goes to the platform's pytest)
+test: ## Run the tests of the platform, of the API and of Flink's jobs (ARGS=… goes to the platform's pytest)
 	@$(BOOTSTRAP) test
 	$(BIN)/diabetes install --development
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term --cov-fail-under=90 $(ARGS)
 	@for browser in $(BROWSERS); do command -v $$browser >/dev/null && exit; done; \
 		apt-get update && apt-get install --yes chromium
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target platform-tests serving-tests flink-tests
+
+platform-tests:
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term --cov-fail-under=90 $(ARGS)
+
+serving-tests:
 	cd serving && $(SERVING_BIN)/python -m pytest --cov
+
+flink-tests:
 	$(FLINK_BIN)/mypy --config-file flink/pyproject.toml -p flink
 	cd flink && $(FLINK_BIN)/python -m pytest --cov
-	@echo "Screenshots of the page: .platform/test-artifacts"
+
+test-slow: ## Run what takes minutes: services killed and restarted, engines compared row for row
+	@$(BOOTSTRAP) test
+	$(BIN)/diabetes install --development
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow $(ARGS)
 
 lint: ## Check style, types and the direction of imports
 	@$(BOOTSTRAP) test

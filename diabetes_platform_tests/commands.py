@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from diabetes_platform.launcher.errors import LauncherError
+from diabetes_platform.launcher.layout import Layout
 from diabetes_platform.launcher.ports import require_free
+from diabetes_platform.launcher.postgres_data import running_server
 from diabetes_platform.launcher.processes import dying_with_parent
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, Port
 
@@ -60,6 +62,25 @@ def stopped_when_killed(settings: PlatformSettings) -> Iterator[None]:
     ) as guard:
         yield
         guard.communicate(b"left\n")
+
+
+@contextmanager
+def serving_demo(settings: PlatformSettings) -> Iterator[subprocess.Popen[str]]:
+    """Start the demo, yield it once it serves, end it as Ctrl-C does."""
+    with command(settings, "demo") as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("Serving until"):
+                break
+        yield process
+        process.send_signal(signal.SIGINT)
+
+
+def assert_nothing_runs(settings: PlatformSettings) -> None:
+    """Check that nothing of the demo of these settings listens any more."""
+    for port in (Port.API, Port.DAGSTER, Port.DAGSTER_CODE, Port.POSTGRES):
+        require_free(settings.port(port), "the test")
+    assert running_server(Layout.of(settings).postgres) is None
 
 
 def _environment(settings: PlatformSettings, more: Mapping[str, str]) -> dict[str, str]:

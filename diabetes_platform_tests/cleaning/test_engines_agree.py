@@ -11,7 +11,7 @@ from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics
 from diabetes_platform.cleaning.quarantine import quarantine_batch
 from diabetes_platform_tests.cleaning.batches import Batch, dirty_rows, write_batch
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
 
 ROWS = 10_000
 KEYS = {"statistics": "field", "cleaned": "source_line", "quarantine": "source_line"}

@@ -1,6 +1,7 @@
 """The production wiring on a home and a database of the test's own."""
 
 import csv
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +9,15 @@ from pathlib import Path
 import dagster as dg
 import psycopg
 import pytest
+from psycopg import sql
 
 from diabetes_platform.contract.bundle import load_champion
 from diabetes_platform.definitions import build_definitions
+from diabetes_platform.launcher.postgres import Postgres
 from diabetes_platform.settings import PIMA_CSV, PlatformSettings
 from diabetes_platform.warehouse.migrate import upgrade
+
+ORIGINAL = "original"
 
 
 @dataclass
@@ -68,14 +73,47 @@ class Platform:
         return {n: v.value for n, v in event.asset_materialization.metadata.items()}
 
 
+def settings_of(home: Path, database_url: str) -> PlatformSettings:
+    return PlatformSettings.model_validate({"home": home, "warehouse_url": database_url})
+
+
 @pytest.fixture
 def platform(database_url: str, tmp_path: Path) -> Iterator[Platform]:
+    """A platform that has run nothing yet."""
     upgrade(database_url)
-    settings = PlatformSettings.model_validate(
-        {"home": tmp_path / "home", "warehouse_url": database_url}
-    )
     with dg.DagsterInstance.ephemeral() as instance:
-        yield Platform(settings, instance)
+        yield Platform(settings_of(tmp_path / "home", database_url), instance)
+
+
+@pytest.fixture(scope="session")
+def original(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a platform that has run the batch of the Pima data; it is only copied."""
+    directory = tmp_path_factory.mktemp("original")
+    url = postgres.create_database(ORIGINAL)
+    upgrade(url)
+    (directory / "dagster").mkdir()
+    with dg.DagsterInstance.local_temp(str(directory / "dagster")) as instance:
+        assert Platform(settings_of(directory / "home", url), instance).run().success
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
+        # A pool's connection may be left, and nobody copies a database that is in use.
+        ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+        connection.execute(ended, (ORIGINAL,))
+    return directory
+
+
+@pytest.fixture
+def serving(
+    original: Path, postgres: Postgres, database_url: str, tmp_path: Path
+) -> Iterator[Platform]:
+    """A platform of the test's own that serves what the batch of the Pima data gave."""
+    name = psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
+        for statement in ("DROP DATABASE {own}", "CREATE DATABASE {own} TEMPLATE {original}"):
+            names = {"own": sql.Identifier(str(name)), "original": sql.Identifier(ORIGINAL)}
+            connection.execute(sql.SQL(statement).format(**names))
+    copied = shutil.copytree(original, tmp_path / "copied")
+    with dg.DagsterInstance.local_temp(str(copied / "dagster")) as instance:
+        yield Platform(settings_of(copied / "home", database_url), instance)
 
 
 @pytest.fixture

@@ -43,22 +43,21 @@ def test_the_pima_data_becomes_a_served_table_and_a_released_model(platform: Pla
     assert {"plot/roc", "plot/calibration", "plot/importance"} <= set(candidate)
 
 
-def test_unchanged_input_is_not_processed_again(platform: Platform) -> None:
-    platform.run()
-    before = platform.champion()
+def test_unchanged_input_is_not_processed_again(serving: Platform) -> None:
+    before = serving.champion()
 
-    result = platform.run()
+    result = serving.run()
 
     assert result.success
-    assert not platform.metadata("raw/patients")["added"]
+    assert not serving.metadata("raw/patients")["added"]
     for key in ("statistics/patients", "cleaned/patients", "quarantine/patients"):
-        assert platform.metadata(key)["processed"] is False
-    assert platform.metadata("staging/patients")["processed"] is False
-    assert platform.metadata("serving/patients")["changed"] is False
-    assert platform.metadata("model/candidate")["processed"] is False
-    assert "plot/roc" in platform.metadata("model/candidate")
-    assert platform.metadata("model/champion")["released"] is False
-    assert platform.champion() == before
+        assert serving.metadata(key)["processed"] is False
+    assert serving.metadata("staging/patients")["processed"] is False
+    assert serving.metadata("serving/patients")["changed"] is False
+    assert serving.metadata("model/candidate")["processed"] is False
+    assert "plot/roc" in serving.metadata("model/candidate")
+    assert serving.metadata("model/champion")["released"] is False
+    assert serving.champion() == before
     assert len(result.get_asset_check_evaluations()) == len(EXPECTATIONS) + 5
 
 
@@ -87,16 +86,15 @@ def shuffled_outcomes(row: dict[str, str], n: int) -> dict[str, str]:
     ],
 )
 def test_a_bad_batch_changes_neither_the_served_table_nor_the_model(
-    platform: Platform, pima_with: Write, change: Callable[..., object], check: str
+    serving: Platform, pima_with: Write, change: Callable[..., object], check: str
 ) -> None:
-    platform.run()
-    before = platform.served(), platform.champion()
+    before = serving.served(), serving.champion()
 
-    result = platform.run(pima_with("bad", change))
+    result = serving.run(pima_with("bad", change))
 
     assert not result.success
     assert check in failed_checks(result)
-    assert (platform.served(), platform.champion()) == before
+    assert (serving.served(), serving.champion()) == before
 
 
 def test_a_batch_of_rejected_rows_only_is_quarantined_whole(
@@ -116,16 +114,15 @@ def test_a_batch_of_rejected_rows_only_is_quarantined_whole(
 
 
 def test_a_model_that_does_not_beat_the_champion_is_not_released(
-    platform: Platform, pima_with: Write
+    serving: Platform, pima_with: Write
 ) -> None:
-    platform.run()
-    before = platform.champion()
+    before = serving.champion()
 
-    result = platform.run(pima_with("shuffled", shuffled_outcomes))
+    result = serving.run(pima_with("shuffled", shuffled_outcomes))
 
     assert not result.success
     assert {"beats_baseline", "beats_champion"} & failed_checks(result)
-    assert platform.champion() == before
+    assert serving.champion() == before
 
 
 def test_a_source_that_does_not_exist_is_refused_without_a_retry(

@@ -29,75 +29,72 @@ def without_first(row: dict[str, str], n: int) -> dict[str, str] | None:
 
 
 def test_a_candidate_that_failed_its_gate_is_not_released_in_a_run_of_its_own(
-    platform: Platform, pima_with: Write
+    serving: Platform, pima_with: Write
 ) -> None:
-    platform.run()
-    before = platform.champion()
-    assert not platform.run(pima_with("shuffled", shuffled_outcomes)).success
+    before = serving.champion()
+    assert not serving.run(pima_with("shuffled", shuffled_outcomes)).success
 
-    result = platform.run_only("model/champion")
+    result = serving.run_only("model/champion")
 
     assert not result.success
-    assert platform.champion() == before
+    assert serving.champion() == before
 
 
 def test_a_losing_candidate_is_not_trained_again_and_loses_again(
-    platform: Platform, pima_with: Write
+    serving: Platform, pima_with: Write
 ) -> None:
-    platform.run()
     shuffled = pima_with("shuffled", shuffled_outcomes)
-    platform.run(shuffled)
+    serving.run(shuffled)
 
-    result = platform.run(shuffled)
+    result = serving.run(shuffled)
 
     assert not result.success
-    assert platform.metadata("model/candidate")["processed"] is False
+    assert serving.metadata("model/candidate")["processed"] is False
 
 
 def test_staging_loads_the_version_that_the_event_log_speaks_of(
-    platform: Platform, pima_with: Write
+    serving: Platform, pima_with: Write
 ) -> None:
     """Another run has overwritten the cleaned table, and its event has not come."""
-    platform.run(pima_with("first", without_first))
-    platform.run()
-    cleaned = Lake(platform.settings.lake).table(CLEANED_PATIENTS)
+    serving.run(pima_with("without_first", without_first))
+    cleaned = Lake(serving.settings.lake).table(CLEANED_PATIENTS)
     newest = cleaned.version()
     cleaned.open().restore(newest - 1)
-    platform.forget_staging()
+    serving.forget_staging()
 
-    result = platform.run_only("staging/patients", "serving/patients")
+    result = serving.run_only("staging/patients", "serving/patients")
 
     assert result.success
-    (batch,) = platform.served()
-    assert batch == (platform.metadata("cleaned/patients")["batch_id"], 766)
+    (batch,) = serving.served()
+    assert batch == (serving.metadata("cleaned/patients")["batch_id"], 765)
 
 
 def test_a_nightly_run_after_a_rollback_leaves_the_rolled_back_version_away(
-    platform: Platform, pima_with: Write
+    serving: Platform, pima_with: Write
 ) -> None:
-    platform.run(pima_with("first", without_first))
-    first = platform.served()
-    platform.run()
-    rollback(platform.url)
-    assert platform.served() == first
+    first = serving.served()
+    later = pima_with("without_first", without_first)
+    serving.run(later)
+    assert serving.served() != first
+    rollback(serving.url)
+    assert serving.served() == first
 
-    platform.run()
+    serving.run(later)
 
-    assert platform.served() == first
-    assert platform.metadata("serving/patients")["batch_id"] == first[0][0]
+    assert serving.served() == first
+    assert serving.metadata("serving/patients")["batch_id"] == first[0][0]
 
 
 def test_every_expectation_fails_where_the_staged_batch_cannot_be_told(
-    platform: Platform,
+    serving: Platform,
 ) -> None:
-    platform.run()
-    with psycopg.connect(platform.url) as connection:
+    with psycopg.connect(serving.url) as connection:
         connection.execute("DROP TABLE staging.batches CASCADE")
 
     result = dg.materialize(
         [staging_expectations],
         selection=dg.AssetSelection.all_asset_checks(),
-        resources=build_resources(lambda: platform.settings),
+        resources=build_resources(lambda: serving.settings),
         raise_on_error=False,
     )
 

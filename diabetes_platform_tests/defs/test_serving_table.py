@@ -21,20 +21,18 @@ def newest(instance: dg.DagsterInstance) -> dg.AssetMaterialization:
 
 @pytest.mark.integration
 def test_a_rollback_is_told_as_the_run_that_promoted_that_version_told_it(
-    platform: Platform, pima_with: Callable[..., Path]
+    serving: Platform, pima_with: Callable[..., Path]
 ) -> None:
-    first = pima_with("first", lambda row, n: row if n else None)
-    platform.run(first)
-    promoted = newest(platform.instance)
-    platform.run()
-    later = newest(platform.instance)
+    promoted = newest(serving.instance)
+    serving.run(pima_with("without_first", lambda row, n: row if n else None))
+    later = newest(serving.instance)
     assert promoted.tags is not None
     assert later.tags is not None
 
-    promotion = rollback(platform.url)
-    platform.instance.report_runless_asset_event(rollback_event(promotion))
+    promotion = rollback(serving.url)
+    serving.instance.report_runless_asset_event(rollback_event(promotion))
 
-    told = newest(platform.instance)
+    told = newest(serving.instance)
     assert told.tags is not None
     version = "dagster/data_version"
     assert told.tags[version] == promoted.tags[version] != later.tags[version]

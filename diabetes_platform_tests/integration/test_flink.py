@@ -100,6 +100,7 @@ def test_the_smoke_job_proves_the_cluster(client: Client, cluster: FlinkCluster)
     assert [job.state for job in cluster.jobs() if job.name.startswith("smoke-")][-1] == "FINISHED"
 
 
+@pytest.mark.slow
 def test_checkpoints_lie_on_s3_and_outlive_a_cancelled_job(
     stack: Stack, cluster: FlinkCluster, job: str
 ) -> None:
@@ -113,6 +114,7 @@ def test_checkpoints_lie_on_s3_and_outlive_a_cancelled_job(
     assert "_metadata" in checkpoint_files(stack, newest)
 
 
+@pytest.mark.slow
 def test_a_killed_taskmanager_comes_back_and_the_job_goes_on_from_its_checkpoint(
     stack: Stack, cluster: FlinkCluster, job: str
 ) -> None:
@@ -125,6 +127,7 @@ def test_a_killed_taskmanager_comes_back_and_the_job_goes_on_from_its_checkpoint
     within(30, lambda: cluster.checkpoints(job).completed > completed)
 
 
+@pytest.mark.slow
 def test_a_killed_jobmanager_comes_back_with_all_slots(
     stack: Stack, client: Client, cluster: FlinkCluster
 ) -> None:

@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 INTERRUPTED = 130
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", ["configured", "✓ kafka"])
 def test_an_interrupted_start_leaves_nothing_running(tmp_path: Path, phase: str) -> None:
     settings = PlatformSettings(home=tmp_path, port_offset=free_offset())

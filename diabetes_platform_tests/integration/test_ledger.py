@@ -7,6 +7,7 @@ import random
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -22,9 +23,10 @@ from diabetes_platform.launcher.stack.stack import Stack
 from diabetes_platform.launcher.stack.stream_job import stream_job_of
 from diabetes_platform.launcher.stack.supervisor import ProcessState
 from diabetes_platform.settings import Port
-from diabetes_platform_tests.commands import command, finish
+from diabetes_platform_tests.answering import released
 from diabetes_platform_tests.ledger import CREATE, Balance, Writer, balance, newest
 from diabetes_platform_tests.services import ill, state_of
+from diabetes_platform_tests.storage import Storage
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
@@ -122,20 +124,25 @@ def dead_letters(servers: str) -> set[tuple[int, int]]:
         consumer.close()
 
 
+@pytest.fixture
+def model(storage: Storage) -> Iterator[None]:
+    with released(storage):
+        yield
+
+
 @pytest.mark.parametrize(
     ("changes", "rate", "times"),
     [
-        pytest.param(1_500, 100.0, 0, id="1,500 changes, nothing killed"),
+        pytest.param(1_000, 200.0, 0, id="1,000 changes, nothing killed"),
         pytest.param(
             20_000, 500.0, 2, id="20,000 changes, each service killed twice", marks=pytest.mark.soak
         ),
     ],
 )
+@pytest.mark.usefixtures("model")
 def test_the_predictions_are_what_the_ledger_says(
     stack: Stack, changes: int, rate: float, times: int
 ) -> None:
-    code, output = finish(command(stack.given, "materialize"))
-    assert code == 0, output
     url = database_url(stack, SUPERUSER, WAREHOUSE_DATABASE)
     servers = f"127.0.0.1:{stack.port(Port.KAFKA)}"
     with psycopg.connect(url) as connection:

@@ -35,6 +35,7 @@ def test_the_list_names_every_service(stack: Stack) -> None:
     assert set(KILLED) == {one.name for one in processes(stack) if not one.one_shot}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("service", KILLED)
 def test_a_killed_service_is_back_and_healthy(stack: Stack, service: str) -> None:
     before = state_of(stack, service)
@@ -46,6 +47,7 @@ def test_a_killed_service_is_back_and_healthy(stack: Stack, service: str) -> Non
     assert state_of(stack, service).pid != before.pid
 
 
+@pytest.mark.slow
 def test_then_the_batch_graph_runs_and_the_doctor_finds_nothing(stack: Stack) -> None:
     code, output = finish(command(stack.given, "materialize"))
     assert code == 0, output

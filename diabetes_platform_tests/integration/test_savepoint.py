@@ -105,6 +105,7 @@ def own_job(stack: Stack) -> Iterator[OwnJob]:
         answer.result()
 
 
+@pytest.mark.slow
 def test_a_savepoint_keeps_what_was_newest_though_a_table_is_added(own_job: OwnJob) -> None:
     before = own_job.submit("--without", "windowed")
     own_job.change(20)

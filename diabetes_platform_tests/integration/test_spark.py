@@ -30,6 +30,7 @@ ROWS = 2_000
 CONTENT_HASH = "c" * 64
 KEYS = {"statistics": "field", "cleaned": "source_line", "quarantine": "source_line"}
 STARTED_SECONDS = 120.0
+Results = Mapping[str, list[dict[str, object]]]
 
 
 @dataclass(frozen=True)
@@ -87,31 +88,35 @@ def until_it_listens(port: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def results(
-    stack: Stack, storage: Storage, cluster: Cluster
-) -> Iterator[Mapping[str, dict[str, list[dict[str, object]]]]]:
-    """Every table of the same dirty batch by the engine that made it."""
-    engines = {"sail": None, "server": stack.settings.spark_remote, "cluster": cluster.remote}
-    run = secrets.token_hex(4)
+def raw(storage: Storage) -> DeltaPath:
+    """A dirty batch on S3."""
     s3 = storage.s3("pipeline")
-    raw = DeltaPath(f"s3://lake/raw/{run}", s3)
+    table = DeltaPath(f"s3://lake/raw/{secrets.token_hex(4)}", s3)
     write_deltalake(
-        raw.path,
+        table.path,
         raw_table(dirty_rows(ROWS, seed=4), CONTENT_HASH),
         partition_by=["content_hash"],
         storage_options=s3.for_deltalake(),
     )
+    return table
+
+
+@pytest.fixture(scope="module")
+def by_sail(raw: DeltaPath, storage: Storage) -> Results:
     with pytest.MonkeyPatch.context() as patch:
         # Sail, in this process, reads them from the environment.
         for name, value in storage.environment("pipeline").items():
             patch.setenv(name, value)
-        made = {}
-        for engine, remote in engines.items():
-            tables = {name: DeltaPath(f"s3://lake/{name}/{engine}-{run}", s3) for name in KEYS}
-            with spark_session(remote) as session:
-                clean(session, raw, tables)
-            made[engine] = {name: exact(table, KEYS[name]) for name, table in tables.items()}
-        yield made
+        return cleaned_by(None, raw)
+
+
+def cleaned_by(remote: str | None, raw: DeltaPath) -> Results:
+    """Every table of the batch by the engine at `remote`; None: Sail."""
+    engine = secrets.token_hex(4)
+    tables = {name: DeltaPath(f"s3://lake/{name}/{engine}", raw.s3) for name in KEYS}
+    with spark_session(remote) as session:
+        clean(session, raw, tables)
+    return {name: exact(table, KEYS[name]) for name, table in tables.items()}
 
 
 def clean(session: SparkSession, raw: DeltaPath, tables: Mapping[str, DeltaPath]) -> None:
@@ -129,15 +134,22 @@ def exact(table: DeltaPath, key: str) -> list[dict[str, object]]:
     return sorted(rows, key=lambda row: row[key])
 
 
-@pytest.mark.parametrize("table", KEYS)
-@pytest.mark.parametrize("engine", ["server", "cluster"])
-def test_apache_spark_writes_to_s3_what_sail_writes(
-    results: Mapping[str, dict[str, list[dict[str, object]]]], engine: str, table: str
+def test_the_platforms_spark_writes_to_s3_what_sail_writes(
+    stack: Stack, raw: DeltaPath, by_sail: Results
 ) -> None:
-    assert results["sail"][table]
-    assert results[engine][table] == results["sail"][table]
+    assert all(by_sail.values())
+    assert cleaned_by(stack.settings.spark_remote, raw) == by_sail
 
 
+@pytest.mark.slow
+def test_a_cluster_of_two_workers_writes_to_s3_what_sail_writes(
+    cluster: Cluster, raw: DeltaPath, by_sail: Results
+) -> None:
+    assert all(by_sail.values())
+    assert cleaned_by(cluster.remote, raw) == by_sail
+
+
+@pytest.mark.slow
 def test_both_workers_of_the_cluster_had_an_executor(cluster: Cluster) -> None:
     with spark_session(cluster.remote) as session:
         assert session.range(1000, numPartitions=8).count() == 1000

@@ -192,6 +192,7 @@ def test_what_came_in_is_what_went_out_was_twice_was_wrong_or_says_nothing(
     assert len(written(stack, row_id)) == 1
 
 
+@pytest.mark.slow
 def test_a_cancelled_job_is_submitted_again_with_its_state(
     stack: Stack, cluster: FlinkCluster, database: psycopg.Connection, producer: Producer
 ) -> None:
@@ -212,6 +213,7 @@ def test_a_cancelled_job_is_submitted_again_with_its_state(
     assert len(written(stack, row_id)) == 1
 
 
+@pytest.mark.slow
 def test_a_job_lost_with_its_jobmanager_is_submitted_again(
     stack: Stack, cluster: FlinkCluster, database: psycopg.Connection
 ) -> None:
@@ -224,6 +226,7 @@ def test_a_job_lost_with_its_jobmanager_is_submitted_again(
     within(30, lambda: written(stack, row_id))
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_told_of_and_the_one_before_is_taken(
     stack: Stack, cluster: FlinkCluster
 ) -> None:

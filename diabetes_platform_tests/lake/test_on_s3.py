@@ -122,6 +122,7 @@ def commit_often(table: DeltaPath, writer: int) -> None:
         )
 
 
+@pytest.mark.slow
 def test_concurrent_commits_lose_nothing(lake: Lake) -> None:
     table = DeltaPath(f"s3://lake/features/{uuid4().hex}", lake.s3)
     schema = pa.schema([("writer", pa.int64()), ("number", pa.int64())])
