@@ -37,6 +37,8 @@ ANSWER = (
     " contributions, changed_at, captured_at, judged_at, consumed_at, scored_at)"
     " VALUES (1, 2, 'abc', 0.5, 'Normal', '{}', now(), now(), now(), now(), now())"
 )
+KEPT = "INSERT INTO serving.intake_requests (idempotency_key, intake_id) SELECT 'a', id FROM taken"
+REQUEST = f"WITH taken AS ({INTAKE} RETURNING id) {KEPT}"
 ONCE = f"{ANSWER} ON CONFLICT (intake_id, source_lsn, model_version) DO NOTHING"
 HEARTBEAT = "SELECT pg_logical_emit_message(false, 'diabetes_cdc', '')"
 SLOT = "SELECT pg_create_logical_replication_slot('another', 'pgoutput', true)"
@@ -69,6 +71,8 @@ ALLOWED = {
     ],
     "api": [
         f"{INTAKE} RETURNING id, received_at",
+        REQUEST,
+        "SELECT * FROM serving.intake_requests",
         "SELECT * FROM public.diabetes_new",
         "UPDATE public.diabetes_new SET outcome = 1, outcome_recorded_at = now() WHERE id = 1",
         "SELECT * FROM serving.predictions",

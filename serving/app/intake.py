@@ -21,7 +21,10 @@ from serving.app.problems import NO_DATABASE, TOO_MANY_STREAMS, UNAVAILABLE, pro
 from serving.app.settings import ServingSettings
 from serving.app.shutdown import told_to_stop
 
-UNAVAILABLE_TEXT = "The database cannot be reached at the moment; nothing was stored or read."
+UNAVAILABLE_TEXT = (
+    "The database cannot be reached at the moment. Whether a change was stored is not known; with "
+    "the same Idempotency-Key a patient may be sent again, and an outcome always."
+)
 NO_DATABASE_TEXT = (
     "This server has no database (PLATFORM_DATABASE_URL): it takes in no patients. "
     "POST /predict answers without storing anything; `make up` runs the whole platform."

@@ -30,6 +30,15 @@ router = APIRouter(prefix="/patients", tags=["patients"])
 Way = Annotated[Intake, Depends(intake_of)]
 PatientId = Annotated[int, Path(ge=1, le=LARGEST_ID, description="As POST /patients gave it.")]
 
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        pattern=r"^[!-~]{1,255}$",
+        description="Chosen by the sender for one patient, a UUID for instance: with it a request "
+        "whose answer was lost can be sent again.",
+    ),
+]
+
 _STREAM_HEADERS = {**API_HEADERS, "x-accel-buffering": "no"}
 
 
@@ -49,10 +58,11 @@ def no_patient(patient_id: int) -> Answer:
     openapi_extra=PATIENT_BODY,
     summary="Take in a patient",
 )
-async def take_in(intake: Way, body: JsonBody) -> Response:
+async def take_in(intake: Way, body: JsonBody, idempotency_key: IdempotencyKey = None) -> Response:
     """Keep the measurements and answer at once with a receipt; the stream predicts.
 
-    Not idempotent: sent twice, it is two patients.
+    Sent twice it is two patients, but for the same `Idempotency-Key`: then it is one, and the
+    second answer is the first one's receipt. The same key with other measurements is refused.
     """
     if isinstance(body, Answer):
         return body.response()
@@ -61,7 +71,10 @@ async def take_in(intake: Way, body: JsonBody) -> Response:
     except ValidationError as error:
         errors = field_errors(error)
         return problem(422, "The patient has faults; nothing was stored.", errors).response()
-    row = await patients.take_in(intake.database, vars(patient))
+    try:
+        row = await patients.take_in(intake.database, vars(patient), idempotency_key)
+    except patients.KeyUsedError:
+        return _key_used(idempotency_key).response()
     receipt = received(row)
     answer = Answer(201, JSON, to_json(receipt))
     return answer.response({"location": receipt["links"]["self"]})
@@ -146,6 +159,16 @@ async def record_outcome(
     if not await patients.record_outcome(intake.database, patient_id, outcome):
         return no_patient(patient_id).response()
     return await one(intake, patient_id, response)
+
+
+def _key_used(given: str | None) -> Answer:
+    error = FieldError(
+        field="idempotency-key",
+        code="already_used",
+        given=echo(given),
+        allowed="a key of its own for each patient",
+    )
+    return problem(422, "This key was sent before with other measurements.", [error])
 
 
 def _bad_event_id(given: str | None) -> Answer:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any, LiteralString
 
 from psycopg import sql
+from psycopg.errors import UniqueViolation
 from psycopg.rows import DictRow
 
 from diabetes_platform.contract.fields import FEATURE_NAMES
 from diabetes_platform.contract.tables import DIABETES_NEW, PREDICTIONS, Table
-from serving.app.database import Database
+from serving.app.database import Connection, Database
 
 BATCH = 100
 """The most predictions that one look of a stream reads."""
@@ -27,6 +28,10 @@ class Cursor:
 
     def __str__(self) -> str:
         return f"{self.source_lsn}-{self.model_version}"
+
+
+class KeyUsedError(Exception):
+    """An idempotency key belongs to a patient with other measurements."""
 
 
 START = Cursor(-1, "")
@@ -47,10 +52,25 @@ def _table(table: Table) -> sql.Identifier:
     return sql.Identifier(*table.name.split("."))
 
 
+_MEASUREMENTS = {
+    "names": sql.SQL(", ").join(map(sql.Identifier, FEATURE_NAMES)),
+    "values": sql.SQL(", ").join(map(sql.Placeholder, FEATURE_NAMES)),
+}
 _TAKE_IN = _statement(
-    "INSERT INTO {intake} ({names}) VALUES ({values}) RETURNING id, received_at",
-    names=sql.SQL(", ").join(map(sql.Identifier, FEATURE_NAMES)),
-    values=sql.SQL(", ").join(map(sql.Placeholder, FEATURE_NAMES)),
+    "INSERT INTO {intake} ({names}) VALUES ({values}) RETURNING id, received_at", **_MEASUREMENTS
+)
+# One statement, one transaction: neither a patient without its key nor a key without its patient.
+_TAKE_IN_ONCE = _statement(
+    "WITH patient AS"
+    " (INSERT INTO {intake} ({names}) VALUES ({values}) RETURNING id, received_at),"
+    " request AS (INSERT INTO serving.intake_requests (idempotency_key, intake_id)"
+    " SELECT %(idempotency_key)s, id FROM patient)"
+    " SELECT id, received_at FROM patient",
+    **_MEASUREMENTS,
+)
+_TAKEN_IN = _statement(
+    "SELECT d.* FROM serving.intake_requests r JOIN {intake} d ON d.id = r.intake_id"
+    " WHERE r.idempotency_key = %(idempotency_key)s"
 )
 _ALL = {
     "patient": _names(DIABETES_NEW.column_names, "d"),
@@ -85,12 +105,32 @@ _AFTER = _statement(
 )
 
 
-async def take_in(database: Database, measurements: Mapping[str, Any]) -> DictRow:
-    """Keep a patient; returns `id` and `received_at` of the committed row."""
+async def take_in(
+    database: Database, measurements: Mapping[str, Any], key: str | None = None
+) -> DictRow:
+    """Keep a patient; returns at least `id` and `received_at` of the committed row.
+
+    The same `key` and measurements again give the row that is there. KeyUsedError for others.
+    """
     async with database.connection() as connection:
-        cursor = await connection.execute(_TAKE_IN, measurements)
-        row = await cursor.fetchone()
-    assert row is not None  # noqa: S101 - RETURNING
+        if key is None:
+            return await _one(connection, _TAKE_IN, measurements)
+        values = {**measurements, "idempotency_key": key}
+        try:
+            return await _one(connection, _TAKE_IN_ONCE, values)
+        except UniqueViolation:
+            row = await _one(connection, _TAKEN_IN, values)
+    if any(row[name] != measurements[name] for name in FEATURE_NAMES):
+        raise KeyUsedError(key)
+    return row
+
+
+async def _one(
+    connection: Connection, statement: sql.Composed, values: Mapping[str, Any]
+) -> DictRow:
+    row = await (await connection.execute(statement, values)).fetchone()
+    # Only whoever owns the database deletes patients: here and now one is there.
+    assert row is not None  # noqa: S101
     return row
 
 

@@ -100,7 +100,7 @@ def install_problem_handlers(api: FastAPI) -> None:
     @api.exception_handler(RequestValidationError)
     async def invalid_parameters(_request: Request, error: RequestValidationError) -> Response:
         errors = [_parameter_error(one) for one in error.errors()]
-        return problem(422, "A parameter of the address is not allowed.", errors).response()
+        return problem(422, "A parameter or header is not allowed.", errors).response()
 
     @api.exception_handler(Exception)
     async def failed(_request: Request, _error: Exception) -> Response:

@@ -8,10 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+from serving.app.models import EXAMPLE_PATIENT
+from serving.app.settings import PROJECT_ROOT
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 SIZES = {360: {"width": 360, "height": 740}, 1440: {"width": 1440, "height": 900}}
+
+LOOKS = [(width, scheme) for width in SIZES for scheme in ("light", "dark")]
+ARTEFACTS = PROJECT_ROOT / ".platform" / "test-artifacts" / "page"
+SERIOUS = {"serious", "critical"}
 
 
 class NoBrowserError(RuntimeError):
@@ -61,3 +69,30 @@ def shoot(page: Page, directory: Path, name: str) -> None:
     """Keep a picture of the whole page."""
     directory.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=directory / f"{name}.png", full_page=True)
+
+
+def fill_in(page: Page, **changed: str) -> None:
+    """Type the example into the form, `changed` fields otherwise."""
+    for name, value in EXAMPLE_PATIENT.items():
+        page.fill(f"#{name}", changed.get(name, f"{value:g}"))
+
+
+def ask(page: Page) -> None:
+    """Send the form."""
+    page.get_by_role("button", name="Ask for the risk").click()
+
+
+def patient_of(page: Page) -> int:
+    """Return the patient whose page is shown, once it is."""
+    page.wait_for_url("**/intake/*")
+    return int(page.url.rpartition("/")[2])
+
+
+def serious(page: Page) -> list[str]:
+    """Return axe's serious findings."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{one['id']}: {[node['target'] for node in one['nodes']]}"
+        for one in found
+        if one["impact"] in SERIOUS
+    ]

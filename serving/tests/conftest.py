@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 import uvicorn
+from playwright.sync_api import Browser, Page
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp
@@ -19,6 +20,7 @@ from diabetes_platform.contract.fingerprint import fingerprint
 from serving.app.main import create_app
 from serving.app.served_model import ServedModel, open_model
 from serving.app.settings import ServingSettings
+from serving.tests.browsers import SIZES, Watched, running_chromium
 from serving.tests.bundles import champion_of, make_bundle, release
 from serving.tests.warehouse import Warehouse, running_warehouse
 
@@ -95,6 +97,25 @@ def intake(intake_settings: ServingSettings, released: ServedModel) -> Iterator[
     """Return a client of a real server with a model and a database."""
     with running(create_app(intake_settings, model=released)) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Return a real Chromium."""
+    with running_chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def page(browser: Browser, intake: httpx2.Client) -> Iterator[Page]:
+    """Return the page, wide; it must not complain."""
+    context = browser.new_context(base_url=str(intake.base_url), viewport=SIZES[1440])
+    opened = context.new_page()
+    watched = Watched(opened)
+    opened.goto("/")
+    yield opened
+    context.close()
+    assert watched.complaints == []
 
 
 @contextmanager

@@ -1,70 +1,30 @@
 """The page in a real browser: answers without a reload, each to its own person, for everybody."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from diabetes_platform.contract.fields import FEATURES
-from serving.app.main import create_app
 from serving.app.models import EXAMPLE_PATIENT
-from serving.app.served_model import ServedModel
-from serving.app.settings import PROJECT_ROOT, ServingSettings
-from serving.tests.browsers import SIZES, Watched, running_chromium, shoot
-from serving.tests.conftest import running, wait_for
+from serving.tests.browsers import (
+    ARTEFACTS,
+    LOOKS,
+    SIZES,
+    Watched,
+    ask,
+    fill_in,
+    patient_of,
+    serious,
+    shoot,
+)
 from serving.tests.test_page import SCRIPT
 from serving.tests.test_patients import take_in
 from serving.tests.warehouse import Warehouse
 
 pytestmark = pytest.mark.integration
-
-ARTEFACTS = PROJECT_ROOT / ".platform" / "test-artifacts" / "page"
-LOOKS = [(width, scheme) for width in SIZES for scheme in ("light", "dark")]
-SERIOUS = {"serious", "critical"}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_chromium() as started:
-        yield started
-
-
-@pytest.fixture
-def page(browser: Browser, intake: httpx2.Client) -> Iterator[Page]:
-    context = browser.new_context(base_url=str(intake.base_url), viewport=SIZES[1440])
-    opened = context.new_page()
-    watched = Watched(opened)
-    opened.goto("/")
-    yield opened
-    context.close()
-    assert watched.complaints == []
-
-
-def fill_in(page: Page, **changed: str) -> None:
-    for name, value in EXAMPLE_PATIENT.items():
-        page.fill(f"#{name}", changed.get(name, f"{value:g}"))
-
-
-def ask(page: Page) -> None:
-    page.get_by_role("button", name="Ask for the risk").click()
-
-
-def patient_of(page: Page) -> int:
-    page.wait_for_url("**/intake/*")
-    return int(page.url.rpartition("/")[2])
-
-
-def serious(page: Page) -> list[str]:
-    found = Axe().run(page).response["violations"]
-    return [
-        f"{one['id']}: {[node['target'] for node in one['nodes']]}"
-        for one in found
-        if one["impact"] in SERIOUS
-    ]
 
 
 def test_the_answer_appears_without_a_reload(page: Page, warehouse: Warehouse) -> None:
@@ -167,54 +127,6 @@ def test_a_script_in_a_field_is_text(page: Page) -> None:
     assert page.locator("#age").get_attribute("value") == SCRIPT
     assert page.evaluate("document.querySelectorAll('script').length") == 1
     assert dialogs == []
-
-
-def test_who_waits_long_is_told_that_the_request_is_kept(page: Page, warehouse: Warehouse) -> None:
-    fill_in(page)
-    ask(page)
-    patient_id = patient_of(page)
-    expect(page.locator("#late")).to_be_hidden()
-    expect(page.locator("#late")).to_be_visible(timeout=8000)
-    expect(page.locator("#late")).to_contain_text("kept and will be answered")
-    assert serious(page) == []
-    shoot(page, ARTEFACTS, "late")
-    warehouse.answer(patient_id)
-    expect(page.locator(".verdict")).to_be_visible()
-
-
-def test_an_outage_is_told_and_the_answer_comes_after_it(
-    page: Page, intake: httpx2.Client, warehouse: Warehouse
-) -> None:
-    fill_in(page)
-    ask(page)
-    patient_id = patient_of(page)
-    wait_for(lambda: "diabetes_api_streams 1.0" in intake.get("/metrics").text)
-    with warehouse.outage():
-        expect(page.locator("#lost")).to_contain_text("database cannot be reached", timeout=10000)
-        fill_in(page)
-        ask(page)
-        expect(page.locator("#notices")).to_contain_text("Nothing was stored", timeout=10000)
-        expect(page.locator("#glucose")).to_have_value("148")
-    warehouse.answer(patient_id)
-    page.goto(f"/intake/{patient_id}")
-    expect(page.locator(".verdict")).to_be_visible()
-
-
-def test_a_server_that_comes_back_is_found_by_the_waiting_page(
-    browser: Browser, intake_settings: ServingSettings, released: ServedModel, warehouse: Warehouse
-) -> None:
-    with running(create_app(intake_settings, model=released)) as first:
-        patient_id = take_in(first)
-        port = first.base_url.port
-        page = browser.new_page(base_url=str(first.base_url))
-        page.goto(f"/intake/{patient_id}")
-        expect(page.locator("#answer")).to_contain_text("Waiting for the answer")
-        wait_for(lambda: "diabetes_api_streams 1.0" in first.get("/metrics").text)
-    expect(page.locator("#lost")).to_contain_text("connection to the server is lost")
-    warehouse.answer(patient_id)
-    with running(create_app(intake_settings, model=released), port=port):
-        expect(page.locator(".verdict")).to_be_visible(timeout=15000)
-        page.close()
 
 
 @pytest.mark.parametrize(("width", "scheme"), LOOKS)

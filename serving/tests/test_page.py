@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 from diabetes_platform.contract.fields import FEATURES
 from serving.app.models import EXAMPLE_PATIENT
 from serving.tests.bundles import make_bundle
+from serving.tests.conftest import wait_for
 from serving.tests.test_patients import take_in
 from serving.tests.warehouse import Warehouse
 
@@ -28,6 +29,12 @@ def inputs(page: str) -> dict[str, dict[str, str]]:
         attributes |= {"required": ""} if " required" in tag else {}
         found[attributes["name"]] = attributes
     return found
+
+
+def form_id(page: str) -> str:
+    """Return what the form is known by."""
+    (found,) = re.findall(r'name="form_id" value="([0-9a-f]{32})"', page)
+    return str(found)
 
 
 def test_the_form_is_what_the_api_documents(client: TestClient) -> None:
@@ -179,6 +186,19 @@ def test_a_form_leads_to_its_patient_and_then_to_the_answer(
 
 
 @pytest.mark.integration
+def test_a_form_sent_again_is_the_same_patient_and_with_other_values_another(
+    intake: httpx2.Client,
+) -> None:
+    form = {**FORM, "form_id": form_id(intake.get("/").text)}
+    first, again = (intake.post("/", data=form).headers["location"] for _ in range(2))
+    assert again == first
+    changed = intake.post("/", data={**form, "age": "51"}).headers["location"]
+    another = intake.post("/", data={**FORM, "form_id": form_id(intake.get(first).text)})
+    without = [intake.post("/", data=FORM).headers["location"] for _ in range(2)]
+    assert len({first, changed, another.headers["location"], *without}) == 5
+
+
+@pytest.mark.integration
 def test_an_outcome_is_recorded_by_form(intake: httpx2.Client) -> None:
     patient_id = take_in(intake)
     page = f"/intake/{patient_id}"
@@ -204,11 +224,15 @@ def test_in_an_outage_the_page_keeps_what_was_typed_and_says_so(
 ) -> None:
     patient_id = take_in(intake)
     with warehouse.outage():
-        refused = intake.post("/", data=FORM)
+        refused = intake.post("/", data={**FORM, "form_id": form_id(intake.get("/").text)})
         assert refused.status_code == 503
-        assert "Nothing was stored" in refused.text
+        form = {**FORM, "form_id": form_id(refused.text)}
+        assert "sending it again in a few seconds is safe" in refused.text
         assert inputs(refused.text)["bmi"]["value"] == "33.6"
         assert "database cannot be reached" in intake.get("/").text
         assert intake.get(f"/intake/{patient_id}").status_code == 503
         answer = intake.post(f"/intake/{patient_id}/outcome", data={"outcome": "1"})
         assert answer.status_code == 503
+    wait_for(lambda: intake.post("/", data=form).status_code == 303)
+    stored, again = (intake.post("/", data=form).headers["location"] for _ in range(2))
+    assert stored == again

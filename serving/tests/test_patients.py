@@ -1,6 +1,8 @@
 """Patients over HTTP: taken in, read, listed, their outcome confirmed. On a real PostgreSQL."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -27,6 +29,11 @@ def take_in(client: httpx2.Client, patient: dict[str, Any] | None = None) -> int
     return patient_id
 
 
+def count(warehouse: Warehouse) -> int:
+    ((rows,),) = warehouse.rows("SELECT count(*) FROM diabetes_new")
+    return int(rows)
+
+
 def test_a_patient_is_kept_and_gets_a_receipt(intake: httpx2.Client, warehouse: Warehouse) -> None:
     response = intake.post("/patients", json={**EXAMPLE_PATIENT, "insulin": None})
     receipt = response.json()
@@ -43,6 +50,50 @@ def test_a_patient_is_kept_and_gets_a_receipt(intake: httpx2.Client, warehouse: 
     ((row,),) = warehouse.rows("SELECT to_jsonb(d) FROM diabetes_new d WHERE id = %s", patient_id)
     assert {name: row[name] for name in FEATURE_NAMES} == {**EXAMPLE_PATIENT, "insulin": None}
     assert row["outcome"] is None
+
+
+def test_a_request_with_a_key_is_one_patient_however_often_it_comes(
+    intake: httpx2.Client, warehouse: Warehouse
+) -> None:
+    key = {"idempotency-key": uuid4().hex}
+    before = count(warehouse)
+    with ThreadPoolExecutor(8) as senders:
+        sent = [
+            senders.submit(intake.post, "/patients", json=EXAMPLE_PATIENT, headers=key)
+            for _ in range(16)
+        ]
+    answers = [one.result() for one in sent]
+    # The data set's names and codes say the same of the same patient.
+    flat = {field.alias: field.example for field in FEATURES}
+    answers.append(intake.post("/patients", json=flat, headers=key))
+    assert {one.status_code for one in answers} == {201}
+    assert len({one.text for one in answers}) == 1
+    assert count(warehouse) == before + 1
+
+
+def test_a_key_belongs_to_one_patient(intake: httpx2.Client, warehouse: Warehouse) -> None:
+    key = {"idempotency-key": uuid4().hex}
+    first = intake.post("/patients", json=EXAMPLE_PATIENT, headers=key)
+    before = count(warehouse)
+    other = {**EXAMPLE_PATIENT, "insulin": None, "age": 51}
+    (error,) = assert_problem(intake.post("/patients", json=other, headers=key), 422)
+    assert (error["field"], error["code"]) == ("idempotency-key", "already_used")
+    assert count(warehouse) == before
+    # A key goes with its patient.
+    warehouse.execute("DELETE FROM diabetes_new WHERE id = %s", first.json()["id"])
+    assert intake.post("/patients", json=other, headers=key).status_code == 201
+
+
+@pytest.mark.parametrize("key", ["", "a b", "x" * 256, "ü"])
+def test_a_key_that_is_none_is_refused(
+    intake: httpx2.Client, warehouse: Warehouse, key: str
+) -> None:
+    before = count(warehouse)
+    refused = intake.post(
+        "/patients", json=EXAMPLE_PATIENT, headers={"idempotency-key": key.encode()}
+    )
+    assert [one["field"] for one in assert_problem(refused, 422)] == ["idempotency-key"]
+    assert count(warehouse) == before
 
 
 def test_the_flat_names_of_the_data_set_and_its_codes_are_accepted(intake: httpx2.Client) -> None:

@@ -92,6 +92,11 @@ class Warehouse:
         with psycopg.connect(self.superuser, autocommit=True) as connection:
             return connection.execute(statement.encode(), values).fetchall()
 
+    def execute(self, statement: str, *values: object) -> None:
+        """Do what only the owner may."""
+        with psycopg.connect(self.superuser, autocommit=True) as connection:
+            connection.execute(statement.encode(), values)
+
     def _tell(self, order: str, expected: str) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{order}\n")

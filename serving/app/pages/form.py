@@ -3,8 +3,10 @@
 A form sends text. What the text means is the contract's judgement, as for every other source.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from urllib.parse import parse_qsl
 
 from diabetes_platform.contract.fields import FEATURES, Field
@@ -12,6 +14,8 @@ from diabetes_platform.contract.validation import parse, reason_for
 from serving.app.models import FieldError
 
 FORM = b"application/x-www-form-urlencoded"
+FORM_ID = "form_id"
+"""The hidden input by which a form that is sent again is known."""
 _MOST_FIELDS = 50
 _LONGEST_TEXT = 100
 
@@ -64,6 +68,18 @@ class Entry:
     def measurements(self) -> dict[str, float | None]:
         """The measurements of a form without faults, None where not measured."""
         return {field.name: parse(field, self.texts.get(field.name)).value for field in FEATURES}
+
+    @property
+    def key(self) -> str | None:
+        """The idempotency key: of this form with these values; None of a form without its id.
+
+        Whoever changes a value before sending again means another patient.
+        """
+        form_id = self.texts.get(FORM_ID)
+        if not form_id:
+            return None
+        values = json.dumps([form_id, self.measurements], sort_keys=True)
+        return f"page-{sha256(values.encode()).hexdigest()}"
 
 
 EMPTY = Entry({}, ())

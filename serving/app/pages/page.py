@@ -6,6 +6,7 @@ Everything is rendered here and works without a script; the script swaps parts o
 import asyncio
 from pathlib import Path
 from typing import Annotated
+from uuid import uuid4
 
 from fastapi import APIRouter, Request, Response
 from fastapi import Path as InPath
@@ -22,6 +23,7 @@ from serving.app.outcomes import judge_outcome
 from serving.app.pages.form import (
     EMPTY,
     FORM,
+    FORM_ID,
     Entry,
     FormError,
     explain,
@@ -53,7 +55,7 @@ PAGE_HEADERS = {
 }
 DOWN = "down"
 KEEPS_NONE = "keeps-none"
-NOTHING_STORED = "nothing-stored"
+NOT_KNOWN = "not-known"
 NO_PATIENT = "no-patient"
 NO_MODEL = "no-model"
 FOREIGN = "foreign"
@@ -92,9 +94,9 @@ async def submit(request: Request) -> Response:
     if intake is None:
         return await _answer_here(request, entry)
     try:
-        row = await patients.take_in(intake.database, entry.measurements)
+        row = await patients.take_in(intake.database, entry.measurements, entry.key)
     except DatabaseUnavailableError:
-        return await _page(request, 503, entry=entry, notice=NOTHING_STORED)
+        return await _page(request, 503, entry=entry, notice=NOT_KNOWN)
     return RedirectResponse(links_of(row["id"])["page"], 303, PAGE_HEADERS)
 
 
@@ -120,7 +122,7 @@ async def record(request: Request, patient_id: PatientId) -> Response:
     try:
         known = await patients.record_outcome(intake.database, patient_id, outcome)
     except DatabaseUnavailableError:
-        return await _page(request, 503, notice=NOTHING_STORED)
+        return await _page(request, 503, notice=NOT_KNOWN)
     if not known:
         return await _page(request, 404, notice=NO_PATIENT)
     return RedirectResponse(links_of(patient_id)["page"], 303, PAGE_HEADERS)
@@ -186,7 +188,7 @@ async def _page(
     **shown: object,
 ) -> HTMLResponse:
     # Whoever has just waited in vain for the database does not wait again for the list.
-    recent = [] if notice in {DOWN, NOTHING_STORED} else await _recent(request)
+    recent = [] if notice in {DOWN, NOT_KNOWN} else await _recent(request)
     model = request.app.state.watcher.current
     context = {
         "patient": None,
@@ -195,6 +197,7 @@ async def _page(
         "notice": DOWN if recent is None else notice,
         "outcome_error": None,
         "fields": form_fields(entry),
+        "form_id": entry.texts.get(FORM_ID) or uuid4().hex,
         "errors": [(error["field"], explain(error)) for error in entry.errors],
         "recent": recent or [],
         "stored": _intake(request) is not None,

@@ -10,8 +10,16 @@ from playwright.sync_api import Browser, Page, expect
 from diabetes_platform.contract.fields import FEATURES
 from serving.app.models import EXAMPLE_PATIENT
 from serving.app.settings import PROJECT_ROOT
-from serving.tests.browsers import SIZES, Watched, shoot
-from serving.tests.test_browser import LOOKS, ask, fill_in, patient_of, serious
+from serving.tests.browsers import (
+    LOOKS,
+    SIZES,
+    Watched,
+    ask,
+    fill_in,
+    patient_of,
+    serious,
+    shoot,
+)
 
 ARTEFACTS = PROJECT_ROOT / ".platform" / "test-artifacts" / "page-on-the-stack"
 PEOPLE = 10

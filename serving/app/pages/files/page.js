@@ -112,7 +112,7 @@ async function submit(event) {
     if (!part("answer").querySelector("[data-waiting]")) showRoundTrip();
     (part("error-summary") ?? part("answer")).focus({ preventScroll: innerWidth > 900 });
   } catch {
-    say("The server cannot be reached. Nothing is known to be stored; what you entered is still here. Try again in a few seconds.");
+    say("The server cannot be reached. Whether this was stored is not known. What you entered is still here: sending it again in a few seconds is safe, it is stored once.");
   } finally {
     button.disabled = false;
   }
