@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from confluent_kafka import KafkaError, Producer
 from confluent_kafka.admin import (
     AlterConfigOpType,
     ConfigEntry,
@@ -97,6 +98,26 @@ def test_a_dead_letter_has_room_for_any_change_and_what_is_said_of_it() -> None:
     )
     # Base64 of a change is four thirds of it.
     assert letter >= 2 * change
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("compression", ["none", "gzip", "lz4", "snappy", "zstd"])
+def test_two_megabytes_are_refused_however_small_they_are_packed(
+    kafka: Kafka, compression: str
+) -> None:
+    # The client itself would let 8 MB pass.
+    given = {"message.max.bytes": 8_000_000, "batch.size": 100_000, "linger.ms": 0}
+    producer = Producer(
+        {"bootstrap.servers": kafka.bootstrap_servers, "compression.type": compression, **given}
+    )
+    told: list[KafkaError | None] = []
+    for size in (2_000_000, 250 * 1024):
+        producer.produce(CDC_TOPIC, b"[" * size, on_delivery=lambda error, _: told.append(error))
+        assert producer.flush(30) == 0
+    refused, taken = told
+    assert refused is not None
+    assert refused.code() == KafkaError.MSG_SIZE_TOO_LARGE
+    assert taken is None
 
 
 @pytest.mark.parametrize(
