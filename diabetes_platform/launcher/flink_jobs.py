@@ -10,13 +10,13 @@ from pathlib import Path
 from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.flink_cluster import FlinkCluster
 from diabetes_platform.launcher.flink_distribution import FlinkHome
+from diabetes_platform.launcher.java_traces import innermost_cause
 from diabetes_platform.launcher.processes import stop_group
 from diabetes_platform.settings import PROJECT_ROOT
 
 SMOKE_JOB = PROJECT_ROOT / "flink" / "smoke" / "job.py"
 SECONDS = 180.0
 _KEPT = ("PATH", "HOME", "LANG", "TMPDIR")
-_CAUSE = "Caused by: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +120,6 @@ def reason(printed: str, said: str) -> str:
 
     What the client `said` itself, that the program failed, counts where it printed nothing.
     """
-    lines = [line.strip() for line in (printed or said).splitlines() if line.strip()]
-    causes = [line.removeprefix(_CAUSE) for line in lines if line.startswith(_CAUSE)]
-    return (causes or lines or ["it said nothing"])[-1]
+    told = printed or said
+    lines = [line.strip() for line in told.splitlines() if line.strip()]
+    return innermost_cause(told) or (lines or ["it said nothing"])[-1]

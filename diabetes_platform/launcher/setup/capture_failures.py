@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from diabetes_platform.launcher.java_traces import innermost_cause
 from diabetes_platform.warehouse.replication import SLOT, Slot
 
 CONNECTOR = "diabetes-cdc"
@@ -10,7 +11,6 @@ STREAMING = "Debezium Streaming"
 """The name with which Debezium reads a slot."""
 _SET_UP_AGAIN = "`make down` and `make up` set it up again"
 _NOTHING_SAID = "it said nothing"
-_CAUSE = "Caused by: "
 _REFUSAL = "Connector configuration is invalid"
 
 _ADVICE: Sequence[tuple[str, str]] = (
@@ -72,11 +72,10 @@ def root_cause(said: str) -> str:
     spoken = [line for line in said.splitlines() if line.strip() and not line[0].isspace()]
     if not spoken:
         return _NOTHING_SAID
-    causes = [line for line in spoken if line.startswith(_CAUSE)]
+    innermost = innermost_cause(said) or spoken[-1]
     if spoken[0].startswith(_REFUSAL):
         # Its errors stand between that line and one that says where else they can be found.
-        causes = spoken[1:2]
-    innermost = (causes or spoken)[-1].removeprefix(_CAUSE)
+        innermost = (spoken[1:2] or spoken)[0]
     return re.sub(r"^(?:[\w$]+\.)+[\w$]+: ", "", innermost).strip()
 
 

@@ -10,6 +10,7 @@ from diabetes_platform.contract.s3 import S3
 from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.flink_cluster import FlinkCluster, Job
 from diabetes_platform.launcher.flink_jobs import Client
+from diabetes_platform.launcher.java_traces import innermost_cause
 from diabetes_platform.launcher.stream_job.checkpoints import DIRECTORY, clear, retained
 from diabetes_platform.launcher.stream_job.decisions import (
     RESTORE_SECONDS,
@@ -156,5 +157,4 @@ class Watcher:
 def first_words(why: str) -> str:
     """Return the innermost cause of a Java stack trace, or of anything else its first line."""
     lines = [line.strip() for line in why.splitlines() if line.strip()]
-    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
-    return (causes[-1:] or lines[:1] or ["it does not say why"])[-1][:300]
+    return (innermost_cause(why) or (lines or ["it does not say why"])[0])[:300]
