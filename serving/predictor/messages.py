@@ -11,13 +11,13 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json, to_json
 
+from diabetes_platform.contract.envelope import MISMATCH, part_reason
 from diabetes_platform.contract.events import STAMPS
 from diabetes_platform.contract.fields import FEATURE_NAMES
 from diabetes_platform.contract.validation import (
     ABOVE_MAXIMUM,
     BELOW_MINIMUM,
     MISSING,
-    NOT_ALLOWED,
     NOT_AN_INTEGER,
 )
 from serving.app.models import Patient
@@ -86,7 +86,7 @@ def read_message(
         return Rejected(place, key, value, tuple(reasons))
     reasons += [reason for name in _BOUNDS for reason in _whole_number(image, name)]
     if not reasons and image["id"] != intake_id:
-        reasons.append(f"id:{NOT_ALLOWED}")
+        reasons.append(part_reason("key", MISMATCH))
     try:
         patient = _judge_patient({name: image.get(name) for name in FEATURE_NAMES})
     except ValidationError as error:

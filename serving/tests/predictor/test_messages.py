@@ -51,7 +51,7 @@ REJECTED = [
     (key(5), b'{"a":' * 100_000, ["record:not_json"]),
     (key(5), value(glucose=float("nan")), ["record:not_json"]),
     (key(5), b"[]", ["record:not_an_object"]),
-    (key(6), value(), ["id:not_allowed"]),
+    (key(6), value(), ["key:mismatch"]),
     (key(True), value(id=True), ["key.id:not_an_integer", "id:not_an_integer"]),
     (key(2**63), value(id=2**63), ["key.id:above_maximum", "id:above_maximum"]),
     (key(), value(id=None), ["id:missing"]),
