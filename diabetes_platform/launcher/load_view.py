@@ -27,7 +27,7 @@ def load_table(tally: LoadTally, plan: LoadPlan) -> Group:
     hops.add_column("from → to")
     for name in ("p50 ms", "p99 ms"):
         hops.add_column(name, justify="right")
-    for name, description, *_ in HOPS:
-        shares = (tally.quantile(name, share) for share in (0.5, 0.99))
-        hops.add_row(name, description, *("-" if x is None else f"{x:.1f}" for x in shares))
+    for hop in HOPS:
+        shares = (tally.quantile(hop.name, share) for share in (0.5, 0.99))
+        hops.add_row(hop.name, hop.description, *("-" if x is None else f"{x:.1f}" for x in shares))
     return Group(counts, hops)

@@ -6,18 +6,11 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from diabetes_platform.contract.hops import STORED, TOTAL
 from diabetes_platform.streaming.load_plan import Kind
 
-HOPS = (
-    ("capture", "commit → Debezium", "changed_at", "captured_at"),
-    ("check", "Debezium → Flink's verdict", "captured_at", "judged_at"),
-    ("delivery", "verdict → predictor", "judged_at", "consumed_at"),
-    ("score", "predictor → model's answer", "consumed_at", "scored_at"),
-    ("store", "answer → stored row", "scored_at", "stored_at"),
-    ("total", "commit → stored row", "changed_at", "stored_at"),
-)
-"""Name, description and the stamps of a prediction that the hop lies between."""
-STAMPS = tuple(dict.fromkeys(stamp for *_, start, end in HOPS for stamp in (start, end)))
+HOPS = (*STORED, TOTAL)
+STAMPS = tuple(dict.fromkeys(stamp for hop in HOPS for stamp in (hop.start, hop.end)))
 _MOST_TIMES = 100_000
 """Of a long run the newest count."""
 
@@ -31,7 +24,7 @@ class LoadTally:
         self.answered = 0
         self.rejected = 0
         self._milliseconds: dict[str, deque[float]] = {
-            name: deque(maxlen=_MOST_TIMES) for name, *_ in HOPS
+            hop.name: deque(maxlen=_MOST_TIMES) for hop in HOPS
         }
 
     def answer(self, intake_id: int, stamps: Mapping[str, datetime]) -> None:
@@ -40,9 +33,9 @@ class LoadTally:
             return
         self.waiting.remove(intake_id)
         self.answered += 1
-        for name, _, start, end in HOPS:
-            took = (stamps[end] - stamps[start]) / timedelta(milliseconds=1)
-            self._milliseconds[name].append(took)
+        for hop in HOPS:
+            took = (stamps[hop.end] - stamps[hop.start]) / timedelta(milliseconds=1)
+            self._milliseconds[hop.name].append(took)
 
     def quantile(self, hop: str, share: float) -> float | None:
         """Return a quantile of a hop's time in milliseconds; None before the first answer."""

@@ -4,17 +4,11 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from diabetes_platform.contract.hops import DATABASE, STORED, TOTAL
+from diabetes_platform.contract.hops import Hop as ContractHop
 from serving.app.patient_models import Hop
 
-HOPS = (
-    ("database", "entered_at", "changed_at"),
-    ("capture", "changed_at", "captured_at"),
-    ("check", "captured_at", "judged_at"),
-    ("delivery", "judged_at", "consumed_at"),
-    ("score", "consumed_at", "scored_at"),
-    ("store", "scored_at", "stored_at"),
-)
-"""Name of each hop and the stamps it lies between."""
+HOPS = (DATABASE, *STORED)
 
 _STAMP_CUT = timedelta(milliseconds=1)
 
@@ -22,12 +16,12 @@ _STAMP_CUT = timedelta(milliseconds=1)
 def hops(row: Mapping[str, Any]) -> list[Hop]:
     """Return the hops of a prediction joined with its intake row, in order."""
     stamps = {**row, "entered_at": _entered_at(row)}
-    return [Hop(name=name, milliseconds=_between(stamps, *ends)) for name, *ends in HOPS]
+    return [Hop(name=hop.name, milliseconds=_between(stamps, hop)) for hop in HOPS]
 
 
 def total(row: Mapping[str, Any]) -> float:
     """Return the milliseconds from the change's commit to the stored answer."""
-    return _between(row, "changed_at", "stored_at") or 0.0
+    return _between(row, TOTAL) or 0.0
 
 
 def _entered_at(row: Mapping[str, Any]) -> datetime:
@@ -40,9 +34,9 @@ def _entered_at(row: Mapping[str, Any]) -> datetime:
     return recorded
 
 
-def _between(stamps: Mapping[str, Any], start: str, end: str) -> float | None:
-    first: datetime | None = stamps.get(start)
-    last: datetime | None = stamps.get(end)
+def _between(stamps: Mapping[str, Any], hop: ContractHop) -> float | None:
+    first: datetime | None = stamps.get(hop.start)
+    last: datetime | None = stamps.get(hop.end)
     if first is None or last is None:
         return None
     # Stamps of different processes, some cut to milliseconds: a hop never ends before its start.

@@ -1,44 +1,22 @@
-"""The way of a change from its commit to its stored prediction, in hops between stamps."""
+"""How long a change took on each hop to its stored prediction. Pure."""
 
-from dataclasses import dataclass
-
+from diabetes_platform.contract.hops import MEASURED, TOTAL
 from serving.predictor.messages import Change
 
-
-@dataclass(frozen=True, slots=True)
-class Hop:
-    """A part of the way."""
-
-    name: str
-    description: str
-
-
-CAPTURE = Hop("capture", "commit of the change → Debezium")
-JUDGE = Hop("judge", "Debezium → Flink's verdict")
-MERGE = Hop("merge", "verdict → sink topic")
-DELIVER = Hop("deliver", "sink topic → predictor")
-SCORE = Hop("score", "predictor → model's answer")
-STORE = Hop("store", "answer → committed row")
-TOTAL = Hop("total", "commit of the change → committed row")
-HOPS = (CAPTURE, JUDGE, MERGE, DELIVER, SCORE, STORE, TOTAL)
+HOPS = (*MEASURED, TOTAL)
 
 
 def seconds_of(
     change: Change, *, consumed_ms: float, scored_ms: float, stored_ms: float
 ) -> dict[str, float]:
     """Return how long each hop took, by name; negative where clocks disagree."""
-    stamps = (
-        change.changed_ms,
-        change.captured_ms,
-        change.judged_ms,
-        change.produced_ms,
-        consumed_ms,
-        scored_ms,
-        stored_ms,
-    )
-    names = (hop.name for hop in HOPS if hop is not TOTAL)
-    took = {
-        name: (end - start) / 1000
-        for name, start, end in zip(names, stamps, stamps[1:], strict=False)
+    stamps = {
+        "changed_at": change.changed_ms,
+        "captured_at": change.captured_ms,
+        "judged_at": change.judged_ms,
+        "produced_at": change.produced_ms,
+        "consumed_at": consumed_ms,
+        "scored_at": scored_ms,
+        "stored_at": stored_ms,
     }
-    return took | {TOTAL.name: (stored_ms - change.changed_ms) / 1000}
+    return {hop.name: (stamps[hop.end] - stamps[hop.start]) / 1000 for hop in HOPS}

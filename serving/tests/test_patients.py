@@ -140,7 +140,7 @@ def test_a_waiting_patient_becomes_an_answered_one(
     assert (prediction["result"], prediction["probability"]) == ("Diabetes", 0.73)
     assert prediction["threshold"] == BUNDLE.threshold
     assert prediction["contributions"] == CONTRIBUTIONS
-    assert [hop["name"] for hop in prediction["hops"]] == [name for name, *_ in HOPS]
+    assert [hop["name"] for hop in prediction["hops"]] == [hop.name for hop in HOPS]
     assert prediction["milliseconds"] == pytest.approx(40, abs=0.01)
     assert response.headers["cache-control"] == "no-store"
 

@@ -2,7 +2,8 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.predictor.hops import HOPS, TOTAL, seconds_of
+from diabetes_platform.contract.hops import TOTAL
+from serving.predictor.hops import HOPS, seconds_of
 from serving.predictor.metrics import PredictorMetrics
 from serving.tests.predictor.messages import change
 
@@ -33,9 +34,9 @@ def test_the_hops_of_a_change_add_up_to_its_whole_way() -> None:
     assert list(seconds) == [hop.name for hop in HOPS]
     assert seconds == {
         "capture": 0.1,
-        "judge": 0.2,
+        "check": 0.2,
         "merge": 0.1,
-        "deliver": 0.1,
+        "fetch": 0.1,
         "score": 0.002,
         "store": 0.008,
         "total": 0.51,
@@ -49,7 +50,7 @@ def test_a_clock_a_year_ahead_is_counted_apart() -> None:
     metrics.observe_hops(took(changed_ms=START + 31_536_000_000))
     assert samples(metrics, "skewed_total") == {("capture",): 1, ("total",): 1}
     counts = samples(metrics, "hop_seconds_count")
-    assert counts[("judge",)] == 1
+    assert counts[("check",)] == 1
     assert counts[("total",)] == 0
 
 
