@@ -9,15 +9,19 @@ from pathlib import Path
 
 import httpx
 import psycopg
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from psycopg.rows import dict_row
 
 from diabetes_platform.contract.events import SINK_TOPIC
 from diabetes_platform.contract.fields import FEATURES
+from diabetes_platform.contract.fingerprint import fingerprint
 from diabetes_platform.launcher.layout import Layout
 from diabetes_platform.launcher.ports import HOST, free_port
 from diabetes_platform.settings import PROJECT_ROOT
 from diabetes_platform_tests.capture import TOOLS, Kafka, Service
+from diabetes_platform_tests.provisioned import ProvisionedServer
+from serving.app.served_model import ServedModel, open_model
+from serving.tests.bundles import champion_of, make_bundle
 
 EXAMPLE = {one.name: one.example for one in FEATURES}
 
@@ -149,3 +153,37 @@ def wait_for(happens: Callable[[], object], seconds: float = 60) -> None:
     while not happens():
         assert time.monotonic() < deadline, f"not within {seconds} s"
         time.sleep(0.02)
+
+
+class Make:
+    """Predictors of a test, not yet started."""
+
+    def __init__(
+        self, broker: Kafka, database: ProvisionedServer, models: Path, folder: Path
+    ) -> None:
+        self._parts, self._models, self._folder = (broker, database), models, folder
+
+    def __call__(self, name: str = "predictor", models: Path | None = None) -> Predictor:
+        broker, database = self._parts
+        return Predictor(
+            broker,
+            database.url("predictor"),
+            models or self._models,
+            self._folder / f"{name}.log",
+        )
+
+
+def committed(broker: Kafka) -> list[int]:
+    """The offsets of the predictors' group."""
+    consumer = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": "predictor"})
+    try:
+        places = [TopicPartition(SINK_TOPIC, number) for number in range(4)]
+        return [place.offset for place in consumer.committed(places, timeout=10)]
+    finally:
+        consumer.close()
+
+
+def opened(intercept: float = 0.0) -> ServedModel:
+    """A model of the tests, as the predictor opens it."""
+    bundle, files = make_bundle(intercept=intercept)
+    return open_model(champion_of(bundle), files, contract_fingerprint=fingerprint())

@@ -1,0 +1,1 @@
+"""The predictor between a real broker and a real database."""

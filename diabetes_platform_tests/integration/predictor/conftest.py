@@ -1,0 +1,64 @@
+"""A broker and a database that a test may stop, and predictors between them."""
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from diabetes_platform.launcher.ports import free_port
+from diabetes_platform.launcher.postgres import Postgres
+from diabetes_platform_tests.capture import Kafka, own_kafka, running
+from diabetes_platform_tests.predicting import Make, Predictions, Predictor, wait_for
+from diabetes_platform_tests.provisioned import CAPTURE, ProvisionedServer, provision
+from serving.tests.bundles import make_bundle, release
+
+NEXT = count(1_000_000, 1_000)
+"""A thousand patients of its own for each test."""
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """A broker that a test may stop."""
+    with own_kafka(tmp_path_factory.mktemp("predictor-kafka")) as kafka:
+        yield kafka
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProvisionedServer]:
+    """A database that a test may stop."""
+    data_dir = tmp_path_factory.mktemp("predictor-postgres") / "data"
+    with Postgres(data_dir, free_port(), "a password of the test", settings=CAPTURE) as server:
+        yield provision(server)
+
+
+@pytest.fixture
+def predictions(database: ProvisionedServer) -> Predictions:
+    return Predictions(database.url("migrator"))
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model store with a champion."""
+    store = tmp_path_factory.mktemp("models")
+    release(store, *make_bundle())
+    return store
+
+
+@pytest.fixture
+def make(broker: Kafka, database: ProvisionedServer, models: Path, tmp_path: Path) -> Make:
+    return Make(broker, database, models, tmp_path)
+
+
+@pytest.fixture
+def predictor(make: Make) -> Iterator[Predictor]:
+    made = make()
+    with running(made):
+        wait_for(made.works)
+        yield made
+
+
+@pytest.fixture
+def first() -> int:
+    """The first of this test's patients."""
+    return next(NEXT)
