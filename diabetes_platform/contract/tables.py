@@ -196,3 +196,34 @@ PREDICTIONS = Table(
     ),
     ("intake_id", "source_lsn", "model_version"),
 )
+
+STREAM_PATIENTS = Table(
+    "stream/patients",
+    "Every change of an intake row that the stream let through, deletions too. Append-only.",
+    (
+        Column(
+            "change_id",
+            "text",
+            False,
+            "`<id>-<lsn>`; of a deletion `<id>-deleted-<topic id>-<partition>-<offset>`.",
+        ),
+        Column("day", "text", False, "Day (UTC) in which the message was written to the topic."),
+        DIABETES_NEW.columns[0],
+        Column(
+            "op", "text", False, "`c` created, `u` updated, `r` read by a snapshot, `d` deleted."
+        ),
+        Column(
+            "lsn", "bigint", True, "Place of the change in the write-ahead log; a deletion: NULL."
+        ),
+        Column("topic_id", "text", False, "Kafka's id of the topic; one made anew has another."),
+        Column("kafka_partition", "integer", False, "The message's partition of the topic."),
+        Column("kafka_offset", "bigint", False, "The message's place in its partition."),
+        Column("written_at", "timestamp", False, "When the message was written (UTC)."),
+        Column("changed_at", "timestamp", True, "When the change was committed (UTC)."),
+        Column("captured_at", "timestamp", True, "When change data capture read it (UTC)."),
+        Column("judged_at", "timestamp", True, "When the stream had judged the change (UTC)."),
+        # A deletion has no image.
+        *(Column(c.name, c.type, True, c.description) for c in DIABETES_NEW.columns[1:]),
+    ),
+    ("change_id",),
+)

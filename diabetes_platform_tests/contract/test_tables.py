@@ -14,6 +14,7 @@ from diabetes_platform.contract.tables import (
     RAW_PATIENTS,
     STAGING_PATIENTS,
     STATISTICS_PATIENTS,
+    STREAM_PATIENTS,
     TRAINING_SET,
     Table,
     batch_id_of,
@@ -30,6 +31,7 @@ TABLES = [
     TRAINING_SET,
     DIABETES_NEW,
     PREDICTIONS,
+    STREAM_PATIENTS,
 ]
 WITHOUT_PATIENTS = (STATISTICS_PATIENTS, PREDICTIONS)
 
