@@ -6,16 +6,27 @@ lateness that is allowed.
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from flink.patients.verdicts import HEARTBEAT, LATE, REJECTED
+from flink.patients.verdicts import HEARTBEAT, IGNORED, LATE, REJECTED
+
+_TIMELESS = frozenset({REJECTED, IGNORED})
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
-    """A message in event time: when it counts, as what, and how far the stream is then."""
+class Windows:
+    """How event time goes, in milliseconds; see `EventTime`."""
 
-    event_ms: int
+    length_ms: int = 60_000
+    lateness_ms: int = 10_000
+    idle_ms: int = 30_000
+
+
+class Placed(NamedTuple):
+    """A message in event time: as what it counts, when, and how far the stream is then."""
+
     kind: str
+    event_ms: int
     watermark_ms: int
 
 
@@ -39,20 +50,23 @@ class EventTime:
         """Return where a message of `kind` counts, whose own time is `at_ms`, and move on.
 
         One whose window has closed is late, and counts in the window that is open now. A rejected
-        message may say anything of its time, or nothing: it counts where its partition is, or now.
+        message may say anything of its time, or nothing, an ignored one says nothing: such counts
+        where its partition is, or now.
         """
-        if kind == REJECTED:
+        if kind in _TIMELESS:
             newest = self._partitions.get(where, (now_ms, 0))[0]
-            return Placed(max(newest, self.watermark_ms), kind, self.watermark_ms)
+            return Placed(kind, max(newest, self.watermark_ms), self.watermark_ms)
         end = at_ms - at_ms % self.window_ms + self.window_ms
         late = end <= self.watermark_ms
         event_ms = self.watermark_ms if late else at_ms
         self._advance(where, at_ms, now_ms)
         told = LATE if late and kind != HEARTBEAT else kind
-        return Placed(event_ms, told, self.watermark_ms)
+        return Placed(told, event_ms, self.watermark_ms)
 
     def _advance(self, where: tuple[str, int], at_ms: int, now_ms: int) -> None:
-        newest = self._partitions.get(where, (0, 0))[0]
+        newest, heard_ms = self._partitions.get(where, (0, 0))
+        if at_ms <= newest and now_ms == heard_ms:
+            return  # nothing is new: most messages of a backlog
         self._partitions[where] = (max(newest, at_ms), now_ms)
         if now_ms - self.started_ms < self.idle_ms:
             return

@@ -1,119 +1,84 @@
-"""The job's one Python function: each message judged, placed in event time and counted."""
+"""The job's one Python function: each message judged and placed in event time.
+
+A scalar function, for that is the shortest way between the JVM and Python: one call with the
+columns it needs, one value back. What Python need not see stays in the JVM.
+"""
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import chain
-from typing import Any
 
 import orjson
-from pyflink.common import Row, Types
-from pyflink.datastream import ProcessFunction, RuntimeContext
+from pyflink.common import Row
+from pyflink.table import DataTypes, FunctionContext
+from pyflink.table.udf import ScalarFunction
 
-from diabetes_platform.contract.fields import FEATURE_NAMES
-from flink.patients.event_time import EventTime, Placed
+from flink.patients.event_time import EventTime, Placed, Windows
 from flink.patients.judging import judge
 from flink.patients.verdicts import (
     ACCEPTED,
     DELETED,
     HEARTBEAT,
     IGNORED,
-    LATE,
     REJECTED,
     Accepted,
     Received,
     Rejected,
 )
 
-BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
-RECEIVED_TYPE = Types.ROW_NAMED(
-    ["key", "value", "topic", "partition", "offset"],
-    [BYTES, BYTES, Types.STRING(), Types.INT(), Types.LONG()],
-)
-JUDGED: dict[str, Any] = {
-    "kind": Types.STRING(),
-    "event_ms": Types.LONG(),
-    "watermark_ms": Types.LONG(),
-    "id": Types.LONG(),
-    "lsn": Types.LONG(),
-    "image": BYTES,
-    "key": BYTES,
-    "value": BYTES,
-    "reasons": Types.STRING(),
-    "topic": Types.STRING(),
-    "partition": Types.INT(),
-    "offset": Types.LONG(),
-    "rejected_ms": Types.LONG(),
-    **dict.fromkeys(FEATURE_NAMES, Types.DOUBLE()),
+VERDICT = {
+    "kind": DataTypes.STRING(),
+    "event_ms": DataTypes.BIGINT(),
+    "watermark_ms": DataTypes.BIGINT(),
+    "id": DataTypes.BIGINT(),
+    "lsn": DataTypes.BIGINT(),
+    "image": DataTypes.BYTES(),
+    "features": DataTypes.ARRAY(DataTypes.DOUBLE()),
+    "reasons": DataTypes.STRING(),
+    "rejected_ms": DataTypes.BIGINT(),
 }
-"""A judged message: image and features of an accepted one, the original of a rejected one."""
-JUDGED_TYPE = Types.ROW_NAMED(list(JUDGED), list(JUDGED.values()))
-_NO_CHANGE = (None, None, None)
-_NO_ORIGINAL = (None,) * 7
-_NO_FEATURES = (None,) * len(FEATURE_NAMES)
+"""What is said of a message; image and features (in the contract's order) of an accepted one."""
+VERDICT_TYPE = DataTypes.ROW([DataTypes.FIELD(*each) for each in VERDICT.items()])
+_NO_FEATURES: tuple[float, ...] = ()
+"""Not None: PyFlink's converter of arrays takes none."""
+_NO_CHANGE = (None, None, None, _NO_FEATURES)
 
 
-@dataclass(frozen=True, slots=True)
-class Windows:
-    """How event time goes, in milliseconds; see `EventTime`."""
-
-    length_ms: int = 60_000
-    lateness_ms: int = 10_000
-    idle_ms: int = 30_000
-
-
-class Judge(ProcessFunction):  # type: ignore[misc]
-    """From `RECEIVED_TYPE` to `JUDGED_TYPE`; what is ignored leaves no row, but a heartbeat."""
+class Judge(ScalarFunction):  # type: ignore[misc]
+    """From key, value, topic and partition of a message to its `VERDICT_TYPE`."""
 
     def __init__(self, windows: Windows) -> None:
         self._windows = windows
 
-    def open(self, runtime_context: RuntimeContext) -> None:
-        """Make what belongs to this subtask: its event time and its counters."""
+    def open(self, function_context: FunctionContext) -> None:  # noqa: ARG002 - Flink's signature
+        """Make what belongs to this subtask: its event time."""
         given = self._windows
         now_ms = time.time_ns() // 1_000_000
         self._time = EventTime(given.length_ms, given.lateness_ms, given.idle_ms, now_ms)
-        group = runtime_context.get_metrics_group()
-        self._received, self._accepted, self._rejected, self._ignored, self._late = (
-            group.counter(name) for name in COUNTERS
-        )
 
-    def process_element(self, value: Row, ctx: ProcessFunction.Context) -> Iterator[Row]:  # noqa: ARG002 - Flink's signature
-        """Yield the row of one message."""
-        key, content, topic, partition, offset = value
+    def is_deterministic(self) -> bool:
+        """Return that it is not, so that the planner calls it once for each message."""
+        return False
+
+    def eval(self, key: bytes | None, value: bytes | None, topic: str, partition: int) -> Row:
+        """Return the verdict of one message."""
         now_ms = time.time_ns() // 1_000_000
-        self._received.inc()
-        verdict = judge(Received(key, content, topic), now_ms)
+        verdict = judge(Received(key, value, topic), now_ms)
         where = (topic, partition)
         if isinstance(verdict, Accepted):
-            yield self._accept(verdict, where, now_ms)
-        elif isinstance(verdict, Rejected):
-            self._rejected.inc()
+            kind = DELETED if verdict.image is None else ACCEPTED
+            placed = self._time.place(where, kind, verdict.changed_ms, now_ms)
+            features = [None if each is None else float(each) for each in verdict.features]
+            return Row(*placed, verdict.id, verdict.lsn, verdict.image, features, None, None)
+        if isinstance(verdict, Rejected):
             placed = self._time.place(where, REJECTED, now_ms, now_ms)
             reasons = orjson.dumps(verdict.reasons).decode()
-            original = (key, content, reasons, topic, partition, offset, now_ms)
-            yield _row(placed, _NO_CHANGE, original, _NO_FEATURES)
-        else:
-            self._ignored.inc()
-            if verdict.heartbeat_ms is not None:
-                placed = self._time.place(where, HEARTBEAT, verdict.heartbeat_ms, now_ms)
-                yield _row(placed, _NO_CHANGE, _NO_ORIGINAL, _NO_FEATURES)
+            return Row(*placed, *_NO_CHANGE, reasons, now_ms)
+        return Row(
+            *self._place_ignored(where, verdict.heartbeat_ms, now_ms), *_NO_CHANGE, None, None
+        )
 
-    def _accept(self, verdict: Accepted, where: tuple[str, int], now_ms: int) -> Row:
-        self._accepted.inc()
-        kind = DELETED if verdict.image is None else ACCEPTED
-        placed = self._time.place(where, kind, verdict.changed_ms, now_ms)
-        if placed.kind == LATE:
-            self._late.inc()
-        features = tuple(None if each is None else float(each) for each in verdict.features)
-        change = (verdict.id, verdict.lsn, verdict.image)
-        return _row(placed, change, _NO_ORIGINAL, features or _NO_FEATURES)
-
-
-def _row(placed: Placed, *parts: tuple[Any, ...]) -> Row:
-    head = (placed.kind, placed.event_ms, placed.watermark_ms)
-    return Row(*head, *chain.from_iterable(parts))
-
-
-COUNTERS = ("received", ACCEPTED, REJECTED, IGNORED, LATE)
-"""Flink's counters of this function, of the messages since the subtask was started."""
+    def _place_ignored(
+        self, where: tuple[str, int], heartbeat_ms: int | None, now_ms: int
+    ) -> Placed:
+        if heartbeat_ms is None:
+            return self._time.place(where, IGNORED, now_ms, now_ms)
+        return self._time.place(where, HEARTBEAT, heartbeat_ms, now_ms)

@@ -11,10 +11,12 @@ from pyflink.table import StreamTableEnvironment, Table
 
 from diabetes_platform.contract.events import STREAM_JOB
 from flink.patients import kafka_tables
-from flink.patients.functions import Windows
+from flink.patients.event_time import Windows
 from flink.patients.graph import (
     dead_letters,
+    ignored,
     judged,
+    late,
     newest_images,
     table_environment,
     windowed,
@@ -39,15 +41,20 @@ CONFIGURATION = {
 }
 
 
-def read_changes(
-    environment: StreamExecutionEnvironment, servers: str, topics: Topics, *, bounded: bool
+def read_verdicts(
+    environment: StreamExecutionEnvironment,
+    servers: str,
+    topics: Topics,
+    windows: Windows,
+    *,
+    bounded: bool,
 ) -> DataStream:
-    """Return the messages of the source's topics (`RECEIVED_TYPE`)."""
+    """Return the messages of the source's topics with their verdicts."""
     tables = table_environment(environment)
     tables.execute_sql(kafka_tables.source_ddl(servers, topics, bounded=bounded))
-    received = tables.to_data_stream(tables.from_path(kafka_tables.SOURCE))
-    set_uids("source", [received._j_data_stream.getTransformation()])  # noqa: SLF001 - no other way
-    return received
+    verdicts = judged(tables.from_path(kafka_tables.SOURCE), tables, windows)
+    set_uids("source", [verdicts._j_data_stream.getTransformation()])  # noqa: SLF001 - no other way
+    return verdicts
 
 
 def build(
@@ -63,11 +70,13 @@ def build(
 
     Tables in `without` are left out.
     """
-    verdicts = judged(read_changes(environment, servers, topics, bounded=bounded), windows)
+    verdicts = read_verdicts(environment, servers, topics, windows, bounded=bounded)
     for part, ddl, query in (
         (kafka_tables.WINDOWS, kafka_tables.windows_ddl, partial(windowed, windows=windows)),
         (kafka_tables.DEAD_LETTERS, kafka_tables.dead_letters_ddl, dead_letters),
         (kafka_tables.IMAGES, kafka_tables.images_ddl, newest_images),
+        (kafka_tables.IGNORED, kafka_tables.ignored_ddl, ignored),
+        (kafka_tables.LATE, kafka_tables.late_ddl, late),
     ):
         if part in without:
             continue

@@ -13,6 +13,7 @@ from diabetes_platform.contract.events import (
 )
 
 SOURCE, IMAGES, DEAD_LETTERS, WINDOWS = "received", "images", "rejected", "windowed"
+IGNORED, LATE = "ignored", "late"
 GROUP: Final = "flink-patients"
 
 
@@ -93,9 +94,25 @@ def windows_ddl(servers: str, topics: Topics) -> str:
     return _table(WINDOWS, columns, "kafka", servers, {**options, **_WRITTEN})
 
 
+def ignored_ddl(servers: str, topics: Topics) -> str:  # noqa: ARG001 - as the others
+    """Return the table where ignored messages end: they are counted there, and go nowhere."""
+    return _counted(IGNORED)
+
+
+def late_ddl(servers: str, topics: Topics) -> str:  # noqa: ARG001 - as the others
+    """Return the table where late messages are counted; they go their way as well."""
+    return _counted(LATE)
+
+
+def _counted(name: str) -> str:
+    return f"CREATE TEMPORARY TABLE {name} (kind STRING) WITH ('connector' = 'blackhole')"
+
+
 _WRITTEN = {
     "sink.delivery-guarantee": "at-least-once",
     "properties.linger.ms": "0",
+    # Nothing waits to fill a batch: what gathers while one is under way goes in the next.
+    "properties.batch.size": "131072",
     "properties.acks": "all",
     "properties.compression.type": "lz4",
     # A broker that restarts is waited for; the job fails, and begins again, only after minutes.

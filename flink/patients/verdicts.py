@@ -1,7 +1,9 @@
-"""What one message of Kafka is, and what is said of it: plain values, nothing of Flink."""
+"""What one message of Kafka is, and what is said of it: plain values, nothing of Flink.
 
-from dataclasses import dataclass
-from typing import Final
+Named tuples: one is made for each message, and a frozen dataclass takes four times as long.
+"""
+
+from typing import Final, NamedTuple
 
 ACCEPTED: Final = "accepted"
 REJECTED: Final = "rejected"
@@ -13,8 +15,7 @@ DELETED: Final = "deleted"
 """Accepted, and without measurements."""
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """A message as Kafka has it, and the topic that it came from."""
 
     key: bytes | None
@@ -22,8 +23,7 @@ class Received:
     topic: str
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """A valid change of one patient.
 
     `image` is the sink's message, None where the patient was deleted; `features` are the
@@ -37,15 +37,13 @@ class Accepted:
     features: tuple[float | None, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(NamedTuple):
     """All reasons, in the order of the message."""
 
     reasons: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Ignored:
+class Ignored(NamedTuple):
     """Nothing about a patient; a heartbeat has its time."""
 
     heartbeat_ms: int | None = None

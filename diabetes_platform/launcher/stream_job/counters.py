@@ -5,8 +5,19 @@ from dataclasses import dataclass
 
 from diabetes_platform.launcher.flink_cluster import FlinkCluster
 
-_JUDGE = "judge"
-_MERGE = re.compile(r"Rank\[\d+\]\.numRecords(?:In|Out)")
+_COUNTED = {
+    "received": re.compile(r"PythonCalc\[\d+\]\.numRecordsIn"),
+    "accepted": re.compile(r"Rank\[\d+\]\.numRecordsIn"),
+    "written": re.compile(r"Rank\[\d+\]\.numRecordsOut"),
+    **{
+        sink: re.compile(rf"{sink}\[\d+\]__Writer\.numRecordsIn")
+        for sink in ("rejected", "ignored", "late")
+    },
+}
+"""Flink's own counters of operators: what Python judges, what SQL merges, and what each sink takes.
+
+Each kind is counted where its messages end, none by subtraction, so that a lost one is seen.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +50,22 @@ class Counters:
 
 def read_counters(cluster: FlinkCluster, job_id: str) -> Counters:
     """Return the sums over all subtasks; LauncherError where the cluster does not answer."""
-    found: dict[str, int] = {}
+    told = dict.fromkeys(_COUNTED, 0)
     for vertex in cluster.vertices(job_id):
-        wanted = [name for name in cluster.metric_names(job_id, vertex) if _counts(name)]
-        found |= cluster.metric_sums(job_id, vertex, wanted)
-    merged = {name.rpartition(".")[2]: value for name, value in found.items() if "Rank" in name}
-    told = {name.removeprefix(f"{_JUDGE}."): value for name, value in found.items()}
-    written = merged.get("numRecordsOut", 0)
+        names = {name: _counter(name) for name in cluster.metric_names(job_id, vertex)}
+        wanted = {name: counter for name, counter in names.items() if counter is not None}
+        for name, value in cluster.metric_sums(job_id, vertex, list(wanted)).items():
+            told[wanted[name]] += value
     return Counters(
-        received=told.get("received", 0),
-        written=written,
-        duplicates=told.get("accepted", 0) - written,
-        rejected=told.get("rejected", 0),
-        ignored=told.get("ignored", 0),
-        late=told.get("late", 0),
+        received=told["received"],
+        written=told["written"],
+        duplicates=told["accepted"] - told["written"],
+        rejected=told["rejected"],
+        ignored=told["ignored"],
+        late=told["late"],
     )
 
 
-def _counts(name: str) -> bool:
-    own = ("received", "accepted", "rejected", "ignored", "late")
-    return _MERGE.fullmatch(name) is not None or name in {f"{_JUDGE}.{each}" for each in own}
+def _counter(metric: str) -> str | None:
+    """Return the name of the counter that is Flink's `metric`, or None for any other."""
+    return next((name for name, form in _COUNTED.items() if form.fullmatch(metric)), None)

@@ -16,7 +16,7 @@ def test_nothing_is_late_before_every_partition_had_time_to_be_heard() -> None:
     time = event_time()
     time.place(A, ACCEPTED, 900_000, START)
     placed = time.place(B, ACCEPTED, 100_000, START + 29_999)
-    assert placed == Placed(100_000, ACCEPTED, 0)
+    assert placed == Placed(ACCEPTED, 100_000, 0)
 
 
 def test_the_slowest_partition_holds_the_watermark_back() -> None:
@@ -39,7 +39,7 @@ def test_heartbeats_move_the_watermark_while_nothing_changes() -> None:
     time = event_time()
     time.place(A, ACCEPTED, 500_000, START)
     placed = time.place(BEATS, HEARTBEAT, 990_000, START + 31_000)
-    assert placed == Placed(990_000, HEARTBEAT, 980_000)
+    assert placed == Placed(HEARTBEAT, 990_000, 980_000)
 
 
 def test_the_watermark_never_goes_back() -> None:
@@ -54,7 +54,7 @@ def test_a_change_is_late_once_its_window_has_closed_and_counts_in_the_open_one(
     time.place(A, ACCEPTED, 14 * MINUTE + 10_000, START)
     assert time.watermark_ms == 14 * MINUTE
     assert time.place(A, ACCEPTED, 14 * MINUTE, START).kind == ACCEPTED
-    assert time.place(A, ACCEPTED, 14 * MINUTE - 1, START) == Placed(14 * MINUTE, LATE, 14 * MINUTE)
+    assert time.place(A, ACCEPTED, 14 * MINUTE - 1, START) == Placed(LATE, 14 * MINUTE, 14 * MINUTE)
 
 
 def test_one_millisecond_before_that_it_is_not() -> None:
