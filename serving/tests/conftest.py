@@ -99,9 +99,9 @@ def intake(intake_settings: ServingSettings, released: ServedModel) -> Iterator[
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Return a real Chromium."""
+    """Return a real Chromium; while it runs no other test may run an event loop."""
     with running_chromium() as started:
         yield started
 
