@@ -23,6 +23,7 @@ NOT_JSON = "not_json"
 NESTED_TOO_DEEPLY = "nested_too_deeply"
 NOT_AN_OBJECT = "not_an_object"
 NOT_TEXT = "not_text"
+NOT_A_TIME = "not_a_time"
 MISMATCH = "mismatch"
 IN_THE_FUTURE = "in_the_future"
 ENVELOPE_CODES = (
@@ -31,6 +32,7 @@ ENVELOPE_CODES = (
     NESTED_TOO_DEEPLY,
     NOT_AN_OBJECT,
     NOT_TEXT,
+    NOT_A_TIME,
     NOT_AN_INTEGER,
     BELOW_MINIMUM,
     NOT_ALLOWED,

@@ -3,12 +3,15 @@
 Nothing that a message may hold makes it raise: whatever is not understood is a reason.
 """
 
+from datetime import datetime
+
 import orjson
 
 from diabetes_platform.contract.envelope import (
     CLOCK_SKEW_MS,
     IN_THE_FUTURE,
     MISMATCH,
+    NOT_A_TIME,
     NOT_AN_OBJECT,
     NOT_TEXT,
     Part,
@@ -98,9 +101,19 @@ def _read_image(image: Document, reasons: list[str]) -> tuple[Document, tuple[fl
         given = image.get(part)
         if given is not None and not isinstance(given, str):
             reasons.append(part_reason(part, NOT_TEXT))
+        elif given is not None and not _is_time(given):
+            reasons.append(part_reason(part, NOT_A_TIME))
     reasons.extend(against)
     kept = {name: measured[name] if name in measured else image.get(name) for name in _IMAGE_KEYS}
     return kept, tuple(measured[name] for name in FEATURE_NAMES)
+
+
+def _is_time(text: str) -> bool:
+    """Whether it is a time with its zone, as ISO 8601 writes it."""
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
 
 
 def _has_schema(document: Document) -> bool:

@@ -179,6 +179,13 @@ def test_what_is_no_change_event_is_rejected(value: object, reasons: list[str]) 
         ({"op": "d", "after": None, "before": {"id": 8}}, ["key:mismatch"]),
         ({"after": image(received_at=5)}, ["received_at:not_text"]),
         ({"after": image(outcome_recorded_at=5)}, ["outcome_recorded_at:not_text"]),
+        ({"after": image(received_at="yesterday")}, ["received_at:not_a_time"]),
+        ({"after": image(received_at="")}, ["received_at:not_a_time"]),
+        ({"after": image(received_at="2026-01-01T00:00:00")}, ["received_at:not_a_time"]),
+        (
+            {"after": image(outcome_recorded_at="2026-13-01T00:00:00Z")},
+            ["outcome_recorded_at:not_a_time"],
+        ),
         ({"after": image(glucose="148")}, ["glucose:not_a_number"]),
         ({"after": image(glucose="")}, ["glucose:not_a_number"]),
         ({"after": image(glucose=True)}, ["glucose:not_a_number"]),
