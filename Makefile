@@ -61,6 +61,7 @@ test: ## Run the tests of the platform, of the API and of Flink's jobs (ARGS=…
 	@for browser in $(BROWSERS); do command -v $$browser >/dev/null && exit; done; \
 		apt-get update && apt-get install --yes chromium
 	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target platform-tests serving-tests flink-tests
+	@echo "Pictures of the page: .platform/test-artifacts"
 
 platform-tests:
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term --cov-fail-under=90 $(ARGS)
