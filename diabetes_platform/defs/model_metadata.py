@@ -59,7 +59,8 @@ def metric_metadata(bundle: "Bundle") -> dict[str, Any]:
 
 def candidate_metadata(trained: "Candidate", rows: "TrainingSet") -> dict[str, Any]:
     """Render all that a person needs to judge a candidate, plots included."""
-    from diabetes_platform.modelling.plots import plot_candidate, png_markdown
+    from diabetes_platform.modelling.figures import png_markdown
+    from diabetes_platform.modelling.plots import plot_candidate
 
     bundle = trained.bundle
     plots = {

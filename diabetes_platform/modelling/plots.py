@@ -1,10 +1,5 @@
-"""Plots of a candidate as small PNGs, and their Markdown for an asset's metadata.
+"""Plots of a candidate as small PNGs."""
 
-matplotlib keeps a font cache in `MPLCONFIGDIR`, which the caller of this module must have set.
-"""
-
-import base64
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,15 +7,13 @@ import numpy as np
 from diabetes_platform.contract.bundle import MODEL_FILE
 from diabetes_platform.contract.fields import FEATURES
 from diabetes_platform.modelling.candidate import Candidate
+from diabetes_platform.modelling.figures import ACCENT, INK, PALE, labelled_axes, png_of
 from diabetes_platform.modelling.training_set import FloatArray, TrainingSet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-_INK, _ACCENT, _PALE = "#333333", "#1f5fa8", "#b8cfe8"
 _BINS = 10
-_DPI = 80
 
 
 def plot_candidate(candidate: Candidate, rows: TrainingSet) -> dict[str, bytes]:
@@ -32,25 +25,20 @@ def plot_candidate(candidate: Candidate, rows: TrainingSet) -> dict[str, bytes]:
     }
 
 
-def png_markdown(png: bytes, alt: str) -> str:
-    """Return Markdown that shows the PNG itself: Dagster's UI allows `data:` in images."""
-    return f"![{alt}](data:image/png;base64,{base64.b64encode(png).decode()})"
-
-
 def roc_png(candidate: Candidate, rows: TrainingSet) -> bytes:
     """The ROC curve of each repeat's held-out predictions, and where the decision lies."""
     from sklearn.metrics import roc_curve
 
-    figure, axes = _axes("1 - specificity", "sensitivity")
+    figure, axes = labelled_axes("1 - specificity", "sensitivity")
     for probabilities in candidate.held_out.probabilities:
         false_alarms, found, _ = roc_curve(rows.outcomes, probabilities)
-        axes.plot(false_alarms, found, color=_ACCENT, linewidth=1, alpha=0.7)
+        axes.plot(false_alarms, found, color=ACCENT, linewidth=1, alpha=0.7)
     metrics = candidate.evaluation.metrics
-    axes.plot([1 - metrics["specificity"].value], [metrics["sensitivity"].value], "o", color=_INK)
+    axes.plot([1 - metrics["specificity"].value], [metrics["sensitivity"].value], "o", color=INK)
     auc = metrics["auc"]
     axes.set_title(f"AUC {auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})", fontsize=9)
     _diagonal(axes)
-    return _png(figure)
+    return png_of(figure)
 
 
 def calibration_png(candidate: Candidate, rows: TrainingSet) -> bytes:
@@ -60,21 +48,21 @@ def calibration_png(candidate: Candidate, rows: TrainingSet) -> bytes:
     bins = np.array_split(np.argsort(probabilities, kind="stable"), _BINS)
     predicted = [float(probabilities[members].mean()) for members in bins if len(members)]
     observed = [float(outcomes[members].mean()) for members in bins if len(members)]
-    figure, axes = _axes("predicted risk", "observed share")
+    figure, axes = labelled_axes("predicted risk", "observed share")
     histogram = axes.twinx()
-    histogram.hist(probabilities, bins=np.linspace(0, 1, 21).tolist(), color=_PALE)
+    histogram.hist(probabilities, bins=np.linspace(0, 1, 21).tolist(), color=PALE)
     histogram.set_ylim(0, 4 * max(histogram.get_ylim()[1], 1))
     histogram.set_yticks([])
     axes.set_zorder(histogram.get_zorder() + 1)
     axes.patch.set_visible(False)
-    axes.plot(predicted, observed, "o-", color=_ACCENT, linewidth=1, markersize=4)
+    axes.plot(predicted, observed, "o-", color=ACCENT, linewidth=1, markersize=4)
     metrics = candidate.evaluation.metrics
     axes.set_title(
         f"Brier {metrics['brier'].value:.3f}, slope {metrics['calibration_slope'].value:.2f}",
         fontsize=9,
     )
     _diagonal(axes)
-    return _png(figure)
+    return png_of(figure)
 
 
 def importance_png(candidate: Candidate, rows: TrainingSet) -> bytes:
@@ -82,15 +70,15 @@ def importance_png(candidate: Candidate, rows: TrainingSet) -> bytes:
     gain, shap = importances(candidate.files[MODEL_FILE], rows)
     order = np.argsort(shap)
     labels = [FEATURES[index].label for index in order]
-    figure, left = _axes("share of gain", "")
+    figure, left = labelled_axes("share of gain", "")
     right = left.twiny()
     places = np.arange(len(order))
-    left.barh(places + 0.2, gain[order], height=0.36, color=_PALE)
-    right.barh(places - 0.2, shap[order], height=0.36, color=_ACCENT)
+    left.barh(places + 0.2, gain[order], height=0.36, color=PALE)
+    right.barh(places - 0.2, shap[order], height=0.36, color=ACCENT)
     left.set_yticks(places, labels, fontsize=8)
     right.set_xlabel("mean |SHAP| (log-odds, dark)", fontsize=8)
     right.tick_params(labelsize=7)
-    return _png(figure)
+    return png_of(figure)
 
 
 def importances(model_text: bytes, rows: TrainingSet) -> tuple[FloatArray, FloatArray]:
@@ -103,25 +91,7 @@ def importances(model_text: bytes, rows: TrainingSet) -> tuple[FloatArray, Float
     return gain / max(gain.sum(), 1e-12), np.abs(contributions[:, :-1]).mean(axis=0)
 
 
-def _axes(x: str, y: str) -> "tuple[Figure, Axes]":
-    # Figure without pyplot: no global state, no display, safe in a thread of the webserver.
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.4, 3.4), dpi=_DPI, layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_xlabel(x, fontsize=8)
-    axes.set_ylabel(y, fontsize=8)
-    axes.tick_params(labelsize=7)
-    return figure, axes
-
-
 def _diagonal(axes: "Axes") -> None:
-    axes.plot([0, 1], [0, 1], color=_INK, linewidth=0.6, linestyle="--")
+    axes.plot([0, 1], [0, 1], color=INK, linewidth=0.6, linestyle="--")
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
-
-
-def _png(figure: "Figure") -> bytes:
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()

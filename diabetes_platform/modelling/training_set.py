@@ -62,7 +62,7 @@ def training_set_from_arrow(table: "pa.Table") -> TrainingSet:
             f"{TRAINING_SET.name}: columns: given {', '.join(table.column_names) or 'none'}, "
             f"absent {', '.join(absent)}"
         )
-    columns = {name: _numeric(table, name) for name in FIELD_NAMES}
+    columns = {name: numeric_column(table, name) for name in FIELD_NAMES}
     features = np.column_stack([columns[name] for name in FEATURE_NAMES])
     return training_set(features, columns[OUTCOME.name], table[RECORD_ID.name].to_pylist())
 
@@ -92,7 +92,8 @@ def training_set(
     )
 
 
-def _numeric(table: "pa.Table", name: str) -> FloatArray:
+def numeric_column(table: "pa.Table", name: str) -> FloatArray:
+    """Return a column as float64, NaN where NULL; TrainingSetError where it holds no numbers."""
     import pyarrow as pa
 
     column = table[name].combine_chunks()

@@ -1,0 +1,46 @@
+"""The newest image of each patient in `stream/patients`."""
+
+from datetime import datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from diabetes_platform.contract.tables import STREAM_PATIENTS
+from diabetes_platform.lake.schema import arrow_schema
+from diabetes_platform.lake.tables import Lake
+
+DELETED = "d"
+_ORDER = ("written_at", "kafka_offset")
+"""All changes of a patient lie in one partition of the topic, in the order of their offsets; a
+topic that was made anew begins again, but later."""
+
+
+def newest_images(changes: pa.Table) -> pa.Table:
+    """Return of each `id` the newest row of STREAM_PATIENTS; of a deleted patient none."""
+    ordered = changes.sort_by([(name, "ascending") for name in ("id", *_ORDER)])
+    ids = ordered["id"].combine_chunks()
+    if not len(ids):
+        return ordered
+    last = pc.not_equal(ids[:-1], ids[1:])
+    last = pa.concat_arrays([last, pa.array([True])])
+    newest = ordered.filter(last)
+    return newest.filter(pc.not_equal(newest["op"], DELETED))
+
+
+def patients_since(lake: Lake, since: datetime) -> pa.Table:
+    """Return the newest images of the patients taken in at `since` or later; of no table none.
+
+    Raises StorageError.
+    """
+    target = lake.table(STREAM_PATIENTS)
+    if not target.exists():
+        return arrow_schema(STREAM_PATIENTS).empty_table()
+    # A change is written to the topic after its patient was taken in, and so are its deletion's.
+    first_day = since.date().isoformat()
+    with lake.s3.errors(target.path):
+        dataset = target.open().to_pyarrow_dataset(
+            file_pruning_predicate=[("day", ">=", first_day)]
+        )
+        changes = dataset.to_table(filter=pc.field("day") >= first_day)
+    newest = newest_images(changes)
+    return newest.filter(pc.greater_equal(newest["received_at"], pa.scalar(since)))

@@ -1,0 +1,84 @@
+"""The newest image of each patient, whatever the order in which its changes were stored."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from diabetes_platform.contract.tables import STREAM_PATIENTS
+from diabetes_platform.lake.increments import Mark, add, create_table
+from diabetes_platform.lake.newest_patients import newest_images, patients_since
+from diabetes_platform.lake.schema import arrow_schema
+from diabetes_platform.lake.tables import Lake
+
+MONDAY = datetime(2026, 3, 2, 12, tzinfo=UTC)
+SCHEMA = pa.schema([field.remove_metadata() for field in arrow_schema(STREAM_PATIENTS)])
+
+
+def change(
+    patient: int, offset: int, op: str = "u", glucose: float | None = None, days: int = 0
+) -> dict[str, object]:
+    """A row: written `days` after Monday, of a patient taken in then with its first change."""
+    written = MONDAY + timedelta(days=days, seconds=offset)
+    return {
+        "change_id": f"{patient}-{offset}",
+        "day": written.date().isoformat(),
+        "id": patient,
+        "op": op,
+        "topic_id": "t",
+        "kafka_partition": 0,
+        "kafka_offset": offset,
+        "written_at": written,
+        "received_at": None if op == "d" else MONDAY + timedelta(days=days if op == "c" else 0),
+        "glucose": glucose,
+    }
+
+
+def changes(*rows: dict[str, object]) -> pa.Table:
+    return pa.Table.from_pylist(list(rows), schema=SCHEMA)
+
+
+def glucose_by_patient(table: pa.Table) -> dict[int, float]:
+    return dict(zip(table["id"].to_pylist(), table["glucose"].to_pylist(), strict=True))
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_many_images_the_newest_stays(order: int) -> None:
+    rows = [
+        change(1, 0, "c", 100),
+        change(2, 1, "c", 120),
+        change(1, 2, "u", 110),
+        change(2, 3, "u", 130),
+        change(2, 4, "u", 140),
+    ]
+    assert glucose_by_patient(newest_images(changes(*rows[::order]))) == {1: 110, 2: 140}
+
+
+def test_a_deleted_patient_has_no_image() -> None:
+    rows = changes(change(1, 0, "c", 100), change(1, 1, "d"), change(2, 2, "c", 120))
+    assert glucose_by_patient(newest_images(rows)) == {2: 120}
+
+
+def test_of_a_topic_that_was_made_anew_the_later_change_counts() -> None:
+    rows = changes(change(1, 500, "c", 100), change(1, 0, "u", 110, days=1))
+    assert glucose_by_patient(newest_images(rows)) == {1: 110}
+
+
+def test_of_no_change_there_is_no_image() -> None:
+    assert newest_images(changes()).num_rows == 0
+
+
+def test_patients_taken_in_before_are_left_out_though_they_changed_since(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    assert patients_since(lake, MONDAY).num_rows == 0
+    create_table(lake)
+    for day, rows in (
+        (0, [change(1, 0, "c", 100)]),
+        (2, [change(1, 1, "u", 110, days=2), change(2, 2, "c", 120, days=2)]),
+    ):
+        written = (MONDAY + timedelta(days=day)).date().isoformat()
+        last = int(str(rows[-1]["kafka_offset"]))
+        add(lake, changes(*rows), Mark("topic", "t", 0, last, last, written))
+    assert glucose_by_patient(patients_since(lake, MONDAY)) == {1: 110, 2: 120}
+    assert glucose_by_patient(patients_since(lake, MONDAY + timedelta(days=1))) == {2: 120}
