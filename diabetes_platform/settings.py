@@ -89,6 +89,8 @@ class PlatformSettings(BaseSettings):
     api_url: str | None = None
     dagster_url: str | None = None
     kafka_servers: Servers | None = None
+    connect_url: str | None = None
+    flink_url: str | None = None
     alert_webhook_url: SecretUrl | None = None
     model_seed: int = 20_260_101
     s3_endpoint: str | None = Field(default=None, validation_alias="AWS_ENDPOINT_URL")

@@ -17,6 +17,10 @@ HEARTBEAT_TOPIC = "__debezium-heartbeat.diabetes_cdc"
 """Debezium's sign of life while nothing changes: `{"ts_ms": …}`."""
 STREAM_JOB = "patients"
 """The name by which Flink's job is found on a cluster."""
+CONNECTOR = "diabetes-cdc"
+"""The name by which Debezium's connector is found in Kafka Connect."""
+PREDICTOR_GROUP = "predictor"
+"""The predictor's consumer group: its committed offsets say what was answered."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,10 @@ PUBLICATION = "diabetes_publication"
 SLOT = "diabetes_slot"
 PLUGIN = "pgoutput"
 MIB = 2**20
+MOST_KEPT = 512 * MIB
+"""Bytes that the slot may hold back before somebody should look: a quarter of what it may at all
+(`max_slot_wal_keep_size`).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +106,15 @@ def slot_problem(slot: Slot | None, database: str) -> str | None:
             "will be given up at the next checkpoint: start the connector now"
         )
     return None
+
+
+def slot_trouble(slot: Slot | None, database: str) -> str | None:
+    """Return what `slot_problem` says, or how much too much the slot holds back."""
+    problem = slot_problem(slot, database)
+    if problem is not None or slot is None or slot.kept <= MOST_KEPT:
+        return problem
+    reader = "its reader is slow" if slot.holder_pid else "nobody reads it"
+    return (
+        f"replication slot {SLOT} holds back {slot.kept / MIB:.0f} MiB of write-ahead log, allowed "
+        f"{MOST_KEPT / MIB:.0f}: {reader}"
+    )

@@ -26,6 +26,7 @@ from diabetes_platform.warehouse.replication import (
     ensure_slot,
     read_slot,
     slot_problem,
+    slot_trouble,
 )
 from diabetes_platform_tests.conftest import FAST
 from diabetes_platform_tests.provisioned import CAPTURE, ProvisionedServer, provision
@@ -61,6 +62,14 @@ READ = Slot(
 def test_what_is_wrong_with_a_slot_and_what_to_do(slot: Slot | None, problem: str | None) -> None:
     said = slot_problem(slot, "diabetes")
     assert said == problem or (said and problem and re.search(problem, said))
+
+
+def test_a_slot_that_holds_back_much_is_worth_a_look_before_it_is_lost() -> None:
+    assert slot_trouble(replace(READ, kept=512 * MIB), "diabetes") is None
+    said = slot_trouble(replace(READ, kept=600 * MIB, holder_pid=None), "diabetes")
+    assert said is not None
+    assert said.endswith("600 MiB of write-ahead log, allowed 512: nobody reads it")
+    assert slot_trouble(None, "diabetes") == slot_problem(None, "diabetes")
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,12 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from diabetes_platform.contract.events import SINK_TOPIC
+from diabetes_platform.contract.events import PREDICTOR_GROUP, SINK_TOPIC
 from serving.predictor.messages import Change, Deleted, Place, Rejected, read_message
 from serving.predictor.metrics import PredictorMetrics
 
 logger = logging.getLogger("serving.predictor.inbox")
 
-GROUP = "predictor"
 _COMMIT_MS = 200
 _WATERMARK_SECONDS = 0.5
 _BEGINNING = 0
@@ -167,7 +166,7 @@ def _options(servers: str) -> dict[str, object]:
     return {
         "bootstrap.servers": servers,
         "client.id": "predictor",
-        "group.id": GROUP,
+        "group.id": PREDICTOR_GROUP,
         "partition.assignment.strategy": "cooperative-sticky",
         # A member that was killed is missed for as long.
         "session.timeout.ms": 6_000,

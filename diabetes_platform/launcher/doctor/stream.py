@@ -11,8 +11,9 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from diabetes_platform.contract.events import CONNECTOR
 from diabetes_platform.launcher.ports import HOST
-from diabetes_platform.launcher.setup.capture_failures import CONNECTOR, explain
+from diabetes_platform.launcher.setup.capture_failures import explain
 from diabetes_platform.launcher.setup.topics import pending_changes
 from diabetes_platform.launcher.stack.connector import connector_of
 from diabetes_platform.launcher.stack.stack import Stack

@@ -3,10 +3,10 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from diabetes_platform.contract.events import CONNECTOR
 from diabetes_platform.launcher.java_traces import innermost_cause
 from diabetes_platform.warehouse.replication import SLOT, Slot
 
-CONNECTOR = "diabetes-cdc"
 STREAMING = "Debezium Streaming"
 """The name with which Debezium reads a slot."""
 _SET_UP_AGAIN = "`make down` and `make up` set it up again"

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import Connection
 
+from diabetes_platform.contract.events import CONNECTOR
 from diabetes_platform.contract.tables import DIABETES_NEW
 from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.setup.capture_failures import (
-    CONNECTOR,
     explain,
     reader_problem,
     table_problem,

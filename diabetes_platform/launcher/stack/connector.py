@@ -1,6 +1,6 @@
 """The Debezium connector's state, for the table and the doctor."""
 
-from diabetes_platform.launcher.setup.capture_failures import CONNECTOR
+from diabetes_platform.contract.events import CONNECTOR
 from diabetes_platform.launcher.setup.connect_api import ConnectorState, connector_state
 from diabetes_platform.launcher.stack.stack import Stack
 from diabetes_platform.settings import Port

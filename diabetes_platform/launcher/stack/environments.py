@@ -120,6 +120,8 @@ def _pipeline(stack: Stack) -> Environment:
         "PLATFORM_MODELS_URL": settings.models,
         "SPARK_REMOTE": settings.spark_remote or "",
         "PLATFORM_KAFKA_SERVERS": f"{HOST}:{stack.port(Port.KAFKA)}",
+        "PLATFORM_CONNECT_URL": stack.url(Port.CONNECT),
+        "PLATFORM_FLINK_URL": stack.url(Port.FLINK),
         **_s3_of(stack, "pipeline"),
     }
 
