@@ -37,8 +37,8 @@ VERDICT = {
 }
 """What is said of a message; image and features (in the contract's order) of an accepted one."""
 VERDICT_TYPE = DataTypes.ROW([DataTypes.FIELD(*each) for each in VERDICT.items()])
-_NO_FEATURES: tuple[float, ...] = ()
-"""Not None: PyFlink's converter of arrays takes none."""
+_NO_FEATURES: list[float] = []
+"""A list and not None: PyFlink's converters of arrays take nothing else."""
 _NO_CHANGE = (None, None, None, _NO_FEATURES)
 
 

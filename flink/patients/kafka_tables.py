@@ -63,7 +63,7 @@ def images_ddl(servers: str, topics: Topics) -> str:
         "value.fields-include": "EXCEPT_KEY",
     }
     columns = "id BIGINT, image BYTES, PRIMARY KEY (id) NOT ENFORCED"
-    return _table(IMAGES, columns, "upsert-kafka", servers, {**options, **_WRITTEN})
+    return _table(IMAGES, columns, "upsert-kafka", servers, {**options, **WRITTEN})
 
 
 def dead_letters_ddl(servers: str, topics: Topics) -> str:
@@ -76,7 +76,7 @@ def dead_letters_ddl(servers: str, topics: Topics) -> str:
         "value.fields-include": "EXCEPT_KEY",
     }
     columns = "`key` BYTES, `value` BYTES, headers MAP<STRING, BYTES> METADATA"
-    return _table(DEAD_LETTERS, columns, "kafka", servers, {**options, **_WRITTEN})
+    return _table(DEAD_LETTERS, columns, "kafka", servers, {**options, **WRITTEN})
 
 
 def windows_ddl(servers: str, topics: Topics) -> str:
@@ -91,7 +91,7 @@ def windows_ddl(servers: str, topics: Topics) -> str:
         "key.fields": WINDOW_KEYS.start,
         "value.format": "json",
     }
-    return _table(WINDOWS, columns, "kafka", servers, {**options, **_WRITTEN})
+    return _table(WINDOWS, columns, "kafka", servers, {**options, **WRITTEN})
 
 
 def ignored_ddl(servers: str, topics: Topics) -> str:  # noqa: ARG001 - as the others
@@ -108,7 +108,7 @@ def _counted(name: str) -> str:
     return f"CREATE TEMPORARY TABLE {name} (kind STRING) WITH ('connector' = 'blackhole')"
 
 
-_WRITTEN = {
+WRITTEN = {
     "sink.delivery-guarantee": "at-least-once",
     "properties.linger.ms": "0",
     # Nothing waits to fill a batch: what gathers while one is under way goes in the next.
