@@ -16,7 +16,7 @@ import dagster as dg
 from diabetes_platform.contract.events import REJECTED_TOPIC
 from diabetes_platform.defs.alerts import send_alert
 from diabetes_platform.settings import PlatformSettings
-from diabetes_platform.streaming.rejections import Incident, fields_of, follow
+from diabetes_platform.streaming.rejections import Incident, follow, records_by_reason
 
 _NO_STREAM = "PLATFORM_KAFKA_SERVERS: given nothing, so there is no stream to look at"
 
@@ -60,7 +60,7 @@ def alert_of(
         state=state,
         incident=f"{state}: {places}",
         topic=REJECTED_TOPIC,
-        reasons=dict(fields_of(incidents)),
+        reasons=records_by_reason(incidents),
         url=f"{dagster_url}/automation",
         time=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -4,7 +4,7 @@ An incident is one reason, written `field:code`; it lasts for as long as dead le
 dead letter is worth one: the table's own rules let nothing through that the stream would reject.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 QUIET_MS = 300_000
@@ -75,6 +75,6 @@ def begin_at(saved: int | None, low: int, high: int, most: int) -> int | None:
     return max(low if saved > high else saved, low, high - most)
 
 
-def fields_of(incidents: Iterable[Incident]) -> Mapping[str, int]:
-    """Return the records of each reason, in order."""
+def records_by_reason(incidents: Iterable[Incident]) -> dict[str, int]:
+    """Return how many records each reason rejected."""
     return {one.reason: one.records for one in incidents}
