@@ -6,11 +6,12 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import NewTopic
 
 from diabetes_platform.contract.fields import FEATURES
-from diabetes_platform_tests.capture import Kafka
+from diabetes_platform.streaming.topic import opened
+from diabetes_platform_tests.capture import Kafka, eventually
 
 EXAMPLE = {one.name: one.example for one in FEATURES}
 COMPACTED = {"cleanup.policy": "compact"}
@@ -67,6 +68,22 @@ def make(
 
 def remove(kafka: Kafka, name: str) -> None:
     kafka.admin.delete_topics([name])[name].result(30)
+
+
+def remake(kafka: Kafka, name: str, partitions: int = 1) -> None:
+    """Delete a topic and make it anew, as seen by clients."""
+    with opened(name, kafka.bootstrap_servers) as topic:
+        before = topic.topic_id()
+        remove(kafka, name)
+        make(kafka, name, partitions)
+
+        def known() -> bool:
+            try:
+                return topic.topic_id() != before
+            except KafkaException:
+                return False
+
+        eventually(known)
 
 
 def send(

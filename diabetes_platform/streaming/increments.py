@@ -1,0 +1,142 @@
+"""One increment of the stream: its ranges read from the topic and added to `stream/patients`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from diabetes_platform.lake.increments import Mark, add, committed_offsets, create_table
+from diabetes_platform.lake.tables import Lake
+from diabetes_platform.streaming.images import DELETED, Row, UnreadableError, row_of, table_of
+from diabetes_platform.streaming.ranges import Increment, Range
+from diabetes_platform.streaming.topic import RangeGoneError, Topic
+
+
+class IncrementRefusedError(RuntimeError):
+    """What another try cannot mend, of `partitions`; those that are not named were added."""
+
+    def __init__(self, reasons: dict[int, str]) -> None:
+        super().__init__("; ".join(reason for _, reason in sorted(reasons.items())))
+        self.partitions = frozenset(reasons)
+
+
+class IncrementOrderError(RuntimeError):
+    """The table lacks offsets that come before those of the increment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What became of one range: rows that are new, and what a person agreed to go on without."""
+
+    range: Range
+    messages: int
+    rows: int
+    deletions: int
+    unreadable: tuple[str, ...] = ()
+    lost: int = 0
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    rows: list[Row]
+    unreadable: tuple[str, ...]
+    lost: int
+
+
+def bring(
+    lake: Lake, topic: Topic, increment: Increment, *, accept_loss: bool = False
+) -> tuple[Part, ...]:
+    """Add each range of the increment in a commit of its own; what the table has is left alone.
+
+    With `accept_loss` it goes on without offsets that Kafka has deleted and messages that cannot
+    be read. Raises IncrementRefusedError at its end, with every range added that can be,
+    IncrementOrderError, KafkaException, StorageError.
+    """
+    create_table(lake)
+    partitions = [each.partition for each in increment.ranges]
+    known = committed_offsets(lake, increment.topic, increment.topic_id, partitions)
+    parts, refused = [], dict[int, str]()
+    for each in increment.ranges:
+        left = _left(each, known.get(each.partition))
+        if left is None:
+            parts.append(Part(each, 0, 0, 0))
+            continue
+        try:
+            reading = _read(topic, increment, left, accept_loss=accept_loss)
+        except (RangeGoneError, UnreadableError) as error:
+            refused[each.partition] = str(error)
+            continue
+        parts.append(_add(lake, increment, left, reading))
+    if refused:
+        raise IncrementRefusedError(refused)
+    return tuple(parts)
+
+
+def _left(wanted: Range, known: int | None) -> Range | None:
+    """Return what the table does not have yet; IncrementOrderError where more is missing."""
+    if known is None:
+        return wanted
+    if wanted.first > known + 1:
+        raise IncrementOrderError(
+            f"partition {wanted.partition}: given offsets from {wanted.first} on, "
+            f"allowed {known + 1}: those before them are not in the table"
+        )
+    return Range(wanted.partition, known + 1, wanted.last) if wanted.last > known else None
+
+
+def _read(topic: Topic, increment: Increment, wanted: Range, *, accept_loss: bool) -> _Reading:
+    made_anew = _made_anew(topic, increment, wanted)
+    low, _ = topic.ends()[wanted.partition] if made_anew is None else (wanted.last + 1, 0)
+    if accept_loss and low > wanted.last:
+        return _Reading([], (), len(wanted))
+    if made_anew is not None:
+        raise RangeGoneError(made_anew)
+    first = max(wanted.first, low) if accept_loss else wanted.first
+    rows: list[Row] = []
+    unreadable: list[str] = []
+    for message in topic.read(increment.topic_id, Range(wanted.partition, first, wanted.last)):
+        try:
+            rows.append(row_of(message, increment.day))
+        except UnreadableError as error:
+            unreadable.append(str(error))
+    made_anew = _made_anew(topic, increment, wanted)
+    if made_anew is not None:
+        raise RangeGoneError(made_anew)
+    if unreadable and not accept_loss:
+        raise UnreadableError("; ".join(_few(unreadable)))
+    return _Reading(rows, tuple(unreadable), first - wanted.first)
+
+
+def _made_anew(topic: Topic, increment: Increment, wanted: Range) -> str | None:
+    """Return what to say where the topic is another one than that of the increment."""
+    if topic.topic_id() == increment.topic_id:
+        return None
+    return (
+        f"{topic.name}-{wanted.partition}: given offsets {wanted.first} to {wanted.last} of the "
+        f"topic with id {increment.topic_id}: it was deleted and made anew before they were read"
+    )
+
+
+def _few(reasons: Sequence[str], most: int = 5) -> list[str]:
+    more = [f"and {len(reasons) - most} more"] if len(reasons) > most else []
+    return [*reasons[:most], *more]
+
+
+def _add(lake: Lake, increment: Increment, wanted: Range, reading: _Reading) -> Part:
+    mark = mark_of(increment.topic, increment.topic_id, increment.day, wanted)
+    added = add(lake, table_of(reading.rows), mark)
+    return Part(
+        wanted,
+        messages=len(reading.rows) + len(reading.unreadable),
+        rows=added.rows,
+        deletions=sum(row["op"] == DELETED for row in reading.rows),
+        unreadable=reading.unreadable,
+        lost=reading.lost,
+        version=added.version,
+    )
+
+
+def mark_of(topic: str, topic_id: str, day: date, wanted: Range, *, advances: bool = True) -> Mark:
+    """Return what the commit of a range says of itself."""
+    partition, first, last = wanted.partition, wanted.first, wanted.last
+    return Mark(topic, topic_id, partition, first, last, day.isoformat(), advances)

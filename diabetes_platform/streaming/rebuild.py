@@ -1,0 +1,98 @@
+"""Rebuilding a day of `stream/patients`: from Kafka while it has it, else from the table's history.
+
+What is there is left alone and what is missing is added, so that a rebuild can neither lose nor
+double a row. Whether the day is whole afterwards is said, never assumed.
+"""
+
+from dataclasses import dataclass
+from datetime import date
+
+from diabetes_platform.contract.tables import STREAM_PATIENTS
+from diabetes_platform.lake.increments import Mark, add, committed_offsets, count_rows, create_table
+from diabetes_platform.lake.stream_history import DayHistory, history_of_day
+from diabetes_platform.lake.tables import Lake
+from diabetes_platform.streaming.images import STREAM_SCHEMA, row_of, table_of
+from diabetes_platform.streaming.increments import mark_of
+from diabetes_platform.streaming.ranges import Range, begins_in_kafka, ranges_of_day
+from diabetes_platform.streaming.topic import Topic
+
+REBUILD = "rebuild"
+
+
+class DayLostError(RuntimeError):
+    """A day that neither Kafka nor the table's history has whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """Where the day came from, and its rows: all, and those that had been missing."""
+
+    source: str
+    rows: int
+    added: int
+    ranges: tuple[Range, ...]
+
+
+def rebuild(lake: Lake, topic: Topic, day: date, today: date) -> Rebuilt:
+    """Add what is missing of a day. Raises DayLostError where it is not whole afterwards.
+
+    UnreadableError, KafkaException and StorageError pass.
+    """
+    create_table(lake)
+    topic_id, ends = topic.topic_id(), topic.ends()
+    ranges = ranges_of_day(day, ends, topic.begins, today)
+    known = committed_offsets(lake, topic.name, topic_id, ends)
+    added, messages = 0, 0
+    for each in ranges:
+        images = [row_of(message, day) for message in topic.read(topic_id, each)]
+        messages += len(images)
+        # Where the table has all that comes before, it has all up to here now.
+        advances = each.first <= known.get(each.partition, each.last) + 1 <= each.last
+        added += add(
+            lake, table_of(images), mark_of(topic.name, topic_id, day, each, advances=advances)
+        ).rows
+        if advances:
+            known[each.partition] = each.last
+    begun = all(begins_in_kafka(day, partition, ends, topic.begins) for partition in ends)
+    if begun and messages == sum(map(len, ranges)):
+        return Rebuilt("kafka", count_rows(lake, day.isoformat()), added, ranges)
+    return _from_history(lake, topic.name, day, added, ranges)
+
+
+def _from_history(
+    lake: Lake, topic: str, day: date, added: int, ranges: tuple[Range, ...]
+) -> Rebuilt:
+    text = day.isoformat()
+    history = history_of_day(lake, text)
+    unreadable = None
+    for version in history.versions_before_removal:
+        try:
+            rows = lake.stream(
+                STREAM_PATIENTS, STREAM_PATIENTS.column_names, {"day": text}, version
+            ).read_all()
+        except FileNotFoundError:
+            unreadable = version
+            continue
+        mark = Mark(topic, REBUILD, -1, version, version, text, advances=False)
+        added += add(lake, rows.cast(STREAM_SCHEMA), mark).rows
+    found = count_rows(lake, text)
+    problem = missing(history, found, unreadable)
+    if problem is not None:
+        raise DayLostError(
+            f"stream/patients of {text}: Kafka has deleted or compacted messages of this day, and "
+            f"the table's history cannot make up for it: {problem}; {found} rows are there"
+        )
+    return Rebuilt("history", found, added, ranges)
+
+
+def missing(history: DayHistory, found: int, unreadable: int | None) -> str | None:
+    """Return why a day of `found` rows may not be whole; None where history shows that it is."""
+    if not history.whole:
+        return "it does not reach back to the table's first version"
+    if history.added == 0:
+        return "it has no increment of this day"
+    if found >= history.added:
+        return None
+    if unreadable is not None:
+        return f"the files of version {unreadable} were removed by VACUUM"
+    return f"its increments added {history.added} rows"
