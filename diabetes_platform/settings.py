@@ -4,6 +4,7 @@ import os
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -56,8 +57,24 @@ def _http_url(given: SecretStr) -> SecretStr:
     return given
 
 
+def _mail_url(given: SecretStr) -> SecretStr:
+    try:
+        url = urlsplit(given.get_secret_value())
+        known = url.scheme in {"smtp", "smtps"} and bool(url.hostname) and url.port != 0
+        known = known and all("@" in name for name in parse_qs(url.query)["to"][0].split(","))
+    except (ValueError, KeyError):
+        known = False
+    if not known:
+        raise ValueError("allowed is smtp[s]://[user:password@]host[:port]?to=name@host,…")
+    return given
+
+
 SecretUrl = Annotated[SecretStr, AfterValidator(_http_url), BeforeValidator(_hidden)]
 """The URL of a webhook: whoever knows it may post."""
+
+
+MailUrl = Annotated[SecretStr, AfterValidator(_mail_url), BeforeValidator(_hidden)]
+"""A mail server, with the password of who may send by it, and the receivers."""
 
 
 Cron = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z*/,?#-]+( [0-9A-Za-z*/,?#-]+){4}$")]
@@ -92,6 +109,7 @@ class PlatformSettings(BaseSettings):
     connect_url: str | None = None
     flink_url: str | None = None
     alert_webhook_url: SecretUrl | None = None
+    alert_mail_url: MailUrl | None = None
     model_seed: int = 20_260_101
     s3_endpoint: str | None = Field(default=None, validation_alias="AWS_ENDPOINT_URL")
     s3_user: str | None = Field(default=None, validation_alias="AWS_ACCESS_KEY_ID")

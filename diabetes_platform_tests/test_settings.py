@@ -31,6 +31,26 @@ def test_the_error_of_a_webhook_names_the_setting_and_not_the_url(
     assert SECRET not in f"{raised.value} {raised.value.errors()}"
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "smtp://doctor:T0SECRET@mail.example",
+        "smtp://doctor:T0SECRET@mail.example?to=nobody",
+        "http://T0SECRET@mail.example?to=doctor@clinic.example",
+        "smtp://doctor:T0SECRET@mail.example:port?to=doctor@clinic.example",
+        "smtp://?to=doctor@clinic.example",
+    ],
+)
+def test_the_error_of_a_mail_server_names_the_setting_and_not_the_url(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLATFORM_ALERT_MAIL_URL", url)
+    with pytest.raises(ValidationError, match="alert_mail_url") as raised:
+        PlatformSettings()
+    assert "allowed is smtp[s]://[user:password@]host[:port]?to=name@host,…" in str(raised.value)
+    assert SECRET not in f"{raised.value} {raised.value.errors()}"
+
+
 @pytest.mark.parametrize("cron", ["daily", "0 3 * *", "0 3 * * * *", "0  3 * * *", "@daily", ""])
 def test_a_schedule_has_the_five_fields_of_crontab(cron: str) -> None:
     with pytest.raises(ValidationError, match="batch_schedule"):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from diabetes_platform.defs import alerts
+from diabetes_platform.defs import alert_channels
 from diabetes_platform.defs.alerts import Alert, AlertError, send_alert
 from diabetes_platform.launcher.ports import free_port
 from diabetes_platform.settings import PlatformSettings
@@ -30,7 +30,7 @@ ALERT = Alert(
 
 @pytest.fixture
 def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
-    monkeypatch.setattr(alerts, "_PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(alert_channels, "_PAUSES", (0.0, 0.0, 0.0))
     with running_webhook() as running:
         yield running
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from diabetes_platform.defs import alerts
+from diabetes_platform.defs import alert_channels
 from diabetes_platform.defs.alerts import AlertError
 from diabetes_platform.defs.sensors import build_failure_alerts
 from diabetes_platform.settings import PlatformSettings
@@ -71,7 +71,7 @@ def test_a_failed_blocking_check_is_told_by_name(tmp_path: Path, webhook: Webhoo
 def test_a_webhook_that_is_down_fails_the_tick_without_its_url(
     tmp_path: Path, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alerts, "_PAUSES", (0.0,))
+    monkeypatch.setattr(alert_channels, "_PAUSES", (0.0,))
     webhook.statuses.append(503)
     settings = settings_of(tmp_path, webhook)
     with dg.DagsterInstance.ephemeral() as instance:
