@@ -12,11 +12,15 @@ from diabetes_platform.defs import (
     serving_table,
     staging,
     staging_checks,
+    stream,
 )
 from diabetes_platform.defs.rejections import build_rejection_alerts
 from diabetes_platform.defs.resources import build_resources
 from diabetes_platform.defs.schedules import batch, batch_schedule
+from diabetes_platform.defs.schedules import stream as stream_job
 from diabetes_platform.defs.sensors import build_failure_alerts
+from diabetes_platform.defs.stream import build_topics
+from diabetes_platform.defs.stream_sensor import build_stream_increments
 from diabetes_platform.settings import PlatformSettings
 
 
@@ -27,13 +31,17 @@ def build_definitions(
 
     `settings` is called here for the schedule, and again whenever a step or sensor runs.
     """
-    modules = [raw, cleaned, staging, staging_checks, serving_table, features, model]
+    modules = [raw, cleaned, staging, staging_checks, serving_table, features, model, stream]
     return dg.Definitions(
-        assets=dg.load_assets_from_modules(modules),
+        assets=[*dg.load_assets_from_modules(modules), *build_topics()],
         asset_checks=dg.load_asset_checks_from_modules(modules),
-        jobs=[batch],
+        jobs=[batch, stream_job],
         schedules=[batch_schedule(settings().batch_schedule)],
-        sensors=[build_failure_alerts(settings), build_rejection_alerts(settings)],
+        sensors=[
+            build_failure_alerts(settings),
+            build_rejection_alerts(settings),
+            build_stream_increments(settings),
+        ],
         resources=build_resources(settings),
         executor=dg.in_process_executor,
     )

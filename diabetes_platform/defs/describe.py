@@ -23,6 +23,7 @@ SERVING = dg.AssetKey(["serving", "patients"])
 TRAINING_ROWS = dg.AssetKey(["features", "training_set"])
 CANDIDATE = dg.AssetKey(["model", "candidate"])
 CHAMPION = dg.AssetKey(["model", "champion"])
+STREAM = dg.AssetKey(["stream", "patients"])
 
 CLEANING_POOL = "cleaning"
 """From raw to quarantine: what they say of the current batch must be of one batch."""
@@ -30,6 +31,8 @@ STAGING_POOL = "staging"
 """Staging holds one batch from its load to its promotion."""
 TRAINING_POOL = "training"
 """A candidate is judged against the champion that its release replaces."""
+STREAM_POOL = "stream"
+"""Increments are added in the order of their offsets."""
 
 
 def asset_options(
@@ -45,6 +48,11 @@ def asset_options(
         "code_version": code_version,
         "freshness_policy": DAILY,
     }
+
+
+def topic_key(topic: str) -> dg.AssetKey:
+    """Return the key of a topic's asset."""
+    return dg.AssetKey(["kafka", topic])
 
 
 def table_metadata(

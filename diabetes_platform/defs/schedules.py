@@ -2,12 +2,23 @@
 
 import dagster as dg
 
+from diabetes_platform.defs.describe import STREAM
+
 batch = dg.define_asset_job(
     "batch",
-    selection=dg.AssetSelection.all(),
+    selection=dg.AssetSelection.all() - dg.AssetSelection.assets(STREAM),
     description="Raw source to released model; what has not changed is not processed again.",
     executor_def=dg.in_process_executor,
     tags={"platform/graph": "batch"},
+)
+
+stream = dg.define_asset_job(
+    "stream",
+    selection=dg.AssetSelection.assets(STREAM),
+    description="What the stream let through, into the lake; the sensor `stream_increments` asks.",
+    executor_def=dg.in_process_executor,
+    # The sensor itself asks again: it knows what the table has by then.
+    tags={"platform/graph": "stream", "dagster/max_retries": "0"},
 )
 
 

@@ -119,7 +119,7 @@ def settle(
     for each in sorted(broken, reverse=True):
         positions[each.partition] = max(each.first, committed.get(each.partition, -1) + 1)
         if each.partition in refused:
-            held[each.partition] = max(each.last, held.get(each.partition, -1))
+            held[each.partition] = each.last
     pause = min(_SHORTEST_PAUSE_MS * 2**progress.failures, _LONGEST_PAUSE_MS)
     return replace(
         progress,
@@ -189,9 +189,15 @@ def ask(
 def _next(
     progress: Progress, topic_id: str, ends: Ends, begins: Begins, today: date
 ) -> Increment | None:
-    busy = {each.partition for one in progress.pending for each in one.ranges}
-    # A table that knows no offset of a partition could not tell that the one before is missing.
-    waiting = progress.held.keys() | (busy - progress.committed.keys())
+    under_way = [each for one in progress.pending for each in one.ranges]
+    waiting = progress.held.keys() | {
+        each.partition
+        for each in under_way
+        # A table that knows no offset of a partition cannot tell that the one before is missing;
+        # and what follows lost offsets would fail with them.
+        if each.partition not in progress.committed
+        or each.first < ends.get(each.partition, (0, 0))[0]
+    }
     free = {p: at for p, at in progress.positions.items() if p not in waiting}
     if topic_id != progress.topic_id:
         gone = {p: Range(p, at, progress.ends[p] - 1) for p, at in _unread(progress).items()}

@@ -6,6 +6,12 @@ import sys
 import dagster as dg
 import pytest
 
+from diabetes_platform.contract.events import (
+    CDC_TOPIC,
+    REJECTED_TOPIC,
+    SINK_TOPIC,
+    WINDOWED_TOPIC,
+)
 from diabetes_platform.definitions import build_definitions
 from diabetes_platform.defs.schedules import batch, batch_schedule
 from diabetes_platform.quality.expectations import EXPECTATIONS
@@ -21,14 +27,16 @@ KEYS = [
     "features/training_set",
     "model/candidate",
     "model/champion",
+    "stream/patients",
 ]
+TOPICS = [CDC_TOPIC, SINK_TOPIC, REJECTED_TOPIC, WINDOWED_TOPIC]
 defs = build_definitions()
 SPECS = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
 HEAVY = ["great_expectations", "lightgbm", "sklearn", "pandas", "pandera", "pyspark", "matplotlib"]
 
 
-def test_the_graph_has_the_assets_of_the_batch_path() -> None:
-    assert sorted(SPECS) == sorted(KEYS)
+def test_the_graph_has_the_assets_of_both_paths_and_the_topics() -> None:
+    assert sorted(SPECS) == sorted([*KEYS, *(f"kafka/{topic}" for topic in TOPICS)])
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -40,6 +48,30 @@ def test_every_asset_says_what_it_is(key: str) -> None:
     assert spec.kinds
     assert spec.code_version
     assert spec.freshness_policy
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_a_topic_is_an_asset_that_is_only_observed(topic: str) -> None:
+    spec = SPECS[f"kafka/{topic}"]
+    assert (spec.group_name, "kafka" in spec.kinds) == ("kafka", True)
+    assert spec.description
+    assert spec.owners
+    assert not defs.resolve_asset_graph().get(spec.key).is_materializable
+
+
+def test_a_patient_of_the_stream_is_traced_to_the_intake_table() -> None:
+    graph = defs.resolve_asset_graph()
+    ancestors = graph.get_ancestor_asset_keys(dg.AssetKey(["stream", "patients"]))
+    assert {dg.AssetKey(["kafka", SINK_TOPIC]), dg.AssetKey(["kafka", CDC_TOPIC])} <= ancestors
+    lineage = SPECS["stream/patients"].metadata["dagster/column_lineage"]
+    assert lineage.deps_by_column["bmi"] == [
+        dg.TableColumnDep(asset_key=dg.AssetKey(["kafka", SINK_TOPIC]), column_name="bmi")
+    ]
+
+
+def test_the_nightly_batch_leaves_the_stream_alone() -> None:
+    selected = defs.resolve_job_def("batch").asset_layer.executable_asset_keys
+    assert {key.to_user_string() for key in selected} == set(KEYS) - {"stream/patients"}
 
 
 @pytest.mark.parametrize("key", [key for key in KEYS if not key.startswith("model/")])
@@ -89,7 +121,7 @@ def test_a_schedule_that_crontab_does_not_know_stops_the_code_location() -> None
 @pytest.mark.parametrize("key", KEYS)
 def test_every_asset_has_a_pool_so_that_no_two_runs_meet_in_it(key: str) -> None:
     assets = defs.resolve_assets_def(dg.AssetKey(key.split("/")))
-    assert assets.op.pool in {"cleaning", "staging", "training"}
+    assert assets.op.pool in {"cleaning", "staging", "training", "stream"}
 
 
 def test_loading_reads_no_environment_and_imports_nothing_heavy() -> None:

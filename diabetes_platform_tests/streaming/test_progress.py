@@ -80,6 +80,18 @@ def test_nothing_waits_for_offsets_that_no_table_knows_yet() -> None:
     assert keys == ["topic:0:0-9999"]
 
 
+def test_nothing_follows_offsets_that_kafka_has_deleted() -> None:
+    known = replace(START, positions={0: 3}, committed={0: 2})
+    keys, asked = tick(known, {0: (8, 20)})
+    assert keys == ["topic:0:3-7"]
+    assert tick(asked, {0: (8, 20)})[0] == []
+
+
+def test_of_two_failed_ranges_the_first_is_what_a_person_decides_of() -> None:
+    refused = Outcome("ended", frozenset({0}))
+    assert settle(WORKING, {"a": refused, "b": ENDED}, {0: 4}, NOW).held == {0: 9}
+
+
 def test_partitions_that_were_added_are_read_from_their_beginning() -> None:
     keys, progress = tick(replace(START, positions={0: 3}), {0: (0, 3), 1: (0, 2)})
     assert keys == ["topic:1:0-1"]

@@ -1,0 +1,156 @@
+"""The sensor that turns what is new in the sink topic into runs of the job `stream`.
+
+A tick asks for offsets and reads no message, so that its cost is the same for any backlog. It
+commits nothing to the broker: the cursor says what is on its way, the table what has arrived.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+import dagster as dg
+
+from diabetes_platform.contract.events import (
+    CDC_TOPIC,
+    REJECTED_TOPIC,
+    SINK_TOPIC,
+    WINDOWED_TOPIC,
+)
+from diabetes_platform.defs.describe import topic_key
+from diabetes_platform.defs.schedules import stream
+from diabetes_platform.defs.stream import NO_STREAM, REFUSED_TAG
+from diabetes_platform.lake.increments import committed_offsets
+from diabetes_platform.lake.tables import Lake
+from diabetes_platform.settings import PlatformSettings
+from diabetes_platform.streaming.progress import (
+    Outcome,
+    Progress,
+    ask,
+    follow_topic,
+    read_cursor,
+    settle,
+    write_cursor,
+)
+from diabetes_platform.streaming.ranges import Increment
+from diabetes_platform.streaming.topic import Topic, opened
+
+SENSOR = "stream_increments"
+_OBSERVE_MS = 60_000
+"""So often may a topic's asset say how far it is: each time is an event that is kept."""
+
+
+def build_stream_increments(load: Callable[[], PlatformSettings]) -> dg.SensorDefinition:
+    """Return the sensor; its settings are read at each tick."""
+
+    @dg.sensor(
+        name=SENSOR,
+        job=stream,
+        description="Asks for a run over the offsets of the sink topic that are not in the lake "
+        "yet: at most one at work and one waiting.",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        # The daemon itself looks every five seconds.
+        minimum_interval_seconds=1,
+    )
+    def stream_increments(
+        context: dg.SensorEvaluationContext,
+    ) -> dg.SensorResult | dg.SkipReason:
+        settings = load()
+        if settings.kafka_servers is None:
+            return dg.SkipReason(NO_STREAM)
+        with opened(SINK_TOPIC, settings.kafka_servers) as topic:
+            increments, progress = _tick(context, topic, Lake(settings.lake, settings.s3))
+        now_ms = _now_ms()
+        events = []
+        if now_ms - progress.observed_ms >= _OBSERVE_MS:
+            events = _observations(progress, settings.kafka_servers)
+            progress = replace(progress, observed_ms=now_ms)
+        keys = [pending.run_key for pending in progress.pending[-len(increments) :]]
+        return dg.SensorResult(
+            run_requests=[_request(*each) for each in zip(increments, keys, strict=False)],
+            skip_reason=None if increments else _why_nothing(progress, now_ms),
+            cursor=write_cursor(progress),
+            asset_events=events,
+        )
+
+    return stream_increments
+
+
+def _tick(
+    context: dg.SensorEvaluationContext, topic: Topic, lake: Lake
+) -> tuple[tuple[Increment, ...], Progress]:
+    topic_id, ends, now_ms = topic.topic_id(), topic.ends(), _now_ms()
+    start = Progress(topic.name, topic_id)
+    progress = read_cursor(context.cursor, topic.name) if context.cursor else start
+    outcomes = {one.run_key: outcome(context.instance, one.run_key) for one in progress.pending}
+    committed = progress.committed
+    ended = any(one.state == "ended" for one in outcomes.values())
+    if ended or progress.held or not context.cursor:
+        partitions = progress.positions.keys() | ends.keys()
+        committed = committed_offsets(lake, topic.name, progress.topic_id, partitions)
+    progress = settle(progress, outcomes, committed, now_ms)
+    progress = follow_topic(progress, topic_id, ends)
+    return ask(progress, topic_id, ends, topic.begins, _today(), now_ms)
+
+
+def outcome(instance: dg.DagsterInstance, run_key: str) -> Outcome:
+    """Return what became of the run; one that is not there any more has ended."""
+    tags = {"dagster/run_key": run_key, "dagster/sensor_name": SENSOR}
+    runs = instance.get_runs(dg.RunsFilter(tags=tags))
+    if any(not run.is_finished for run in runs):
+        return Outcome("under way")
+    refused = [run.tags.get(REFUSED_TAG, "") for run in runs]
+    partitions = (int(number) for text in refused for number in text.split(",") if number)
+    return Outcome("ended", frozenset(partitions))
+
+
+def _request(increment: Increment, run_key: str) -> dg.RunRequest:
+    config = {
+        "topic_id": increment.topic_id,
+        "ranges": [str(each) for each in increment.ranges],
+    }
+    return dg.RunRequest(
+        run_key=run_key,
+        partition_key=increment.day.isoformat(),
+        run_config={"ops": {"stream__patients": {"config": config}}},
+    )
+
+
+def _why_nothing(progress: Progress, now_ms: int) -> str:
+    waiting = sum(len(each) for one in progress.pending for each in one.ranges)
+    said = [f"{waiting} messages on their way" if waiting else "nothing new"]
+    said += [
+        f"{progress.topic}-{partition} is held at offset {progress.positions[partition]}: its run "
+        "failed for good and says why"
+        for partition in sorted(progress.held)
+    ]
+    if now_ms < progress.not_before_ms:
+        said.append(f"{progress.failures} runs failed in a row: the next one waits")
+    return "; ".join(said)
+
+
+def _observations(progress: Progress, servers: str) -> list[dg.AssetObservation]:
+    """Return how far each topic is; of the sink topic also what is not in the lake yet."""
+    unread = sum(end - progress.positions.get(p, end) for p, end in progress.ends.items())
+    on_their_way = sum(len(each) for one in progress.pending for each in one.ranges)
+    found = []
+    for name in (CDC_TOPIC, SINK_TOPIC, REJECTED_TOPIC, WINDOWED_TOPIC):
+        with opened(name, servers) as topic:
+            ends = topic.ends()
+        metadata: dict[str, Any] = {
+            "end_offsets": {str(partition): high for partition, (_, high) in ends.items()},
+            "offsets_kept": sum(high - low for low, high in ends.values()),
+        }
+        if name == SINK_TOPIC:
+            metadata["lag"] = unread + on_their_way
+        found.append(dg.AssetObservation(topic_key(name), metadata=metadata))
+    return found
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()

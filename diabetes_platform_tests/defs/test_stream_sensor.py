@@ -1,0 +1,306 @@
+"""Ticks of the sensor on a real broker, its runs on a real instance: rows equal to the topic's."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from confluent_kafka import TopicPartition
+
+from diabetes_platform.contract.events import CDC_TOPIC
+from diabetes_platform.contract.tables import STREAM_PATIENTS
+from diabetes_platform.definitions import build_definitions
+from diabetes_platform.defs import stream as defs_of_asset
+from diabetes_platform.defs import stream_sensor as defs_of_sensor
+from diabetes_platform.defs.describe import STREAM, topic_key
+from diabetes_platform.defs.stream import REFUSED_TAG
+from diabetes_platform.defs.stream_sensor import SENSOR, build_stream_increments
+from diabetes_platform.lake.tables import Lake
+from diabetes_platform.settings import PlatformSettings
+from diabetes_platform.streaming.progress import CursorError, read_cursor
+from diabetes_platform_tests.capture import Kafka
+from diabetes_platform_tests.streaming.sink import (
+    Record,
+    key_of,
+    message,
+    own_topic,
+    remake,
+    send,
+    tombstone,
+)
+
+TODAY = datetime.now(UTC).date()
+
+
+@dataclass
+class Following:
+    """The sensor and its job, ticked by hand as the daemon ticks them."""
+
+    settings: PlatformSettings
+    instance: dg.DagsterInstance
+    kafka: Kafka
+    topic: str
+    cursor: str | None = None
+    launched: dict[str, bool] = field(default_factory=dict)
+    observed: list[dg.AssetObservation] = field(default_factory=list)
+
+    def tick(self) -> list[dg.RunRequest]:
+        """Evaluate the sensor; its cursor is kept."""
+        with dg.build_sensor_context(instance=self.instance, cursor=self.cursor) as context:
+            found = build_stream_increments(lambda: self.settings)(context)
+        assert isinstance(found, dg.SensorResult)
+        self.cursor = found.cursor
+        self.observed += [e for e in found.asset_events or [] if isinstance(e, dg.AssetObservation)]
+        return list(found.run_requests or [])
+
+    def launch(self, request: dg.RunRequest, **config: object) -> dg.ExecuteInProcessResult:
+        """Run what a tick asked for, as the daemon does: one key, one run."""
+        assert request.run_key
+        defs = build_definitions(lambda: self.settings)
+        run_config: Any = dict(request.run_config)
+        run_config["ops"]["stream__patients"]["config"].update(config)
+        result = defs.resolve_job_def("stream").execute_in_process(
+            instance=self.instance,
+            partition_key=request.partition_key,
+            run_config=run_config,
+            tags={"dagster/run_key": request.run_key, "dagster/sensor_name": SENSOR},
+            raise_on_error=False,
+        )
+        self.launched[request.run_key] = result.success
+        return result
+
+    def follow(self, most: int = 10) -> None:
+        """Tick and run until nothing is new."""
+        for _ in range(most):
+            requests = self.tick()
+            if not requests:
+                return
+            for request in requests:
+                self.launch(request)
+        pytest.fail(f"not done after {most} ticks")
+
+    def rebuild(self, day: str) -> dg.ExecuteInProcessResult:
+        """Materialize a partition as Dagit's backfill does."""
+        job = build_definitions(lambda: self.settings).resolve_job_def("stream")
+        return job.execute_in_process(
+            instance=self.instance, partition_key=day, raise_on_error=False
+        )
+
+    def put(self, *records: Record, partition: int = -1, days_ago: int = 0) -> None:
+        """Write records to the sink topic, today or some days ago."""
+        then = datetime.now(UTC) - timedelta(days=days_ago)
+        written_ms = int(then.timestamp() * 1000) if days_ago else 0
+        send(self.kafka, self.topic, records, partition=partition, written_ms=written_ms)
+
+    def changes(self) -> list[str]:
+        lake = Lake(self.settings.lake)
+        rows = lake.stream(STREAM_PATIENTS, ("change_id",), {}).read_all()
+        return sorted(rows["change_id"].to_pylist())
+
+    def metadata(self) -> dict[str, Any]:
+        event = self.instance.get_latest_materialization_event(STREAM)
+        assert event is not None
+        assert event.asset_materialization is not None
+        return {n: v.value for n, v in event.asset_materialization.metadata.items()}
+
+
+@pytest.fixture
+def following(kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Following]:
+    """A sensor that has never ticked; its sink topic is the test's own."""
+    settings = PlatformSettings.model_validate(
+        {"home": tmp_path, "kafka_servers": kafka.bootstrap_servers}
+    )
+    with own_topic(kafka, 4) as name, dg.DagsterInstance.ephemeral() as instance:
+        for module in (defs_of_asset, defs_of_sensor):
+            monkeypatch.setattr(module, "SINK_TOPIC", name)
+        yield Following(settings, instance, kafka, name)
+
+
+def failure_of(result: dg.ExecuteInProcessResult) -> str:
+    assert not result.success
+    (event,) = result.get_step_failure_events()
+    error = event.step_failure_data.error
+    assert error is not None
+    return error.cause.message if error.cause else error.message
+
+
+def test_without_a_stream_it_says_so(tmp_path: Path) -> None:
+    settings = PlatformSettings(home=tmp_path)
+    with (
+        dg.DagsterInstance.ephemeral() as instance,
+        dg.build_sensor_context(instance=instance) as context,
+    ):
+        said = build_stream_increments(lambda: settings)(context)
+    assert isinstance(said, dg.SkipReason)
+    assert (said.skip_message or "").startswith("PLATFORM_KAFKA_SERVERS: given nothing")
+
+
+@pytest.mark.integration
+def test_what_is_in_the_topic_comes_into_the_lake_once(following: Following) -> None:
+    following.put(*(message(n, 100 + n) for n in range(40)), tombstone(3))
+    following.follow()
+    assert len(following.changes()) == 41
+    following.put(*(message(n, 100 + n) for n in range(20)), message(50, 200))
+    following.follow()
+    assert len(following.changes()) == 42
+    assert following.tick() == []
+    assert all(following.launched.values())
+
+
+@pytest.mark.integration
+def test_a_run_is_asked_for_by_offsets_alone(kafka: Kafka, following: Following) -> None:
+    following.put(message(1, 10), message(2, 11), partition=2)
+    following.put(message(3, 12), partition=0)
+    (request,) = following.tick()
+    assert request.run_key == f"{following.topic}:0:0-0,2:0-1"
+    assert request.partition_key == TODAY.isoformat()
+    config = request.run_config["ops"]["stream__patients"]["config"]
+    assert config["ranges"] == ["0:0-0", "2:0-1"]
+    assert set(config) == {"topic_id", "ranges"}
+    following.launch(request)
+    told = following.metadata()
+    assert (told["rows_added"], told["dagster/partition_row_count"]) == (3, 3)
+    assert told["offsets"] == ["0:0-0", "2:0-1"]
+    groups = kafka.admin.list_consumer_groups().result().valid
+    assert "stream-patients" not in {group.group_id for group in groups}
+
+
+@pytest.mark.integration
+def test_days_are_partitions_of_their_own(following: Following) -> None:
+    following.put(message(1, 10), partition=0, days_ago=2)
+    following.put(message(1, 11), message(2, 12), partition=0)
+    following.put(message(4, 13), partition=1)
+    following.follow()
+    ago = (TODAY - timedelta(days=2)).isoformat()
+    done = following.instance.get_materialized_partitions(STREAM)
+    assert done == {ago, TODAY.isoformat()}
+    rows = Lake(following.settings.lake).stream(STREAM_PATIENTS, ("id",), {"day": ago}).read_all()
+    assert rows["id"].to_pylist() == [1]
+
+
+@pytest.mark.integration
+def test_a_killed_daemon_a_lost_cursor_and_a_failed_run_change_nothing(
+    following: Following,
+) -> None:
+    following.put(*(message(n, 100 + n) for n in range(10)))
+    before = following.cursor
+    (lost,) = following.tick()
+    # Killed between the launch and its cursor: the next tick asks for more, from the same offset.
+    following.launch(lost)
+    following.put(*(message(n, 200 + n) for n in range(10)))
+    following.cursor = before
+    following.follow()
+    assert len(following.changes()) == 20
+    following.cursor = None
+    following.put(message(1, 300))
+    (killed,) = following.tick()
+    following.instance.add_run(
+        dg.DagsterRun(
+            job_name="stream",
+            status=dg.DagsterRunStatus.FAILURE,
+            tags={"dagster/run_key": str(killed.run_key), "dagster/sensor_name": SENSOR},
+        )
+    )
+    (again,) = following.tick()
+    assert again.run_key == f"{killed.run_key}#1"
+    following.launch(again)
+    assert following.tick() == []
+    assert len(following.changes()) == 21
+
+
+@pytest.mark.integration
+def test_what_kafka_has_deleted_is_a_failed_run_until_a_person_goes_on(
+    kafka: Kafka, following: Following
+) -> None:
+    following.put(message(1, 10), partition=0)
+    following.follow()
+    following.put(*(message(1, 20 + n) for n in range(3)), partition=0)
+    place = TopicPartition(following.topic, 0, 3)
+    kafka.admin.delete_records([place])[place].result(30)
+    (lost,) = following.tick()[:1]
+    result = following.launch(lost)
+    said = failure_of(result)
+    assert f"{following.topic}-0: given offsets 1 to 2, allowed 3 to 3: Kafka has deleted" in said
+    assert "accept_loss: true" in said
+    run = following.instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.tags[REFUSED_TAG] == "0"
+    following.put(message(2, 30), partition=1)
+    waiting = following.tick()
+    for request in waiting:
+        following.launch(request)
+    following.follow()
+    assert following.changes() == ["1-10", "2-30"]
+    accepted = dg.RunRequest("by hand", lost.run_config, partition_key=lost.partition_key)
+    assert following.launch(accepted, accept_loss=True).success
+    following.follow()
+    assert following.changes() == ["1-10", "1-22", "2-30"]
+
+
+@pytest.mark.integration
+def test_a_partition_that_was_added_and_a_topic_made_anew_are_read_from_their_beginning(
+    kafka: Kafka, following: Following
+) -> None:
+    following.put(message(1, 10))
+    following.follow()
+    remake(kafka, following.topic, 6)
+    following.put(message(1, 10), message(2, 11), partition=5)
+    following.follow()
+    assert following.changes() == ["1-10", "2-11"]
+    assert following.cursor is not None
+    assert set(read_cursor(following.cursor, following.topic).positions) == set(range(6))
+
+
+@pytest.mark.integration
+def test_a_message_that_cannot_be_read_is_named_without_its_values(following: Following) -> None:
+    following.put((key_of(7), b'{"id": 7, "glucose": 4711'), partition=3)
+    (request,) = following.tick()
+    said = failure_of(following.launch(request))
+    assert f"{following.topic}-3-0: message: json_invalid" in said
+    assert "4711" not in said
+
+
+@pytest.mark.integration
+def test_a_cursor_that_does_not_fit_fails_the_tick(following: Following) -> None:
+    following.tick()
+    assert following.cursor is not None
+    following.cursor = following.cursor.replace(following.topic, CDC_TOPIC)
+    with pytest.raises(CursorError, match=f"given one of topic {CDC_TOPIC}"):
+        following.tick()
+
+
+@pytest.mark.integration
+def test_topics_are_observed_but_not_at_every_tick(following: Following) -> None:
+    following.put(*(message(n, n) for n in range(5)))
+    following.tick()
+    following.tick()
+    observed = {one.asset_key: one.metadata for one in following.observed}
+    assert len(following.observed) == 4
+    assert observed[topic_key(following.topic)]["lag"].value == 5
+    assert observed[topic_key(following.topic)]["offsets_kept"].value == 5
+
+
+@pytest.mark.integration
+def test_a_day_is_rebuilt_by_materializing_its_partition(following: Following) -> None:
+    following.put(message(1, 10), message(2, 11), days_ago=1)
+    following.follow()
+    table = Lake(following.settings.lake).table(STREAM_PATIENTS)
+    table.open().delete("id = 1")
+    assert following.changes() == ["2-11"]
+    assert following.rebuild((TODAY - timedelta(days=1)).isoformat()).success
+    assert following.changes() == ["1-10", "2-11"]
+    assert following.metadata()["rebuilt_from"] == "kafka"
+
+
+@pytest.mark.integration
+def test_a_tick_takes_less_than_a_second_for_any_backlog(following: Following) -> None:
+    for days_ago in (9, 5, 2):
+        following.put(*(message(n, n) for n in range(3000)), days_ago=days_ago)
+    started = time.monotonic()
+    (request,) = following.tick()
+    assert time.monotonic() - started < 1
+    assert request.partition_key == (TODAY - timedelta(days=9)).isoformat()
