@@ -6,6 +6,7 @@ import dagster as dg
 
 from diabetes_platform.defs import (
     cleaned,
+    drift,
     features,
     model,
     raw,
@@ -14,12 +15,19 @@ from diabetes_platform.defs import (
     staging_checks,
     stream,
 )
+from diabetes_platform.defs.maintenance import maintenance, maintenance_schedule
 from diabetes_platform.defs.rejections import build_rejection_alerts
 from diabetes_platform.defs.resources import build_resources
-from diabetes_platform.defs.schedules import batch, batch_schedule
+from diabetes_platform.defs.schedules import (
+    batch,
+    batch_schedule,
+    monitoring,
+    monitoring_schedule,
+)
 from diabetes_platform.defs.schedules import stream as stream_job
 from diabetes_platform.defs.sensors import build_failure_alerts
 from diabetes_platform.defs.stream import build_topics
+from diabetes_platform.defs.stream_health import build_stream_health
 from diabetes_platform.defs.stream_sensor import build_stream_increments
 from diabetes_platform.settings import PlatformSettings
 
@@ -29,18 +37,24 @@ def build_definitions(
 ) -> dg.Definitions:
     """Wire the code location.
 
-    `settings` is called here for the schedule, and again whenever a step or sensor runs.
+    `settings` is called here for the schedules, and again whenever a step or sensor runs.
     """
+    given = settings()
     modules = [raw, cleaned, staging, staging_checks, serving_table, features, model, stream]
     return dg.Definitions(
         assets=[*dg.load_assets_from_modules(modules), *build_topics()],
-        asset_checks=dg.load_asset_checks_from_modules(modules),
-        jobs=[batch, stream_job],
-        schedules=[batch_schedule(settings().batch_schedule)],
+        asset_checks=dg.load_asset_checks_from_modules([*modules, drift]),
+        jobs=[batch, stream_job, monitoring, maintenance],
+        schedules=[
+            batch_schedule(given.batch_schedule),
+            monitoring_schedule(stream_runs=given.kafka_servers is not None),
+            maintenance_schedule,
+        ],
         sensors=[
             build_failure_alerts(settings),
             build_rejection_alerts(settings),
             build_stream_increments(settings),
+            build_stream_health(settings),
         ],
         resources=build_resources(settings),
         executor=dg.in_process_executor,

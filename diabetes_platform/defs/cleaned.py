@@ -41,7 +41,7 @@ def _unchanged(before: Memory, table: DeltaPath, version: str) -> bool:
     return (
         before.was_made_from(version)
         and table.exists()
-        and table.version() == before.recall("delta_version")
+        and table.version_of_rows() == before.recall("delta_version")
     )
 
 

@@ -13,6 +13,9 @@ from diabetes_platform.contract.s3 import CHAIN, S3, on_s3
 from diabetes_platform.contract.tables import Table
 from diabetes_platform.lake.schema import arrow_schema
 
+MAINTENANCE = frozenset({"OPTIMIZE", "VACUUM START", "VACUUM END"})
+"""Operations that change files and no row."""
+
 
 class LakeError(RuntimeError):
     """A Delta table that is not there, or lacks what is asked of it; the message names it."""
@@ -53,6 +56,17 @@ class DeltaPath:
     def version(self) -> int:
         """Return the newest version; LakeError names a path that has none."""
         return self.open().version()
+
+    def version_of_rows(self) -> int | None:
+        """Return the newest version that changed rows; LakeError names a path that has none.
+
+        None where the log goes back to maintenance only.
+        """
+        table = self.open()
+        with self.s3.errors(self.path):
+            history = table.history()
+        rows = (each["version"] for each in history if each["operation"] not in MAINTENANCE)
+        return next((int(version) for version in rows), None)
 
     def create(
         self,

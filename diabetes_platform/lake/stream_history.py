@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from diabetes_platform.contract.tables import STREAM_PATIENTS
+from diabetes_platform.lake.delta import MAINTENANCE
 from diabetes_platform.lake.tables import Lake
 
-_KEEPING = frozenset({"CREATE TABLE", "MERGE", "OPTIMIZE", "VACUUM START", "VACUUM END"})
+_KEEPING = MAINTENANCE | {"CREATE TABLE", "MERGE"}
 """Operations that take no row away: the merges of this table only add."""
 
 

@@ -12,6 +12,7 @@ from diabetes_platform.contract.events import (
     SINK_TOPIC,
     WINDOWED_TOPIC,
 )
+from diabetes_platform.contract.fields import FEATURE_NAMES
 from diabetes_platform.definitions import build_definitions
 from diabetes_platform.defs.schedules import batch, batch_schedule
 from diabetes_platform.quality.expectations import EXPECTATIONS
@@ -111,6 +112,21 @@ def test_the_batch_job_runs_every_night_unless_told_otherwise() -> None:
     }
     for cron, schedule in schedules.items():
         assert (schedule.job_name, schedule.cron_schedule) == (batch.name, cron)
+
+
+def test_drift_is_looked_at_hourly_where_there_is_a_stream_and_not_with_every_increment() -> None:
+    with_stream = PlatformSettings(kafka_servers="127.0.0.1:9092")
+    for given, status in ((PlatformSettings(), "STOPPED"), (with_stream, "RUNNING")):
+        found = build_definitions(lambda given=given: given)
+        assert found.resolve_schedule_def("monitoring_schedule").default_status.value == status
+    checked = {
+        job: {
+            key.name for key in defs.resolve_job_def(job).asset_layer.asset_graph.asset_check_keys
+        }
+        for job in ("monitoring", "stream")
+    }
+    assert {f"no_drift_{name}" for name in FEATURE_NAMES} == checked["monitoring"]
+    assert not checked["monitoring"] & checked["stream"]
 
 
 def test_a_schedule_that_crontab_does_not_know_stops_the_code_location() -> None:
