@@ -2,11 +2,14 @@
 
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from logging import ERROR, INFO
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal, Protocol
+
+import dagster as dg
 
 from diabetes_platform.defs.alert_channels import Delivery, Notice, mail, post
 from diabetes_platform.settings import PlatformSettings
@@ -65,6 +68,28 @@ def send_alert(alert: Notice, settings: PlatformSettings) -> bool:
         subject = f"{name.removesuffix('_id')} {value}"
         raise AlertError(f"alert of {subject} failed: {'; '.join(problems)}")
     return True
+
+
+class IncidentNotice(Notice, Protocol):
+    """Of something that begins and ends."""
+
+    @property
+    def state(self) -> Literal["raised", "resolved"]:
+        """Whether it began or ended."""
+
+
+def tell(
+    context: dg.SensorEvaluationContext,
+    alerts: Iterable[IncidentNotice],
+    settings: PlatformSettings,
+) -> None:
+    """Send each alert, and say it in the tick's log.
+
+    Where this raises the sensor's cursor stays: the next tick tells what was not told.
+    """
+    for alert in alerts:
+        context.log.log(ERROR if alert.state == "raised" else INFO, alert.text)
+        send_alert(alert, settings)
 
 
 def _tell(alert: Notice, settings: PlatformSettings) -> dict[str, Delivery]:

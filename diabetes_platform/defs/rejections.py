@@ -8,17 +8,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from logging import ERROR, INFO
 from typing import Any, Literal
 
 import dagster as dg
 
 from diabetes_platform.contract.events import REJECTED_TOPIC
-from diabetes_platform.defs.alerts import send_alert
+from diabetes_platform.defs.alerts import tell
+from diabetes_platform.defs.stream import NO_STREAM
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming.rejections import Incident, follow, records_by_reason
-
-_NO_STREAM = "PLATFORM_KAFKA_SERVERS: given nothing, so there is no stream to look at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,7 @@ def build_rejection_alerts(load: Callable[[], PlatformSettings]) -> dg.SensorDef
     def rejection_alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         settings = load()
         if settings.kafka_servers is None:
-            return dg.SkipReason(_NO_STREAM)
+            return dg.SkipReason(NO_STREAM)
         from diabetes_platform.streaming.dead_letters import look
 
         now_ms = time.time_ns() // 1_000_000
@@ -88,11 +86,7 @@ def build_rejection_alerts(load: Callable[[], PlatformSettings]) -> dg.SensorDef
         going_on, news = follow(known, seen.letters, now_ms)
         raised = alert_of("raised", news.began, settings.dagster)
         resolved = alert_of("resolved", news.ended, settings.dagster)
-        for alert in (raised, resolved):
-            if alert is not None:
-                context.log.log(ERROR if alert is raised else INFO, alert.text)
-                # Where this raises the cursor stays: the next tick tells what was not told.
-                send_alert(alert, settings)
+        tell(context, filter(None, (raised, resolved)), settings)
         context.update_cursor(write_cursor(seen.offsets, going_on))
         return dg.SkipReason(f"{len(seen.letters)} new dead letters, {len(going_on)} incidents")
 

@@ -5,16 +5,14 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from logging import ERROR, INFO
 from typing import Literal
 
 import dagster as dg
 
-from diabetes_platform.defs.alerts import send_alert
+from diabetes_platform.defs.alerts import tell
+from diabetes_platform.defs.stream import NO_STREAM
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming.troubles import Change, Lasting, Trouble, follow
-
-_NO_STREAM = "PLATFORM_KAFKA_SERVERS: given nothing, so there is no stream to look at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +95,10 @@ def build_stream_health(load: Callable[[], PlatformSettings]) -> dg.SensorDefini
     def stream_health(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         settings = load()
         if settings.kafka_servers is None:
-            return dg.SkipReason(_NO_STREAM)
+            return dg.SkipReason(NO_STREAM)
         troubles = look(settings)
         known, change = follow(read_cursor(context.cursor), troubles, time.time_ns() // 1_000_000)
-        for alert in alerts_of(change, settings.dagster):
-            context.log.log(ERROR if alert.state == "raised" else INFO, alert.text)
-            # Where this raises the cursor stays: the next tick tells what was not told.
-            send_alert(alert, settings)
+        tell(context, alerts_of(change, settings.dagster), settings)
         context.update_cursor(json.dumps([asdict(one) for one in known]))
         said = "; ".join(f"{one.subject} {one.text}" for one in troubles)
         return dg.SkipReason(said or "the services of the stream are well")
