@@ -1,8 +1,9 @@
 """From a stored patient to the answer among its server-sent events, on the running platform.
 
 `make up && make bench ARGS=stream` (`--rates 1 100 --seconds 120`) stores patients at each rate,
-once answered by the stream and once by a shortcut of notifications alone, and prints Markdown
-tables: the whole way, each hop, and what the stream costs while nobody comes in.
+answered by the stream, by the stream with its components' default waits, and by a shortcut of
+notifications alone, and prints Markdown tables: the whole way, each hop, and what the stream costs
+while nobody comes in.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 
 import psutil
 
+from benchmarks.stream.defaults import default_waits
 from benchmarks.stream.patients import Round, Stored, measure
 from benchmarks.stream.shortcut import Shortcut, tell
 from diabetes_platform.launcher.errors import LauncherError
@@ -24,6 +26,7 @@ from diabetes_platform.launcher.stack.supervisor import Supervisor
 from diabetes_platform.settings import PlatformSettings, Port
 
 STREAM, FLOOR = "stream", "notifications alone"
+DEFAULTS = "stream, default waits"
 P50_AIM, P99_AIM = 60.0, 200.0
 WARM_UP = 10.0
 IDLE_SECONDS = 20.0
@@ -38,12 +41,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     idle = _shares(pids)
     url, port = database_url(stack, SUPERUSER, WAREHOUSE_DATABASE), stack.port(Port.API)
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}.")
+    measured: dict[float, dict[str, Round]] = {}
     for rate in given.rates:
-        rounds = {STREAM: _round(url, port, rate, given.seconds)}
+        measured[rate] = {STREAM: _round(url, port, rate, given.seconds)}
         with Shortcut(url, stack.url(Port.API)):
-            rounds[FLOOR] = _round(url, port, rate, given.seconds, tell)
+            measured[rate][FLOOR] = _round(url, port, rate, given.seconds, tell)
+    with default_waits(stack):
+        for rate, rounds in measured.items():
+            rounds[DEFAULTS] = _round(url, port, rate, given.seconds)
+    for rate, rounds in measured.items():
         _print_ways(rate, rounds)
-        _print_hops(rounds[STREAM])
+        _print_hops(rounds)
     _print_idle(idle)
 
 
@@ -87,10 +95,14 @@ def _print_ways(rate: float, rounds: dict[str, Round]) -> None:
     print(f"\nAim of the stream: {aim}: {'met' if met else 'missed'}.")
 
 
-def _print_hops(stream: Round) -> None:
-    print("\n| hop of the stream | p50 ms | p99 ms |\n|---|---|---|")
-    for hop in stream.hops:
-        print(f"| {hop} | {stream.quantile(0.5, hop):.1f} | {stream.quantile(0.99, hop):.1f} |")
+def _print_hops(rounds: dict[str, Round]) -> None:
+    print("\n| hop, p50 / p99 ms | stream | default waits |\n|---|---|---|")
+    for hop in rounds[STREAM].hops:
+        quantiles = [
+            f"{rounds[way].quantile(0.5, hop):.1f} / {rounds[way].quantile(0.99, hop):.1f}"
+            for way in (STREAM, DEFAULTS)
+        ]
+        print(f"| {hop} | {quantiles[0]} | {quantiles[1]} |")
 
 
 def _print_idle(idle: dict[str, float]) -> None:
