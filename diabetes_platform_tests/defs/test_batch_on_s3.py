@@ -37,6 +37,7 @@ with dg.DagsterInstance.ephemeral() as instance:
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 def test_the_batch_runs_on_s3_and_unchanged_input_is_not_processed_again(
     storage: Storage, database_url: str, tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from diabetes_platform.quality.expectations import EXPECTATIONS
 from diabetes_platform.warehouse.promotion import rollback
 from diabetes_platform_tests.defs.conftest import Platform
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 Write = Callable[..., Path]
 
 

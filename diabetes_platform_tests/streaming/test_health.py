@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
-from diabetes_platform.contract.events import PREDICTOR_GROUP, SINK_TOPIC
+from diabetes_platform.contract.events import CONNECTOR, PREDICTOR_GROUP, SINK_TOPIC
 from diabetes_platform.launcher.ports import free_port
 from diabetes_platform.streaming.health import (
     MOST_BEHIND,
@@ -65,6 +66,7 @@ def test_a_predictor_that_is_far_behind_is_told_with_both_numbers(
 
 
 def test_a_connector_that_is_not_there_is_told(connect: Connect) -> None:
+    httpx.delete(f"{connect.url}/connectors/{CONNECTOR}", trust_env=False)
     (trouble,) = connector_troubles(connect.url)
     assert str(trouble.text) == "Kafka Connect answers 404 when asked for it"
 

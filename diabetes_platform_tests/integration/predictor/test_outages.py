@@ -22,7 +22,7 @@ from diabetes_platform_tests.predicting import (
 from diabetes_platform_tests.provisioned import ProvisionedServer
 from serving.tests.bundles import make_bundle, release
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def test_an_outage_of_the_database_is_waited_out_and_nothing_is_skipped(
