@@ -1,7 +1,7 @@
 """`make bench`: batch path, change data capture, prediction API; or one with its own options.
 
-`stream` and `flink` measure the running platform, `predictor` its own; they are run by their names
-alone.
+`stream` and `flink` measure the running platform, `predictor` its own, `increments` a table of its
+own or the running platform; they are run by their names alone.
 """
 
 import subprocess
@@ -10,33 +10,35 @@ import sys
 from benchmarks.batch import run as batch
 from benchmarks.cdc import run as cdc
 from benchmarks.flink import run as flink
+from benchmarks.increments import run as increments
 from benchmarks.predictor import run as predictor
 from benchmarks.stream import run as stream
 from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.layout import Layout
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings
 
+_WITH_OPTIONS = {
+    "batch": batch.main,
+    "cdc": cdc.main,
+    "predictor": predictor.main,
+    "stream": stream.main,
+    "flink": flink.main,
+    "increments": increments.main,
+}
+
 
 def main() -> None:
-    """Run what the first argument names with its options, or all but those three."""
+    """Run what the first argument names with its options, or all but those four."""
     name, *options = sys.argv[1:] or ["all"]
-    if name not in {"all", "batch", "cdc", "predictor", "stream", "flink", "serving"}:
+    if name not in {"all", "serving", *_WITH_OPTIONS}:
         allowed = (
-            "batch, cdc, predictor, stream or flink [options], serving, "
-            "or nothing for batch, cdc, serving"
+            f"{', '.join(_WITH_OPTIONS)} [options], serving, or nothing for batch, cdc, serving"
         )
         raise SystemExit(f"given {name!r}, allowed {allowed}")
     try:
-        if name in {"all", "batch"}:
-            batch.main(options)
-        if name in {"all", "cdc"}:
-            cdc.main(options)
-        if name == "predictor":
-            predictor.main(options)
-        if name == "stream":
-            stream.main(options)
-        if name == "flink":
-            flink.main(options)
+        for each in ("batch", "cdc") if name == "all" else (name,):
+            if each in _WITH_OPTIONS:
+                _WITH_OPTIONS[each](options)
     except LauncherError as error:
         raise SystemExit(str(error)) from error
     if name in {"all", "serving"}:

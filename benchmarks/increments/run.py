@@ -1,0 +1,118 @@
+"""What the thousandth increment costs beside the first, against a plain MERGE in the same run.
+
+`python -m benchmarks increments [--increments N --rows N]` fills two tables in turn and prints a
+Markdown table; three minutes. With `--platform` it takes the running platform's own runs instead:
+from a message's writing to its materialization, by phases, of the last `--minutes`.
+"""
+
+import argparse
+import random
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pyarrow as pa
+
+from benchmarks.increments.latency import print_latency
+from diabetes_platform.contract.fields import FEATURES
+from diabetes_platform.contract.tables import STREAM_PATIENTS
+from diabetes_platform.lake.increments import Mark, add, committed_offsets, create_table
+from diabetes_platform.lake.tables import Lake
+from diabetes_platform.streaming.images import Row, table_of
+
+OURS, PEER = "bounds of lsn and offset", "plain MERGE by change"
+_SAMPLE = 20
+"""So many increments at the beginning and at the end are compared, by their medians."""
+_DAY = "2026-11-24"
+_EXAMPLE = {one.name: one.example for one in FEATURES}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    given = _parse(arguments)
+    if given.platform:
+        print_latency(given.minutes)
+        return
+    ways: dict[str, Callable[[Lake, pa.Table, Mark], object]] = {OURS: _ours, PEER: _plain}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    with TemporaryDirectory() as folder:
+        lakes = {name: Lake(str(Path(folder) / str(n))) for n, name in enumerate(ways)}
+        for lake in lakes.values():
+            create_table(lake)
+        for number in range(given.increments):
+            rows, mark = _increment(number, given.rows)
+            for name, way in ways.items():
+                started = time.perf_counter()
+                way(lakes[name], rows, mark)
+                seconds[name].append(time.perf_counter() - started)
+        for name, lake in lakes.items():
+            _verify(lake, name, given.increments * given.rows)
+    _print(seconds, given.rows)
+
+
+def _increment(number: int, rows: int) -> tuple[pa.Table, Mark]:
+    """Return changes of patients old and new, every tenth a deletion."""
+    first = number * rows
+    now = datetime.now(UTC)
+    mark = Mark("sink", "id", 0, first, first + rows - 1, _DAY)
+    return table_of(_row(first + n, now) for n in range(rows)), mark
+
+
+def _row(offset: int, now: datetime) -> Row:
+    patient = random.randrange(1, 100_000)
+    deleted = offset % 10 == 0
+    row: Row = {
+        "change_id": f"{patient}-{'deleted-id-0-' if deleted else ''}{offset}",
+        "day": _DAY,
+        "id": patient,
+        "op": "d" if deleted else "c",
+        "topic_id": "id",
+        "kafka_partition": 0,
+        "kafka_offset": offset,
+        "written_at": now,
+    }
+    return row if deleted else {**row, "lsn": offset, "received_at": now, **_EXAMPLE}
+
+
+def _ours(lake: Lake, rows: pa.Table, mark: Mark) -> None:
+    committed_offsets(lake, mark.topic, mark.topic_id, [mark.partition])
+    add(lake, rows, mark)
+
+
+def _plain(lake: Lake, rows: pa.Table, _mark: Mark) -> None:
+    table = lake.table(STREAM_PATIENTS).open()
+    predicate = "target.change_id = source.change_id"
+    merger = table.merge(rows, predicate, source_alias="source", target_alias="target")
+    merger.when_not_matched_insert_all().execute()
+
+
+def _verify(lake: Lake, name: str, expected: int) -> None:
+    rows = lake.count(STREAM_PATIENTS, {})
+    if rows != expected:
+        raise SystemExit(f"{name}: {rows} rows, expected {expected}")
+
+
+def _print(seconds: dict[str, list[float]], rows: int) -> None:
+    total = len(seconds[OURS])
+    print(f"\n{total} increments of {rows} messages, a commit each; milliseconds, medians of")
+    print(f"{_SAMPLE}; every row is there afterwards.\n")
+    print(f"| way | first | {total}th | ratio |")
+    print("|---|---|---|---|")
+    for name, measured in seconds.items():
+        # The very first one also loads the engine.
+        first, last = (
+            statistics.median(p) for p in (measured[1 : _SAMPLE + 1], measured[-_SAMPLE:])
+        )
+        print(f"| {name} | {first * 1e3:.0f} | {last * 1e3:.0f} | {last / first:.2f} |")
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks increments")
+    parser.add_argument("--increments", type=int, default=1000)
+    parser.add_argument("--rows", type=int, default=20)
+    parser.add_argument("--platform", action="store_true")
+    parser.add_argument("--minutes", type=float, default=5.0)
+    return parser.parse_args(arguments)
