@@ -1,7 +1,7 @@
 """What the thousandth increment costs beside the first, against a plain MERGE in the same run.
 
 `python -m benchmarks increments [--increments N --rows N]` fills two tables in turn and prints a
-Markdown table; three minutes. With `--platform` it takes the running platform's own runs instead:
+Markdown table. With `--platform` it takes the running platform's own runs instead:
 from a message's writing to its materialization, by phases, of the last `--minutes`.
 """
 
