@@ -1,6 +1,5 @@
-"""The test run's own predictor, and messages of the sink topic as Flink would write them."""
+"""The test run's own predictor."""
 
-import json
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -9,70 +8,25 @@ from pathlib import Path
 
 import httpx
 import psycopg
-from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from psycopg.rows import dict_row
 
 from diabetes_platform.contract.events import SINK_TOPIC
-from diabetes_platform.contract.fields import FEATURES
 from diabetes_platform.contract.fingerprint import fingerprint
 from diabetes_platform.launcher.layout import Layout
 from diabetes_platform.launcher.ports import HOST, free_port
 from diabetes_platform.settings import PROJECT_ROOT
 from diabetes_platform_tests.capture import TOOLS, Kafka, Service
 from diabetes_platform_tests.provisioned import ProvisionedServer
+from diabetes_platform_tests.streaming.sink import Record
+from diabetes_platform_tests.streaming.sink import send as send_to
 from serving.app.served_model import ServedModel, open_model
 from serving.tests.bundles import champion_of, make_bundle
-
-EXAMPLE = {one.name: one.example for one in FEATURES}
-
-Record = tuple[bytes | None, bytes | None]
-
-
-def image(intake_id: int, lsn: int, /, **changed: object) -> dict[str, object]:
-    """A patient's image as the sink topic carries it; `changed` replaces parts of it."""
-    now = time.time_ns() // 1_000_000
-    return {
-        "id": intake_id,
-        "received_at": "2026-11-24T12:00:00Z",
-        **EXAMPLE,
-        "outcome": None,
-        "outcome_recorded_at": None,
-        "op": "c",
-        "lsn": lsn,
-        "changed_ms": now - 30,
-        "captured_ms": now - 20,
-        "judged_ms": now - 10,
-        **changed,
-    }
-
-
-def key_of(intake_id: int) -> bytes:
-    return json.dumps({"id": intake_id}).encode()
-
-
-def message(intake_id: int, lsn: int, /, **changed: object) -> Record:
-    return key_of(intake_id), json.dumps(image(intake_id, lsn, **changed)).encode()
-
-
-def tombstone(intake_id: int) -> Record:
-    return key_of(intake_id), None
 
 
 def send(kafka: Kafka, records: Iterable[Record]) -> None:
     """Put records into the sink topic."""
-    producer = Producer(
-        {"bootstrap.servers": kafka.bootstrap_servers, "linger.ms": 0, "batch.size": 131_072}
-    )
-    refused: list[KafkaError] = []
-
-    def delivered(error: KafkaError | None, _message: Message) -> None:
-        if error is not None:
-            refused.append(error)
-
-    for key, value in records:
-        producer.produce(SINK_TOPIC, key=key, value=value, on_delivery=delivered)
-    assert producer.flush(30) == 0
-    assert refused == [], refused[0]
+    send_to(kafka, SINK_TOPIC, records)
 
 
 @dataclass(frozen=True)

@@ -17,37 +17,31 @@ def test_a_webhook_is_a_secret(url: str) -> None:
     assert SECRET not in f"{settings!r} {settings} {settings.model_dump_json()}"
 
 
-@pytest.mark.parametrize(
-    "url", ["ftp://hooks.example/T0SECRET", "hooks.example/T0SECRET", "//T0SECRET"]
-)
-def test_the_error_of_a_webhook_names_the_setting_and_not_the_url(
-    url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PLATFORM_ALERT_WEBHOOK_URL", url)
-    with pytest.raises(ValidationError, match="alert_webhook_url") as raised:
-        PlatformSettings()
-    assert "allowed is a URL of http or https" in str(raised.value)
-    # The command line shows what was given.
-    assert SECRET not in f"{raised.value} {raised.value.errors()}"
+WEBHOOK = ("alert_webhook_url", "allowed is a URL of http or https")
+MAIL = ("alert_mail_url", "allowed is smtp[s]://[user:password@]host[:port]?to=name@host,…")
 
 
 @pytest.mark.parametrize(
-    "url",
+    ("setting", "allowed", "url"),
     [
-        "smtp://doctor:T0SECRET@mail.example",
-        "smtp://doctor:T0SECRET@mail.example?to=nobody",
-        "http://T0SECRET@mail.example?to=doctor@clinic.example",
-        "smtp://doctor:T0SECRET@mail.example:port?to=doctor@clinic.example",
-        "smtp://?to=doctor@clinic.example",
+        (*WEBHOOK, "ftp://hooks.example/T0SECRET"),
+        (*WEBHOOK, "hooks.example/T0SECRET"),
+        (*WEBHOOK, "//T0SECRET"),
+        (*MAIL, "smtp://doctor:T0SECRET@mail.example"),
+        (*MAIL, "smtp://doctor:T0SECRET@mail.example?to=nobody"),
+        (*MAIL, "http://T0SECRET@mail.example?to=doctor@clinic.example"),
+        (*MAIL, "smtp://doctor:T0SECRET@mail.example:port?to=doctor@clinic.example"),
+        (*MAIL, "smtp://?to=doctor@clinic.example"),
     ],
 )
-def test_the_error_of_a_mail_server_names_the_setting_and_not_the_url(
-    url: str, monkeypatch: pytest.MonkeyPatch
+def test_the_error_of_a_secret_url_names_the_setting_and_not_the_url(
+    setting: str, allowed: str, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PLATFORM_ALERT_MAIL_URL", url)
-    with pytest.raises(ValidationError, match="alert_mail_url") as raised:
+    monkeypatch.setenv(f"PLATFORM_{setting.upper()}", url)
+    with pytest.raises(ValidationError, match=setting) as raised:
         PlatformSettings()
-    assert "allowed is smtp[s]://[user:password@]host[:port]?to=name@host,…" in str(raised.value)
+    assert allowed in str(raised.value)
+    # The command line shows what was given.
     assert SECRET not in f"{raised.value} {raised.value.errors()}"
 
 

@@ -31,8 +31,9 @@ from diabetes_platform.launcher.postgres import Postgres
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming.sampler import Patient, sample_patients
 from diabetes_platform_tests.capture import Kafka, own_kafka, running
-from diabetes_platform_tests.predicting import Predictor, message, send, wait_for
+from diabetes_platform_tests.predicting import Predictor, send, wait_for
 from diabetes_platform_tests.provisioned import CAPTURE, ProvisionedServer, provision
+from diabetes_platform_tests.streaming.sink import message
 from serving.app.models import Patient as PatientModel
 from serving.app.served_model import ServedModel, open_model
 

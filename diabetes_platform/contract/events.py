@@ -36,10 +36,13 @@ class ChangeEvent:
     required_image_keys: tuple[str, ...]
 
 
+DELETED = "d"
+"""Debezium's code of a deletion."""
+
 DIABETES_NEW_CHANGED = ChangeEvent(
     topic=CDC_TOPIC,
     key=DIABETES_NEW.key,
-    operations={"c": "create", "u": "update", "d": "delete", "r": "snapshot read"},
+    operations={"c": "create", "u": "update", DELETED: "delete", "r": "snapshot read"},
     envelope_keys=("before", "after", "source", "op", "ts_ms"),
     source_keys=("lsn", "ts_ms", "table", "snapshot"),
     image_keys=DIABETES_NEW.column_names,

@@ -5,11 +5,11 @@ from datetime import datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from diabetes_platform.contract.events import DELETED
 from diabetes_platform.contract.tables import STREAM_PATIENTS
 from diabetes_platform.lake.schema import arrow_schema
 from diabetes_platform.lake.tables import Lake
 
-DELETED = "d"
 _ORDER = ("written_at", "kafka_offset")
 """All changes of a patient lie in one partition of the topic, in the order of their offsets; a
 topic that was made anew begins again, but later."""

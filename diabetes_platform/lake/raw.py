@@ -13,12 +13,11 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from diabetes_platform.contract.tables import RAW_PATIENTS
 from diabetes_platform.lake.fetch import FetchedSource, fetched
 from diabetes_platform.lake.reading import read_as_text
-from diabetes_platform.lake.schema import arrow_schema
+from diabetes_platform.lake.schema import row_schema
 from diabetes_platform.lake.sources import SourceError
 from diabetes_platform.lake.tables import Lake
 
-RAW_SCHEMA = pa.schema([field.remove_metadata() for field in arrow_schema(RAW_PATIENTS)])
-"""Without descriptions: Delta refuses rows whose descriptions are not those of the table."""
+RAW_SCHEMA = row_schema(RAW_PATIENTS)
 _FIRST_LINE = 2
 """Line 1 is the header of a CSV file; a Parquet file's first row counts as line 2 too."""
 _TRIES = 5

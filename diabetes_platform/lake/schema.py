@@ -27,3 +27,8 @@ def arrow_schema(table: Table) -> pa.Schema:
             for column in table.columns
         ]
     )
+
+
+def row_schema(table: Table) -> pa.Schema:
+    """Return the schema of rows for `table`: Delta refuses descriptions that it does not have."""
+    return pa.schema([field.remove_metadata() for field in arrow_schema(table)])

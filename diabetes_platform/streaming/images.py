@@ -12,13 +12,11 @@ from typing import Annotated, Any
 import pyarrow as pa
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from diabetes_platform.contract.events import DIABETES_NEW_CHANGED
+from diabetes_platform.contract.events import DELETED, DIABETES_NEW_CHANGED
 from diabetes_platform.contract.tables import DIABETES_NEW, STREAM_PATIENTS, Column
-from diabetes_platform.lake.schema import arrow_schema
+from diabetes_platform.lake.schema import row_schema
 
-DELETED = "d"
-STREAM_SCHEMA = pa.schema([field.remove_metadata() for field in arrow_schema(STREAM_PATIENTS)])
-"""Without descriptions: Delta refuses rows whose descriptions are not those of the table."""
+STREAM_SCHEMA = row_schema(STREAM_PATIENTS)
 _TYPES: dict[str, Any] = {
     "bigint": Annotated[int, Field(ge=-(2**63), lt=2**63)],
     "integer": Annotated[int, Field(ge=-(2**31), lt=2**31)],

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from diabetes_platform.contract.events import DELETED
 from diabetes_platform.lake.increments import Mark, add, committed_offsets, create_table
 from diabetes_platform.lake.tables import Lake
-from diabetes_platform.streaming.images import DELETED, Row, UnreadableError, row_of, table_of
+from diabetes_platform.streaming.images import Row, UnreadableError, row_of, table_of
 from diabetes_platform.streaming.ranges import Increment, Range
 from diabetes_platform.streaming.topic import RangeGoneError, Topic
 

@@ -13,7 +13,7 @@ from diabetes_platform.contract.fields import FEATURE_NAMES
 from diabetes_platform.contract.tables import STREAM_PATIENTS, TRAINING_SET
 from diabetes_platform.defs.drift import check_name, drift_checks
 from diabetes_platform.lake.increments import Mark, add, create_table
-from diabetes_platform.lake.schema import arrow_schema
+from diabetes_platform.lake.schema import row_schema
 from diabetes_platform.lake.tables import Lake
 
 PATIENTS = 300
@@ -59,7 +59,7 @@ def with_patients(lake: Lake, glucose: float, age: timedelta) -> None:
         }
         for n in range(PATIENTS)
     ]
-    schema = pa.schema([field.remove_metadata() for field in arrow_schema(STREAM_PATIENTS)])
+    schema = row_schema(STREAM_PATIENTS)
     create_table(lake)
     add(lake, pa.Table.from_pylist(rows, schema=schema), Mark("t", "t", 0, 0, PATIENTS - 1, day))
 

@@ -2,10 +2,8 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
@@ -13,7 +11,6 @@ from confluent_kafka import TopicPartition
 
 from diabetes_platform.contract.events import CDC_TOPIC
 from diabetes_platform.contract.tables import STREAM_PATIENTS
-from diabetes_platform.definitions import build_definitions
 from diabetes_platform.defs import stream as defs_of_asset
 from diabetes_platform.defs import stream_sensor as defs_of_sensor
 from diabetes_platform.defs.describe import STREAM, topic_key
@@ -23,89 +20,16 @@ from diabetes_platform.lake.tables import Lake
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming.progress import CursorError, read_cursor
 from diabetes_platform_tests.capture import Kafka
+from diabetes_platform_tests.defs.following import Following
 from diabetes_platform_tests.streaming.sink import (
-    Record,
     key_of,
     message,
     own_topic,
     remake,
-    send,
     tombstone,
 )
 
 TODAY = datetime.now(UTC).date()
-
-
-@dataclass
-class Following:
-    """The sensor and its job, ticked by hand as the daemon ticks them."""
-
-    settings: PlatformSettings
-    instance: dg.DagsterInstance
-    kafka: Kafka
-    topic: str
-    cursor: str | None = None
-    launched: dict[str, bool] = field(default_factory=dict)
-    observed: list[dg.AssetObservation] = field(default_factory=list)
-
-    def tick(self) -> list[dg.RunRequest]:
-        """Evaluate the sensor; its cursor is kept."""
-        with dg.build_sensor_context(instance=self.instance, cursor=self.cursor) as context:
-            found = build_stream_increments(lambda: self.settings)(context)
-        assert isinstance(found, dg.SensorResult)
-        self.cursor = found.cursor
-        self.observed += [e for e in found.asset_events or [] if isinstance(e, dg.AssetObservation)]
-        return list(found.run_requests or [])
-
-    def launch(self, request: dg.RunRequest, **config: object) -> dg.ExecuteInProcessResult:
-        """Run what a tick asked for, as the daemon does: one key, one run."""
-        assert request.run_key
-        defs = build_definitions(lambda: self.settings)
-        run_config: Any = dict(request.run_config)
-        run_config["ops"]["stream__patients"]["config"].update(config)
-        result = defs.resolve_job_def("stream").execute_in_process(
-            instance=self.instance,
-            partition_key=request.partition_key,
-            run_config=run_config,
-            tags={"dagster/run_key": request.run_key, "dagster/sensor_name": SENSOR},
-            raise_on_error=False,
-        )
-        self.launched[request.run_key] = result.success
-        return result
-
-    def follow(self, most: int = 10) -> None:
-        """Tick and run until nothing is new."""
-        for _ in range(most):
-            requests = self.tick()
-            if not requests:
-                return
-            for request in requests:
-                self.launch(request)
-        pytest.fail(f"not done after {most} ticks")
-
-    def rebuild(self, day: str) -> dg.ExecuteInProcessResult:
-        """Materialize a partition as Dagit's backfill does."""
-        job = build_definitions(lambda: self.settings).resolve_job_def("stream")
-        return job.execute_in_process(
-            instance=self.instance, partition_key=day, raise_on_error=False
-        )
-
-    def put(self, *records: Record, partition: int = -1, days_ago: int = 0) -> None:
-        """Write records to the sink topic, today or some days ago."""
-        then = datetime.now(UTC) - timedelta(days=days_ago)
-        written_ms = int(then.timestamp() * 1000) if days_ago else 0
-        send(self.kafka, self.topic, records, partition=partition, written_ms=written_ms)
-
-    def changes(self) -> list[str]:
-        lake = Lake(self.settings.lake)
-        rows = lake.stream(STREAM_PATIENTS, ("change_id",), {}).read_all()
-        return sorted(rows["change_id"].to_pylist())
-
-    def metadata(self) -> dict[str, Any]:
-        event = self.instance.get_latest_materialization_event(STREAM)
-        assert event is not None
-        assert event.asset_materialization is not None
-        return {n: v.value for n, v in event.asset_materialization.metadata.items()}
 
 
 @pytest.fixture

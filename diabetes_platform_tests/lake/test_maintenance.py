@@ -10,7 +10,7 @@ from deltalake import write_deltalake
 from diabetes_platform.contract.tables import STATISTICS_PATIENTS, STREAM_PATIENTS
 from diabetes_platform.lake.increments import Mark, add, create_table
 from diabetes_platform.lake.maintenance import TIME_TRAVEL, Maintained, maintain
-from diabetes_platform.lake.schema import arrow_schema
+from diabetes_platform.lake.schema import row_schema
 from diabetes_platform.lake.tables import Lake
 
 INCREMENTS = 5
@@ -23,7 +23,7 @@ def lake(tmp_path: Path) -> Lake:
 
 
 def with_increments(lake: Lake) -> None:
-    schema = pa.schema([field.remove_metadata() for field in arrow_schema(STREAM_PATIENTS)])
+    schema = row_schema(STREAM_PATIENTS)
     create_table(lake)
     for number in range(INCREMENTS):
         row = {"change_id": f"{number}-{number}", "day": DAY, "id": number, "op": "c"}

@@ -9,11 +9,11 @@ import pytest
 from diabetes_platform.contract.tables import STREAM_PATIENTS
 from diabetes_platform.lake.increments import Mark, add, create_table
 from diabetes_platform.lake.newest_patients import newest_images, patients_since
-from diabetes_platform.lake.schema import arrow_schema
+from diabetes_platform.lake.schema import row_schema
 from diabetes_platform.lake.tables import Lake
 
 MONDAY = datetime(2026, 3, 2, 12, tzinfo=UTC)
-SCHEMA = pa.schema([field.remove_metadata() for field in arrow_schema(STREAM_PATIENTS)])
+SCHEMA = row_schema(STREAM_PATIENTS)
 
 
 def change(

@@ -17,7 +17,7 @@ from diabetes_platform.contract.envelope import (
     Part,
     part_reason,
 )
-from diabetes_platform.contract.events import DIABETES_NEW_CHANGED, HEARTBEAT_TOPIC, STAMPS
+from diabetes_platform.contract.events import DELETED, DIABETES_NEW_CHANGED, HEARTBEAT_TOPIC, STAMPS
 from diabetes_platform.contract.fields import FEATURE_NAMES
 from diabetes_platform.contract.tables import DIABETES_NEW
 from diabetes_platform.contract.validation import (
@@ -30,7 +30,6 @@ from flink.patients.documents import Document, read_object
 from flink.patients.measurements import read_measurements
 from flink.patients.verdicts import Accepted, Ignored, Received, Rejected, Verdict
 
-_DELETE = "d"
 _LARGEST = 2**63 - 1
 """What PostgreSQL's bigint holds, and Flink's."""
 _SCHEMA, _TABLE = DIABETES_NEW.name.split(".")
@@ -74,17 +73,17 @@ def _judge_change(
         reasons.append(part_reason("op", NOT_ALLOWED))
     lsn, changed_ms = _source(envelope.get("source"), reasons, now_ms)
     captured_ms = _time("ts_ms", envelope.get("ts_ms"), reasons, now_ms)
-    side: Part = "before" if op == _DELETE else "after"
+    side: Part = "before" if op == DELETED else "after"
     image = _object(side, envelope.get(side), reasons)
     row_id = None if image is None else _integer("id", image.get("id"), reasons)
     if None not in (row_id, key_id) and row_id != key_id:
         reasons.append(part_reason("key", MISMATCH))
     # A deletion carries the key alone: the other columns hold what Debezium puts where nothing is.
-    whole = op != _DELETE and image is not None
+    whole = op != DELETED and image is not None
     values, features = _read_image(image or {}, reasons) if whole else ({}, ())
     if reasons or row_id is None or lsn is None or changed_ms is None:
         return Rejected(tuple(reasons))
-    if op == _DELETE:
+    if op == DELETED:
         return Accepted(row_id, lsn, changed_ms, None, ())
     stamps = dict(zip(STAMPS, (changed_ms, captured_ms, now_ms), strict=True))
     written = orjson.dumps({**values, "op": op, "lsn": lsn, **stamps})

@@ -15,11 +15,11 @@ from diabetes_platform_tests.predicting import (
     Predictions,
     Predictor,
     committed,
-    message,
     send,
     wait_for,
 )
 from diabetes_platform_tests.provisioned import ProvisionedServer
+from diabetes_platform_tests.streaming.sink import message
 from serving.tests.bundles import make_bundle, release
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
