@@ -3,6 +3,8 @@
 import secrets
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -26,6 +28,7 @@ from diabetes_platform_tests.commands import (
     free_offset,
     stopped_when_killed,
 )
+from diabetes_platform_tests.lifetimes import Lifetimes
 from diabetes_platform_tests.provisioned import CAPTURE, ProvisionedServer, provision
 from diabetes_platform_tests.storage import ROOT, Storage
 
@@ -33,6 +36,7 @@ FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 """Tests need no data after a power cut."""
 SHARED = ("stack", "kafka", "provisioned")
 """Servers that take long to start; a test that asks for several belongs to the first."""
+LIVES = pytest.StashKey[Lifetimes]()
 
 
 def pytest_configure() -> None:
@@ -51,10 +55,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(shared or item.path.stem))
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Count who will ask for which shared server."""
+    session.config.stash.setdefault(LIVES, Lifetimes()).expect(session.items)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Stop a shared server after the last test that asks for it."""
+    item.config.stash[LIVES].end(item, nextitem)
+
+
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def lives(pytestconfig: pytest.Config) -> Lifetimes:
+    """Who is the last to ask for a shared server ends it."""
+    return pytestconfig.stash[LIVES]
+
+
+@pytest.fixture(scope="session")
+def stack(lives: Lifetimes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The whole platform, started once by the users' own command and stopped in any case."""
-    home = tmp_path_factory.mktemp("platform")
+    with lives.of("stack") as shared:
+        yield shared.enter_context(own_stack(tmp_path_factory.mktemp("platform")))
+
+
+@contextmanager
+def own_stack(home: Path) -> Iterator[Stack]:
+    """A platform of its own under `home`."""
     settings = PlatformSettings(home=home, port_offset=free_offset())
     made = Stack(settings)
     with stopped_when_killed(settings):
@@ -96,21 +123,24 @@ def provisioned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provisione
 
 
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+def kafka(lives: Lifetimes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
     """A running broker with the platform's topics."""
-    with own_kafka(tmp_path_factory.mktemp("kafka")) as running:
-        yield running
+    with lives.of("kafka") as shared:
+        yield shared.enter_context(own_kafka(tmp_path_factory.mktemp("kafka")))
 
 
 @pytest.fixture(scope="session")
-def connect(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connect]:
+def connect(
+    lives: Lifetimes, kafka: Kafka, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Connect]:
     """A running Connect worker beside a warehouse of its own: who reads a slot reads it alone."""
     directory = tmp_path_factory.mktemp("connect")
     server = Postgres(
         directory / "postgres", free_port(), secrets.token_urlsafe(24), settings=FAST | CAPTURE
     )
-    with server, own_connect(kafka, provision(server), directory) as running:
-        yield running
+    with lives.of("connect") as shared:
+        warehouse = provision(shared.enter_context(server))
+        yield shared.enter_context(own_connect(kafka, warehouse, directory))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from diabetes_platform.lake.tables import Lake
 from diabetes_platform_tests.defs.conftest import Platform
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_a_maintained_batch_is_not_processed_again(serving: Platform) -> None:
     lake = Lake(serving.settings.lake)

@@ -19,6 +19,7 @@ def newest(instance: dg.DagsterInstance) -> dg.AssetMaterialization:
     return event.asset_materialization
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_a_rollback_is_told_as_the_run_that_promoted_that_version_told_it(
     serving: Platform, pima_with: Callable[..., Path]

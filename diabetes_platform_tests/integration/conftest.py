@@ -9,7 +9,7 @@ from diabetes_platform_tests.running_dagster import RunningDagster, running_dags
 from diabetes_platform_tests.storage import Storage
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def dagster(
     tmp_path_factory: pytest.TempPathFactory, postgres: Postgres, storage: Storage
 ) -> Iterator[RunningDagster]:

@@ -21,7 +21,7 @@ from diabetes_platform.settings import PIMA_CSV
 from diabetes_platform_tests.running_dagster import RunningDagster, kill
 from diabetes_platform_tests.storage import Storage
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
 
 ONLY_RAW = 'key:"raw/patients"'
 _STATUS = dg.DagsterRunStatus
@@ -122,7 +122,6 @@ def test_a_submitted_batch_runs_in_the_platform_and_is_followed_to_its_end(
     assert "raw__patients" in (dagster.output(key)["stderr"] or "")
 
 
-@pytest.mark.slow
 def test_output_is_shown_while_a_step_runs(dagster: RunningDagster) -> None:
     with held_back() as server, ThreadPoolExecutor() as pool:
         run = pool.submit(submit, dagster, server.url, ONLY_RAW)
@@ -158,7 +157,6 @@ def test_a_selection_of_nothing_submits_nothing(dagster: RunningDagster) -> None
     assert dagster.instance.get_runs_count() == before
 
 
-@pytest.mark.slow
 def test_two_runs_of_the_same_assets_do_not_overlap(dagster: RunningDagster) -> None:
     with ThreadPoolExecutor() as pool:
         both = [pool.submit(submit, dagster, select=ONLY_RAW) for _ in range(2)]
@@ -185,7 +183,6 @@ def test_ctrl_c_ends_the_run_in_the_platform(dagster: RunningDagster) -> None:
     assert left == [], gone
 
 
-@pytest.mark.slow
 def test_a_run_whose_process_is_killed_is_started_again_and_followed(
     dagster: RunningDagster,
 ) -> None:
@@ -207,7 +204,6 @@ def test_a_run_whose_process_is_killed_is_started_again_and_followed(
     assert record.end_time - killed_at < 30
 
 
-@pytest.mark.slow
 def test_a_killed_code_server_takes_its_runs_along_and_they_are_started_again(
     dagster: RunningDagster,
 ) -> None:
@@ -230,7 +226,6 @@ def test_a_killed_code_server_takes_its_runs_along_and_they_are_started_again(
     assert record.end_time - killed_at < 60
 
 
-@pytest.mark.slow
 def test_a_schedule_that_is_turned_on_runs_the_batch(
     dagster: RunningDagster, storage: Storage
 ) -> None:

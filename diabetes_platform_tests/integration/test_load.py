@@ -65,6 +65,7 @@ def test_all_that_was_sent_is_answered_rejected_or_known_already(stack: Stack) -
     within(30, known_already)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_at_once_with_the_counts_so_far(stack: Stack) -> None:
     before = patients(stack)
     run = command(stack.given, "load", "--rate", str(RATE), "--for", "600")

@@ -134,6 +134,7 @@ def exact(table: DeltaPath, key: str) -> list[dict[str, object]]:
     return sorted(rows, key=lambda row: row[key])
 
 
+@pytest.mark.slow
 def test_the_platforms_spark_writes_to_s3_what_sail_writes(
     stack: Stack, raw: DeltaPath, by_sail: Results
 ) -> None:

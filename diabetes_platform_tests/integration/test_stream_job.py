@@ -178,6 +178,7 @@ def place_told(headers: dict[str, str]) -> Place:
     return headers["topic"], int(headers["partition"]), int(headers["offset"])
 
 
+@pytest.mark.slow
 def test_ten_thousand_messages_that_are_no_changes_are_dead_letters_and_stop_nothing(
     stack: Stack, database: psycopg.Connection, producer: Producer
 ) -> None:

@@ -28,10 +28,11 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module")
 def moved(tmp_path_factory: pytest.TempPathFactory) -> PlatformSettings:
-    """One home for all of these tests: the later ones start from what the first has built."""
+    """One home for all of these tests."""
     return PlatformSettings(home=tmp_path_factory.mktemp("home"), port_offset=free_offset())
 
 
+@pytest.mark.slow
 def test_once_runs_the_graph_predicts_and_leaves_nothing_running(moved: PlatformSettings) -> None:
     code, output = finish(command(moved, "demo", "--once"))
     assert code == 0, output

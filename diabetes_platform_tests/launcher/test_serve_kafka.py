@@ -38,6 +38,7 @@ def errors_of_sending(
     return [error for error in errors if error is not None]
 
 
+@pytest.mark.slow
 def test_a_broker_that_was_killed_comes_back_with_its_cluster_and_its_messages(own: Kafka) -> None:
     with running(own):
         own.admin.create_topics([NewTopic(TOPIC, 1)])[TOPIC].result(30)

@@ -48,6 +48,7 @@ def event_log(directory: Path, url: str) -> dg.DagsterInstance:
     return dg.DagsterInstance.from_config(str(directory))
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_a_database_that_restarts_is_waited_for_and_told_once(
     server: Postgres, tmp_path: Path

@@ -17,14 +17,14 @@ NEXT = count(1_000_000, 1_000)
 """A thousand patients of its own for each test."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
     """A broker that a test may stop."""
     with own_kafka(tmp_path_factory.mktemp("predictor-kafka")) as kafka:
         yield kafka
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProvisionedServer]:
     """A database that a test may stop."""
     data_dir = tmp_path_factory.mktemp("predictor-postgres") / "data"
@@ -37,7 +37,7 @@ def predictions(database: ProvisionedServer) -> Predictions:
     return Predictions(database.url("migrator"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model store with a champion."""
     store = tmp_path_factory.mktemp("models")

@@ -144,6 +144,7 @@ def original(broker: Kafka, partition: int, offset: int) -> tuple[object, object
     return found.key(), found.value()
 
 
+@pytest.mark.slow
 def test_ten_thousand_poison_messages_in_a_row_hold_nobody_up(
     predictor: Predictor, broker: Kafka, predictions: Predictions, first: int
 ) -> None:

@@ -136,6 +136,7 @@ def test_a_python_that_no_jvm_can_load_is_refused_with_how_to_get_one(
         asyncio.run(asked)
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 @pytest.mark.timeout(600)
 def test_the_real_distribution_starts_and_is_made_once(tmp_path: Path) -> None:

@@ -190,6 +190,7 @@ def require_all(connect: Connect, places: list[TopicPartition], patients: list[i
     pytest.fail(f"{len(missing)} of {len(patients)} events did not come")
 
 
+@pytest.mark.slow
 def test_a_killed_connect_loses_nothing(capturing: Connect, intake: Connection) -> None:
     places = capturing.kafka.ends(CDC_TOPIC)
     stored = insert(intake, 50, 51)
@@ -201,6 +202,7 @@ def test_a_killed_connect_loses_nothing(capturing: Connect, intake: Connection) 
     assert set_up(capturing).state.running
 
 
+@pytest.mark.slow
 def test_a_killed_broker_loses_nothing(capturing: Connect, intake: Connection) -> None:
     places = capturing.kafka.ends(CDC_TOPIC)
     stored = insert(intake, 50, 51)
@@ -222,6 +224,7 @@ def test_a_deleted_topic_is_made_again_and_what_waited_for_it_comes(
     require_all(capturing, [TopicPartition(CDC_TOPIC, n, 0) for n in range(partitions)], stored)
 
 
+@pytest.mark.slow
 def test_an_idle_table_does_not_keep_the_log_of_other_tables(
     capturing: Connect, intake: Connection, changed: Changed
 ) -> None:
