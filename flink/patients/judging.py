@@ -3,8 +3,6 @@
 Nothing that a message may hold makes it raise: whatever is not understood is a reason.
 """
 
-from datetime import datetime
-
 import orjson
 
 from diabetes_platform.contract.envelope import (
@@ -28,10 +26,10 @@ from diabetes_platform.contract.validation import (
 )
 from flink.patients.documents import Document, read_object
 from flink.patients.measurements import read_measurements
+from flink.patients.ordinary import LARGEST, ordinary
+from flink.patients.times import is_time
 from flink.patients.verdicts import Accepted, Ignored, Received, Rejected, Verdict
 
-_LARGEST = 2**63 - 1
-"""What PostgreSQL's bigint holds, and Flink's."""
 _SCHEMA, _TABLE = DIABETES_NEW.name.split(".")
 _OPERATIONS = frozenset(DIABETES_NEW_CHANGED.operations)
 _TIMES: tuple[Part, ...] = ("received_at", "outcome_recorded_at")
@@ -41,6 +39,12 @@ _IMAGE_KEYS = DIABETES_NEW_CHANGED.image_keys
 
 def judge(received: Received, now_ms: int) -> Verdict:
     """Return what `received` is; `now_ms` is the judge's clock, milliseconds since 1970 (UTC)."""
+    found = None if received.topic == HEARTBEAT_TOPIC else ordinary(received, now_ms)
+    return examined(received, now_ms) if found is None else found
+
+
+def examined(received: Received, now_ms: int) -> Verdict:
+    """Return what `received` is, looking at each part of it."""
     if received.topic == HEARTBEAT_TOPIC:
         return Ignored(_heartbeat_ms(received.value, now_ms))
     if received.value is None:
@@ -100,19 +104,11 @@ def _read_image(image: Document, reasons: list[str]) -> tuple[Document, tuple[fl
         given = image.get(part)
         if given is not None and not isinstance(given, str):
             reasons.append(part_reason(part, NOT_TEXT))
-        elif given is not None and not _is_time(given):
+        elif given is not None and not is_time(given):
             reasons.append(part_reason(part, NOT_A_TIME))
     reasons.extend(against)
     kept = {name: measured[name] if name in measured else image.get(name) for name in _IMAGE_KEYS}
     return kept, tuple(measured[name] for name in FEATURE_NAMES)
-
-
-def _is_time(text: str) -> bool:
-    """Whether it is a time with its zone, as ISO 8601 writes it."""
-    try:
-        return datetime.fromisoformat(text).tzinfo is not None
-    except ValueError:
-        return False
 
 
 def _has_schema(document: Document) -> bool:
@@ -164,7 +160,7 @@ def _object(part: Part, given: object, reasons: list[str]) -> Document | None:
 
 
 def _integer(part: Part, given: object, reasons: list[str]) -> int | None:
-    if type(given) is int and 0 < given <= _LARGEST:
+    if type(given) is int and 0 < given <= LARGEST:
         return given
     if given is None:
         reasons.append(part_reason(part, MISSING))
