@@ -3,6 +3,7 @@
 A session's fixture ends with the session: an idle platform would cost half a core until then.
 """
 
+import gc
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -34,7 +35,10 @@ class Lifetimes:
             self._awaited[name] -= 1
         if following is not None and following.path == item.path:
             return
-        for name in [each for each in reversed(self._open) if self._awaited[each] <= 0]:
+        ended = [name for name in reversed(self._open) if self._awaited[name] <= 0]
+        if ended:
+            gc.collect()  # a client that a test left behind would look for its server for ever
+        for name in ended:
             self._open.pop(name).close()
 
 
