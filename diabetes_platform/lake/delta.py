@@ -13,8 +13,10 @@ from diabetes_platform.contract.s3 import CHAIN, S3, on_s3
 from diabetes_platform.contract.tables import Table
 from diabetes_platform.lake.schema import arrow_schema
 
-MAINTENANCE = frozenset({"OPTIMIZE", "VACUUM START", "VACUUM END"})
-"""Operations that change files and no row."""
+MAINTENANCE = frozenset({"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES"})
+"""Operations that change files or settings and no row."""
+KEPT_FOR_GOOD = {"delta.enableExpiredLogCleanup": "false"}
+"""The configuration of a table each of whose versions can be read again at any later time."""
 
 
 class LakeError(RuntimeError):

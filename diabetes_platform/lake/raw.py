@@ -11,6 +11,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, WriterPropertie
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from diabetes_platform.contract.tables import RAW_PATIENTS
+from diabetes_platform.lake.delta import KEPT_FOR_GOOD
 from diabetes_platform.lake.fetch import FetchedSource, fetched
 from diabetes_platform.lake.reading import read_as_text
 from diabetes_platform.lake.schema import row_schema
@@ -98,7 +99,7 @@ def _create_table(lake: Lake, file: FetchedSource) -> None:
             # What was received is kept for good, and so is the log of it.
             configuration={
                 "delta.appendOnly": "true",
-                "delta.enableExpiredLogCleanup": "false",
+                **KEPT_FOR_GOOD,
                 # Spark reads each commit since the last checkpoint anew: a second for a hundred.
                 "delta.checkpointInterval": "10",
             },

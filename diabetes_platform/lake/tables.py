@@ -2,15 +2,16 @@
 
 import functools
 import operator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from deltalake import CommitProperties, write_deltalake
+from deltalake import CommitProperties, DeltaTable, write_deltalake
 
 from diabetes_platform.contract.s3 import CHAIN, S3
 from diabetes_platform.contract.tables import Table
-from diabetes_platform.lake.delta import DeltaPath
+from diabetes_platform.lake.delta import KEPT_FOR_GOOD, DeltaPath
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -47,10 +48,10 @@ class Lake:
         )
         return scanner.to_reader()
 
-    def count(self, table: Table, where: dict[str, str]) -> int:
+    def count(self, table: Table, where: dict[str, str], version: int | None = None) -> int:
         """Count the rows whose text columns equal `where`; no other column is read."""
         with self.s3.errors(self.table(table).path):
-            rows: int = self._dataset(table, where).count_rows(filter=_all_equal(where))
+            rows: int = self._dataset(table, where, version).count_rows(filter=_all_equal(where))
         return rows
 
     def _dataset(
@@ -62,25 +63,45 @@ class Lake:
         pruning = [(name, "=", value) for name, value in where.items() if name in partitioned]
         return opened.to_pyarrow_dataset(file_pruning_predicate=pruning or None)
 
-    def snapshot(self, table: Table, rows: pa.Table, content_hash: str) -> tuple[int, bool]:
+    def snapshot(
+        self,
+        table: Table,
+        rows: pa.Table,
+        content_hash: str,
+        told: Mapping[str, str] | None = None,
+    ) -> tuple[int, bool]:
         """Make `rows` the newest version of `table`; return the version and whether it was added.
 
-        The same content as the newest version's adds none.
+        The same content as the newest version's adds none. What is `told` stands in the commit.
+        Every version of the table can be read again for good.
         """
         target = self.table(table)
         if target.exists():
             current = target.open()
             if current.history(1)[0].get("content_hash") == content_hash:
                 return current.version(), False
+            with self.s3.errors(target.path):
+                _keep_for_good(current)
+        said = {"content_hash": content_hash, **(told or {})}
         with self.s3.errors(target.path):
             write_deltalake(
                 target.path,
                 rows,
                 mode="overwrite",
+                # The contract may have another column by now.
+                schema_mode="overwrite",
+                configuration=KEPT_FOR_GOOD,
                 storage_options=target.storage_options,
-                commit_properties=CommitProperties(custom_metadata={"content_hash": content_hash}),
+                commit_properties=CommitProperties(custom_metadata=said),
             )
         return target.version(), True
+
+
+def _keep_for_good(table: DeltaTable) -> None:
+    """Set a table right that was made without: a setting given with rows counts at its making."""
+    lacking = KEPT_FOR_GOOD.items() - table.metadata().configuration.items()
+    if lacking:
+        table.alter.set_table_properties(dict(lacking))
 
 
 def _all_equal(where: dict[str, str]) -> "ds.Expression | None":

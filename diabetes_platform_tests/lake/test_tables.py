@@ -44,3 +44,41 @@ def test_a_snapshot_of_the_same_content_adds_no_version(lake: Lake) -> None:
     assert lake.snapshot(TRAINING_SET, other, "b") == (1, True)
     assert lake.snapshot(TRAINING_SET, first, "a") == (2, True)
     assert lake.table(TRAINING_SET).open(1).to_pyarrow_table()["age"].to_pylist() == [22]
+
+
+def test_every_version_of_a_snapshot_can_be_read_for_good(lake: Lake) -> None:
+    table = lake.table(TRAINING_SET)
+    # As a table is that was made before this was asked for; by default its log goes after 30 days.
+    write_deltalake(
+        table.path,
+        pa.table({"age": [20]}),
+        configuration={
+            "delta.checkpointInterval": "3",
+            "delta.logRetentionDuration": "interval 0 seconds",
+        },
+    )
+    made = [lake.snapshot(TRAINING_SET, pa.table({"age": [age]}), str(age)) for age in range(9)]
+    for age, (version, added) in enumerate(made):
+        assert added
+        assert table.open(version).to_pyarrow_table()["age"].to_pylist() == [age]
+
+
+def test_a_snapshot_may_have_another_column_than_the_one_before(lake: Lake) -> None:
+    lake.snapshot(TRAINING_SET, pa.table({"age": [21]}), "a")
+    rows = pa.table({"age": [21], "source": ["pima.csv"]})
+    assert lake.snapshot(TRAINING_SET, rows, "b") == (1, True)
+    assert lake.table(TRAINING_SET).open().to_pyarrow_table().equals(rows)
+    assert lake.table(TRAINING_SET).open(0).to_pyarrow_table().column_names == ["age"]
+
+
+def test_the_rows_of_a_version_are_counted(cleaned: Lake) -> None:
+    write_deltalake(
+        cleaned.table(CLEANED_PATIENTS).path,
+        pa.table({"bmi": [1.0], "verdict": ["accepted"]}),
+        mode="append",
+    )
+    assert [cleaned.count(CLEANED_PATIENTS, {}, version) for version in (0, 1, None)] == [
+        13,
+        14,
+        14,
+    ]
