@@ -169,7 +169,7 @@ def test_migrating_again_changes_nothing(warehouse: str, connection: Connection)
     upgrade(warehouse)
     assert [schema(connection, kept.relation) for kept in TABLES] == before
     versions = connection.execute("SELECT version_num FROM alembic_version").fetchall()
-    assert versions == [("0004",)]
+    assert versions == [("0005",)]
 
 
 def grants(url: str) -> list[tuple[object, ...]]:

@@ -66,7 +66,7 @@ ALLOWED = {
         "DELETE FROM serving.patient_versions WHERE version = 0",
         POINT,
         PROMOTION,
-        "SELECT FROM serving.patients, serving.promotions, serving.predictions",
+        "SELECT FROM serving.patients, serving.promotions",
         "SELECT pg_advisory_xact_lock(1)",
     ],
     "api": [
@@ -129,6 +129,8 @@ REFUSED = {
         "UPDATE serving.patient_versions SET age = 30",
         "TRUNCATE serving.patient_versions",
         "DELETE FROM serving.current_version",
+        # What a model has said must not come back as what it learns from.
+        "SELECT FROM serving.predictions",
         ANSWER,
         "SELECT FROM public.diabetes_new",
         INTAKE,
