@@ -8,6 +8,7 @@ from diabetes_platform.defs import (
     cleaned,
     drift,
     features,
+    labels,
     model,
     raw,
     serving_table,
@@ -40,7 +41,17 @@ def build_definitions(
     `settings` is called here for the schedules, and again whenever a step or sensor runs.
     """
     given = settings()
-    modules = [raw, cleaned, staging, staging_checks, serving_table, features, model, stream]
+    modules = [
+        raw,
+        labels,
+        cleaned,
+        staging,
+        staging_checks,
+        serving_table,
+        features,
+        model,
+        stream,
+    ]
     return dg.Definitions(
         assets=[*dg.load_assets_from_modules(modules), *build_topics()],
         asset_checks=dg.load_asset_checks_from_modules([*modules, drift]),

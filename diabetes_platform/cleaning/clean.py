@@ -1,10 +1,10 @@
-"""Raw rows of one batch and its statistics to rows with a verdict: `cleaned/patients`."""
+"""Rows of one batch as received and its statistics to rows with a verdict: `cleaned/patients`."""
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as sf
 
 from diabetes_platform.cleaning.conservation import ACCEPTED, REJECTED
-from diabetes_platform.cleaning.duplicates import SOURCE_LINE
+from diabetes_platform.cleaning.duplicates import LABELLED, PLACE, SOURCE_LINE
 from diabetes_platform.cleaning.rules import (
     allowed_value,
     reason_name,
@@ -17,6 +17,7 @@ from diabetes_platform.contract.fields import FEATURES, FIELDS, Field
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
     FILLED,
+    INTAKE_PREFIX,
     filled_name,
     normed_name,
 )
@@ -27,19 +28,19 @@ _FILLED_NAMES = frozenset(column.name for column in FILLED)
 
 
 def clean(
-    raw: DataFrame, duplicates: DataFrame, statistics: list[FieldStatistics], batch_id: str
+    received: DataFrame, duplicates: DataFrame, statistics: list[FieldStatistics], batch_id: str
 ) -> DataFrame:
-    """Return every row of `raw` with the columns of `cleaned/patients`.
+    """Return every row of `received` with the columns of `cleaned/patients`.
 
-    `duplicates` holds the `source_line` of each row that `duplicate_lines` found. Reasons stand in
+    `duplicates` holds the place of each row that `duplicate_places` found. Reasons stand in
     one order: row rules by field, then outliers by field, then the duplicate. A measured column
     holds the value that passes its row rule, else NULL; what was received stands beside it.
     """
     fitted = by_field(statistics)
-    marked = duplicates.select(SOURCE_LINE, sf.lit(True).alias("_duplicate"))
-    rows = with_reasons(with_values(raw)).join(marked, SOURCE_LINE, "left")
+    marked = duplicates.select(*PLACE, sf.lit(True).alias("_duplicate"))
+    rows = with_reasons(with_values(received)).join(marked, list(PLACE), "left")
     measured = rows.select(
-        SOURCE_LINE,
+        *PLACE,
         "source",
         "_duplicate",
         *(sf.col(f.name).alias(f"{f.name}_received") for f in FIELDS),
@@ -52,10 +53,17 @@ def clean(
         *(_normed(f, fitted[f.name]) for f in FEATURES),
         _reasons(fitted).alias("reasons"),
         sf.lit(batch_id).alias("batch_id"),
-        sf.concat(sf.lit(f"{batch_id}-"), sf.col(SOURCE_LINE).cast("string")).alias("record_id"),
+        _record_id(batch_id).alias("record_id"),
     )
     verdict = sf.when(sf.size("reasons") == 0, sf.lit(ACCEPTED)).otherwise(sf.lit(REJECTED))
     return conform(judged.select("*", verdict.alias("verdict")), CLEANED_PATIENTS)
+
+
+def _record_id(batch_id: str) -> Column:
+    prefix = sf.when(sf.col(LABELLED), sf.lit(f"{batch_id}-{INTAKE_PREFIX}")).otherwise(
+        sf.lit(f"{batch_id}-")
+    )
+    return sf.concat(prefix, sf.col(SOURCE_LINE).cast("string"))
 
 
 def _filled(field: Field, fitted: FieldStatistics) -> Column:

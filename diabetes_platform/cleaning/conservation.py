@@ -1,4 +1,4 @@
-"""Nothing vanishes: raw = accepted + rejected, and what is missing where that does not hold."""
+"""Nothing vanishes: raw + labelled = accepted + rejected, or how many are missing."""
 
 from dataclasses import dataclass
 
@@ -8,16 +8,20 @@ ACCEPTED, REJECTED = "accepted", "rejected"
 
 @dataclass(frozen=True, slots=True)
 class Conservation:
-    """Row counts of one batch; `missing` rows vanished, a negative number appeared."""
+    """Row counts of one batch; `missing` rows vanished, a negative number appeared.
+
+    `labelled` rows came by the stream, beside the source's.
+    """
 
     raw: int
     accepted: int
     rejected: int
+    labelled: int = 0
 
     @property
     def missing(self) -> int:
-        """Rows of the source that are neither accepted nor rejected."""
-        return self.raw - self.accepted - self.rejected
+        """Rows received that are neither accepted nor rejected."""
+        return self.raw + self.labelled - self.accepted - self.rejected
 
     @property
     def holds(self) -> bool:
@@ -25,7 +29,8 @@ class Conservation:
         return self.missing == 0
 
     def __str__(self) -> str:
-        sides = f"raw {self.raw} = accepted {self.accepted} + rejected {self.rejected}"
+        labelled = f" + labelled {self.labelled}" if self.labelled else ""
+        sides = f"raw {self.raw}{labelled} = accepted {self.accepted} + rejected {self.rejected}"
         if self.holds:
             return sides
         word = "missing" if self.missing > 0 else "too many"

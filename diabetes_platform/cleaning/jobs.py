@@ -1,4 +1,4 @@
-"""The jobs of the batch path that Spark does: read the raw table, apply the rules, write.
+"""The jobs of the batch path that Spark does: read what was received, apply the rules, write.
 
 What is a few rows, or stands in a table's log, is read and written without it: to plan a query
 takes Apache Spark longer than to clean a small batch.
@@ -10,13 +10,21 @@ from typing import TYPE_CHECKING
 from diabetes_platform.cleaning.conservation import ACCEPTED, REJECTED
 from diabetes_platform.cleaning.session import suit
 from diabetes_platform.cleaning.tables import (
+    Labels,
+    batch_hash,
     count_verdicts,
     read_statistics,
     require_batch,
+    require_labels,
     write_statistics,
 )
+from diabetes_platform.contract.fields import FIELD_NAMES
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
+    LABELLED_PATIENTS,
+    SOURCE,
+    SOURCE_LINE,
+    STREAM_PATIENTS,
     batch_id_of,
 )
 from diabetes_platform.lake.delta import DeltaPath
@@ -26,6 +34,7 @@ if TYPE_CHECKING:
 
     from diabetes_platform.cleaning.statistics import FieldStatistics
 
+_ORIGIN = (SOURCE_LINE.name, SOURCE.name)
 WITHOUT_COLUMN_STATISTICS = {"delta.dataSkippingNumIndexedCols": "0"}
 """Minima and maxima of sixty columns in the log: nobody asks for them, and writing them is slow."""
 
@@ -54,16 +63,21 @@ class Cleaned:
 
 
 def fit_statistics(
-    spark: "SparkSession", raw: DeltaPath, content_hash: str, statistics: DeltaPath
+    spark: "SparkSession",
+    raw: DeltaPath,
+    content_hash: str,
+    statistics: DeltaPath,
+    labels: Labels | None = None,
 ) -> Fitted:
     """Fit the batch's statistics and overwrite `statistics/patients` with them.
 
-    Raises LakeError where there is no raw table, CleaningError where the batch is not in it.
+    The batch is the raw rows of that content and the labels, where it has any. Raises LakeError
+    where a table is not there, CleaningError where rows of the batch are not in it.
     """
     from diabetes_platform.cleaning.statistics import fit
 
-    batch_id = batch_id_of(content_hash)
-    fitted = fit(_raw_rows(spark, raw, content_hash))
+    batch_id = batch_id_of(batch_hash(content_hash, labels))
+    fitted = fit(_received(spark, raw, content_hash, labels))
     version = write_statistics(statistics, fitted, batch_id)
     return Fitted(tuple(fitted), batch_id, statistics.path, version)
 
@@ -74,23 +88,25 @@ def clean_batch(
     content_hash: str,
     statistics: DeltaPath,
     cleaned: DeltaPath,
+    labels: Labels | None = None,
 ) -> Cleaned:
     """Judge every row of the batch and overwrite `cleaned/patients`.
 
-    Raises LakeError where a table is not there, CleaningError where the batch is not, or where
-    the statistics are another batch's.
+    The batch is the raw rows of that content and the labels, where it has any. Raises LakeError
+    where a table is not there, CleaningError where rows of the batch are not in it, or where the
+    statistics are another batch's.
     """
     from diabetes_platform.cleaning.clean import clean
-    from diabetes_platform.cleaning.duplicates import SOURCE_LINE, duplicate_lines
+    from diabetes_platform.cleaning.duplicates import PLACE_SCHEMA, duplicate_places
 
-    batch_id = batch_id_of(content_hash)
-    rows = _raw_rows(spark, raw, content_hash)
+    batch_id = batch_id_of(batch_hash(content_hash, labels))
+    rows = _received(spark, raw, content_hash, labels)
     fitted = read_statistics(statistics, batch_id)
-    # Through the client, 8 bytes a duplicate: a relation of known size. Of a join with the plan
+    # Through the client, 9 bytes a duplicate: a relation of known size. Of a join with the plan
     # itself, Sail builds the hash table from the whole batch: gigabytes at 10 M rows.
-    lines = duplicate_lines(rows).toArrow()
+    places = duplicate_places(rows).toArrow()
     # The schema is said: the client infers none where there is no duplicate.
-    duplicates = spark.createDataFrame(lines, f"{SOURCE_LINE} bigint")
+    duplicates = spark.createDataFrame(places, PLACE_SCHEMA)
     frame = clean(rows, duplicates, fitted, batch_id)
     cleaned.create(CLEANED_PATIENTS, configuration=WITHOUT_COLUMN_STATISTICS)
     # Not partitioned by verdict: both engines would sort the whole batch before they write it.
@@ -107,9 +123,37 @@ def clean_batch(
     )
 
 
-def _raw_rows(spark: "SparkSession", raw: DeltaPath, content_hash: str) -> "DataFrame":
+def _received(
+    spark: "SparkSession", raw: DeltaPath, content_hash: str, labels: Labels | None
+) -> "DataFrame":
+    """Return the rows of the batch, those of its source and its labels, each with its place."""
     from pyspark.sql import functions as sf
 
-    suit(spark, require_batch(raw, content_hash))
-    rows = spark.read.format("delta").load(raw.for_spark)
-    return rows.where(sf.col("content_hash") == content_hash)
+    from diabetes_platform.cleaning.duplicates import LABELLED
+
+    suit(spark, _count(require_batch(raw, content_hash), labels))
+    stored = spark.read.format("delta").load(raw.for_spark)
+    rows = stored.where(sf.col("content_hash") == content_hash).select(
+        sf.lit(False).alias(LABELLED), *_ORIGIN, *FIELD_NAMES
+    )
+    return rows if labels is None else rows.union(_labelled(spark, labels))
+
+
+def _labelled(spark: "SparkSession", labels: Labels) -> "DataFrame":
+    from pyspark.sql import functions as sf
+
+    from diabetes_platform.cleaning.duplicates import LABELLED
+
+    read = spark.read.format("delta").option("versionAsOf", str(labels.version))
+    line, source = _ORIGIN
+    return read.load(labels.table.for_spark).select(
+        sf.lit(True).alias(LABELLED),
+        sf.col(*LABELLED_PATIENTS.key).alias(line),
+        sf.lit(STREAM_PATIENTS.name).alias(source),
+        *FIELD_NAMES,
+    )
+
+
+def _count(raw_rows: int | None, labels: Labels | None) -> int | None:
+    labelled = 0 if labels is None else require_labels(labels)
+    return None if raw_rows is None or labelled is None else raw_rows + labelled

@@ -67,12 +67,12 @@ def describe(field: Field, count: int, quartiles: tuple[float, float, float]) ->
     return FieldStatistics(field.name, count, q1, median, q3, lower, upper)
 
 
-def fit(raw: DataFrame) -> list[FieldStatistics]:
-    """Return the statistics of every feature, in contract order, from the raw rows of a batch.
+def fit(received: DataFrame) -> list[FieldStatistics]:
+    """Return the statistics of every feature, in contract order, from a batch's rows as received.
 
     One pass over the rows counts each (field, value); quartiles come from those few counts.
     """
-    rows = _quartiles(_value_counts(raw)).collect()
+    rows = _quartiles(_value_counts(received)).collect()
     found = {row["field"]: row for row in rows}
     return [
         describe(field, row["count"], (row["q1"], row["median"], row["q3"]))
@@ -82,8 +82,8 @@ def fit(raw: DataFrame) -> list[FieldStatistics]:
     ]
 
 
-def _value_counts(raw: DataFrame) -> DataFrame:
-    rows = with_reasons(with_values(raw)).select("*", passes_row_rules().alias("_passes"))
+def _value_counts(received: DataFrame) -> DataFrame:
+    rows = with_reasons(with_values(received)).select("*", passes_row_rules().alias("_passes"))
     # Not where("_passes"): an optimizer moves a filter below the projections and so computes
     # every rule again for it, five times slower on Sail.
     measurements = sf.array(

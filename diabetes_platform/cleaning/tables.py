@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import write_deltalake
 
-from diabetes_platform.contract.tables import STATISTICS_PATIENTS
+from diabetes_platform.contract.tables import STATISTICS_PATIENTS, batch_hash_of
 from diabetes_platform.lake.delta import DeltaPath
+from diabetes_platform.lake.history import commits
 from diabetes_platform.lake.schema import arrow_schema
 
 if TYPE_CHECKING:
@@ -44,6 +45,37 @@ def checked_batch_id(batch_id: str) -> str:
     if not _BATCH_ID.fullmatch(batch_id):
         raise ValueError(f"batch id: given {batch_id!r}, allowed 12 hex digits")
     return batch_id
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """A version of `labels/patients` that has rows: they are of the batch, beside the source's."""
+
+    table: DeltaPath
+    version: int
+    content_hash: str
+
+
+def batch_hash(raw_hash: str, labels: Labels | None) -> str:
+    """Return the content hash of a batch: its source's, or with labels that of both."""
+    return batch_hash_of(raw_hash, None if labels is None else labels.content_hash)
+
+
+def require_labels(labels: Labels) -> int | None:
+    """Return how many rows that version has, None where its writer did not say.
+
+    Raises CleaningError where it has other content. The Delta log alone is read.
+    """
+    written = next((c for c in commits(labels.table) if c.version <= labels.version), None)
+    given = None if written is None else written.told.get("content_hash")
+    if given != labels.content_hash:
+        raise CleaningError(
+            f"{labels.table.path}: version {labels.version}: given content hash {given}, "
+            f"allowed {labels.content_hash}"
+        )
+    actions = pa.table(labels.table.open(labels.version).get_add_actions(flatten=True))
+    rows = actions["num_records"].to_pylist()
+    return None if None in rows else sum(rows)
 
 
 def require_batch(raw: DeltaPath, content_hash: str) -> int | None:

@@ -1,5 +1,6 @@
 """The tables that hold patient records: names, columns and keys, for every engine to render."""
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -8,6 +9,8 @@ from diabetes_platform.contract.fields import FEATURES, FIELDS, OUTCOME, Field
 
 ColumnType = Literal["text", "integer", "bigint", "number", "timestamp", "text[]", "json"]
 _CONTENT_HASH = re.compile(r"[0-9a-f]{64}")
+INTAKE_PREFIX = "intake-"
+"""What stands before the intake's id in the record id of a row that the stream brought."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,24 @@ def batch_id_of(content_hash: str) -> str:
     return content_hash[:12]
 
 
+def batch_hash_of(raw_hash: str, labels_hash: str | None) -> str:
+    """Return the content hash of a batch: of its source and of the labels that came beside it.
+
+    Without labels (None) it is the source's own. ValueError for what is no SHA-256.
+    """
+    hashes = [each for each in (raw_hash, labels_hash) if each is not None]
+    for each in hashes:
+        batch_id_of(each)
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest() if labels_hash else raw_hash
+
+
+def intake_of(record_id: str) -> int | None:
+    """Return the intake that a record came from by the stream, None where a source brought it."""
+    _, _, place = record_id.partition("-")
+    intake = place.removeprefix(INTAKE_PREFIX)
+    return int(intake) if intake != place and intake.isdecimal() else None
+
+
 def filled_name(field: Field) -> str:
     """Name the column that holds `field` with its missing values filled."""
     return f"{field.name}_filled"
@@ -59,15 +80,21 @@ def _measured(field: Field) -> Column:
 
 
 RECORD_ID = Column(
-    "record_id", "text", False, "Where the row came from: batch id, a hyphen, source line."
+    "record_id",
+    "text",
+    False,
+    "Where the row came from: batch id, a hyphen, source line; `intake-` and the intake's id of a "
+    "row that the stream brought.",
 )
-BATCH_ID = Column("batch_id", "text", False, "First 12 hex digits of the source's content hash.")
-SOURCE = Column("source", "text", False, "Path or URL that the batch was read from.")
+BATCH_ID = Column("batch_id", "text", False, "First 12 hex digits of the batch's content hash.")
+SOURCE = Column(
+    "source", "text", False, "Path or URL that the row was read from, or `stream/patients`."
+)
 SOURCE_LINE = Column(
     "source_line",
     "bigint",
     False,
-    "Line in a CSV source, header is line 1; row + 1 in Parquet.",
+    "Line in a CSV source, header is line 1; row + 1 in Parquet; in `stream/patients` the intake.",
 )
 AS_RECEIVED = tuple(
     Column(field.name, "text", True, f"{field.label} as received.") for field in FIELDS
@@ -159,6 +186,7 @@ TRAINING_SET = Table(
         RECORD_ID,
         *MEASURED,
         Column(OUTCOME.name, "integer", False, OUTCOME.description),
+        SOURCE,
         BATCH_ID,
     ),
     ("record_id",),
@@ -226,4 +254,21 @@ STREAM_PATIENTS = Table(
         *(Column(c.name, c.type, True, c.description) for c in DIABETES_NEW.columns[1:]),
     ),
     ("change_id",),
+)
+
+LABELLED_PATIENTS = Table(
+    "labels/patients",
+    "Patients of the stream with a confirmed outcome: the newest image of each, values as text.",
+    (
+        DIABETES_NEW.columns[0],
+        *(Column(c.name, c.type, c.name != OUTCOME.name, c.description) for c in AS_RECEIVED),
+        # The stream demands neither: a label is no worse without.
+        *(
+            Column(c.name, c.type, True, c.description)
+            for c in DIABETES_NEW.columns
+            if c.type == "timestamp"
+        ),
+        STREAM_PATIENTS.columns[0],
+    ),
+    ("id",),
 )

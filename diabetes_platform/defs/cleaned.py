@@ -6,6 +6,7 @@ from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics
 from diabetes_platform.cleaning.quarantine import quarantine_batch
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
+    LABELLED_PATIENTS,
     QUARANTINE_PATIENTS,
     RAW_PATIENTS,
     STATISTICS_PATIENTS,
@@ -13,6 +14,7 @@ from diabetes_platform.contract.tables import (
 from diabetes_platform.defs.describe import (
     CLEANED,
     CLEANING_POOL,
+    LABELS,
     QUARANTINE,
     RAW,
     STATISTICS,
@@ -21,42 +23,24 @@ from diabetes_platform.defs.describe import (
 )
 from diabetes_platform.defs.memory import (
     INPUT_VERSION,
-    Memory,
+    again,
     current_batch,
     input_version,
     remember,
+    unchanged,
 )
 from diabetes_platform.defs.refusals import refusals
 from diabetes_platform.defs.resources import Spark
 from diabetes_platform.defs.retries import retried
-from diabetes_platform.lake.delta import DeltaPath
 from diabetes_platform.lake.tables import Lake
 
 CODE_VERSION = "1"
 """Raise it when the rules change: every batch is then cleaned again."""
 
 
-def _unchanged(before: Memory, table: DeltaPath, version: str) -> bool:
-    """Whether the table holds what the event log says it was made from."""
-    if not (before.was_made_from(version) and table.exists()):
-        return False
-    made = int(before.recall("delta_version"))
-    # Looking past maintenance reads the table's log: only where the version has moved.
-    return table.version() == made or table.version_of_rows() == made
-
-
-def _again(context: dg.AssetExecutionContext, before: Memory, version: str) -> dg.MaterializeResult:
-    """Report an asset whose input has not changed: nothing was computed."""
-    context.log.info("%s: input unchanged, not processed again", before.key.to_user_string())
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(version),
-        metadata={**before.metadata, "processed": False},
-    )
-
-
 @dg.asset(
     **asset_options(STATISTICS, {"spark", "deltalake"}, CLEANING_POOL, CODE_VERSION),
-    deps=[RAW],
+    deps=[RAW, LABELS],
     description="Quartiles and outer fences of each measurement: they fill, scale and fence.",
     metadata=table_metadata(STATISTICS_PATIENTS),
 )
@@ -71,10 +55,12 @@ def statistics_patients(
     version = input_version("statistics", CODE_VERSION, batch.content_hash)
     target = lake.table(STATISTICS_PATIENTS)
     before = remember(context, STATISTICS)
-    if _unchanged(before, target, version):
-        return _again(context, before, version)
+    if unchanged(before, target, version):
+        return again(context, before, version)
     with refusals(), spark.session() as session:
-        fitted = fit_statistics(session, lake.table(RAW_PATIENTS), batch.content_hash, target)
+        fitted = fit_statistics(
+            session, lake.table(RAW_PATIENTS), batch.raw_hash, target, batch.labels(lake)
+        )
     return dg.MaterializeResult(
         data_version=dg.DataVersion(version),
         metadata={
@@ -91,9 +77,10 @@ def statistics_patients(
 
 @dg.asset(
     **asset_options(CLEANED, {"spark", "deltalake"}, CLEANING_POOL, CODE_VERSION),
-    deps=[RAW, STATISTICS],
-    description="Every row of the batch: as received, parsed, filled, scaled, verdict and reasons.",
-    metadata=table_metadata(CLEANED_PATIENTS, {RAW: RAW_PATIENTS}),
+    deps=[RAW, LABELS, STATISTICS],
+    description="Every row of the batch, of its source and of the stream: as received, parsed, "
+    "filled, scaled, verdict and reasons.",
+    metadata=table_metadata(CLEANED_PATIENTS, {RAW: RAW_PATIENTS, LABELS: LABELLED_PATIENTS}),
 )
 @retried
 def cleaned_patients(
@@ -106,15 +93,16 @@ def cleaned_patients(
     version = input_version("cleaned", CODE_VERSION, batch.content_hash)
     target = lake.table(CLEANED_PATIENTS)
     before = remember(context, CLEANED)
-    if _unchanged(before, target, version):
-        return _again(context, before, version)
+    if unchanged(before, target, version):
+        return again(context, before, version)
     with refusals(), spark.session() as session:
         cleaned = clean_batch(
             session,
             lake.table(RAW_PATIENTS),
-            batch.content_hash,
+            batch.raw_hash,
             lake.table(STATISTICS_PATIENTS),
             target,
+            batch.labels(lake),
         )
     return dg.MaterializeResult(
         data_version=dg.DataVersion(version),
@@ -125,6 +113,7 @@ def cleaned_patients(
             "accepted": cleaned.accepted,
             "rejected": cleaned.rejected,
             "reasons": dg.MetadataValue.json(cleaned.reasons),
+            **batch.origin,
             "delta_version": cleaned.delta_version,
             INPUT_VERSION: version,
             "processed": True,
@@ -149,8 +138,8 @@ def quarantine_patients(
     version = input_version("quarantine", CODE_VERSION, cleaned.recall(INPUT_VERSION))
     target = lake.table(QUARANTINE_PATIENTS)
     before = remember(context, QUARANTINE)
-    if _unchanged(before, target, version):
-        return _again(context, before, version)
+    if unchanged(before, target, version):
+        return again(context, before, version)
     with refusals():
         kept = quarantine_batch(
             lake.table(CLEANED_PATIENTS),

@@ -24,6 +24,7 @@ TRAINING_ROWS = dg.AssetKey(["features", "training_set"])
 CANDIDATE = dg.AssetKey(["model", "candidate"])
 CHAMPION = dg.AssetKey(["model", "champion"])
 STREAM = dg.AssetKey(["stream", "patients"])
+LABELS = dg.AssetKey(["labels", "patients"])
 
 CLEANING_POOL = "cleaning"
 """From raw to quarantine: what they say of the current batch must be of one batch."""

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from diabetes_platform.contract.tables import SERVING_PATIENTS, TRAINING_SET
+from diabetes_platform.contract.tables import BATCH_ID, RECORD_ID, SERVING_PATIENTS, TRAINING_SET
 from diabetes_platform.defs.describe import (
     SERVING,
     TRAINING_POOL,
@@ -10,9 +10,11 @@ from diabetes_platform.defs.describe import (
     asset_options,
     table_metadata,
 )
+from diabetes_platform.defs.memory import origin_of
 from diabetes_platform.defs.refusals import refusals
 from diabetes_platform.defs.resources import Warehouse
 from diabetes_platform.defs.retries import retried
+from diabetes_platform.lake.digest import content_hash_of
 from diabetes_platform.lake.tables import Lake
 
 
@@ -24,9 +26,12 @@ from diabetes_platform.lake.tables import Lake
 )
 @retried
 def training_set(
-    lake: dg.ResourceParam[Lake], warehouse: dg.ResourceParam[Warehouse]
+    context: dg.AssetExecutionContext,
+    lake: dg.ResourceParam[Lake],
+    warehouse: dg.ResourceParam[Warehouse],
 ) -> dg.MaterializeResult:
-    """Read the promoted version; the same rows add no version of the Delta table."""
+    """Read the promoted version; the same rows of the same batch add no version of the table."""
+    from diabetes_platform.modelling.past import ROWS_HASH, rows_by_source
     from diabetes_platform.modelling.training_set import (
         TrainingSetError,
         training_set_from_arrow,
@@ -38,7 +43,15 @@ def training_set(
         table = read_labelled(warehouse.url)
         validate_training_set(table)
         rows = training_set_from_arrow(table)
-    version, added = lake.snapshot(TRAINING_SET, table, rows.content_hash)
+    batch_id = str(table[BATCH_ID.name][0])
+    origin = origin_of(context, batch_id)
+    sources = rows_by_source(table)
+    version, added = lake.snapshot(
+        TRAINING_SET,
+        table,
+        content_hash_of(table, RECORD_ID.name),
+        {ROWS_HASH: rows.content_hash, **origin},
+    )
     return dg.MaterializeResult(
         data_version=dg.DataVersion(rows.content_hash),
         metadata={
@@ -47,6 +60,9 @@ def training_set(
             "delta_version": version,
             "content_hash": rows.content_hash,
             "prevalence": rows.prevalence,
+            "batch_id": batch_id,
+            "sources": dg.MetadataValue.json(sources),
+            **origin,
             "added": added,
         },
     )

@@ -1,7 +1,7 @@
 """The job `maintenance`: tables of the lake are kept quick, and history for as long as promised.
 
-`raw/patients` and `features/training_set` are left alone: what was received, and what a model was
-trained on, is kept for good.
+`raw/patients`, `labels/patients` and `features/training_set` are left alone: what was received, and
+what a model was trained on, is kept for good.
 """
 
 from collections.abc import Sequence

@@ -7,19 +7,54 @@ from typing import Any
 
 import dagster as dg
 
+from diabetes_platform.cleaning.tables import Labels
 from diabetes_platform.contract.fingerprint import fingerprint
-from diabetes_platform.defs.describe import RAW
+from diabetes_platform.contract.tables import LABELLED_PATIENTS, batch_hash_of, batch_id_of
+from diabetes_platform.defs.describe import CLEANED, LABELS, RAW
+from diabetes_platform.lake.delta import DeltaPath
+from diabetes_platform.lake.tables import Lake
+from diabetes_platform.modelling.past import LABELS_VERSION, RAW_HASH
 
 Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
 INPUT_VERSION = "input_version"
+_REMEMBERED = 100
+"""So many materializations are looked through: a rollback goes two versions back."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchReference:
-    """The batch that the newest materialization of `raw/patients` brought."""
+    """What the newest materializations of `raw/patients` and `labels/patients` brought.
 
-    batch_id: str
-    content_hash: str
+    Without labels the batch is its source: `labels_version` and `labels_hash` are None.
+    """
+
+    raw_hash: str
+    labels_version: int | None = None
+    labels_hash: str | None = None
+
+    @property
+    def content_hash(self) -> str:
+        """The content hash of the whole batch."""
+        return batch_hash_of(self.raw_hash, self.labels_hash)
+
+    @property
+    def batch_id(self) -> str:
+        """The batch's name."""
+        return batch_id_of(self.content_hash)
+
+    def labels(self, lake: Lake) -> Labels | None:
+        """Return where its labels are, None where it has none."""
+        if self.labels_version is None or self.labels_hash is None:
+            return None
+        return Labels(lake.table(LABELLED_PATIENTS), self.labels_version, self.labels_hash)
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """What is told of a batch beside its name: where each of its rows can be found."""
+        origin = {RAW_HASH: self.raw_hash}
+        if self.labels_version is not None:
+            origin[LABELS_VERSION] = str(self.labels_version)
+        return origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +89,47 @@ def remember(context: Context, key: dg.AssetKey) -> Memory:
 
 def current_batch(context: Context) -> BatchReference:
     """Return the batch to work on; dg.Failure where no raw batch was ever materialized."""
-    raw = remember(context, RAW)
+    raw_hash = str(remember(context, RAW).recall("content_hash"))
+    labels = remember(context, LABELS)
+    # A platform that was there before labels were has never asked for them.
+    if not labels.metadata or not labels.recall("dagster/row_count"):
+        return BatchReference(raw_hash)
     return BatchReference(
-        batch_id=str(raw.recall("batch_id")), content_hash=str(raw.recall("content_hash"))
+        raw_hash, int(labels.recall("delta_version")), str(labels.recall("content_hash"))
     )
+
+
+def origin_of(context: Context, batch_id: str) -> dict[str, str]:
+    """Return what was told of a batch when it was cleaned; empty where nobody remembers it."""
+    for record in context.instance.fetch_materializations(CLEANED, limit=_REMEMBERED).records:
+        made = record.asset_materialization
+        if made is not None and made.metadata["batch_id"].value == batch_id:
+            found = {name: made.metadata.get(name) for name in (RAW_HASH, LABELS_VERSION)}
+            return {name: str(value.value) for name, value in found.items() if value is not None}
+    return {}
 
 
 def input_version(*parts: object) -> str:
     """Digest what an asset is made from: inputs, code version and the contract."""
     text = "\n".join([fingerprint(), *map(str, parts)])
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def unchanged(before: Memory, table: DeltaPath, version: str) -> bool:
+    """Whether the table holds what the event log says it was made from."""
+    if not (before.was_made_from(version) and table.exists()):
+        return False
+    made = int(before.recall("delta_version"))
+    # Looking past maintenance reads the table's log: only where the version has moved.
+    return table.version() == made or table.version_of_rows() == made
+
+
+def again(
+    context: dg.AssetExecutionContext, before: Memory, data_version: str
+) -> dg.MaterializeResult:
+    """Report an asset whose input has not changed: nothing was computed."""
+    context.log.info("%s: input unchanged, not processed again", before.key.to_user_string())
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(data_version),
+        metadata={**before.metadata, "processed": False},
+    )

@@ -8,9 +8,16 @@ import dagster as dg
 import psycopg
 
 from diabetes_platform.cleaning.conservation import Conservation
-from diabetes_platform.contract.tables import QUARANTINE_PATIENTS, RAW_PATIENTS
-from diabetes_platform.defs.describe import CLEANED, QUARANTINE, RAW, STAGING, STAGING_POOL
-from diabetes_platform.defs.memory import current_batch
+from diabetes_platform.contract.tables import LABELLED_PATIENTS, QUARANTINE_PATIENTS, RAW_PATIENTS
+from diabetes_platform.defs.describe import (
+    CLEANED,
+    LABELS,
+    QUARANTINE,
+    RAW,
+    STAGING,
+    STAGING_POOL,
+)
+from diabetes_platform.defs.memory import BatchReference, current_batch
 from diabetes_platform.defs.resources import Warehouse
 from diabetes_platform.lake.tables import Lake
 from diabetes_platform.quality.expectations import EXPECTATIONS
@@ -28,34 +35,42 @@ from diabetes_platform.warehouse.staging import StagedBatch, count_staged, newes
 
 @dg.asset_check(
     asset=STAGING,
-    additional_deps=[RAW, CLEANED, QUARANTINE],
+    additional_deps=[RAW, LABELS, CLEANED, QUARANTINE],
     name="nothing_vanished",
     blocking=True,
     pool=STAGING_POOL,
-    description="raw = staging + quarantine, for the batch at hand.",
+    description="raw + labelled = staging + quarantine, for the batch at hand.",
 )
 def nothing_vanished(
     context: dg.AssetCheckExecutionContext,
     lake: dg.ResourceParam[Lake],
     warehouse: dg.ResourceParam[Warehouse],
 ) -> dg.AssetCheckResult:
-    """Count the batch in all three stores themselves, whatever the assets reported."""
+    """Count the batch in all the stores themselves, whatever the assets reported."""
     batch = current_batch(context)
     conservation = Conservation(
-        raw=lake.count(RAW_PATIENTS, {"content_hash": batch.content_hash}),
+        raw=lake.count(RAW_PATIENTS, {"content_hash": batch.raw_hash}),
         accepted=count_staged(warehouse.url, batch.batch_id),
         rejected=lake.count(QUARANTINE_PATIENTS, {"batch_id": batch.batch_id}),
+        labelled=_labelled(lake, batch),
     )
     return dg.AssetCheckResult(
         passed=conservation.holds,
         description=str(conservation),
         metadata={
             "raw": conservation.raw,
+            "labelled": conservation.labelled,
             "staged": conservation.accepted,
             "quarantined": conservation.rejected,
             "missing": conservation.missing,
         },
     )
+
+
+def _labelled(lake: Lake, batch: BatchReference) -> int:
+    if batch.labels_version is None:
+        return 0
+    return lake.count(LABELLED_PATIENTS, {}, batch.labels_version)
 
 
 @dg.multi_asset_check(

@@ -10,14 +10,14 @@ from diabetes_platform.contract.tables import STREAM_PATIENTS
 from diabetes_platform.lake.schema import arrow_schema
 from diabetes_platform.lake.tables import Lake
 
-_ORDER = ("written_at", "kafka_offset")
+ORDER = ("written_at", "kafka_offset")
 """All changes of a patient lie in one partition of the topic, in the order of their offsets; a
 topic that was made anew begins again, but later."""
 
 
 def newest_images(changes: pa.Table) -> pa.Table:
     """Return of each `id` the newest row of STREAM_PATIENTS; of a deleted patient none."""
-    ordered = changes.sort_by([(name, "ascending") for name in ("id", *_ORDER)])
+    ordered = changes.sort_by([(name, "ascending") for name in ("id", *ORDER)])
     ids = ordered["id"].combine_chunks()
     if not len(ids):
         return ordered

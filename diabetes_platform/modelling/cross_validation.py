@@ -5,7 +5,7 @@ from itertools import combinations
 
 import numpy as np
 
-from diabetes_platform.modelling.folds import folds_of
+from diabetes_platform.modelling.folds import folds_of, told_apart
 from diabetes_platform.modelling.recipe import Recipe
 from diabetes_platform.modelling.training import (
     calibrated,
@@ -37,7 +37,7 @@ def cross_validate(
     TrainingSetError where the rows left to train on have one outcome only.
     """
     count = int(folds.max()) + 1
-    source = rows if trained_on is None else trained_on
+    source = rows if trained_on is None else told_apart(trained_on, rows)
     source_folds = folds if trained_on is None else folds_of(source, rows, folds, count)
     probabilities = np.empty(folds.shape)
     decisions = np.empty(folds.shape, dtype=np.bool_)

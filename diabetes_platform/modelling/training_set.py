@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from diabetes_platform.contract.fields import FEATURE_NAMES, FIELD_NAMES, OUTCOME
-from diabetes_platform.contract.tables import RECORD_ID, TRAINING_SET
+from diabetes_platform.contract.tables import RECORD_ID, TRAINING_SET, intake_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,8 +32,9 @@ class TrainingSet:
     `features` is (rows, features) float64 in the contract's feature order and units, NaN where
     missing; `outcomes` is (rows,) of 0 and 1. `measurement_keys` are SHA-256 of each row's
     measurements without the outcome: equal keys are the same patient seen again, in this batch or
-    in another. `content_hash` is SHA-256 of all rows with their outcomes, without record ids: the
-    same patients give the same hash, and the same model bytes, whatever batch brought them.
+    in another. So are equal `intakes`, of patients whom the stream brought. `content_hash` is
+    SHA-256 of all rows with their outcomes, without record ids: the same patients give the same
+    hash, and the same model bytes, whatever batch brought them.
     """
 
     features: FloatArray
@@ -46,6 +47,11 @@ class TrainingSet:
         return len(self.outcomes)
 
     @property
+    def intakes(self) -> tuple[int | None, ...]:
+        """The intake of each row that the stream brought, None of a row of a source."""
+        return tuple(map(intake_of, self.record_ids))
+
+    @property
     def prevalence(self) -> float:
         """The share of rows with outcome 1."""
         return float(self.outcomes.mean())
@@ -54,9 +60,11 @@ class TrainingSet:
 def training_set_from_arrow(table: "pa.Table") -> TrainingSet:
     """Read a table of `contract.tables.TRAINING_SET`, its rows in any order.
 
-    Raises TrainingSetError where a column is absent or not numeric, or a row has no outcome.
+    Where a row came from teaches nothing: older versions do not tell it. Raises TrainingSetError
+    where a column is absent or not numeric, or a row has no outcome.
     """
-    absent = [name for name in TRAINING_SET.column_names if name not in table.column_names]
+    needed = (RECORD_ID.name, *FIELD_NAMES)
+    absent = [name for name in needed if name not in table.column_names]
     if absent:
         raise TrainingSetError(
             f"{TRAINING_SET.name}: columns: given {', '.join(table.column_names) or 'none'}, "

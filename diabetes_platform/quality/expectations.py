@@ -11,6 +11,7 @@ from diabetes_platform.contract.tables import (
     RECORD_ID,
     SOURCE,
     STAGING_PATIENTS,
+    STREAM_PATIENTS,
     ColumnType,
     filled_name,
     normed_name,
@@ -30,6 +31,13 @@ NORMED_MEDIAN = 0.25
 """In interquartile ranges; rows rejected after the statistics were taken move the median."""
 DISTRIBUTION_DIVERGENCE = 0.1
 """Kullback-Leibler divergence in nats; two samples of 768 from one source lie near 0.01."""
+_NOT_OF_THE_STREAM = {
+    "type": "comparison",
+    "column": {"name": SOURCE.name},
+    "operator": "!=",
+    "parameter": STREAM_PATIENTS.name,
+}
+"""Great Expectations' own form of a condition, which its own class would need it imported for."""
 
 
 def _table() -> list[ExpectationSpec]:
@@ -117,18 +125,24 @@ def _identity() -> list[ExpectationSpec]:
         "No two rows come from the same place in the source.",
         RECORD_ID.name,
     )
-    single = [
-        ExpectationSpec(
-            name,
-            "expect_column_unique_value_count_to_be_between",
-            {"column": column.name, "min_value": 1, "max_value": 1},
-            "error",
-            f"All rows belong to one batch. {column.description}",
-            column.name,
-        )
-        for name, column in (("single_batch", BATCH_ID), ("single_source", SOURCE))
-    ]
-    return [unique, *single]
+    once = {"min_value": 1, "max_value": 1}
+    single_batch = ExpectationSpec(
+        "single_batch",
+        "expect_column_unique_value_count_to_be_between",
+        {"column": BATCH_ID.name, **once},
+        "error",
+        f"All rows belong to one batch. {BATCH_ID.description}",
+        BATCH_ID.name,
+    )
+    single_source = ExpectationSpec(
+        "single_source",
+        "expect_column_unique_value_count_to_be_between",
+        {"column": SOURCE.name, **once, "row_condition": _NOT_OF_THE_STREAM},
+        "error",
+        f"All rows come from one file or from the stream. {SOURCE.description}",
+        SOURCE.name,
+    )
+    return [unique, single_batch, single_source]
 
 
 def _values(field: Field) -> list[ExpectationSpec]:

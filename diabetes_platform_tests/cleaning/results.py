@@ -7,6 +7,7 @@ from pyspark.sql import SparkSession
 
 from diabetes_platform.cleaning.jobs import Cleaned, Fitted, clean_batch, fit_statistics
 from diabetes_platform.cleaning.quarantine import Quarantined, quarantine_batch
+from diabetes_platform.cleaning.tables import Labels
 from diabetes_platform.lake.delta import DeltaPath
 from diabetes_platform_tests.cleaning.batches import Batch
 
@@ -18,12 +19,13 @@ class Results:
     quarantined: Quarantined
 
 
-def run(spark: SparkSession, batch: Batch) -> Results:
+def run(spark: SparkSession, batch: Batch, labels: Labels | None = None) -> Results:
     statistics, cleaned = batch.table("statistics"), batch.table("cleaned")
+    fitted = fit_statistics(spark, batch.raw, batch.content_hash, statistics, labels)
     return Results(
-        fit_statistics(spark, batch.raw, batch.content_hash, statistics),
-        clean_batch(spark, batch.raw, batch.content_hash, statistics, cleaned),
-        quarantine_batch(cleaned, batch.batch_id, batch.table("quarantine")),
+        fitted,
+        clean_batch(spark, batch.raw, batch.content_hash, statistics, cleaned, labels),
+        quarantine_batch(cleaned, fitted.batch_id, batch.table("quarantine")),
     )
 
 

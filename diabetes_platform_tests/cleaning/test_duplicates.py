@@ -1,9 +1,10 @@
 """Exact duplicates: the same nine parsed values, however they were written."""
 
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as sf
 
-from diabetes_platform.cleaning.duplicates import duplicate_lines
+from diabetes_platform.cleaning.duplicates import LABELLED, PLACE, duplicate_places
 from diabetes_platform_tests.cleaning.batches import patients, raw_table
 from diabetes_platform_tests.contract.cases import ORDINARY, Row
 
@@ -12,8 +13,13 @@ UNREADABLE = {**ORDINARY, "glucose": "high"}
 
 
 def duplicates(spark: SparkSession, rows: list[Row]) -> list[int]:
+    frame = received(spark, rows)
+    return sorted(row["source_line"] for row in duplicate_places(frame).collect())
+
+
+def received(spark: SparkSession, rows: list[Row], *, labelled: bool = False) -> DataFrame:
     frame = spark.createDataFrame(raw_table(rows, "0" * 64))
-    return sorted(row["source_line"] for row in duplicate_lines(frame).collect())
+    return frame.select("*", sf.lit(labelled).alias(LABELLED))
 
 
 @pytest.mark.parametrize(
@@ -48,5 +54,16 @@ def duplicates(spark: SparkSession, rows: list[Row]) -> list[int]:
         ),
     ],
 )
-def test_duplicate_lines(spark: SparkSession, name: str, rows: list[Row], lines: list[int]) -> None:
+def test_duplicate_rows_of_a_source(
+    spark: SparkSession, name: str, rows: list[Row], lines: list[int]
+) -> None:
     assert duplicates(spark, rows) == lines, name
+
+
+def test_a_label_never_takes_the_place_of_a_row_of_the_source(spark: SparkSession) -> None:
+    """Whatever their numbers: the label is intake 2, its equal in the source lies on line 3."""
+    source = received(spark, [LACKING, ORDINARY])
+    labels = received(spark, [ORDINARY, LACKING, UNREADABLE, UNREADABLE], labelled=True)
+    for rows in (source.union(labels), labels.union(source)):
+        found = sorted(tuple(row) for row in duplicate_places(rows).select(*PLACE).collect())
+        assert found == [(True, 2), (True, 3), (True, 5)]

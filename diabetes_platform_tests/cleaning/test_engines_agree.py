@@ -7,14 +7,18 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
-from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics
-from diabetes_platform.cleaning.quarantine import quarantine_batch
+from diabetes_platform.cleaning.tables import Labels
+from diabetes_platform.contract.tables import LABELLED_PATIENTS
+from diabetes_platform.lake.labels import keep_labels
+from diabetes_platform.lake.tables import Lake
 from diabetes_platform_tests.cleaning.batches import Batch, dirty_rows, write_batch
+from diabetes_platform_tests.cleaning.results import run
+from diabetes_platform_tests.intakes import changed, stream
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
 
-ROWS = 10_000
-KEYS = {"statistics": "field", "cleaned": "source_line", "quarantine": "source_line"}
+ROWS, LABELS = 10_000, 50
+KEYS = {"statistics": "field", "cleaned": "record_id", "quarantine": "record_id"}
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +28,8 @@ def batches(
     """The batch as Sail and as Apache Spark cleaned it."""
     lakes = tmp_path_factory.mktemp("lakes")
     on_sail = write_batch(lakes / "sail", dirty_rows(ROWS, seed=4))
+    stream(Lake(str(on_sail.lake)), *(changed(n, n, outcome=n % 2) for n in range(1, LABELS + 1)))
+    keep_labels(Lake(str(on_sail.lake)))
     shutil.copytree(on_sail.lake, lakes / "spark")
     on_spark = Batch(lakes / "spark", on_sail.content_hash, on_sail.rows)
     clean(spark, on_sail)
@@ -32,10 +38,9 @@ def batches(
 
 
 def clean(spark: SparkSession, batch: Batch) -> None:
-    statistics, cleaned = batch.table("statistics"), batch.table("cleaned")
-    fit_statistics(spark, batch.raw, batch.content_hash, statistics)
-    clean_batch(spark, batch.raw, batch.content_hash, statistics, cleaned)
-    quarantine_batch(cleaned, batch.batch_id, batch.table("quarantine"))
+    lake = Lake(str(batch.lake))
+    kept = keep_labels(lake)
+    run(spark, batch, Labels(lake.table(LABELLED_PATIENTS), kept.version, kept.content_hash))
 
 
 def rows(batch: Batch, name: str) -> list[dict[str, object]]:
@@ -60,7 +65,7 @@ def test_both_engines_write_the_same_rows(batches: tuple[Batch, Batch], name: st
 def test_the_batch_tries_every_kind_of_verdict(batches: tuple[Batch, Batch]) -> None:
     on_sail, _ = batches
     cleaned = rows(on_sail, "cleaned")
-    assert len(cleaned) == ROWS
+    assert len(cleaned) == ROWS + LABELS
     codes = {reason.split(":")[1] for row in cleaned for reason in row["reasons"]}
     assert codes == {
         "missing",

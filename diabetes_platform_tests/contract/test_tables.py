@@ -4,11 +4,12 @@ import hashlib
 
 import pytest
 
-from diabetes_platform.contract.events import DIABETES_NEW_CHANGED
+from diabetes_platform.contract.events import DIABETES_NEW_CHANGED, SINK_KEYS
 from diabetes_platform.contract.fields import FEATURE_NAMES, FIELD_NAMES, FIELDS_BY_NAME
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
     DIABETES_NEW,
+    LABELLED_PATIENTS,
     PREDICTIONS,
     QUARANTINE_PATIENTS,
     RAW_PATIENTS,
@@ -17,8 +18,10 @@ from diabetes_platform.contract.tables import (
     STREAM_PATIENTS,
     TRAINING_SET,
     Table,
+    batch_hash_of,
     batch_id_of,
     filled_name,
+    intake_of,
     normed_name,
 )
 
@@ -32,6 +35,7 @@ TABLES = [
     DIABETES_NEW,
     PREDICTIONS,
     STREAM_PATIENTS,
+    LABELLED_PATIENTS,
 ]
 WITHOUT_PATIENTS = (STATISTICS_PATIENTS, PREDICTIONS)
 
@@ -70,6 +74,13 @@ def test_the_change_event_carries_the_intake_row() -> None:
     assert set(event.operations) == {"c", "u", "d", "r"}
 
 
+def test_nothing_that_a_model_said_has_a_place_on_the_way_of_a_label() -> None:
+    said = {"probability", "result", "contributions", "model_version", "scored_at"}
+    assert said <= set(PREDICTIONS.column_names)
+    way = (DIABETES_NEW, STREAM_PATIENTS, LABELLED_PATIENTS, CLEANED_PATIENTS, TRAINING_SET)
+    assert not said & {*SINK_KEYS, *(name for table in way for name in table.column_names)}
+
+
 HASH = hashlib.sha256(b"a batch").hexdigest()
 
 
@@ -81,3 +92,28 @@ def test_a_batch_is_named_by_its_content() -> None:
 def test_what_is_no_content_hash_is_refused(given: str) -> None:
     with pytest.raises(ValueError, match="allowed 64 hex digits"):
         batch_id_of(given)
+
+
+def test_a_batch_with_labels_has_another_name_and_one_without_its_sources() -> None:
+    labels = hashlib.sha256(b"labels").hexdigest()
+    assert batch_hash_of(HASH, None) == HASH
+    both = {batch_hash_of(HASH, labels), batch_hash_of(labels, HASH)}
+    assert len(both) == 2
+    assert not both & {HASH, labels}
+    with pytest.raises(ValueError, match="allowed 64 hex digits"):
+        batch_hash_of(HASH, "")
+
+
+@pytest.mark.parametrize(
+    ("record_id", "intake"),
+    [
+        (f"{HASH[:12]}-intake-7", 7),
+        (f"{HASH[:12]}-7", None),
+        (f"{HASH[:12]}-intake-", None),
+        (f"{HASH[:12]}-intake--7", None),
+        ("intake-7", None),
+        ("", None),
+    ],
+)
+def test_a_record_says_which_intake_it_came_from(record_id: str, intake: int | None) -> None:
+    assert intake_of(record_id) == intake

@@ -29,6 +29,7 @@ KEYS = [
     "model/candidate",
     "model/champion",
     "stream/patients",
+    "labels/patients",
 ]
 TOPICS = [CDC_TOPIC, SINK_TOPIC, REJECTED_TOPIC, WINDOWED_TOPIC]
 defs = build_definitions()
@@ -70,6 +71,18 @@ def test_a_patient_of_the_stream_is_traced_to_the_intake_table() -> None:
     ]
 
 
+def test_a_row_of_the_training_set_is_traced_to_file_and_stream() -> None:
+    graph = defs.resolve_asset_graph()
+    ancestors = graph.get_ancestor_asset_keys(dg.AssetKey(["features", "training_set"]))
+    found = {key.to_user_string() for key in ancestors}
+    assert {"raw/patients", "labels/patients", "stream/patients"} <= found
+    lineage = SPECS["cleaned/patients"].metadata["dagster/column_lineage"]
+    assert {dep.asset_key.to_user_string() for dep in lineage.deps_by_column["outcome"]} == {
+        "raw/patients",
+        "labels/patients",
+    }
+
+
 def test_the_nightly_batch_leaves_the_stream_alone() -> None:
     selected = defs.resolve_job_def("batch").asset_layer.executable_asset_keys
     assert {key.to_user_string() for key in selected} == set(KEYS) - {"stream/patients"}
@@ -84,7 +97,8 @@ def test_every_table_shows_its_columns(key: str) -> None:
 def test_a_normed_column_is_traced_to_its_measurement() -> None:
     lineage = SPECS["cleaned/patients"].metadata["dagster/column_lineage"]
     assert lineage.deps_by_column["bmi_normed"] == [
-        dg.TableColumnDep(asset_key=dg.AssetKey(["raw", "patients"]), column_name="bmi")
+        dg.TableColumnDep(asset_key=dg.AssetKey([source, "patients"]), column_name="bmi")
+        for source in ("labels", "raw")
     ]
 
 

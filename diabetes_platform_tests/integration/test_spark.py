@@ -16,19 +16,24 @@ from pyspark.sql import SparkSession
 from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics
 from diabetes_platform.cleaning.quarantine import quarantine_batch
 from diabetes_platform.cleaning.session import spark_session
+from diabetes_platform.cleaning.tables import Labels
+from diabetes_platform.contract.tables import LABELLED_PATIENTS
 from diabetes_platform.lake.delta import DeltaPath
+from diabetes_platform.lake.labels import keep_labels
+from diabetes_platform.lake.tables import Lake
 from diabetes_platform.launcher.install.java import find_java
 from diabetes_platform.launcher.ports import HOST, free_port, listens
 from diabetes_platform.launcher.processes import spawn, stop_group
 from diabetes_platform.launcher.stack.stack import INFRA, Stack
 from diabetes_platform_tests.cleaning.batches import dirty_rows, raw_table
+from diabetes_platform_tests.intakes import changed, stream
 from diabetes_platform_tests.storage import Storage
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
-ROWS = 2_000
+ROWS, LABELLED = 2_000, 20
 CONTENT_HASH = "c" * 64
-KEYS = {"statistics": "field", "cleaned": "source_line", "quarantine": "source_line"}
+KEYS = {"statistics": "field", "cleaned": "record_id", "quarantine": "record_id"}
 STARTED_SECONDS = 120.0
 Results = Mapping[str, list[dict[str, object]]]
 
@@ -102,27 +107,44 @@ def raw(storage: Storage) -> DeltaPath:
 
 
 @pytest.fixture(scope="module")
-def by_sail(raw: DeltaPath, storage: Storage) -> Results:
+def labels(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> Labels:
+    """Labels on S3, where users of the platform may read and write them."""
+    local = Lake(str(tmp_path_factory.mktemp("stream")))
+    stream(local, *(changed(n, n, outcome=n % 2, age=20.0 + n) for n in range(1, LABELLED + 1)))
+    kept = keep_labels(local)
+    root = f"s3://lake/labels/{secrets.token_hex(4)}"
+    lake = Lake(root, storage.s3("pipeline"))
+    rows = local.table(LABELLED_PATIENTS).open().to_pyarrow_table()
+    version, _ = lake.snapshot(LABELLED_PATIENTS, rows, kept.content_hash)
+    lake.snapshot(LABELLED_PATIENTS, rows.slice(1), "those of a later batch")
+    return Labels(lake.table(LABELLED_PATIENTS), version, kept.content_hash)
+
+
+@pytest.fixture(scope="module")
+def by_sail(raw: DeltaPath, labels: Labels, storage: Storage) -> Results:
     with pytest.MonkeyPatch.context() as patch:
         # Sail, in this process, reads them from the environment.
         for name, value in storage.environment("pipeline").items():
             patch.setenv(name, value)
-        return cleaned_by(None, raw)
+        return cleaned_by(None, raw, labels)
 
 
-def cleaned_by(remote: str | None, raw: DeltaPath) -> Results:
+def cleaned_by(remote: str | None, raw: DeltaPath, labels: Labels) -> Results:
     """Every table of the batch by the engine at `remote`; None: Sail."""
     engine = secrets.token_hex(4)
     tables = {name: DeltaPath(f"s3://lake/{name}/{engine}", raw.s3) for name in KEYS}
     with spark_session(remote) as session:
-        clean(session, raw, tables)
+        clean(session, raw, labels, tables)
     return {name: exact(table, KEYS[name]) for name, table in tables.items()}
 
 
-def clean(session: SparkSession, raw: DeltaPath, tables: Mapping[str, DeltaPath]) -> None:
-    fit_statistics(session, raw, CONTENT_HASH, tables["statistics"])
-    clean_batch(session, raw, CONTENT_HASH, tables["statistics"], tables["cleaned"])
-    quarantine_batch(tables["cleaned"], CONTENT_HASH[:12], tables["quarantine"])
+def clean(
+    session: SparkSession, raw: DeltaPath, labels: Labels, tables: Mapping[str, DeltaPath]
+) -> None:
+    fit_statistics(session, raw, CONTENT_HASH, tables["statistics"], labels)
+    done = clean_batch(session, raw, CONTENT_HASH, tables["statistics"], tables["cleaned"], labels)
+    assert done.rows == ROWS + LABELLED
+    quarantine_batch(tables["cleaned"], done.batch_id, tables["quarantine"])
 
 
 def exact(table: DeltaPath, key: str) -> list[dict[str, object]]:
@@ -136,18 +158,18 @@ def exact(table: DeltaPath, key: str) -> list[dict[str, object]]:
 
 @pytest.mark.slow
 def test_the_platforms_spark_writes_to_s3_what_sail_writes(
-    stack: Stack, raw: DeltaPath, by_sail: Results
+    stack: Stack, raw: DeltaPath, labels: Labels, by_sail: Results
 ) -> None:
     assert all(by_sail.values())
-    assert cleaned_by(stack.settings.spark_remote, raw) == by_sail
+    assert cleaned_by(stack.settings.spark_remote, raw, labels) == by_sail
 
 
 @pytest.mark.slow
 def test_a_cluster_of_two_workers_writes_to_s3_what_sail_writes(
-    cluster: Cluster, raw: DeltaPath, by_sail: Results
+    cluster: Cluster, raw: DeltaPath, labels: Labels, by_sail: Results
 ) -> None:
     assert all(by_sail.values())
-    assert cleaned_by(cluster.remote, raw) == by_sail
+    assert cleaned_by(cluster.remote, raw, labels) == by_sail
 
 
 @pytest.mark.slow

@@ -28,9 +28,17 @@ def pima_table(batch_id: str = "0123456789ab") -> pa.Table:
         field.name: [_read(field, row[field.name]) for row in received] for field in FIELDS
     }
     columns["record_id"] = [f"{batch_id}-{line}" for line in range(2, 2 + len(received))]
+    columns["source"] = [PIMA_CSV.name] * len(received)
     columns["batch_id"] = [batch_id] * len(received)
     schema = pa.schema([(column.name, _ARROW[column.type]) for column in TRAINING_SET.columns])
     return pa.table({name: columns[name] for name in schema.names}, schema=schema)
+
+
+def by_intake(rows: TrainingSet, row: int, intake: int) -> TrainingSet:
+    """The same rows in the same order, one of which the stream brought."""
+    ids = list(rows.record_ids)
+    ids[row] = f"0123456789ab-intake-{intake}"
+    return replace(rows, record_ids=tuple(ids))
 
 
 def relabelled(rows: TrainingSet, outcomes: npt.ArrayLike) -> TrainingSet:

@@ -84,6 +84,18 @@ def test_rows_with_identical_measurements_have_one_key_whatever_their_outcome() 
     assert len(set(rows.measurement_keys)) == 1
 
 
+def test_a_version_that_does_not_tell_where_its_rows_are_from_teaches_the_same(
+    pima: TrainingSet,
+) -> None:
+    older = training_set_from_arrow(pima_table().drop_columns(["source"]))
+    assert older.content_hash == pima.content_hash
+
+
+def test_a_row_knows_the_intake_that_it_came_from() -> None:
+    rows = training_set([PATIENT, PATIENT], [0, 1], ["a-2", "a-intake-7"])
+    assert dict(zip(rows.record_ids, rows.intakes, strict=True)) == {"a-2": None, "a-intake-7": 7}
+
+
 def test_the_arrays_cannot_be_changed(pima: TrainingSet) -> None:
     with pytest.raises(ValueError, match="read-only"):
         pima.features[0, 0] = 1
@@ -203,7 +215,7 @@ def _broken_rules(rows: list[dict[str, str | None]]) -> dict[str, set[Reason]]:
         for field in FIELDS
     }
     columns["record_id"] = pa.array([str(row) for row in range(len(rows))])
-    columns["batch_id"] = pa.array(["a"] * len(rows))
+    columns["source"] = columns["batch_id"] = pa.array(["a"] * len(rows))
     with pytest.raises(pandera.errors.SchemaErrors) as found:
         training_set_schema().validate(training_frame(pa.table(columns)), lazy=True)
     broken: dict[str, set[Reason]] = {str(row): set() for row in range(len(rows))}

@@ -1,4 +1,4 @@
-"""Each user may do its own work and nothing else; raw files and models stay as written."""
+"""Each user may do its own work and nothing else; raw, labels and models stay as written."""
 
 import io
 import tarfile
@@ -188,12 +188,18 @@ def raw_commit(name: str) -> tuple[str, str]:
     return "lake", f"raw/{name}/_delta_log/00000000000000000001.json"
 
 
+def labels_commit(name: str) -> tuple[str, str]:
+    return "lake", f"labels/{name}/_delta_log/00000000000000000001.json"
+
+
 def model_file(name: str) -> tuple[str, str]:
     return "models", bundle_key(name, "model.txt")
 
 
 @pytest.mark.parametrize("attempt", ATTEMPTS, ids=lambda attempt: attempt.__name__)
-@pytest.mark.parametrize("kind", [raw_file, raw_commit, model_file], ids=lambda k: k.__name__)
+@pytest.mark.parametrize(
+    "kind", [raw_file, raw_commit, labels_commit, model_file], ids=lambda k: k.__name__
+)
 def test_what_the_pipeline_wrote_once_it_can_neither_change_nor_delete(
     storage: Storage, attempt: Callable[[Written], None], kind: Callable[[str], tuple[str, str]]
 ) -> None:
@@ -212,6 +218,7 @@ def test_what_the_pipeline_wrote_once_it_can_neither_change_nor_delete(
 @pytest.mark.parametrize(
     ("bucket", "key"),
     [
+        ("lake", "labels/patients/_delta_log/_last_checkpoint"),
         ("lake", "raw/patients/_delta_log/_last_checkpoint"),
         ("lake", "cleaned/patients/part-00000.parquet"),
         ("models", champion_key()),
@@ -238,6 +245,7 @@ def exists(client: Minio, bucket: str, key: str) -> bool:
 READ, ADD, ALL = {"read"}, {"read", "add"}, {"read", "add", "replace", "delete"}
 RIGHTS = {
     "pipeline": {
+        "lake/labels/": ADD,
         "lake/raw/": ADD,
         "lake/elsewhere/": READ,
         "lake/cleaned/": ALL,
@@ -249,6 +257,7 @@ RIGHTS = {
         "models/diabetes/": ADD,
     },
     "spark": {
+        "lake/labels/": READ,
         "lake/raw/": READ,
         "lake/cleaned/": ALL,
         "lake/quarantine/": ALL,

@@ -1,0 +1,63 @@
+"""`labels/patients`: confirmed outcomes that came by the stream, for the next batch."""
+
+import dagster as dg
+
+from diabetes_platform.contract.tables import LABELLED_PATIENTS, STREAM_PATIENTS
+from diabetes_platform.defs.describe import (
+    CLEANING_POOL,
+    LABELS,
+    STREAM,
+    asset_options,
+    table_metadata,
+)
+from diabetes_platform.defs.memory import INPUT_VERSION, again, input_version, remember, unchanged
+from diabetes_platform.defs.refusals import refusals
+from diabetes_platform.defs.retries import retried
+from diabetes_platform.lake.delta import DeltaPath
+from diabetes_platform.lake.labels import keep_labels
+from diabetes_platform.lake.tables import Lake
+
+CODE_VERSION = "1"
+
+
+@dg.asset(
+    **asset_options(LABELS, {"python", "deltalake"}, CLEANING_POOL, CODE_VERSION),
+    deps=[STREAM],
+    description="Patients of the stream with a confirmed outcome, the newest image of each. The "
+    "same labels add no version; without a stream there are none. A prediction is never one.",
+    metadata=table_metadata(LABELLED_PATIENTS, {STREAM: STREAM_PATIENTS}),
+)
+@retried
+def labelled_patients(
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]
+) -> dg.MaterializeResult:
+    """Keep what the stream says now, unless the stream has not changed."""
+    target = lake.table(LABELLED_PATIENTS)
+    version = input_version("labels", CODE_VERSION, *_state(lake.table(STREAM_PATIENTS)))
+    before = remember(context, LABELS)
+    if unchanged(before, target, version):
+        return again(context, before, str(before.recall("content_hash")))
+    with refusals():
+        kept = keep_labels(lake)
+    context.log.info("%s labels, %s", kept.rows, "added" if kept.added else "known")
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(kept.content_hash),
+        metadata={
+            "dagster/row_count": kept.rows,
+            "dagster/uri": target.path,
+            "content_hash": kept.content_hash,
+            "delta_version": kept.version,
+            "stream_version": kept.stream_version,
+            "added": kept.added,
+            INPUT_VERSION: version,
+            "processed": True,
+        },
+    )
+
+
+def _state(stream: DeltaPath) -> tuple[str, ...]:
+    """Return what tells a state of the table from every other; nothing where there is no table."""
+    if not stream.exists():
+        return ()
+    table = stream.open()
+    return str(table.metadata().id), str(table.version())

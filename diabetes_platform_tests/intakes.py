@@ -1,0 +1,55 @@
+"""Changes of intake rows in `stream/patients`, as the increments leave them there."""
+
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+
+from diabetes_platform.contract.fields import FEATURES, OUTCOME
+from diabetes_platform.contract.tables import STREAM_PATIENTS
+from diabetes_platform.lake.increments import Mark, add, create_table
+from diabetes_platform.lake.schema import row_schema
+from diabetes_platform.lake.tables import Lake
+
+EXAMPLE = {field.name: field.example for field in FEATURES}
+BEGIN = datetime(2026, 11, 24, 12, tzinfo=UTC)
+DAY = BEGIN.date().isoformat()
+Row = dict[str, object]
+
+
+def changed(intake: int, lsn: int, /, **image: object) -> Row:
+    """A change: its image is the contract's example but for `image`; written at second `lsn`."""
+    recorded = BEGIN + timedelta(seconds=lsn) if image.get(OUTCOME.name) is not None else None
+    return {
+        **_place(intake, str(lsn), lsn),
+        "op": "u",
+        "lsn": lsn,
+        "received_at": BEGIN,
+        **EXAMPLE,
+        "outcome_recorded_at": recorded,
+        **image,
+    }
+
+
+def deleted(intake: int, offset: int, /) -> Row:
+    """The end of a patient, at an offset of the topic's only partition."""
+    return {**_place(intake, f"deleted-t-0-{offset}", offset), "op": "d"}
+
+
+def stream(lake: Lake, *rows: Row) -> int:
+    """Add the changes to `stream/patients` of `lake`; return the table's version."""
+    create_table(lake)
+    table = pa.Table.from_pylist(list(rows), schema=row_schema(STREAM_PATIENTS))
+    offsets = table["kafka_offset"].to_pylist()
+    return add(lake, table, Mark("sink", "t", 0, min(offsets), max(offsets), DAY)).version
+
+
+def _place(intake: int, change: str, offset: int) -> Row:
+    return {
+        "change_id": f"{intake}-{change}",
+        "day": DAY,
+        "id": intake,
+        "topic_id": "t",
+        "kafka_partition": 0,
+        "kafka_offset": offset,
+        "written_at": BEGIN + timedelta(seconds=offset),
+    }

@@ -1,0 +1,120 @@
+"""Labels of the stream: the newest confirmed outcome of each patient, and nothing else."""
+
+import random
+
+import pytest
+
+from diabetes_platform.contract.fields import FEATURES, FIELDS, Field
+from diabetes_platform.contract.tables import LABELLED_PATIENTS
+from diabetes_platform.contract.validation import parse
+from diabetes_platform.lake.history import commits
+from diabetes_platform.lake.labels import STREAM_VERSION, keep_labels
+from diabetes_platform.lake.schema import row_schema
+from diabetes_platform.lake.tables import Lake
+from diabetes_platform_tests.intakes import BEGIN, EXAMPLE, Row, changed, deleted, stream
+
+
+def outcomes(lake: Lake, version: int | None = None) -> dict[int, str]:
+    """The label of each intake, in a version of `labels/patients` or the newest."""
+    rows = lake.table(LABELLED_PATIENTS).open(version).to_pyarrow_table()
+    return dict(zip(rows["id"].to_pylist(), rows["outcome"].to_pylist(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("says", "rows", "labels"),
+    [
+        ("a confirmed outcome", [changed(1, 10), changed(1, 11, outcome=1)], {1: "1"}),
+        ("no outcome yet", [changed(1, 10), changed(2, 11)], {}),
+        (
+            "changed twice: the newest counts",
+            [changed(1, 10, outcome=1), changed(1, 11, outcome=0), changed(1, 12, outcome=1)],
+            {1: "1"},
+        ),
+        ("set right", [changed(1, 10, outcome=1), changed(1, 11, outcome=0)], {1: "0"}),
+        ("taken back", [changed(1, 10, outcome=1), changed(1, 11)], {}),
+        ("deleted afterwards", [changed(1, 10, outcome=1), deleted(1, 11)], {}),
+        (
+            "deleted, and another patient stays",
+            [changed(1, 10, outcome=1), changed(2, 11, outcome=0), deleted(1, 12)],
+            {2: "0"},
+        ),
+        ("deleted before the outcome could come", [changed(1, 10), deleted(1, 11)], {}),
+    ],
+)
+def test_the_label_of_a_patient(
+    lake: Lake, says: str, rows: list[Row], labels: dict[int, str]
+) -> None:
+    # Each change comes by an increment of its own.
+    for row in rows:
+        stream(lake, row)
+    assert keep_labels(lake).rows == len(labels), says
+    assert outcomes(lake) == labels, says
+
+
+def test_without_a_stream_there_is_an_empty_table(lake: Lake) -> None:
+    first, again = keep_labels(lake), keep_labels(lake)
+    assert (first.rows, first.version, first.added, first.stream_version) == (0, 0, True, None)
+    assert (again.version, again.added) == (0, False)
+    table = lake.table(LABELLED_PATIENTS).open().to_pyarrow_table()
+    assert table.schema.equals(row_schema(LABELLED_PATIENTS).with_metadata(None))
+
+
+def test_a_label_says_which_change_it_is_and_when_it_was_confirmed(lake: Lake) -> None:
+    version = stream(lake, changed(7, 10), changed(7, 12, outcome=1, bmi=None))
+    kept = keep_labels(lake)
+    (label,) = lake.table(LABELLED_PATIENTS).open().to_pyarrow_table().to_pylist()
+    assert (label["change_id"], label["received_at"]) == ("7-12", BEGIN)
+    assert label["outcome_recorded_at"].second == 12
+    assert {name: label[name] for name in EXAMPLE} == {
+        **{name: format(value, "g") for name, value in EXAMPLE.items()},
+        "bmi": None,
+    }
+    assert kept.stream_version == version
+    assert commits(lake.table(LABELLED_PATIENTS))[0].told[STREAM_VERSION] == str(version)
+
+
+def test_the_same_labels_add_no_version(lake: Lake) -> None:
+    stream(lake, changed(1, 10, outcome=1))
+    first = keep_labels(lake)
+    stream(lake, changed(2, 11), changed(3, 12), deleted(3, 13))
+    # Debezium reads the table again and each row comes with another place in the log.
+    stream(lake, changed(1, 20, outcome=1, op="r", outcome_recorded_at=BEGIN.replace(second=10)))
+    again = keep_labels(lake)
+    assert (again.version, again.content_hash, again.added) == (0, first.content_hash, False)
+    (label,) = lake.table(LABELLED_PATIENTS).open().to_pyarrow_table().to_pylist()
+    assert label["change_id"] == "1-10"
+
+
+def test_the_labels_of_a_past_version_can_be_read_again(lake: Lake) -> None:
+    stream(lake, changed(1, 10, outcome=1))
+    first = keep_labels(lake)
+    stream(lake, changed(1, 11, outcome=0), changed(2, 12, outcome=1))
+    second = keep_labels(lake)
+    stream(lake, deleted(2, 13))
+    third = keep_labels(lake)
+    found = [outcomes(lake, each.version) for each in (first, second, third)]
+    assert found == [{1: "1"}, {1: "0", 2: "1"}, {1: "0"}]
+    assert len({each.content_hash for each in (first, second, third)}) == 3
+
+
+def test_an_outcome_without_the_time_of_its_confirmation_counts(lake: Lake) -> None:
+    stream(lake, changed(1, 10, outcome=1, outcome_recorded_at=None, received_at=None))
+    assert keep_labels(lake).rows == 1
+
+
+def test_a_value_as_text_reads_as_the_same_value(lake: Lake) -> None:
+    random_ = random.Random(7)
+    measured = {
+        n: {field.name: some_value(field, random_) for field in FEATURES} for n in range(2000)
+    }
+    stream(lake, *(changed(n, n, outcome=n % 2, **measured[n]) for n in measured))
+    keep_labels(lake)
+    for label in lake.table(LABELLED_PATIENTS).open().to_pyarrow_table().to_pylist():
+        expected = {**measured[label["id"]], "outcome": label["id"] % 2}
+        assert {f.name: parse(f, label[f.name]).value for f in FIELDS} == expected
+
+
+def some_value(field: Field, random_: random.Random) -> float:
+    if field.kind == "integer":
+        return random_.randint(int(field.minimum), int(field.maximum))
+    return random_.choice((field.minimum, random_.uniform(field.minimum, field.maximum)))
