@@ -20,6 +20,7 @@ from rich.markup import escape
 from diabetes_platform.contract.fields import FEATURES, Field
 from diabetes_platform.contract.validation import reasons_to_reject
 from diabetes_platform.launcher.errors import LauncherError
+from diabetes_platform.launcher.moments import read_moment
 from diabetes_platform.launcher.stack.modes import SparkMode
 
 if TYPE_CHECKING:
@@ -147,6 +148,26 @@ def load(
         raise typer.BadParameter(str(error)) from error
     with _told_in_one_line() as settings:
         run(settings, console, plan)
+
+
+@app.command()
+def training_set(
+    at: Annotated[
+        str | None, typer.Option(help="A time with its zone, 2026-11-01T00:00:00Z; now without.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write its rows to this Parquet file.", dir_okay=False)
+    ] = None,
+) -> None:
+    """Show the training set as it was at a past time: versions, hash, where its rows are from."""
+    from diabetes_platform.launcher.commands import training_set as run
+
+    try:
+        moment = read_moment(at)
+    except ValueError as error:
+        raise typer.BadParameter(f"--at: {error}") from error
+    with _told_in_one_line() as settings:
+        run(settings, console, at=moment, output=output)
 
 
 @app.command()

@@ -74,6 +74,15 @@ def test_a_patient_comes_from_options_or_from_json_not_both(tmp_path: Path) -> N
     assert run("predict", "--json", str(tmp_path / "none.json")).exit_code == 2
 
 
+def test_a_training_set_is_asked_for_by_a_time_with_its_zone(tmp_path: Path) -> None:
+    wrong = run("training-set", "--at", "2026-11-01T00:00:00")
+    assert (wrong.exit_code, "allowed a time with its zone" in wrong.output) == (2, True)
+    none = run("training-set", "--at", "2026-11-01T00:00:00Z")
+    assert none.exit_code == 1
+    table = tmp_path / "lake/features/training_set"
+    assert none.stderr == f"error: {table}: no Delta table at this path\n"
+
+
 def test_status_names_what_does_not_run() -> None:
     result = run("status")
     assert result.exit_code == 3

@@ -1,13 +1,17 @@
 """What the short commands do: one run of the graph, a rollback, a look at what runs."""
 
 import functools
+from datetime import datetime
+from pathlib import Path
 
 import dagster as dg
 from rich.console import Console
 from rich.table import Table
 
+from diabetes_platform.lake.tables import Lake
 from diabetes_platform.launcher.api_client import answer_of
 from diabetes_platform.launcher.batch import JOB, Follower, Outcome, run_batch
+from diabetes_platform.launcher.environment import enter
 from diabetes_platform.launcher.errors import FailedError, LauncherError
 from diabetes_platform.launcher.install.everything import everything, with_development
 from diabetes_platform.launcher.install.everything import install as install_parts
@@ -18,6 +22,7 @@ from diabetes_platform.launcher.platform import running_platform
 from diabetes_platform.launcher.postgres_data import running_server
 from diabetes_platform.launcher.progress import Progress, failure_line
 from diabetes_platform.launcher.rollback import roll_back
+from diabetes_platform.launcher.stack.environments import pipeline_environment
 from diabetes_platform.launcher.stack.graph import roll_back_in, run_in
 from diabetes_platform.launcher.stack.stack import Stack
 from diabetes_platform.launcher.stack.status import stack_status
@@ -70,6 +75,19 @@ def rollback(settings: PlatformSettings, console: Console) -> None:
         dg.DagsterInstance.get() as instance,
     ):
         roll_back(platform.warehouse_url, instance, console)
+
+
+def training_set(
+    settings: PlatformSettings, console: Console, *, at: datetime, output: Path | None
+) -> None:
+    """Show the training set as it was at a past time; see `launcher.training_set`."""
+    from diabetes_platform.launcher.training_set import show_training_set
+
+    stack = _running_stack(settings)
+    if stack is not None:
+        enter(pipeline_environment(stack, inherited_environment()))
+        settings = PlatformSettings()
+    show_training_set(Lake(settings.lake, settings.s3), console, at, output)
 
 
 def load(settings: PlatformSettings, console: Console, plan: LoadPlan) -> None:
