@@ -103,9 +103,9 @@ def origin_of(context: Context, batch_id: str) -> dict[str, str]:
     """Return what was told of a batch when it was cleaned; empty where nobody remembers it."""
     for record in context.instance.fetch_materializations(CLEANED, limit=_REMEMBERED).records:
         made = record.asset_materialization
-        if made is not None and made.metadata["batch_id"].value == batch_id:
-            found = {name: made.metadata.get(name) for name in (RAW_HASH, LABELS_VERSION)}
-            return {name: str(value.value) for name, value in found.items() if value is not None}
+        said = {} if made is None else {name: v.value for name, v in made.metadata.items()}
+        if said.get("batch_id") == batch_id:
+            return {name: str(said[name]) for name in (RAW_HASH, LABELS_VERSION) if name in said}
     return {}
 
 

@@ -150,6 +150,12 @@ IN_ROWS = [
         ("single_batch",),
         observed=2,
     ),
+    Fault(
+        "rows of another file",
+        "UPDATE staging.patients SET source = 'other.csv' WHERE record_id LIKE '%-2'",
+        ("single_source",),
+        observed=2,
+    ),
 ]
 """Each touches other rows or columns than the others."""
 OF_THE_BATCH = [
@@ -164,6 +170,12 @@ OF_THE_BATCH = [
         "UPDATE staging.patients SET outcome = 0",
         ("both_outcomes_present", "outcome_mean_plausible"),
         observed=1,
+    ),
+    Fault(
+        "no row of the file, all of the stream",
+        "UPDATE staging.patients SET source = 'stream/patients'",
+        ("single_source",),
+        observed=0,
     ),
     Fault(
         "a missing column",
@@ -204,6 +216,15 @@ def assert_found(report: ValidationReport, fault: Fault) -> None:
         assert first.observed == fault.observed
     assert first.unexpected_count == fault.unexpected
     assert set(first.record_ids) == set(fault.record_ids)
+
+
+def test_patients_of_the_stream_may_be_in_the_batch_of_a_file(
+    warehouse: str, docs_dir: Path
+) -> None:
+    mixed = "UPDATE staging.patients SET source = 'stream/patients' WHERE record_id LIKE '%-2%'"
+    execute(warehouse, sql.SQL(mixed))
+    report = validate_staging(warehouse, docs_dir, "run-1")
+    assert (failed(report), report.docs_error) == (set(), None)
 
 
 def test_faults_in_several_rows_fail_their_checks_and_no_other(
