@@ -129,6 +129,7 @@ def test_labels_of_one_class_that_are_rejected_or_come_twice_cost_no_other_row(
     assert lake.count(LABELLED_PATIENTS, {}, 1) == len(good) + 2
 
 
+@pytest.mark.slow
 def test_the_labels_of_the_served_batch_are_told_whatever_was_cleaned_since(
     serving: Platform,
 ) -> None:
