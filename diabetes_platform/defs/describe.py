@@ -24,6 +24,8 @@ TRAINING_ROWS = dg.AssetKey(["features", "training_set"])
 CANDIDATE = dg.AssetKey(["model", "candidate"])
 CHAMPION = dg.AssetKey(["model", "champion"])
 STREAM = dg.AssetKey(["stream", "patients"])
+REJECTED = dg.AssetKey(["stream", "rejected"])
+WINDOWS = dg.AssetKey(["stream", "windows"])
 
 CLEANING_POOL = "cleaning"
 """From raw to quarantine: what they say of the current batch must be of one batch."""
@@ -33,6 +35,8 @@ TRAINING_POOL = "training"
 """A candidate is judged against the champion that its release replaces."""
 STREAM_POOL = "stream"
 """Increments are added in the order of their offsets."""
+REJECTED_POOL = "stream_rejected"
+WINDOWS_POOL = "stream_windows"
 
 
 def asset_options(

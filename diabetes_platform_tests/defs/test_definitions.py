@@ -29,10 +29,13 @@ KEYS = [
     "model/candidate",
     "model/champion",
     "stream/patients",
+    "stream/rejected",
+    "stream/windows",
 ]
 TOPICS = [CDC_TOPIC, SINK_TOPIC, REJECTED_TOPIC, WINDOWED_TOPIC]
 defs = build_definitions()
 SPECS = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+POOLS = {"cleaning", "staging", "training", "stream", "stream_rejected", "stream_windows"}
 HEAVY = ["great_expectations", "lightgbm", "sklearn", "pandas", "pandera", "pyspark", "matplotlib"]
 
 
@@ -48,7 +51,8 @@ def test_every_asset_says_what_it_is(key: str) -> None:
     assert spec.owners
     assert spec.kinds
     assert spec.code_version
-    assert spec.freshness_policy
+    # That nothing is rejected is no news.
+    assert (spec.freshness_policy is None) is (key == "stream/rejected")
 
 
 @pytest.mark.parametrize("topic", TOPICS)
@@ -72,7 +76,9 @@ def test_a_patient_of_the_stream_is_traced_to_the_intake_table() -> None:
 
 def test_the_nightly_batch_leaves_the_stream_alone() -> None:
     selected = defs.resolve_job_def("batch").asset_layer.executable_asset_keys
-    assert {key.to_user_string() for key in selected} == set(KEYS) - {"stream/patients"}
+    assert {key.to_user_string() for key in selected} == {
+        key for key in KEYS if not key.startswith("stream/")
+    }
 
 
 @pytest.mark.parametrize("key", [key for key in KEYS if not key.startswith("model/")])
@@ -125,7 +131,8 @@ def test_drift_is_looked_at_hourly_where_there_is_a_stream_and_not_with_every_in
         }
         for job in ("monitoring", "stream")
     }
-    assert {f"no_drift_{name}" for name in FEATURE_NAMES} == checked["monitoring"]
+    shares = {"few_records_rejected", "few_events_late"}
+    assert {f"no_drift_{name}" for name in FEATURE_NAMES} | shares == checked["monitoring"]
     assert not checked["monitoring"] & checked["stream"]
 
 
@@ -137,7 +144,7 @@ def test_a_schedule_that_crontab_does_not_know_stops_the_code_location() -> None
 @pytest.mark.parametrize("key", KEYS)
 def test_every_asset_has_a_pool_so_that_no_two_runs_meet_in_it(key: str) -> None:
     assets = defs.resolve_assets_def(dg.AssetKey(key.split("/")))
-    assert assets.op.pool in {"cleaning", "staging", "training", "stream"}
+    assert assets.op.pool in POOLS
 
 
 def test_loading_reads_no_environment_and_imports_nothing_heavy() -> None:
