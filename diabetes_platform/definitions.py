@@ -5,12 +5,15 @@ from collections.abc import Callable, Sequence
 import dagster as dg
 
 from diabetes_platform.defs import (
+    balance,
     cleaned,
     drift,
     features,
+    live_calibration,
     model,
     raw,
     serving_table,
+    skew,
     staging,
     staging_checks,
     stream_quality,
@@ -45,13 +48,14 @@ def build_definitions(
     """
     given = settings()
     modules = [raw, cleaned, staging, staging_checks, serving_table, features, model]
+    monitoring_modules = [balance, stream_quality, drift, skew, live_calibration]
     return dg.Definitions(
         assets=[
             *dg.load_assets_from_modules(modules),
             *build_stream_assets(feeds),
             *build_topics(),
         ],
-        asset_checks=dg.load_asset_checks_from_modules([*modules, drift, stream_quality]),
+        asset_checks=dg.load_asset_checks_from_modules([*modules, *monitoring_modules]),
         jobs=[batch, *stream_jobs, monitoring, maintenance],
         schedules=[
             batch_schedule(given.batch_schedule),

@@ -120,7 +120,9 @@ def test_the_batch_job_runs_every_night_unless_told_otherwise() -> None:
         assert (schedule.job_name, schedule.cron_schedule) == (batch.name, cron)
 
 
-def test_drift_is_looked_at_hourly_where_there_is_a_stream_and_not_with_every_increment() -> None:
+def test_the_stream_is_looked_at_hourly_where_there_is_a_stream_and_not_with_every_increment() -> (
+    None
+):
     with_stream = PlatformSettings(kafka_servers="127.0.0.1:9092")
     for given, status in ((PlatformSettings(), "STOPPED"), (with_stream, "RUNNING")):
         found = build_definitions(lambda given=given: given)
@@ -129,11 +131,18 @@ def test_drift_is_looked_at_hourly_where_there_is_a_stream_and_not_with_every_in
         job: {
             key.name for key in defs.resolve_job_def(job).asset_layer.asset_graph.asset_check_keys
         }
-        for job in ("monitoring", "stream")
+        for job in ("monitoring", "stream", "batch")
     }
-    shares = {"few_records_rejected", "few_events_late"}
-    assert {f"no_drift_{name}" for name in FEATURE_NAMES} | shares == checked["monitoring"]
-    assert not checked["monitoring"] & checked["stream"]
+    assert checked["monitoring"] == {
+        *(f"no_drift_{name}" for name in FEATURE_NAMES),
+        "every_message_accounted_for",
+        "few_records_rejected",
+        "few_events_late",
+        "same_features",
+        "same_predictions",
+        "risks_come_true",
+    }
+    assert not checked["monitoring"] & (checked["stream"] | checked["batch"])
 
 
 def test_a_schedule_that_crontab_does_not_know_stops_the_code_location() -> None:
