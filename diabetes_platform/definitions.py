@@ -19,6 +19,7 @@ from diabetes_platform.defs import (
     stream_quality,
 )
 from diabetes_platform.defs.feeds import FEEDS, Feed
+from diabetes_platform.defs.freshness import build_stale_assets, policies_of
 from diabetes_platform.defs.maintenance import maintenance, maintenance_schedule
 from diabetes_platform.defs.rejections import build_rejection_alerts
 from diabetes_platform.defs.resources import build_resources
@@ -49,12 +50,9 @@ def build_definitions(
     given = settings()
     modules = [raw, cleaned, staging, staging_checks, serving_table, features, model]
     monitoring_modules = [balance, stream_quality, drift, skew, live_calibration]
+    assets = [*dg.load_assets_from_modules(modules), *build_stream_assets(feeds)]
     return dg.Definitions(
-        assets=[
-            *dg.load_assets_from_modules(modules),
-            *build_stream_assets(feeds),
-            *build_topics(),
-        ],
+        assets=[*assets, *build_topics()],
         asset_checks=dg.load_asset_checks_from_modules([*modules, *monitoring_modules]),
         jobs=[batch, *stream_jobs, monitoring, maintenance],
         schedules=[
@@ -67,6 +65,7 @@ def build_definitions(
             build_rejection_alerts(settings),
             *(build_increments(settings, feed) for feed in feeds),
             build_stream_health(settings),
+            build_stale_assets(settings, policies_of(assets)),
         ],
         resources=build_resources(settings),
         executor=dg.in_process_executor,
