@@ -15,6 +15,9 @@ from diabetes_platform.launcher.report.content import CheckResult, Figure, Numbe
 
 _PNG = re.compile(r"!\[([^\]]*)\]\((data:image/png;base64,[A-Za-z0-9+/=]+)\)")
 _SHOWN_TEXT = frozenset({"note", "error", "data_docs_error", "model_version", "feature_order"})
+_COUNTS = frozenset({"reasons", "differing_by_field"})
+"""Tables of counts, by names that the platform gives: `field:code`, or a field."""
+_COUNTED = re.compile(r"^\| `([a-z_.:]+)` \| ([\d,]+) \|$", re.MULTILINE)
 _DOCS = "data_docs"
 _JUDGED = "judged"
 
@@ -77,13 +80,16 @@ def state_of(evaluation: dg.AssetCheckEvaluation) -> State:
 
 
 def numbers_in(metadata: Mapping[str, dg.MetadataValue[Any]]) -> dict[str, Number]:
-    """Return the numbers by a readable name, and the text that may be shown."""
+    """Return the numbers by a readable name, counts by theirs, and the text that may be shown."""
     found: dict[str, Number] = {}
     for name, entry in metadata.items():
         value = entry.value
         if isinstance(value, bool) or name == _JUDGED:
             continue
-        if isinstance(value, int | float) or (name in _SHOWN_TEXT and isinstance(value, str)):
+        if name in _COUNTS:
+            counted = _COUNTED.findall(str(value))
+            found |= {what: int(count.replace(",", "")) for what, count in counted}
+        elif isinstance(value, int | float) or (name in _SHOWN_TEXT and isinstance(value, str)):
             found[readable(name)] = value
     return found
 

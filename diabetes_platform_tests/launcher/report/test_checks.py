@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import dagster as dg
 import pytest
 
+from diabetes_platform.defs.figures import counts_markdown
 from diabetes_platform.launcher.report.checks import check_result
 from diabetes_platform.launcher.report.content import Figure
 from diabetes_platform_tests.launcher.report.reports import PIXEL
@@ -56,6 +57,12 @@ def test_numbers_are_shown_and_text_that_may_hold_values_is_not() -> None:
         "rows": 768, "psi": 0.1, "note": "Nothing to compare.",
     }  # fmt: skip
     assert "4711" not in str(shown)
+
+
+def test_counts_of_reasons_are_shown_by_their_names_alone() -> None:
+    table = counts_markdown({"age:missing": 1234, "4711 given": 2}, "reason", "records", 20)
+    shown = check_result(SPEC, evaluation(reasons=table), NOW, "url")
+    assert shown.numbers == (("age:missing", 1234),)
 
 
 def test_pictures_are_taken_from_markdown_as_they_are() -> None:
