@@ -189,6 +189,19 @@ def status() -> None:
 
 
 @app.command()
+def report(
+    output: Annotated[
+        Path, typer.Option(help="The HTML file to write; one that is there is replaced.")
+    ] = Path("report.html"),
+) -> None:
+    """Write the latest batch, checks, model and stream as one HTML file, without patients."""
+    from diabetes_platform.launcher.report.write import write_report
+
+    with _told_in_one_line() as settings:
+        write_report(settings, console, output)
+
+
+@app.command()
 def doctor() -> None:
     """Try every service of the whole platform end to end; say what to do where one fails."""
     from diabetes_platform.launcher.doctor.doctor import doctor as run

@@ -1,21 +1,26 @@
 """The code location: every asset, check, job, schedule and sensor of the platform."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import dagster as dg
 
 from diabetes_platform.defs import (
+    balance,
     cleaned,
     drift,
     features,
     labels,
+    live_calibration,
     model,
     raw,
     serving_table,
+    skew,
     staging,
     staging_checks,
-    stream,
+    stream_quality,
 )
+from diabetes_platform.defs.feeds import FEEDS, Feed
+from diabetes_platform.defs.freshness import build_stale_assets, policies_of
 from diabetes_platform.defs.maintenance import maintenance, maintenance_schedule
 from diabetes_platform.defs.rejections import build_rejection_alerts
 from diabetes_platform.defs.resources import build_resources
@@ -24,38 +29,33 @@ from diabetes_platform.defs.schedules import (
     batch_schedule,
     monitoring,
     monitoring_schedule,
+    stream_jobs,
 )
-from diabetes_platform.defs.schedules import stream as stream_job
 from diabetes_platform.defs.sensors import build_failure_alerts
-from diabetes_platform.defs.stream import build_topics
+from diabetes_platform.defs.stream import build_stream_assets
 from diabetes_platform.defs.stream_health import build_stream_health
-from diabetes_platform.defs.stream_sensor import build_stream_increments
+from diabetes_platform.defs.stream_sensor import build_increments
+from diabetes_platform.defs.topics import build_topics
 from diabetes_platform.settings import PlatformSettings
 
 
 def build_definitions(
     settings: Callable[[], PlatformSettings] = PlatformSettings,
+    feeds: Sequence[Feed] = FEEDS,
 ) -> dg.Definitions:
     """Wire the code location.
 
     `settings` is called here for the schedules, and again whenever a step or sensor runs.
+    `feeds` say which topics become which assets.
     """
     given = settings()
-    modules = [
-        raw,
-        labels,
-        cleaned,
-        staging,
-        staging_checks,
-        serving_table,
-        features,
-        model,
-        stream,
-    ]
+    modules = [raw, labels, cleaned, staging, staging_checks, serving_table, features, model]
+    monitoring_modules = [balance, stream_quality, drift, skew, live_calibration]
+    assets = [*dg.load_assets_from_modules(modules), *build_stream_assets(feeds)]
     return dg.Definitions(
-        assets=[*dg.load_assets_from_modules(modules), *build_topics()],
-        asset_checks=dg.load_asset_checks_from_modules([*modules, drift]),
-        jobs=[batch, stream_job, monitoring, maintenance],
+        assets=[*assets, *build_topics()],
+        asset_checks=dg.load_asset_checks_from_modules([*modules, *monitoring_modules]),
+        jobs=[batch, *stream_jobs, monitoring, maintenance],
         schedules=[
             batch_schedule(given.batch_schedule),
             monitoring_schedule(stream_runs=given.kafka_servers is not None),
@@ -64,8 +64,9 @@ def build_definitions(
         sensors=[
             build_failure_alerts(settings),
             build_rejection_alerts(settings),
-            build_stream_increments(settings),
+            *(build_increments(settings, feed) for feed in feeds),
             build_stream_health(settings),
+            build_stale_assets(settings, policies_of(assets)),
         ],
         resources=build_resources(settings),
         executor=dg.in_process_executor,

@@ -21,7 +21,8 @@ from diabetes_platform.contract.fields import FEATURES
 from diabetes_platform.contract.tables import STREAM_PATIENTS
 from diabetes_platform.lake.increments import Mark, add, committed_offsets, create_table
 from diabetes_platform.lake.tables import Lake
-from diabetes_platform.streaming.images import Row, table_of
+from diabetes_platform.streaming.destinations import PATIENTS
+from diabetes_platform.streaming.messages import Row
 
 OURS, PEER = "bounds of lsn and offset", "plain MERGE by change"
 _SAMPLE = 20
@@ -58,7 +59,7 @@ def _increment(number: int, rows: int) -> tuple[pa.Table, Mark]:
     first = number * rows
     now = datetime.now(UTC)
     mark = Mark("sink", "id", 0, first, first + rows - 1, _DAY)
-    return table_of(_row(first + n, now) for n in range(rows)), mark
+    return PATIENTS.table_of(_row(first + n, now) for n in range(rows)), mark
 
 
 def _row(offset: int, now: datetime) -> Row:

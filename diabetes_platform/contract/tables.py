@@ -7,7 +7,7 @@ from typing import Literal
 
 from diabetes_platform.contract.fields import FEATURES, FIELDS, OUTCOME, Field
 
-ColumnType = Literal["text", "integer", "bigint", "number", "timestamp", "text[]", "json"]
+ColumnType = Literal["text", "integer", "bigint", "number", "timestamp", "text[]", "json", "bytes"]
 _CONTENT_HASH = re.compile(r"[0-9a-f]{64}")
 INTAKE_PREFIX = "intake-"
 """What stands before the intake's id in the record id of a row that the stream brought."""

@@ -25,6 +25,8 @@ CANDIDATE = dg.AssetKey(["model", "candidate"])
 CHAMPION = dg.AssetKey(["model", "champion"])
 STREAM = dg.AssetKey(["stream", "patients"])
 LABELS = dg.AssetKey(["labels", "patients"])
+REJECTED = dg.AssetKey(["stream", "rejected"])
+WINDOWS = dg.AssetKey(["stream", "windows"])
 
 CLEANING_POOL = "cleaning"
 """From raw to quarantine: what they say of the current batch must be of one batch."""
@@ -34,6 +36,8 @@ TRAINING_POOL = "training"
 """A candidate is judged against the champion that its release replaces."""
 STREAM_POOL = "stream"
 """Increments are added in the order of their offsets."""
+REJECTED_POOL = "stream_rejected"
+WINDOWS_POOL = "stream_windows"
 
 
 def asset_options(

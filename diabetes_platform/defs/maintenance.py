@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from diabetes_platform.contract.stream_tables import STREAM_REJECTED, STREAM_WINDOWS
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
     QUARANTINE_PATIENTS,
@@ -15,7 +16,12 @@ from diabetes_platform.contract.tables import (
     STREAM_PATIENTS,
     Table,
 )
-from diabetes_platform.defs.describe import CLEANING_POOL, STREAM_POOL
+from diabetes_platform.defs.describe import (
+    CLEANING_POOL,
+    REJECTED_POOL,
+    STREAM_POOL,
+    WINDOWS_POOL,
+)
 from diabetes_platform.lake.maintenance import maintain
 from diabetes_platform.lake.tables import Lake
 
@@ -42,6 +48,18 @@ def maintain_stream(context: dg.OpExecutionContext, lake: dg.ResourceParam[Lake]
     _maintained(context, lake, [STREAM_PATIENTS])
 
 
+@dg.op(pool=REJECTED_POOL, description="Merge the small files of the dead letters.")
+def maintain_rejected(context: dg.OpExecutionContext, lake: dg.ResourceParam[Lake]) -> None:
+    """Maintain `stream/rejected` while no increment is added."""
+    _maintained(context, lake, [STREAM_REJECTED])
+
+
+@dg.op(pool=WINDOWS_POOL, description="Merge the small files of the windows.")
+def maintain_windows(context: dg.OpExecutionContext, lake: dg.ResourceParam[Lake]) -> None:
+    """Maintain `stream/windows` while no increment is added."""
+    _maintained(context, lake, [STREAM_WINDOWS])
+
+
 @dg.op(pool=CLEANING_POOL, description="Remove the files of batches that were replaced long ago.")
 def maintain_batch(context: dg.OpExecutionContext, lake: dg.ResourceParam[Lake]) -> None:
     """Maintain the tables that each batch overwrites while none is cleaned."""
@@ -54,8 +72,10 @@ def maintain_batch(context: dg.OpExecutionContext, lake: dg.ResourceParam[Lake])
     executor_def=dg.in_process_executor,
 )
 def maintenance() -> None:
-    """Maintain the stream's table and the batch's."""
+    """Maintain the stream's tables and the batch's."""
     maintain_stream()
+    maintain_rejected()
+    maintain_windows()
     maintain_batch()
 
 

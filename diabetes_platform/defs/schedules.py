@@ -2,30 +2,51 @@
 
 import dagster as dg
 
-from diabetes_platform.defs.describe import STREAM
+from diabetes_platform.defs.balance import every_message_accounted_for
 from diabetes_platform.defs.drift import drift_checks
+from diabetes_platform.defs.feeds import FEEDS
+from diabetes_platform.defs.live_calibration import risks_come_true
+from diabetes_platform.defs.skew import same_features, same_predictions
+from diabetes_platform.defs.stream_quality import few_events_late, few_records_rejected
+
+MONITORED = (
+    every_message_accounted_for,
+    few_records_rejected,
+    few_events_late,
+    drift_checks,
+    same_features,
+    same_predictions,
+    risks_come_true,
+)
+"""The checks of the stream and of what it says of the model: no batch is stopped by them."""
 
 batch = dg.define_asset_job(
     "batch",
-    selection=dg.AssetSelection.all() - dg.AssetSelection.assets(STREAM),
+    selection=dg.AssetSelection.all()
+    - dg.AssetSelection.assets(*(feed.key for feed in FEEDS))
+    - dg.AssetSelection.checks(*MONITORED),
     description="Raw source to released model; what has not changed is not processed again.",
     executor_def=dg.in_process_executor,
     tags={"platform/graph": "batch"},
 )
 
-stream = dg.define_asset_job(
-    "stream",
-    selection=dg.AssetSelection.assets(STREAM).without_checks(),
-    description="What the stream let through, into the lake; the sensor `stream_increments` asks.",
-    executor_def=dg.in_process_executor,
-    # The sensor itself asks again: it knows what the table has by then.
-    tags={"platform/graph": "stream", "dagster/max_retries": "0"},
-)
+stream_jobs = [
+    dg.define_asset_job(
+        feed.job,
+        selection=dg.AssetSelection.assets(feed.key).without_checks(),
+        description=f"{feed.topic} into the lake; the sensor `{feed.sensor}` asks.",
+        executor_def=dg.in_process_executor,
+        # The sensor itself asks again: it knows what the table has by then.
+        tags={"platform/graph": "stream", "dagster/max_retries": "0"},
+    )
+    for feed in FEEDS
+]
 
 monitoring = dg.define_asset_job(
     "monitoring",
-    selection=dg.AssetSelection.checks(drift_checks),
-    description="What the stream has brought of late, against what the model has learned from.",
+    selection=dg.AssetSelection.checks(*MONITORED),
+    description="What the stream has brought of late: balance, shares of rejected records and late "
+    "events, drift, skew, live calibration.",
     executor_def=dg.in_process_executor,
     tags={"platform/graph": "monitoring"},
 )

@@ -1,39 +1,27 @@
-"""`stream/patients`, what the stream let through by days, and the topics that it comes from."""
+"""`stream/…`: what the stream wrote to a topic, by days; one asset for each topic that is kept."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from diabetes_platform.contract.events import (
-    CDC_TOPIC,
-    REJECTED_TOPIC,
-    SINK_TOPIC,
-    WINDOWED_TOPIC,
-)
-from diabetes_platform.contract.tables import DIABETES_NEW, STREAM_PATIENTS
-from diabetes_platform.defs.describe import (
-    OWNER,
-    STREAM,
-    STREAM_POOL,
-    asset_options,
-    table_metadata,
-    topic_key,
-)
+from diabetes_platform.contract.tables import DIABETES_NEW
+from diabetes_platform.defs.describe import asset_options, table_metadata, topic_key
+from diabetes_platform.defs.feeds import FEEDS, Feed
 from diabetes_platform.defs.refusals import refusals
 from diabetes_platform.defs.retries import retried
 from diabetes_platform.lake.increments import count_rows
 from diabetes_platform.lake.tables import Lake
 from diabetes_platform.settings import PlatformSettings
-from diabetes_platform.streaming.images import UnreadableError
 from diabetes_platform.streaming.increments import (
     IncrementOrderError,
     IncrementRefusedError,
     Part,
     bring,
 )
+from diabetes_platform.streaming.messages import UnreadableError
 from diabetes_platform.streaming.ranges import FIRST_DAY, Increment, Range, parse_range
 from diabetes_platform.streaming.rebuild import DayLostError, rebuild
 from diabetes_platform.streaming.topic import RangeGoneError, Topic, opened
@@ -56,50 +44,71 @@ class IncrementConfig(dg.Config):
     )
 
 
-@dg.asset(
-    **asset_options(STREAM, {"python", "kafka", "deltalake"}, STREAM_POOL),
-    partitions_def=DAYS,
-    deps=[topic_key(SINK_TOPIC)],
-    description="Every change that the stream let through, deletions too, by the day (UTC) on "
-    "which Flink wrote it. Each change once; its commit says which offsets the table has.",
-    metadata=table_metadata(STREAM_PATIENTS, {topic_key(SINK_TOPIC): DIABETES_NEW}),
-)
-@retried
-def stream_patients(
-    context: dg.AssetExecutionContext,
-    config: IncrementConfig,
-    settings: dg.ResourceParam[PlatformSettings],
-    lake: dg.ResourceParam[Lake],
-) -> dg.MaterializeResult:
-    """Add a range of offsets, or rebuild a day."""
-    if settings.kafka_servers is None:
-        raise dg.Failure(NO_STREAM, allow_retries=False)
-    day = date.fromisoformat(context.partition_key)
-    with (
-        refusals(IncrementOrderError, DayLostError, RangeGoneError, UnreadableError),
-        opened(SINK_TOPIC, settings.kafka_servers) as topic,
-    ):
-        if not config.ranges:
-            found = rebuild(lake, topic, day, datetime.now(UTC).date())
-            ranges: tuple[Range, ...] = found.ranges
-            told: dict[str, Any] = {"rebuilt_from": found.source, "rows_added": found.added}
-        else:
-            ranges = _ranges(config)
-            topic_id = config.topic_id or topic.topic_id()
-            increment = Increment(SINK_TOPIC, topic_id, day, ranges)
-            accept_loss = config.accept_loss
-            told = _sums(_bring(context, lake, topic, increment, accept_loss=accept_loss))
-    context.log.info("%s: %s", ", ".join(map(str, ranges)), told)
-    return dg.MaterializeResult(
-        metadata={
-            "dagster/partition_row_count": count_rows(lake, day.isoformat()),
-            "dagster/uri": lake.table(STREAM_PATIENTS).path,
-            "delta_version": lake.table(STREAM_PATIENTS).version(),
-            "topic": SINK_TOPIC,
-            "offsets": [str(each) for each in ranges],
-            **told,
-        }
+def build_stream_assets(feeds: Iterable[Feed] = FEEDS) -> list[dg.AssetsDefinition]:
+    """Return the assets that the topics become."""
+    return [_asset(feed) for feed in feeds]
+
+
+def _asset(feed: Feed) -> dg.AssetsDefinition:
+    table, topic = feed.destination.grown.table, topic_key(feed.topic)
+    options = asset_options(feed.key, {"python", "kafka", "deltalake"}, feed.pool)
+
+    @dg.asset(
+        **{**options, "freshness_policy": feed.freshness},
+        partitions_def=DAYS,
+        deps=[topic],
+        description=feed.description,
+        metadata=table_metadata(table, {topic: DIABETES_NEW}),
     )
+    @retried
+    def stream_table(
+        context: dg.AssetExecutionContext,
+        config: IncrementConfig,
+        settings: dg.ResourceParam[PlatformSettings],
+        lake: dg.ResourceParam[Lake],
+    ) -> dg.MaterializeResult:
+        """Add a range of offsets, or rebuild a day."""
+        if settings.kafka_servers is None:
+            raise dg.Failure(NO_STREAM, allow_retries=False)
+        with (
+            refusals(IncrementOrderError, DayLostError, RangeGoneError, UnreadableError),
+            opened(feed.topic, settings.kafka_servers) as opened_topic,
+        ):
+            ranges, told = _filled(context, feed, config, lake, opened_topic)
+        context.log.info("%s: %s", ", ".join(map(str, ranges)), told)
+        day, target = context.partition_key, lake.table(table)
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/partition_row_count": count_rows(lake, day, feed.destination.grown),
+                "dagster/uri": target.path,
+                "delta_version": target.version(),
+                "topic": feed.topic,
+                "offsets": [str(each) for each in ranges],
+                **told,
+                **feed.told(lake, day),
+            }
+        )
+
+    made: dg.AssetsDefinition = stream_table
+    return made
+
+
+def _filled(
+    context: dg.AssetExecutionContext,
+    feed: Feed,
+    config: IncrementConfig,
+    lake: Lake,
+    topic: Topic,
+) -> tuple[tuple[Range, ...], dict[str, Any]]:
+    """Add the ranges of `config`, or rebuild the day; return what was read and what came of it."""
+    day = date.fromisoformat(context.partition_key)
+    if not config.ranges:
+        found = rebuild(lake, topic, feed.destination, day, datetime.now(UTC).date())
+        return found.ranges, {"rebuilt_from": found.source, "rows_added": found.added}
+    ranges = _ranges(config)
+    increment = Increment(feed.topic, config.topic_id or topic.topic_id(), day, ranges)
+    parts = _bring(context, feed, lake, topic, increment, accept_loss=config.accept_loss)
+    return ranges, _sums(feed, parts)
 
 
 def _ranges(config: IncrementConfig) -> tuple[Range, ...]:
@@ -111,6 +120,7 @@ def _ranges(config: IncrementConfig) -> tuple[Range, ...]:
 
 def _bring(
     context: dg.AssetExecutionContext,
+    feed: Feed,
     lake: Lake,
     topic: Topic,
     increment: Increment,
@@ -119,7 +129,7 @@ def _bring(
 ) -> tuple[Part, ...]:
     """Add the increment; a refusal is also told to the sensor, by a tag."""
     try:
-        return bring(lake, topic, increment, accept_loss=accept_loss)
+        return bring(lake, topic, feed.destination, increment, accept_loss=accept_loss)
     except IncrementRefusedError as error:
         partitions = ",".join(map(str, sorted(error.partitions)))
         context.instance.add_run_tags(context.run.run_id, {REFUSED_TAG: partitions})
@@ -129,64 +139,13 @@ def _bring(
         ) from None  # an alert shows the innermost cause
 
 
-def _sums(parts: tuple[Part, ...]) -> dict[str, Any]:
-    unreadable = [place for part in parts for place in part.unreadable]
-    return {
+def _sums(feed: Feed, parts: tuple[Part, ...]) -> dict[str, Any]:
+    told: dict[str, Any] = {
         "messages": sum(part.messages for part in parts),
         "rows_added": sum(part.rows for part in parts),
-        "deletions": sum(part.deletions for part in parts),
         "lost_offsets": sum(part.lost for part in parts),
-        "unreadable": unreadable,
+        "unreadable": [place for part in parts for place in part.unreadable],
     }
-
-
-def build_topics() -> list[dg.AssetSpec]:
-    """Return the topics of the stream: what writes them is no run of Dagster's."""
-    cdc, sink = topic_key(CDC_TOPIC), topic_key(SINK_TOPIC)
-    return [
-        _topic(
-            CDC_TOPIC,
-            {"debezium", "kafka"},
-            "Changes of the intake table, as Debezium reads them from the write-ahead log. A week.",
-            metadata=table_metadata(DIABETES_NEW),
-        ),
-        _topic(
-            SINK_TOPIC,
-            {"flink", "kafka"},
-            "The newest valid image of each patient, by Flink; a tombstone of a deleted one.",
-            [cdc],
-            metadata=table_metadata(DIABETES_NEW, {cdc: DIABETES_NEW}),
-        ),
-        _topic(
-            REJECTED_TOPIC,
-            {"flink", "kafka"},
-            "Changes that break the contract, and images that could not be read: original bytes "
-            "with all reasons. A month.",
-            [cdc, sink],
-        ),
-        _topic(
-            WINDOWED_TOPIC,
-            {"flink", "kafka"},
-            "Counts and means of each minute of event time. A month.",
-            [cdc],
-        ),
-    ]
-
-
-def _topic(
-    topic: str,
-    kinds: set[str],
-    description: str,
-    deps: Sequence[dg.AssetKey] = (),
-    metadata: Mapping[str, Any] | None = None,
-) -> dg.AssetSpec:
-    key = topic_key(topic)
-    return dg.AssetSpec(
-        key,
-        deps=deps,
-        description=description,
-        group_name=key.path[0],
-        kinds=kinds,
-        owners=[OWNER],
-        metadata={**(metadata or {}), "dagster/table_name": topic},
-    )
+    if "op" in feed.destination.grown.table.column_names:
+        told["deletions"] = sum(part.deletions for part in parts)
+    return told

@@ -17,7 +17,7 @@ from diabetes_platform.streaming.troubles import Change, Lasting, Trouble, follo
 
 @dataclass(frozen=True, slots=True)
 class TroubleAlert:
-    """A service of the stream that stays ill, or is well again."""
+    """What stays ill, a service of the stream or an asset that is stale, or is well again."""
 
     state: Literal["raised", "resolved"]
     incident: str

@@ -1,4 +1,4 @@
-"""The sensor that turns what is new in the sink topic into runs of the job `stream`.
+"""The sensors that turn what is new in a topic into runs of the job of its asset.
 
 A tick asks for offsets and reads no message, so that its cost is the same for any backlog. It
 commits nothing to the broker: the cursor says what is on its way, the table what has arrived.
@@ -12,14 +12,8 @@ from typing import Any
 
 import dagster as dg
 
-from diabetes_platform.contract.events import (
-    CDC_TOPIC,
-    REJECTED_TOPIC,
-    SINK_TOPIC,
-    WINDOWED_TOPIC,
-)
 from diabetes_platform.defs.describe import topic_key
-from diabetes_platform.defs.schedules import stream
+from diabetes_platform.defs.feeds import Feed
 from diabetes_platform.defs.stream import NO_STREAM, REFUSED_TAG
 from diabetes_platform.lake.increments import committed_offsets
 from diabetes_platform.lake.tables import Lake
@@ -36,67 +30,68 @@ from diabetes_platform.streaming.progress import (
 from diabetes_platform.streaming.ranges import Increment
 from diabetes_platform.streaming.topic import Topic, opened
 
-SENSOR = "stream_increments"
 _OBSERVE_MS = 60_000
 """So often may a topic's asset say how far it is: each time is an event that is kept."""
 
 
-def build_stream_increments(load: Callable[[], PlatformSettings]) -> dg.SensorDefinition:
+def build_increments(load: Callable[[], PlatformSettings], feed: Feed) -> dg.SensorDefinition:
     """Return the sensor; its settings are read at each tick."""
 
     @dg.sensor(
-        name=SENSOR,
-        job=stream,
-        description="Asks for a run over the offsets of the sink topic that are not in the lake "
+        name=feed.sensor,
+        job_name=feed.job,
+        description=f"Asks for a run over the offsets of {feed.topic} that are not in the lake "
         "yet: at most one at work and one waiting.",
         default_status=dg.DefaultSensorStatus.RUNNING,
-        # The daemon itself looks every five seconds.
-        minimum_interval_seconds=1,
+        minimum_interval_seconds=feed.seconds,
     )
-    def stream_increments(
+    def increments(
         context: dg.SensorEvaluationContext,
     ) -> dg.SensorResult | dg.SkipReason:
         settings = load()
         if settings.kafka_servers is None:
             return dg.SkipReason(NO_STREAM)
-        with opened(SINK_TOPIC, settings.kafka_servers) as topic:
-            increments, progress = _tick(context, topic, Lake(settings.lake, settings.s3))
+        with opened(feed.topic, settings.kafka_servers) as topic:
+            wanted, progress = _tick(context, feed, topic, Lake(settings.lake, settings.s3))
         now_ms = _now_ms()
         events = []
         if now_ms - progress.observed_ms >= _OBSERVE_MS:
-            events = _observations(progress, settings.kafka_servers)
+            events = _observations(feed, progress, settings.kafka_servers)
             progress = replace(progress, observed_ms=now_ms)
-        keys = [pending.run_key for pending in progress.pending[-len(increments) :]]
+        keys = [pending.run_key for pending in progress.pending[-len(wanted) :]]
         return dg.SensorResult(
-            run_requests=[_request(*each) for each in zip(increments, keys, strict=False)],
-            skip_reason=None if increments else _why_nothing(progress, now_ms),
+            run_requests=[_request(feed, *each) for each in zip(wanted, keys, strict=False)],
+            skip_reason=None if wanted else _why_nothing(progress, now_ms),
             cursor=write_cursor(progress),
             asset_events=events,
         )
 
-    return stream_increments
+    return increments
 
 
 def _tick(
-    context: dg.SensorEvaluationContext, topic: Topic, lake: Lake
+    context: dg.SensorEvaluationContext, feed: Feed, topic: Topic, lake: Lake
 ) -> tuple[tuple[Increment, ...], Progress]:
     topic_id, ends, now_ms = topic.topic_id(), topic.ends(), _now_ms()
     start = Progress(topic.name, topic_id)
     progress = read_cursor(context.cursor, topic.name) if context.cursor else start
-    outcomes = {one.run_key: outcome(context.instance, one.run_key) for one in progress.pending}
+    keys = [one.run_key for one in progress.pending]
+    outcomes = {key: outcome(context.instance, feed.sensor, key) for key in keys}
     committed = progress.committed
     ended = any(one.state == "ended" for one in outcomes.values())
     if ended or progress.held or not context.cursor:
         partitions = progress.positions.keys() | ends.keys()
-        committed = committed_offsets(lake, topic.name, progress.topic_id, partitions)
+        grown = feed.destination.grown
+        committed = committed_offsets(lake, topic.name, progress.topic_id, partitions, grown)
     progress = settle(progress, outcomes, committed, now_ms)
     progress = follow_topic(progress, topic_id, ends)
-    return ask(progress, topic_id, ends, topic.begins, _today(), now_ms)
+    most = feed.destination.most_messages
+    return ask(progress, topic_id, ends, topic.begins, _today(), now_ms, most)
 
 
-def outcome(instance: dg.DagsterInstance, run_key: str) -> Outcome:
+def outcome(instance: dg.DagsterInstance, sensor: str, run_key: str) -> Outcome:
     """Return what became of the run; one that is not there any more has ended."""
-    tags = {"dagster/run_key": run_key, "dagster/sensor_name": SENSOR}
+    tags = {"dagster/run_key": run_key, "dagster/sensor_name": sensor}
     runs = instance.get_runs(dg.RunsFilter(tags=tags))
     if any(not run.is_finished for run in runs):
         return Outcome("under way")
@@ -105,7 +100,7 @@ def outcome(instance: dg.DagsterInstance, run_key: str) -> Outcome:
     return Outcome("ended", frozenset(partitions))
 
 
-def _request(increment: Increment, run_key: str) -> dg.RunRequest:
+def _request(feed: Feed, increment: Increment, run_key: str) -> dg.RunRequest:
     config = {
         "topic_id": increment.topic_id,
         "ranges": [str(each) for each in increment.ranges],
@@ -113,7 +108,7 @@ def _request(increment: Increment, run_key: str) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=run_key,
         partition_key=increment.day.isoformat(),
-        run_config={"ops": {"stream__patients": {"config": config}}},
+        run_config={"ops": {feed.key.to_python_identifier(): {"config": config}}},
     )
 
 
@@ -130,19 +125,19 @@ def _why_nothing(progress: Progress, now_ms: int) -> str:
     return "; ".join(said)
 
 
-def _observations(progress: Progress, servers: str) -> list[dg.AssetObservation]:
-    """Return how far each topic is; of the sink topic also what is not in the lake yet."""
+def _observations(feed: Feed, progress: Progress, servers: str) -> list[dg.AssetObservation]:
+    """Return how far each topic is; of the feed's own also what is not in the lake yet."""
     unread = sum(end - progress.positions.get(p, end) for p, end in progress.ends.items())
     on_their_way = sum(len(each) for one in progress.pending for each in one.ranges)
     found = []
-    for name in (CDC_TOPIC, SINK_TOPIC, REJECTED_TOPIC, WINDOWED_TOPIC):
+    for name in (feed.topic, *feed.observed):
         with opened(name, servers) as topic:
             ends = topic.ends()
         metadata: dict[str, Any] = {
             "end_offsets": {str(partition): high for partition, (_, high) in ends.items()},
             "offsets_kept": sum(high - low for low, high in ends.values()),
         }
-        if name == SINK_TOPIC:
+        if name == feed.topic:
             metadata["lag"] = unread + on_their_way
         found.append(dg.AssetObservation(topic_key(name), metadata=metadata))
     return found

@@ -1,25 +1,59 @@
-"""Appending increments of the stream to `stream/patients`: each change once, offsets in the commit.
+"""Appending increments of the stream to tables of the lake: each row once, offsets in the commit.
 
 The table is what knows how far it has come: the newest offset of each partition that it has with
 all before it is a Delta application transaction of the commit that brought it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties
 
-from diabetes_platform.contract.tables import STREAM_PATIENTS
+from diabetes_platform.contract.stream_tables import STREAM_REJECTED, STREAM_WINDOWS
+from diabetes_platform.contract.tables import STREAM_PATIENTS, Table
 from diabetes_platform.lake.tables import Lake
 
-_CONFIGURATION = {
-    # Each commit since the last checkpoint is read anew: a run adds four.
-    "delta.checkpointInterval": "20",
-    # Below what is read by its statistics alone: all of the columns.
-    "delta.dataSkippingNumIndexedCols": str(len(STREAM_PATIENTS.columns)),
-}
+Bounds = Callable[[pa.Table], dict[str, pa.ChunkedArray]]
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """A table that grows by increments; its key says which row is there already.
+
+    `bounds` gives values by column between which every row lies that may be one of those that are
+    given: any of them, for the files' statistics.
+    """
+
+    table: Table
+    bounds: Bounds
+
+    @property
+    def configuration(self) -> dict[str, str | None]:
+        """Delta's own settings of the table."""
+        indexed = [column for column in self.table.columns if column.type != "bytes"]
+        return {
+            # Each commit since the last checkpoint is read anew: a run adds four.
+            "delta.checkpointInterval": "20",
+            # What is read by its statistics alone; bytes stand last, and have none.
+            "delta.dataSkippingNumIndexedCols": str(len(indexed)),
+        }
+
+
+def _of_changes(rows: pa.Table) -> dict[str, pa.ChunkedArray]:
+    """An image is found by its lsn, a deletion, which has none, by its offset."""
+    deletions = pc.is_null(rows["lsn"])
+    return {"lsn": rows["lsn"], "kafka_offset": rows["kafka_offset"].filter(deletions)}
+
+
+def _of_messages(rows: pa.Table) -> dict[str, pa.ChunkedArray]:
+    return {"kafka_offset": rows["kafka_offset"]}
+
+
+PATIENTS = Grown(STREAM_PATIENTS, _of_changes)
+REJECTED = Grown(STREAM_REJECTED, _of_messages)
+WINDOWS = Grown(STREAM_WINDOWS, _of_messages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +92,20 @@ class Added:
     version: int
 
 
-def create_table(lake: Lake) -> None:
+def create_table(lake: Lake, grown: Grown = PATIENTS) -> None:
     """Create the empty table unless it is there."""
-    target = lake.table(STREAM_PATIENTS)
-    target.create(STREAM_PATIENTS, partition_by="day", configuration=_CONFIGURATION)
+    target = lake.table(grown.table)
+    target.create(grown.table, partition_by="day", configuration=grown.configuration)
 
 
 def committed_offsets(
-    lake: Lake, topic: str, topic_id: str, partitions: Iterable[int]
+    lake: Lake, topic: str, topic_id: str, partitions: Iterable[int], grown: Grown = PATIENTS
 ) -> dict[int, int]:
     """Return by partition the newest offset that the table has with all before it.
 
     A partition of which it has none is left out. Raises StorageError.
     """
-    target = lake.table(STREAM_PATIENTS)
+    target = lake.table(grown.table)
     if not target.exists():
         return {}
     with lake.s3.errors(target.path):
@@ -80,19 +114,19 @@ def committed_offsets(
     return {partition: offset for partition, offset in found.items() if offset is not None}
 
 
-def add(lake: Lake, rows: pa.Table, mark: Mark) -> Added:
-    """Add the rows whose `change_id` is not there; one commit with the offsets of `mark`.
+def add(lake: Lake, rows: pa.Table, mark: Mark, grown: Grown = PATIENTS) -> Added:
+    """Add the rows whose key is not there; one commit with the offsets of `mark`.
 
-    `rows` has the schema of STREAM_PATIENTS and each change once. Doing it again adds nothing.
-    Only files with such changes are read, so that the cost does not grow with the table. Raises
+    `rows` has the schema of the table and each key once. Doing it again adds nothing.
+    Only files with such rows are read, so that the cost does not grow with the table. Raises
     LakeError where there is no table, CommitFailedError where another writer was faster.
     """
-    target = lake.table(STREAM_PATIENTS)
+    target = lake.table(grown.table)
     transactions = [Transaction(mark.transaction, mark.last)] if mark.advances else []
     properties = CommitProperties(custom_metadata=mark.metadata, app_transactions=transactions)
     table = target.open()
     with lake.s3.errors(target.path):
-        added = _merge(table, rows, properties) if rows.num_rows else 0
+        added = _merge(table, rows, grown, properties) if rows.num_rows else 0
         if not added and mark.advances:
             # Where nothing is new, merging makes no version: the offsets need one.
             table.create_write_transaction(
@@ -106,9 +140,9 @@ def add(lake: Lake, rows: pa.Table, mark: Mark) -> Added:
     return Added(added, table.version())
 
 
-def count_rows(lake: Lake, day: str) -> int:
+def count_rows(lake: Lake, day: str, grown: Grown = PATIENTS) -> int:
     """Count the rows of a day as the table's log knows them: no file is opened."""
-    target = lake.table(STREAM_PATIENTS)
+    target = lake.table(grown.table)
     with lake.s3.errors(target.path):
         files = pa.table(target.open().get_add_actions(flatten=True))
     if not files.num_rows:
@@ -117,11 +151,12 @@ def count_rows(lake: Lake, day: str) -> int:
     return int(pc.sum(files["num_records"].filter(of_day)).as_py() or 0)
 
 
-def _merge(table: DeltaTable, rows: pa.Table, properties: CommitProperties) -> int:
+def _merge(table: DeltaTable, rows: pa.Table, grown: Grown, properties: CommitProperties) -> int:
+    same = " AND ".join(f"target.{name} = source.{name}" for name in grown.table.key)
     merged = (
         table.merge(
             rows,
-            f"target.change_id = source.change_id AND ({_near(rows)})",
+            f"{same} AND ({_near(grown.bounds(rows))})",
             source_alias="source",
             target_alias="target",
             streamed_exec=False,
@@ -134,13 +169,8 @@ def _merge(table: DeltaTable, rows: pa.Table, properties: CommitProperties) -> i
     return int(merged["num_target_rows_inserted"])
 
 
-def _near(rows: pa.Table) -> str:
-    """Return what is true of every row that may be one of `rows`, for the files' statistics.
-
-    An image is found by its lsn, a deletion, which has none, by its offset.
-    """
-    deletions = pc.is_null(rows["lsn"])
-    bounds = {"lsn": rows["lsn"], "kafka_offset": rows["kafka_offset"].filter(deletions)}
+def _near(bounds: dict[str, pa.ChunkedArray]) -> str:
+    """Return what is true of every row that may be there already."""
     terms = []
     for column, values in bounds.items():
         found = pc.min_max(values).as_py()

@@ -11,6 +11,7 @@ _ARROW: dict[ColumnType, pa.DataType] = {
     "number": pa.float64(),
     "timestamp": pa.timestamp("us", "UTC"),
     "text[]": pa.list_(pa.string()),
+    "bytes": pa.binary(),
 }
 
 

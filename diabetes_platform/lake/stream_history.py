@@ -1,15 +1,15 @@
-"""What the history of `stream/patients` knows of a day: rows added, and rows that were removed."""
+"""What the history of a table of the stream knows of a day: rows added, and rows removed."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from diabetes_platform.contract.tables import STREAM_PATIENTS
+from diabetes_platform.contract.tables import STREAM_PATIENTS, Table
 from diabetes_platform.lake.delta import MAINTENANCE
 from diabetes_platform.lake.tables import Lake
 
 _KEEPING = MAINTENANCE | {"CREATE TABLE", "MERGE"}
-"""Operations that take no row away: the merges of this table only add."""
+"""Operations that take no row away: the merges of these tables only add."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ def _appends(commit: Mapping[str, Any]) -> bool:
     return commit.get("operation") == "WRITE" and mode == "Append"
 
 
-def history_of_day(lake: Lake, day: str) -> DayHistory:
+def history_of_day(lake: Lake, day: str, table: Table = STREAM_PATIENTS) -> DayHistory:
     """Return what the table's history knows of `day`; LakeError where there is no table."""
-    target = lake.table(STREAM_PATIENTS)
+    target = lake.table(table)
     with lake.s3.errors(target.path):
         return day_history(target.open().history(), day)

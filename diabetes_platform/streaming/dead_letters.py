@@ -1,6 +1,5 @@
 """Reading the topic of dead letters: their headers alone, without a trace at the broker."""
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from diabetes_platform.contract.events import DEAD_LETTER_HEADERS, REJECTED_TOPIC
-from diabetes_platform.streaming.rejections import NO_REASONS, DeadLetter, begin_at
+from diabetes_platform.streaming.rejections import DeadLetter, begin_at, reasons_in
 
 MOST = 5000
 """So many of the newest are read of a partition at one look."""
@@ -96,13 +95,3 @@ def _letter(message: Message) -> DeadLetter:
     _, written_ms = message.timestamp()
     place = f"{message.topic()}-{message.partition()}-{message.offset()}"
     return DeadLetter(reasons_in(headers.get(DEAD_LETTER_HEADERS.reasons)), written_ms, place)
-
-
-def reasons_in(header: str | bytes | None) -> tuple[str, ...]:
-    """Return the reasons in a dead letter's header, or that there are none that can be read."""
-    try:
-        found = json.loads(header or "[]")
-    except ValueError:
-        found = []
-    reasons = found if isinstance(found, list) else []
-    return tuple(map(str, reasons)) or (NO_REASONS,)

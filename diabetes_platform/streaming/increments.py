@@ -1,4 +1,4 @@
-"""One increment of the stream: its ranges read from the topic and added to `stream/patients`."""
+"""One increment of the stream: its ranges read from the topic and added to the lake."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,8 @@ from datetime import date
 from diabetes_platform.contract.events import DELETED
 from diabetes_platform.lake.increments import Mark, add, committed_offsets, create_table
 from diabetes_platform.lake.tables import Lake
-from diabetes_platform.streaming.images import Row, UnreadableError, row_of, table_of
+from diabetes_platform.streaming.destinations import Destination
+from diabetes_platform.streaming.messages import Row, UnreadableError
 from diabetes_platform.streaming.ranges import Increment, Range
 from diabetes_platform.streaming.topic import RangeGoneError, Topic
 
@@ -45,7 +46,12 @@ class _Reading:
 
 
 def bring(
-    lake: Lake, topic: Topic, increment: Increment, *, accept_loss: bool = False
+    lake: Lake,
+    topic: Topic,
+    destination: Destination,
+    increment: Increment,
+    *,
+    accept_loss: bool = False,
 ) -> tuple[Part, ...]:
     """Add each range of the increment in a commit of its own; what the table has is left alone.
 
@@ -53,9 +59,10 @@ def bring(
     be read. Raises IncrementRefusedError at its end, with every range added that can be,
     IncrementOrderError, KafkaException, StorageError.
     """
-    create_table(lake)
+    grown = destination.grown
+    create_table(lake, grown)
     partitions = [each.partition for each in increment.ranges]
-    known = committed_offsets(lake, increment.topic, increment.topic_id, partitions)
+    known = committed_offsets(lake, increment.topic, increment.topic_id, partitions, grown)
     parts, refused = [], dict[int, str]()
     for each in increment.ranges:
         left = _left(each, known.get(each.partition))
@@ -63,11 +70,11 @@ def bring(
             parts.append(Part(each, 0, 0, 0))
             continue
         try:
-            reading = _read(topic, increment, left, accept_loss=accept_loss)
+            reading = _read(topic, destination, increment, left, accept_loss=accept_loss)
         except (RangeGoneError, UnreadableError) as error:
             refused[each.partition] = str(error)
             continue
-        parts.append(_add(lake, increment, left, reading))
+        parts.append(_add(lake, destination, increment, left, reading))
     if refused:
         raise IncrementRefusedError(refused)
     return tuple(parts)
@@ -85,7 +92,14 @@ def _left(wanted: Range, known: int | None) -> Range | None:
     return Range(wanted.partition, known + 1, wanted.last) if wanted.last > known else None
 
 
-def _read(topic: Topic, increment: Increment, wanted: Range, *, accept_loss: bool) -> _Reading:
+def _read(
+    topic: Topic,
+    destination: Destination,
+    increment: Increment,
+    wanted: Range,
+    *,
+    accept_loss: bool,
+) -> _Reading:
     made_anew = _made_anew(topic, increment, wanted)
     low, _ = topic.ends()[wanted.partition] if made_anew is None else (wanted.last + 1, 0)
     if accept_loss and low > wanted.last:
@@ -97,7 +111,7 @@ def _read(topic: Topic, increment: Increment, wanted: Range, *, accept_loss: boo
     unreadable: list[str] = []
     for message in topic.read(increment.topic_id, Range(wanted.partition, first, wanted.last)):
         try:
-            rows.append(row_of(message, increment.day))
+            rows.append(destination.row_of(message, increment.day))
         except UnreadableError as error:
             unreadable.append(str(error))
     made_anew = _made_anew(topic, increment, wanted)
@@ -123,14 +137,16 @@ def _few(reasons: Sequence[str], most: int = 5) -> list[str]:
     return [*reasons[:most], *more]
 
 
-def _add(lake: Lake, increment: Increment, wanted: Range, reading: _Reading) -> Part:
+def _add(
+    lake: Lake, destination: Destination, increment: Increment, wanted: Range, reading: _Reading
+) -> Part:
     mark = mark_of(increment.topic, increment.topic_id, increment.day, wanted)
-    added = add(lake, table_of(reading.rows), mark)
+    added = add(lake, destination.table_of(reading.rows), mark, destination.grown)
     return Part(
         wanted,
         messages=len(reading.rows) + len(reading.unreadable),
         rows=added.rows,
-        deletions=sum(row["op"] == DELETED for row in reading.rows),
+        deletions=sum(row.get("op") == DELETED for row in reading.rows),
         unreadable=reading.unreadable,
         lost=reading.lost,
         version=added.version,

@@ -12,6 +12,7 @@ from datetime import date
 from typing import Literal
 
 from diabetes_platform.streaming.ranges import (
+    MOST_MESSAGES,
     Begins,
     Ends,
     Increment,
@@ -167,12 +168,21 @@ def _unread(progress: Progress) -> dict[int, int]:
 
 
 def ask(
-    progress: Progress, topic_id: str, ends: Ends, begins: Begins, today: date, now_ms: int
+    progress: Progress,
+    topic_id: str,
+    ends: Ends,
+    begins: Begins,
+    today: date,
+    now_ms: int,
+    most: int = MOST_MESSAGES,
 ) -> tuple[tuple[Increment, ...], Progress]:
-    """Return the increments to run now, and the progress with them under way."""
+    """Return the increments to run now, and the progress with them under way.
+
+    Each has at most `most` messages of a partition.
+    """
     increments = []
     while len(progress.pending) < IN_FLIGHT and now_ms >= progress.not_before_ms:
-        found = _next(progress, topic_id, ends, begins, today)
+        found = _next(progress, topic_id, ends, begins, today, most)
         if found is None:
             break
         increments.append(found)
@@ -187,7 +197,7 @@ def ask(
 
 
 def _next(
-    progress: Progress, topic_id: str, ends: Ends, begins: Begins, today: date
+    progress: Progress, topic_id: str, ends: Ends, begins: Begins, today: date, most: int
 ) -> Increment | None:
     under_way = [each for one in progress.pending for each in one.ranges]
     waiting = progress.held.keys() | {
@@ -203,5 +213,5 @@ def _next(
         gone = {p: Range(p, at, progress.ends[p] - 1) for p, at in _unread(progress).items()}
         left = tuple(each for p, each in sorted(gone.items()) if p in free)
         return Increment(progress.topic, progress.topic_id, today, left) if left else None
-    found = next_ranges(free, ends, begins, today)
+    found = next_ranges(free, ends, begins, today, most)
     return Increment(progress.topic, topic_id, *found) if found else None

@@ -15,7 +15,7 @@ from datetime import date, timedelta
 FIRST_DAY = date(2026, 1, 1)
 """What was written before is of this day."""
 MOST_MESSAGES = 10_000
-"""So many of a partition are read by one run, all of them in memory at once."""
+"""So many of a partition are read by one run, where they are no larger than a patient's image."""
 _RANGE = re.compile(r"(\d+):(\d+)-(\d+)")
 
 Ends = Mapping[int, tuple[int, int]]
@@ -63,12 +63,16 @@ class Increment:
 
 
 def next_ranges(
-    positions: Mapping[int, int], ends: Ends, begins: Begins, today: date
+    positions: Mapping[int, int],
+    ends: Ends,
+    begins: Begins,
+    today: date,
+    most: int = MOST_MESSAGES,
 ) -> tuple[date, tuple[Range, ...]] | None:
     """Return the ranges of the earliest day that has any, None where all has been read.
 
-    `positions` says by partition which offset is next. A range that Kafka has deleted comes alone:
-    its run fails and says so, and none of the others with it.
+    `positions` says by partition which offset is next; at most `most` of one are read. A range that
+    Kafka has deleted comes alone: its run fails and says so, and none of the others with it.
     """
     found: dict[date, list[Range]] = {}
     for partition, position in sorted(positions.items()):
@@ -79,7 +83,7 @@ def next_ranges(
         if position < high:
             day = day_of(partition, position, begins, today)
             end = high if day >= today else begins(day + timedelta(days=1))[partition]
-            last = min(end, high, position + MOST_MESSAGES) - 1
+            last = min(end, high, position + most) - 1
             found.setdefault(day, []).append(Range(partition, position, last))
     if not found:
         return None
@@ -101,20 +105,22 @@ def day_of(partition: int, offset: int, begins: Begins, today: date) -> date:
     return date.fromordinal(days[max(index - 1, 0)]) if days else today
 
 
-def ranges_of_day(day: date, ends: Ends, begins: Begins, today: date) -> tuple[Range, ...]:
-    """Return what Kafka still has of a day, in ranges of bounded size."""
+def ranges_of_day(
+    day: date, ends: Ends, begins: Begins, today: date, most: int = MOST_MESSAGES
+) -> tuple[Range, ...]:
+    """Return what Kafka still has of a day, in ranges of at most `most` offsets."""
     found: list[Range] = []
     for partition, (low, high) in sorted(ends.items()):
         begin = low if day <= FIRST_DAY else max(low, begins(day)[partition])
         end = high if day >= today else begins(day + timedelta(days=1))[partition]
-        found += split(partition, begin, min(end, high))
+        found += split(partition, begin, min(end, high), most)
     return tuple(found)
 
 
-def split(partition: int, begin: int, end: int) -> Iterable[Range]:
-    """Yield the offsets `begin` to below `end` in ranges of bounded size."""
-    for first in range(begin, end, MOST_MESSAGES):
-        yield Range(partition, first, min(first + MOST_MESSAGES, end) - 1)
+def split(partition: int, begin: int, end: int, most: int = MOST_MESSAGES) -> Iterable[Range]:
+    """Yield the offsets `begin` to below `end` in ranges of at most `most`."""
+    for first in range(begin, end, most):
+        yield Range(partition, first, min(first + most, end) - 1)
 
 
 def begins_in_kafka(day: date, partition: int, ends: Ends, begins: Begins) -> bool:

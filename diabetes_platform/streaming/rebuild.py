@@ -1,4 +1,4 @@
-"""Rebuilding a day of `stream/patients`: from Kafka while it has it, else from the table's history.
+"""Rebuilding a day of a stream's table: from Kafka while it has it, else from its history.
 
 What is there is left alone and what is missing is added, so that a rebuild can neither lose nor
 double a row. Whether the day is whole afterwards is said, never assumed.
@@ -7,11 +7,18 @@ double a row. Whether the day is whole afterwards is said, never assumed.
 from dataclasses import dataclass
 from datetime import date
 
-from diabetes_platform.contract.tables import STREAM_PATIENTS
-from diabetes_platform.lake.increments import Mark, add, committed_offsets, count_rows, create_table
+from diabetes_platform.lake.increments import (
+    Grown,
+    Mark,
+    add,
+    committed_offsets,
+    count_rows,
+    create_table,
+)
+from diabetes_platform.lake.schema import row_schema
 from diabetes_platform.lake.stream_history import DayHistory, history_of_day
 from diabetes_platform.lake.tables import Lake
-from diabetes_platform.streaming.images import STREAM_SCHEMA, row_of, table_of
+from diabetes_platform.streaming.destinations import Destination
 from diabetes_platform.streaming.increments import mark_of
 from diabetes_platform.streaming.ranges import Range, begins_in_kafka, ranges_of_day
 from diabetes_platform.streaming.topic import Topic
@@ -33,53 +40,51 @@ class Rebuilt:
     ranges: tuple[Range, ...]
 
 
-def rebuild(lake: Lake, topic: Topic, day: date, today: date) -> Rebuilt:
+def rebuild(lake: Lake, topic: Topic, destination: Destination, day: date, today: date) -> Rebuilt:
     """Add what is missing of a day. Raises DayLostError where it is not whole afterwards.
 
     UnreadableError, KafkaException and StorageError pass.
     """
-    create_table(lake)
+    grown = destination.grown
+    create_table(lake, grown)
     topic_id, ends = topic.topic_id(), topic.ends()
-    ranges = ranges_of_day(day, ends, topic.begins, today)
-    known = committed_offsets(lake, topic.name, topic_id, ends)
+    ranges = ranges_of_day(day, ends, topic.begins, today, destination.most_messages)
+    known = committed_offsets(lake, topic.name, topic_id, ends, grown)
     added, messages = 0, 0
     for each in ranges:
-        images = [row_of(message, day) for message in topic.read(topic_id, each)]
-        messages += len(images)
+        rows = [destination.row_of(message, day) for message in topic.read(topic_id, each)]
+        messages += len(rows)
         # Where the table has all that comes before, it has all up to here now.
         advances = each.first <= known.get(each.partition, each.last) + 1 <= each.last
-        added += add(
-            lake, table_of(images), mark_of(topic.name, topic_id, day, each, advances=advances)
-        ).rows
+        mark = mark_of(topic.name, topic_id, day, each, advances=advances)
+        added += add(lake, destination.table_of(rows), mark, grown).rows
         if advances:
             known[each.partition] = each.last
     begun = all(begins_in_kafka(day, partition, ends, topic.begins) for partition in ends)
     if begun and messages == sum(map(len, ranges)):
-        return Rebuilt("kafka", count_rows(lake, day.isoformat()), added, ranges)
-    return _from_history(lake, topic.name, day, added, ranges)
+        return Rebuilt("kafka", count_rows(lake, day.isoformat(), grown), added, ranges)
+    return _from_history(lake, topic.name, grown, day, added, ranges)
 
 
 def _from_history(
-    lake: Lake, topic: str, day: date, added: int, ranges: tuple[Range, ...]
+    lake: Lake, topic: str, grown: Grown, day: date, added: int, ranges: tuple[Range, ...]
 ) -> Rebuilt:
-    text = day.isoformat()
-    history = history_of_day(lake, text)
+    text, table = day.isoformat(), grown.table
+    history = history_of_day(lake, text, table)
     unreadable = None
     for version in history.versions_before_removal:
         try:
-            rows = lake.stream(
-                STREAM_PATIENTS, STREAM_PATIENTS.column_names, {"day": text}, version
-            ).read_all()
+            rows = lake.stream(table, table.column_names, {"day": text}, version).read_all()
         except FileNotFoundError:
             unreadable = version
             continue
         mark = Mark(topic, REBUILD, -1, version, version, text, advances=False)
-        added += add(lake, rows.cast(STREAM_SCHEMA), mark).rows
-    found = count_rows(lake, text)
+        added += add(lake, rows.cast(row_schema(table)), mark, grown).rows
+    found = count_rows(lake, text, grown)
     problem = missing(history, found, unreadable)
     if problem is not None:
         raise DayLostError(
-            f"stream/patients of {text}: Kafka has deleted or compacted messages of this day, and "
+            f"{table.name} of {text}: Kafka has deleted or compacted messages of this day, and "
             f"the table's history cannot make up for it: {problem}; {found} rows are there"
         )
     return Rebuilt("history", found, added, ranges)

@@ -4,6 +4,7 @@ An incident is one reason, written `field:code`; it lasts for as long as dead le
 dead letter is worth one: the table's own rules let nothing through that the stream would reject.
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -78,3 +79,13 @@ def begin_at(saved: int | None, low: int, high: int, most: int) -> int | None:
 def records_by_reason(incidents: Iterable[Incident]) -> dict[str, int]:
     """Return how many records each reason rejected."""
     return {one.reason: one.records for one in incidents}
+
+
+def reasons_in(header: str | bytes | None) -> tuple[str, ...]:
+    """Return the reasons in a dead letter's header, or that there are none that can be read."""
+    try:
+        found = json.loads(header or "[]")
+    except ValueError:
+        found = []
+    reasons = found if isinstance(found, list) else []
+    return tuple(map(str, reasons)) or (NO_REASONS,)

@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from confluent_kafka import TopicCollection as Names
 from confluent_kafka.admin import AdminClient
 
-from diabetes_platform.streaming.images import Place, SinkMessage
+from diabetes_platform.streaming.messages import Place, TopicMessage
 from diabetes_platform.streaming.ranges import Range
 
 _SECONDS = 5.0
@@ -62,7 +62,7 @@ class Topic:
             }
         return self._begins[day]
 
-    def read(self, topic_id: str, wanted: Range) -> Iterator[SinkMessage]:
+    def read(self, topic_id: str, wanted: Range) -> Iterator[TopicMessage]:
         """Yield the messages of a range; offsets that compaction took away have none.
 
         Raises RangeGoneError where Kafka has deleted a part of it, before or meanwhile.
@@ -72,7 +72,10 @@ class Topic:
             for message in self._messages(wanted):
                 _, written_ms = message.timestamp()
                 place = Place(self.name, topic_id, wanted.partition, message.offset() or 0)
-                yield SinkMessage(place, written_ms, _bytes(message.key()), _bytes(message.value()))
+                told = dict(message.headers() or [])
+                headers = {name: _bytes(each) for name, each in told.items()}
+                key, value = _bytes(message.key()), _bytes(message.value())
+                yield TopicMessage(place, written_ms, key, value, headers)
         finally:
             self._consumer.unassign()
         # Segments are deleted from the front: what was kept until now was kept when it was read.

@@ -6,6 +6,7 @@ import pytest
 
 from diabetes_platform.contract.events import DIABETES_NEW_CHANGED, SINK_KEYS
 from diabetes_platform.contract.fields import FEATURE_NAMES, FIELD_NAMES, FIELDS_BY_NAME
+from diabetes_platform.contract.stream_tables import STREAM_REJECTED, STREAM_WINDOWS
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
     DIABETES_NEW,
@@ -36,8 +37,10 @@ TABLES = [
     PREDICTIONS,
     STREAM_PATIENTS,
     LABELLED_PATIENTS,
+    STREAM_REJECTED,
+    STREAM_WINDOWS,
 ]
-WITHOUT_PATIENTS = (STATISTICS_PATIENTS, PREDICTIONS)
+WITHOUT_PATIENTS = (STATISTICS_PATIENTS, PREDICTIONS, STREAM_REJECTED, STREAM_WINDOWS)
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)

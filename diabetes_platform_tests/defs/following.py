@@ -1,5 +1,6 @@
 """The stream's sensor and its job, ticked and run by a test in the daemon's place."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,10 +8,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from diabetes_platform.contract.tables import STREAM_PATIENTS
 from diabetes_platform.definitions import build_definitions
-from diabetes_platform.defs.describe import STREAM
-from diabetes_platform.defs.stream_sensor import SENSOR, build_stream_increments
+from diabetes_platform.defs.feeds import FEEDS, PATIENTS_FEED, Feed
+from diabetes_platform.defs.stream_sensor import build_increments
 from diabetes_platform.lake.tables import Lake
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform_tests.capture import Kafka
@@ -27,15 +27,26 @@ class Following:
     settings: PlatformSettings
     instance: dg.DagsterInstance
     kafka: Kafka
-    topic: str
+    feed: Feed = PATIENTS_FEED
     cursor: str | None = None
     launched: dict[str, bool] = field(default_factory=dict)
     observed: list[dg.AssetObservation] = field(default_factory=list)
 
+    @property
+    def topic(self) -> str:
+        return self.feed.topic
+
+    @property
+    def job(self) -> dg.JobDefinition:
+        """The production wiring with this feed."""
+        feeds = [self.feed if feed.key == self.feed.key else feed for feed in FEEDS]
+        defs = build_definitions(lambda: self.settings, feeds)
+        return defs.resolve_job_def(self.feed.job)
+
     def tick(self) -> list[dg.RunRequest]:
         """Evaluate the sensor; its cursor is kept."""
         with dg.build_sensor_context(instance=self.instance, cursor=self.cursor) as context:
-            found = build_stream_increments(lambda: self.settings)(context)
+            found = build_increments(lambda: self.settings, self.feed)(context)
         assert isinstance(found, dg.SensorResult)
         self.cursor = found.cursor
         self.observed += [e for e in found.asset_events or [] if isinstance(e, dg.AssetObservation)]
@@ -44,14 +55,13 @@ class Following:
     def launch(self, request: dg.RunRequest, **config: object) -> dg.ExecuteInProcessResult:
         """Run what a tick asked for, as the daemon does: one key, one run."""
         assert request.run_key
-        defs = build_definitions(lambda: self.settings)
         run_config: Any = dict(request.run_config)
-        run_config["ops"]["stream__patients"]["config"].update(config)
-        result = defs.resolve_job_def("stream").execute_in_process(
+        run_config["ops"][self.feed.key.to_python_identifier()]["config"].update(config)
+        result = self.job.execute_in_process(
             instance=self.instance,
             partition_key=request.partition_key,
             run_config=run_config,
-            tags={"dagster/run_key": request.run_key, "dagster/sensor_name": SENSOR},
+            tags={"dagster/run_key": request.run_key, "dagster/sensor_name": self.feed.sensor},
             raise_on_error=False,
         )
         self.launched[request.run_key] = result.success
@@ -69,24 +79,36 @@ class Following:
 
     def rebuild(self, day: str) -> dg.ExecuteInProcessResult:
         """Materialize a partition as Dagit's backfill does."""
-        job = build_definitions(lambda: self.settings).resolve_job_def("stream")
-        return job.execute_in_process(
+        return self.job.execute_in_process(
             instance=self.instance, partition_key=day, raise_on_error=False
         )
 
-    def put(self, *records: Record, partition: int = -1, days_ago: int = 0) -> None:
-        """Write records to the sink topic, today or some days ago."""
+    def put(
+        self,
+        *records: Record,
+        partition: int = -1,
+        days_ago: int = 0,
+        headers: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """Write records to the topic, today or some days ago."""
         then = datetime.now(UTC) - timedelta(days=days_ago)
         written_ms = int(then.timestamp() * 1000) if days_ago else 0
-        send(self.kafka, self.topic, records, partition=partition, written_ms=written_ms)
+        send(
+            self.kafka,
+            self.topic,
+            records,
+            partition=partition,
+            written_ms=written_ms,
+            headers=headers,
+        )
 
     def changes(self) -> list[str]:
         lake = Lake(self.settings.lake)
-        rows = lake.stream(STREAM_PATIENTS, ("change_id",), {}).read_all()
+        rows = lake.stream(self.feed.destination.grown.table, ("change_id",), {}).read_all()
         return sorted(rows["change_id"].to_pylist())
 
     def metadata(self) -> dict[str, Any]:
-        event = self.instance.get_latest_materialization_event(STREAM)
+        event = self.instance.get_latest_materialization_event(self.feed.key)
         assert event is not None
         assert event.asset_materialization is not None
         return {n: v.value for n, v in event.asset_materialization.metadata.items()}

@@ -30,10 +30,13 @@ KEYS = [
     "model/champion",
     "stream/patients",
     "labels/patients",
+    "stream/rejected",
+    "stream/windows",
 ]
 TOPICS = [CDC_TOPIC, SINK_TOPIC, REJECTED_TOPIC, WINDOWED_TOPIC]
 defs = build_definitions()
 SPECS = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+POOLS = {"cleaning", "staging", "training", "stream", "stream_rejected", "stream_windows"}
 HEAVY = ["great_expectations", "lightgbm", "sklearn", "pandas", "pandera", "pyspark", "matplotlib"]
 
 
@@ -49,7 +52,8 @@ def test_every_asset_says_what_it_is(key: str) -> None:
     assert spec.owners
     assert spec.kinds
     assert spec.code_version
-    assert spec.freshness_policy
+    # That nothing is rejected is no news.
+    assert (spec.freshness_policy is None) is (key == "stream/rejected")
 
 
 @pytest.mark.parametrize("topic", TOPICS)
@@ -85,7 +89,9 @@ def test_a_row_of_the_training_set_is_traced_to_file_and_stream() -> None:
 
 def test_the_nightly_batch_leaves_the_stream_alone() -> None:
     selected = defs.resolve_job_def("batch").asset_layer.executable_asset_keys
-    assert {key.to_user_string() for key in selected} == set(KEYS) - {"stream/patients"}
+    assert {key.to_user_string() for key in selected} == {
+        key for key in KEYS if not key.startswith("stream/")
+    }
 
 
 @pytest.mark.parametrize("key", [key for key in KEYS if not key.startswith("model/")])
@@ -128,7 +134,9 @@ def test_the_batch_job_runs_every_night_unless_told_otherwise() -> None:
         assert (schedule.job_name, schedule.cron_schedule) == (batch.name, cron)
 
 
-def test_drift_is_looked_at_hourly_where_there_is_a_stream_and_not_with_every_increment() -> None:
+def test_the_stream_is_looked_at_hourly_where_there_is_a_stream_and_not_with_every_increment() -> (
+    None
+):
     with_stream = PlatformSettings(kafka_servers="127.0.0.1:9092")
     for given, status in ((PlatformSettings(), "STOPPED"), (with_stream, "RUNNING")):
         found = build_definitions(lambda given=given: given)
@@ -137,10 +145,18 @@ def test_drift_is_looked_at_hourly_where_there_is_a_stream_and_not_with_every_in
         job: {
             key.name for key in defs.resolve_job_def(job).asset_layer.asset_graph.asset_check_keys
         }
-        for job in ("monitoring", "stream")
+        for job in ("monitoring", "stream", "batch")
     }
-    assert {f"no_drift_{name}" for name in FEATURE_NAMES} == checked["monitoring"]
-    assert not checked["monitoring"] & checked["stream"]
+    assert checked["monitoring"] == {
+        *(f"no_drift_{name}" for name in FEATURE_NAMES),
+        "every_message_accounted_for",
+        "few_records_rejected",
+        "few_events_late",
+        "same_features",
+        "same_predictions",
+        "risks_come_true",
+    }
+    assert not checked["monitoring"] & (checked["stream"] | checked["batch"])
 
 
 def test_a_schedule_that_crontab_does_not_know_stops_the_code_location() -> None:
@@ -151,7 +167,7 @@ def test_a_schedule_that_crontab_does_not_know_stops_the_code_location() -> None
 @pytest.mark.parametrize("key", KEYS)
 def test_every_asset_has_a_pool_so_that_no_two_runs_meet_in_it(key: str) -> None:
     assets = defs.resolve_assets_def(dg.AssetKey(key.split("/")))
-    assert assets.op.pool in {"cleaning", "staging", "training", "stream"}
+    assert assets.op.pool in POOLS
 
 
 def test_loading_reads_no_environment_and_imports_nothing_heavy() -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,11 +12,10 @@ from confluent_kafka import TopicPartition
 
 from diabetes_platform.contract.events import CDC_TOPIC
 from diabetes_platform.contract.tables import STREAM_PATIENTS
-from diabetes_platform.defs import stream as defs_of_asset
-from diabetes_platform.defs import stream_sensor as defs_of_sensor
 from diabetes_platform.defs.describe import STREAM, topic_key
+from diabetes_platform.defs.feeds import PATIENTS_FEED
 from diabetes_platform.defs.stream import REFUSED_TAG
-from diabetes_platform.defs.stream_sensor import SENSOR, build_stream_increments
+from diabetes_platform.defs.stream_sensor import build_increments
 from diabetes_platform.lake.tables import Lake
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming.progress import CursorError, read_cursor
@@ -33,15 +33,13 @@ TODAY = datetime.now(UTC).date()
 
 
 @pytest.fixture
-def following(kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Following]:
+def following(kafka: Kafka, tmp_path: Path) -> Iterator[Following]:
     """A sensor that has never ticked; its sink topic is the test's own."""
     settings = PlatformSettings.model_validate(
         {"home": tmp_path, "kafka_servers": kafka.bootstrap_servers}
     )
     with own_topic(kafka, 4) as name, dg.DagsterInstance.ephemeral() as instance:
-        for module in (defs_of_asset, defs_of_sensor):
-            monkeypatch.setattr(module, "SINK_TOPIC", name)
-        yield Following(settings, instance, kafka, name)
+        yield Following(settings, instance, kafka, replace(PATIENTS_FEED, topic=name))
 
 
 def failure_of(result: dg.ExecuteInProcessResult) -> str:
@@ -58,7 +56,7 @@ def test_without_a_stream_it_says_so(tmp_path: Path) -> None:
         dg.DagsterInstance.ephemeral() as instance,
         dg.build_sensor_context(instance=instance) as context,
     ):
-        said = build_stream_increments(lambda: settings)(context)
+        said = build_increments(lambda: settings, PATIENTS_FEED)(context)
     assert isinstance(said, dg.SkipReason)
     assert (said.skip_message or "").startswith("PLATFORM_KAFKA_SERVERS: given nothing")
 
@@ -126,7 +124,10 @@ def test_a_killed_daemon_a_lost_cursor_and_a_failed_run_change_nothing(
         dg.DagsterRun(
             job_name="stream",
             status=dg.DagsterRunStatus.FAILURE,
-            tags={"dagster/run_key": str(killed.run_key), "dagster/sensor_name": SENSOR},
+            tags={
+                "dagster/run_key": str(killed.run_key),
+                "dagster/sensor_name": PATIENTS_FEED.sensor,
+            },
         )
     )
     (again,) = following.tick()
@@ -203,7 +204,7 @@ def test_topics_are_observed_but_not_at_every_tick(following: Following) -> None
     following.tick()
     following.tick()
     observed = {one.asset_key: one.metadata for one in following.observed}
-    assert len(following.observed) == 4
+    assert len(following.observed) == 2
     assert observed[topic_key(following.topic)]["lag"].value == 5
     assert observed[topic_key(following.topic)]["offsets_kept"].value == 5
 

@@ -36,6 +36,7 @@ from diabetes_platform.launcher.stack.supervisor import Supervisor
 from diabetes_platform.launcher.stream_job.checkpoints import BUCKET, retained
 from diabetes_platform.launcher.stream_job.decisions import current, to_restore
 from diabetes_platform.settings import Port
+from diabetes_platform.streaming.balance import look_at_job
 from diabetes_platform_tests.services import within
 
 Place = tuple[str, int, int]
@@ -217,6 +218,8 @@ def test_what_came_in_is_what_went_out_was_twice_was_wrong_or_says_nothing(
 
     within(30, counted)
     assert len(written(stack, row_id)) == 1
+    # What the hourly check sees of the same job, over REST alone.
+    assert look_at_job(stack.url(Port.FLINK)).verdict == "balanced"
 
 
 @pytest.mark.slow

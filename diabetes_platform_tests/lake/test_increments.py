@@ -16,7 +16,8 @@ from diabetes_platform.lake.increments import (
     create_table,
 )
 from diabetes_platform.lake.tables import Lake
-from diabetes_platform.streaming.images import Row, table_of
+from diabetes_platform.streaming.destinations import PATIENTS
+from diabetes_platform.streaming.messages import Row
 from diabetes_platform_tests.streaming.sink import EXAMPLE
 
 DAY = date(2026, 11, 24)
@@ -52,7 +53,7 @@ def mark(first: int, last: int, partition: int = 0, *, advances: bool = True) ->
 
 
 def put(lake: Lake, rows: Sequence[Row], said: Mark) -> int:
-    return add(lake, table_of(rows), said).rows
+    return add(lake, PATIENTS.table_of(rows), said).rows
 
 
 def changes(lake: Lake) -> list[str]:
@@ -104,7 +105,10 @@ def test_a_rebuild_leaves_the_offsets_alone(lake: Lake) -> None:
 
 def test_the_version_is_the_one_with_the_rows(lake: Lake) -> None:
     for rows, said in (([change(1, 10, 0)], mark(0, 0)), ([], mark(1, 1))):
-        assert add(lake, table_of(rows), said).version == lake.table(STREAM_PATIENTS).version()
+        assert (
+            add(lake, PATIENTS.table_of(rows), said).version
+            == lake.table(STREAM_PATIENTS).version()
+        )
 
 
 def test_only_files_that_may_hold_a_change_are_read(lake: Lake) -> None:
@@ -118,7 +122,7 @@ def test_only_files_that_may_hold_a_change_are_read(lake: Lake) -> None:
 def test_of_two_that_bring_the_same_range_at_once_one_is_refused(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows, target = table_of([change(1, 10, 0)]), lake.table(STREAM_PATIENTS)
+    rows, target = PATIENTS.table_of([change(1, 10, 0)]), lake.table(STREAM_PATIENTS)
     stale = target.open()
     add(lake, rows, mark(0, 0))
     monkeypatch.setattr(type(target), "open", lambda _self, _version=None: stale)

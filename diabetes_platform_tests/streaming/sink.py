@@ -93,6 +93,7 @@ def send(
     *,
     partition: int = -1,
     written_ms: int = 0,
+    headers: Mapping[str, bytes] | None = None,
 ) -> None:
     """Write records; `written_ms` is the time that they bear, now where it is 0."""
     producer = Producer(
@@ -111,6 +112,7 @@ def send(
             value=value,
             partition=partition,
             timestamp=written_ms,
+            headers=dict(headers or {}),
             on_delivery=delivered,
         )
         producer.poll(0)

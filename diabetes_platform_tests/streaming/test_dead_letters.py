@@ -9,8 +9,7 @@ from confluent_kafka import KafkaException, Producer
 from diabetes_platform.contract.events import DEAD_LETTER_HEADERS, REJECTED_TOPIC
 from diabetes_platform.launcher.ports import HOST, free_port
 from diabetes_platform.streaming import dead_letters
-from diabetes_platform.streaming.dead_letters import look, reasons_in
-from diabetes_platform.streaming.rejections import NO_REASONS
+from diabetes_platform.streaming.dead_letters import look
 from diabetes_platform_tests.capture import Kafka, eventually
 
 
@@ -32,20 +31,6 @@ def answers(servers: str) -> bool:
     except KafkaException:
         return False
     return True
-
-
-@pytest.mark.parametrize(
-    ("header", "reasons"),
-    [
-        (b'["age:missing","key:missing"]', ("age:missing", "key:missing")),
-        (None, (NO_REASONS,)),
-        (b"[]", (NO_REASONS,)),
-        (b"\xff", (NO_REASONS,)),
-        (b'"age:missing"', (NO_REASONS,)),
-    ],
-)
-def test_reasons_are_read_from_the_header(header: bytes | None, reasons: tuple[str, ...]) -> None:
-    assert reasons_in(header) == reasons
 
 
 @pytest.mark.integration

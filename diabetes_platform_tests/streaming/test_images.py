@@ -8,24 +8,20 @@ import pytest
 
 from diabetes_platform.contract.events import SINK_KEYS
 from diabetes_platform.contract.tables import STREAM_PATIENTS
-from diabetes_platform.streaming.images import (
-    STREAM_SCHEMA,
-    Place,
-    SinkMessage,
-    UnreadableError,
-    row_of,
-    table_of,
-)
+from diabetes_platform.lake.schema import row_schema
+from diabetes_platform.streaming.destinations import PATIENTS
+from diabetes_platform.streaming.images import row_of
+from diabetes_platform.streaming.messages import Place, TopicMessage, UnreadableError
 from diabetes_platform_tests.streaming.sink import EXAMPLE, image, key_of
 
 DAY = date(2026, 11, 24)
 WRITTEN_MS = 1_795_550_000_123
 
 
-def at(offset: int, key: bytes | None, value: object) -> SinkMessage:
+def at(offset: int, key: bytes | None, value: object) -> TopicMessage:
     content = json.dumps(value).encode() if isinstance(value, dict) else value
     assert content is None or isinstance(content, bytes)
-    return SinkMessage(Place("sink", "id", 2, offset), WRITTEN_MS, key, content)
+    return TopicMessage(Place("sink", "id", 2, offset), WRITTEN_MS, key, content)
 
 
 def test_an_image_becomes_a_row_with_everything_that_it_says() -> None:
@@ -38,13 +34,13 @@ def test_an_image_becomes_a_row_with_everything_that_it_says() -> None:
     assert row["outcome_recorded_at"] == datetime(2026, 11, 24, 12, tzinfo=UTC)
     assert row["written_at"] == datetime.fromtimestamp(WRITTEN_MS / 1000, UTC)
     assert set(row) == set(STREAM_PATIENTS.column_names)
-    assert table_of([row]).schema == STREAM_SCHEMA
+    assert PATIENTS.table_of([row]).schema == row_schema(STREAM_PATIENTS)
 
 
 def test_a_tombstone_becomes_a_row_that_says_deleted() -> None:
     row = row_of(at(5, key_of(7), None), DAY)
     assert (row["change_id"], row["op"]) == ("7-deleted-id-2-5", "d")
-    found = table_of([row]).to_pylist()[0]
+    found = PATIENTS.table_of([row]).to_pylist()[0]
     assert {name for name, value in found.items() if value is None} == {
         "lsn", "changed_at", "captured_at", "judged_at", "received_at", "outcome",
         "outcome_recorded_at", *EXAMPLE,
@@ -54,12 +50,14 @@ def test_a_tombstone_becomes_a_row_that_says_deleted() -> None:
 def test_a_change_that_was_written_again_is_one_row_and_two_deletions_are_two() -> None:
     messages = [at(n, key_of(7), image(7, 4711)) for n in range(2)]
     deletions = [at(n, key_of(7), None) for n in (2, 3)]
-    table = table_of(row_of(one, DAY) for one in (*messages, *deletions))
+    table = PATIENTS.table_of(row_of(one, DAY) for one in (*messages, *deletions))
     assert table["kafka_offset"].to_pylist() == [0, 2, 3]
 
 
 def test_a_range_without_messages_is_an_empty_table() -> None:
-    assert table_of([]).equals(pa.Table.from_pylist([], schema=STREAM_SCHEMA))
+    assert PATIENTS.table_of([]).equals(
+        pa.Table.from_pylist([], schema=row_schema(STREAM_PATIENTS))
+    )
 
 
 @pytest.mark.parametrize(

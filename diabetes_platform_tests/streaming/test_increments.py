@@ -11,6 +11,7 @@ from confluent_kafka import Producer, TopicPartition
 from diabetes_platform.contract.tables import STREAM_PATIENTS
 from diabetes_platform.lake.increments import committed_offsets
 from diabetes_platform.lake.tables import Lake
+from diabetes_platform.streaming.destinations import PATIENTS
 from diabetes_platform.streaming.increments import (
     IncrementOrderError,
     IncrementRefusedError,
@@ -73,7 +74,7 @@ def forget(kafka: Kafka, topic: Topic, before: int) -> None:
 
 def test_a_range_is_exactly_its_messages(kafka: Kafka, topic: Topic, lake: Lake) -> None:
     put(kafka, topic, message(1, 10), message(2, 11), tombstone(1), message(3, 12), message(3, 13))
-    (part,) = bring(lake, topic, increment(topic, 1, 3))
+    (part,) = bring(lake, topic, PATIENTS, increment(topic, 1, 3))
     assert (part.messages, part.rows, part.deletions) == (3, 3, 1)
     assert changes(lake) == ["2-11", f"1-deleted-{topic.topic_id()}-0-2", "3-12"]
     assert committed_offsets(lake, topic.name, topic.topic_id(), [0]) == {0: 3}
@@ -83,18 +84,18 @@ def test_a_range_again_or_one_that_overlaps_adds_what_is_new(
     kafka: Kafka, topic: Topic, lake: Lake
 ) -> None:
     put(kafka, topic, message(1, 10), message(2, 11), tombstone(2), message(3, 12))
-    bring(lake, topic, increment(topic, 0, 2))
-    assert bring(lake, topic, increment(topic, 0, 2)) == (Part(Range(0, 0, 2), 0, 0, 0),)
-    (part,) = bring(lake, topic, increment(topic, 0, 3))
+    bring(lake, topic, PATIENTS, increment(topic, 0, 2))
+    assert bring(lake, topic, PATIENTS, increment(topic, 0, 2)) == (Part(Range(0, 0, 2), 0, 0, 0),)
+    (part,) = bring(lake, topic, PATIENTS, increment(topic, 0, 3))
     assert (part.range, part.rows) == (Range(0, 3, 3), 1)
     assert len(changes(lake)) == 4
 
 
 def test_a_range_waits_for_the_one_before_it(kafka: Kafka, topic: Topic, lake: Lake) -> None:
     put(kafka, topic, *(message(n, n) for n in range(6)))
-    bring(lake, topic, increment(topic, 0, 1))
+    bring(lake, topic, PATIENTS, increment(topic, 0, 1))
     with pytest.raises(IncrementOrderError, match="given offsets from 4 on, allowed 2"):
-        bring(lake, topic, increment(topic, 4, 5))
+        bring(lake, topic, PATIENTS, increment(topic, 4, 5))
 
 
 def test_an_offset_without_a_message_is_no_loss(kafka: Kafka, topic: Topic, lake: Lake) -> None:
@@ -109,7 +110,7 @@ def test_an_offset_without_a_message_is_no_loss(kafka: Kafka, topic: Topic, lake
     producer.commit_transaction(30)
     # The commit itself takes an offset.
     eventually(lambda: topic.ends() == {0: (0, 3)})
-    bring(lake, topic, increment(topic, 0, 2))
+    bring(lake, topic, PATIENTS, increment(topic, 0, 2))
     assert changes(lake) == ["1-10", "2-11"]
     assert committed_offsets(lake, topic.name, topic.topic_id(), [0]) == {0: 2}
 
@@ -123,7 +124,7 @@ def test_holes_that_compaction_leaves_are_no_loss(kafka: Kafka, lake: Lake) -> N
             time.sleep(0.3)
             put(kafka, own, message(9, lsn))
         eventually(lambda: len(list(own.read("", Range(0, 0, 51)))) < 10, seconds=60)
-        (part,) = bring(lake, own, increment(own, 0, 51))
+        (part,) = bring(lake, own, PATIENTS, increment(own, 0, 51))
         assert part.messages == part.rows < 10
         assert {"2-57", "0-58", "1-59", "9-101"} <= set(changes(lake))
         assert committed_offsets(lake, name, own.topic_id(), [0]) == {0: 51}
@@ -133,13 +134,13 @@ def test_what_kafka_has_deleted_is_refused_and_gone_without_only_when_told(
     kafka: Kafka, topic: Topic, lake: Lake
 ) -> None:
     put(kafka, topic, *(message(n, n) for n in range(6)))
-    bring(lake, topic, increment(topic, 0, 1))
+    bring(lake, topic, PATIENTS, increment(topic, 0, 1))
     forget(kafka, topic, 4)
     with pytest.raises(IncrementRefusedError, match="given offsets 2 to 5, allowed 4 to 5") as told:
-        bring(lake, topic, increment(topic, 2, 5))
+        bring(lake, topic, PATIENTS, increment(topic, 2, 5))
     assert told.value.partitions == {0}
     assert committed_offsets(lake, topic.name, topic.topic_id(), [0]) == {0: 1}
-    (part,) = bring(lake, topic, increment(topic, 2, 5), accept_loss=True)
+    (part,) = bring(lake, topic, PATIENTS, increment(topic, 2, 5), accept_loss=True)
     assert (part.lost, part.rows) == (2, 2)
     assert committed_offsets(lake, topic.name, topic.topic_id(), [0]) == {0: 5}
 
@@ -148,8 +149,8 @@ def test_all_of_a_range_may_be_gone(kafka: Kafka, topic: Topic, lake: Lake) -> N
     put(kafka, topic, *(message(n, n) for n in range(6)))
     forget(kafka, topic, 6)
     with pytest.raises(IncrementRefusedError, match="Kafka has deleted"):
-        bring(lake, topic, increment(topic, 0, 5))
-    (part,) = bring(lake, topic, increment(topic, 0, 5), accept_loss=True)
+        bring(lake, topic, PATIENTS, increment(topic, 0, 5))
+    (part,) = bring(lake, topic, PATIENTS, increment(topic, 0, 5), accept_loss=True)
     assert (part.lost, part.rows) == (6, 0)
 
 
@@ -157,13 +158,13 @@ def test_a_topic_made_anew_has_other_messages_at_the_same_offsets(kafka: Kafka, 
     with own_topic(kafka) as name, opened(name, kafka.bootstrap_servers) as own:
         put(kafka, own, message(1, 10), message(2, 11))
         old = increment(own, 0, 1)
-        bring(lake, own, old)
+        bring(lake, own, PATIENTS, old)
         remake(kafka, name)
         put(kafka, own, message(1, 10), message(3, 12))
         more = Increment(name, old.topic_id, TODAY, (Range(0, 2, 3),))
         with pytest.raises(IncrementRefusedError, match="deleted and made anew before they were"):
-            bring(lake, own, more)
-        (part,) = bring(lake, own, increment(own, 0, 1))
+            bring(lake, own, PATIENTS, more)
+        (part,) = bring(lake, own, PATIENTS, increment(own, 0, 1))
         assert part.rows == 1, "what was there before is the same change"
         assert sorted(changes(lake)) == ["1-10", "2-11", "3-12"]
 
@@ -176,10 +177,10 @@ def test_a_message_that_cannot_be_read_stops_its_partition_and_no_other(
         send(kafka, name, [message(3, 12)], partition=1)
         both = Increment(name, own.topic_id(), TODAY, (Range(0, 0, 2), Range(1, 0, 0)))
         with pytest.raises(IncrementRefusedError, match=f"{name}-0-1: id: missing") as told:
-            bring(lake, own, both)
+            bring(lake, own, PATIENTS, both)
         assert told.value.partitions == {0}
         assert committed_offsets(lake, name, own.topic_id(), [0, 1]) == {1: 0}
-        part, known = bring(lake, own, both, accept_loss=True)
+        part, known = bring(lake, own, PATIENTS, both, accept_loss=True)
         assert (part.rows, len(part.unreadable), known.rows) == (2, 1, 0)
         assert sorted(changes(lake)) == ["1-10", "2-11", "3-12"]
 

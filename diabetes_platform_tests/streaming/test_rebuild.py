@@ -11,6 +11,7 @@ from diabetes_platform.contract.tables import STREAM_PATIENTS
 from diabetes_platform.lake.increments import committed_offsets, count_rows
 from diabetes_platform.lake.stream_history import DayHistory
 from diabetes_platform.lake.tables import Lake
+from diabetes_platform.streaming.destinations import PATIENTS
 from diabetes_platform.streaming.increments import bring
 from diabetes_platform.streaming.ranges import Increment, Range
 from diabetes_platform.streaming.rebuild import DayLostError, missing, rebuild
@@ -42,7 +43,7 @@ def fill(lake: Lake, topic: Topic) -> None:
     """As the sensor's runs do."""
     for day, first, last in ((YESTERDAY, 0, 1), (YESTERDAY, 2, 3), (TODAY, 4, 5)):
         ranges = (Range(0, first, last),)
-        bring(lake, topic, Increment(topic.name, topic.topic_id(), day, ranges))
+        bring(lake, topic, PATIENTS, Increment(topic.name, topic.topic_id(), day, ranges))
 
 
 def forget(kafka: Kafka, topic: Topic, before: int) -> None:
@@ -60,19 +61,19 @@ def rows(lake: Lake, day: date) -> int:
 
 @pytest.mark.integration
 def test_a_day_comes_from_kafka_while_it_is_kept(topic: Topic, lake: Lake) -> None:
-    found = rebuild(lake, topic, YESTERDAY, TODAY)
+    found = rebuild(lake, topic, PATIENTS, YESTERDAY, TODAY)
     assert (found.source, found.rows, found.added, found.ranges) == (
         "kafka", 4, 4, (Range(0, 0, 3),),
     )  # fmt: skip
     assert rows(lake, TODAY) == 0
     assert committed_offsets(lake, topic.name, topic.topic_id(), [0]) == {}
-    assert rebuild(lake, topic, TODAY, TODAY).added == 2
+    assert rebuild(lake, topic, PATIENTS, TODAY, TODAY).added == 2
 
 
 @pytest.mark.integration
 def test_a_day_that_is_whole_stays_as_it_is(topic: Topic, lake: Lake) -> None:
     fill(lake, topic)
-    found = rebuild(lake, topic, YESTERDAY, TODAY)
+    found = rebuild(lake, topic, PATIENTS, YESTERDAY, TODAY)
     assert (found.source, found.rows, found.added) == ("kafka", 4, 0)
 
 
@@ -80,7 +81,7 @@ def test_a_day_that_is_whole_stays_as_it_is(topic: Topic, lake: Lake) -> None:
 def test_rows_that_were_taken_away_come_back(topic: Topic, lake: Lake) -> None:
     fill(lake, topic)
     delete(lake, "id = 2")
-    assert rebuild(lake, topic, YESTERDAY, TODAY).added == 2
+    assert rebuild(lake, topic, PATIENTS, YESTERDAY, TODAY).added == 2
     assert (rows(lake, YESTERDAY), rows(lake, TODAY)) == (4, 2)
 
 
@@ -92,9 +93,9 @@ def test_without_kafka_they_come_from_the_tables_history(
     delete(lake, "id = 2")
     delete(lake, f"day = '{YESTERDAY}'")
     forget(kafka, topic, 3)
-    found = rebuild(lake, topic, YESTERDAY, TODAY)
+    found = rebuild(lake, topic, PATIENTS, YESTERDAY, TODAY)
     assert (found.source, found.rows) == ("history", 4)
-    assert rebuild(lake, topic, YESTERDAY, TODAY).added == 0
+    assert rebuild(lake, topic, PATIENTS, YESTERDAY, TODAY).added == 0
     assert rows(lake, TODAY) == 2
 
 
@@ -102,7 +103,7 @@ def test_without_kafka_they_come_from_the_tables_history(
 def test_a_day_that_both_have_lost_is_told(kafka: Kafka, topic: Topic, lake: Lake) -> None:
     forget(kafka, topic, 3)
     with pytest.raises(DayLostError, match=f"{YESTERDAY}: Kafka .* no increment of this day; 1 r"):
-        rebuild(lake, topic, YESTERDAY, TODAY)
+        rebuild(lake, topic, PATIENTS, YESTERDAY, TODAY)
 
 
 @pytest.mark.integration
@@ -114,12 +115,12 @@ def test_files_that_vacuum_took_away_are_told(kafka: Kafka, topic: Topic, lake: 
     )
     forget(kafka, topic, 4)
     with pytest.raises(DayLostError, match="removed by VACUUM; 0 rows are there"):
-        rebuild(lake, topic, YESTERDAY, TODAY)
+        rebuild(lake, topic, PATIENTS, YESTERDAY, TODAY)
 
 
 @pytest.mark.integration
 def test_a_day_without_messages_is_whole(topic: Topic, lake: Lake) -> None:
-    assert rebuild(lake, topic, YESTERDAY - timedelta(days=5), TODAY).rows == 0
+    assert rebuild(lake, topic, PATIENTS, YESTERDAY - timedelta(days=5), TODAY).rows == 0
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from diabetes_platform.streaming.rejections import (
     Incident,
     begin_at,
     follow,
+    reasons_in,
 )
 
 NOW = 1_800_000_000_000
@@ -86,3 +87,17 @@ def test_a_dead_letter_without_reasons_is_one_too() -> None:
 )
 def test_where_reading_goes_on(saved: int | None, low: int, high: int, offset: int | None) -> None:
     assert begin_at(saved, low, high, most=100) == offset
+
+
+@pytest.mark.parametrize(
+    ("header", "reasons"),
+    [
+        (b'["age:missing","key:missing"]', ("age:missing", "key:missing")),
+        (None, (NO_REASONS,)),
+        (b"[]", (NO_REASONS,)),
+        (b"\xff", (NO_REASONS,)),
+        (b'"age:missing"', (NO_REASONS,)),
+    ],
+)
+def test_reasons_are_read_from_the_header(header: bytes | None, reasons: tuple[str, ...]) -> None:
+    assert reasons_in(header) == reasons

@@ -6,9 +6,9 @@ from diabetes_platform.contract.events import STREAM_JOB
 from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.flink_cluster import FlinkCluster
 from diabetes_platform.launcher.stack.stack import Stack
-from diabetes_platform.launcher.stream_job.counters import Counters, read_counters
 from diabetes_platform.launcher.stream_job.decisions import current
 from diabetes_platform.settings import Port
+from diabetes_platform.streaming.counters import Counters, read_counters
 
 NOT_THERE, NO_ANSWER = "not submitted", "Flink does not answer"
 

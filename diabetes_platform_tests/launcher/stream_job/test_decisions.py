@@ -3,7 +3,6 @@
 import pytest
 
 from diabetes_platform.launcher.flink_cluster import Job
-from diabetes_platform.launcher.stream_job.counters import Counters
 from diabetes_platform.launcher.stream_job.decisions import (
     BackOff,
     Checkpoint,
@@ -13,6 +12,7 @@ from diabetes_platform.launcher.stream_job.decisions import (
     to_restore,
 )
 from diabetes_platform.launcher.stream_job.watcher import first_words
+from diabetes_platform.streaming.counters import Counters
 
 OLD, NEW = "a" * 32, "b" * 32
 

@@ -1,0 +1,79 @@
+"""The tables of the lake that the stream's other topics become: dead letters and windows.
+
+A row is a message, known by its place; what Flink wrote twice after a failure is there twice.
+"""
+
+from diabetes_platform.contract.events import WINDOW_KEYS, mean_name, missing_share_name
+from diabetes_platform.contract.fields import FEATURES
+from diabetes_platform.contract.tables import REASONS, STREAM_PATIENTS, Column, Table
+
+_DAY, _TOPIC_ID, _PARTITION, _OFFSET, _WRITTEN_AT = (
+    column
+    for column in STREAM_PATIENTS.columns
+    if column.name in {"day", "topic_id", "kafka_partition", "kafka_offset", "written_at"}
+)
+PLACE = (_TOPIC_ID, _PARTITION, _OFFSET)
+"""What a message is known by."""
+_PLACE_NAMES = tuple(column.name for column in PLACE)
+
+STREAM_REJECTED = Table(
+    "stream/rejected",
+    "Every dead letter of the stream with all its reasons. Holds patients' values. Append-only.",
+    (
+        _DAY,
+        *PLACE,
+        _WRITTEN_AT,
+        Column(
+            REASONS.name,
+            REASONS.type,
+            False,
+            "All reasons, `field:code`; `reasons:missing` of a message that names none.",
+        ),
+        Column("source_topic", "text", True, "Topic of the original; NULL: it does not say."),
+        Column("source_partition", "integer", True, "Partition of the original."),
+        Column("source_offset", "bigint", True, "Place of the original in its partition."),
+        Column("rejected_at", "timestamp", True, "When it was rejected (UTC)."),
+        # Last, so that Delta keeps no bounds of them in its log.
+        Column("message_key", "bytes", True, "Key of the original, as it was."),
+        Column("message_value", "bytes", True, "The original's bytes: patients' values."),
+    ),
+    _PLACE_NAMES,
+)
+
+_UNITS = {field.name: "" if field.unit == "1" else f" [{field.unit}]" for field in FEATURES}
+
+STREAM_WINDOWS = Table(
+    "stream/windows",
+    "Counts and means of windows of event time: no patient in them. Append-only.",
+    (
+        _DAY,
+        *PLACE,
+        _WRITTEN_AT,
+        Column("window_start", "timestamp", False, "Event time at which it begins (UTC)."),
+        Column("window_end", "timestamp", False, "Event time before which it ends (UTC)."),
+        Column(WINDOW_KEYS.events, "bigint", False, "Messages: the sum of the other counts."),
+        Column(WINDOW_KEYS.accepted, "bigint", False, "Images that were let through."),
+        Column(WINDOW_KEYS.deleted, "bigint", False, "Deletions."),
+        Column(WINDOW_KEYS.rejected, "bigint", False, "Messages that were rejected."),
+        Column(WINDOW_KEYS.late, "bigint", False, "Messages whose own window had closed."),
+        *(
+            Column(
+                mean_name(field.name),
+                "number",
+                True,
+                f"{field.label}, mean of the accepted{_UNITS[field.name]}; NULL: of none.",
+            )
+            for field in FEATURES
+        ),
+        *(
+            Column(
+                missing_share_name(field.name),
+                "number",
+                True,
+                f"{field.label}, share of the accepted without it, 0 to 1.",
+            )
+            for field in FEATURES
+        ),
+    ),
+    _PLACE_NAMES,
+)

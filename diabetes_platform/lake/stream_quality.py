@@ -1,0 +1,110 @@
+"""What the stream's tables say of its quality since a time: changes, dead letters, windows.
+
+What Flink wrote twice after a failure counts once. No value of a patient is read.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from diabetes_platform.contract.events import WINDOW_KEYS
+from diabetes_platform.contract.stream_tables import PLACE, STREAM_REJECTED, STREAM_WINDOWS
+from diabetes_platform.contract.tables import STREAM_PATIENTS, Table
+from diabetes_platform.lake.schema import row_schema
+from diabetes_platform.lake.tables import Lake
+
+_SOURCE = ("source_topic", "source_partition", "source_offset")
+_PLACE = tuple(column.name for column in PLACE)
+_REASON = re.compile(r"[a-z_.]{1,60}:[a-z_]{1,40}")
+OTHER = "other"
+"""A reason that is not written `field:code`: whoever wrote it may have put values in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejections:
+    """Dead letters, the records that they are of, and how many of these each reason rejected."""
+
+    letters: int
+    records: int
+    reasons: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowSums:
+    """Windows that began since a time, and the sums of what they count."""
+
+    windows: int
+    events: int
+    accepted: int
+    deleted: int
+    rejected: int
+    late: int
+
+
+def changes_since(lake: Lake, since: datetime) -> int:
+    """Count the changes that the stream let through since then; of no table none."""
+    return int(_since(lake, STREAM_PATIENTS, (), since).num_rows)
+
+
+def rejections_since(lake: Lake, since: datetime) -> Rejections:
+    """Count what was rejected since then; of no table nothing."""
+    return rejections_in(_since(lake, STREAM_REJECTED, ("reasons", *_SOURCE, *_PLACE), since))
+
+
+def rejections_of_day(lake: Lake, day: str) -> Rejections:
+    """Count what was rejected on a day (UTC)."""
+    columns = ("reasons", *_SOURCE, *_PLACE)
+    return rejections_in(lake.stream(STREAM_REJECTED, columns, {"day": day}).read_all())
+
+
+def rejections_in(letters: pa.Table) -> Rejections:
+    """Count rows of STREAM_REJECTED: a record by where its original lies, else by its own place."""
+    reasons_by_record: dict[tuple[object, ...], set[str]] = {}
+    for row in letters.to_pylist():
+        source = tuple(row[name] for name in _SOURCE)
+        record = tuple(row[name] for name in _PLACE) if None in source else source
+        shown = {one if _REASON.fullmatch(one) else OTHER for one in row["reasons"]}
+        reasons_by_record.setdefault(record, set()).update(shown)
+    counted = Counter(reason for reasons in reasons_by_record.values() for reason in reasons)
+    ordered = sorted(counted.items(), key=lambda each: (-each[1], each[0]))
+    return Rejections(letters.num_rows, len(reasons_by_record), dict(ordered))
+
+
+def windows_since(lake: Lake, since: datetime) -> WindowSums:
+    """Sum the windows written since then; of no table none."""
+    return sums_of(_since(lake, STREAM_WINDOWS, ("window_start", *WINDOW_KEYS.counts), since))
+
+
+def windows_of_day(lake: Lake, day: str) -> WindowSums:
+    """Sum the windows that were written on a day (UTC)."""
+    columns = ("window_start", "written_at", *WINDOW_KEYS.counts)
+    return sums_of(lake.stream(STREAM_WINDOWS, columns, {"day": day}).read_all())
+
+
+def sums_of(windows: pa.Table) -> WindowSums:
+    """Sum rows of STREAM_WINDOWS; of a window that was written again the last one."""
+    newest: dict[object, dict[str, Any]] = {
+        row["window_start"]: row for row in windows.sort_by("written_at").to_pylist()
+    }
+    sums = {name: sum(row[name] for row in newest.values()) for name in WINDOW_KEYS.counts}
+    return WindowSums(windows=len(newest), **sums)
+
+
+def _since(lake: Lake, table: Table, columns: Sequence[str], since: datetime) -> pa.Table:
+    """Return these columns, and `written_at`, of rows written at `since` or later."""
+    target, names = lake.table(table), [*columns, "written_at"]
+    if not target.exists():
+        return row_schema(table).empty_table().select(names)
+    first_day = since.date().isoformat()
+    with lake.s3.errors(target.path):
+        dataset = target.open().to_pyarrow_dataset(
+            file_pruning_predicate=[("day", ">=", first_day)]
+        )
+        wanted = pc.field("written_at") >= pa.scalar(since, pa.timestamp("us", "UTC"))
+        return dataset.to_table(columns=names, filter=wanted & (pc.field("day") >= first_day))

@@ -1,0 +1,1 @@
+"""`diabetes report`: the platform's latest state as one HTML file."""

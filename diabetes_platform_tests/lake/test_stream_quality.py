@@ -1,0 +1,125 @@
+"""What the stream's tables say of its quality: each record and each window once."""
+
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+import pytest
+
+from diabetes_platform.contract.stream_tables import STREAM_REJECTED, STREAM_WINDOWS
+from diabetes_platform.lake.increments import REJECTED, Mark, add, committed_offsets, create_table
+from diabetes_platform.lake.schema import row_schema
+from diabetes_platform.lake.stream_quality import (
+    OTHER,
+    Rejections,
+    WindowSums,
+    changes_since,
+    rejections_in,
+    rejections_of_day,
+    rejections_since,
+    sums_of,
+    windows_since,
+)
+from diabetes_platform.lake.tables import Lake
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+def letter(
+    offset: int, *reasons: str, source: int | None = None, hours: int = 0
+) -> dict[str, object]:
+    """A dead letter of the original at offset `source` of partition 0."""
+    written = NOW - timedelta(hours=hours)
+    return {
+        "day": written.date().isoformat(),
+        "topic_id": "id",
+        "kafka_partition": 0,
+        "kafka_offset": offset,
+        "written_at": written,
+        "reasons": list(reasons),
+        "source_topic": None if source is None else "changes",
+        "source_partition": None if source is None else 0,
+        "source_offset": source,
+        "message_value": b"4711",
+    }
+
+
+def letters(*rows: dict[str, object]) -> pa.Table:
+    return pa.Table.from_pylist(list(rows), schema=row_schema(STREAM_REJECTED))
+
+
+def window(start: int, offset: int, **counts: int) -> dict[str, object]:
+    begin = NOW + timedelta(minutes=start)
+    zero = dict.fromkeys(("accepted", "deleted", "rejected", "late"), 0)
+    return {
+        "day": NOW.date().isoformat(),
+        "topic_id": "id",
+        "kafka_partition": 0,
+        "kafka_offset": offset,
+        "written_at": NOW + timedelta(seconds=offset),
+        "window_start": begin,
+        "window_end": begin + timedelta(minutes=1),
+        "events": sum(counts.values()),
+        **zero,
+        **counts,
+    }
+
+
+def test_a_record_counts_once_however_often_its_letter_was_written() -> None:
+    found = rejections_in(
+        letters(
+            letter(0, "age:missing", source=7),
+            letter(1, "age:missing", "bmi:not_a_number", source=8),
+            letter(2, "age:missing", source=7),
+        )
+    )
+    assert found == Rejections(3, 2, {"age:missing": 2, "bmi:not_a_number": 1})
+
+
+def test_letters_that_do_not_say_of_what_they_are_count_each() -> None:
+    found = rejections_in(letters(letter(0, "reasons:missing"), letter(1, "reasons:missing")))
+    assert (found.records, found.reasons) == (2, {"reasons:missing": 2})
+
+
+def test_a_reason_that_may_hold_a_value_is_not_shown() -> None:
+    found = rejections_in(letters(letter(0, "glucose 4711 is too high", source=1)))
+    assert found.reasons == {OTHER: 1}
+
+
+def test_the_most_frequent_reason_comes_first() -> None:
+    rows = [letter(n, "key:missing" if n % 3 else "age:missing", source=n) for n in range(9)]
+    assert list(rejections_in(letters(*rows)).reasons) == ["key:missing", "age:missing"]
+
+
+def test_of_a_window_that_was_written_again_the_last_one_counts() -> None:
+    rows = [window(0, 0, accepted=3), window(1, 1, accepted=5, late=1), window(0, 2, accepted=4)]
+    table = pa.Table.from_pylist(rows, schema=row_schema(STREAM_WINDOWS))
+    assert sums_of(table) == WindowSums(2, 10, 9, 0, 0, 1)
+
+
+def test_what_lies_before_is_left_out(lake: Lake) -> None:
+    create_table(lake, REJECTED)
+    for hours, offset in ((30, 0), (2, 1)):
+        row = letter(offset, "age:missing", source=offset, hours=hours)
+        add(lake, letters(row), Mark("t", "id", 0, offset, offset, str(row["day"])), REJECTED)
+    assert rejections_since(lake, NOW - timedelta(days=1)).records == 1
+    assert rejections_since(lake, NOW - timedelta(days=2)).records == 2
+    assert rejections_of_day(lake, "2026-11-23").records == 1
+
+
+def test_a_dead_letter_is_there_once_and_its_bytes_are_not_in_the_log(lake: Lake) -> None:
+    create_table(lake, REJECTED)
+    mark = Mark("t", "id", 0, 0, 1, "2026-11-24")
+    rows = letters(letter(0, "age:missing", source=1), letter(1, "age:missing", source=2))
+    assert [add(lake, rows, mark, REJECTED).rows for _ in range(2)] == [2, 0]
+    assert committed_offsets(lake, "t", "id", [0], REJECTED) == {0: 1}
+    files = pa.table(lake.table(STREAM_REJECTED).open().get_add_actions(flatten=True))
+    assert "min.kafka_offset" in files.column_names
+    bounds = [name for name in files.column_names if name.startswith(("min.", "max."))]
+    assert not [name for name in bounds if "message" in name]
+
+
+@pytest.mark.parametrize("count", [changes_since, rejections_since, windows_since])
+def test_where_there_is_no_table_there_is_nothing(lake: Lake, count: object) -> None:
+    assert callable(count)
+    found = count(lake, NOW)
+    assert found in (0, Rejections(0, 0, {}), WindowSums(0, 0, 0, 0, 0, 0))
