@@ -102,6 +102,7 @@ class PlatformSettings(BaseSettings):
     models_url: str | None = None
     warehouse_password: SecretStr | None = None
     warehouse_url: SecretStr | None = None
+    reader_url: SecretStr | None = None
     spark_remote: str | None = Field(default=None, validation_alias="SPARK_REMOTE")
     api_url: str | None = None
     dagster_url: str | None = None

@@ -43,7 +43,7 @@ def risks_come_true(
         )
     version = current.champion.model_version
     outcomes = _confirmed(lake)
-    predicted = read_predicted(warehouse.url, version, outcomes)
+    predicted = read_predicted(warehouse.reader_url, version, outcomes)
     before = foretold(predicted, {one: at for one, (_, at) in outcomes.items()})
     found = live_calibration(
         np.array(list(before.values()), dtype=np.float64),

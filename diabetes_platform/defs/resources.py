@@ -24,9 +24,13 @@ LoadSettings = Callable[[], PlatformSettings]
 
 @dataclass(frozen=True)
 class Warehouse:
-    """The warehouse's connection URL, kept out of logs and representations."""
+    """The warehouse's connection URLs, kept out of logs and representations.
+
+    `url` is the pipeline's, which may not read predictions; `reader_url` that of who looks only.
+    """
 
     url: str = field(repr=False)
+    reader_url: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -83,4 +87,5 @@ def _warehouse(settings: PlatformSettings) -> Warehouse:
             "PLATFORM_WAREHOUSE_URL: given nothing, allowed postgresql://user:password@host/database",
             allow_retries=False,
         )
-    return Warehouse(settings.warehouse_url.get_secret_value())
+    reader = settings.reader_url or settings.warehouse_url
+    return Warehouse(settings.warehouse_url.get_secret_value(), reader.get_secret_value())

@@ -80,7 +80,7 @@ def same_predictions(
     ids = newest["id"].to_pylist()
     stored = {
         (one.intake_id, one.source_lsn): one.probability
-        for one in read_predicted(warehouse.url, model.bundle.model_version, ids)
+        for one in read_predicted(warehouse.reader_url, model.bundle.model_version, ids)
     }
     again = answers(model, _matrix(newest)).tolist()
     changes = zip(ids, newest["lsn"].to_pylist(), strict=True)

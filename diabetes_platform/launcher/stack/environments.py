@@ -7,6 +7,7 @@ from pathlib import Path
 
 from diabetes_platform.launcher.environment import (
     DAGSTER_POSTGRES_URL,
+    READER_URL,
     WAREHOUSE_URL,
     child_environment,
 )
@@ -111,10 +112,13 @@ def write_environments(stack: Stack) -> None:
 
 def _pipeline(stack: Stack) -> Environment:
     settings = stack.settings
-    given = settings.warehouse_url
-    warehouse = database_url(stack, "pipeline", WAREHOUSE_DATABASE)
+    given = {WAREHOUSE_URL: settings.warehouse_url, READER_URL: settings.reader_url}
+    urls = {name: url.get_secret_value() for name, url in given.items() if url is not None}
+    if WAREHOUSE_URL not in urls:
+        for name, role in ((WAREHOUSE_URL, "pipeline"), (READER_URL, "reader")):
+            urls.setdefault(name, database_url(stack, role, WAREHOUSE_DATABASE))
     return {
-        WAREHOUSE_URL: warehouse if given is None else given.get_secret_value(),
+        **urls,
         DAGSTER_POSTGRES_URL: database_url(stack, "dagster", DAGSTER_DATABASE),
         "PLATFORM_LAKE_URL": settings.lake,
         "PLATFORM_MODELS_URL": settings.models,

@@ -64,6 +64,8 @@ def test_a_process_knows_its_own_passwords_only(stack: Stack, process: str, know
 def test_the_pipeline_logs_in_as_itself_and_dagster_as_dagster(stack: Stack) -> None:
     dagster = own_environments(stack)["dagster"]
     assert dagster["PLATFORM_WAREHOUSE_URL"].startswith("postgresql://pipeline:")
+    # The pipeline may not read predictions; checks that look at them are somebody else.
+    assert dagster["PLATFORM_READER_URL"].startswith("postgresql://reader:")
     assert dagster["DAGSTER_POSTGRES_URL"].startswith("postgresql://dagster:")
     assert dagster["AWS_ACCESS_KEY_ID"] == "pipeline"
 
