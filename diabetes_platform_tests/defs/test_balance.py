@@ -26,6 +26,7 @@ def result(settings: PlatformSettings) -> dg.AssetCheckEvaluation:
         (None, "PLATFORM_FLINK_URL: given nothing"),
         (f"http://{HOST}:{free_port()}", "The balance is not known: Flink does not answer"),
     ],
+    ids=["no job was named", "nothing answers"],
 )
 def test_a_job_that_cannot_be_asked_is_no_pass(tmp_path: Path, url: str | None, said: str) -> None:
     found = result(PlatformSettings(home=tmp_path, flink_url=url))
