@@ -19,6 +19,7 @@ from diabetes_platform.launcher.ports import HOST, free_port
 from diabetes_platform.launcher.processes import require_alive, spawn, stop_group
 from diabetes_platform.launcher.setup.topics import setup_topics
 from diabetes_platform.settings import PROJECT_ROOT
+from diabetes_platform.tls import tls
 from diabetes_platform_tests.provisioned import ProvisionedServer
 
 TOOLS = Path(sys.prefix).parents[1]
@@ -159,7 +160,7 @@ class Connect(Service):
 
     def ready(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/health", trust_env=False).is_success
+            return httpx.get(f"{self.url}/health", verify=tls(), trust_env=False).is_success
         except httpx.TransportError:
             return False
 

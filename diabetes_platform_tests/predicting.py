@@ -16,6 +16,7 @@ from diabetes_platform.contract.fingerprint import fingerprint
 from diabetes_platform.launcher.layout import Layout
 from diabetes_platform.launcher.ports import HOST, free_port
 from diabetes_platform.settings import PROJECT_ROOT
+from diabetes_platform.tls import tls
 from diabetes_platform_tests.capture import TOOLS, Kafka, Service
 from diabetes_platform_tests.provisioned import ProvisionedServer
 from diabetes_platform_tests.streaming.sink import Record
@@ -69,7 +70,7 @@ class Predictor(Service):
         super().__init__([python, "-m", "serving.predictor"], variables, log)
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"http://{HOST}:{self._port}{path}", trust_env=False)
+        return httpx.get(f"http://{HOST}:{self._port}{path}", verify=tls(), trust_env=False)
 
     def ready(self) -> bool:
         """Whether it is alive: what it waits for may be what the test withholds."""

@@ -16,6 +16,7 @@ from diabetes_platform.launcher.layout import Layout
 from diabetes_platform.launcher.ports import HOST, free_port
 from diabetes_platform.launcher.processes import require_alive, spawn, stop_group
 from diabetes_platform.launcher.setup.storage import DIRECTORY, read, setup_storage
+from diabetes_platform.tls import tls
 
 ROOT = "root"
 REGION = "us-east-1"
@@ -112,6 +113,6 @@ def own_storage(directory: Path) -> Iterator[Storage]:
 
 def _ready(endpoint: str) -> bool:
     try:
-        return httpx.get(f"{endpoint}/minio/health/ready", trust_env=False).is_success
+        return httpx.get(f"{endpoint}/minio/health/ready", verify=tls(), trust_env=False).is_success
     except httpx.TransportError:
         return False

@@ -7,6 +7,7 @@ import dagster as dg
 import httpx
 
 from diabetes_platform.launcher.errors import LauncherError
+from diabetes_platform.tls import tls
 
 LOCATION = "diabetes_platform"
 REPOSITORY = "__repository__"
@@ -45,7 +46,11 @@ class DagsterClient:
         body = {"query": document, "variables": variables}
         try:
             response = httpx.post(
-                f"{self.base_url}/graphql", json=body, timeout=_TIMEOUT, trust_env=False
+                f"{self.base_url}/graphql",
+                json=body,
+                timeout=_TIMEOUT,
+                verify=tls(),
+                trust_env=False,
             )
         except httpx.TransportError as error:
             raise LauncherError(

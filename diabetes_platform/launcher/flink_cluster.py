@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import httpx
 
 from diabetes_platform.launcher.errors import LauncherError
+from diabetes_platform.tls import tls
 
 _SECONDS = 10.0
 _HEADING = "<Exception on server side:"
@@ -133,7 +134,9 @@ class FlinkCluster:
 
     def _request(self, method: str, path: str) -> httpx.Response:
         try:
-            answer = httpx.request(method, self.url + path, timeout=_SECONDS, trust_env=False)
+            answer = httpx.request(
+                method, self.url + path, timeout=_SECONDS, verify=tls(), trust_env=False
+            )
             answer.raise_for_status()
         except httpx.HTTPStatusError as error:
             said = f"{error.response.status_code} {first_line(error.response.text)}"

@@ -15,6 +15,7 @@ import httpx
 
 from diabetes_platform.contract.events import STREAM_JOB
 from diabetes_platform.streaming.counters import Counters, read_counters
+from diabetes_platform.tls import tls
 
 LOOKS = 7
 SECONDS_BETWEEN = 5.0
@@ -127,7 +128,8 @@ class _Metrics:
         return {metric["id"]: int(metric["sum"]) for metric in told}
 
     def _get(self, path: str) -> Any:  # noqa: ANN401 - JSON of many shapes
-        answer = httpx.get(f"{self.url}{path}", timeout=_SECONDS, trust_env=False)
+        url = f"{self.url}{path}"
+        answer = httpx.get(url, timeout=_SECONDS, verify=tls(), trust_env=False)
         found: Mapping[str, Any] | list[Any] = answer.raise_for_status().json()
         return found
 

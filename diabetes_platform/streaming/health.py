@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from diabetes_platform.contract.events import CONNECTOR, PREDICTOR_GROUP, SINK_TOPIC, STREAM_JOB
 from diabetes_platform.streaming.troubles import Trouble
+from diabetes_platform.tls import tls
 
 MOST_BEHIND = 1_000
 """Messages that the predictor may be behind; it does five times as many in a second."""
@@ -91,8 +92,8 @@ def _behind(servers: str) -> int:
 
 
 def _get(url: str) -> Mapping[str, Any]:
-    answer = httpx.get(url, timeout=_SECONDS, trust_env=False).raise_for_status()
-    found: Mapping[str, Any] = answer.json()
+    answer = httpx.get(url, timeout=_SECONDS, verify=tls(), trust_env=False)
+    found: Mapping[str, Any] = answer.raise_for_status().json()
     return found
 
 
