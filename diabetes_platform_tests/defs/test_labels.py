@@ -49,6 +49,7 @@ def predict(platform: Platform, *changes: Row) -> None:
             connection.execute(PREDICTION, (change["id"], change["lsn"]))
 
 
+@pytest.mark.slow
 def test_without_a_stream_the_batch_is_its_file(serving: Platform) -> None:
     labels = serving.metadata("labels/patients")
     assert (labels["dagster/row_count"], labels["delta_version"]) == (0, 0)
@@ -92,6 +93,7 @@ def test_a_confirmed_outcome_is_learned_from_with_the_next_batch_and_a_predictio
         assert serving.metadata(key)["processed"] is False, key
 
 
+@pytest.mark.slow
 def test_labels_of_one_class_that_are_rejected_or_come_twice_cost_no_other_row(
     serving: Platform,
 ) -> None:

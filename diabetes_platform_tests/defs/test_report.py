@@ -61,6 +61,7 @@ def test_what_the_hourly_job_found_and_what_has_not_run_is_told_apart(serving: P
     assert after.counts["not judged"] >= 3
 
 
+@pytest.mark.slow
 def test_a_batch_that_was_refused_is_not_the_one_that_is_served(
     serving: Platform, pima_with: Callable[..., Path]
 ) -> None:
