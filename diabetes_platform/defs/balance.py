@@ -3,6 +3,7 @@
 import dagster as dg
 
 from diabetes_platform.defs.describe import STREAM
+from diabetes_platform.defs.unjudged import not_judged
 from diabetes_platform.settings import PlatformSettings
 
 _NO_FLINK = "PLATFORM_FLINK_URL: given nothing, so the stream's job cannot be asked."
@@ -20,11 +21,11 @@ def every_message_accounted_for(
     from diabetes_platform.streaming.balance import Balance, NoBalanceError, look_at_job
 
     if settings.flink_url is None:
-        return _unknown(_NO_FLINK)
+        return not_judged(_NO_FLINK)
     try:
         found: Balance = look_at_job(settings.flink_url)
     except NoBalanceError as error:
-        return _unknown(f"The balance is not known: {error}.")
+        return not_judged(f"The balance is not known: {error}.")
     counters = found.counters
     return dg.AssetCheckResult(
         passed=found.verdict != "unbalanced",
@@ -42,14 +43,4 @@ def every_message_accounted_for(
             "looks": found.looks,
             "flink": dg.MetadataValue.url(settings.flink_url),
         },
-    )
-
-
-def _unknown(said: str) -> dg.AssetCheckResult:
-    """Return that nothing can be said: no pass, and `stream_health` alerts what is ill."""
-    return dg.AssetCheckResult(
-        passed=False,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=said,
-        metadata={"judged": False},
     )

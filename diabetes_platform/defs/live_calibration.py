@@ -8,6 +8,7 @@ import dagster as dg
 from diabetes_platform.contract.fields import OUTCOME
 from diabetes_platform.defs.describe import CHAMPION, STREAM
 from diabetes_platform.defs.resources import Models, Warehouse
+from diabetes_platform.defs.unjudged import no_champion
 from diabetes_platform.lake.tables import Lake
 
 if TYPE_CHECKING:
@@ -35,12 +36,7 @@ def risks_come_true(
 
     current = models.store().champion()
     if current is None:
-        return dg.AssetCheckResult(
-            passed=False,
-            severity=dg.AssetCheckSeverity.WARN,
-            description="No model was released yet: run the batch first.",
-            metadata={"judged": False},
-        )
+        return no_champion()
     version = current.champion.model_version
     outcomes = _confirmed(lake)
     predicted = read_predicted(warehouse.reader_url, version, outcomes)

@@ -10,6 +10,7 @@ from diabetes_platform.contract.fields import FEATURE_NAMES, FIELD_NAMES
 from diabetes_platform.defs.describe import CHAMPION, STREAM
 from diabetes_platform.defs.figures import counts_markdown
 from diabetes_platform.defs.resources import Models, Spark, Warehouse
+from diabetes_platform.defs.unjudged import no_champion
 from diabetes_platform.lake.tables import Lake
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def same_predictions(
     store = models.store()
     current = store.champion()
     if current is None:
-        return _no_champion()
+        return no_champion()
     model = store.read(current.champion)
     newest = _newest(lake)
     ids = newest["id"].to_pylist()
@@ -130,12 +131,3 @@ def _matrix(table: "pa.Table") -> Any:  # noqa: ANN401 - numpy is loaded when a 
     from diabetes_platform.modelling.training_set import numeric_column
 
     return np.column_stack([numeric_column(table, name) for name in FEATURE_NAMES])
-
-
-def _no_champion() -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        passed=False,
-        severity=dg.AssetCheckSeverity.WARN,
-        description="No model was released yet: run the batch first.",
-        metadata={"judged": False},
-    )
