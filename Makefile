@@ -26,7 +26,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up down status logs doctor test test-slow lint bench lock clean \
-	platform-tests serving-tests flink-tests
+	platform-tests other-tests serving-tests flink-tests
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -60,11 +60,15 @@ test: ## Run the tests of the platform, of the API and of Flink's jobs (ARGS=…
 	$(BIN)/diabetes install --development
 	@for browser in $(BROWSERS); do command -v $$browser >/dev/null && exit; done; \
 		apt-get update && apt-get install --yes chromium
-	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target platform-tests serving-tests flink-tests
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target platform-tests other-tests
 	@echo "Pictures of the page: .platform/test-artifacts"
 
 platform-tests:
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term --cov-fail-under=90 $(ARGS)
+
+other-tests:
+	@$(MAKE) --no-print-directory serving-tests
+	@$(MAKE) --no-print-directory flink-tests
 
 serving-tests:
 	cd serving && $(SERVING_BIN)/python -m pytest --cov
@@ -76,6 +80,7 @@ flink-tests:
 test-slow: ## Run what takes minutes: services killed and restarted, engines compared row for row
 	@$(BOOTSTRAP) test
 	$(BIN)/diabetes install --development
+	cd serving && $(SERVING_BIN)/python -m pytest -m slow
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow $(ARGS)
 
 lint: ## Check style, types and the direction of imports

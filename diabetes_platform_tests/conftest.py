@@ -34,8 +34,8 @@ from diabetes_platform_tests.storage import ROOT, Storage
 
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 """Tests need no data after a power cut."""
-SHARED = ("stack", "kafka", "provisioned")
-"""Servers that take long to start; a test that asks for several belongs to the first."""
+SHARED = ("stack", "kafka", "provisioned", "original")
+"""What takes long to start or to make; a test that asks for several belongs to the first."""
 LIVES = pytest.StashKey[Lifetimes]()
 
 

@@ -43,6 +43,7 @@ def test_the_pima_data_becomes_a_served_table_and_a_released_model(platform: Pla
     assert {"plot/roc", "plot/calibration", "plot/importance"} <= set(candidate)
 
 
+@pytest.mark.slow
 def test_unchanged_input_is_not_processed_again(serving: Platform) -> None:
     before = serving.champion()
 
@@ -80,8 +81,8 @@ def shuffled_outcomes(row: dict[str, str], n: int) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("change", "check"),
     [
-        (all_outcomes_zero, "both_outcomes_present"),
-        (no_insulin, "enough_insulin_measured"),
+        pytest.param(all_outcomes_zero, "both_outcomes_present", marks=pytest.mark.slow),
+        pytest.param(no_insulin, "enough_insulin_measured", marks=pytest.mark.slow),
         (first_hundred, "row_count_not_collapsed"),
     ],
 )
@@ -97,6 +98,7 @@ def test_a_bad_batch_changes_neither_the_served_table_nor_the_model(
     assert (serving.served(), serving.champion()) == before
 
 
+@pytest.mark.slow
 def test_a_batch_of_rejected_rows_only_is_quarantined_whole(
     platform: Platform, tmp_path: Path
 ) -> None:
@@ -113,6 +115,7 @@ def test_a_batch_of_rejected_rows_only_is_quarantined_whole(
     assert platform.served() == []
 
 
+@pytest.mark.slow
 def test_a_model_that_does_not_beat_the_champion_is_not_released(
     serving: Platform, pima_with: Write
 ) -> None:

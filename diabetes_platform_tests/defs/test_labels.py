@@ -59,6 +59,7 @@ def test_without_a_stream_the_batch_is_its_file(serving: Platform) -> None:
     assert "labels_version" not in serving.metadata("cleaned/patients")
 
 
+@pytest.mark.slow
 def test_a_confirmed_outcome_is_learned_from_with_the_next_batch_and_a_prediction_never(
     serving: Platform,
 ) -> None:

@@ -76,6 +76,7 @@ def test_a_batch_that_was_refused_is_not_the_one_that_is_served(
     assert all(check.blocking or check.state == "warning" for _, check in found.alarming)
 
 
+@pytest.mark.slow
 def test_no_value_of_a_patient_is_in_the_page(
     serving: Platform, pima_with: Callable[..., Path]
 ) -> None:

@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 NOT_A_SERVICE = "jars"
 
 
+@pytest.mark.slow
 def test_every_service_works(stack: Stack) -> None:
     code, output = finish(command(stack.given, "materialize"))
     assert code == 0, output

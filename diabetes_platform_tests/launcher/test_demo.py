@@ -23,7 +23,7 @@ from diabetes_platform_tests.commands import (
     serving_demo,
 )
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,6 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> PlatformSettings:
     return PlatformSettings(home=tmp_path_factory.mktemp("home"), port_offset=free_offset())
 
 
-@pytest.mark.slow
 def test_once_runs_the_graph_predicts_and_leaves_nothing_running(moved: PlatformSettings) -> None:
     code, output = finish(command(moved, "demo", "--once"))
     assert code == 0, output

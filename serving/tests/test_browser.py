@@ -50,6 +50,7 @@ def test_the_answer_appears_without_a_reload(page: Page, warehouse: Warehouse) -
     expect(page.locator("#answer")).to_contain_text("appears here")
 
 
+@pytest.mark.slow
 def test_ten_people_at_once_each_see_their_own_answer(
     browser: Browser, intake: httpx2.Client, warehouse: Warehouse
 ) -> None:

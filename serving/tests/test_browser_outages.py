@@ -12,7 +12,7 @@ from serving.tests.conftest import running, wait_for
 from serving.tests.test_patients import take_in
 from serving.tests.warehouse import Warehouse
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
 def test_who_waits_long_is_told_that_the_request_is_kept(page: Page, warehouse: Warehouse) -> None:

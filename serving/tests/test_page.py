@@ -219,6 +219,7 @@ def test_an_outcome_is_recorded_by_form(intake: httpx2.Client) -> None:
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 def test_in_an_outage_the_page_keeps_what_was_typed_and_says_so(
     intake: httpx2.Client, warehouse: Warehouse
 ) -> None:
