@@ -93,6 +93,7 @@ def checkpoint_files(stack: Stack, path: str) -> set[str]:
     return {str(each.object_name).rpartition("/")[2] for each in found}
 
 
+@pytest.mark.slow
 def test_the_smoke_job_proves_the_cluster(client: Client, cluster: FlinkCluster) -> None:
     within(60, lambda: cluster.overview().slots_available == FREE)
     assert str(cluster.overview()).startswith(f"{FREE} of {SLOTS} slots free on 1 TaskManagers")

@@ -42,6 +42,7 @@ def patients(stack: Stack) -> int:
     return int(row[0])
 
 
+@pytest.mark.slow
 def test_all_that_was_sent_is_answered_rejected_or_known_already(stack: Stack) -> None:
     within(60, lambda: (found := stream_job_of(stack).counters) is not None and found.balanced)
     before, stored = stream_job_of(stack).counters, patients(stack)

@@ -21,6 +21,7 @@ def model(storage: Storage) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 def test_the_page_answers_through_the_stream_in_a_real_browser(stack: Stack) -> None:
     # Playwright is in the serving environment only.
     python = str(Layout(TOOLS).serving_python)

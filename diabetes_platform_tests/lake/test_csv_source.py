@@ -106,6 +106,7 @@ def test_a_file_that_is_not_this_table_is_refused_with_its_place(
     assert not any(value in str(refused.value) for value in ("148", "33.6", "0.627"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -178,6 +178,7 @@ def ingest_in_process(root: str, source: str) -> RawBatch:
     return ingest(Lake(root), source)
 
 
+@pytest.mark.slow
 def test_processes_that_write_at_once_lose_nothing_and_double_nothing(
     lake: Lake, tmp_path: Path
 ) -> None:

@@ -35,6 +35,7 @@ print(sha256(model.model_text), model.calibration, model.threshold)
 """
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same_bytes_calibration_and_threshold(pima: TrainingSet) -> None:
     here = fit(pima, Recipe())
     elsewhere = subprocess.run(

@@ -378,6 +378,7 @@ def run_python(*arguments: str, work: Path, home: Path) -> subprocess.CompletedP
     )
 
 
+@pytest.mark.slow
 def test_nothing_is_sent_and_nothing_is_written_outside_the_docs(
     warehouse: str, docs_dir: Path, tmp_path: Path
 ) -> None:

@@ -93,6 +93,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_release_is_taken_into_use_without_a_failed_answer(
     storage: Storage, store: ModelStore, tmp_path: Path
 ) -> None:
@@ -114,6 +115,7 @@ def test_a_release_is_taken_into_use_without_a_failed_answer(
         wait_for(lambda: in_use(first))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "told"),
     [

@@ -172,6 +172,7 @@ def test_what_was_there_stays_when_the_new_jars_cannot_be_had(
     assert (directory / "a-1.jar").read_bytes() == b"good"
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_maven_brings_the_locked_jars(tools: Tools, reporter: Reporter) -> None:
     java = find_java(os.environ)

@@ -28,7 +28,7 @@ from diabetes_platform.launcher.setup.topics import (
     read_topics,
     setup_topics,
 )
-from diabetes_platform_tests.capture import INFRA, Kafka
+from diabetes_platform_tests.capture import INFRA, Kafka, eventually
 
 WEEK, DAY = "604800000", "86400000"
 EVENTS = Topic(partitions=4, config={"retention.ms": WEEK, "cleanup.policy": "delete"})
@@ -189,13 +189,18 @@ def test_what_was_altered_by_hand_is_put_back(kafka: Kafka) -> None:
     assert setup_topics(kafka.bootstrap_servers) == Plan()
 
 
+def partitions_of(kafka: Kafka, topic: str) -> list[int]:
+    return list(kafka.admin.list_topics(topic, timeout=10).topics[topic].partitions)
+
+
 @pytest.mark.integration
 def test_a_topic_grows_and_is_not_cut(kafka: Kafka, tmp_path: Path) -> None:
     file = tmp_path / "topics.yaml"
     for partitions in (1, 3):
         file.write_text(yaml.safe_dump({"growing": {"partitions": partitions}}))
         assert setup_topics(kafka.bootstrap_servers, file)
-    assert len(kafka.admin.list_topics("growing", timeout=10).topics["growing"].partitions) == 3
+    # A broker tells of new partitions a moment after it has made them.
+    eventually(lambda: len(partitions_of(kafka, "growing")) == 3)
     file.write_text(yaml.safe_dump({"growing": {"partitions": 2}}))
     with pytest.raises(LauncherError, match="topic growing has 3 partitions, 2 are wanted"):
         setup_topics(kafka.bootstrap_servers, file)
