@@ -93,7 +93,8 @@ class Kafka(Service):
     @cached_property
     def admin(self) -> AdminClient:
         # One for all calls: what a client has been asked fails when it is no longer referred to.
-        return AdminClient({"bootstrap.servers": self.bootstrap_servers})
+        # It may outlive the broker, which it would miss aloud.
+        return AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
 
     def ready(self) -> bool:
         with socket.socket() as probe:
