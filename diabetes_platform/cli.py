@@ -180,6 +180,22 @@ def rollback() -> None:
 
 
 @app.command()
+def rollback_model(
+    reason: Annotated[
+        str, typer.Option(help="Why the champion must not stay; kept beside it for good.")
+    ],
+    version: Annotated[
+        str | None, typer.Option("--to", help="A champion of the past; else the one before.")
+    ] = None,
+) -> None:
+    """Release an earlier model; the one of now is not released again by a batch."""
+    from diabetes_platform.launcher.commands import rollback_model as run
+
+    with _told_in_one_line() as settings:
+        run(settings, console, version=version, reason=reason)
+
+
+@app.command()
 def status() -> None:
     """Show which services answer; exit code 3 where one does not."""
     from diabetes_platform.launcher.commands import status as run

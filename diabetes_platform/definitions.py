@@ -1,6 +1,7 @@
 """The code location: every asset, check, job, schedule and sensor of the platform."""
 
 from collections.abc import Callable, Sequence
+from types import ModuleType
 
 import dagster as dg
 
@@ -13,12 +14,16 @@ from diabetes_platform.defs import (
     live_calibration,
     model,
     raw,
+    release,
     serving_table,
+    shadow,
     skew,
     staging,
     staging_checks,
     stream_quality,
+    waiting_labels,
 )
+from diabetes_platform.defs.automation import automated, retraining
 from diabetes_platform.defs.feeds import FEEDS, Feed
 from diabetes_platform.defs.freshness import build_stale_assets, policies_of
 from diabetes_platform.defs.maintenance import maintenance, maintenance_schedule
@@ -49,16 +54,18 @@ def build_definitions(
     `feeds` say which topics become which assets.
     """
     given = settings()
-    modules = [raw, labels, cleaned, staging, staging_checks, serving_table, features, model]
-    monitoring_modules = [balance, stream_quality, drift, skew, live_calibration]
-    assets = [*dg.load_assets_from_modules(modules), *build_stream_assets(feeds)]
+    data_modules = [raw, labels, cleaned, staging, staging_checks, serving_table, features]
+    modules = [*data_modules, model, shadow, release]
+    monitoring_modules = [balance, stream_quality, drift, skew, live_calibration, waiting_labels]
+    assets = [*automated(_assets_of(modules)), *build_stream_assets(feeds)]
+    stream_runs = given.kafka_servers is not None
     return dg.Definitions(
         assets=[*assets, *build_topics()],
         asset_checks=dg.load_asset_checks_from_modules([*modules, *monitoring_modules]),
-        jobs=[batch, *stream_jobs, monitoring, maintenance],
+        jobs=[batch, *stream_jobs, monitoring, maintenance, release.model_rollback],
         schedules=[
             batch_schedule(given.batch_schedule),
-            monitoring_schedule(stream_runs=given.kafka_servers is not None),
+            monitoring_schedule(stream_runs=stream_runs),
             maintenance_schedule,
         ],
         sensors=[
@@ -67,10 +74,16 @@ def build_definitions(
             *(build_increments(settings, feed) for feed in feeds),
             build_stream_health(settings),
             build_stale_assets(settings, policies_of(assets)),
+            retraining(stream_runs=stream_runs),
         ],
         resources=build_resources(settings),
         executor=dg.in_process_executor,
     )
+
+
+def _assets_of(modules: Sequence[ModuleType]) -> list[dg.AssetsDefinition]:
+    loaded = dg.load_assets_from_modules(modules)
+    return [each for each in loaded if isinstance(each, dg.AssetsDefinition)]
 
 
 @dg.definitions

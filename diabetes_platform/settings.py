@@ -112,6 +112,7 @@ class PlatformSettings(BaseSettings):
     alert_webhook_url: SecretUrl | None = None
     alert_mail_url: MailUrl | None = None
     model_seed: int = 20_260_101
+    retrain_labels: int = Field(default=50, ge=1)
     s3_endpoint: str | None = Field(default=None, validation_alias="AWS_ENDPOINT_URL")
     s3_user: str | None = Field(default=None, validation_alias="AWS_ACCESS_KEY_ID")
     s3_secret: SecretStr | None = Field(default=None, validation_alias="AWS_SECRET_ACCESS_KEY")

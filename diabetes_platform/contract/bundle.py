@@ -15,6 +15,8 @@ MODELS_PREFIX = "diabetes"
 MODEL_FILE = "model.txt"
 BUNDLE_FILE = "bundle.json"
 CHAMPION_FILE = "champion.json"
+WITHDRAWN_PREFIX = f"{MODELS_PREFIX}/withdrawn"
+"""Beside the versions: why one must not be released again, a file for each that was rolled back."""
 FORMAT = 1
 
 

@@ -272,3 +272,17 @@ LABELLED_PATIENTS = Table(
     ),
     ("id",),
 )
+
+SHADOW_SCORES = Table(
+    "model/shadow",
+    "What champion and challenger answer for the same live patients. Never a label.",
+    (
+        PREDICTIONS.columns[0],
+        Column("lsn", "bigint", True, "Place of the change in the write-ahead log."),
+        Column("champion_version", "text", False, "The model that is released."),
+        Column("champion_probability", "number", False, "Its probability of diabetes, 0 to 1."),
+        Column("challenger_version", "text", False, "The candidate that passed its gate."),
+        Column("challenger_probability", "number", False, "Its probability of diabetes, 0 to 1."),
+    ),
+    ("intake_id",),
+)

@@ -17,8 +17,10 @@ from diabetes_platform.modelling.past import LABELS_VERSION, RAW_HASH
 
 Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
 INPUT_VERSION = "input_version"
-_REMEMBERED = 100
+REMEMBERED = 100
 """So many materializations are looked through: a rollback goes two versions back."""
+DATA_VERSION_TAG = "dagster/data_version"
+"""How an event outside a step says its data version; Dagster has no public name for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def current_batch(context: Context) -> BatchReference:
 
 def origin_of(context: Context, batch_id: str) -> dict[str, str]:
     """Return what was told of a batch when it was cleaned; empty where nobody remembers it."""
-    for record in context.instance.fetch_materializations(CLEANED, limit=_REMEMBERED).records:
+    for record in context.instance.fetch_materializations(CLEANED, limit=REMEMBERED).records:
         made = record.asset_materialization
         said = {} if made is None else {name: v.value for name, v in made.metadata.items()}
         if said.get("batch_id") == batch_id:

@@ -1,4 +1,4 @@
-"""The model's assets: the candidate with its gate, and the released champion."""
+"""`model/candidate`: a model trained on the newest training set, with its gate."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,7 +9,6 @@ from diabetes_platform.contract.fingerprint import fingerprint
 from diabetes_platform.contract.tables import TRAINING_SET
 from diabetes_platform.defs.describe import (
     CANDIDATE,
-    CHAMPION,
     TRAINING_POOL,
     TRAINING_ROWS,
     asset_options,
@@ -17,29 +16,30 @@ from diabetes_platform.defs.describe import (
 from diabetes_platform.defs.memory import INPUT_VERSION, Memory, input_version, remember
 from diabetes_platform.defs.model_metadata import (
     candidate_metadata,
-    metric_metadata,
     storable_verdicts,
     stored_verdicts,
     verdict_result,
 )
 from diabetes_platform.defs.refusals import refusals
 from diabetes_platform.defs.resources import Models
-from diabetes_platform.defs.retries import retried
 from diabetes_platform.lake.tables import Lake
 from diabetes_platform.settings import PlatformSettings
 
 if TYPE_CHECKING:
     from diabetes_platform.contract.bundle import Bundle
     from diabetes_platform.modelling.recipe import Recipe
+    from diabetes_platform.modelling.store import ModelStore, ModelVersion
     from diabetes_platform.modelling.training_set import TrainingSet
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 """Raise it when training or judging changes: every candidate is then trained again."""
 CHAMPION_ETAG = "champion_etag"
 VERDICTS = "verdicts"
 GATE = {
     "beats_baseline": "Better than the prevalence alone on held-out patients.",
     "beats_champion": "Better than the current champion on the same folds.",
+    "beats_champion_on_newest_rows": "Better than the champion on the labelled rows that it has "
+    "never learned from; 30 of them are needed.",
     "reproducible": "Training again on the same rows gives the same bytes.",
 }
 
@@ -65,7 +65,7 @@ def candidate(
 
     recipe = Recipe(seed=settings.model_seed)
     delta_version = int(remember(context, TRAINING_ROWS).recall("delta_version"))
-    reigning = _reigning(models)
+    reigning = read_reigning(models.store())
     with refusals(TrainingSetError):
         rows = _training_rows(lake, delta_version)
         version = _training_input(rows, recipe)
@@ -76,64 +76,23 @@ def candidate(
         return _train(context, rows, recipe, delta_version, version, reigning, lake, models)
 
 
-@dg.asset(
-    **asset_options(CHAMPION, {"lightgbm", "file"}, TRAINING_POOL),
-    deps=[CANDIDATE],
-    description="The released model: the pointer that every API worker follows.",
-)
-@retried
-def champion(
-    context: dg.AssetExecutionContext, models: dg.ResourceParam[Models]
-) -> dg.MaterializeResult:
-    """Point at the candidate, if every rule of its gate passed: also in a run of its own.
-
-    The pointer must still be the one that the candidate was judged against: a champion released
-    since then was never compared with it, and the run fails.
-    """
-    from diabetes_platform.modelling.gate import should_release
-    from diabetes_platform.modelling.store import LostRaceError
-
-    store = models.store()
-    newest = remember(context, CANDIDATE)
-    judged = store.read_version(str(newest.recall("model_version")))
-    reigning = _reigning(models)
-    before = None if reigning is None else reigning.bundle
-    verdicts = stored_verdicts(newest.recall(VERDICTS))
-    decision = should_release(judged.bundle, before, verdicts)
-    with refusals(LostRaceError):
-        if decision.release:
-            against = newest.recall(CHAMPION_ETAG) or None
-            store.release(judged.pointer, expected_etag=against)
-        elif not all(verdict.passed for verdict in verdicts.values()):
-            raise dg.Failure(decision.text, allow_retries=False)
-    bundle = judged.bundle if decision.release or before is None else before
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(bundle.model_version),
-        metadata={
-            "model_version": bundle.model_version,
-            "previous": None if before is None else before.model_version,
-            "released": decision.release,
-            "decision": decision.text,
-            "training_rows": bundle.training["rows"],
-            **metric_metadata(bundle),
-        },
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Reigning:
     """The champion at one moment: `etag` is what a release must still find."""
 
-    bundle: "Bundle"
+    model: "ModelVersion"
     etag: str
 
+    @property
+    def bundle(self) -> "Bundle":
+        """What it was made of."""
+        return self.model.bundle
 
-def _reigning(models: Models) -> Reigning | None:
-    store = models.store()
+
+def read_reigning(store: "ModelStore") -> Reigning | None:
+    """Return the champion, None where nothing was released yet."""
     current = store.champion()
-    if current is None:
-        return None
-    return Reigning(store.read(current.champion).bundle, current.etag)
+    return None if current is None else Reigning(store.read(current.champion), current.etag)
 
 
 def _training_rows(lake: Lake, delta_version: int) -> "TrainingSet":
@@ -155,18 +114,20 @@ def _train(
     from diabetes_platform.modelling.candidate import is_reproducible, train_candidate
     from diabetes_platform.modelling.comparison import beats_baseline, beats_champion
     from diabetes_platform.modelling.gate import judge_reproduction
+    from diabetes_platform.modelling.newest_rows import beats_champion_on_newest_rows
 
     trained = train_candidate(rows, recipe, delta_version=delta_version)
     models.store().put_version(trained.bundle, trained.files)
     champion = None if reigning is None else reigning.bundle
+    known = _champion_rows(lake, champion)
+    scored = (rows, trained.held_out, trained.bundle)
     verdicts = {
         "beats_baseline": beats_baseline(rows, trained.held_out),
-        "beats_champion": beats_champion(
-            rows,
-            trained.held_out,
-            trained.bundle,
-            champion=champion,
-            champion_rows=_champion_rows(lake, champion),
+        "beats_champion": beats_champion(*scored, champion=champion, champion_rows=known),
+        "beats_champion_on_newest_rows": beats_champion_on_newest_rows(
+            *scored,
+            champion=None if reigning is None else reigning.model,
+            champion_rows=known,
         ),
         "reproducible": judge_reproduction(same=is_reproducible(trained.bundle, rows)),
     }

@@ -8,6 +8,7 @@ from diabetes_platform.defs.feeds import FEEDS
 from diabetes_platform.defs.live_calibration import risks_come_true
 from diabetes_platform.defs.skew import same_features, same_predictions
 from diabetes_platform.defs.stream_quality import few_events_late, few_records_rejected
+from diabetes_platform.defs.waiting_labels import few_labels_wait
 
 MONITORED = (
     every_message_accounted_for,
@@ -17,6 +18,7 @@ MONITORED = (
     same_features,
     same_predictions,
     risks_come_true,
+    few_labels_wait,
 )
 """The checks of the stream and of what it says of the model: no batch is stopped by them."""
 
@@ -46,7 +48,7 @@ monitoring = dg.define_asset_job(
     "monitoring",
     selection=dg.AssetSelection.checks(*MONITORED),
     description="What the stream has brought of late: balance, shares of rejected records and late "
-    "events, drift, skew, live calibration.",
+    "events, drift, skew, live calibration, labels that wait.",
     executor_def=dg.in_process_executor,
     tags={"platform/graph": "monitoring"},
 )

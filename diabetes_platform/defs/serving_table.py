@@ -13,15 +13,12 @@ from diabetes_platform.defs.describe import (
     asset_options,
     table_metadata,
 )
-from diabetes_platform.defs.memory import remember
+from diabetes_platform.defs.memory import DATA_VERSION_TAG, remember
 from diabetes_platform.defs.refusals import refusals
 from diabetes_platform.defs.resources import Warehouse
 from diabetes_platform.defs.retries import retried
 from diabetes_platform.warehouse.promotion import Promotion, promote, serving_state
 from diabetes_platform.warehouse.staging import StagingError, newest
-
-_DATA_VERSION_TAG = "dagster/data_version"
-"""How an event outside a run says its data version; Dagster has no public name for it."""
 
 
 @dg.asset(
@@ -57,7 +54,7 @@ def rollback_event(promotion: Promotion) -> dg.AssetMaterialization:
         SERVING,
         description=promotion.verdict,
         metadata=_metadata(promotion, promotion),
-        tags={_DATA_VERSION_TAG: _data_version(promotion)},
+        tags={DATA_VERSION_TAG: _data_version(promotion)},
     )
 
 

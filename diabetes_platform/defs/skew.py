@@ -69,7 +69,7 @@ def same_predictions(
     warehouse: dg.ResourceParam[Warehouse],
 ) -> dg.AssetCheckResult:
     """Score the lake's rows in the bundle's order of features and compare with what was stored."""
-    from diabetes_platform.modelling.answers import SAME, answers
+    from diabetes_platform.modelling.answers import SAME, answers, feature_matrix
     from diabetes_platform.warehouse.predicted import read_predicted
 
     store = models.store()
@@ -83,7 +83,7 @@ def same_predictions(
         (one.intake_id, one.source_lsn): one.probability
         for one in read_predicted(warehouse.reader_url, model.bundle.model_version, ids)
     }
-    again = answers(model, _matrix(newest)).tolist()
+    again = answers(model, feature_matrix(newest)).tolist()
     changes = zip(ids, newest["lsn"].to_pylist(), strict=True)
     pairs = [
         (mine, stored[change])
@@ -123,11 +123,3 @@ def _newest(lake: Lake) -> "pa.Table":
 def _columns(table: "pa.Table") -> Mapping[str, Sequence[float | None]]:
     columns: dict[str, Any] = {name: table[name].to_pylist() for name in FIELD_NAMES}
     return columns
-
-
-def _matrix(table: "pa.Table") -> Any:  # noqa: ANN401 - numpy is loaded when a step needs it
-    import numpy as np
-
-    from diabetes_platform.modelling.training_set import numeric_column
-
-    return np.column_stack([numeric_column(table, name) for name in FEATURE_NAMES])

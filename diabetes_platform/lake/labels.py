@@ -60,6 +60,24 @@ def keep_labels(lake: Lake) -> KeptLabels:
     )
 
 
+def waiting_labels(lake: Lake) -> int:
+    """Count the patients whose label is new, another or gone since labels were last kept.
+
+    Raises StorageError.
+    """
+    stream, kept = lake.table(STREAM_PATIENTS), lake.table(LABELLED_PATIENTS)
+    with lake.s3.errors(stream.path):
+        now = labels_of(stream.open()) if stream.exists() else LABELS_SCHEMA.empty_table()
+        then = kept.open().to_pyarrow_table() if kept.exists() else LABELS_SCHEMA.empty_table()
+    return len({row[0] for row in _contents(now) ^ _contents(then)})
+
+
+def _contents(labels: pa.Table) -> set[tuple[object, ...]]:
+    """Return the rows, id first, without the change that brought them."""
+    names = [name for name in LABELLED_PATIENTS.column_names if name != _CHANGE_ID]
+    return set(zip(*(labels[name].to_pylist() for name in names), strict=True))
+
+
 def labels_of(stream: DeltaTable) -> pa.Table:
     """Return the labels (contract LABELLED_PATIENTS) of a version of `stream/patients`, by id.
 

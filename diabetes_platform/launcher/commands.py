@@ -21,9 +21,9 @@ from diabetes_platform.launcher.locks import Use, holder, one_batch
 from diabetes_platform.launcher.platform import running_platform
 from diabetes_platform.launcher.postgres_data import running_server
 from diabetes_platform.launcher.progress import Progress, failure_line
-from diabetes_platform.launcher.rollback import roll_back
+from diabetes_platform.launcher.rollback import roll_back, roll_back_model
 from diabetes_platform.launcher.stack.environments import pipeline_environment
-from diabetes_platform.launcher.stack.graph import roll_back_in, run_in
+from diabetes_platform.launcher.stack.graph import roll_back_in, roll_back_model_in, run_in
 from diabetes_platform.launcher.stack.stack import Stack
 from diabetes_platform.launcher.stack.status import stack_status
 from diabetes_platform.launcher.supervision import supervised
@@ -75,6 +75,22 @@ def rollback(settings: PlatformSettings, console: Console) -> None:
         dg.DagsterInstance.get() as instance,
     ):
         roll_back(platform.warehouse_url, instance, console)
+
+
+def rollback_model(
+    settings: PlatformSettings, console: Console, *, version: str | None, reason: str
+) -> None:
+    """Put an earlier model back and withdraw the champion; FailedError where there is none."""
+    stack = _running_stack(settings)
+    if stack is not None:
+        roll_back_model_in(stack, console, version=version, reason=reason)
+        return
+    with (
+        running_platform(settings) as platform,
+        one_batch(platform.layout),
+        dg.DagsterInstance.get() as instance,
+    ):
+        roll_back_model(settings, instance, console, version=version, reason=reason)
 
 
 def training_set(

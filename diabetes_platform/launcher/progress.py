@@ -129,6 +129,11 @@ def rollback_line(version: int, batch_id: str, rows: int) -> str:
     )
 
 
+def model_rollback_line(version: str, withdrawn: str) -> str:
+    """Return which model answers after a rollback."""
+    return f"model {version} answers again; {withdrawn} is withdrawn and no batch releases it"
+
+
 def _checks(step: Step) -> str:
     passed = sum(check.passed for check in step.checks)
     return f": {passed} of {len(step.checks)} checks passed" if step.checks else ""

@@ -1,12 +1,17 @@
 """What a released model answers for rows in the contract's feature order, as serving does."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from diabetes_platform.contract.bundle import MODEL_FILE
 from diabetes_platform.contract.fields import FEATURE_NAMES
 from diabetes_platform.modelling.store import ModelVersion
 from diabetes_platform.modelling.training import calibrated, raw_scores
-from diabetes_platform.modelling.training_set import FloatArray
+from diabetes_platform.modelling.training_set import FloatArray, numeric_column
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SAME = 1e-9
 """So much may a probability differ that was computed twice and stored as a double."""
@@ -30,3 +35,8 @@ def answers(model: ModelVersion, features: FloatArray) -> FloatArray:
     order = [FEATURE_NAMES.index(name) for name in model.bundle.features]
     scores = raw_scores(trees, np.ascontiguousarray(features[:, order]))
     return calibrated(model.bundle.calibration, scores)
+
+
+def feature_matrix(table: "pa.Table") -> FloatArray:
+    """Return the measurements of a table, (rows, features) in contract order, NaN where NULL."""
+    return np.column_stack([numeric_column(table, name) for name in FEATURE_NAMES])

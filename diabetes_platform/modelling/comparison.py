@@ -47,10 +47,9 @@ def beats_champion(
     """
     if champion is None:
         return no_champion()
-    if same_model(bundle, champion):
-        return already_champion(champion)
-    if champion.contract_fingerprint != fingerprint():
-        return foreign_champion(champion)
+    beyond = beyond_comparison(bundle, champion)
+    if beyond is not None:
+        return beyond
     try:
         recipe = recipe_from_json(champion.training["recipe"])
     except RecipeError as error:
@@ -65,6 +64,15 @@ def beats_champion(
     return judge_against_champion(
         {name: difference(name, rows, candidate, rival) for name in ("brier", "auc", "log_loss")}
     )
+
+
+def beyond_comparison(candidate: Bundle, champion: Bundle) -> Verdict | None:
+    """Return the verdict on a candidate that cannot be compared with the champion; else None."""
+    if same_model(candidate, champion):
+        return already_champion(champion)
+    if champion.contract_fingerprint != fingerprint():
+        return foreign_champion(champion)
+    return None
 
 
 def difference(

@@ -89,6 +89,24 @@ def judge_against_champion(differences: Mapping[str, Difference]) -> Verdict:
     )
 
 
+def judge_on_newest_rows(differences: Mapping[str, Difference], rows: int) -> Verdict:
+    """Pass a candidate with a lower mean Brier score on the rows that are new to the champion."""
+    return _verdict(
+        differences,
+        passed=differences["brier"].estimate < 0,
+        rule=f"beats the champion on {rows} rows that it has never learned from: Brier score lower",
+    )
+
+
+def too_few_newest_rows(rows: int, ill: int, *, needed: int, of_each: int) -> Verdict:
+    """Pass a candidate that brings hardly a row that the champion does not know."""
+    return Verdict(
+        passed=True,
+        text=f"{rows} rows are new to the champion, {ill} of them ill; judged from {needed} on, "
+        f"{of_each} of each outcome: the folds decide",
+    )
+
+
 def no_champion() -> Verdict:
     """Pass the first candidate: only the baseline stands before it."""
     return Verdict(passed=True, text="no champion yet: the baseline decides")
@@ -129,14 +147,23 @@ def same_model(candidate: Bundle, champion: Bundle) -> bool:
 
 
 def should_release(
-    candidate: Bundle, champion: Bundle | None, verdicts: Mapping[str, Verdict]
+    candidate: Bundle,
+    champion: Bundle | None,
+    verdicts: Mapping[str, Verdict],
+    withdrawn: Mapping[str, str],
 ) -> Decision:
-    """Release a candidate that passes every rule and is not the champion already."""
+    """Release a candidate that passes every rule, is not the champion already and not `withdrawn`.
+
+    `withdrawn` says why, by version, each model that a person has put out of use was.
+    """
     failed = [name for name, verdict in verdicts.items() if not verdict.passed]
     if failed:
         return Decision(release=False, text=f"not released: {', '.join(failed)} failed")
     if champion is not None and same_model(candidate, champion):
         return Decision(release=False, text=already_champion(champion).text)
+    if candidate.model_version in withdrawn:
+        why = withdrawn[candidate.model_version]
+        return Decision(release=False, text=f"not released: was withdrawn ({why})")
     return Decision(release=True, text=f"release {candidate.model_version}")
 
 

@@ -1,10 +1,11 @@
 """The model store: write-once versions and the champion's pointer, in a directory or on S3."""
 
 import fcntl
+import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -14,6 +15,7 @@ from obstore.store import LocalStore, from_url
 
 from diabetes_platform.contract.bundle import (
     BUNDLE_FILE,
+    WITHDRAWN_PREFIX,
     Bundle,
     BundleError,
     Champion,
@@ -133,6 +135,19 @@ class ModelStore:
                 f"{champion_key()}: given ETag {expected_etag}, but the pointer has moved: "
                 f"another release was first"
             ) from error
+
+    def withdraw(self, version: str, reason: str) -> None:
+        """Note that `version` must not be released again by itself; the first reason stays."""
+        content = json.dumps({"reason": reason}, ensure_ascii=False).encode()
+        with suppress(AlreadyExistsError), self._s3.errors(self._url):
+            obstore.put(self._store, f"{WITHDRAWN_PREFIX}/{version}.json", content, mode="create")
+
+    def withdrawn(self) -> dict[str, str]:
+        """Return why, by version, each one that was withdrawn was."""
+        with self._s3.errors(self._url):
+            listed = obstore.list(self._store, WITHDRAWN_PREFIX).collect()
+        paths = sorted(str(each["path"]) for each in listed)
+        return {PurePosixPath(path).stem: json.loads(self._get(path))["reason"] for path in paths}
 
     def _swap(self, content: bytes, expected_etag: str | None) -> str:
         mode: Any = "create" if expected_etag is None else {"e_tag": expected_etag}

@@ -27,6 +27,7 @@ KEYS = [
     "serving/patients",
     "features/training_set",
     "model/candidate",
+    "model/shadow",
     "model/champion",
     "stream/patients",
     "labels/patients",
@@ -155,6 +156,7 @@ def test_the_stream_is_looked_at_hourly_where_there_is_a_stream_and_not_with_eve
         "same_features",
         "same_predictions",
         "risks_come_true",
+        "few_labels_wait",
     }
     assert not checked["monitoring"] & (checked["stream"] | checked["batch"])
 

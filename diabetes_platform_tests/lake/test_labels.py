@@ -8,7 +8,7 @@ from diabetes_platform.contract.fields import FEATURES, FIELDS, Field
 from diabetes_platform.contract.tables import LABELLED_PATIENTS
 from diabetes_platform.contract.validation import parse
 from diabetes_platform.lake.history import commits
-from diabetes_platform.lake.labels import STREAM_VERSION, keep_labels
+from diabetes_platform.lake.labels import STREAM_VERSION, keep_labels, waiting_labels
 from diabetes_platform.lake.schema import row_schema
 from diabetes_platform.lake.tables import Lake
 from diabetes_platform_tests.intakes import BEGIN, EXAMPLE, Row, changed, deleted, stream
@@ -118,3 +118,24 @@ def some_value(field: Field, random_: random.Random) -> float:
     if field.kind == "integer":
         return random_.randint(int(field.minimum), int(field.maximum))
     return random_.choice((field.minimum, random_.uniform(field.minimum, field.maximum)))
+
+
+def test_labels_wait_that_are_new_changed_or_gone_since_they_were_kept(lake: Lake) -> None:
+    assert waiting_labels(lake) == 0
+    stream(lake, changed(1, 10, outcome=1), changed(2, 11, outcome=0), changed(3, 12))
+    assert waiting_labels(lake) == 2, "no batch has ever asked for labels"
+    keep_labels(lake)
+    assert waiting_labels(lake) == 0
+    stream(lake, changed(1, 20, outcome=0), deleted(2, 21), changed(3, 22, outcome=1))
+    stream(lake, changed(4, 23), changed(5, 24, outcome=1), deleted(5, 25))
+    assert waiting_labels(lake) == 3, "one was changed, one is gone, one is new"
+    keep_labels(lake)
+    assert waiting_labels(lake) == 0
+
+
+def test_a_snapshot_that_brings_every_change_again_makes_nobody_wait(lake: Lake) -> None:
+    stream(lake, changed(1, 10, outcome=1))
+    keep_labels(lake)
+    again = changed(1, 10, outcome=1) | {"change_id": "1-99", "lsn": 99, "kafka_offset": 99}
+    stream(lake, again)
+    assert waiting_labels(lake) == 0

@@ -10,6 +10,7 @@ from diabetes_platform.launcher.progress import (
     Progress,
     answer_table,
     failure_line,
+    model_rollback_line,
     rollback_line,
     timings_table,
     urls_table,
@@ -86,6 +87,13 @@ def test_a_failed_run_is_one_line() -> None:
         Outcome("f00", [], ["check a", "raw/patients: no"]), Path("/logs/batch.log")
     )
     assert line == "run f00 failed: check a; raw/patients: no (log: /logs/batch.log)"
+
+
+def test_a_rollback_of_the_model_says_who_answers_and_who_no_longer_may() -> None:
+    line = model_rollback_line("0123456789ab", "ba9876543210")
+    assert line == (
+        "model 0123456789ab answers again; ba9876543210 is withdrawn and no batch releases it"
+    )
 
 
 def test_a_rollback_says_what_is_served() -> None:

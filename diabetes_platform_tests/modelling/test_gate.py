@@ -123,15 +123,23 @@ def test_a_candidate_is_released_when_every_rule_passes(
     verdicts: dict[str, Verdict], champion: Bundle | None, release: bool, text: str
 ) -> None:
     candidate = replace(CHAMPION, model_version="ba9876543210", threshold=0.4)
-    decision = should_release(candidate, champion, verdicts)
+    decision = should_release(candidate, champion, verdicts, {})
     assert decision.release is release
     assert decision.text.startswith(text)
 
 
 def test_the_champion_itself_is_not_released_again() -> None:
-    decision = should_release(CHAMPION, CHAMPION, {"beats_champion": PASSED})
+    decision = should_release(CHAMPION, CHAMPION, {"beats_champion": PASSED}, {})
     assert not decision.release
     assert decision.text == "is the champion already (0123456789ab)"
+
+
+def test_what_a_person_has_withdrawn_is_not_released_again() -> None:
+    candidate = replace(CHAMPION, model_version="ba9876543210", threshold=0.4)
+    withdrawn = {"ba9876543210": "too many alarms"}
+    decision = should_release(candidate, CHAMPION, {"beats_champion": PASSED}, withdrawn)
+    assert not decision.release
+    assert decision.text == "not released: was withdrawn (too many alarms)"
 
 
 @pytest.mark.parametrize(

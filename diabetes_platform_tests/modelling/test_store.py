@@ -213,3 +213,14 @@ def test_of_two_processes_that_release_into_a_directory_one_wins(tmp_path: Path)
     current = store.champion()
     assert current is not None
     assert current.champion == pointers[answers.index("won")]
+
+
+def test_why_a_version_was_withdrawn_is_kept_and_the_first_reason_stays(store: ModelStore) -> None:
+    assert store.withdrawn() == {}
+    store.withdraw("0123456789ab", "too many alarms in März")
+    store.withdraw("ba9876543210", "wrong units")
+    store.withdraw("0123456789ab", "another reason")
+    assert store.withdrawn() == {
+        "0123456789ab": "too many alarms in März",
+        "ba9876543210": "wrong units",
+    }

@@ -13,7 +13,7 @@ from diabetes_platform.launcher.stack.environments import database_url, pipeline
 from diabetes_platform.launcher.stack.stack import Stack
 from diabetes_platform.launcher.submit import submit_batch
 from diabetes_platform.launcher.supervision import refuse_beside_another
-from diabetes_platform.settings import inherited_environment
+from diabetes_platform.settings import PlatformSettings, inherited_environment
 from diabetes_platform.warehouse.roles import PIPELINE
 
 
@@ -41,6 +41,16 @@ def roll_back_in(stack: Stack, console: Console) -> None:
     with one_batch(stack.layout), dg.DagsterInstance.get() as instance:
         refuse_beside_another(instance, stack.settings)
         roll_back(database_url(stack, PIPELINE.name, WAREHOUSE_DATABASE), instance, console)
+
+
+def roll_back_model_in(stack: Stack, console: Console, *, version: str | None, reason: str) -> None:
+    """Put an earlier model back; LauncherError beside a running batch."""
+    from diabetes_platform.launcher.rollback import roll_back_model
+
+    enter(pipeline_environment(stack, inherited_environment()))
+    with one_batch(stack.layout), dg.DagsterInstance.get() as instance:
+        refuse_beside_another(instance, stack.settings)
+        roll_back_model(PlatformSettings(), instance, console, version=version, reason=reason)
 
 
 def _definitions() -> dg.Definitions:

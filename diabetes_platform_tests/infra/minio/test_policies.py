@@ -250,6 +250,7 @@ RIGHTS = {
         "lake/elsewhere/": READ,
         "lake/cleaned/": ALL,
         "lake/features/": ALL,
+        "lake/model/": ALL,
         "lake/quarantine/": ALL,
         "lake/statistics/": ALL,
         "lake/stream/": ALL,

@@ -1,0 +1,170 @@
+"""`model/champion`: the released model, and the way back to the one before."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from diabetes_platform.defs.describe import (
+    CANDIDATE,
+    CHAMPION,
+    SHADOW,
+    TRAINING_POOL,
+    asset_options,
+)
+from diabetes_platform.defs.memory import DATA_VERSION_TAG, REMEMBERED, remember
+from diabetes_platform.defs.model import CHAMPION_ETAG, VERDICTS, read_reigning
+from diabetes_platform.defs.model_metadata import metric_metadata, stored_verdicts
+from diabetes_platform.defs.refusals import refusals
+from diabetes_platform.defs.resources import Models
+from diabetes_platform.defs.retries import retried
+from diabetes_platform.defs.shadow import CHALLENGER, CHECK, PLAUSIBLE
+
+if TYPE_CHECKING:
+    from diabetes_platform.contract.bundle import Bundle
+    from diabetes_platform.modelling.gate import Verdict
+
+
+class Release(dg.Config):
+    """A person's word beside the rules."""
+
+    despite_shadow: bool = False
+    """Release though the answers to live patients are far from the champion's."""
+
+
+@dg.asset(
+    **asset_options(CHAMPION, {"lightgbm", "file"}, TRAINING_POOL),
+    deps=[CANDIDATE, SHADOW],
+    description="The released model: the pointer that every API worker follows.",
+)
+@retried
+def champion(
+    context: dg.AssetExecutionContext, config: Release, models: dg.ResourceParam[Models]
+) -> dg.MaterializeResult:
+    """Point at the candidate, if every rule of its gate passed: also in a run of its own.
+
+    The pointer must still be the one that the candidate was judged against: a champion released
+    since then was never compared with it, and the run fails.
+    """
+    from diabetes_platform.modelling.gate import should_release
+    from diabetes_platform.modelling.store import LostRaceError
+
+    store = models.store()
+    newest = remember(context, CANDIDATE)
+    judged = store.read_version(str(newest.recall("model_version")))
+    reigning = read_reigning(store)
+    before = None if reigning is None else reigning.bundle
+    verdicts = stored_verdicts(newest.recall(VERDICTS))
+    if not config.despite_shadow:
+        verdicts[CHECK] = _shadow_verdict(context, judged.bundle.model_version)
+    decision = should_release(judged.bundle, before, verdicts, store.withdrawn())
+    with refusals(LostRaceError):
+        if decision.release:
+            against = newest.recall(CHAMPION_ETAG) or None
+            store.release(judged.pointer, expected_etag=against)
+        elif not all(verdict.passed for verdict in verdicts.values()):
+            raise dg.Failure(decision.text, allow_retries=False)
+    bundle = judged.bundle if decision.release or before is None else before
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(bundle.model_version),
+        metadata=_metadata(bundle, before, released=decision.release, decision=decision.text),
+    )
+
+
+def _shadow_verdict(context: dg.AssetExecutionContext, version: str) -> "Verdict":
+    from diabetes_platform.modelling.gate import Verdict
+
+    newest = remember(context, SHADOW)
+    scored = newest.recall(CHALLENGER)
+    if scored != version:
+        raise dg.Failure(
+            f"{SHADOW.to_user_string()}: given scores of {scored}, allowed of {version}: "
+            "materialize it again",
+            allow_retries=False,
+        )
+    passed = bool(newest.recall(PLAUSIBLE))
+    return Verdict(passed=passed, text=CHECK)
+
+
+def _metadata(
+    bundle: "Bundle", before: "Bundle | None", *, released: bool, decision: str
+) -> Mapping[str, Any]:
+    return {
+        "model_version": bundle.model_version,
+        "previous": None if before is None else before.model_version,
+        "released": released,
+        "decision": decision,
+        "training_rows": bundle.training["rows"],
+        **metric_metadata(bundle),
+    }
+
+
+def put_back(
+    models: Models, instance: dg.DagsterInstance, *, version: str | None, reason: str
+) -> dg.AssetMaterialization:
+    """Release an earlier champion, by default the newest before this one, and withdraw this one.
+
+    No batch releases the withdrawn version again. Returns what Dagster is to be told. Raises
+    RollbackError where there is no such version, LostRaceError beside another release,
+    BundleError for a version that is damaged, and StorageError.
+    """
+    from diabetes_platform.modelling.releases import to_put_back
+
+    store = models.store()
+    reigning = read_reigning(store)
+    current = None if reigning is None else reigning.bundle.model_version
+    chosen = to_put_back(_released(instance), current, store.withdrawn(), version)
+    restored = store.read_version(chosen)
+    # First: a batch that runs between the two must not find it worth a release.
+    if current is not None:
+        store.withdraw(current, reason)
+    store.release(restored.pointer, expected_etag=None if reigning is None else reigning.etag)
+    before = None if reigning is None else reigning.bundle
+    said = f"put back in place of {current}: {reason}"
+    return dg.AssetMaterialization(
+        CHAMPION,
+        description=said,
+        metadata=_metadata(restored.bundle, before, released=True, decision=said),
+        tags={DATA_VERSION_TAG: chosen},
+    )
+
+
+def _released(instance: dg.DagsterInstance) -> list[str]:
+    """Return the champions of the past, newest first."""
+    records = instance.fetch_materializations(CHAMPION, limit=REMEMBERED).records
+    made = (record.asset_materialization for record in records)
+    return [str(each.metadata["model_version"].value) for each in made if each is not None]
+
+
+class Rollback(dg.Config):
+    """What a person decides who puts a model back."""
+
+    reason: str
+    """Why the champion must not stay; kept beside it for good."""
+    version: str | None = None
+    """A champion of the past; without one it is the one before."""
+
+
+@dg.op(pool=TRAINING_POOL, description="Release an earlier champion and withdraw this one.")
+def roll_back_model(
+    context: dg.OpExecutionContext, config: Rollback, models: dg.ResourceParam[Models]
+) -> None:
+    """Put it back while no model is trained or released."""
+    from diabetes_platform.contract.bundle import BundleError
+    from diabetes_platform.modelling.releases import RollbackError
+    from diabetes_platform.modelling.store import LostRaceError
+
+    with refusals(RollbackError, LostRaceError, BundleError):
+        told = put_back(models, context.instance, version=config.version, reason=config.reason)
+    context.log_event(told)
+
+
+@dg.job(
+    description="The champion of before put back, by a person who says why; see "
+    "`diabetes rollback-model`.",
+    executor_def=dg.in_process_executor,
+    tags={"platform/graph": "rollback", "dagster/max_retries": "0"},
+)
+def model_rollback() -> None:
+    """Put the model of before back."""
+    roll_back_model()

@@ -1,0 +1,175 @@
+"""A challenger in the shadow, its release, and the way back, on a platform with real stores."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from io import StringIO
+
+import dagster as dg
+import pytest
+from rich.console import Console
+
+from diabetes_platform.contract.bundle import versioned
+from diabetes_platform.contract.tables import SHADOW_SCORES
+from diabetes_platform.definitions import build_definitions
+from diabetes_platform.lake.tables import Lake
+from diabetes_platform.launcher.errors import FailedError
+from diabetes_platform.launcher.rollback import roll_back_model
+from diabetes_platform.modelling.store import ModelStore
+from diabetes_platform_tests.defs.conftest import Platform
+from diabetes_platform_tests.defs.live_patients import live_of
+from diabetes_platform_tests.intakes import Row, changed, stream
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+
+def checks(result: dg.ExecuteInProcessResult) -> Mapping[str, bool]:
+    return {found.check_name: found.passed for found in result.get_asset_check_evaluations()}
+
+
+def run_job(platform: Platform, job: str, op: str, **config: object) -> dg.ExecuteInProcessResult:
+    return (
+        build_definitions(lambda: platform.settings)
+        .resolve_job_def(job)
+        .execute_in_process(
+            instance=platform.instance,
+            raise_on_error=False,
+            run_config={"ops": {op: {"config": config}}},
+            asset_selection=[dg.AssetKey(["model", "champion"])] if job == "batch" else None,
+        )
+    )
+
+
+def other_patients() -> list[Row]:
+    """People in whom a low glucose means the disease: all that the champion knows is wrong."""
+    now = datetime.now(UTC)
+    today = {"day": now.date().isoformat(), "written_at": now}
+    return [
+        changed(
+            n,
+            n,
+            received_at=now,
+            glucose=80.0 + n % 100,
+            bmi=25.0 + n / 40,
+            outcome=int(n % 100 < 50),
+        )
+        | today
+        for n in range(1, 401)
+    ]
+
+
+def shadow_of(platform: Platform) -> list[dict[str, object]]:
+    table = Lake(platform.settings.lake).table(SHADOW_SCORES).open().to_pyarrow_table()
+    rows: list[dict[str, object]] = table.sort_by("intake_id").to_pylist()
+    return rows
+
+
+def test_a_first_model_has_nobody_to_be_compared_with(serving: Platform) -> None:
+    shadow = serving.metadata("model/shadow")
+    assert (shadow["dagster/row_count"], shadow["champion"]) == (0, "")
+    assert shadow["challenger"] == serving.champion()
+    assert serving.metadata("model/champion")["released"] is True
+
+
+def test_both_models_answer_the_same_live_patients(serving: Platform) -> None:
+    live, before = live_of(serving), serving.champion()
+    live.stream([None] * 50)
+    settings = serving.settings.model_copy(update={"model_seed": 7})
+    challenged = Platform(settings, serving.instance)
+    challenged.run_only("model/candidate")
+
+    result = challenged.run_only("model/shadow")
+
+    assert checks(result)["answers_are_plausible"]
+    rows, challenger = shadow_of(serving), serving.metadata("model/candidate")["model_version"]
+    assert len(rows) == 50
+    assert {row["champion_version"] for row in rows} == {before}
+    assert {row["challenger_version"] for row in rows} == {challenger}
+    by_champion = [row["champion_probability"] for row in rows]
+    assert by_champion == pytest.approx(live.probabilities[:50].tolist())
+    assert [row["challenger_probability"] for row in rows] != by_champion
+    assert serving.champion() == before, "nobody is answered by the challenger"
+
+
+def test_a_challenger_that_answers_otherwise_waits_for_a_person_who_may_take_it_back(
+    serving: Platform,
+) -> None:
+    first = serving.champion()
+    stream(Lake(serving.settings.lake), *other_patients())
+
+    result = serving.run()
+
+    found = checks(result)
+    assert found["beats_champion"]
+    assert found["beats_champion_on_newest_rows"]
+    assert not found["answers_are_plausible"]
+    assert not result.success
+    assert serving.champion() == first
+    assert len(shadow_of(serving)) == 400
+
+    refused = run_job(serving, "batch", "model__champion")
+    (failure,) = refused.get_step_failure_events()
+    assert "answers_are_plausible failed" in str(failure.step_failure_data.error)
+
+    assert run_job(serving, "batch", "model__champion", despite_shadow=True).success
+    second = serving.champion()
+    assert second == serving.metadata("model/candidate")["model_version"] != first
+
+    assert run_job(serving, "model_rollback", "roll_back_model", reason="too many alarms").success
+    assert serving.champion() == first
+    told = serving.metadata("model/champion")
+    assert (told["model_version"], told["previous"]) == (first, second)
+    assert ModelStore(serving.settings.models).withdrawn() == {second: "too many alarms"}
+
+    assert serving.run().success
+    assert serving.champion() == first
+    assert (
+        serving.metadata("model/champion")["decision"]
+        == "not released: was withdrawn (too many alarms)"
+    )
+
+    assert run_job(
+        serving, "model_rollback", "roll_back_model", reason="a mistake", version=second
+    ).success
+    assert serving.champion() == second
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"reason": "why not"}, "no champion before"),
+        ({"reason": "why not", "version": "0123456789ab"}, "given 0123456789ab, allowed none"),
+    ],
+)
+def test_without_another_champion_nothing_is_rolled_back(
+    serving: Platform, config: dict[str, object], message: str
+) -> None:
+    before = serving.champion()
+    result = run_job(serving, "model_rollback", "roll_back_model", **config)
+    (failure,) = result.get_step_failure_events()
+    assert message in str(failure.step_failure_data.error)
+    assert serving.champion() == before
+    assert ModelStore(serving.settings.models).withdrawn() == {}
+
+
+def test_the_command_line_puts_a_model_back_too(serving: Platform) -> None:
+    store, first = ModelStore(serving.settings.models), serving.champion()
+    current = store.champion()
+    assert current is not None
+    model = store.read(current.champion)
+    stricter = versioned(replace(model.bundle, threshold=0.9))
+    files = {name: model.files[name] for name in model.bundle.files}
+    store.release(store.put_version(stricter, files), expected_etag=current.etag)
+    assert serving.champion() == stricter.model_version != first
+
+    console = Console(file=StringIO(), width=200)
+    roll_back_model(serving.settings, serving.instance, console, version=None, reason="misses many")
+
+    assert serving.champion() == first
+    assert store.withdrawn() == {stricter.model_version: "misses many"}
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert said.startswith(f"model {first} answers again; {stricter.model_version} is withdrawn")
+    assert serving.metadata("model/champion")["previous"] == stricter.model_version
+
+    with pytest.raises(FailedError, match=f"no champion before {first} to put back"):
+        roll_back_model(serving.settings, serving.instance, console, version=None, reason="again")

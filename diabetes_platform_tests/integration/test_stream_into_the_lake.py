@@ -1,0 +1,99 @@
+"""Every message of the stream comes into the lake once, whatever is killed on its way."""
+
+import logging
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+import psycopg
+import pytest
+
+from diabetes_platform.contract.tables import STREAM_PATIENTS
+from diabetes_platform.lake.tables import Lake
+from diabetes_platform.launcher.platform import WAREHOUSE_DATABASE
+from diabetes_platform.launcher.postgres_data import SUPERUSER
+from diabetes_platform.launcher.stack.environments import database_url
+from diabetes_platform.launcher.stack.stack import Stack
+from diabetes_platform_tests.services import state_of, within
+from diabetes_platform_tests.storage import Storage
+
+pytestmark = [pytest.mark.integration, pytest.mark.soak, pytest.mark.timeout(1800)]
+logger = logging.getLogger(__name__)
+
+MESSAGES, KILLS, RATE = 10_000, 20, 40
+RUN = "a run"
+VICTIMS = ("dagster-daemon", RUN, "kafka", "dagster-code")
+ARRIVED_SECONDS = 300.0
+INSERT = """
+INSERT INTO public.diabetes_new (pregnancies, glucose, blood_pressure, skin_thickness, insulin,
+    bmi, diabetes_pedigree_function, age)
+VALUES (1, %s, 70, NULL, NULL, 31.5, 0.4, 40) RETURNING id
+"""
+
+
+def write(url: str) -> set[int]:
+    """Take in one patient after the other; return their ids."""
+    ids, chance = set(), random.Random(MESSAGES)
+    with psycopg.connect(url, autocommit=True) as connection:
+        for _ in range(MESSAGES):
+            row = connection.execute(INSERT, (chance.randrange(70, 199),)).fetchone()
+            assert row is not None
+            ids.add(int(row[0]))
+            time.sleep(1 / RATE)
+    return ids
+
+
+def run_process(stack: Stack) -> psutil.Process | None:
+    """Return the process of a run that is under way, None where there is none."""
+    for process in psutil.Process(state_of(stack, "dagster-code").pid).children(recursive=True):
+        try:
+            if any("execute_run" in part for part in process.cmdline()):
+                return process
+        except psutil.NoSuchProcess:
+            continue
+    return None
+
+
+def kill(stack: Stack, victim: str) -> None:
+    """Kill it, and wait until the supervisor has it back."""
+    if victim == RUN:
+        found: list[psutil.Process] = []
+        within(120, lambda: found.extend(filter(None, [run_process(stack)])) or found)
+        found[0].kill()
+        return
+    before = state_of(stack, victim)
+    os.kill(before.pid, signal.SIGKILL)
+    within(120, lambda: (now := state_of(stack, victim)).healthy and now.pid != before.pid)
+
+
+def in_the_lake(storage: Storage) -> Counter[int]:
+    """Return how often each patient is there."""
+    target = Lake("s3://lake", storage.s3("pipeline")).table(STREAM_PATIENTS)
+    if not target.exists():
+        return Counter()
+    return Counter(target.open().to_pyarrow_dataset().to_table(columns=["id"])["id"].to_pylist())
+
+
+def test_of_ten_thousand_messages_each_is_there_once_after_twenty_kills(
+    stack: Stack, storage: Storage
+) -> None:
+    url = database_url(stack, SUPERUSER, WAREHOUSE_DATABASE)
+    chance, waiting = random.Random(KILLS), threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write, url)
+        for number in range(KILLS):
+            victim = VICTIMS[number % len(VICTIMS)]
+            kill(stack, victim)
+            logger.info("%s: killed %s, %s in the lake", number, victim, len(in_the_lake(storage)))
+            waiting.wait(chance.uniform(1, 10))
+        ids = writing.result()
+
+    within(ARRIVED_SECONDS, lambda: ids <= in_the_lake(storage).keys())
+
+    found = in_the_lake(storage)
+    assert {found[one] for one in ids} == {1}
