@@ -5,6 +5,7 @@ daily schedule stays: unchanged input costs a batch next to nothing.
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import dagster as dg
 
@@ -28,20 +29,20 @@ AC = dg.AutomationCondition
 _OF_STREAM = dg.AssetSelection.assets(STREAM)
 """It changes every few seconds: what is made from it waits for a batch."""
 
-ENOUGH_NEW_LABELS = (
-    AC.any_checks_match(AC.check_failed().newly_true())
-    .allow(dg.AssetSelection.checks(few_labels_wait))
-    .with_label("enough confirmed outcomes wait")
-)
-DRIFTED = AC.asset_matches(
-    STREAM,
-    AC.any_checks_match(AC.check_failed().newly_true()).allow(
-        dg.AssetSelection.checks(drift_checks)
-    ),
-).with_label("a field of recent patients has drifted")
-STALE = AC.asset_matches(TRAINING_ROWS, AC.freshness_failed().newly_true()).with_label(
-    "the training set has become stale"
-)
+
+def _begins_to_fail(
+    label: str, asset: dg.AssetKey, checks: dg.AssetChecksDefinition
+) -> dg.AutomationCondition[Any]:
+    failing = AC.any_checks_match(AC.check_failed().newly_true())
+    found = AC.asset_matches(asset, failing.allow(dg.AssetSelection.checks(checks)))
+    return found.with_label(label)
+
+
+ENOUGH_NEW_LABELS = _begins_to_fail("enough confirmed outcomes wait", LABELS, few_labels_wait)
+DRIFTED = _begins_to_fail("a field of recent patients has drifted", STREAM, drift_checks)
+STALE: dg.AutomationCondition[Any] = AC.asset_matches(
+    TRAINING_ROWS, AC.freshness_failed().newly_true()
+).with_label("the training set has become stale")
 LEARN_AGAIN = (
     (ENOUGH_NEW_LABELS | DRIFTED | STALE).since_last_handled() & ~AC.missing() & ~AC.in_progress()
 ).with_label("a batch is worth it")
@@ -57,7 +58,7 @@ FOLLOW = (
 ).with_label("what it is made from was made again")
 """What failed waits for a person or the schedule: asking again would fail again."""
 
-CONDITIONS: Mapping[dg.AssetKey, dg.AutomationCondition[dg.AssetKey]] = {
+CONDITIONS: Mapping[dg.AssetKey, dg.AutomationCondition[Any]] = {
     LABELS: LEARN_AGAIN,
     **dict.fromkeys(
         (

@@ -46,7 +46,6 @@ def roll_back_model(
         told = put_back(models, instance, version=version, reason=reason)
     except (RollbackError, ModelStoreError, BundleError, StorageError) as error:
         raise FailedError(str(error)) from error
-    console.print(
-        model_rollback_line(*(told.metadata[n].value for n in ("model_version", "previous")))
-    )
+    released, withdrawn = (str(told.metadata[n].value) for n in ("model_version", "previous"))
+    console.print(model_rollback_line(released, withdrawn))
     instance.report_runless_asset_event(told)

@@ -9,10 +9,10 @@ from diabetes_platform.modelling.training_set import FloatArray
 FEWEST = 30
 """With fewer live patients nothing is said of them all."""
 MEAN_SHIFT = 0.1
-"""The mean risk, 0 to 1, may move by so much when the challenger takes over."""
 CHANGED_SHARE = 0.2
-"""So large a share of the patients may get another result. Two models of one recipe, trained on
-halves of the Pima data, differ in one result of six: more is another model, not a better one."""
+"""The mean risk, 0 to 1, may move by so much, and so large a share of the patients may get another
+result, when the challenger takes over. Two models that learn from random halves of the Pima data
+differ in 8 to 15 % of the results and by up to 0.06 in mean risk (six draws)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,11 @@
 """What asks for a batch, and what follows it: the conditions of the real code location."""
 
+import time
 from collections.abc import Iterator
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 
 from diabetes_platform.definitions import build_definitions
 from diabetes_platform.defs.automation import CONDITIONS
@@ -49,6 +51,16 @@ class Automation:
             )
         )
 
+    def aged(self, key: dg.AssetKey, state: FreshnessState) -> None:
+        """Tell how fresh an asset is, as Dagster's own daemon does."""
+        change = FreshnessStateChange(
+            key=key,
+            previous_state=FreshnessState.UNKNOWN,
+            new_state=state,
+            state_change_timestamp=time.time(),
+        )
+        self.instance._report_runless_asset_event(change)
+
     def asks_for(self) -> set[dg.AssetKey]:
         """Look once, and return the assets that a run is asked for."""
         cursor = None if self.seen is None else self.seen.cursor
@@ -93,6 +105,14 @@ def test_enough_labels_and_drift_each_ask_for_a_whole_batch_once(
     assert automation.asks_for() == set()
     automation.judged(key, check, passed=False)
     assert automation.asks_for() == set(CHAIN), "and again when it fails anew"
+
+
+def test_a_training_set_that_becomes_stale_asks_for_a_batch_once(automation: Automation) -> None:
+    automation.aged(TRAINING_ROWS, FreshnessState.WARN)
+    assert automation.asks_for() == set()
+    automation.aged(TRAINING_ROWS, FreshnessState.FAIL)
+    assert automation.asks_for() == set(CHAIN)
+    assert automation.asks_for() == set()
 
 
 def test_of_two_reasons_at_a_time_one_batch_comes(automation: Automation) -> None:
