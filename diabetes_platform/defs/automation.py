@@ -53,10 +53,19 @@ FOLLOW = (
     & ~AC.any_deps_missing().ignore(_OF_STREAM)
     & ~AC.any_deps_in_progress().ignore(_OF_STREAM)
     & ~AC.in_progress()
-    & ~AC.execution_failed()
     & AC.all_deps_blocking_checks_passed()
 ).with_label("what it is made from was made again")
-"""What failed waits for a person or the schedule: asking again would fail again."""
+"""Asked for once: what failed then waits for something new, a person or the schedule."""
+
+
+def together_with(asset: dg.AssetKey) -> dg.AutomationCondition[Any]:
+    """Return the condition of a blocking check: it runs in whichever run makes its asset.
+
+    Dagster asks for the checks of other steps only where one of a run's checks has a condition.
+    """
+    made = AC.asset_matches(asset, AC.will_be_requested())
+    return made.with_label(f"{asset.to_user_string()} is made")
+
 
 CONDITIONS: Mapping[dg.AssetKey, dg.AutomationCondition[Any]] = {
     LABELS: LEARN_AGAIN,

@@ -6,6 +6,7 @@ import dagster as dg
 import psycopg
 
 from diabetes_platform.contract.tables import SERVING_PATIENTS, STAGING_PATIENTS
+from diabetes_platform.defs.automation import together_with
 from diabetes_platform.defs.describe import (
     SERVING,
     STAGING,
@@ -80,6 +81,7 @@ def _metadata(promotion: Promotion, state: Promotion) -> dict[str, Any]:
     asset=SERVING,
     name="serves_whole_version",
     blocking=True,
+    automation_condition=together_with(SERVING),
     description="serving.patients has the batch and the rows that the audit names, and no other.",
 )
 def serves_whole_version(warehouse: dg.ResourceParam[Warehouse]) -> dg.AssetCheckResult:

@@ -9,6 +9,7 @@ import psycopg
 
 from diabetes_platform.cleaning.conservation import Conservation
 from diabetes_platform.contract.tables import LABELLED_PATIENTS, QUARANTINE_PATIENTS, RAW_PATIENTS
+from diabetes_platform.defs.automation import together_with
 from diabetes_platform.defs.describe import (
     CLEANED,
     LABELS,
@@ -39,6 +40,7 @@ from diabetes_platform.warehouse.staging import StagedBatch, count_staged, newes
     name="nothing_vanished",
     blocking=True,
     pool=STAGING_POOL,
+    automation_condition=together_with(STAGING),
     description="raw + labelled = staging + quarantine, for the batch at hand.",
 )
 def nothing_vanished(
@@ -80,6 +82,7 @@ def _labelled(lake: Lake, batch: BatchReference) -> int:
             asset=STAGING,
             blocking=spec.severity == "error",
             description=spec.description,
+            automation_condition=together_with(STAGING),
         )
         for spec in EXPECTATIONS
     ],

@@ -67,6 +67,11 @@ class Automation:
         self.seen = dg.evaluate_automation_conditions(
             self.definitions, self.instance, dg.AssetSelection.assets(*CHAIN), cursor=cursor
         )
+        self.checks = {
+            found.key.name
+            for found in self.seen.results
+            if isinstance(found.key, dg.AssetCheckKey) and not found.true_subset.is_empty
+        }
         return {key for key in CHAIN if self.seen.get_num_requested(key)}
 
 
@@ -113,6 +118,26 @@ def test_a_training_set_that_becomes_stale_asks_for_a_batch_once(automation: Aut
     automation.aged(TRAINING_ROWS, FreshnessState.FAIL)
     assert automation.asks_for() == set(CHAIN)
     assert automation.asks_for() == set()
+
+
+def test_the_blocking_checks_run_with_what_they_block(automation: Automation) -> None:
+    graph = automation.definitions.resolve_asset_graph()
+    own = {
+        key.name
+        for key in graph.asset_check_keys
+        if graph.get(key).blocking and not graph.get_execution_set_asset_and_check_keys(key) & CHAIN
+    }
+    assert own >= {"nothing_vanished", "has_rows", "serves_whole_version"}
+
+    automation.judged(LABELS, WAITING, passed=False)
+    assert automation.asks_for() == set(CHAIN)
+    assert own <= automation.checks
+
+    automation.made(*CHAIN)
+    assert automation.asks_for() == set()
+    automation.made(STAGING)
+    automation.asks_for()
+    assert automation.checks == {"serves_whole_version"}
 
 
 def test_of_two_reasons_at_a_time_one_batch_comes(automation: Automation) -> None:
