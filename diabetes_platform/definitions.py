@@ -26,6 +26,7 @@ from diabetes_platform.defs import (
 from diabetes_platform.defs.automation import automated, retraining
 from diabetes_platform.defs.feeds import FEEDS, Feed
 from diabetes_platform.defs.freshness import build_stale_assets, policies_of
+from diabetes_platform.defs.links import linked
 from diabetes_platform.defs.maintenance import maintenance, maintenance_schedule
 from diabetes_platform.defs.rejections import build_rejection_alerts
 from diabetes_platform.defs.resources import build_resources
@@ -60,7 +61,7 @@ def build_definitions(
     assets = [*automated(_assets_of(modules)), *build_stream_assets(feeds)]
     stream_runs = given.kafka_servers is not None
     return dg.Definitions(
-        assets=[*assets, *build_topics()],
+        assets=linked([*assets, *build_topics()], given),
         asset_checks=dg.load_asset_checks_from_modules([*modules, *monitoring_modules]),
         jobs=[batch, *stream_jobs, monitoring, maintenance, release.model_rollback],
         schedules=[

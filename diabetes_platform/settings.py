@@ -109,6 +109,7 @@ class PlatformSettings(BaseSettings):
     kafka_servers: Servers | None = None
     connect_url: str | None = None
     flink_url: str | None = None
+    storage_console_url: str | None = None
     alert_webhook_url: SecretUrl | None = None
     alert_mail_url: MailUrl | None = None
     model_seed: int = 20_260_101

@@ -29,6 +29,21 @@ LABELS = dg.AssetKey(["labels", "patients"])
 REJECTED = dg.AssetKey(["stream", "rejected"])
 WINDOWS = dg.AssetKey(["stream", "windows"])
 
+GROUPS: Mapping[str, str] = {
+    "kafka": "1_topics",
+    "stream": "2_stream",
+    "labels": "3_batch",
+    "raw": "3_batch",
+    "statistics": "3_batch",
+    "cleaned": "3_batch",
+    "quarantine": "3_batch",
+    "staging": "4_warehouse",
+    "serving": "4_warehouse",
+    "features": "5_model",
+    "model": "5_model",
+}
+"""By the first part of a key. Dagster sorts them by name: they stand in the order of the data."""
+
 CLEANING_POOL = "cleaning"
 """From raw to quarantine: what they say of the current batch must be of one batch."""
 STAGING_POOL = "staging"
@@ -47,7 +62,7 @@ def asset_options(
     """Return the keyword arguments that every asset of the batch graph shares."""
     return {
         "key": key,
-        "group_name": key.path[0],
+        "group_name": GROUPS[key.path[0]],
         "kinds": kinds,
         "pool": pool,
         "owners": [OWNER],

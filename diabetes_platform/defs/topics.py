@@ -12,7 +12,7 @@ from diabetes_platform.contract.events import (
     WINDOWED_TOPIC,
 )
 from diabetes_platform.contract.tables import DIABETES_NEW
-from diabetes_platform.defs.describe import OWNER, table_metadata, topic_key
+from diabetes_platform.defs.describe import GROUPS, OWNER, table_metadata, topic_key
 
 
 def build_topics() -> list[dg.AssetSpec]:
@@ -60,7 +60,7 @@ def _topic(
         key,
         deps=deps,
         description=description,
-        group_name=key.path[0],
+        group_name=GROUPS[key.path[0]],
         kinds=kinds,
         owners=[OWNER],
         metadata={**(metadata or {}), "dagster/table_name": topic},

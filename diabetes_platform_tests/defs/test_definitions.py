@@ -14,6 +14,7 @@ from diabetes_platform.contract.events import (
 )
 from diabetes_platform.contract.fields import FEATURE_NAMES
 from diabetes_platform.definitions import build_definitions
+from diabetes_platform.defs.describe import GROUPS
 from diabetes_platform.defs.schedules import batch, batch_schedule
 from diabetes_platform.quality.expectations import EXPECTATIONS
 from diabetes_platform.settings import PlatformSettings
@@ -48,7 +49,7 @@ def test_the_graph_has_the_assets_of_both_paths_and_the_topics() -> None:
 @pytest.mark.parametrize("key", KEYS)
 def test_every_asset_says_what_it_is(key: str) -> None:
     spec = SPECS[key]
-    assert spec.group_name == key.partition("/")[0]
+    assert spec.group_name in GROUPS.values()
     assert spec.description
     assert spec.owners
     assert spec.kinds
@@ -60,10 +61,18 @@ def test_every_asset_says_what_it_is(key: str) -> None:
 @pytest.mark.parametrize("topic", TOPICS)
 def test_a_topic_is_an_asset_that_is_only_observed(topic: str) -> None:
     spec = SPECS[f"kafka/{topic}"]
-    assert (spec.group_name, "kafka" in spec.kinds) == ("kafka", True)
+    assert (spec.group_name, "kafka" in spec.kinds) == ("1_topics", True)
     assert spec.description
     assert spec.owners
     assert not defs.resolve_asset_graph().get(spec.key).is_materializable
+
+
+def test_groups_stand_in_the_order_of_the_data() -> None:
+    graph = defs.resolve_asset_graph()
+    for key in graph.get_all_asset_keys():
+        for parent in graph.get(key).parent_keys:
+            before, after = (GROUPS[each.path[0]] for each in (parent, key))
+            assert before <= after, key
 
 
 def test_a_patient_of_the_stream_is_traced_to_the_intake_table() -> None:

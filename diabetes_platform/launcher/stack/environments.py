@@ -126,6 +126,7 @@ def _pipeline(stack: Stack) -> Environment:
         "PLATFORM_KAFKA_SERVERS": f"{HOST}:{stack.port(Port.KAFKA)}",
         "PLATFORM_CONNECT_URL": stack.url(Port.CONNECT),
         "PLATFORM_FLINK_URL": stack.url(Port.FLINK),
+        "PLATFORM_STORAGE_CONSOLE_URL": stack.url(Port.MINIO_CONSOLE),
         **_s3_of(stack, "pipeline"),
     }
 

@@ -1,0 +1,50 @@
+"""Links from an asset's page to where its data are."""
+
+import pytest
+
+from diabetes_platform.definitions import build_definitions
+from diabetes_platform.settings import PlatformSettings
+
+WHOLE = PlatformSettings(
+    lake_url="s3://lake/ours",
+    flink_url="http://127.0.0.1:8081",
+    storage_console_url="http://127.0.0.1:9001",
+)
+
+
+def links(settings: PlatformSettings, key: str) -> dict[str, object]:
+    specs = build_definitions(lambda: settings).resolve_all_asset_specs()
+    (found,) = (spec for spec in specs if spec.key.to_user_string() == key)
+    return {
+        name.removeprefix("link/"): value.value
+        for name, value in found.metadata.items()
+        if name.startswith("link/")
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        (
+            "raw/patients",
+            {"storage": "http://127.0.0.1:9001/browser/lake/ours%2Fraw%2Fpatients%2F"},
+        ),
+        (
+            "stream/patients",
+            {
+                "flink": "http://127.0.0.1:8081",
+                "storage": "http://127.0.0.1:9001/browser/lake/ours%2Fstream%2Fpatients%2F",
+            },
+        ),
+        ("kafka/diabetes_out.public.sink_diabetes", {"flink": "http://127.0.0.1:8081"}),
+        ("serving/patients", {"data_docs": "http://127.0.0.1:4001/data-docs/"}),
+        ("model/champion", {"api": "http://127.0.0.1:4001/docs"}),
+    ],
+)
+def test_each_asset_names_the_services_that_show_it(key: str, expected: dict[str, str]) -> None:
+    assert links(WHOLE, key) == expected
+
+
+def test_what_does_not_run_is_not_linked() -> None:
+    assert links(PlatformSettings(), "stream/patients") == {}
+    assert links(PlatformSettings(), "raw/patients") == {}
