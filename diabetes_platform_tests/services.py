@@ -20,7 +20,7 @@ def within(seconds: float, condition: Callable[[], object]) -> float:
         with suppress(LauncherError, httpx.HTTPError):
             if condition():
                 return time.monotonic() - started
-        time.sleep(0.1)
+        time.sleep(0.5)  # the supervisor's answer is costly
     pytest.fail(f"not within {seconds:.0f} s")
 
 
