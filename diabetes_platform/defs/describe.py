@@ -87,7 +87,10 @@ def table_metadata(
         "dagster/column_schema": dg.TableSchema(columns=[_column(c) for c in table.columns]),
     }
     if upstream:
-        metadata["dagster/column_lineage"] = _lineage(table, upstream)
+        lineage = _lineage(table, upstream)
+        metadata["dagster/column_lineage"] = lineage
+        # Dagster's open-source UI draws no lineage of columns.
+        metadata["columns_come_from"] = dg.MetadataValue.md(_as_markdown(lineage))
     return metadata
 
 
@@ -111,6 +114,14 @@ def _lineage(table: Table, upstream: Mapping[dg.AssetKey, Table]) -> dg.TableCol
         for column in table.columns
     }
     return dg.TableColumnLineage({name: deps for name, deps in sources.items() if deps})
+
+
+def _as_markdown(lineage: dg.TableColumnLineage) -> str:
+    rows = [
+        f"| {name} | {', '.join(f'{d.asset_key.to_user_string()}.{d.column_name}' for d in deps)} |"
+        for name, deps in lineage.deps_by_column.items()
+    ]
+    return "\n".join(["| column | comes from |", "|---|---|", *rows])
 
 
 def _measurement(name: str) -> str:

@@ -118,6 +118,11 @@ def test_a_normed_column_is_traced_to_its_measurement() -> None:
     ]
 
 
+def test_the_lineage_of_columns_can_be_read_on_the_page() -> None:
+    table = SPECS["features/training_set"].metadata["columns_come_from"].value
+    assert "| bmi | serving/patients.bmi |" in table.splitlines()
+
+
 def test_each_expectation_is_a_check_and_errors_block() -> None:
     graph = defs.resolve_asset_graph()
     staging = dg.AssetKey(["staging", "patients"])
