@@ -40,7 +40,7 @@ def stream(lake: Lake, *rows: Row) -> int:
     create_table(lake)
     table = pa.Table.from_pylist(list(rows), schema=row_schema(STREAM_PATIENTS))
     offsets = table["kafka_offset"].to_pylist()
-    return add(lake, table, Mark("sink", "t", 0, min(offsets), max(offsets), DAY)).version
+    return add(lake, table, [Mark("sink", "t", 0, min(offsets), max(offsets), DAY)]).version
 
 
 def _place(intake: int, change: str, offset: int) -> Row:

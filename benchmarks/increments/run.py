@@ -80,7 +80,7 @@ def _row(offset: int, now: datetime) -> Row:
 
 def _ours(lake: Lake, rows: pa.Table, mark: Mark) -> None:
     committed_offsets(lake, mark.topic, mark.topic_id, [mark.partition])
-    add(lake, rows, mark)
+    add(lake, rows, [mark])
 
 
 def _plain(lake: Lake, rows: pa.Table, _mark: Mark) -> None:

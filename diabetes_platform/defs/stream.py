@@ -16,9 +16,9 @@ from diabetes_platform.lake.increments import count_rows
 from diabetes_platform.lake.tables import Lake
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming.increments import (
+    Brought,
     IncrementOrderError,
     IncrementRefusedError,
-    Part,
     bring,
 )
 from diabetes_platform.streaming.messages import UnreadableError
@@ -107,8 +107,8 @@ def _filled(
         return found.ranges, {"rebuilt_from": found.source, "rows_added": found.added}
     ranges = _ranges(config)
     increment = Increment(feed.topic, config.topic_id or topic.topic_id(), day, ranges)
-    parts = _bring(context, feed, lake, topic, increment, accept_loss=config.accept_loss)
-    return ranges, _sums(feed, parts)
+    brought = _bring(context, feed, lake, topic, increment, accept_loss=config.accept_loss)
+    return ranges, _sums(feed, brought)
 
 
 def _ranges(config: IncrementConfig) -> tuple[Range, ...]:
@@ -126,7 +126,7 @@ def _bring(
     increment: Increment,
     *,
     accept_loss: bool,
-) -> tuple[Part, ...]:
+) -> Brought:
     """Add the increment; a refusal is also told to the sensor, by a tag."""
     try:
         return bring(lake, topic, feed.destination, increment, accept_loss=accept_loss)
@@ -139,10 +139,11 @@ def _bring(
         ) from None  # an alert shows the innermost cause
 
 
-def _sums(feed: Feed, parts: tuple[Part, ...]) -> dict[str, Any]:
+def _sums(feed: Feed, brought: Brought) -> dict[str, Any]:
+    parts = brought.parts
     told: dict[str, Any] = {
         "messages": sum(part.messages for part in parts),
-        "rows_added": sum(part.rows for part in parts),
+        "rows_added": brought.rows,
         "lost_offsets": sum(part.lost for part in parts),
         "unreadable": [place for part in parts for place in part.unreadable],
     }

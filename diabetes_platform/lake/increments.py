@@ -4,7 +4,7 @@ The table is what knows how far it has come: the newest offset of each partition
 all before it is a Delta application transaction of the commit that brought it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -34,7 +34,7 @@ class Grown:
         """Delta's own settings of the table."""
         indexed = [column for column in self.table.columns if column.type != "bytes"]
         return {
-            # Each commit since the last checkpoint is read anew: a run adds four.
+            # Each commit since the last checkpoint is read anew.
             "delta.checkpointInterval": "20",
             # What is read by its statistics alone; bytes stand last, and have none.
             "delta.dataSkippingNumIndexedCols": str(len(indexed)),
@@ -58,7 +58,7 @@ WINDOWS = Grown(STREAM_WINDOWS, _of_messages)
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What a commit says of itself: the offsets `first` to `last` of a partition, all of `day`.
+    """What a commit says of a range: the offsets `first` to `last` of a partition, all of `day`.
 
     `advances` where the table has all offsets before them, so that it has all up to `last` then.
     """
@@ -76,12 +76,13 @@ class Mark:
         """The name by which the newest offset is asked for."""
         return _transaction(self.topic, self.topic_id, self.partition)
 
-    @property
-    def metadata(self) -> dict[str, str]:
-        """What stands in the commit."""
-        names = ("topic", "topic_id", "partition", "first", "last", "day")
-        said = {name: str(getattr(self, name)) for name in names}
-        return said if self.advances else {**said, "rebuilt": "true"}
+
+def _said(marks: Sequence[Mark]) -> dict[str, str]:
+    """Return what stands in the commit of ranges of one topic and day."""
+    first = marks[0]
+    said = {name: str(getattr(first, name)) for name in ("topic", "topic_id", "day")}
+    said["offsets"] = ",".join(f"{each.partition}:{each.first}-{each.last}" for each in marks)
+    return said if all(each.advances for each in marks) else {**said, "rebuilt": "true"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,20 +115,22 @@ def committed_offsets(
     return {partition: offset for partition, offset in found.items() if offset is not None}
 
 
-def add(lake: Lake, rows: pa.Table, mark: Mark, grown: Grown = PATIENTS) -> Added:
-    """Add the rows whose key is not there; one commit with the offsets of `mark`.
+def add(lake: Lake, rows: pa.Table, marks: Sequence[Mark], grown: Grown = PATIENTS) -> Added:
+    """Add the rows whose key is not there; one commit with the offsets of all `marks`.
 
-    `rows` has the schema of the table and each key once. Doing it again adds nothing.
-    Only files with such rows are read, so that the cost does not grow with the table. Raises
-    LakeError where there is no table, CommitFailedError where another writer was faster.
+    `rows` has the schema of the table and each key once. `marks` are of one topic and day, each of
+    another partition. Doing it again adds nothing. Only files with such rows are read, so that the
+    cost does not grow with the table. Raises LakeError where there is no table, CommitFailedError
+    where another writer was faster.
     """
     target = lake.table(grown.table)
-    transactions = [Transaction(mark.transaction, mark.last)] if mark.advances else []
-    properties = CommitProperties(custom_metadata=mark.metadata, app_transactions=transactions)
+    advancing = [each for each in marks if each.advances]
+    transactions = [Transaction(each.transaction, each.last) for each in advancing]
+    properties = CommitProperties(custom_metadata=_said(marks), app_transactions=transactions)
     table = target.open()
     with lake.s3.errors(target.path):
         added = _merge(table, rows, grown, properties) if rows.num_rows else 0
-        if not added and mark.advances:
+        if not added and advancing:
             # Where nothing is new, merging makes no version: the offsets need one.
             table.create_write_transaction(
                 [],

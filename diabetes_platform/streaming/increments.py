@@ -1,6 +1,6 @@
 """One increment of the stream: its ranges read from the topic and added to the lake."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -27,22 +27,37 @@ class IncrementOrderError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What became of one range: rows that are new, and what a person agreed to go on without."""
+    """What was read of one range, and what a person agreed to go on without."""
 
     range: Range
-    messages: int
-    rows: int
-    deletions: int
+    messages: int = 0
+    deletions: int = 0
     unreadable: tuple[str, ...] = ()
     lost: int = 0
-    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """The ranges of an increment, and how many rows of theirs are new in the table."""
+
+    parts: tuple[Part, ...]
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
     rows: list[Row]
-    unreadable: tuple[str, ...]
-    lost: int
+    unreadable: tuple[str, ...] = ()
+    lost: int = 0
+
+    def part(self, of: Range) -> Part:
+        return Part(
+            of,
+            messages=len(self.rows) + len(self.unreadable),
+            deletions=sum(row.get("op") == DELETED for row in self.rows),
+            unreadable=self.unreadable,
+            lost=self.lost,
+        )
 
 
 def bring(
@@ -52,8 +67,8 @@ def bring(
     increment: Increment,
     *,
     accept_loss: bool = False,
-) -> tuple[Part, ...]:
-    """Add each range of the increment in a commit of its own; what the table has is left alone.
+) -> Brought:
+    """Add the ranges of the increment in one commit; what the table has is left alone.
 
     With `accept_loss` it goes on without offsets that Kafka has deleted and messages that cannot
     be read. Raises IncrementRefusedError at its end, with every range added that can be,
@@ -63,21 +78,18 @@ def bring(
     create_table(lake, grown)
     partitions = [each.partition for each in increment.ranges]
     known = committed_offsets(lake, increment.topic, increment.topic_id, partitions, grown)
-    parts, refused = [], dict[int, str]()
-    for each in increment.ranges:
-        left = _left(each, known.get(each.partition))
-        if left is None:
-            parts.append(Part(each, 0, 0, 0))
-            continue
+    wanted = [(each, _left(each, known.get(each.partition))) for each in increment.ranges]
+    read, refused = dict[Range, _Reading](), dict[int, str]()
+    for left in (left for _, left in wanted if left is not None):
         try:
-            reading = _read(topic, destination, increment, left, accept_loss=accept_loss)
+            read[left] = _read(topic, destination, increment, left, accept_loss=accept_loss)
         except (RangeGoneError, UnreadableError) as error:
-            refused[each.partition] = str(error)
-            continue
-        parts.append(_add(lake, destination, increment, left, reading))
+            refused[left.partition] = str(error)
+    added = _add(lake, destination, increment, read)
     if refused:
         raise IncrementRefusedError(refused)
-    return tuple(parts)
+    parts = (Part(each) if left is None else read[left].part(left) for each, left in wanted)
+    return Brought(tuple(parts), added)
 
 
 def _left(wanted: Range, known: int | None) -> Range | None:
@@ -138,19 +150,15 @@ def _few(reasons: Sequence[str], most: int = 5) -> list[str]:
 
 
 def _add(
-    lake: Lake, destination: Destination, increment: Increment, wanted: Range, reading: _Reading
-) -> Part:
-    mark = mark_of(increment.topic, increment.topic_id, increment.day, wanted)
-    added = add(lake, destination.table_of(reading.rows), mark, destination.grown)
-    return Part(
-        wanted,
-        messages=len(reading.rows) + len(reading.unreadable),
-        rows=added.rows,
-        deletions=sum(row.get("op") == DELETED for row in reading.rows),
-        unreadable=reading.unreadable,
-        lost=reading.lost,
-        version=added.version,
-    )
+    lake: Lake, destination: Destination, increment: Increment, read: Mapping[Range, _Reading]
+) -> int:
+    """Add what was read in one commit; return how many rows are new."""
+    if not read:
+        return 0
+    rows = destination.table_of(row for reading in read.values() for row in reading.rows)
+    topic, topic_id, day = increment.topic, increment.topic_id, increment.day
+    marks = [mark_of(topic, topic_id, day, each) for each in read]
+    return add(lake, rows, marks, destination.grown).rows
 
 
 def mark_of(topic: str, topic_id: str, day: date, wanted: Range, *, advances: bool = True) -> Mark:

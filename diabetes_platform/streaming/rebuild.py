@@ -57,7 +57,7 @@ def rebuild(lake: Lake, topic: Topic, destination: Destination, day: date, today
         # Where the table has all that comes before, it has all up to here now.
         advances = each.first <= known.get(each.partition, each.last) + 1 <= each.last
         mark = mark_of(topic.name, topic_id, day, each, advances=advances)
-        added += add(lake, destination.table_of(rows), mark, grown).rows
+        added += add(lake, destination.table_of(rows), [mark], grown).rows
         if advances:
             known[each.partition] = each.last
     begun = all(begins_in_kafka(day, partition, ends, topic.begins) for partition in ends)
@@ -79,7 +79,7 @@ def _from_history(
             unreadable = version
             continue
         mark = Mark(topic, REBUILD, -1, version, version, text, advances=False)
-        added += add(lake, rows.cast(row_schema(table)), mark, grown).rows
+        added += add(lake, rows.cast(row_schema(table)), [mark], grown).rows
     found = count_rows(lake, text, grown)
     problem = missing(history, found, unreadable)
     if problem is not None:

@@ -38,7 +38,7 @@ class Live:
         rows = [self._row(n, outcome, day, changed) for n, outcome in enumerate(outcomes)]
         table = pa.Table.from_pylist(rows, schema=row_schema(STREAM_PATIENTS))
         create_table(lake)
-        add(lake, table, Mark("t", "t", 0, 0, len(rows), day))
+        add(lake, table, [Mark("t", "t", 0, 0, len(rows), day)])
 
     def predict(self, probabilities: FloatArray) -> None:
         """Store an answer of the champion for each patient."""

@@ -61,7 +61,7 @@ def with_patients(lake: Lake, glucose: float, age: timedelta) -> None:
     ]
     schema = row_schema(STREAM_PATIENTS)
     create_table(lake)
-    add(lake, pa.Table.from_pylist(rows, schema=schema), Mark("t", "t", 0, 0, PATIENTS - 1, day))
+    add(lake, pa.Table.from_pylist(rows, schema=schema), [Mark("t", "t", 0, 0, PATIENTS - 1, day)])
 
 
 def results(lake: Lake) -> dict[str, dg.AssetCheckEvaluation]:

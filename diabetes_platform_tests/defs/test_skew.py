@@ -86,7 +86,7 @@ def test_the_job_runs_every_check_of_the_stream(live: Live) -> None:
     job = build_definitions(lambda: settings).resolve_job_def("monitoring")
     run = job.execute_in_process(instance=instance)
     found = {each.check_name: each.passed for each in run.get_asset_check_evaluations()}
-    assert len(found) == 14
+    assert len(found) == 15
     assert found["same_features"]
     # No Flink runs here.
     assert not found["every_message_accounted_for"]

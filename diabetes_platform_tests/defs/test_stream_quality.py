@@ -27,7 +27,7 @@ def put(lake: Lake, grown: Grown, rows: list[dict[str, object]]) -> None:
     create_table(lake, grown)
     placed = [{**PLACE, "kafka_offset": n, **row} for n, row in enumerate(rows)]
     table = pa.Table.from_pylist(placed, schema=row_schema(grown.table))
-    add(lake, table, Mark("t", "t", 0, 0, len(rows), str(PLACE["day"])), grown)
+    add(lake, table, [Mark("t", "t", 0, 0, len(rows), str(PLACE["day"]))], grown)
 
 
 def with_stream(lake: Lake, let_through: int, rejected: int) -> None:

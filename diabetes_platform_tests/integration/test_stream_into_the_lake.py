@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import psutil
 import psycopg
@@ -51,11 +52,9 @@ def write(url: str) -> set[int]:
 def run_process(stack: Stack) -> psutil.Process | None:
     """Return the process of a run that is under way, None where there is none."""
     for process in psutil.Process(state_of(stack, "dagster-code").pid).children(recursive=True):
-        try:
-            if any("execute_run" in part for part in process.cmdline()):
+        with suppress(psutil.NoSuchProcess):
+            if "spawn_main" in " ".join(process.cmdline()):
                 return process
-        except psutil.NoSuchProcess:
-            continue
     return None
 
 
@@ -92,7 +91,6 @@ def test_of_ten_thousand_messages_each_is_there_once_after_twenty_kills(
             logger.info("%s: killed %s, %s in the lake", number, victim, len(in_the_lake(storage)))
             waiting.wait(chance.uniform(1, 10))
         ids = writing.result()
-
     within(ARRIVED_SECONDS, lambda: ids <= in_the_lake(storage).keys())
 
     found = in_the_lake(storage)

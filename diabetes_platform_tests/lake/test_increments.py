@@ -53,7 +53,7 @@ def mark(first: int, last: int, partition: int = 0, *, advances: bool = True) ->
 
 
 def put(lake: Lake, rows: Sequence[Row], said: Mark) -> int:
-    return add(lake, PATIENTS.table_of(rows), said).rows
+    return add(lake, PATIENTS.table_of(rows), [said]).rows
 
 
 def changes(lake: Lake) -> list[str]:
@@ -68,9 +68,9 @@ def test_a_commit_says_which_offsets_the_table_has(lake: Lake) -> None:
     assert committed_offsets(lake, "sink", "id", [0, 1, 2]) == {0: 5, 1: 3}
     assert committed_offsets(lake, "sink", "anew", [0, 1]) == {}
     newest = lake.table(STREAM_PATIENTS).open().history(1)[0]
-    said = {name: newest[name] for name in ("topic", "topic_id", "partition", "first", "last")}
+    said = {name: newest[name] for name in ("topic", "topic_id", "day", "offsets")}
     assert said == {
-        "topic": "sink", "topic_id": "id", "partition": "1", "first": "0", "last": "3",
+        "topic": "sink", "topic_id": "id", "day": DAY.isoformat(), "offsets": "1:0-3",
     }  # fmt: skip
 
 
@@ -106,7 +106,7 @@ def test_a_rebuild_leaves_the_offsets_alone(lake: Lake) -> None:
 def test_the_version_is_the_one_with_the_rows(lake: Lake) -> None:
     for rows, said in (([change(1, 10, 0)], mark(0, 0)), ([], mark(1, 1))):
         assert (
-            add(lake, PATIENTS.table_of(rows), said).version
+            add(lake, PATIENTS.table_of(rows), [said]).version
             == lake.table(STREAM_PATIENTS).version()
         )
 
@@ -124,9 +124,9 @@ def test_of_two_that_bring_the_same_range_at_once_one_is_refused(
 ) -> None:
     rows, target = PATIENTS.table_of([change(1, 10, 0)]), lake.table(STREAM_PATIENTS)
     stale = target.open()
-    add(lake, rows, mark(0, 0))
+    add(lake, rows, [mark(0, 0)])
     monkeypatch.setattr(type(target), "open", lambda _self, _version=None: stale)
     with pytest.raises(CommitFailedError):
-        add(lake, rows, mark(0, 0))
+        add(lake, rows, [mark(0, 0)])
     monkeypatch.undo()
     assert changes(lake) == ["1-10"]

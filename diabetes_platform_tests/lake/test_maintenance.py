@@ -29,7 +29,7 @@ def with_increments(lake: Lake) -> None:
         row = {"change_id": f"{number}-{number}", "day": DAY, "id": number, "op": "c"}
         place = {"topic_id": "t", "kafka_partition": 0, "kafka_offset": number}
         rows = pa.Table.from_pylist([row | place | {"written_at": number}], schema=schema)
-        add(lake, rows, Mark("topic", "t", 0, number, number, DAY))
+        add(lake, rows, [Mark("topic", "t", 0, number, number, DAY)])
 
 
 def test_small_files_become_one_and_no_row_changes(lake: Lake) -> None:

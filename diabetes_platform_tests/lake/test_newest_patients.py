@@ -79,6 +79,6 @@ def test_patients_taken_in_before_are_left_out_though_they_changed_since(tmp_pat
     ):
         written = (MONDAY + timedelta(days=day)).date().isoformat()
         last = int(str(rows[-1]["kafka_offset"]))
-        add(lake, changes(*rows), Mark("topic", "t", 0, last, last, written))
+        add(lake, changes(*rows), [Mark("topic", "t", 0, last, last, written)])
     assert glucose_by_patient(patients_since(lake, MONDAY)) == {1: 110, 2: 120}
     assert glucose_by_patient(patients_since(lake, MONDAY + timedelta(days=1))) == {2: 120}

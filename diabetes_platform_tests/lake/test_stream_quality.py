@@ -100,7 +100,7 @@ def test_what_lies_before_is_left_out(lake: Lake) -> None:
     create_table(lake, REJECTED)
     for hours, offset in ((30, 0), (2, 1)):
         row = letter(offset, "age:missing", source=offset, hours=hours)
-        add(lake, letters(row), Mark("t", "id", 0, offset, offset, str(row["day"])), REJECTED)
+        add(lake, letters(row), [Mark("t", "id", 0, offset, offset, str(row["day"]))], REJECTED)
     assert rejections_since(lake, NOW - timedelta(days=1)).records == 1
     assert rejections_since(lake, NOW - timedelta(days=2)).records == 2
     assert rejections_of_day(lake, "2026-11-23").records == 1
@@ -110,7 +110,7 @@ def test_a_dead_letter_is_there_once_and_its_bytes_are_not_in_the_log(lake: Lake
     create_table(lake, REJECTED)
     mark = Mark("t", "id", 0, 0, 1, "2026-11-24")
     rows = letters(letter(0, "age:missing", source=1), letter(1, "age:missing", source=2))
-    assert [add(lake, rows, mark, REJECTED).rows for _ in range(2)] == [2, 0]
+    assert [add(lake, rows, [mark], REJECTED).rows for _ in range(2)] == [2, 0]
     assert committed_offsets(lake, "t", "id", [0], REJECTED) == {0: 1}
     files = pa.table(lake.table(STREAM_REJECTED).open().get_add_actions(flatten=True))
     assert "min.kafka_offset" in files.column_names

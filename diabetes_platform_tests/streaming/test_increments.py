@@ -13,6 +13,7 @@ from diabetes_platform.lake.increments import committed_offsets
 from diabetes_platform.lake.tables import Lake
 from diabetes_platform.streaming.destinations import PATIENTS
 from diabetes_platform.streaming.increments import (
+    Brought,
     IncrementOrderError,
     IncrementRefusedError,
     Part,
@@ -74,8 +75,9 @@ def forget(kafka: Kafka, topic: Topic, before: int) -> None:
 
 def test_a_range_is_exactly_its_messages(kafka: Kafka, topic: Topic, lake: Lake) -> None:
     put(kafka, topic, message(1, 10), message(2, 11), tombstone(1), message(3, 12), message(3, 13))
-    (part,) = bring(lake, topic, PATIENTS, increment(topic, 1, 3))
-    assert (part.messages, part.rows, part.deletions) == (3, 3, 1)
+    brought = bring(lake, topic, PATIENTS, increment(topic, 1, 3))
+    (part,) = brought.parts
+    assert (part.messages, brought.rows, part.deletions) == (3, 3, 1)
     assert changes(lake) == ["2-11", f"1-deleted-{topic.topic_id()}-0-2", "3-12"]
     assert committed_offsets(lake, topic.name, topic.topic_id(), [0]) == {0: 3}
 
@@ -85,9 +87,10 @@ def test_a_range_again_or_one_that_overlaps_adds_what_is_new(
 ) -> None:
     put(kafka, topic, message(1, 10), message(2, 11), tombstone(2), message(3, 12))
     bring(lake, topic, PATIENTS, increment(topic, 0, 2))
-    assert bring(lake, topic, PATIENTS, increment(topic, 0, 2)) == (Part(Range(0, 0, 2), 0, 0, 0),)
-    (part,) = bring(lake, topic, PATIENTS, increment(topic, 0, 3))
-    assert (part.range, part.rows) == (Range(0, 3, 3), 1)
+    again = bring(lake, topic, PATIENTS, increment(topic, 0, 2))
+    assert again == Brought((Part(Range(0, 0, 2)),), 0)
+    more = bring(lake, topic, PATIENTS, increment(topic, 0, 3))
+    assert more == Brought((Part(Range(0, 3, 3), messages=1),), 1)
     assert len(changes(lake)) == 4
 
 
@@ -124,8 +127,8 @@ def test_holes_that_compaction_leaves_are_no_loss(kafka: Kafka, lake: Lake) -> N
             time.sleep(0.3)
             put(kafka, own, message(9, lsn))
         eventually(lambda: len(list(own.read("", Range(0, 0, 51)))) < 10, seconds=60)
-        (part,) = bring(lake, own, PATIENTS, increment(own, 0, 51))
-        assert part.messages == part.rows < 10
+        brought = bring(lake, own, PATIENTS, increment(own, 0, 51))
+        assert brought.parts[0].messages == brought.rows < 10
         assert {"2-57", "0-58", "1-59", "9-101"} <= set(changes(lake))
         assert committed_offsets(lake, name, own.topic_id(), [0]) == {0: 51}
 
@@ -140,8 +143,8 @@ def test_what_kafka_has_deleted_is_refused_and_gone_without_only_when_told(
         bring(lake, topic, PATIENTS, increment(topic, 2, 5))
     assert told.value.partitions == {0}
     assert committed_offsets(lake, topic.name, topic.topic_id(), [0]) == {0: 1}
-    (part,) = bring(lake, topic, PATIENTS, increment(topic, 2, 5), accept_loss=True)
-    assert (part.lost, part.rows) == (2, 2)
+    brought = bring(lake, topic, PATIENTS, increment(topic, 2, 5), accept_loss=True)
+    assert (brought.parts[0].lost, brought.rows) == (2, 2)
     assert committed_offsets(lake, topic.name, topic.topic_id(), [0]) == {0: 5}
 
 
@@ -150,8 +153,8 @@ def test_all_of_a_range_may_be_gone(kafka: Kafka, topic: Topic, lake: Lake) -> N
     forget(kafka, topic, 6)
     with pytest.raises(IncrementRefusedError, match="Kafka has deleted"):
         bring(lake, topic, PATIENTS, increment(topic, 0, 5))
-    (part,) = bring(lake, topic, PATIENTS, increment(topic, 0, 5), accept_loss=True)
-    assert (part.lost, part.rows) == (6, 0)
+    brought = bring(lake, topic, PATIENTS, increment(topic, 0, 5), accept_loss=True)
+    assert (brought.parts[0].lost, brought.rows) == (6, 0)
 
 
 def test_a_topic_made_anew_has_other_messages_at_the_same_offsets(kafka: Kafka, lake: Lake) -> None:
@@ -164,8 +167,8 @@ def test_a_topic_made_anew_has_other_messages_at_the_same_offsets(kafka: Kafka, 
         more = Increment(name, old.topic_id, TODAY, (Range(0, 2, 3),))
         with pytest.raises(IncrementRefusedError, match="deleted and made anew before they were"):
             bring(lake, own, PATIENTS, more)
-        (part,) = bring(lake, own, PATIENTS, increment(own, 0, 1))
-        assert part.rows == 1, "what was there before is the same change"
+        brought = bring(lake, own, PATIENTS, increment(own, 0, 1))
+        assert brought.rows == 1, "what was there before is the same change"
         assert sorted(changes(lake)) == ["1-10", "2-11", "3-12"]
 
 
@@ -180,9 +183,25 @@ def test_a_message_that_cannot_be_read_stops_its_partition_and_no_other(
             bring(lake, own, PATIENTS, both)
         assert told.value.partitions == {0}
         assert committed_offsets(lake, name, own.topic_id(), [0, 1]) == {1: 0}
-        part, known = bring(lake, own, PATIENTS, both, accept_loss=True)
-        assert (part.rows, len(part.unreadable), known.rows) == (2, 1, 0)
+        brought = bring(lake, own, PATIENTS, both, accept_loss=True)
+        part, known = brought.parts
+        assert (brought.rows, len(part.unreadable), known.messages) == (2, 1, 0)
         assert sorted(changes(lake)) == ["1-10", "2-11", "3-12"]
+
+
+def test_all_partitions_of_an_increment_come_by_one_commit(kafka: Kafka, lake: Lake) -> None:
+    with own_topic(kafka, 2) as name, opened(name, kafka.bootstrap_servers) as own:
+        send(kafka, name, [message(1, 10), message(2, 11)], partition=0)
+        send(kafka, name, [message(3, 12)], partition=1)
+        both = Increment(name, own.topic_id(), TODAY, (Range(0, 0, 1), Range(1, 0, 0)))
+        before = lake.table(STREAM_PATIENTS).exists()
+        brought = bring(lake, own, PATIENTS, both)
+        assert [part.messages for part in brought.parts] == [2, 1]
+        assert brought.rows == 3
+        table = lake.table(STREAM_PATIENTS).open()
+        assert (before, table.version()) == (False, 1), "one to make it, one for all messages"
+        assert table.history(1)[0]["offsets"] == "0:0-1,1:0-0"
+        assert committed_offsets(lake, name, own.topic_id(), [0, 1]) == {0: 1, 1: 0}
 
 
 def test_the_broker_says_where_a_day_begins(kafka: Kafka, topic: Topic) -> None:

@@ -5,9 +5,8 @@ down neither the model in use nor an API that starts.
 """
 
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 
 from diabetes_platform.contract.bundle import MODEL_FILE, BundleError, Champion
 from serving.app.served_model import open_model
@@ -16,15 +15,33 @@ from serving.app.served_model import open_model
 def try_out(champion: Champion, files: Mapping[str, bytes], *, contract_fingerprint: str) -> None:
     """Open the model in another process; raises BundleError where that fails or kills it.
 
-    Takes about a second, once for each new version: not for the event loop.
+    Takes about a second, once for each new version: not for the event loop. The other process ends
+    with its only task, also where this one is killed meanwhile.
     """
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        trial = pool.submit(_open, champion, dict(files), contract_fingerprint)
-        try:
-            trial.result()
-        except BrokenProcessPool as error:
-            raise BundleError(f"{MODEL_FILE}: LightGBM ends the process that reads it") from error
+    context = get_context("spawn")
+    answer, own = context.Pipe(duplex=False)
+    trial = context.Process(
+        target=_open, args=(own, champion, dict(files), contract_fingerprint), daemon=True
+    )
+    trial.start()
+    own.close()
+    try:
+        error: Exception | None = answer.recv()
+    except EOFError:
+        raise BundleError(f"{MODEL_FILE}: LightGBM ends the process that reads it") from None
+    finally:
+        answer.close()
+        trial.join()
+    if error is not None:
+        raise error
 
 
-def _open(champion: Champion, files: dict[str, bytes], contract_fingerprint: str) -> None:
-    open_model(champion, files, contract_fingerprint=contract_fingerprint)
+def _open(
+    own: Connection, champion: Champion, files: dict[str, bytes], contract_fingerprint: str
+) -> None:
+    try:
+        open_model(champion, files, contract_fingerprint=contract_fingerprint)
+    except Exception as error:  # noqa: BLE001 - raised again where it was asked for
+        own.send(error)
+    else:
+        own.send(None)
