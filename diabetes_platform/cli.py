@@ -113,6 +113,25 @@ def materialize(
         run(settings, console, source=_absolute(source), select=select)
 
 
+@app.command()
+def launch(
+    job: Annotated[str, typer.Argument(help="batch, retrain, monitoring, maintenance, stream …")],
+    partition: Annotated[
+        str | None, typer.Option(help="A day (UTC) of a stream's table, to build it again.")
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option(help="Dagster's run configuration: a JSON file, - for stdin.")
+    ] = None,
+) -> None:
+    """Run a job of the running platform, as its UI would, and follow it."""
+    from diabetes_platform.launcher.commands import launch as run
+    from diabetes_platform.launcher.submit import Wanted
+
+    with _told_in_one_line() as settings:
+        given = {} if config is None else _read_json("--config", config)
+        run(settings, console, Wanted(job, run_config=given, partition=partition))
+
+
 def predict(**given: Any) -> None:  # noqa: ANN401 - the options are the contract's
     """Ask the running API for one patient's risk."""
     from diabetes_platform.launcher.api_client import predict as ask
@@ -123,7 +142,7 @@ def predict(**given: Any) -> None:  # noqa: ANN401 - the options are the contrac
         if document is not None and patient:
             raise typer.BadParameter("give the patient by --json or by options, not both")
         if document is not None:
-            patient = _read_json(document)
+            patient = _read_json("--json", document)
         else:
             _require_accepted(patient)
         console.print_json(data=ask(settings.api, patient))
@@ -281,15 +300,15 @@ def _require_accepted(patient: Mapping[str, float]) -> None:
         _fail("\n".join(reason.explain(patient.get(reason.field)) for reason in reasons))
 
 
-def _read_json(path: str) -> dict[str, Any]:
+def _read_json(option: str, path: str) -> dict[str, Any]:
     try:
         text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
-        patient = json.loads(text, parse_constant=_refuse_constant)
+        found = json.loads(text, parse_constant=_refuse_constant)
     except (OSError, ValueError) as error:
-        raise typer.BadParameter(f"--json: {error}") from error
-    if not isinstance(patient, dict):
-        raise typer.BadParameter(f"--json: given {type(patient).__name__}, allowed an object")
-    return patient
+        raise typer.BadParameter(f"{option}: {error}") from error
+    if not isinstance(found, dict):
+        raise typer.BadParameter(f"{option}: given {type(found).__name__}, allowed an object")
+    return found
 
 
 def _refuse_constant(name: str) -> None:

@@ -35,6 +35,7 @@ from diabetes_platform.defs.schedules import (
     batch_schedule,
     monitoring,
     monitoring_schedule,
+    retrain,
     stream_jobs,
 )
 from diabetes_platform.defs.sensors import build_failure_alerts
@@ -63,7 +64,7 @@ def build_definitions(
     return dg.Definitions(
         assets=linked([*assets, *build_topics()], given),
         asset_checks=dg.load_asset_checks_from_modules([*modules, *monitoring_modules]),
-        jobs=[batch, *stream_jobs, monitoring, maintenance, release.model_rollback],
+        jobs=[batch, retrain, *stream_jobs, monitoring, maintenance, release.model_rollback],
         schedules=[
             batch_schedule(given.batch_schedule),
             monitoring_schedule(stream_runs=stream_runs),

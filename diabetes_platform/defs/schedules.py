@@ -3,6 +3,7 @@
 import dagster as dg
 
 from diabetes_platform.defs.balance import every_message_accounted_for
+from diabetes_platform.defs.describe import CANDIDATE, CHAMPION, SHADOW, TRAINING_ROWS
 from diabetes_platform.defs.drift import drift_checks
 from diabetes_platform.defs.feeds import FEEDS
 from diabetes_platform.defs.live_calibration import risks_come_true
@@ -28,6 +29,15 @@ batch = dg.define_asset_job(
     - dg.AssetSelection.assets(*(feed.key for feed in FEEDS))
     - dg.AssetSelection.checks(*MONITORED),
     description="Raw source to released model; what has not changed is not processed again.",
+    executor_def=dg.in_process_executor,
+    tags={"platform/graph": "batch"},
+)
+
+retrain = dg.define_asset_job(
+    "retrain",
+    selection=dg.AssetSelection.assets(TRAINING_ROWS, CANDIDATE, SHADOW, CHAMPION)
+    - dg.AssetSelection.checks(*MONITORED),
+    description="From the promoted rows to the released model, without a new batch.",
     executor_def=dg.in_process_executor,
     tags={"platform/graph": "batch"},
 )

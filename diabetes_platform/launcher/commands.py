@@ -23,9 +23,15 @@ from diabetes_platform.launcher.postgres_data import running_server
 from diabetes_platform.launcher.progress import Progress, failure_line
 from diabetes_platform.launcher.rollback import roll_back, roll_back_model
 from diabetes_platform.launcher.stack.environments import pipeline_environment
-from diabetes_platform.launcher.stack.graph import roll_back_in, roll_back_model_in, run_in
+from diabetes_platform.launcher.stack.graph import (
+    launch_in,
+    roll_back_in,
+    roll_back_model_in,
+    run_in,
+)
 from diabetes_platform.launcher.stack.stack import Stack
 from diabetes_platform.launcher.stack.status import stack_status
+from diabetes_platform.launcher.submit import Wanted
 from diabetes_platform.launcher.supervision import supervised
 from diabetes_platform.settings import PlatformSettings, inherited_environment
 from diabetes_platform.streaming.load_plan import LoadPlan
@@ -45,6 +51,16 @@ def materialize(
             outcome = _run_here(settings, progress, source, select)
         if outcome.failures:
             raise FailedError(failure_line(outcome, log))
+        progress.say(f"run {outcome.run_id} succeeded ({progress.elapsed:.1f} s)")
+
+
+def launch(settings: PlatformSettings, console: Console, wanted: Wanted) -> None:
+    """Run a job of the running platform and show its steps; FailedError says what failed."""
+    stack = _require_stack(settings)
+    with Progress(console) as progress:
+        outcome = launch_in(stack, progress, wanted)
+        if outcome.failures:
+            raise FailedError(failure_line(outcome, stack.layout.log(wanted.job)))
         progress.say(f"run {outcome.run_id} succeeded ({progress.elapsed:.1f} s)")
 
 
@@ -110,10 +126,14 @@ def load(settings: PlatformSettings, console: Console, plan: LoadPlan) -> None:
     """Feed patients to the running platform; see `launcher.load`."""
     from diabetes_platform.launcher.load import load as run
 
+    run(_require_stack(settings), console, plan)
+
+
+def _require_stack(settings: PlatformSettings) -> Stack:
     stack = _running_stack(settings)
     if stack is None:
         raise LauncherError("the whole platform does not run: start it with `make up`")
-    run(stack, console, plan)
+    return stack
 
 
 def _running_stack(settings: PlatformSettings) -> Stack | None:

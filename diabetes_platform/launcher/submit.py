@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -58,7 +59,38 @@ def submit_batch(
     raised again. Raises LauncherError where Dagster does not answer or refuses.
     """
     keys = None if select is None else chosen_assets(load(), select, source)
-    run_id = client.launch(JOB, run_config=source_config(source), assets=keys)
+    wanted = Wanted(JOB, run_config=source_config(source), assets=keys)
+    return submit(wanted, client, instance, follower, log=log, on_wait=on_wait)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A run to ask for: a job, all of it or some of its assets, perhaps of one partition."""
+
+    job: str
+    run_config: Mapping[str, object] = field(default_factory=dict)
+    assets: Sequence[dg.AssetKey] | None = None
+    partition: str | None = None
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Dagster's own way of naming the partition of a run."""
+        return {} if self.partition is None else {"dagster/partition": self.partition}
+
+
+def submit(
+    wanted: Wanted,
+    client: DagsterClient,
+    instance: dg.DagsterInstance,
+    follower: Follower,
+    *,
+    log: Path,
+    on_wait: Tell = lambda _: None,
+) -> Outcome:
+    """Put a run into the running platform's queue and follow it to its end; see `submit_batch`."""
+    run_id = client.launch(
+        wanted.job, run_config=wanted.run_config, assets=wanted.assets, tags=wanted.tags
+    )
     runs = _Runs(instance, on_wait)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") as file:

@@ -16,7 +16,8 @@ from diabetes_platform.definitions import build_definitions
 from diabetes_platform.defs.failures import describe_failure
 from diabetes_platform.launcher.batch import Follower, Outcome, Step
 from diabetes_platform.launcher.errors import LauncherError
-from diabetes_platform.launcher.submit import submit_batch
+from diabetes_platform.launcher.submit import Wanted, submit_batch
+from diabetes_platform.launcher.submit import submit as submit_job
 from diabetes_platform.settings import PIMA_CSV
 from diabetes_platform_tests.running_dagster import RunningDagster, kill
 from diabetes_platform_tests.storage import Storage
@@ -88,6 +89,11 @@ def submit(
         source=str(source),
         select=select,
     )
+
+
+def launch(dagster: RunningDagster, wanted: Wanted) -> Outcome:
+    follower = Follower(lambda _: None, lambda _: None)
+    return submit_job(wanted, dagster.client, dagster.instance, follower, log=dagster.log)
 
 
 def run_of(dagster: RunningDagster, run_id: str) -> dg.DagsterRun:
@@ -267,3 +273,21 @@ def _ended(dagster: RunningDagster, run_id: str, seconds: float) -> dg.DagsterRu
         assert time.monotonic() < deadline, run.status
         time.sleep(0.5)
     return run
+
+
+def test_any_job_is_launched_and_followed(dagster: RunningDagster) -> None:
+    outcome = launch(dagster, Wanted("maintenance"))
+    assert outcome.failures == []
+    assert {"maintain_stream", "maintain_rejected"} <= {step.key for step in outcome.steps}
+
+
+def test_a_job_runs_for_one_day_and_says_what_it_lacks(dagster: RunningDagster) -> None:
+    outcome = launch(dagster, Wanted("stream", partition="2026-11-24"))
+    (failure,) = outcome.failures
+    assert "PLATFORM_KAFKA_SERVERS: given nothing" in failure
+    assert run_of(dagster, outcome.run_id).tags["dagster/partition"] == "2026-11-24"
+
+
+def test_a_job_that_is_not_there_is_refused(dagster: RunningDagster) -> None:
+    with pytest.raises(LauncherError, match="nothing_like_it was not launched"):
+        launch(dagster, Wanted("nothing_like_it"))

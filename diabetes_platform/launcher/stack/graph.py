@@ -11,7 +11,7 @@ from diabetes_platform.launcher.platform import WAREHOUSE_DATABASE
 from diabetes_platform.launcher.progress import Progress
 from diabetes_platform.launcher.stack.environments import database_url, pipeline_environment
 from diabetes_platform.launcher.stack.stack import Stack
-from diabetes_platform.launcher.submit import submit_batch
+from diabetes_platform.launcher.submit import Wanted, submit, submit_batch
 from diabetes_platform.launcher.supervision import refuse_beside_another
 from diabetes_platform.settings import PlatformSettings, inherited_environment
 from diabetes_platform.warehouse.roles import PIPELINE
@@ -29,6 +29,20 @@ def run_in(stack: Stack, progress: Progress, *, source: str | None, select: str 
             log=stack.layout.log(JOB),
             source=source,
             select=select,
+            on_wait=progress.say,
+        )
+
+
+def launch_in(stack: Stack, progress: Progress, wanted: Wanted) -> Outcome:
+    """Run a job in the platform's own Dagster and follow it; see `submit`."""
+    enter(pipeline_environment(stack, inherited_environment()))
+    with dg.DagsterInstance.get() as instance:
+        return submit(
+            wanted,
+            DagsterClient(stack.settings.dagster),
+            instance,
+            Follower(progress.step_started, progress.step_ended),
+            log=stack.layout.log(wanted.job),
             on_wait=progress.say,
         )
 
