@@ -278,7 +278,7 @@ def _ended(dagster: RunningDagster, run_id: str, seconds: float) -> dg.DagsterRu
 def test_any_job_is_launched_and_followed(dagster: RunningDagster) -> None:
     outcome = launch(dagster, Wanted("maintenance"))
     assert outcome.failures == []
-    assert {"maintain_stream", "maintain_rejected"} <= {step.key for step in outcome.steps}
+    assert {"maintain_stream", "maintain_rejected"} <= {step.name for step in outcome.steps}
 
 
 def test_a_job_runs_for_one_day_and_says_what_it_lacks(dagster: RunningDagster) -> None:
