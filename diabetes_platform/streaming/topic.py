@@ -126,6 +126,8 @@ def opened(name: str, servers: str) -> Iterator[Topic]:
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "enable.partition.eof": True,
+            # The next range would wait for the end of a question about what comes after this one.
+            "fetch.wait.max.ms": 10,
             # What Kafka has deleted is an error and no jump over it.
             "auto.offset.reset": "error",
         }
