@@ -73,8 +73,7 @@ class RunningDagster:
 
     def workers(self) -> list[psutil.Process]:
         """The processes of runs, which the code server has started."""
-        children = psutil.Process(self.running["dagster-code"].process.pid).children()
-        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+        return run_processes(self.running["dagster-code"].process.pid)
 
     def schedule(self) -> dict[str, object]:
         answer = self.client.ask(_FIND_SCHEDULE, selector=_SELECTOR)["scheduleOrError"]
@@ -130,6 +129,16 @@ def running_dagster(
             yield made
         finally:
             services.stop_all(list(made.running.values()))
+
+
+def run_processes(code_server: int) -> list[psutil.Process]:
+    """Return the processes of runs under way: children of the one that is forked for them."""
+    prepared = [
+        child
+        for child in psutil.Process(code_server).children()
+        if "multiprocessing.forkserver" in " ".join(child.cmdline())
+    ]
+    return [run for each in prepared for run in each.children()]
 
 
 def kill(running: services.Running) -> None:

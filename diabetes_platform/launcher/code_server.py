@@ -29,7 +29,10 @@ logger = logging.getLogger("diabetes_platform.code_server")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until told to stop."""
+    from diabetes_platform.launcher.run_processes import fork_runs
+
     given = _parser().parse_args(arguments)
+    fork_runs()
     with dg.DagsterInstance.get() as instance:
         threading.Thread(target=_watch, args=[instance], daemon=True, name="lost-runs").start()
         sys.argv = ["dagster", "api", "grpc", "--host", given.host, "--port", str(given.port)]

@@ -20,6 +20,7 @@ from diabetes_platform.launcher.platform import WAREHOUSE_DATABASE
 from diabetes_platform.launcher.postgres_data import SUPERUSER
 from diabetes_platform.launcher.stack.environments import database_url
 from diabetes_platform.launcher.stack.stack import Stack
+from diabetes_platform_tests.running_dagster import run_processes
 from diabetes_platform_tests.services import state_of, within
 from diabetes_platform_tests.storage import Storage
 
@@ -49,20 +50,17 @@ def write(url: str) -> set[int]:
     return ids
 
 
-def run_process(stack: Stack) -> psutil.Process | None:
-    """Return the process of a run that is under way, None where there is none."""
-    for process in psutil.Process(state_of(stack, "dagster-code").pid).children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            if "spawn_main" in " ".join(process.cmdline()):
-                return process
-    return None
+def runs_under_way(stack: Stack) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        return run_processes(state_of(stack, "dagster-code").pid)
+    return []
 
 
 def kill(stack: Stack, victim: str) -> None:
     """Kill it, and wait until the supervisor has it back."""
     if victim == RUN:
         found: list[psutil.Process] = []
-        within(120, lambda: found.extend(filter(None, [run_process(stack)])) or found)
+        within(120, lambda: found.extend(runs_under_way(stack)) or found)
         found[0].kill()
         return
     before = state_of(stack, victim)
