@@ -22,7 +22,7 @@ LOCATION = "diabetes_platform"
 GRPC_INFO_TAG = ".dagster/grpc_info"
 """Dagster's tag of a run that a code server started."""
 WATCH_SECONDS = 10.0
-_PARENT_SECONDS = 0.5
+_PARENT_SECONDS = 0.1
 
 logger = logging.getLogger("diabetes_platform.code_server")
 
@@ -90,16 +90,17 @@ def _watch(instance: dg.DagsterInstance) -> None:
                 logger.warning("Run %s has lost its process and was marked as failed", run_id)
 
 
-def end_with_parent() -> None:
-    """From now on, end this process at once when its parent has ended."""
-    parent = os.getppid()
+def end_with_code_server() -> None:
+    """From now on, end this process of a run at once when its code server has ended."""
 
     def wait() -> None:
-        while os.getppid() == parent:
+        # It is known a moment after this module was read.
+        while (server := multiprocessing.parent_process()) is None:
             time.sleep(_PARENT_SECONDS)
+        server.join()
         os.kill(os.getpid(), signal.SIGKILL)
 
-    threading.Thread(target=wait, daemon=True, name="end-with-parent").start()
+    threading.Thread(target=wait, daemon=True, name="end-with-code-server").start()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -114,4 +115,4 @@ if __name__ == "__main__":
 elif __name__ == "__mp_main__":
     # A run whose code server was killed could neither be watched nor stopped, and would go on
     # beside its own retry.
-    end_with_parent()
+    end_with_code_server()
