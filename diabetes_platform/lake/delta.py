@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
 
 from diabetes_platform.contract.s3 import CHAIN, S3, on_s3
 from diabetes_platform.contract.tables import Table
@@ -84,12 +85,17 @@ class DeltaPath:
         """
         if self.exists():
             return
-        with self.s3.errors(self.path):
-            DeltaTable.create(
-                self.path,
-                arrow_schema(table),
-                mode="ignore",
-                partition_by=partition_by,
-                configuration=configuration,
-                storage_options=self.storage_options,
-            )
+        try:
+            with self.s3.errors(self.path):
+                DeltaTable.create(
+                    self.path,
+                    arrow_schema(table),
+                    mode="ignore",
+                    partition_by=partition_by,
+                    configuration=configuration,
+                    storage_options=self.storage_options,
+                )
+        except CommitFailedError:
+            # Another process made it meanwhile.
+            if not self.exists():
+                raise

@@ -1,6 +1,7 @@
 """Increments in a real Delta table: each change once, offsets in the commit, cost that stays."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -130,3 +131,12 @@ def test_of_two_that_bring_the_same_range_at_once_one_is_refused(
         add(lake, rows, [mark(0, 0)])
     monkeypatch.undo()
     assert changes(lake) == ["1-10"]
+
+
+def test_of_many_that_make_the_table_at_once_each_finds_it(tmp_path: Path) -> None:
+    for number in range(10):
+        lake = Lake(str(tmp_path / str(number)))
+        with ThreadPoolExecutor(8) as pool:
+            made = [pool.submit(create_table, lake) for _ in range(8)]
+        assert [each.result() for each in made] == [None] * 8
+        assert count_rows(lake, DAY.isoformat()) == 0
