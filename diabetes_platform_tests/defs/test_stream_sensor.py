@@ -16,6 +16,7 @@ from diabetes_platform.defs.describe import STREAM, topic_key
 from diabetes_platform.defs.feeds import PATIENTS_FEED
 from diabetes_platform.defs.stream import REFUSED_TAG
 from diabetes_platform.defs.stream_sensor import build_increments
+from diabetes_platform.lake.labels import waiting_labels
 from diabetes_platform.lake.tables import Lake
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming.progress import CursorError, read_cursor
@@ -230,3 +231,30 @@ def test_a_tick_takes_less_than_a_second_for_any_backlog(following: Following) -
     (request,) = following.tick()
     assert time.process_time() - started < 1
     assert request.partition_key == (TODAY - timedelta(days=9)).isoformat()
+
+
+@pytest.mark.integration
+def test_clocks_that_jump_lose_and_double_nothing(following: Following) -> None:
+    for number, days_ago in enumerate((3, 400, -400, 0, -1, 2)):
+        records = (message(10 * number + n, 100 * number + n) for n in range(5))
+        following.put(*records, days_ago=days_ago)
+
+    following.follow()
+
+    expected = sorted(f"{10 * n + m}-{100 * n + m}" for n in range(6) for m in range(5))
+    assert following.changes() == expected
+    lake = Lake(following.settings.lake)
+    days = lake.stream(STREAM_PATIENTS, ("day",), {}).read_all()["day"].to_pylist()
+    assert max(days) == TODAY.isoformat(), "what is not yet is of today"
+
+
+@pytest.mark.integration
+def test_an_increment_of_deletions_alone_is_kept_too(following: Following) -> None:
+    following.put(tombstone(1), tombstone(2), partition=0)
+
+    following.follow()
+
+    assert len(following.changes()) == 2
+    told = following.metadata()
+    assert (told["messages"], told["rows_added"], told["deletions"]) == (2, 2, 2)
+    assert waiting_labels(Lake(following.settings.lake)) == 0
