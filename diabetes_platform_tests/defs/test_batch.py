@@ -59,7 +59,7 @@ def test_unchanged_input_is_not_processed_again(serving: Platform) -> None:
     assert "plot/roc" in serving.metadata("model/candidate")
     assert serving.metadata("model/champion")["released"] is False
     assert serving.champion() == before
-    assert len(result.get_asset_check_evaluations()) == len(EXPECTATIONS) + 5
+    assert len(result.get_asset_check_evaluations()) == len(EXPECTATIONS) + 7
 
 
 def all_outcomes_zero(row: dict[str, str], _: int) -> dict[str, str]:
