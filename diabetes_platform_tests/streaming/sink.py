@@ -64,6 +64,16 @@ def make(
 ) -> None:
     topic = NewTopic(name, partitions, replication_factor=1, config=dict(config or {}))
     kafka.admin.create_topics([topic])[name].result(30)
+    eventually(lambda: has_leaders(kafka, name, partitions))
+
+
+def has_leaders(kafka: Kafka, name: str, partitions: int) -> bool:
+    """Whether every partition can be asked: a broker leads one a moment after it has made it."""
+    try:
+        with opened(name, kafka.bootstrap_servers) as topic:
+            return len(topic.ends()) == partitions
+    except KafkaException:
+        return False
 
 
 def remove(kafka: Kafka, name: str) -> None:
