@@ -150,11 +150,10 @@ def roll_back_model(
     context: dg.OpExecutionContext, config: Rollback, models: dg.ResourceParam[Models]
 ) -> None:
     """Put it back while no model is trained or released."""
-    from diabetes_platform.contract.bundle import BundleError
     from diabetes_platform.modelling.releases import RollbackError
     from diabetes_platform.modelling.store import LostRaceError
 
-    with refusals(RollbackError, LostRaceError, BundleError):
+    with refusals(RollbackError, LostRaceError):
         told = put_back(models, context.instance, version=config.version, reason=config.reason)
     context.log_event(told)
 

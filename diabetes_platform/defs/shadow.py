@@ -16,7 +16,7 @@ from diabetes_platform.defs.describe import (
     table_metadata,
 )
 from diabetes_platform.defs.memory import remember
-from diabetes_platform.defs.model import Reigning, read_reigning
+from diabetes_platform.defs.model import CHAMPION_ETAG, Reigning, read_reigning
 from diabetes_platform.defs.resources import Models
 from diabetes_platform.lake.tables import Lake
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 RECENT = timedelta(days=30)
 CHALLENGER = "challenger"
-CHAMPION_ETAG = "champion_etag"
 PLAUSIBLE = "plausible"
 CHECK = "answers_are_plausible"
 

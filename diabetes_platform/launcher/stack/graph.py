@@ -1,5 +1,8 @@
 """The batch graph of the running platform, as the command line drives it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import dagster as dg
 from rich.console import Console
 
@@ -51,9 +54,7 @@ def roll_back_in(stack: Stack, console: Console) -> None:
     """Put the previous version of serving.patients back; LauncherError beside a running batch."""
     from diabetes_platform.launcher.rollback import roll_back
 
-    enter(pipeline_environment(stack, inherited_environment()))
-    with one_batch(stack.layout), dg.DagsterInstance.get() as instance:
-        refuse_beside_another(instance, stack.settings)
+    with _beside_no_batch(stack) as instance:
         roll_back(database_url(stack, PIPELINE.name, WAREHOUSE_DATABASE), instance, console)
 
 
@@ -61,10 +62,16 @@ def roll_back_model_in(stack: Stack, console: Console, *, version: str | None, r
     """Put an earlier model back; LauncherError beside a running batch."""
     from diabetes_platform.launcher.rollback import roll_back_model
 
+    with _beside_no_batch(stack) as instance:
+        roll_back_model(PlatformSettings(), instance, console, version=version, reason=reason)
+
+
+@contextmanager
+def _beside_no_batch(stack: Stack) -> Iterator[dg.DagsterInstance]:
     enter(pipeline_environment(stack, inherited_environment()))
     with one_batch(stack.layout), dg.DagsterInstance.get() as instance:
         refuse_beside_another(instance, stack.settings)
-        roll_back_model(PlatformSettings(), instance, console, version=version, reason=reason)
+        yield instance
 
 
 def _definitions() -> dg.Definitions:
