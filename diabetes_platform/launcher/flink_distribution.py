@@ -12,25 +12,36 @@ VENV = "flink"
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
-    """One of Flink's servers: its class, and the word by which Flink tells its memory."""
+class Program:
+    """A Java program of Flink's: its class, and the file of `infra/flink` for its log."""
 
     name: str
     main: str
+    logging: str
+
+
+@dataclass(frozen=True, slots=True)
+class Server(Program):
+    """One of Flink's servers, and the word by which Flink tells its memory."""
+
     memory: str
 
 
+CLIENT = Program("client", "org.apache.flink.client.cli.CliFrontend", "log4j-cli.properties")
 JOBMANAGER = Server(
     "jobmanager",
     "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint",
+    "log4j-console.properties",
     "GET_JM_RESOURCE_PARAMS",
 )
 TASKMANAGER = Server(
     "taskmanager",
     "org.apache.flink.runtime.taskexecutor.TaskManagerRunner",
+    "log4j-console.properties",
     "GET_TM_RESOURCE_PARAMS",
 )
 SERVERS = (JOBMANAGER, TASKMANAGER)
+PROGRAMS = (*SERVERS, CLIENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +68,13 @@ class FlinkHome:
             raise LauncherError(f"{self.tools.venv(VENV)} has no Flink: run `make up`")
         return found[0]
 
-    def arguments(self, server: Server) -> Path:
-        """Return the file with which `java @file` becomes a server; `-D` options may follow."""
-        return self.root / f"{server.name}.args"
+    def arguments(self, program: Program) -> Path:
+        """Return the file with which `java @file` becomes a program; its own options may follow."""
+        return self.root / f"{program.name}.args"
 
-    def archive(self, server: Server) -> Path:
-        """Return the archive of classes that a server maps instead of reading them anew."""
-        return self.root / f"{server.name}.jsa"
+    def archive(self, program: Program) -> Path:
+        """Return the archive of classes that a program maps instead of reading them anew."""
+        return self.root / f"{program.name}.jsa"
 
     @property
     def variables(self) -> dict[str, str]:

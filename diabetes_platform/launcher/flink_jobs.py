@@ -1,4 +1,4 @@
-"""Running a job of `flink/` on a cluster with Flink's own client, `flink run`."""
+"""Running a job of `flink/` on a cluster with Flink's own client, as `flink run` does."""
 
 import json
 import secrets
@@ -9,23 +9,30 @@ from pathlib import Path
 
 from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.flink_cluster import FlinkCluster
-from diabetes_platform.launcher.flink_distribution import FlinkHome
+from diabetes_platform.launcher.flink_distribution import CLIENT, FlinkHome
 from diabetes_platform.launcher.java_traces import innermost_cause
+from diabetes_platform.launcher.jvm import archive_options
 from diabetes_platform.launcher.processes import stop_group
 from diabetes_platform.settings import PROJECT_ROOT
 
 SMOKE_JOB = PROJECT_ROOT / "flink" / "smoke" / "job.py"
 SECONDS = 180.0
 _KEPT = ("PATH", "HOME", "LANG", "TMPDIR")
+_WARNINGS_APART = ("-Xlog:disable", "-Xlog:all=warning:stderr")
+"""Without these the JVM's own stand among what a job prints."""
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Flink's client: its distribution, the Java that it runs on, the caller's environment."""
+    """Flink's client: its distribution, the Java that it runs on, the caller's environment.
+
+    With `recording` it leaves the classes that it loaded in that file.
+    """
 
     home: FlinkHome
     java: Path
     environment: Mapping[str, str]
+    recording: Path | None = None
 
     def run(
         self,
@@ -70,7 +77,14 @@ class Client:
         python = str(self.home.python)
         # Python in the JVM's threads looks for packages only where it is told to.
         path = f"{self.home.site_packages}:{PROJECT_ROOT}"
-        command = [str(self.home.root / "bin" / "flink"), "run"]
+        # Flink's script would start two more JVMs before this one.
+        command = [
+            str(self.java),
+            *_WARNINGS_APART,
+            *self._archived,
+            f"@{self.home.arguments(CLIENT)}",
+            "run",
+        ]
         command += ["-m", cluster.url.removeprefix("http://")]
         command += ["-pyexec", python, "-pyclientexec", python]
         given = {"pipeline.name": name, "python.pythonpath": path, **options}
@@ -84,6 +98,12 @@ class Client:
         kept = {name: self.environment[name] for name in _KEPT if name in self.environment}
         return {**kept, **self.home.variables, "JAVA_HOME": str(self.java.parents[1])}
 
+    @property
+    def _archived(self) -> tuple[str, ...]:
+        if self.recording is not None:
+            return (f"-XX:ArchiveClassesAtExit={self.recording}",)
+        return archive_options(self.home.archive(CLIENT))
+
 
 def cancel(cluster: FlinkCluster, name: str) -> None:
     """Ask for the end of every job of that name that has not ended."""
@@ -92,17 +112,17 @@ def cancel(cluster: FlinkCluster, name: str) -> None:
             cluster.cancel(job.id)
 
 
-def smoke(client: Client, cluster: FlinkCluster) -> str:
+def smoke(client: Client, cluster: FlinkCluster, **options: str) -> str:
     """Prove a cluster from end to end and return in a few words what was seen.
 
-    Python in the TaskManager, SQL in the JVM, a checkpoint, the right result. Raises
-    LauncherError where any of it fails.
+    Python in the TaskManager, SQL in the JVM, a checkpoint, the right result; `options` are
+    Flink's. Raises LauncherError where any of it fails.
     """
     overview = cluster.overview()
     if overview.slots_available == 0:
         raise LauncherError(f"no slot is free: {overview}")
     name = f"smoke-{secrets.token_hex(4)}"
-    printed = client.run(SMOKE_JOB, cluster, name, **{"restart-strategy.type": "none"})
+    printed = client.run(SMOKE_JOB, cluster, name, **{"restart-strategy.type": "none"}, **options)
     (job,) = (job for job in cluster.jobs() if job.name == name)
     checkpoints = cluster.checkpoints(job.id)
     if checkpoints.completed == 0:

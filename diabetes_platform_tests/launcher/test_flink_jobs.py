@@ -6,7 +6,7 @@ import pytest
 
 from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.flink_cluster import FlinkCluster
-from diabetes_platform.launcher.flink_distribution import FlinkHome
+from diabetes_platform.launcher.flink_distribution import CLIENT, FlinkHome
 from diabetes_platform.launcher.flink_jobs import SMOKE_JOB, Client, reason
 from diabetes_platform.launcher.install.tools import Tools
 
@@ -17,14 +17,13 @@ CLUSTER = FlinkCluster("http://127.0.0.1:8081")
 def client(tmp_path: Path) -> Client:
     (tmp_path / "venvs/flink/lib/python3.11/site-packages/pyflink/bin").mkdir(parents=True)
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": "/other", "AWS_SECRET_ACCESS_KEY": "s"}
-    return Client(FlinkHome(Tools(tmp_path)), Path("/java/bin/java"), environment)
+    return Client(FlinkHome(Tools(tmp_path)), tmp_path / "java" / "bin" / "java", environment)
 
 
 def program(client: Client, script: str) -> None:
-    flink = client.home.root / "bin" / "flink"
-    flink.parent.mkdir(parents=True)
-    flink.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
-    flink.chmod(0o755)
+    client.java.parent.mkdir(parents=True)
+    client.java.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    client.java.chmod(0o755)
 
 
 def test_a_job_runs_in_the_python_of_flinks_own_environment(client: Client) -> None:
@@ -37,9 +36,21 @@ def test_a_job_runs_in_the_python_of_flinks_own_environment(client: Client) -> N
     assert command[-2:] == ["-py", str(SMOKE_JOB)]
 
 
+def test_the_client_starts_as_it_was_told_at_installation_with_its_classes_if_they_were_recorded(
+    client: Client,
+) -> None:
+    archived = f"-XX:SharedArchiveFile={client.home.archive(CLIENT)}"
+    command = client.command(SMOKE_JOB, CLUSTER, "proof")
+    assert f"@{client.home.arguments(CLIENT)}" == command[command.index("run") - 1]
+    assert archived not in command
+    client.home.root.mkdir()
+    client.home.archive(CLIENT).touch()
+    assert archived in client.command(SMOKE_JOB, CLUSTER, "proof")
+
+
 def test_the_client_gets_no_secret_and_no_foreign_python(client: Client) -> None:
     assert not {"PYTHONPATH", "AWS_SECRET_ACCESS_KEY"} & client.variables.keys()
-    assert client.variables["JAVA_HOME"] == "/java"
+    assert client.variables["JAVA_HOME"] == str(client.java.parents[1])
     assert client.variables["FLINK_HOME"] == str(client.home.root)
 
 

@@ -1,7 +1,7 @@
-"""FLINK_HOME: Flink's distribution out of its wheel, and how its two servers are to be started.
+"""FLINK_HOME: Flink's distribution out of its wheel, and how its servers and client are started.
 
-Flink's own scripts start three more JVMs before the one that stays, each time. Here Flink is asked
-once, at installation, and its answer is kept as a file of arguments for `java`.
+Flink's own scripts start up to three more JVMs before the one that stays, each time. Here Flink is
+asked once, at installation, and its answer is kept as a file of arguments for `java`.
 """
 
 import os
@@ -10,9 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from diabetes_platform.launcher.errors import LauncherError
-from diabetes_platform.launcher.flink_distribution import CONF_DIR, SERVERS, FlinkHome, Server
-from diabetes_platform.launcher.install import environments, jars, stamp
-from diabetes_platform.launcher.install.flink_classes import record_classes
+from diabetes_platform.launcher.flink_distribution import (
+    CLIENT,
+    CONF_DIR,
+    SERVERS,
+    FlinkHome,
+    Program,
+    Server,
+)
+from diabetes_platform.launcher.install import environments, flink_classes, jars, stamp
 from diabetes_platform.launcher.install.running import run
 from diabetes_platform.launcher.install.stamp import Stamp
 from diabetes_platform.launcher.install.tools import Tools
@@ -42,12 +48,13 @@ async def install(tools: Tools, java: Path, environment: Mapping[str, str], say:
     lay_out(home)
     say("asking Flink how its servers start")
     told = await _ask(home, ("UPDATE_AND_GET_FLINK_CONFIGURATION", "-flatten"), java, environment)
+    classes = class_path(home)
     for server in SERVERS:
         memory = await _ask(home, (server.memory,), java, environment)
-        options = java_options(server, memory, told, class_path(home))
-        home.arguments(server).write_text(as_argument_file(options), encoding="utf-8")
-    say("recording the classes that its servers load")
-    await record_classes(home, java, environment)
+        _write(home, server, server_options(server, memory, told, classes))
+    _write(home, CLIENT, java_options(CLIENT, told, classes))
+    say("recording the classes that its servers and its client load")
+    await flink_classes.record(home, java, environment)
     Stamp(_digest(tools, java)).write(home.root / stamp.NAME)
 
 
@@ -94,7 +101,7 @@ def answers(lines: Sequence[str]) -> list[str]:
     return [line.removeprefix(_ANSWER) for line in lines if line.startswith(_ANSWER)]
 
 
-def java_options(
+def server_options(
     server: Server, memory: Sequence[str], configuration: Sequence[str], classes: str
 ) -> list[str]:
     """Return the arguments for `java`, from Flink's answers about memory and configuration.
@@ -103,18 +110,27 @@ def java_options(
     the JVM comes after its memory, so that it may start with a smaller heap than it may reach.
     """
     jvm, dynamic = memory
+    options = java_options(server, configuration, classes)
+    return [*jvm.split(), *options, "--configDir", str(CONF_DIR), *dynamic.split()]
+
+
+def java_options(program: Program, configuration: Sequence[str], classes: str) -> list[str]:
+    """Return the arguments for `java` that the configuration gives, up to the program's own."""
     told = dict(line.split(": ", 1) for line in configuration)
-    options = [*jvm.split(), *told.get("env.java.opts.all", "").split()]
-    options += told.get(f"env.java.opts.{server.name}", "").split()
-    options.append(f"-Dlog4j.configurationFile=file:{CONF_DIR / 'log4j-console.properties'}")
-    options += ["-cp", classes, server.main, "--configDir", str(CONF_DIR)]
-    return [*options, *dynamic.split()]
+    options = told.get("env.java.opts.all", "").split()
+    options += told.get(f"env.java.opts.{program.name}", "").split()
+    options.append(f"-Dlog4j.configurationFile=file:{CONF_DIR / program.logging}")
+    return [*options, "-cp", classes, program.main]
 
 
 def as_argument_file(arguments: Sequence[str]) -> str:
     r"""Return the text of a file for `java @file`, where `\` escapes within quotes."""
     escaped = (argument.replace("\\", r"\\").replace('"', r"\"") for argument in arguments)
     return "".join(f'"{argument}"\n' for argument in escaped)
+
+
+def _write(home: FlinkHome, program: Program, options: Sequence[str]) -> None:
+    home.arguments(program).write_text(as_argument_file(options), encoding="utf-8")
 
 
 async def _ask(
@@ -149,7 +165,7 @@ def _link(sources: Sequence[Path], directory: Path) -> None:
 
 
 def _digest(tools: Tools, java: Path) -> str:
-    """What FLINK_HOME is made from: the locks, the configuration, Java, and this module."""
+    """What FLINK_HOME is made from: the locks, the configuration, Java, and its modules."""
     locked = jars.read_lock()
     release = java.parents[1] / "release"
     return stamp.digest_of(
@@ -159,4 +175,5 @@ def _digest(tools: Tools, java: Path) -> str:
         str(java),
         release if release.exists() else "",
         Path(__file__),
+        Path(flink_classes.__file__),
     )

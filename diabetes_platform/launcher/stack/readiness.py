@@ -11,7 +11,7 @@ from diabetes_platform.launcher.stack.supervisor import ProcessState, Supervisor
 UP_SECONDS = 240.0
 _TOO_MANY_RESTARTS = 5
 _POLL_SECONDS = 1.0
-"""To answer, the supervisor adds up the memory of every process: a seventh of a second of CPU."""
+"""To answer, the supervisor adds up a process's memory: for all, a seventh of a second of CPU."""
 
 
 def wait_until_healthy(
@@ -26,22 +26,40 @@ def wait_until_healthy(
     """
     told: set[str] = set()
     deadline = time.monotonic() + seconds
+    states = _ask(supervisor, layout)
     while True:
-        processes = supervisor.processes()
-        if processes is None:
-            raise LauncherError(f"the supervisor has ended: {last_line(layout.supervisor_log)}")
-        for process in processes:
+        for process in states.values():
             if process.healthy and process.name not in told:
                 told.add(process.name)
                 on_healthy(process.name)
-        if all(process.healthy for process in processes):
-            return processes
+        processes = list(states.values())
         hopeless = without_hope(processes)
         if hopeless is not None:
             raise LauncherError(f"{hopeless} does not start: {last_line(layout.log(hopeless))}")
-        if time.monotonic() > deadline:
-            raise LauncherError(_late(processes, seconds))
-        time.sleep(_POLL_SECONDS)
+        waited_for = [process.name for process in processes if not process.healthy]
+        if waited_for:
+            if time.monotonic() > deadline:
+                raise LauncherError(_late(processes, seconds))
+            time.sleep(_POLL_SECONDS)
+            states |= _ask(supervisor, layout, waited_for)
+        else:
+            # One that was healthy may have ended since.
+            states = _ask(supervisor, layout)
+            if all(process.healthy for process in states.values()):
+                return list(states.values())
+
+
+def _ask(
+    supervisor: Supervisor, layout: Layout, names: Sequence[str] = ()
+) -> dict[str, ProcessState]:
+    if names:
+        answers = [supervisor.process(name) for name in names]
+    else:
+        answers = list(supervisor.processes() or [None])
+    states = [state for state in answers if state is not None]
+    if len(states) < len(answers):
+        raise LauncherError(f"the supervisor has ended: {last_line(layout.supervisor_log)}")
+    return {state.name: state for state in states}
 
 
 def without_hope(processes: Sequence[ProcessState]) -> str | None:

@@ -8,9 +8,10 @@ import pytest
 
 from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.flink_distribution import (
+    CLIENT,
     CONF_DIR,
     JOBMANAGER,
-    SERVERS,
+    PROGRAMS,
     TASKMANAGER,
     FlinkHome,
 )
@@ -22,6 +23,7 @@ from diabetes_platform.launcher.install.flink_home import (
     java_options,
     lay_out,
     require_shared_python,
+    server_options,
 )
 from diabetes_platform.launcher.install.java import find_java
 from diabetes_platform.launcher.install.tools import Tools
@@ -93,7 +95,7 @@ def test_a_server_starts_with_the_memory_that_flink_says_and_the_options_of_the_
         "env.java.opts.jobmanager: -Xms8m",
         "env.java.opts.taskmanager: -Xms16m",
     ]
-    options = java_options(JOBMANAGER, memory, configuration, "a.jar:b.jar")
+    options = server_options(JOBMANAGER, memory, configuration, "a.jar:b.jar")
     assert options == [
         "-Xmx64m",
         "-Xms64m",
@@ -108,6 +110,18 @@ def test_a_server_starts_with_the_memory_that_flink_says_and_the_options_of_the_
         str(CONF_DIR),
         "-D",
         "jobmanager.memory.heap.size=64m",
+    ]
+
+
+def test_the_client_has_its_own_options_and_log() -> None:
+    configuration = ["env.java.opts.all: -Da=b", "env.java.opts.client: -Xmx8m"]
+    assert java_options(CLIENT, configuration, "a.jar") == [
+        "-Da=b",
+        "-Xmx8m",
+        f"-Dlog4j.configurationFile=file:{CONF_DIR / 'log4j-cli.properties'}",
+        "-cp",
+        "a.jar",
+        CLIENT.main,
     ]
 
 
@@ -150,8 +164,8 @@ def test_the_real_distribution_starts_and_is_made_once(tmp_path: Path) -> None:
     assert flink_home.is_current(tools, java)
     assert not flink_home.is_current(tools, Path("/another/bin/java"))
     home = FlinkHome(tools)
-    for server in SERVERS:
-        assert home.archive(server).stat().st_size > 2**20
-        assert server.main in home.arguments(server).read_text(encoding="utf-8")
+    for program in PROGRAMS:
+        assert home.archive(program).stat().st_size > 2**20
+        assert program.main in home.arguments(program).read_text(encoding="utf-8")
     assert not (home.root / "recording").exists()
     assert "-Xmx" in home.arguments(TASKMANAGER).read_text(encoding="utf-8")
