@@ -30,7 +30,9 @@ def stored_verdicts(document: Mapping[str, Any]) -> dict[str, "Verdict"]:
     }
 
 
-def verdict_result(name: str, verdict: "Verdict") -> dg.AssetCheckResult:
+def verdict_result(
+    name: str, verdict: "Verdict", severity: dg.AssetCheckSeverity
+) -> dg.AssetCheckResult:
     """Render a verdict of the gate with the numbers it rests on."""
     metadata: dict[str, Any] = {}
     for difference in verdict.differences:
@@ -42,7 +44,11 @@ def verdict_result(name: str, verdict: "Verdict") -> dg.AssetCheckResult:
             f"{difference.metric}/high": difference.high,
         }
     return dg.AssetCheckResult(
-        check_name=name, passed=verdict.passed, description=verdict.text, metadata=metadata
+        check_name=name,
+        passed=verdict.passed,
+        severity=severity,
+        description=verdict.text,
+        metadata=metadata,
     )
 
 

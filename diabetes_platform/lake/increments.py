@@ -1,7 +1,9 @@
 """Appending increments of the stream to tables of the lake: each row once, offsets in the commit.
 
 The table is what knows how far it has come: the newest offset of each partition that it has with
-all before it is a Delta application transaction of the commit that brought it.
+all before it is a Delta application transaction of the commit that brought it. Each commit leaves
+a small file; every so many of a day are made one at once, for what an increment costs grows with
+the number of files.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +16,11 @@ from deltalake import CommitProperties, DeltaTable, Transaction, WriterPropertie
 from diabetes_platform.contract.stream_tables import STREAM_REJECTED, STREAM_WINDOWS
 from diabetes_platform.contract.tables import STREAM_PATIENTS, Table
 from diabetes_platform.lake.tables import Lake
+
+SMALL_BYTES = 2**20
+"""A file below this is small; what many small ones are made is hardly larger."""
+MOST_SMALL_FILES = 16
+"""Of a day, before they are made one: a twentieth of a second, and the work of hardly any more."""
 
 Bounds = Callable[[pa.Table], dict[str, pa.ChunkedArray]]
 
@@ -119,9 +126,9 @@ def add(lake: Lake, rows: pa.Table, marks: Sequence[Mark], grown: Grown = PATIEN
     """Add the rows whose key is not there; one commit with the offsets of all `marks`.
 
     `rows` has the schema of the table and each key once. `marks` are of one topic and day, each of
-    another partition. Doing it again adds nothing. Only files with such rows are read, so that the
-    cost does not grow with the table. Raises LakeError where there is no table, CommitFailedError
-    where another writer was faster.
+    another partition. Doing it again adds nothing. Only files with such rows are read, and small
+    ones are made one in time, so that the cost does not grow with the table. Raises LakeError where
+    there is no table, CommitFailedError where another writer was faster.
     """
     target = lake.table(grown.table)
     advancing = [each for each in marks if each.advances]
@@ -140,6 +147,7 @@ def add(lake: Lake, rows: pa.Table, marks: Sequence[Mark], grown: Grown = PATIEN
                 commit_properties=properties,
             )
             table.update_incremental()
+        _merge_small_files(table, marks[0].day)
     return Added(added, table.version())
 
 
@@ -170,6 +178,19 @@ def _merge(table: DeltaTable, rows: pa.Table, grown: Grown, properties: CommitPr
         .execute()
     )
     return int(merged["num_target_rows_inserted"])
+
+
+def _merge_small_files(table: DeltaTable, day: str) -> None:
+    files = pa.table(table.get_add_actions(flatten=True))
+    small = pc.and_(
+        pc.equal(files["partition.day"], day), pc.less(files["size_bytes"], SMALL_BYTES)
+    )
+    if pc.sum(small).as_py() > MOST_SMALL_FILES:
+        table.optimize.compact(
+            [("day", "=", day)],
+            target_size=SMALL_BYTES,
+            writer_properties=WriterProperties(compression="ZSTD"),
+        )
 
 
 def _near(bounds: dict[str, pa.ChunkedArray]) -> str:

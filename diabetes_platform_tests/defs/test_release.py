@@ -21,6 +21,8 @@ from diabetes_platform_tests.defs.live_patients import live_of
 from diabetes_platform_tests.intakes import Row, changed, stream
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
+UNLUCKY_SEED = 1
+"""A model of it has a higher Brier score on the folds than the champion."""
 
 
 def checks(result: dg.ExecuteInProcessResult) -> Mapping[str, bool]:
@@ -132,6 +134,25 @@ def test_a_challenger_that_answers_otherwise_waits_for_a_person_who_may_take_it_
         serving, "model_rollback", "roll_back_model", reason="a mistake", version=second
     ).success
     assert serving.champion() == second
+
+
+def test_a_candidate_no_better_than_the_champion_is_not_released_and_nothing_failed(
+    serving: Platform,
+) -> None:
+    before = serving.champion()
+    # Another draw of the trees: as good as the champion, so that luck alone would release it.
+    settings = serving.settings.model_copy(update={"model_seed": UNLUCKY_SEED})
+
+    result = Platform(settings, serving.instance).run()
+
+    assert result.success
+    assert serving.champion() == before
+    candidate, champion = (serving.metadata(f"model/{name}") for name in ("candidate", "champion"))
+    assert candidate["model_version"] != before == champion["model_version"]
+    assert champion["released"] is False
+    assert champion["decision"] == "not released: beats_champion failed"
+    (lost,) = (each for each in result.get_asset_check_evaluations() if not each.passed)
+    assert (lost.check_name, lost.severity) == ("beats_champion", dg.AssetCheckSeverity.WARN)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from deltalake.exceptions import CommitFailedError
 
 from diabetes_platform.contract.tables import STREAM_PATIENTS
 from diabetes_platform.lake.increments import (
+    MOST_SMALL_FILES,
     Mark,
     add,
     committed_offsets,
@@ -113,11 +114,11 @@ def test_the_version_is_the_one_with_the_rows(lake: Lake) -> None:
 
 
 def test_only_files_that_may_hold_a_change_are_read(lake: Lake) -> None:
-    for n in range(30):
+    for n in range(10):
         put(lake, [change(n % 7, 100 + n, 2 * n), change(n % 5, None, 2 * n + 1)], mark(0, n))
     (newest,) = lake.table(STREAM_PATIENTS).open().history(1)
     assert newest["operationMetrics"]["num_target_files_scanned"] == 0
-    assert newest["operationMetrics"]["num_target_files_skipped_during_scan"] == 29
+    assert newest["operationMetrics"]["num_target_files_skipped_during_scan"] == 9
 
 
 def test_of_two_that_bring_the_same_range_at_once_one_is_refused(
@@ -140,3 +141,16 @@ def test_of_many_that_make_the_table_at_once_each_finds_it(tmp_path: Path) -> No
             made = [pool.submit(create_table, lake) for _ in range(8)]
         assert [each.result() for each in made] == [None] * 8
         assert count_rows(lake, DAY.isoformat()) == 0
+
+
+def test_small_files_are_made_one_in_time_and_nothing_else_changes(lake: Lake) -> None:
+    increments = 2 * MOST_SMALL_FILES + 2
+    for n in range(increments):
+        put(lake, [change(n, 100 + n, n)], mark(n, n))
+    table = lake.table(STREAM_PATIENTS).open()
+    assert len(table.file_uris()) <= MOST_SMALL_FILES
+    assert count_rows(lake, DAY.isoformat()) == increments
+    assert committed_offsets(lake, "sink", "id", [0]) == {0: increments - 1}
+    assert put(lake, [change(3, 103, 3)], mark(3, 3, advances=False)) == 0
+    operations = [each["operation"] for each in table.history()]
+    assert operations.count("OPTIMIZE") == 2

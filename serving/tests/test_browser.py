@@ -26,6 +26,9 @@ from serving.tests.warehouse import Warehouse
 
 pytestmark = pytest.mark.integration
 
+OFTEN_SEEN = ((360, "light"), (1440, "dark"))
+"""Each width and each scheme once."""
+
 
 def test_the_answer_appears_without_a_reload(page: Page, warehouse: Warehouse) -> None:
     page.evaluate("window.neverReloaded = true")
@@ -130,7 +133,10 @@ def test_a_script_in_a_field_is_text(page: Page) -> None:
     assert dialogs == []
 
 
-@pytest.mark.parametrize(("width", "scheme"), LOOKS)
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [pytest.param(*look, marks=() if look in OFTEN_SEEN else pytest.mark.slow) for look in LOOKS],
+)
 def test_the_page_is_accessible_and_fits(
     browser: Browser, intake: httpx2.Client, warehouse: Warehouse, width: int, scheme: str
 ) -> None:

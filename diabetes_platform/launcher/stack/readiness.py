@@ -52,10 +52,9 @@ def wait_until_healthy(
 def _ask(
     supervisor: Supervisor, layout: Layout, names: Sequence[str] = ()
 ) -> dict[str, ProcessState]:
-    if names:
-        answers = [supervisor.process(name) for name in names]
-    else:
-        answers = list(supervisor.processes() or [None])
+    answers: list[ProcessState | None] = [supervisor.process(name) for name in names]
+    if not names:
+        answers.extend(supervisor.processes() or [None])
     states = [state for state in answers if state is not None]
     if len(states) < len(answers):
         raise LauncherError(f"the supervisor has ended: {last_line(layout.supervisor_log)}")
