@@ -15,6 +15,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, WriterPropertie
 
 from diabetes_platform.contract.stream_tables import STREAM_REJECTED, STREAM_WINDOWS
 from diabetes_platform.contract.tables import STREAM_PATIENTS, Table
+from diabetes_platform.lake.delta import LakeError
 from diabetes_platform.lake.tables import Lake
 
 SMALL_BYTES = 2**20
@@ -114,10 +115,11 @@ def committed_offsets(
     A partition of which it has none is left out. Raises StorageError.
     """
     target = lake.table(grown.table)
-    if not target.exists():
+    try:
+        table = target.open()
+    except LakeError:
         return {}
     with lake.s3.errors(target.path):
-        table = target.open()
         found = {p: table.transaction_version(_transaction(topic, topic_id, p)) for p in partitions}
     return {partition: offset for partition, offset in found.items() if offset is not None}
 
