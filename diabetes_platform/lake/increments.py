@@ -187,7 +187,7 @@ def _merge_small_files(table: DeltaTable, day: str) -> None:
     small = pc.and_(
         pc.equal(files["partition.day"], day), pc.less(files["size_bytes"], SMALL_BYTES)
     )
-    if pc.sum(small).as_py() > MOST_SMALL_FILES:
+    if (pc.sum(small).as_py() or 0) > MOST_SMALL_FILES:
         table.optimize.compact(
             [("day", "=", day)],
             target_size=SMALL_BYTES,

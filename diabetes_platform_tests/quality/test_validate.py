@@ -230,27 +230,17 @@ def test_patients_of_the_stream_may_be_in_the_batch_of_a_file(
     assert (failed(report), report.docs_error) == (set(), None)
 
 
-def test_faults_in_several_rows_fail_their_checks_and_no_other(
-    warehouse: str, docs_dir: Path
+@pytest.mark.parametrize("faults", [IN_ROWS, OF_ALL_ROWS], ids=["in some rows", "in all rows"])
+def test_faults_of_several_columns_fail_their_checks_and_no_other(
+    faults: list[Fault], warehouse: str, docs_dir: Path
 ) -> None:
-    stage(warehouse, *IN_ROWS)
+    stage(warehouse, *faults)
     report = validate_staging(warehouse, docs_dir, "run-1")
-    assert failed(report) == {name for fault in IN_ROWS for name in fault.fails}
+    assert failed(report) == {name for fault in faults for name in fault.fails}
     assert not report.passed
-    for fault in IN_ROWS:
+    for fault in faults:
         assert_found(report, fault)
         assert outcome(report, fault.fails[0]).error is None
-
-
-def test_faults_of_the_whole_batch_fail_their_checks_and_no_other(
-    warehouse: str, docs_dir: Path
-) -> None:
-    stage(warehouse, *OF_ALL_ROWS)
-    report = validate_staging(warehouse, docs_dir, "run-1")
-    assert failed(report) == {name for fault in OF_ALL_ROWS for name in fault.fails}
-    assert not report.passed
-    for fault in OF_ALL_ROWS:
-        assert_found(report, fault)
 
 
 @pytest.mark.parametrize("fault", OF_THE_COLUMNS, ids=lambda fault: fault.says)

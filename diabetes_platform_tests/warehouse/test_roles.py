@@ -24,6 +24,7 @@ from diabetes_platform.warehouse.roles import ROLES, WAREHOUSE_ROLES
 from diabetes_platform.warehouse.staging import count_staged, newest, record_validation, stage
 from diabetes_platform_tests.made_patients import staged_patient
 from diabetes_platform_tests.provisioned import ProvisionedServer
+from diabetes_platform_tests.stored_job import SAID, stored
 from diabetes_platform_tests.warehouse.conftest import reader as stream
 
 pytestmark = pytest.mark.integration
@@ -304,16 +305,6 @@ def test_the_migrator_takes_a_migration_back_and_applies_it_again(
         connection.execute("SELECT FROM serving.predictions")
 
 
-@dg.op
-def say_something(context: dg.OpExecutionContext) -> None:
-    context.log.info("stored as dagster")
-
-
-@dg.job
-def stored() -> None:
-    say_something()
-
-
 def test_dagster_stores_runs_events_and_schedules_as_its_role(
     provisioned: ProvisionedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -326,9 +317,7 @@ def test_dagster_stores_runs_events_and_schedules_as_its_role(
         result = stored.execute_in_process(instance=instance)
         assert instance.get_run_by_id(result.run_id) is not None
         assert instance.all_instigator_state() == []
-        assert any(
-            "stored as dagster" in log.user_message for log in instance.all_logs(result.run_id)
-        )
+        assert any(SAID in log.user_message for log in instance.all_logs(result.run_id))
     with psycopg.connect(provisioned.url("dagster")) as connection:
         events = connection.execute("SELECT count(*) > 5 FROM event_logs").fetchone()
     assert events == (True,)
