@@ -90,7 +90,8 @@ async def _wait_for_each_other(home: FlinkHome, cluster: FlinkCluster, started: 
 
 def _complete(cluster: FlinkCluster) -> bool:
     try:
-        return cluster.overview().task_managers > 0
+        # A TaskManager is known a moment before its slots are.
+        return cluster.overview().slots_available > 0
     except LauncherError:
         return False
 
