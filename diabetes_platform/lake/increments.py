@@ -184,10 +184,9 @@ def _merge(table: DeltaTable, rows: pa.Table, grown: Grown, properties: CommitPr
 
 def _merge_small_files(table: DeltaTable, day: str) -> None:
     files = pa.table(table.get_add_actions(flatten=True))
-    small = pc.and_(
-        pc.equal(files["partition.day"], day), pc.less(files["size_bytes"], SMALL_BYTES)
-    )
-    if (pc.sum(small).as_py() or 0) > MOST_SMALL_FILES:
+    of_day = pc.equal(files["partition.day"], day)
+    small = files.filter(pc.and_(of_day, pc.less(files["size_bytes"], SMALL_BYTES)))
+    if small.num_rows > MOST_SMALL_FILES:
         table.optimize.compact(
             [("day", "=", day)],
             target_size=SMALL_BYTES,
