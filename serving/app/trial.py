@@ -5,6 +5,7 @@ down neither the model in use nor an API that starts.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
@@ -39,9 +40,11 @@ def try_out(champion: Champion, files: Mapping[str, bytes], *, contract_fingerpr
 def _open(
     own: Connection, champion: Champion, files: dict[str, bytes], contract_fingerprint: str
 ) -> None:
+    problem: Exception | None = None
     try:
         open_model(champion, files, contract_fingerprint=contract_fingerprint)
     except Exception as error:  # noqa: BLE001 - raised again where it was asked for
-        own.send(error)
-    else:
-        own.send(None)
+        problem = error
+    # An API that ended meanwhile wants no answer.
+    with suppress(BrokenPipeError):
+        own.send(problem)

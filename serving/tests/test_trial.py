@@ -47,7 +47,7 @@ def test_a_text_that_ends_its_process_is_told() -> None:
 
 
 @pytest.mark.integration
-def test_a_process_that_is_killed_leaves_no_other_behind(tmp_path: Path) -> None:
+def test_a_process_that_is_killed_leaves_no_other_and_no_complaint_behind(tmp_path: Path) -> None:
     script = tmp_path / "killed.py"
     script.write_text(KILLED, encoding="utf-8")
     # It returns once nobody holds the output any more: a process left behind would.
@@ -60,4 +60,4 @@ def test_a_process_that_is_killed_leaves_no_other_behind(tmp_path: Path) -> None
         cwd=CHECKOUT,
         env={"PYTHONPATH": str(CHECKOUT)},
     )
-    assert (run.returncode, run.stdout) == (-9, "begun\n"), run.stderr
+    assert (run.returncode, run.stdout, run.stderr) == (-9, "begun\n", "")
