@@ -10,8 +10,9 @@ SERVING_BIN := $(STATE)/venvs/serving/bin
 # The page's tests drive one of these; Debian's own is installed where there is none.
 BROWSERS := chromium chromium-browser google-chrome google-chrome-stable chrome
 FLINK_BIN := $(STATE)/venvs/flink-development/bin
-# Measured, each service runs traced too, and the tests take half as long again.
-MEASURED := $(if $(COVERAGE),--cov --cov-report=term)
+# Measured, each service runs traced too, and the tests take half as long again. Last in its line:
+# what follows --cov would be what it measures.
+MEASURED := $(if $(COVERAGE),--cov)
 
 # Nothing that a tool caches or remembers may land outside the checkout.
 export XDG_CACHE_HOME := $(STATE)/cache
@@ -66,7 +67,7 @@ test: ## Run the tests of platform, API and Flink's jobs (ARGS=… goes to the p
 	@echo "Pictures of the page: .platform/test-artifacts"
 
 platform-tests:
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(MEASURED) $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS) $(MEASURED)
 
 other-tests:
 	@$(MAKE) --no-print-directory serving-tests
