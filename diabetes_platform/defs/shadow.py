@@ -16,13 +16,23 @@ from diabetes_platform.defs.describe import (
     table_metadata,
 )
 from diabetes_platform.defs.memory import remember
-from diabetes_platform.defs.model import CHAMPION_ETAG, Reigning, read_reigning
+from diabetes_platform.defs.model import (
+    CHAMPION_ETAG,
+    COMPARISONS,
+    VERDICTS,
+    Reigning,
+    read_reigning,
+)
+from diabetes_platform.defs.model_metadata import stored_verdicts
 from diabetes_platform.defs.resources import Models
 from diabetes_platform.lake.tables import Lake
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pyarrow as pa
 
+    from diabetes_platform.modelling.gate import Verdict
     from diabetes_platform.modelling.shadow import Shadow
     from diabetes_platform.modelling.store import ModelVersion
 
@@ -57,12 +67,15 @@ def shadow(
     from diabetes_platform.lake.digest import content_hash_of
 
     store = models.store()
-    challenger = store.read_version(str(remember(context, CANDIDATE).recall("model_version")))
+    newest = remember(context, CANDIDATE)
+    challenger = store.read_version(str(newest.recall("model_version")))
     reigning = read_reigning(store)
-    withdrawn = challenger.bundle.model_version in store.withdrawn()
-    both = (
-        _none("the candidate was withdrawn") if withdrawn else _answers(lake, reigning, challenger)
-    )
+    if challenger.bundle.model_version in store.withdrawn():
+        both = _none("the candidate was withdrawn")
+    elif _lost(stored_verdicts(newest.recall(VERDICTS))):
+        both = _none("the candidate is no better than the champion")
+    else:
+        both = _answers(lake, reigning, challenger)
     content_hash = content_hash_of(both.rows, SHADOW_SCORES.key[0])
     version, added = lake.snapshot(SHADOW_SCORES, both.rows, content_hash)
     compared = both.compared
@@ -79,6 +92,10 @@ def shadow(
         },
         check_results=[_result(compared, both.said)],
     )
+
+
+def _lost(verdicts: "Mapping[str, Verdict]") -> bool:
+    return not all(verdicts[name].passed for name in COMPARISONS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

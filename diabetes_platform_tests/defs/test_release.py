@@ -140,6 +140,7 @@ def test_a_candidate_no_better_than_the_champion_is_not_released_and_nothing_fai
     serving: Platform,
 ) -> None:
     before = serving.champion()
+    live_of(serving).stream([None] * 50)
     # Another draw of the trees: as good as the champion, so that luck alone would release it.
     settings = serving.settings.model_copy(update={"model_seed": UNLUCKY_SEED})
 
@@ -153,6 +154,12 @@ def test_a_candidate_no_better_than_the_champion_is_not_released_and_nothing_fai
     assert champion["decision"] == "not released: beats_champion failed"
     (lost,) = (each for each in result.get_asset_check_evaluations() if not each.passed)
     assert (lost.check_name, lost.severity) == ("beats_champion", dg.AssetCheckSeverity.WARN)
+    assert shadow_of(serving) == []
+    assert [
+        each.description
+        for each in result.get_asset_check_evaluations()
+        if each.check_name == "answers_are_plausible"
+    ] == ["Nothing to compare: the candidate is no better than the champion."]
 
 
 @pytest.mark.parametrize(
