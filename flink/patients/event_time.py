@@ -6,7 +6,8 @@ lateness that is allowed.
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+
+import msgspec
 
 from flink.patients.verdicts import HEARTBEAT, IGNORED, LATE, REJECTED
 
@@ -22,7 +23,7 @@ class Windows:
     idle_ms: int = 30_000
 
 
-class Placed(NamedTuple):
+class Placed(msgspec.Struct, frozen=True, gc=False):
     """A message in event time: as what it counts, when, and how far the stream is then."""
 
     kind: str

@@ -37,9 +37,9 @@ VERDICT = {
 }
 """What is said of a message; image and features (in the contract's order) of an accepted one."""
 VERDICT_TYPE = DataTypes.ROW([DataTypes.FIELD(*each) for each in VERDICT.items()])
-_NO_FEATURES: list[float] = []
-"""A list and not None: PyFlink's converters of arrays take nothing else."""
-_NO_CHANGE = (None, None, None, _NO_FEATURES)
+_Change = tuple[int | None, int | None, bytes | None, list[float | None]]
+# A list and not None: PyFlink's converters of arrays take nothing else.
+_NO_CHANGE: _Change = (None, None, None, [])
 
 
 class Judge(ScalarFunction):  # type: ignore[misc]
@@ -53,6 +53,7 @@ class Judge(ScalarFunction):  # type: ignore[misc]
         given = self._windows
         now_ms = time.time_ns() // 1_000_000
         self._time = EventTime(given.length_ms, given.lateness_ms, given.idle_ms, now_ms)
+        self._row = Row(*[None] * len(VERDICT))
 
     def is_deterministic(self) -> bool:
         """Return that it is not, so that the planner calls it once for each message."""
@@ -67,14 +68,14 @@ class Judge(ScalarFunction):  # type: ignore[misc]
             kind = DELETED if verdict.image is None else ACCEPTED
             placed = self._time.place(where, kind, verdict.changed_ms, now_ms)
             features = [None if each is None else float(each) for each in verdict.features]
-            return Row(*placed, verdict.id, verdict.lsn, verdict.image, features, None, None)
+            change = (verdict.id, verdict.lsn, verdict.image, features)
+            return self._told(placed, change)
         if isinstance(verdict, Rejected):
             placed = self._time.place(where, REJECTED, now_ms, now_ms)
             reasons = orjson.dumps(verdict.reasons).decode()
-            return Row(*placed, *_NO_CHANGE, reasons, now_ms)
-        return Row(
-            *self._place_ignored(where, verdict.heartbeat_ms, now_ms), *_NO_CHANGE, None, None
-        )
+            return self._told(placed, reasons=reasons, rejected_ms=now_ms)
+        placed = self._place_ignored(where, verdict.heartbeat_ms, now_ms)
+        return self._told(placed)
 
     def _place_ignored(
         self, where: tuple[str, int], heartbeat_ms: int | None, now_ms: int
@@ -82,3 +83,21 @@ class Judge(ScalarFunction):  # type: ignore[misc]
         if heartbeat_ms is None:
             return self._time.place(where, IGNORED, now_ms, now_ms)
         return self._time.place(where, HEARTBEAT, heartbeat_ms, now_ms)
+
+    def _told(
+        self,
+        placed: Placed,
+        change: _Change = _NO_CHANGE,
+        reasons: str | None = None,
+        rejected_ms: int | None = None,
+    ) -> Row:
+        """Return the verdict in the one row that there is: it is read before the next call."""
+        self._row[:] = (
+            placed.kind,
+            placed.event_ms,
+            placed.watermark_ms,
+            *change,
+            reasons,
+            rejected_ms,
+        )
+        return self._row

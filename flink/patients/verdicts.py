@@ -1,9 +1,11 @@
 """What one message of Kafka is, and what is said of it: plain values, nothing of Flink.
 
-Named tuples: one is made for each message, and a frozen dataclass takes longer to make.
+Of msgspec: one is made for each message, which takes a third of a named tuple's time.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 ACCEPTED: Final = "accepted"
 REJECTED: Final = "rejected"
@@ -15,7 +17,7 @@ DELETED: Final = "deleted"
 """Accepted, and without measurements."""
 
 
-class Received(NamedTuple):
+class Received(msgspec.Struct, frozen=True, gc=False):
     """A message as Kafka has it, and the topic that it came from."""
 
     key: bytes | None
@@ -23,7 +25,7 @@ class Received(NamedTuple):
     topic: str
 
 
-class Accepted(NamedTuple):
+class Accepted(msgspec.Struct, frozen=True, gc=False):
     """A valid change of one patient.
 
     `image` is the sink's message, None where the patient was deleted; `features` are the
@@ -37,13 +39,13 @@ class Accepted(NamedTuple):
     features: tuple[float | None, ...]
 
 
-class Rejected(NamedTuple):
+class Rejected(msgspec.Struct, frozen=True, gc=False):
     """All reasons, in the order of the message."""
 
     reasons: tuple[str, ...]
 
 
-class Ignored(NamedTuple):
+class Ignored(msgspec.Struct, frozen=True, gc=False):
     """Nothing about a patient; a heartbeat has its time."""
 
     heartbeat_ms: int | None = None

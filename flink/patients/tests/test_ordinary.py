@@ -4,6 +4,7 @@ import json
 import random
 
 import pytest
+from msgspec.structs import replace
 
 from diabetes_platform.contract.envelope import CLOCK_SKEW_MS
 from diabetes_platform.contract.events import SINK_KEYS
@@ -23,7 +24,7 @@ def agrees(given: Received) -> bool:
         return False
     long = examined(given, NOW_MS)
     assert isinstance(long, Accepted), (given, long)
-    assert short._replace(image=None) == long._replace(image=None), given
+    assert replace(short, image=None) == replace(long, image=None), given
     assert (short.image is None, long.image is None) == (False, False)
     found, wanted = json.loads(short.image or b""), json.loads(long.image or b"")
     assert (found, tuple(found)) == (wanted, SINK_KEYS), given
