@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -100,6 +101,10 @@ def main(arguments: Sequence[str]) -> int:
     except SetupError as error:
         print(f"set-up failed: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        # What it was busy with got the signal too.
+        print("set-up interrupted: the next one goes on", file=sys.stderr)
+        return 128 + signal.SIGINT
     return 0
 
 

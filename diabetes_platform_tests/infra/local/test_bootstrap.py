@@ -2,6 +2,8 @@
 
 import fcntl
 import importlib.util
+import os
+import signal
 import stat
 import subprocess
 import sys
@@ -199,3 +201,31 @@ def test_a_machine_without_pip_and_venv_is_told_what_to_install(tmp_path: Path) 
     assert done.returncode == 1
     assert "has neither pip nor venv" in done.stderr
     assert "apt-get install python3-venv" in done.stderr
+
+
+def test_an_interrupted_set_up_says_so_in_one_line(tmp_path: Path) -> None:
+    # A pip that is busy until Ctrl-C, as a terminal sends it: to the whole foreground group.
+    slow = tmp_path / "python"
+    slow.write_text('#!/bin/sh\ntest "$3" = --version && exit\necho busy\nexec sleep 60\n')
+    slow.chmod(0o755)
+    program = (
+        "import signal, sys, runpy\n"
+        # Whoever started the tests in the background had it ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"sys.executable = {str(slow)!r}\nsys.argv = ['bootstrap', 'demo']\n"
+        f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        env={"PLATFORM_HOME": str(tmp_path / "home")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        assert any("busy" in line for line in process.stdout)
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGINT
+    assert errors == "set-up interrupted: the next one goes on\n"
