@@ -4,37 +4,28 @@ With them a start takes a third less CPU time. The JVM checks whether an archive
 without one that does not.
 """
 
-import asyncio
 import signal
-import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import httpx
 
-from diabetes_platform.launcher.errors import LauncherError
+from diabetes_platform.launcher.install.recording import (
+    Recorded,
+    end,
+    require_archive,
+    wait_until_ready,
+)
 from diabetes_platform.launcher.install.tools import Tools
 from diabetes_platform.launcher.jvm import JavaServer, archive_path
 from diabetes_platform.launcher.kafka_data import prepare
 from diabetes_platform.launcher.ports import HOST, free_port
-from diabetes_platform.launcher.processes import (
-    dying_with_parent,
-    require_alive,
-    signal_group,
-    spawn,
-    stop_group,
-    wait_all,
-)
+from diabetes_platform.launcher.processes import dying_with_parent, spawn, stop_group
 from diabetes_platform.launcher.serve_kafka import archives, broker, format_command, worker
 from diabetes_platform.settings import PROJECT_ROOT
 
 INFRA = PROJECT_ROOT / "infra"
-READY_SECONDS = 120.0
-WRITING_SECONDS = 60.0
-"""An archive is written when its JVM has been asked to end."""
-_POLL_SECONDS = 0.2
 
 Say = Callable[[str], None]
 
@@ -78,7 +69,7 @@ class _Recording:
             "CONNECT_HOST": HOST,
             "CONNECT_PORT": str(connect),
         }
-        self._started: list[tuple[JavaServer, subprocess.Popen[bytes]]] = []
+        self._started: list[tuple[JavaServer, Recorded]] = []
 
     async def record(self) -> None:
         """Start both, wait until Connect works on the broker, end both, keep their archives."""
@@ -88,12 +79,12 @@ class _Recording:
         try:
             self._start(kafka)
             self._start(connect)
-            await self._wait()
-            for server, process in reversed(self._started):
-                await self._end(server, process)
+            await wait_until_ready(self._healthy, [each for _, each in self._started])
+            for server, recorded in reversed(self._started):
+                await self._end(server, recorded)
         finally:
-            for _, process in self._started:
-                stop_group(process, grace=0)
+            for _, recorded in self._started:
+                stop_group(recorded.process, grace=0)
 
     def _format(self, kafka: JavaServer) -> list[str]:
         names = ("KAFKA_HOST", "KAFKA_PORT", "KAFKA_CONTROLLER_PORT")
@@ -105,19 +96,7 @@ class _Recording:
         command = [*dying_with_parent(signal.SIGTERM), *server.command(self._java, options)]
         log = self._tools.log(server.name)
         process = spawn(command, log=log, environment=self._environment, directory=self._tools.root)
-        self._started.append((server, process))
-
-    async def _wait(self) -> None:
-        deadline = time.monotonic() + READY_SECONDS
-        while not await self._healthy():
-            for server, process in self._started:
-                require_alive(process, server.name, self._tools.log(server.name))
-            if time.monotonic() > deadline:
-                logs = ", ".join(str(self._tools.log(server.name)) for server, _ in self._started)
-                raise LauncherError(
-                    f"Kafka and Connect were not ready after {READY_SECONDS:.0f} s (logs: {logs})"
-                )
-            await asyncio.sleep(_POLL_SECONDS)
+        self._started.append((server, Recorded(server.name, process, log)))
 
     async def _healthy(self) -> bool:
         async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
@@ -126,16 +105,10 @@ class _Recording:
             except httpx.TransportError:
                 return False
 
-    async def _end(self, server: JavaServer, process: subprocess.Popen[bytes]) -> None:
-        signal_group(process.pid, signal.SIGTERM)
-        await asyncio.to_thread(wait_all, [process], WRITING_SECONDS)
+    async def _end(self, server: JavaServer, recorded: Recorded) -> None:
+        await end([recorded])
         new = self._new(server)
-        # Written in full where the process has ended by itself.
-        if process.poll() is None or not new.exists():
-            raise LauncherError(
-                f"{server.name} left no archive of its classes "
-                f"(log: {self._tools.log(server.name)})"
-            )
+        require_archive(new, recorded)
         new.rename(_archive(self._tools, server, self._java))
 
     def _new(self, server: JavaServer) -> Path:
