@@ -4,11 +4,8 @@ Exit codes: 0 done; 1 the graph, a check or a patient was refused or failed; 2 w
 could not run (a port in use, nothing running, a damaged home); 130 interrupted.
 """
 
-import inspect
-import json
-import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,11 +14,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from diabetes_platform.contract.fields import FEATURES, Field
-from diabetes_platform.contract.validation import reasons_to_reject
 from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.moments import read_moment
 from diabetes_platform.launcher.stack.modes import SparkMode
+from diabetes_platform.patient_options import read_json, signature, why_refused
 
 if TYPE_CHECKING:
     from diabetes_platform.settings import PlatformSettings
@@ -128,7 +124,7 @@ def launch(
     from diabetes_platform.launcher.submit import Wanted
 
     with _told_in_one_line() as settings:
-        given = {} if config is None else _read_json("--config", config)
+        given = {} if config is None else read_json("--config", config)
         run(settings, console, Wanted(job, run_config=given, partition=partition))
 
 
@@ -142,9 +138,9 @@ def predict(**given: Any) -> None:  # noqa: ANN401 - the options are the contrac
         if document is not None and patient:
             raise typer.BadParameter("give the patient by --json or by options, not both")
         if document is not None:
-            patient = _read_json("--json", document)
-        else:
-            _require_accepted(patient)
+            patient = read_json("--json", document)
+        elif refused := why_refused(patient):
+            _fail(refused)
         console.print_json(data=ask(settings.api, patient))
 
 
@@ -293,54 +289,6 @@ def _absolute(source: str | None) -> str | None:
     return source if source is None or "://" in source else str(Path(source).absolute())
 
 
-def _require_accepted(patient: Mapping[str, float]) -> None:
-    """JSON cannot carry NaN and infinities, so the contract judges before anything is sent."""
-    reasons = reasons_to_reject(patient, FEATURES)
-    if reasons:
-        _fail("\n".join(reason.explain(patient.get(reason.field)) for reason in reasons))
-
-
-def _read_json(option: str, path: str) -> dict[str, Any]:
-    try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
-        found = json.loads(text, parse_constant=_refuse_constant)
-    except (OSError, ValueError) as error:
-        raise typer.BadParameter(f"{option}: {error}") from error
-    if not isinstance(found, dict):
-        raise typer.BadParameter(f"{option}: given {type(found).__name__}, allowed an object")
-    return found
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _option(field: Field) -> inspect.Parameter:
-    """Render a measurement as an option."""
-    needed = "" if field.required else " Leave out what was not measured."
-    option = typer.Option(help=f"{field.description} Allowed: {field.allowed_text}.{needed}")
-    return inspect.Parameter(
-        field.name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=None,
-        annotation=Annotated[float | None, option],
-    )
-
-
-def _predict_signature() -> inspect.Signature:
-    document = inspect.Parameter(
-        "json",
-        inspect.Parameter.KEYWORD_ONLY,
-        default=None,
-        annotation=Annotated[
-            str | None, typer.Option(help="A file with the patient as JSON; - for standard input.")
-        ],
-    )
-    return inspect.Signature([*map(_option, FEATURES), document])
-
-
-predict.__signature__ = _predict_signature()  # type: ignore[attr-defined]
-predict.__annotations__ = {
-    name: parameter.annotation for name, parameter in _predict_signature().parameters.items()
-}
+predict.__signature__ = signature()  # type: ignore[attr-defined]
+predict.__annotations__ = {name: each.annotation for name, each in signature().parameters.items()}
 app.command()(predict)
