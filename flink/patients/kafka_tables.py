@@ -111,9 +111,10 @@ def _counted(name: str) -> str:
 WRITTEN = {
     "sink.delivery-guarantee": "at-least-once",
     "properties.linger.ms": "0",
-    # Nothing waits to fill a batch: what gathers while one is under way goes in the next.
+    # Nothing waits to fill a batch: what gathers while the only one is under way goes in the next.
     "properties.batch.size": "131072",
     "properties.acks": "all",
+    "properties.max.in.flight.requests.per.connection": "1",
     "properties.compression.type": "lz4",
     # A broker that restarts is waited for; the job fails, and begins again, only after minutes.
     "properties.delivery.timeout.ms": "120000",
