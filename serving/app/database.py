@@ -1,10 +1,12 @@
 """The connections to PostgreSQL, and what it means when there are none."""
 
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 import psycopg
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
@@ -20,7 +22,15 @@ RETRY_SECONDS = 5
 """When a refused caller is asked to come again."""
 _LONGEST_QUEUE = 200
 
-Connection = psycopg.AsyncConnection[DictRow]
+TRUSTED_SECONDS = 1.0
+"""A connection that was of use so lately is lent without being tried: that is a query too."""
+
+
+class Connection(psycopg.AsyncConnection[DictRow]):
+    """A connection that knows when it was last of use."""
+
+    used_at = 0.0
+
 
 CONNECT: dict[str, Any] = {
     "row_factory": dict_row,
@@ -49,9 +59,9 @@ class Database:
 
     def __init__(self, url: str, *, connections: int) -> None:
         self.url = url
-        self._pool = AsyncConnectionPool[Connection](
+        self._pool = AsyncConnectionPool(
             url,
-            connection_class=psycopg.AsyncConnection[DictRow],
+            connection_class=Connection,
             kwargs=CONNECT,
             min_size=1,
             max_size=connections,
@@ -60,7 +70,7 @@ class Database:
             max_waiting=_LONGEST_QUEUE,
             # It would wait ever longer between attempts; the next request begins anew instead.
             reconnect_timeout=1.0,
-            check=AsyncConnectionPool.check_connection,
+            check=_try_unless_trusted,
             name="api",
         )
 
@@ -76,7 +86,16 @@ class Database:
     async def connection(self) -> AsyncIterator[Connection]:
         """Lend a connection, each statement its own transaction; else DatabaseUnavailableError."""
         try:
-            async with self._pool.connection() as connection:
-                yield connection
+            # A client that leaves breaks off every await of its answer, those by which a
+            # connection goes back to the pool too.
+            with anyio.CancelScope(shield=True):
+                async with self._pool.connection() as connection:
+                    yield connection
+                    connection.used_at = time.monotonic()
         except psycopg.OperationalError as error:
             raise DatabaseUnavailableError(type(error).__name__) from error
+
+
+async def _try_unless_trusted(connection: Connection) -> None:
+    if time.monotonic() - connection.used_at > TRUSTED_SECONDS:
+        await AsyncConnectionPool.check_connection(connection)
