@@ -19,7 +19,7 @@ import pyarrow as pa
 from benchmarks.increments.latency import print_latency
 from diabetes_platform.contract.fields import FEATURES
 from diabetes_platform.contract.tables import STREAM_PATIENTS
-from diabetes_platform.lake.increments import Mark, add, committed_offsets, create_table
+from diabetes_platform.lake.increments import Mark, create_table, open_or_create
 from diabetes_platform.lake.tables import Lake
 from diabetes_platform.streaming.destinations import PATIENTS
 from diabetes_platform.streaming.messages import Row
@@ -79,8 +79,9 @@ def _row(offset: int, now: datetime) -> Row:
 
 
 def _ours(lake: Lake, rows: pa.Table, mark: Mark) -> None:
-    committed_offsets(lake, mark.topic, mark.topic_id, [mark.partition])
-    add(lake, rows, [mark])
+    table = open_or_create(lake)
+    table.committed_offsets(mark.topic, mark.topic_id, [mark.partition])
+    table.add(rows, [mark])
 
 
 def _plain(lake: Lake, rows: pa.Table, _mark: Mark) -> None:

@@ -43,7 +43,7 @@ class Grown:
         indexed = [column for column in self.table.columns if column.type != "bytes"]
         return {
             # Each commit since the last checkpoint is read anew.
-            "delta.checkpointInterval": "20",
+            "delta.checkpointInterval": "10",
             # What is read by its statistics alone; bytes stand last, and have none.
             "delta.dataSkippingNumIndexedCols": str(len(indexed)),
         }
@@ -101,56 +101,91 @@ class Added:
     version: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Growing:
+    """A table that is open: what an increment asks of it costs one reading of its log."""
+
+    lake: Lake
+    grown: Grown
+    table: DeltaTable
+
+    def committed_offsets(
+        self, topic: str, topic_id: str, partitions: Iterable[int]
+    ) -> dict[int, int]:
+        """Return by partition the newest offset that the table has with all before it.
+
+        A partition of which it has none is left out. Raises StorageError.
+        """
+        named = {each: _transaction(topic, topic_id, each) for each in partitions}
+        with self.lake.s3.errors(self._path):
+            found = {each: self.table.transaction_version(name) for each, name in named.items()}
+        return {partition: offset for partition, offset in found.items() if offset is not None}
+
+    def add(self, rows: pa.Table, marks: Sequence[Mark]) -> Added:
+        """Add the rows whose key is not there; one commit with the offsets of all `marks`.
+
+        `rows` has the schema of the table and each key once. `marks` are of one topic and day,
+        each of another partition. Doing it again adds nothing. Only files with such rows are read,
+        and small ones are made one in time, so that the cost does not grow with the table. Raises
+        CommitFailedError where another writer was faster, StorageError.
+        """
+        table = self.table
+        advancing = [each for each in marks if each.advances]
+        transactions = [Transaction(each.transaction, each.last) for each in advancing]
+        properties = CommitProperties(custom_metadata=_said(marks), app_transactions=transactions)
+        with self.lake.s3.errors(self._path):
+            added = _merge(table, rows, self.grown, properties) if rows.num_rows else 0
+            if not added and advancing:
+                # Where nothing is new, merging makes no version: the offsets need one.
+                table.create_write_transaction(
+                    [],
+                    mode="append",
+                    schema=table.schema(),
+                    partition_by=["day"],
+                    commit_properties=properties,
+                )
+                table.update_incremental()
+            _merge_small_files(table, marks[0].day)
+        return Added(added, table.version())
+
+    @property
+    def _path(self) -> str:
+        return self.lake.table(self.grown.table).path
+
+
 def create_table(lake: Lake, grown: Grown = PATIENTS) -> None:
     """Create the empty table unless it is there."""
     target = lake.table(grown.table)
     target.create(grown.table, partition_by="day", configuration=grown.configuration)
 
 
+def open_or_create(lake: Lake, grown: Grown = PATIENTS) -> Growing:
+    """Open the table, made empty where there is none. Raises StorageError."""
+    try:
+        return _open(lake, grown)
+    except LakeError:
+        create_table(lake, grown)
+        return _open(lake, grown)
+
+
+def _open(lake: Lake, grown: Grown) -> Growing:
+    return Growing(lake, grown, lake.table(grown.table).open())
+
+
 def committed_offsets(
     lake: Lake, topic: str, topic_id: str, partitions: Iterable[int], grown: Grown = PATIENTS
 ) -> dict[int, int]:
-    """Return by partition the newest offset that the table has with all before it.
-
-    A partition of which it has none is left out. Raises StorageError.
-    """
-    target = lake.table(grown.table)
+    """Return what `Growing.committed_offsets` does, nothing where there is no table."""
     try:
-        table = target.open()
+        table = _open(lake, grown)
     except LakeError:
         return {}
-    with lake.s3.errors(target.path):
-        found = {p: table.transaction_version(_transaction(topic, topic_id, p)) for p in partitions}
-    return {partition: offset for partition, offset in found.items() if offset is not None}
+    return table.committed_offsets(topic, topic_id, partitions)
 
 
 def add(lake: Lake, rows: pa.Table, marks: Sequence[Mark], grown: Grown = PATIENTS) -> Added:
-    """Add the rows whose key is not there; one commit with the offsets of all `marks`.
-
-    `rows` has the schema of the table and each key once. `marks` are of one topic and day, each of
-    another partition. Doing it again adds nothing. Only files with such rows are read, and small
-    ones are made one in time, so that the cost does not grow with the table. Raises LakeError where
-    there is no table, CommitFailedError where another writer was faster.
-    """
-    target = lake.table(grown.table)
-    advancing = [each for each in marks if each.advances]
-    transactions = [Transaction(each.transaction, each.last) for each in advancing]
-    properties = CommitProperties(custom_metadata=_said(marks), app_transactions=transactions)
-    table = target.open()
-    with lake.s3.errors(target.path):
-        added = _merge(table, rows, grown, properties) if rows.num_rows else 0
-        if not added and advancing:
-            # Where nothing is new, merging makes no version: the offsets need one.
-            table.create_write_transaction(
-                [],
-                mode="append",
-                schema=table.schema(),
-                partition_by=["day"],
-                commit_properties=properties,
-            )
-            table.update_incremental()
-        _merge_small_files(table, marks[0].day)
-    return Added(added, table.version())
+    """Do what `Growing.add` does. Raises LakeError where there is no table."""
+    return _open(lake, grown).add(rows, marks)
 
 
 def count_rows(lake: Lake, day: str, grown: Grown = PATIENTS) -> int:

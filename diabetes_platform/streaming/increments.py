@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from diabetes_platform.contract.events import DELETED
-from diabetes_platform.lake.increments import Mark, add, committed_offsets, create_table
+from diabetes_platform.lake.increments import Growing, Mark, open_or_create
 from diabetes_platform.lake.tables import Lake
 from diabetes_platform.streaming.destinations import Destination
 from diabetes_platform.streaming.messages import Row, UnreadableError
@@ -74,10 +74,9 @@ def bring(
     be read. Raises IncrementRefusedError at its end, with every range added that can be,
     IncrementOrderError, KafkaException, StorageError.
     """
-    grown = destination.grown
-    create_table(lake, grown)
+    table = open_or_create(lake, destination.grown)
     partitions = [each.partition for each in increment.ranges]
-    known = committed_offsets(lake, increment.topic, increment.topic_id, partitions, grown)
+    known = table.committed_offsets(increment.topic, increment.topic_id, partitions)
     wanted = [(each, _left(each, known.get(each.partition))) for each in increment.ranges]
     read, refused = dict[Range, _Reading](), dict[int, str]()
     for left in (left for _, left in wanted if left is not None):
@@ -85,7 +84,7 @@ def bring(
             read[left] = _read(topic, destination, increment, left, accept_loss=accept_loss)
         except (RangeGoneError, UnreadableError) as error:
             refused[left.partition] = str(error)
-    added = _add(lake, destination, increment, read)
+    added = _add(table, destination, increment, read)
     if refused:
         raise IncrementRefusedError(refused)
     parts = (Part(each) if left is None else read[left].part(left) for each, left in wanted)
@@ -150,7 +149,7 @@ def _few(reasons: Sequence[str], most: int = 5) -> list[str]:
 
 
 def _add(
-    lake: Lake, destination: Destination, increment: Increment, read: Mapping[Range, _Reading]
+    table: Growing, destination: Destination, increment: Increment, read: Mapping[Range, _Reading]
 ) -> int:
     """Add what was read in one commit; return how many rows are new."""
     if not read:
@@ -158,7 +157,7 @@ def _add(
     rows = destination.table_of(row for reading in read.values() for row in reading.rows)
     topic, topic_id, day = increment.topic, increment.topic_id, increment.day
     marks = [mark_of(topic, topic_id, day, each) for each in read]
-    return add(lake, rows, marks, destination.grown).rows
+    return table.add(rows, marks).rows
 
 
 def mark_of(topic: str, topic_id: str, day: date, wanted: Range, *, advances: bool = True) -> Mark:
