@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
@@ -35,25 +36,19 @@ async def events(
     last: Cursor,
     *,
     heartbeat_seconds: float,
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     """Yield an event for each prediction of the patient after `last`, until the client leaves.
 
     Between them a comment every `heartbeat_seconds`, and one `unavailable` event per outage.
+    Nothing at all for a patient that is not there; DatabaseUnavailableError before the first one.
     """
-    reachable = True
     with feed.subscribed(patient_id) as news:
+        rows = await predictions_after(database, patient_id, last)
+        if rows is None:
+            return
         yield format_sse_event(retry=RECONNECT_MILLISECONDS)
-        while not feed.closing:
-            # Before the look: what is stored during it rings again.
-            news.clear()
-            try:
-                rows = await predictions_after(database, patient_id, last)
-            except DatabaseUnavailableError:
-                if reachable:
-                    yield UNAVAILABLE
-                reachable, rows = False, []
-            else:
-                reachable = True
+        reachable = True
+        while True:
             for row in rows:
                 last = Cursor(row["source_lsn"], row["model_version"])
                 data = await presenter.event(row)
@@ -62,6 +57,34 @@ async def events(
                 news, heartbeat_seconds if reachable else min(_RETRY_SECONDS, heartbeat_seconds)
             ):
                 yield KEEPALIVE_COMMENT
+            if feed.closing:
+                return
+            # Before the look: what is stored during it rings again.
+            news.clear()
+            try:
+                rows = await predictions_after(database, patient_id, last) or []
+            except DatabaseUnavailableError:
+                if reachable:
+                    yield UNAVAILABLE
+                reachable, rows = False, []
+            else:
+                reachable = True
+
+
+async def begun(stream: AsyncGenerator[bytes]) -> AsyncIterator[bytes] | None:
+    """Return `stream` after it has made its first event; None where it makes none.
+
+    What it raises by then is raised here, while a response may still be another one.
+    """
+    first = await anext(stream, None)
+    return None if first is None else _after(first, stream)
+
+
+async def _after(first: bytes, stream: AsyncGenerator[bytes]) -> AsyncIterator[bytes]:
+    async with aclosing(stream):
+        yield first
+        async for each in stream:
+            yield each
 
 
 async def _rung(news: asyncio.Event, seconds: float) -> bool:

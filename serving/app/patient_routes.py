@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from serving.app import patients
-from serving.app.events import cursor_of, events
+from serving.app.events import begun, cursor_of, events
 from serving.app.intake import Intake, intake_of
 from serving.app.models import FieldError, Patient
 from serving.app.openapi import EVENT_STREAM, OUTCOME_BODY, PATIENT_BODY, refusals
@@ -127,9 +127,7 @@ async def follow(
     except ValueError:
         return _bad_event_id(last_event_id).response()
     intake.feed.require_room()
-    if not await patients.exists(intake.database, patient_id):
-        return no_patient(patient_id).response()
-    stream = events(
+    following = events(
         intake.database,
         intake.feed,
         intake.presenter,
@@ -137,6 +135,9 @@ async def follow(
         last,
         heartbeat_seconds=request.app.state.settings.api_heartbeat_seconds,
     )
+    stream = await begun(following)
+    if stream is None:
+        return no_patient(patient_id).response()
     return StreamingResponse(stream, 200, _STREAM_HEADERS, "text/event-stream")
 
 

@@ -94,12 +94,14 @@ _RECORD = _statement(
     " WHERE id = %(id)s AND outcome IS DISTINCT FROM %(outcome)s"
 )
 # Of one change each model answers once; a later model's answer is news, a repeated one is not.
+# A patient of whom there is no news is a row without prediction.
 _AFTER = _statement(
-    "SELECT {patient}, {prediction} FROM {predictions} p JOIN {intake} d ON d.id = p.intake_id"
-    " WHERE p.intake_id = %(id)s AND (p.source_lsn > %(lsn)s"
+    "SELECT {patient}, {prediction} FROM {intake} d LEFT JOIN {predictions} p"
+    " ON p.intake_id = d.id AND (p.source_lsn > %(lsn)s"
     " OR p.source_lsn = %(lsn)s AND p.model_version <> %(model)s AND p.stored_at > coalesce("
     " (SELECT stored_at FROM {predictions} WHERE intake_id = %(id)s AND source_lsn = %(lsn)s"
     " AND model_version = %(model)s), '-infinity'))"
+    " WHERE d.id = %(id)s"
     " ORDER BY p.source_lsn, p.stored_at, p.model_version LIMIT %(limit)s",
     **_ALL,
 )
@@ -147,12 +149,6 @@ async def recent(database: Database, *, before: int, limit: int) -> list[DictRow
         return await cursor.fetchall()
 
 
-async def exists(database: Database, patient_id: int) -> bool:
-    """Return whether there is such a patient."""
-    async with database.connection() as connection:
-        return (await connection.execute(_EXISTS, {"id": patient_id})).rowcount == 1
-
-
 async def record_outcome(database: Database, patient_id: int, outcome: int) -> bool:
     """Record a confirmed outcome, or correct it; returns whether there is such a patient."""
     async with database.connection() as connection:
@@ -162,8 +158,13 @@ async def record_outcome(database: Database, patient_id: int, outcome: int) -> b
         return (await connection.execute(_EXISTS, {"id": patient_id})).rowcount == 1
 
 
-async def predictions_after(database: Database, patient_id: int, last: Cursor) -> list[DictRow]:
-    """Return the predictions of one patient that came after `last`, in order, at most BATCH."""
+async def predictions_after(
+    database: Database, patient_id: int, last: Cursor
+) -> list[DictRow] | None:
+    """Return the predictions of one patient that came after `last`, in order, at most BATCH.
+
+    None where there is no such patient.
+    """
     values = {
         "id": patient_id,
         "lsn": last.source_lsn,
@@ -171,4 +172,5 @@ async def predictions_after(database: Database, patient_id: int, last: Cursor) -
         "limit": BATCH,
     }
     async with database.connection() as connection:
-        return await (await connection.execute(_AFTER, values)).fetchall()
+        rows = await (await connection.execute(_AFTER, values)).fetchall()
+    return [row for row in rows if row["source_lsn"] is not None] if rows else None
