@@ -74,8 +74,11 @@ async def running(intake: Intake | None) -> AsyncIterator[None]:
         await intake.database.close()
 
 
-def intake_of(request: Request) -> Intake:
-    """Return the way in; NoDatabaseError without one."""
+async def intake_of(request: Request) -> Intake:
+    """Return the way in; NoDatabaseError without one.
+
+    A coroutine, for FastAPI calls a plain function in a thread: two switches for each request.
+    """
     intake: Intake | None = request.app.state.intake
     if intake is None:
         raise NoDatabaseError

@@ -20,12 +20,12 @@ PREDICTION, OPERATION = "prediction", "operation"
 router = APIRouter()
 
 
-def _watcher(request: Request) -> ChampionWatcher:
+async def _watcher(request: Request) -> ChampionWatcher:
     watcher: ChampionWatcher = request.app.state.watcher
     return watcher
 
 
-def _metrics(request: Request) -> Metrics:
+async def _metrics(request: Request) -> Metrics:
     metrics: Metrics = request.app.state.metrics
     return metrics
 
