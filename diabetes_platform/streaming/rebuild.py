@@ -11,9 +11,8 @@ from diabetes_platform.lake.increments import (
     Grown,
     Mark,
     add,
-    committed_offsets,
     count_rows,
-    create_table,
+    open_or_create,
 )
 from diabetes_platform.lake.schema import row_schema
 from diabetes_platform.lake.stream_history import DayHistory, history_of_day
@@ -46,10 +45,10 @@ def rebuild(lake: Lake, topic: Topic, destination: Destination, day: date, today
     UnreadableError, KafkaException and StorageError pass.
     """
     grown = destination.grown
-    create_table(lake, grown)
+    table = open_or_create(lake, grown)
     topic_id, ends = topic.topic_id(), topic.ends()
     ranges = ranges_of_day(day, ends, topic.begins, today, destination.most_messages)
-    known = committed_offsets(lake, topic.name, topic_id, ends, grown)
+    known = table.committed_offsets(topic.name, topic_id, ends)
     added, messages = 0, 0
     for each in ranges:
         rows = [destination.row_of(message, day) for message in topic.read(topic_id, each)]

@@ -15,8 +15,10 @@ from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.flink_cluster import FlinkCluster
 from diabetes_platform.launcher.flink_distribution import (
     CLIENT,
+    PROGRAMS,
     SERVERS,
     FlinkHome,
+    Program,
     Server,
 )
 from diabetes_platform.launcher.flink_jobs import Client, smoke
@@ -46,7 +48,7 @@ async def record(home: FlinkHome, java: Path, environment: Mapping[str, str]) ->
             command = [*dying_with_parent(signal.SIGTERM), str(java)]
             command += _options(home, server, scratch, ports)
             variables = {**environment, **home.variables}
-            log = home.tools.log(f"flink-{server.name}")
+            log = _log(home, server)
             process = spawn(command, log=log, environment=variables)
             started.append(Recorded(f"Flink's {server.name}", process, log))
         await wait_until_ready(partial(_complete, cluster), started)
@@ -55,9 +57,9 @@ async def record(home: FlinkHome, java: Path, environment: Mapping[str, str]) ->
         kept = {"execution.checkpointing.dir": (scratch / "checkpoints").as_uri()}
         await asyncio.to_thread(smoke, client, cluster, **kept)
         await end(started)
-        for server, recorded in zip(SERVERS, started, strict=True):
-            require_archive(home.archive(server), recorded)
-        _require_clients(home)
+        for program in PROGRAMS:
+            name, log = f"Flink's {program.name}", _log(home, program)
+            require_archive(home.archive(program), name, log)
     finally:
         for recorded in started:
             stop_group(recorded.process, grace=0)
@@ -78,6 +80,5 @@ async def _complete(cluster: FlinkCluster) -> bool:
         return False
 
 
-def _require_clients(home: FlinkHome) -> None:
-    if not home.archive(CLIENT).exists():
-        raise LauncherError(f"Flink's {CLIENT.name} left no archive of its classes")
+def _log(home: FlinkHome, program: Program) -> Path:
+    return home.tools.log(f"flink-{program.name}")

@@ -108,7 +108,7 @@ class _Recording:
     async def _end(self, server: JavaServer, recorded: Recorded) -> None:
         await end([recorded])
         new = self._new(server)
-        require_archive(new, recorded)
+        require_archive(new, recorded.name, recorded.log)
         new.rename(_archive(self._tools, server, self._java))
 
     def _new(self, server: JavaServer) -> Path:

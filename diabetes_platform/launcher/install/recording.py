@@ -46,15 +46,24 @@ async def wait_until_ready(
 
 
 async def end(started: Sequence[Recorded]) -> None:
-    """Ask all of `started` to end, so that they write their archives, and wait for them."""
+    """Ask all of `started` to end, so that they write their archives, and wait for them.
+
+    Raises LauncherError where one has not ended by itself: its archive is not complete.
+    """
     for server in started:
         signal_group(server.process.pid, signal.SIGTERM)
     processes = [server.process for server in started]
     await asyncio.to_thread(wait_all, processes, WRITING_SECONDS)
+    for server in started:
+        if server.process.poll() is None:
+            raise _no_archive(server.name, server.log)
 
 
-def require_archive(archive: Path, server: Recorded) -> None:
-    """Raise LauncherError where `server` has not written all of `archive`."""
-    # It is complete where the process has ended by itself.
-    if server.process.poll() is None or not archive.exists():
-        raise LauncherError(f"{server.name} left no archive of its classes (log: {server.log})")
+def require_archive(archive: Path, name: str, log: Path) -> None:
+    """Raise LauncherError where the program `name`, which logs to `log`, has left no `archive`."""
+    if not archive.exists():
+        raise _no_archive(name, log)
+
+
+def _no_archive(name: str, log: Path) -> LauncherError:
+    return LauncherError(f"{name} left no archive of its classes (log: {log})")
