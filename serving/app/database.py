@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import psycopg
+from psycopg import errors
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
@@ -54,6 +55,18 @@ class DatabaseUnavailableError(Exception):
     """The database cannot be reached at the moment."""
 
 
+class DatabaseMismatchError(DatabaseUnavailableError):
+    """The database answers, but its tables are not those that this server was made for."""
+
+_MISMATCHES = (
+    errors.UndefinedColumn,
+    errors.UndefinedTable,
+    errors.InsufficientPrivilege,
+    # The contract's own rules are asked first: this column is required by somebody else.
+    errors.NotNullViolation,
+)
+
+
 class Database:
     """A pool of connections to one database; opened once, it outlives every outage of it."""
 
@@ -94,6 +107,11 @@ class Database:
                     connection.used_at = time.monotonic()
         except psycopg.OperationalError as error:
             raise DatabaseUnavailableError(type(error).__name__) from error
+        except _MISMATCHES as error:
+            # Its first line names tables and columns; only the detail could hold a row.
+            told = str(error.diag.message_primary)
+            logger.error("the database is not as this server needs it: %s", told)
+            raise DatabaseMismatchError(told) from error
 
 
 async def _try_unless_trusted(connection: Connection) -> None:

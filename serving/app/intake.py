@@ -11,19 +11,24 @@ from serving.app.champion import ChampionWatcher
 from serving.app.database import (
     RETRY_SECONDS,
     Database,
+    DatabaseMismatchError,
     DatabaseUnavailableError,
     NoDatabaseError,
 )
 from serving.app.feed import PredictionFeed, TooManyStreamsError
 from serving.app.metrics import Metrics
 from serving.app.presenting import Presenter
-from serving.app.problems import NO_DATABASE, TOO_MANY_STREAMS, UNAVAILABLE, problem
+from serving.app.problems import MISMATCH, NO_DATABASE, TOO_MANY_STREAMS, UNAVAILABLE, problem
 from serving.app.settings import ServingSettings
 from serving.app.shutdown import told_to_stop
 
 UNAVAILABLE_TEXT = (
     "The database cannot be reached at the moment. Whether a change was stored is not known; with "
     "the same Idempotency-Key a patient may be sent again, and an outcome always."
+)
+MISMATCH_TEXT = (
+    "The database is not as this server needs it, and nothing was stored: {told}. "
+    "Its operator brings both to the same version; then the request can be sent again."
 )
 NO_DATABASE_TEXT = (
     "This server has no database (PLATFORM_DATABASE_URL): it takes in no patients. "
@@ -95,6 +100,10 @@ def install_intake_problems(api: FastAPI) -> None:
     @api.exception_handler(DatabaseUnavailableError)
     async def unavailable(_request: Request, _error: DatabaseUnavailableError) -> Response:
         return problem(503, UNAVAILABLE_TEXT, kind=UNAVAILABLE).response(_RETRY_AFTER)
+
+    @api.exception_handler(DatabaseMismatchError)
+    async def mismatch(_request: Request, error: DatabaseMismatchError) -> Response:
+        return problem(503, MISMATCH_TEXT.format(told=error), kind=MISMATCH).response(_RETRY_AFTER)
 
     @api.exception_handler(TooManyStreamsError)
     async def too_many(_request: Request, error: TooManyStreamsError) -> Response:

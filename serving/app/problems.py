@@ -35,6 +35,7 @@ _KINDS = {
     503: "no-model",
 }
 UNAVAILABLE = "database-unavailable"
+MISMATCH = "database-mismatch"
 NO_DATABASE = "no-database"
 TOO_MANY_STREAMS = "too-many-streams"
 

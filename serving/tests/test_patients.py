@@ -212,6 +212,52 @@ def test_an_outcome_is_recorded_once_and_may_be_corrected(
     assert corrected.json()["outcome_recorded_at"] > first.json()["outcome_recorded_at"]
 
 
+@pytest.mark.parametrize(
+    ("change", "undone", "told"),
+    [
+        (
+            "ALTER TABLE diabetes_new RENAME COLUMN blood_pressure TO pressure",
+            "ALTER TABLE diabetes_new RENAME COLUMN pressure TO blood_pressure",
+            "blood_pressure",
+        ),
+        (
+            "ALTER TABLE diabetes_new ADD ward text NOT NULL DEFAULT 'a';"
+            "ALTER TABLE diabetes_new ALTER ward DROP DEFAULT",
+            "ALTER TABLE diabetes_new DROP ward",
+            "ward",
+        ),
+        (
+            "ALTER TABLE diabetes_new RENAME TO diabetes_old",
+            "ALTER TABLE diabetes_old RENAME TO diabetes_new",
+            "diabetes_new",
+        ),
+    ],
+)
+def test_a_table_that_was_changed_beside_the_server_is_told_by_name(
+    intake: httpx2.Client,
+    warehouse: Warehouse,
+    caplog: pytest.LogCaptureFixture,
+    change: str,
+    undone: str,
+    told: str,
+) -> None:
+    before = count(warehouse)
+    for statement in change.split(";"):
+        warehouse.execute(statement)
+    try:
+        refused = intake.post("/patients", json=EXAMPLE_PATIENT)
+        page = intake.post("/", data={name: f"{v:g}" for name, v in EXAMPLE_PATIENT.items()})
+    finally:
+        warehouse.execute(undone)
+    assert_problem(refused, 503)
+    assert refused.json()["type"].endswith(":database-mismatch")
+    assert told in refused.json()["detail"]
+    assert told in caplog.text
+    assert page.status_code == 503
+    assert count(warehouse) == before
+    take_in(intake)
+
+
 @pytest.mark.parametrize("path", ["/patients", "/patients/1", "/patients/1/events"])
 def test_without_a_database_the_intake_says_so(client: TestClient, path: str) -> None:
     response = client.get(path)
