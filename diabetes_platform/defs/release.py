@@ -56,13 +56,13 @@ def champion(
     reigning = read_reigning(store)
     before = None if reigning is None else reigning.bundle
     verdicts = stored_verdicts(newest.recall(VERDICTS))
+    against = str(newest.recall(CHAMPION_ETAG))
     if not config.despite_shadow:
-        verdicts[CHECK] = _shadow_verdict(context, judged.bundle.model_version)
+        verdicts[CHECK] = _shadow_verdict(context, judged.bundle.model_version, against)
     decision = should_release(judged.bundle, before, verdicts, store.withdrawn())
     with refusals(LostRaceError):
         if decision.release:
-            against = newest.recall(CHAMPION_ETAG) or None
-            store.release(judged.pointer, expected_etag=against)
+            store.release(judged.pointer, expected_etag=against or None)
         elif not all(verdicts[name].passed for name in verdicts.keys() - COMPARISONS.keys()):
             raise dg.Failure(decision.text, allow_retries=False)
     bundle = judged.bundle if decision.release or before is None else before
@@ -72,17 +72,17 @@ def champion(
     )
 
 
-def _shadow_verdict(context: dg.AssetExecutionContext, version: str) -> "Verdict":
+def _shadow_verdict(context: dg.AssetExecutionContext, version: str, etag: str) -> "Verdict":
     from diabetes_platform.modelling.gate import Verdict
 
     newest = remember(context, SHADOW)
-    scored = newest.recall(CHALLENGER)
-    if scored != version:
-        raise dg.Failure(
-            f"{SHADOW.to_user_string()}: given scores of {scored}, allowed of {version}: "
-            "materialize it again",
-            allow_retries=False,
-        )
+    for name, allowed in ((CHALLENGER, version), (CHAMPION_ETAG, etag)):
+        if (given := newest.recall(name)) != allowed:
+            raise dg.Failure(
+                f"{SHADOW.to_user_string()}: {name}: given {given or 'none'}, allowed that of "
+                f"{CANDIDATE.to_user_string()}, {allowed or 'none'}: materialize both again",
+                allow_retries=False,
+            )
     passed = bool(newest.recall(PLAUSIBLE))
     return Verdict(passed=passed, text=CHECK)
 

@@ -66,6 +66,18 @@ def shadow_of(platform: Platform) -> list[dict[str, object]]:
     return rows
 
 
+def release_with_threshold(platform: Platform, threshold: float) -> str:
+    """Release the champion with another threshold, beside Dagster; returns its version."""
+    store = ModelStore(platform.settings.models)
+    current = store.champion()
+    assert current is not None
+    model = store.read(current.champion)
+    other = versioned(replace(model.bundle, threshold=threshold))
+    files = {name: model.files[name] for name in model.bundle.files}
+    store.release(store.put_version(other, files), expected_etag=current.etag)
+    return other.model_version
+
+
 def test_a_first_model_has_nobody_to_be_compared_with(serving: Platform) -> None:
     shadow = serving.metadata("model/shadow")
     assert (shadow["dagster/row_count"], shadow["champion"]) == (0, "")
@@ -162,6 +174,20 @@ def test_a_candidate_no_better_than_the_champion_is_not_released_and_nothing_fai
     ] == ["Nothing to compare: the candidate is no better than the champion."]
 
 
+def test_scores_beside_another_champion_release_nothing(serving: Platform) -> None:
+    settings = serving.settings.model_copy(update={"model_seed": 7})
+    challenged = Platform(settings, serving.instance)
+    challenged.run_only("model/candidate")
+    other = release_with_threshold(serving, 0.9)
+    challenged.run_only("model/shadow")
+
+    refused = run_job(challenged, "batch", "model__champion")
+
+    (failure,) = refused.get_step_failure_events()
+    assert "model/shadow: champion_etag: given" in str(failure.step_failure_data.error)
+    assert serving.champion() == other
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
@@ -182,22 +208,17 @@ def test_without_another_champion_nothing_is_rolled_back(
 
 def test_the_command_line_puts_a_model_back_too(serving: Platform) -> None:
     store, first = ModelStore(serving.settings.models), serving.champion()
-    current = store.champion()
-    assert current is not None
-    model = store.read(current.champion)
-    stricter = versioned(replace(model.bundle, threshold=0.9))
-    files = {name: model.files[name] for name in model.bundle.files}
-    store.release(store.put_version(stricter, files), expected_etag=current.etag)
-    assert serving.champion() == stricter.model_version != first
+    stricter = release_with_threshold(serving, 0.9)
+    assert serving.champion() == stricter != first
 
     console = Console(file=StringIO(), width=200)
     roll_back_model(serving.settings, serving.instance, console, version=None, reason="misses many")
 
     assert serving.champion() == first
-    assert store.withdrawn() == {stricter.model_version: "misses many"}
+    assert store.withdrawn() == {stricter: "misses many"}
     said = console.file.getvalue()  # type: ignore[attr-defined]
-    assert said.startswith(f"model {first} answers again; {stricter.model_version} is withdrawn")
-    assert serving.metadata("model/champion")["previous"] == stricter.model_version
+    assert said.startswith(f"model {first} answers again; {stricter} is withdrawn")
+    assert serving.metadata("model/champion")["previous"] == stricter
 
     with pytest.raises(FailedError, match=f"no champion before {first} to put back"):
         roll_back_model(serving.settings, serving.instance, console, version=None, reason="again")

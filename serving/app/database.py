@@ -58,6 +58,7 @@ class DatabaseUnavailableError(Exception):
 class DatabaseMismatchError(DatabaseUnavailableError):
     """The database answers, but its tables are not those that this server was made for."""
 
+
 _MISMATCHES = (
     errors.UndefinedColumn,
     errors.UndefinedTable,
@@ -108,10 +109,10 @@ class Database:
         except psycopg.OperationalError as error:
             raise DatabaseUnavailableError(type(error).__name__) from error
         except _MISMATCHES as error:
-            # Its first line names tables and columns; only the detail could hold a row.
+            # Its first line names tables and columns; its detail, and a traceback, hold the row.
             told = str(error.diag.message_primary)
-            logger.error("the database is not as this server needs it: %s", told)
-            raise DatabaseMismatchError(told) from error
+            logger.error("the database is not as this server needs it: %s", told)  # noqa: TRY400
+            raise DatabaseMismatchError(told) from None
 
 
 async def _try_unless_trusted(connection: Connection) -> None:
