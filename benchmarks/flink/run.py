@@ -23,8 +23,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from benchmarks.flink.events import Expected, backlog
 from benchmarks.flink.results import verified
+from diabetes_platform.clients.flink import FlinkCluster
 from diabetes_platform.launcher.errors import LauncherError
-from diabetes_platform.launcher.flink_cluster import FlinkCluster
 from diabetes_platform.launcher.flink_distribution import FlinkHome
 from diabetes_platform.launcher.flink_jobs import Client, cancel
 from diabetes_platform.launcher.install.java import find_java

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from diabetes_platform.clients.flink import FlinkCluster
 from diabetes_platform.contract.events import STREAM_JOB
 from diabetes_platform.contract.s3 import S3
 from diabetes_platform.launcher.errors import LauncherError
-from diabetes_platform.launcher.flink_cluster import FlinkCluster
 from diabetes_platform.launcher.flink_distribution import FlinkHome
 from diabetes_platform.launcher.flink_jobs import Client, cancel
 from diabetes_platform.launcher.install.java import find_java

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from diabetes_platform.clients.flink import FlinkCluster
 from diabetes_platform.launcher.errors import LauncherError
-from diabetes_platform.launcher.flink_cluster import FlinkCluster
 from diabetes_platform.launcher.flink_distribution import CLIENT, FlinkHome
 from diabetes_platform.launcher.java_traces import innermost_cause
 from diabetes_platform.launcher.jvm import archive_options

@@ -6,22 +6,19 @@ says little. A look at which all are accounted for settles it.
 
 import itertools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
-from urllib.parse import urlencode
+from typing import Literal
 
-import httpx
-
+from diabetes_platform.clients.errors import ServiceError
+from diabetes_platform.clients.flink import RUNNING, FlinkCluster
 from diabetes_platform.contract.events import STREAM_JOB
 from diabetes_platform.streaming.counters import Counters, read_counters
-from diabetes_platform.tls import tls
 
 LOOKS = 7
 SECONDS_BETWEEN = 5.0
 """Flink gathers its counters every ten seconds: three times in all."""
 _SECONDS = 5.0
-_RUNNING = "RUNNING"
 
 
 class NoBalanceError(RuntimeError):
@@ -79,14 +76,21 @@ def look_at_job(flink_url: str, looks: int = LOOKS, pause: float = SECONDS_BETWE
 
     Raises NoBalanceError where it does not run or Flink does not answer.
     """
-    cluster = _Metrics(flink_url)
+    cluster = FlinkCluster(flink_url, seconds=_SECONDS)
     try:
-        return judge(list(_looks(cluster, cluster.running_job(), looks, pause)))
-    except httpx.HTTPError as error:
-        raise NoBalanceError(f"Flink does not answer ({type(error).__name__})") from error
+        return judge(list(_looks(cluster, _running_job(cluster), looks, pause)))
+    except ServiceError as error:
+        raise NoBalanceError(str(error)) from error
 
 
-def _looks(cluster: "_Metrics", job_id: str, most: int, pause: float) -> Iterator[Counters]:
+def _running_job(cluster: FlinkCluster) -> str:
+    for job in cluster.jobs():
+        if (job.name, job.state) == (STREAM_JOB, RUNNING):
+            return job.id
+    raise NoBalanceError(f"job {STREAM_JOB} does not run")
+
+
+def _looks(cluster: FlinkCluster, job_id: str, most: int, pause: float) -> Iterator[Counters]:
     for number in range(most):
         if number:
             time.sleep(pause)
@@ -98,41 +102,3 @@ def _looks(cluster: "_Metrics", job_id: str, most: int, pause: float) -> Iterato
 
 def _fell(before: Counters, after: Counters) -> bool:
     return after.received < before.received
-
-
-@dataclass(frozen=True, slots=True)
-class _Metrics:
-    """A job's metrics over Flink's REST interface; every method raises httpx.HTTPError."""
-
-    url: str
-
-    def running_job(self) -> str:
-        """Return the id of the stream's job; NoBalanceError where it does not run."""
-        jobs = self._get("/jobs/overview")["jobs"]
-        running = [j["jid"] for j in jobs if (j["name"], j["state"]) == (STREAM_JOB, _RUNNING)]
-        if not running:
-            raise NoBalanceError(f"job {STREAM_JOB} does not run")
-        return str(running[-1])
-
-    def vertices(self, job_id: str) -> list[str]:
-        return [vertex["id"] for vertex in self._get(f"/jobs/{job_id}")["vertices"]]
-
-    def metric_names(self, job_id: str, vertex: str) -> list[str]:
-        return [metric["id"] for metric in self._get(_metrics_path(job_id, vertex))]
-
-    def metric_sums(self, job_id: str, vertex: str, names: Sequence[str]) -> dict[str, int]:
-        if not names:
-            return {}
-        asked = urlencode({"get": ",".join(names), "agg": "sum"})
-        told = self._get(f"{_metrics_path(job_id, vertex)}?{asked}")
-        return {metric["id"]: int(metric["sum"]) for metric in told}
-
-    def _get(self, path: str) -> Any:  # noqa: ANN401 - JSON of many shapes
-        url = f"{self.url}{path}"
-        answer = httpx.get(url, timeout=_SECONDS, verify=tls(), trust_env=False)
-        found: Mapping[str, Any] | list[Any] = answer.raise_for_status().json()
-        return found
-
-
-def _metrics_path(job_id: str, vertex: str) -> str:
-    return f"/jobs/{job_id}/vertices/{vertex}/subtasks/metrics"

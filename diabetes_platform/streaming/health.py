@@ -3,54 +3,41 @@
 A service that does not answer is a trouble like any other: nothing here raises for it.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
-import httpx
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from diabetes_platform.clients.connect import NO_ANSWER, connector_state
+from diabetes_platform.clients.errors import RefusedError, ServiceError
+from diabetes_platform.clients.flink import RUNNING, FlinkCluster
 from diabetes_platform.contract.events import CONNECTOR, PREDICTOR_GROUP, SINK_TOPIC, STREAM_JOB
 from diabetes_platform.streaming.troubles import Trouble
-from diabetes_platform.tls import tls
 
 MOST_BEHIND = 1_000
 """Messages that the predictor may be behind; it does five times as many in a second."""
-_RUNNING = "RUNNING"
 _SECONDS = 5.0
 
 
 def connector_troubles(connect_url: str) -> list[Trouble]:
     """Ask Kafka Connect for the connector and its tasks."""
-    try:
-        answer = _get(f"{connect_url}/connectors/{CONNECTOR}/status")
-    except httpx.HTTPStatusError as error:
-        text = f"Kafka Connect answers {error.response.status_code} when asked for it"
-        return [Trouble(f"connector {CONNECTOR}", text)]
-    except httpx.TransportError as error:
-        return [_silent("Kafka Connect", error)]
-    states = [answer["connector"]["state"], *(task["state"] for task in answer["tasks"])]
-    if len(states) > 1 and set(states) == {_RUNNING}:
+    state = connector_state(connect_url, CONNECTOR, _SECONDS)
+    if state.running:
         return []
-    said = f"is {states[0]}, its task {', '.join(states[1:]) or 'missing'}"
-    return [Trouble(f"connector {CONNECTOR}", said)]
+    if state.connector == NO_ANSWER:
+        return [Trouble("Kafka Connect", "does not answer")]
+    return [Trouble(f"connector {CONNECTOR}", f"is {state}")]
 
 
 def job_troubles(flink_url: str) -> list[Trouble]:
     """Ask Flink for the stream's job."""
     try:
-        jobs = _get(f"{flink_url}/jobs/overview")["jobs"]
-    except httpx.HTTPStatusError as error:
-        text = f"Flink answers {error.response.status_code} when asked for it"
-        return [Trouble(f"job {STREAM_JOB}", text)]
-    except httpx.TransportError as error:
-        return [_silent("Flink", error)]
-    states = [
-        job["state"]
-        for job in sorted(jobs, key=lambda job: int(job["start-time"]))
-        if job["name"] == STREAM_JOB
-    ]
-    if _RUNNING in states:
+        jobs = FlinkCluster(flink_url, seconds=_SECONDS).jobs()
+    except RefusedError as error:
+        return [Trouble(f"job {STREAM_JOB}", str(error))]
+    except ServiceError:
+        return [Trouble("Flink", "does not answer")]
+    ours = sorted((job for job in jobs if job.name == STREAM_JOB), key=lambda job: job.started_ms)
+    states = [job.state for job in ours]
+    if RUNNING in states:
         return []
     return [Trouble(f"job {STREAM_JOB}", f"is {states[-1] if states else 'not on the cluster'}")]
 
@@ -60,7 +47,7 @@ def lag_troubles(servers: str) -> list[Trouble]:
     try:
         behind = _behind(servers)
     except KafkaException as error:
-        return [_silent("Kafka", error)]
+        return [Trouble("Kafka", f"does not answer ({type(error).__name__})")]
     if behind <= MOST_BEHIND:
         return []
     text = f"is {behind:,} messages behind {SINK_TOPIC}, allowed {MOST_BEHIND:,}"
@@ -89,13 +76,3 @@ def _behind(servers: str) -> int:
         for spec in (OffsetSpec.earliest(), OffsetSpec.latest())  # type: ignore[no-untyped-call]
     )
     return sum(highs[number] - max(committed[number], lows[number]) for number in highs)
-
-
-def _get(url: str) -> Mapping[str, Any]:
-    answer = httpx.get(url, timeout=_SECONDS, verify=tls(), trust_env=False)
-    found: Mapping[str, Any] = answer.raise_for_status().json()
-    return found
-
-
-def _silent(service: str, error: Exception) -> Trouble:
-    return Trouble(service, f"does not answer ({type(error).__name__})")

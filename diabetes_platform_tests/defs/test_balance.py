@@ -24,7 +24,7 @@ def result(settings: PlatformSettings) -> dg.AssetCheckEvaluation:
     ("url", "said"),
     [
         (None, "PLATFORM_FLINK_URL: given nothing"),
-        (f"http://{HOST}:{free_port()}", "The balance is not known: Flink does not answer"),
+        (f"http://{HOST}:{free_port()}", "The balance is not known: Flink's JobManager"),
     ],
     ids=["no job was named", "nothing answers"],
 )

@@ -10,8 +10,8 @@ import httpx
 import pytest
 from minio import Minio
 
-from diabetes_platform.launcher.errors import LauncherError
-from diabetes_platform.launcher.flink_cluster import FlinkCluster
+from diabetes_platform.clients.errors import ServiceError
+from diabetes_platform.clients.flink import FlinkCluster
 from diabetes_platform.launcher.flink_distribution import FlinkHome
 from diabetes_platform.launcher.flink_jobs import SMOKE_JOB, Client, cancel, smoke
 from diabetes_platform.launcher.install.java import find_java
@@ -141,6 +141,6 @@ def test_a_killed_jobmanager_comes_back_with_all_slots(
 def answers(cluster: FlinkCluster) -> bool:
     try:
         cluster.overview()
-    except LauncherError:
+    except ServiceError:
         return False
     return True

@@ -11,8 +11,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from benchmarks.flink.events import envelope
+from diabetes_platform.clients.flink import FlinkCluster
 from diabetes_platform.contract.fields import FEATURES
-from diabetes_platform.launcher.flink_cluster import FlinkCluster
 from diabetes_platform.launcher.flink_distribution import FlinkHome
 from diabetes_platform.launcher.flink_jobs import Client, cancel
 from diabetes_platform.launcher.install.java import find_java

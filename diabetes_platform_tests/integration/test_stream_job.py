@@ -18,6 +18,7 @@ from confluent_kafka import (
 )
 from obstore.store import from_url
 
+from diabetes_platform.clients.flink import FlinkCluster
 from diabetes_platform.contract.events import (
     CDC_TOPIC,
     REJECTED_TOPIC,
@@ -27,7 +28,6 @@ from diabetes_platform.contract.events import (
 )
 from diabetes_platform.contract.fields import FEATURES
 from diabetes_platform.contract.s3 import S3
-from diabetes_platform.launcher.flink_cluster import FlinkCluster
 from diabetes_platform.launcher.ports import HOST
 from diabetes_platform.launcher.stack.environments import REGION, database_url
 from diabetes_platform.launcher.stack.stack import Stack, storage_secret

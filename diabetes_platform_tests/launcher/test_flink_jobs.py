@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from diabetes_platform.clients.flink import FlinkCluster
 from diabetes_platform.launcher.errors import LauncherError
-from diabetes_platform.launcher.flink_cluster import FlinkCluster
 from diabetes_platform.launcher.flink_distribution import CLIENT, FlinkHome
 from diabetes_platform.launcher.flink_jobs import SMOKE_JOB, Client, reason
 from diabetes_platform.launcher.install.tools import Tools

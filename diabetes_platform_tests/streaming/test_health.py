@@ -73,7 +73,7 @@ def test_a_connector_that_is_not_there_is_told(connect: Connect) -> None:
 
     (trouble,) = connector_troubles(connect.url)
 
-    assert trouble.text == "Kafka Connect answers 404 when asked for it"
+    assert trouble.text == "is not registered"
 
 
 def test_services_that_do_not_answer_are_told() -> None:
@@ -84,4 +84,4 @@ def test_services_that_do_not_answer_are_told() -> None:
         *lag_troubles(nowhere),
     ]
     assert [each.subject for each in found] == ["Kafka Connect", "Flink", "Kafka"]
-    assert all(each.text.startswith("does not answer (") for each in found)
+    assert all(each.text.startswith("does not answer") for each in found)

@@ -1,8 +1,8 @@
 """The doctor at Spark and Flink: a query; slots and a real job; the stream's own job."""
 
 from diabetes_platform.cleaning.session import spark_session
+from diabetes_platform.clients.flink import FlinkCluster
 from diabetes_platform.contract.events import STREAM_JOB
-from diabetes_platform.launcher.flink_cluster import FlinkCluster
 from diabetes_platform.launcher.flink_distribution import FlinkHome
 from diabetes_platform.launcher.flink_jobs import Client, smoke
 from diabetes_platform.launcher.install.java import find_java

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from diabetes_platform.launcher.errors import LauncherError
-from diabetes_platform.launcher.flink_cluster import FlinkCluster
+from diabetes_platform.clients.errors import ServiceError
+from diabetes_platform.clients.flink import FlinkCluster
 from diabetes_platform.launcher.flink_distribution import (
     CLIENT,
     PROGRAMS,
@@ -76,7 +76,7 @@ async def _complete(cluster: FlinkCluster) -> bool:
     try:
         # A TaskManager is known a moment before its slots are.
         return cluster.overview().slots_available > 0
-    except LauncherError:
+    except ServiceError:
         return False
 
 

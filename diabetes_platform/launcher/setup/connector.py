@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import Connection
 
+from diabetes_platform.clients.connect import ConnectApi, ConnectorState
+from diabetes_platform.clients.errors import RefusedError, ServiceError
 from diabetes_platform.contract.events import CONNECTOR
 from diabetes_platform.contract.tables import DIABETES_NEW
 from diabetes_platform.launcher.errors import LauncherError
@@ -20,7 +22,6 @@ from diabetes_platform.launcher.setup.capture_failures import (
     reader_problem,
     table_problem,
 )
-from diabetes_platform.launcher.setup.connect_api import ConnectApi, ConnectorState, RefusedError
 from diabetes_platform.settings import PROJECT_ROOT
 from diabetes_platform.warehouse.replication import Slot, read_slot, slot_problem
 
@@ -70,9 +71,11 @@ def setup_connector(
             changed = _register(api, config, deadline)
             api.resume(CONNECTOR)
             state = _wait_until_running(api, deadline)
+            _wait_until_read(api, database_url, deadline)
         except RefusedError as error:
             raise LauncherError(f"{CONNECTOR}: {explain(str(error))}") from error
-        _wait_until_read(api, database_url, deadline)
+        except ServiceError as error:
+            raise LauncherError(str(error)) from error
     return Outcome(changed, state)
 
 

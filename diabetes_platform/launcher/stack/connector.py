@@ -1,7 +1,7 @@
 """The Debezium connector's state, for the table and the doctor."""
 
+from diabetes_platform.clients.connect import ConnectorState, connector_state
 from diabetes_platform.contract.events import CONNECTOR
-from diabetes_platform.launcher.setup.connect_api import ConnectorState, connector_state
 from diabetes_platform.launcher.stack.stack import Stack
 from diabetes_platform.settings import Port
 

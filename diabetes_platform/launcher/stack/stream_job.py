@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from diabetes_platform.clients.errors import ServiceError
+from diabetes_platform.clients.flink import FlinkCluster
 from diabetes_platform.contract.events import STREAM_JOB
-from diabetes_platform.launcher.errors import LauncherError
-from diabetes_platform.launcher.flink_cluster import FlinkCluster
 from diabetes_platform.launcher.stack.stack import Stack
 from diabetes_platform.launcher.stream_job.decisions import current
 from diabetes_platform.settings import Port
@@ -43,5 +43,5 @@ def stream_job_of(stack: Stack) -> StreamJobState:
             return StreamJobState("RESTARTING" if job.state == "RUNNING" else job.state)
         completed = cluster.checkpoints(job.id).completed
         return StreamJobState(job.state, read_counters(cluster, job.id), completed)
-    except LauncherError:
+    except ServiceError:
         return StreamJobState(NO_ANSWER)

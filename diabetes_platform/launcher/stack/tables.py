@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from rich.markup import escape
 from rich.table import Table
 
+from diabetes_platform.clients.connect import ConnectorState
 from diabetes_platform.contract.events import CONNECTOR, STREAM_JOB
 from diabetes_platform.launcher.ports import HOST
-from diabetes_platform.launcher.setup.connect_api import ConnectorState
 from diabetes_platform.launcher.stack.members import memory
 from diabetes_platform.launcher.stack.stack import Stack
 from diabetes_platform.launcher.stack.stream_job import StreamJobState

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from diabetes_platform.launcher.flink_cluster import FlinkCluster
+from diabetes_platform.clients.flink import FlinkCluster
 from diabetes_platform.launcher.flink_distribution import FlinkHome
 from diabetes_platform.launcher.flink_jobs import Client
 from diabetes_platform.launcher.install.java import find_java

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from diabetes_platform.launcher.flink_cluster import Job
+from diabetes_platform.clients.flink import Job
 
 RESTORE_SECONDS = 90.0
 """A job that has not gone on from its checkpoint by then will not."""

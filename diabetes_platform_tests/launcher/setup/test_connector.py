@@ -13,10 +13,10 @@ from confluent_kafka import TopicPartition
 from psycopg import Connection
 from psycopg.errors import ObjectInUse
 
+from diabetes_platform.clients.connect import ConnectApi, connector_state
 from diabetes_platform.contract.events import CDC_TOPIC, CONNECTOR, DIABETES_NEW_CHANGED
 from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.postgres_data import binary
-from diabetes_platform.launcher.setup.connect_api import ConnectApi, connector_state
 from diabetes_platform.launcher.setup.connector import Outcome, read_config, setup_connector
 from diabetes_platform.launcher.setup.topics import read_topics, setup_topics
 from diabetes_platform.warehouse.replication import (

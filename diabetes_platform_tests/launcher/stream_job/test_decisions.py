@@ -2,7 +2,7 @@
 
 import pytest
 
-from diabetes_platform.launcher.flink_cluster import Job
+from diabetes_platform.clients.flink import Job
 from diabetes_platform.launcher.stream_job.decisions import (
     BackOff,
     Checkpoint,

@@ -10,7 +10,8 @@ from typing import Any, Self
 
 import httpx
 
-from diabetes_platform.launcher.errors import LauncherError
+from diabetes_platform.clients.errors import RefusedError, ServiceError
+from diabetes_platform.tls import tls
 
 RUNNING, FAILED = "RUNNING", "FAILED"
 NOT_REGISTERED, NO_ANSWER = "not registered", "Kafka Connect does not answer"
@@ -48,11 +49,14 @@ class ConnectorState:
 
 
 class ConnectApi:
-    """Connect's REST interface at `url`. What it refuses or does not answer is a LauncherError."""
+    """Connect's REST interface at `url`; each answer may take `seconds`.
 
-    def __init__(self, url: str) -> None:
+    Raises ServiceError where there is none, and RefusedError with Connect's own message.
+    """
+
+    def __init__(self, url: str, seconds: float = _SECONDS) -> None:
         self._url = url
-        self._client = httpx.Client(base_url=url, timeout=_SECONDS, trust_env=False)
+        self._client = httpx.Client(base_url=url, timeout=seconds, verify=tls(), trust_env=False)
 
     def __enter__(self) -> Self:
         return self
@@ -118,7 +122,7 @@ class ConnectApi:
         try:
             yield
         except httpx.TransportError as error:
-            raise LauncherError(
+            raise ServiceError(
                 f"Kafka Connect at {self._url} does not answer: see `diabetes logs connect`"
             ) from error
 
@@ -128,18 +132,14 @@ class ConnectApi:
         return answer
 
 
-class RefusedError(LauncherError):
-    """Connect answered that it will not; `str(error)` is its own message."""
-
-
-def connector_state(url: str, name: str) -> ConnectorState:
+def connector_state(url: str, name: str, seconds: float = _SECONDS) -> ConnectorState:
     """Return the state of a connector of the Connect at `url`, whatever it is."""
     try:
-        with ConnectApi(url) as api:
+        with ConnectApi(url, seconds) as api:
             return api.state(name)
     except RefusedError as error:
         return ConnectorState(f"unknown ({error})")
-    except LauncherError:
+    except ServiceError:
         return ConnectorState(NO_ANSWER)
 
 

@@ -2,14 +2,14 @@
 
 import pytest
 
-from diabetes_platform.launcher.errors import LauncherError
-from diabetes_platform.launcher.flink_cluster import FlinkCluster, first_line
+from diabetes_platform.clients.errors import ServiceError
+from diabetes_platform.clients.flink import FlinkCluster, first_line
 from diabetes_platform.launcher.ports import HOST, free_port
 
 
 def test_a_cluster_that_is_not_there_is_named() -> None:
     url = f"http://{HOST}:{free_port()}"
-    with pytest.raises(LauncherError, match=f"^Flink's JobManager does not answer at {url}$"):
+    with pytest.raises(ServiceError, match=f"^Flink's JobManager does not answer at {url}$"):
         FlinkCluster(url).overview()
 
 

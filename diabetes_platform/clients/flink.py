@@ -8,10 +8,10 @@ from urllib.parse import urlencode
 
 import httpx
 
-from diabetes_platform.launcher.errors import LauncherError
+from diabetes_platform.clients.errors import RefusedError, ServiceError
 from diabetes_platform.tls import tls
 
-_SECONDS = 10.0
+RUNNING = "RUNNING"
 _HEADING = "<Exception on server side:"
 
 
@@ -34,11 +34,15 @@ class Overview:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job that the JobManager knows; `state` in Flink's words, as RUNNING or FINISHED."""
+    """A job that the JobManager knows; `state` in Flink's words, as RUNNING or FINISHED.
+
+    `started_ms` is since 1970.
+    """
 
     id: str
     name: str
     state: str
+    started_ms: int = 0
 
     @property
     def ended(self) -> bool:
@@ -60,11 +64,12 @@ class Checkpoints:
 class FlinkCluster:
     """The cluster whose JobManager listens at `url`.
 
-    Every method raises LauncherError in one line where it does not answer, or answers with an
-    error.
+    Every method raises ServiceError where it does not answer within `seconds`, and RefusedError
+    where it answers with an error.
     """
 
     url: str
+    seconds: float = 10.0
 
     def overview(self) -> Overview:
         """Return slots and TaskManagers as the JobManager knows them now."""
@@ -80,7 +85,7 @@ class FlinkCluster:
     def jobs(self) -> list[Job]:
         """Return running jobs and those that ended since the JobManager started."""
         told = self._get("/jobs/overview")["jobs"]
-        return [Job(job["jid"], job["name"], job["state"]) for job in told]
+        return [Job(job["jid"], job["name"], job["state"], job["start-time"]) for job in told]
 
     def checkpoints(self, job_id: str) -> Checkpoints:
         """Return what became of a job's checkpoints."""
@@ -97,7 +102,7 @@ class FlinkCluster:
         """Whether a job runs with every one of its tasks."""
         told = self._get(f"/jobs/{job_id}")
         statuses = {vertex["status"] for vertex in told["vertices"]}
-        return told["state"] == "RUNNING" and statuses == {"RUNNING"}
+        return told["state"] == RUNNING and statuses == {RUNNING}
 
     def root_exception(self, job_id: str) -> str | None:
         """Return the stack trace of a job's latest failure; None where it has not failed."""
@@ -135,14 +140,14 @@ class FlinkCluster:
     def _request(self, method: str, path: str) -> httpx.Response:
         try:
             answer = httpx.request(
-                method, self.url + path, timeout=_SECONDS, verify=tls(), trust_env=False
+                method, self.url + path, timeout=self.seconds, verify=tls(), trust_env=False
             )
             answer.raise_for_status()
         except httpx.HTTPStatusError as error:
             said = f"{error.response.status_code} {first_line(error.response.text)}"
-            raise LauncherError(f"Flink answers {method} {path} with {said}") from error
+            raise RefusedError(f"Flink answers {method} {path} with {said}") from error
         except httpx.HTTPError as error:
-            raise LauncherError(f"Flink's JobManager does not answer at {self.url}") from error
+            raise ServiceError(f"Flink's JobManager does not answer at {self.url}") from error
         return answer
 
 

@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-from diabetes_platform.launcher.ports import HOST, free_port
-from diabetes_platform.launcher.setup.connect_api import (
+from diabetes_platform.clients.connect import (
     NO_ANSWER,
     NOT_REGISTERED,
     ConnectorState,
     connector_state,
     parse_status,
 )
+from diabetes_platform.launcher.ports import HOST, free_port
 from diabetes_platform_tests.capture import Connect
 
 WORKER = "127.0.0.1:8083"
