@@ -49,19 +49,20 @@ def materialize(
         else:
             log = Layout.of(settings).log(JOB)
             outcome = _run_here(settings, progress, source, select)
-        if outcome.failures:
-            raise FailedError(failure_line(outcome, log))
-        progress.say(f"run {outcome.run_id} succeeded ({progress.elapsed:.1f} s)")
+        _tell(progress, outcome, log)
 
 
 def launch(settings: PlatformSettings, console: Console, wanted: Wanted) -> None:
     """Run a job of the running platform and show its steps; FailedError says what failed."""
     stack = _require_stack(settings)
     with Progress(console) as progress:
-        outcome = launch_in(stack, progress, wanted)
-        if outcome.failures:
-            raise FailedError(failure_line(outcome, stack.layout.log(wanted.job)))
-        progress.say(f"run {outcome.run_id} succeeded ({progress.elapsed:.1f} s)")
+        _tell(progress, launch_in(stack, progress, wanted), stack.layout.log(wanted.job))
+
+
+def _tell(progress: Progress, outcome: Outcome, log: Path) -> None:
+    if outcome.failures:
+        raise FailedError(failure_line(outcome, log))
+    progress.say(f"run {outcome.run_id} succeeded ({progress.elapsed:.1f} s)")
 
 
 def _run_here(

@@ -1,4 +1,4 @@
-"""One run of the batch graph in the running platform: queued, followed, ended on Ctrl-C."""
+"""One run in the running platform: queued, followed, ended on Ctrl-C."""
 
 import logging
 import time
@@ -40,29 +40,6 @@ _RETRY = "dagster/auto_retry_run_id"
 _STATUS = dg.DagsterRunStatus
 
 
-def submit_batch(
-    load: Callable[[], dg.Definitions],
-    client: DagsterClient,
-    instance: dg.DagsterInstance,
-    follower: Follower,
-    *,
-    log: Path,
-    source: str | None = None,
-    select: str | None = None,
-    on_wait: Tell = lambda _: None,
-) -> Outcome:
-    """Run the batch job, or the assets of it that `select` names, in the running platform.
-
-    Like `run_batch`, but in a process of the platform's: in its queue, visible in its UI, retried
-    where its process is lost, which is followed too. `load` gives the definitions that `select` is
-    looked up in. `on_wait` is told why nothing happens yet. An interrupt ends the run and is
-    raised again. Raises LauncherError where Dagster does not answer or refuses.
-    """
-    keys = None if select is None else chosen_assets(load(), select, source)
-    wanted = Wanted(JOB, run_config=source_config(source), assets=keys)
-    return submit(wanted, client, instance, follower, log=log, on_wait=on_wait)
-
-
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A run to ask for: a job, all of it or some of its assets, perhaps of one partition."""
@@ -78,6 +55,18 @@ class Wanted:
         return {} if self.partition is None else {"dagster/partition": self.partition}
 
 
+def wanted_batch(
+    load: Callable[[], dg.Definitions], source: str | None = None, select: str | None = None
+) -> Wanted:
+    """Ask for the batch job, or the assets of it that `select` names.
+
+    `load` gives the definitions that `select` is looked up in. Raises LauncherError where it names
+    none.
+    """
+    keys = None if select is None else chosen_assets(load(), select, source)
+    return Wanted(JOB, run_config=source_config(source), assets=keys)
+
+
 def submit(
     wanted: Wanted,
     client: DagsterClient,
@@ -87,7 +76,13 @@ def submit(
     log: Path,
     on_wait: Tell = lambda _: None,
 ) -> Outcome:
-    """Put a run into the running platform's queue and follow it to its end; see `submit_batch`."""
+    """Put a run into the running platform's queue and follow it to its end.
+
+    Like `run_batch`, but in a process of the platform's: in its queue, visible in its UI, retried
+    where its process is lost, which is followed too. `on_wait` is told why nothing happens yet. An
+    interrupt ends the run and is raised again. Raises LauncherError where Dagster does not answer
+    or refuses.
+    """
     run_id = client.launch(
         wanted.job, run_config=wanted.run_config, assets=wanted.assets, tags=wanted.tags
     )

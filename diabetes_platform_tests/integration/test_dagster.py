@@ -16,7 +16,7 @@ from diabetes_platform.definitions import build_definitions
 from diabetes_platform.defs.failures import describe_failure
 from diabetes_platform.launcher.batch import Follower, Outcome, Step
 from diabetes_platform.launcher.errors import LauncherError
-from diabetes_platform.launcher.submit import Wanted, submit_batch
+from diabetes_platform.launcher.submit import Wanted, wanted_batch
 from diabetes_platform.launcher.submit import submit as submit_job
 from diabetes_platform.settings import PIMA_CSV
 from diabetes_platform_tests.running_dagster import RunningDagster, kill
@@ -80,19 +80,13 @@ def submit(
     select: str | None = None,
     on_start: Callable[[Step], None] = lambda _: None,
 ) -> Outcome:
-    return submit_batch(
-        build_definitions,
-        dagster.client,
-        dagster.instance,
-        Follower(on_start, lambda _: None),
-        log=dagster.log,
-        source=str(source),
-        select=select,
-    )
+    return launch(dagster, wanted_batch(build_definitions, str(source), select), on_start)
 
 
-def launch(dagster: RunningDagster, wanted: Wanted) -> Outcome:
-    follower = Follower(lambda _: None, lambda _: None)
+def launch(
+    dagster: RunningDagster, wanted: Wanted, on_start: Callable[[Step], None] = lambda _: None
+) -> Outcome:
+    follower = Follower(on_start, lambda _: None)
     return submit_job(wanted, dagster.client, dagster.instance, follower, log=dagster.log)
 
 

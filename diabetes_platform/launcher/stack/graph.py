@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import dagster as dg
 from rich.console import Console
 
-from diabetes_platform.launcher.batch import JOB, Follower, Outcome
+from diabetes_platform.launcher.batch import Follower, Outcome
 from diabetes_platform.launcher.dagster_client import DagsterClient
 from diabetes_platform.launcher.environment import enter
 from diabetes_platform.launcher.locks import one_batch
@@ -14,26 +14,17 @@ from diabetes_platform.launcher.platform import WAREHOUSE_DATABASE
 from diabetes_platform.launcher.progress import Progress
 from diabetes_platform.launcher.stack.environments import database_url, pipeline_environment
 from diabetes_platform.launcher.stack.stack import Stack
-from diabetes_platform.launcher.submit import Wanted, submit, submit_batch
+from diabetes_platform.launcher.submit import Wanted, submit, wanted_batch
 from diabetes_platform.launcher.supervision import refuse_beside_another
 from diabetes_platform.settings import PlatformSettings, inherited_environment
 from diabetes_platform.warehouse.roles import PIPELINE
 
 
 def run_in(stack: Stack, progress: Progress, *, source: str | None, select: str | None) -> Outcome:
-    """Run the batch graph in the platform's own Dagster and follow it; see `submit_batch`."""
+    """Run the batch graph in the platform's own Dagster and follow it; see `submit`."""
+    # Before the definitions are made: they are the platform's, with its settings.
     enter(pipeline_environment(stack, inherited_environment()))
-    with dg.DagsterInstance.get() as instance:
-        return submit_batch(
-            _definitions,
-            DagsterClient(stack.settings.dagster),
-            instance,
-            Follower(progress.step_started, progress.step_ended),
-            log=stack.layout.log(JOB),
-            source=source,
-            select=select,
-            on_wait=progress.say,
-        )
+    return launch_in(stack, progress, wanted_batch(_definitions, source, select))
 
 
 def launch_in(stack: Stack, progress: Progress, wanted: Wanted) -> Outcome:
