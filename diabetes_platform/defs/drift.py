@@ -41,10 +41,11 @@ def drift_checks(lake: dg.ResourceParam[Lake]) -> Iterator[dg.AssetCheckResult]:
     from diabetes_platform.modelling.drift import drift
     from diabetes_platform.modelling.training_set import numeric_column
 
-    if not lake.table(TRAINING_SET).exists():
+    learned = lake.table(TRAINING_SET).find()
+    if learned is None:
         yield from (_nothing_to_compare_with(field.name) for field in FEATURES)
         return
-    reference = lake.table(TRAINING_SET).open().to_pyarrow_table()
+    reference = learned.to_pyarrow_table()
     recent = patients_since(lake, datetime.now(UTC) - timedelta(days=RECENT_DAYS))
     for field in FEATURES:
         values = (numeric_column(table, field.name) for table in (reference, recent))

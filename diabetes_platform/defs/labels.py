@@ -57,7 +57,7 @@ def labelled_patients(
 
 def _state(stream: DeltaPath) -> tuple[str, ...]:
     """Return what tells a state of the table from every other; nothing where there is no table."""
-    if not stream.exists():
+    table = stream.find()
+    if table is None:
         return ()
-    table = stream.open()
     return str(table.metadata().id), str(table.version())

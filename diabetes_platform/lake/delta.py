@@ -51,12 +51,19 @@ class DeltaPath:
 
     def open(self, version: int | None = None) -> DeltaTable:
         """Open `version`, or the newest; LakeError names a path that has none."""
+        table = self.find(version)
+        if table is None:
+            raise LakeError(f"{self.path}: no Delta table at this path")
+        return table
+
+    def find(self, version: int | None = None) -> DeltaTable | None:
+        """Open `version`, or the newest; None where there is no table."""
         # To ask first whether there is one takes as long again, the longer the table's log is.
         try:
             with self.s3.errors(self.path):
                 return DeltaTable(self.path, version=version, storage_options=self.storage_options)
-        except TableNotFoundError as error:
-            raise LakeError(f"{self.path}: no Delta table at this path") from error
+        except TableNotFoundError:
+            return None
 
     def version(self) -> int:
         """Return the newest version; LakeError names a path that has none."""

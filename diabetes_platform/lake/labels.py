@@ -45,9 +45,9 @@ def keep_labels(lake: Lake) -> KeptLabels:
     change by which a label came first stays. Raises StorageError.
     """
     stream = lake.table(STREAM_PATIENTS)
-    table = stream.open() if stream.exists() else None
+    table = stream.find()
     with lake.s3.errors(stream.path):
-        labels = LABELS_SCHEMA.empty_table() if table is None else labels_of(table)
+        labels = labels_of(table)
     content_hash = content_hash_of(labels.drop_columns([_CHANGE_ID]), LABELLED_PATIENTS.key[0])
     told = {} if table is None else {STREAM_VERSION: str(table.version())}
     version, added = lake.snapshot(LABELLED_PATIENTS, labels, content_hash, told)
@@ -67,8 +67,8 @@ def waiting_labels(lake: Lake) -> int:
     """
     stream, kept = lake.table(STREAM_PATIENTS), lake.table(LABELLED_PATIENTS)
     with lake.s3.errors(stream.path):
-        now = labels_of(stream.open()) if stream.exists() else LABELS_SCHEMA.empty_table()
-        then = kept.open().to_pyarrow_table() if kept.exists() else LABELS_SCHEMA.empty_table()
+        now, before = labels_of(stream.find()), kept.find()
+        then = LABELS_SCHEMA.empty_table() if before is None else before.to_pyarrow_table()
     return len({row[0] for row in _contents(now) ^ _contents(then)})
 
 
@@ -78,12 +78,15 @@ def _contents(labels: pa.Table) -> set[tuple[object, ...]]:
     return set(zip(*(labels[name].to_pylist() for name in names), strict=True))
 
 
-def labels_of(stream: DeltaTable) -> pa.Table:
+def labels_of(stream: DeltaTable | None) -> pa.Table:
     """Return the labels (contract LABELLED_PATIENTS) of a version of `stream/patients`, by id.
 
     An outcome that was changed counts as it is now; one that was taken back, or whose patient
-    was deleted, is none. Memory holds the changes of patients who ever had an outcome.
+    was deleted, is none. Of no table there is none. Memory holds the changes of patients who ever
+    had an outcome.
     """
+    if stream is None:
+        return LABELS_SCHEMA.empty_table()
     dataset = stream.to_pyarrow_dataset()
     has_outcome = pc.field(OUTCOME.name).is_valid()
     ids = dataset.to_table(columns=["id"], filter=has_outcome)["id"].unique()

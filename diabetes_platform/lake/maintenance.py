@@ -27,10 +27,10 @@ def maintain(lake: Lake, table: Table, keep: timedelta = TIME_TRAVEL) -> Maintai
     CommitFailedError where another writer was faster.
     """
     target = lake.table(table)
-    if not target.exists():
+    opened = target.find()
+    if opened is None:
         return None
     with lake.s3.errors(target.path):
-        opened = target.open()
         compacted = opened.optimize.compact()
         hours = int(keep.total_seconds() // 3600)
         removed = opened.vacuum(hours, dry_run=False, enforce_retention_duration=True)

@@ -33,14 +33,12 @@ def patients_since(lake: Lake, since: datetime) -> pa.Table:
     Raises StorageError.
     """
     target = lake.table(STREAM_PATIENTS)
-    if not target.exists():
+    if (opened := target.find()) is None:
         return arrow_schema(STREAM_PATIENTS).empty_table()
     # A change is written to the topic after its patient was taken in, and so are its deletion's.
     first_day = since.date().isoformat()
     with lake.s3.errors(target.path):
-        dataset = target.open().to_pyarrow_dataset(
-            file_pruning_predicate=[("day", ">=", first_day)]
-        )
+        dataset = opened.to_pyarrow_dataset(file_pruning_predicate=[("day", ">=", first_day)])
         changes = dataset.to_table(filter=pc.field("day") >= first_day)
     newest = newest_images(changes)
     return newest.filter(pc.greater_equal(newest["received_at"], pa.scalar(since)))

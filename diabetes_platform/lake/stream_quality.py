@@ -99,12 +99,10 @@ def sums_of(windows: pa.Table) -> WindowSums:
 def _since(lake: Lake, table: Table, columns: Sequence[str], since: datetime) -> pa.Table:
     """Return these columns, and `written_at`, of rows written at `since` or later."""
     target, names = lake.table(table), [*columns, "written_at"]
-    if not target.exists():
+    if (opened := target.find()) is None:
         return row_schema(table).empty_table().select(names)
     first_day = since.date().isoformat()
     with lake.s3.errors(target.path):
-        dataset = target.open().to_pyarrow_dataset(
-            file_pruning_predicate=[("day", ">=", first_day)]
-        )
+        dataset = opened.to_pyarrow_dataset(file_pruning_predicate=[("day", ">=", first_day)])
         wanted = pc.field("written_at") >= pa.scalar(since, pa.timestamp("us", "UTC"))
         return dataset.to_table(columns=names, filter=wanted & (pc.field("day") >= first_day))

@@ -76,8 +76,7 @@ class Lake:
         Every version of the table can be read again for good.
         """
         target = self.table(table)
-        if target.exists():
-            current = target.open()
+        if (current := target.find()) is not None:
             if current.history(1)[0].get("content_hash") == content_hash:
                 return current.version(), False
             with self.s3.errors(target.path):
