@@ -18,7 +18,7 @@ from diabetes_platform.clients.errors import ServiceError
 from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.moments import read_moment
 from diabetes_platform.launcher.stack.modes import SparkMode
-from diabetes_platform.patient_options import read_json, signature, why_refused
+from diabetes_platform.patient_options import read_json, takes_patient, why_refused
 
 if TYPE_CHECKING:
     from diabetes_platform.settings import PlatformSettings
@@ -129,6 +129,8 @@ def launch(
         run(settings, console, Wanted(job, run_config=given, partition=partition))
 
 
+@app.command()
+@takes_patient
 def predict(**given: Any) -> None:  # noqa: ANN401 - the options are the contract's
     """Ask the running API for one patient's risk."""
     from diabetes_platform.launcher.api_client import predict as ask
@@ -288,8 +290,3 @@ def _fail(message: str, code: int = FAILED) -> None:
 def _absolute(source: str | None) -> str | None:
     """A path counts from where the command was given; the graph keeps it as provenance."""
     return source if source is None or "://" in source else str(Path(source).absolute())
-
-
-predict.__signature__ = signature()  # type: ignore[attr-defined]
-predict.__annotations__ = {name: each.annotation for name, each in signature().parameters.items()}
-app.command()(predict)

@@ -3,7 +3,7 @@
 import inspect
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,8 +53,8 @@ def _option(field: Field) -> inspect.Parameter:
     )
 
 
-def signature() -> inspect.Signature:
-    """Return the options of a command that takes a patient."""
+def takes_patient(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command`, which takes any keywords, the options of a patient."""
     document = inspect.Parameter(
         "json",
         inspect.Parameter.KEYWORD_ONLY,
@@ -63,4 +63,7 @@ def signature() -> inspect.Signature:
             str | None, typer.Option(help="A file with the patient as JSON; - for standard input.")
         ],
     )
-    return inspect.Signature([*map(_option, FEATURES), document])
+    options = inspect.Signature([*map(_option, FEATURES), document])
+    command.__signature__ = options  # type: ignore[attr-defined]
+    command.__annotations__ = {name: each.annotation for name, each in options.parameters.items()}
+    return command
