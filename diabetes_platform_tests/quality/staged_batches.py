@@ -1,4 +1,4 @@
-"""Rows of `staging.patients` made from the Pima file, and a table to load them into."""
+"""Rows of `staging.patients` made from the Pima file, and a table to load and change them in."""
 
 import csv
 from collections.abc import Iterable, Mapping
@@ -71,6 +71,13 @@ def load(
     with connection.cursor() as cursor, cursor.copy(copy) as rows:
         for patient in patients:
             rows.write_row([_written(patient[name], name in integers) for name in types])
+
+
+def execute(url: str, *statements: sql.SQL) -> None:
+    """Change what is staged."""
+    with psycopg.connect(url) as connection:
+        for statement in statements:
+            connection.execute(statement)
 
 
 def _written(value: object, integer: bool) -> object:
