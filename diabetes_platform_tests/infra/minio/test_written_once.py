@@ -1,0 +1,83 @@
+"""Raw, labels and models stay as the pipeline wrote them; what is replaced by design can be."""
+
+from collections.abc import Callable
+from uuid import uuid4
+
+import pytest
+from minio import Minio
+from minio.error import S3Error
+
+from diabetes_platform.contract.bundle import bundle_key, champion_key
+from diabetes_platform_tests.infra.minio.attempts import (
+    ATTEMPTS,
+    FIRST,
+    OTHER,
+    REFUSALS,
+    Written,
+    put,
+)
+from diabetes_platform_tests.storage import ROOT, Storage
+
+pytestmark = pytest.mark.integration
+
+
+def raw_file(name: str) -> tuple[str, str]:
+    return "lake", f"raw/patients/content_hash={name}/part-00000.parquet"
+
+
+def raw_commit(name: str) -> tuple[str, str]:
+    return "lake", f"raw/{name}/_delta_log/00000000000000000001.json"
+
+
+def labels_commit(name: str) -> tuple[str, str]:
+    return "lake", f"labels/{name}/_delta_log/00000000000000000001.json"
+
+
+def model_file(name: str) -> tuple[str, str]:
+    return "models", bundle_key(name, "model.txt")
+
+
+@pytest.mark.parametrize("attempt", ATTEMPTS, ids=lambda attempt: attempt.__name__)
+@pytest.mark.parametrize(
+    "kind", [raw_file, raw_commit, labels_commit, model_file], ids=lambda k: k.__name__
+)
+def test_what_the_pipeline_wrote_once_it_can_neither_change_nor_delete(
+    storage: Storage, attempt: Callable[[Written], None], kind: Callable[[str], tuple[str, str]]
+) -> None:
+    it = Written(storage, *kind(uuid4().hex))
+    with pytest.raises(S3Error) as refused:
+        attempt(it)
+    assert refused.value.code in REFUSALS
+    everything = storage.client(ROOT)
+    versions = everything.list_objects(
+        bucket_name=it.bucket, prefix=it.key, recursive=True, include_version=True
+    )
+    assert [version.version_id for version in versions] == [it.version]
+    assert everything.get_object(**it.where).data == FIRST
+
+
+@pytest.mark.parametrize(
+    ("bucket", "key"),
+    [
+        ("lake", "labels/patients/_delta_log/_last_checkpoint"),
+        ("lake", "raw/patients/_delta_log/_last_checkpoint"),
+        ("lake", "cleaned/patients/part-00000.parquet"),
+        ("models", champion_key()),
+    ],
+)
+def test_what_is_replaced_by_design_can_be_replaced(
+    storage: Storage, bucket: str, key: str
+) -> None:
+    root, found = storage.client(ROOT), None
+    if key == champion_key() and exists(root, bucket, key):
+        found = root.get_object(bucket_name=bucket, object_name=key).data
+    client = storage.client("pipeline")
+    for content in (FIRST, OTHER, found or OTHER):
+        put(client, bucket, key, content)
+        assert client.get_object(bucket_name=bucket, object_name=key).data == content
+    if found is None:
+        root.remove_object(bucket_name=bucket, object_name=key)
+
+
+def exists(client: Minio, bucket: str, key: str) -> bool:
+    return any(client.list_objects(bucket_name=bucket, prefix=key))
