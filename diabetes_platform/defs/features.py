@@ -1,5 +1,7 @@
 """`features/training_set`: the labelled rows that a model may learn from."""
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
 
 from diabetes_platform.contract.tables import BATCH_ID, RECORD_ID, SERVING_PATIENTS, TRAINING_SET
@@ -17,6 +19,11 @@ from diabetes_platform.defs.retries import retried
 from diabetes_platform.lake.digest import content_hash_of
 from diabetes_platform.lake.tables import Lake
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from diabetes_platform.modelling.training_set import TrainingSet
+
 
 @dg.asset(
     **asset_options(TRAINING_ROWS, {"postgres", "deltalake"}, TRAINING_POOL),
@@ -32,17 +39,8 @@ def training_set(
 ) -> dg.MaterializeResult:
     """Read the promoted version; the same rows of the same batch add no version of the table."""
     from diabetes_platform.modelling.past import ROWS_HASH, rows_by_source
-    from diabetes_platform.modelling.training_set import (
-        TrainingSetError,
-        training_set_from_arrow,
-    )
-    from diabetes_platform.modelling.training_set_schema import validate_training_set
-    from diabetes_platform.warehouse.labelled import read_labelled
 
-    with refusals(TrainingSetError):
-        table = read_labelled(warehouse.url)
-        validate_training_set(table)
-        rows = training_set_from_arrow(table)
+    table, rows = _labelled(warehouse)
     batch_id = str(table[BATCH_ID.name][0])
     origin = origin_of(context, batch_id)
     sources = rows_by_source(table)
@@ -66,3 +64,18 @@ def training_set(
             "added": added,
         },
     )
+
+
+def _labelled(warehouse: Warehouse) -> tuple["pa.Table", "TrainingSet"]:
+    """Read the labelled rows: as the table that is kept, and as what a model learns from."""
+    from diabetes_platform.modelling.training_set import (
+        TrainingSetError,
+        training_set_from_arrow,
+    )
+    from diabetes_platform.modelling.training_set_schema import validate_training_set
+    from diabetes_platform.warehouse.labelled import read_labelled
+
+    with refusals(TrainingSetError):
+        table = read_labelled(warehouse.url)
+        validate_training_set(table)
+        return table, training_set_from_arrow(table)

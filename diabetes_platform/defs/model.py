@@ -28,6 +28,7 @@ from diabetes_platform.settings import PlatformSettings
 
 if TYPE_CHECKING:
     from diabetes_platform.contract.bundle import Bundle
+    from diabetes_platform.modelling.candidate import Candidate
     from diabetes_platform.modelling.gate import Verdict
     from diabetes_platform.modelling.recipe import Recipe
     from diabetes_platform.modelling.store import ModelStore, ModelVersion
@@ -119,26 +120,11 @@ def _train(
     lake: Lake,
     models: Models,
 ) -> dg.MaterializeResult:
-    from diabetes_platform.modelling.candidate import is_reproducible, train_candidate
-    from diabetes_platform.modelling.comparison import beats_baseline, beats_champion
-    from diabetes_platform.modelling.gate import judge_reproduction
-    from diabetes_platform.modelling.newest_rows import beats_champion_on_newest_rows
+    from diabetes_platform.modelling.candidate import train_candidate
 
     trained = train_candidate(rows, recipe, delta_version=delta_version)
     models.store().put_version(trained.bundle, trained.files)
-    champion = None if reigning is None else reigning.bundle
-    known = _champion_rows(lake, champion)
-    scored = (rows, trained.held_out, trained.bundle)
-    verdicts = {
-        "beats_baseline": beats_baseline(rows, trained.held_out),
-        "beats_champion": beats_champion(*scored, champion=champion, champion_rows=known),
-        "beats_champion_on_newest_rows": beats_champion_on_newest_rows(
-            *scored,
-            champion=None if reigning is None else reigning.model,
-            champion_rows=known,
-        ),
-        "reproducible": judge_reproduction(same=is_reproducible(trained.bundle, rows)),
-    }
+    verdicts = _judge(trained, rows, reigning, lake)
     context.log.info("Candidate %s trained on %s rows", trained.bundle.model_version, len(rows))
     return dg.MaterializeResult(
         data_version=dg.DataVersion(trained.bundle.model_version),
@@ -150,6 +136,30 @@ def _train(
         },
         check_results=[*_results(verdicts)],
     )
+
+
+def _judge(
+    trained: "Candidate", rows: "TrainingSet", reigning: Reigning | None, lake: Lake
+) -> dict[str, "Verdict"]:
+    """Hold what was trained on `rows` against each rule of GATE."""
+    from diabetes_platform.modelling.candidate import is_reproducible
+    from diabetes_platform.modelling.comparison import beats_baseline, beats_champion
+    from diabetes_platform.modelling.gate import judge_reproduction
+    from diabetes_platform.modelling.newest_rows import beats_champion_on_newest_rows
+
+    champion = None if reigning is None else reigning.bundle
+    known = _champion_rows(lake, champion)
+    scored = (rows, trained.held_out, trained.bundle)
+    return {
+        "beats_baseline": beats_baseline(rows, trained.held_out),
+        "beats_champion": beats_champion(*scored, champion=champion, champion_rows=known),
+        "beats_champion_on_newest_rows": beats_champion_on_newest_rows(
+            *scored,
+            champion=None if reigning is None else reigning.model,
+            champion_rows=known,
+        ),
+        "reproducible": judge_reproduction(same=is_reproducible(trained.bundle, rows)),
+    }
 
 
 def _results(verdicts: Mapping[str, "Verdict"]) -> Iterator[dg.AssetCheckResult]:

@@ -16,6 +16,8 @@ from diabetes_platform.lake.tables import Lake
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from diabetes_platform.contract.bundle import Bundle
+
 MOST_PATIENTS = 500
 RECENT = timedelta(days=30)
 
@@ -69,7 +71,7 @@ def same_predictions(
     warehouse: dg.ResourceParam[Warehouse],
 ) -> dg.AssetCheckResult:
     """Score the lake's rows in the bundle's order of features and compare with what was stored."""
-    from diabetes_platform.modelling.answers import SAME, answers, feature_matrix
+    from diabetes_platform.modelling.answers import answers, feature_matrix
     from diabetes_platform.warehouse.predicted import read_predicted
 
     store = models.store()
@@ -90,25 +92,34 @@ def same_predictions(
         for change, mine in zip(changes, again, strict=True)
         if change in stored
     ]
+    return _compared(model.bundle, len(ids), pairs)
+
+
+def _compared(
+    bundle: "Bundle", patients: int, pairs: Sequence[tuple[float, float]]
+) -> dg.AssetCheckResult:
+    """Judge pairs of what the model answers now and what was stored of the same change."""
+    from diabetes_platform.modelling.answers import SAME
+
     furthest = max((abs(mine - other) for mine, other in pairs), default=0.0)
     differ = sum(abs(mine - other) > SAME for mine, other in pairs)
     said = f"{differ} differ, by {furthest:.3g} at most" if differ else "none differs"
     return dg.AssetCheckResult(
         passed=not differ,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=f"{len(pairs)} stored answers of model {model.bundle.model_version} computed "
+        description=f"{len(pairs)} stored answers of model {bundle.model_version} computed "
         f"again from the lake: {said}."
         if pairs
         else "The champion has answered for no patient of 30 days yet: nothing to compare.",
         metadata={
-            "patients": len(ids),
+            "patients": patients,
             "answers_compared": len(pairs),
             "judged": bool(pairs),
             "differing": differ,
             "largest_difference": furthest,
             "difference_allowed": SAME,
-            "model_version": model.bundle.model_version,
-            "feature_order": ", ".join(model.bundle.features),
+            "model_version": bundle.model_version,
+            "feature_order": ", ".join(bundle.features),
         },
     )
 

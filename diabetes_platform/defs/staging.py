@@ -1,5 +1,7 @@
 """`staging/patients`: the accepted rows of the batch in PostgreSQL."""
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
 
 from diabetes_platform.cleaning.conservation import ACCEPTED
@@ -18,6 +20,9 @@ from diabetes_platform.defs.resources import Warehouse
 from diabetes_platform.defs.retries import retried
 from diabetes_platform.lake.tables import Lake
 from diabetes_platform.warehouse.staging import StagedBatch, newest, stage
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 CODE_VERSION = "1"
 
@@ -44,13 +49,7 @@ def staging_patients(
     unchanged = before.was_made_from(version) and _holds(staged, batch_id, delta_version)
     if staged is None or not unchanged:
         with refusals():
-            # The very version that the event log speaks of, whoever has written since.
-            rows = lake.stream(
-                CLEANED_PATIENTS,
-                STAGING_PATIENTS.column_names,
-                {"verdict": ACCEPTED},
-                delta_version,
-            )
+            rows = _accepted(lake, delta_version)
             staged = stage(
                 warehouse.url,
                 rows,
@@ -71,6 +70,12 @@ def staging_patients(
             "processed": not unchanged,
         },
     )
+
+
+def _accepted(lake: Lake, delta_version: int) -> "pa.RecordBatchReader":
+    """Stream the very version that the event log speaks of, whoever has written since."""
+    columns = STAGING_PATIENTS.column_names
+    return lake.stream(CLEANED_PATIENTS, columns, {"verdict": ACCEPTED}, delta_version)
 
 
 def _holds(staged: StagedBatch | None, batch_id: str, delta_version: int) -> bool:

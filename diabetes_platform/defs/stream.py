@@ -76,13 +76,10 @@ def _asset(feed: Feed) -> dg.AssetsDefinition:
         ):
             ranges, told = _filled(context, feed, config, lake, opened_topic)
         context.log.info("%s: %s", ", ".join(map(str, ranges)), told)
-        day, target = context.partition_key, lake.table(table)
+        day = context.partition_key
         return dg.MaterializeResult(
             metadata={
-                "dagster/partition_row_count": count_rows(lake, day, feed.destination.grown),
-                "dagster/uri": target.path,
-                "delta_version": target.version(),
-                "topic": feed.topic,
+                **_state(feed, lake, day),
                 "offsets": [str(each) for each in ranges],
                 **told,
                 **feed.told(lake, day),
@@ -91,6 +88,18 @@ def _asset(feed: Feed) -> dg.AssetsDefinition:
 
     made: dg.AssetsDefinition = stream_table
     return made
+
+
+def _state(feed: Feed, lake: Lake, day: str) -> dict[str, Any]:
+    """Describe the table as it is now, and how much of it is the day's."""
+    grown = feed.destination.grown
+    target = lake.table(grown.table)
+    return {
+        "dagster/partition_row_count": count_rows(lake, day, grown),
+        "dagster/uri": target.path,
+        "delta_version": target.version(),
+        "topic": feed.topic,
+    }
 
 
 def _filled(
