@@ -40,7 +40,7 @@ _NOT_OF_THE_STREAM = {
 """Great Expectations' own form of a condition, which its own class would need it imported for."""
 
 
-def _table() -> list[ExpectationSpec]:
+def _columns() -> list[ExpectationSpec]:
     columns = STAGING_PATIENTS.columns
     return [
         ExpectationSpec(
@@ -57,6 +57,11 @@ def _table() -> list[ExpectationSpec]:
             "error",
             "Each column has the contract's type.",
         ),
+    ]
+
+
+def _row_count() -> list[ExpectationSpec]:
+    return [
         ExpectationSpec(
             "has_rows",
             "expect_table_row_count_to_be_between",
@@ -80,13 +85,6 @@ def _table() -> list[ExpectationSpec]:
             f"Within {NEAR_SHARE:.0%} of the row count of the promoted version.",
             compare=_near,
         ),
-        ExpectationSpec(
-            "no_duplicate_patients",
-            "expect_rows_to_be_distinct",
-            {"column_list": [field.name for field in FIELDS]},
-            "error",
-            "No two rows carry the same measurements and outcome.",
-        ),
     ]
 
 
@@ -99,6 +97,16 @@ def _near(previous: PreviousBatch) -> Kwargs:
         "min_value": math.ceil(previous.row_count * (1 - NEAR_SHARE)),
         "max_value": math.floor(previous.row_count * (1 + NEAR_SHARE)),
     }
+
+
+def _distinct_patients() -> ExpectationSpec:
+    return ExpectationSpec(
+        "no_duplicate_patients",
+        "expect_rows_to_be_distinct",
+        {"column_list": [field.name for field in FIELDS]},
+        "error",
+        "No two rows carry the same measurements and outcome.",
+    )
 
 
 def _no_missing() -> list[ExpectationSpec]:
@@ -260,7 +268,9 @@ def _stable_distribution(field: Field) -> ExpectationSpec:
 
 
 EXPECTATIONS: tuple[ExpectationSpec, ...] = (
-    *_table(),
+    *_columns(),
+    *_row_count(),
+    _distinct_patients(),
     *_identity(),
     *_no_missing(),
     *(spec for field in FIELDS for spec in _values(field)),
