@@ -196,44 +196,42 @@ def test_processes_that_write_at_once_lose_nothing_and_double_nothing(
     assert table(lake).to_pyarrow_table().num_rows == sum(range(1, 9))
 
 
-def test_a_full_disk_writes_no_version(tmp_path: Path) -> None:
+INGEST_TWO = """
+import sys
+from diabetes_platform.lake.raw import ingest
+from diabetes_platform.lake.tables import Lake
+lake = Lake(sys.argv[1])
+try:
+    ingest(lake, sys.argv[2])
+except Exception as error:
+    print(type(error).__name__, error)
+print(ingest(lake, sys.argv[3]).delta_version)
+"""
+ON_A_SMALL_DISK = """
+mount -t tmpfs -o size=512k tmpfs "$1" && exec "$2" -c "$3" "$1/lake" "$4" "$5"
+"""
+
+
+def ingest_on_a_small_disk(mount: Path, *sources: Path) -> list[str]:
     """In a mount namespace of its own, so that nothing is left mounted whatever happens."""
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", ON_A_SMALL_DISK, "sh"]
+    result = subprocess.run(
+        [*command, mount, sys.executable, INGEST_TWO, *sources],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return result.stdout.strip().splitlines()
+
+
+def test_a_full_disk_writes_no_version(tmp_path: Path) -> None:
     mount = tmp_path / "small"
     mount.mkdir()
-    script = (
-        "import sys; from diabetes_platform.lake.raw import ingest;"
-        "from diabetes_platform.lake.tables import Lake;"
-        "lake = Lake(sys.argv[1]); big = sys.argv[2]\n"
-        "try: ingest(lake, big)\n"
-        "except Exception as error: print(type(error).__name__, error)\n"
-        "print(ingest(lake, sys.argv[3]).delta_version)"
-    )
     big, small = tmp_path / "big.csv", tmp_path / "small.csv"
     big.write_text(
         f"{HEADER}\n" + "".join(f"{n},{n},{n},{n},{n},{n},{n},{n},1\n" for n in range(300_000))
     )
     small.write_text(f"{HEADER}\n1,2,3,4,5,6,7,8,1\n")
-    command = 'mount -t tmpfs -o size=512k tmpfs "$1" && exec "$2" -c "$3" "$1/lake" "$4" "$5"'
-    result = subprocess.run(
-        [
-            "unshare",
-            "--user",
-            "--map-root-user",
-            "--mount",
-            "sh",
-            "-c",
-            command,
-            "sh",
-            mount,
-            sys.executable,
-            script,
-            big,
-            small,
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    error, version = result.stdout.strip().splitlines()[-2:]
+    error, version = ingest_on_a_small_disk(mount, big, small)[-2:]
     assert "No space left on device" in error
     assert version == "1"
