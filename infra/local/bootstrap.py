@@ -289,8 +289,7 @@ def _one_at_a_time(home: Path) -> Iterator[None]:
 def _write_seconds(home: Path) -> None:
     """Tell the launcher, which comes next, how long the set-up took."""
     (home / "run").mkdir(exist_ok=True)
-    seconds = f"{time.monotonic() - STARTED:.3f}"
-    (home / "run" / "set-up-seconds").write_text(seconds, encoding="ascii")
+    (home / "run/set-up-seconds").write_text(f"{time.monotonic() - STARTED:.3f}", encoding="ascii")
 
 
 def _say(text: str) -> None:
