@@ -99,16 +99,16 @@ def _verify(lake: Lake, name: str, expected: int) -> None:
 
 def _print(seconds: dict[str, list[float]], rows: int) -> None:
     total = len(seconds[OURS])
+    tenth = max(total // 10, _SAMPLE + 1)
     print(f"\n{total} increments of {rows} messages, a commit each; milliseconds, medians of")
     print(f"{_SAMPLE}; every row is there afterwards.\n")
-    print(f"| way | first | {total}th | ratio |")
-    print("|---|---|---|---|")
+    print(f"| way | first | {tenth}th | {total}th | {total}th by first |")
+    print("|---|---|---|---|---|")
     for name, measured in seconds.items():
         # The very first one also loads the engine.
-        first, last = (
-            statistics.median(p) for p in (measured[1 : _SAMPLE + 1], measured[-_SAMPLE:])
-        )
-        print(f"| {name} | {first * 1e3:.0f} | {last * 1e3:.0f} | {last / first:.2f} |")
+        ends = (_SAMPLE + 1, tenth, total)
+        first, middle, last = (statistics.median(measured[e - _SAMPLE : e]) * 1e3 for e in ends)
+        print(f"| {name} | {first:.0f} | {middle:.0f} | {last:.0f} | {last / first:.2f} |")
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
