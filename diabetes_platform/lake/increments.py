@@ -11,7 +11,13 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties
+from deltalake import (
+    CommitProperties,
+    DeltaTable,
+    PostCommitHookProperties,
+    Transaction,
+    WriterProperties,
+)
 
 from diabetes_platform.contract.stream_tables import STREAM_REJECTED, STREAM_WINDOWS
 from diabetes_platform.contract.tables import STREAM_PATIENTS, Table
@@ -22,6 +28,9 @@ SMALL_BYTES = 2**20
 """A file below this is small; what many small ones are made is hardly larger."""
 MOST_SMALL_FILES = 16
 """Of a day, before they are made one: a twentieth of a second, and the work of hardly any more."""
+
+_AFTER_COMMIT = PostCommitHookProperties(cleanup_expired_logs=False)
+"""Who looks for expired logs lists all of a month; maintenance does, once a day."""
 
 Bounds = Callable[[pa.Table], dict[str, pa.ChunkedArray]]
 
@@ -143,6 +152,7 @@ class Growing:
                     schema=table.schema(),
                     partition_by=["day"],
                     commit_properties=properties,
+                    post_commithook_properties=_AFTER_COMMIT,
                 )
                 table.update_incremental()
             _merge_small_files(table, marks[0].day)
@@ -210,6 +220,7 @@ def _merge(table: DeltaTable, rows: pa.Table, grown: Grown, properties: CommitPr
             streamed_exec=False,
             writer_properties=WriterProperties(compression="ZSTD"),
             commit_properties=properties,
+            post_commithook_properties=_AFTER_COMMIT,
         )
         .when_not_matched_insert_all()
         .execute()
@@ -226,6 +237,7 @@ def _merge_small_files(table: DeltaTable, day: str) -> None:
             [("day", "=", day)],
             target_size=SMALL_BYTES,
             writer_properties=WriterProperties(compression="ZSTD"),
+            post_commithook_properties=_AFTER_COMMIT,
         )
 
 

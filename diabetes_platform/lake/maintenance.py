@@ -33,6 +33,7 @@ def maintain(lake: Lake, table: Table, keep: timedelta = TIME_TRAVEL) -> Maintai
     with lake.s3.errors(target.path):
         compacted = opened.optimize.compact()
         hours = int(keep.total_seconds() // 3600)
+        # Its commits take expired logs away too, unless the table is kept for good.
         removed = opened.vacuum(hours, dry_run=False, enforce_retention_duration=True)
         opened.create_checkpoint()
     return Maintained(

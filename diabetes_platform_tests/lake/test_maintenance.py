@@ -1,5 +1,6 @@
 """Maintenance of a table: fewer files, the same rows, history for as long as promised."""
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -59,6 +60,24 @@ def test_a_replaced_version_can_be_read_for_as_long_as_promised(lake: Lake) -> N
     maintain(lake, STATISTICS_PATIENTS, TIME_TRAVEL)
     assert table.open(0).to_pyarrow_table()["count"].to_pylist() == [1]
     assert table.open().to_pyarrow_table()["count"].to_pylist() == [2]
+
+
+def test_expired_logs_are_taken_away_by_it_and_by_no_increment(lake: Lake) -> None:
+    with_increments(lake)
+    table = lake.table(STREAM_PATIENTS)
+    table.open().create_checkpoint()
+    log = Path(table.path, "_delta_log")
+    expired = sorted(log.glob("*.json"))[:INCREMENTS]
+    for file in expired:
+        before = file.stat().st_mtime - (TIME_TRAVEL + timedelta(days=1)).total_seconds()
+        os.utime(file, (before, before))
+
+    with_increments(lake)
+    assert all(file.exists() for file in expired)
+
+    maintain(lake, STREAM_PATIENTS)
+    assert not any(file.exists() for file in expired)
+    assert table.open().to_pyarrow_table().num_rows == INCREMENTS
 
 
 def test_what_looks_for_changed_input_sees_past_maintenance(lake: Lake) -> None:
