@@ -8,7 +8,6 @@ from typing import Any
 
 import anyio
 import psycopg
-from psycopg import errors
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
@@ -42,7 +41,6 @@ CONNECT: dict[str, Any] = {
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 3,
-    # Text of errors may hold a row; what is not sent cannot be logged.
     "options": "-c statement_timeout=10s",
 }
 
@@ -59,13 +57,9 @@ class DatabaseMismatchError(DatabaseUnavailableError):
     """The database answers, but its tables are not those that this server was made for."""
 
 
-_MISMATCHES = (
-    errors.UndefinedColumn,
-    errors.UndefinedTable,
-    errors.InsufficientPrivilege,
-    # The contract's own rules are asked first: this column is required by somebody else.
-    errors.NotNullViolation,
-)
+# Tables, columns or rights that are missing, and rules that are not the contract's own: those were
+# asked first.
+_MISMATCHES = (psycopg.ProgrammingError, psycopg.IntegrityError, psycopg.DataError)
 
 
 class Database:
@@ -109,10 +103,16 @@ class Database:
         except psycopg.OperationalError as error:
             raise DatabaseUnavailableError(type(error).__name__) from error
         except _MISMATCHES as error:
-            # Its first line names tables and columns; its detail, and a traceback, hold the row.
-            told = str(error.diag.message_primary)
+            told = _without_values(error)
             logger.error("the database is not as this server needs it: %s", told)  # noqa: TRY400
             raise DatabaseMismatchError(told) from None
+
+
+def _without_values(error: psycopg.Error) -> str:
+    """Return what the server names: its detail, and a traceback, hold the row."""
+    first_line = error.diag.message_primary
+    # That of a value which does not fit holds the value.
+    return type(error).__name__ if isinstance(error, psycopg.DataError) else str(first_line)
 
 
 async def _try_unless_trusted(connection: Connection) -> None:

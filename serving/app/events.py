@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from psycopg.rows import DictRow
 
 from serving.app.database import Database, DatabaseUnavailableError
 from serving.app.feed import PredictionFeed
@@ -61,14 +62,21 @@ async def events(
                 return
             # Before the look: what is stored during it rings again.
             news.clear()
-            try:
-                rows = await predictions_after(database, patient_id, last) or []
-            except DatabaseUnavailableError:
-                if reachable:
-                    yield UNAVAILABLE
-                reachable, rows = False, []
-            else:
-                reachable = True
+            found = await _news(database, feed, patient_id, last)
+            if found is None and reachable:
+                yield UNAVAILABLE
+            reachable, rows = found is not None, found or []
+
+
+async def _news(
+    database: Database, feed: PredictionFeed, patient_id: int, last: Cursor
+) -> list[DictRow] | None:
+    """Return the predictions after `last`, None where the database cannot be asked."""
+    try:
+        async with feed.looking:
+            return await predictions_after(database, patient_id, last) or []
+    except DatabaseUnavailableError:
+        return None
 
 
 async def begun(stream: AsyncGenerator[bytes]) -> AsyncIterator[bytes] | None:

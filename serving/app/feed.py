@@ -34,8 +34,11 @@ class TooManyStreamsError(Exception):
 class PredictionFeed:
     """Who waits for which patient in this process, and the connection that tells them."""
 
-    def __init__(self, url: str, metrics: Metrics, *, max_streams: int) -> None:
+    def __init__(self, url: str, metrics: Metrics, *, max_streams: int, looks: int) -> None:
         self.closing = False
+        # News of many at once: their streams wait for each other here, not in the pool's queue,
+        # where they would keep out who is taken in.
+        self.looking = asyncio.Semaphore(looks)
         self.connected = False
         self._url = url
         self._metrics = metrics
@@ -82,7 +85,7 @@ class PredictionFeed:
         try:
             named = json.loads(payload)
             patients = [int(one) for one in named]
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError, RecursionError):
             logger.warning("a notification is no JSON list of ids: every stream looks for itself")
             self.wake_all()
             return

@@ -56,7 +56,12 @@ def make_intake(
     url = settings.database_url.get_secret_value()
     return Intake(
         Database(url, connections=settings.database_connections),
-        PredictionFeed(url, metrics, max_streams=settings.api_max_streams),
+        PredictionFeed(
+            url,
+            metrics,
+            max_streams=settings.api_max_streams,
+            looks=max(1, settings.database_connections // 2),
+        ),
         Presenter(watcher),
     )
 

@@ -1,6 +1,6 @@
 """The routes of patients: taken in, answered by the stream, their outcome confirmed."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
@@ -16,6 +16,7 @@ from serving.app.outcomes import read_outcome
 from serving.app.patient_models import (
     LARGEST_ID,
     MAX_PAGE,
+    RECEIVED_EXAMPLE,
     PatientAnswer,
     PatientPage,
     Received,
@@ -39,6 +40,7 @@ IdempotencyKey = Annotated[
     ),
 ]
 
+_RECEIPT: dict[str, Any] = {"content": {JSON: {"example": RECEIVED_EXAMPLE}}}
 _STREAM_HEADERS = {**API_HEADERS, "x-accel-buffering": "no"}
 
 
@@ -54,7 +56,7 @@ def no_patient(patient_id: int) -> Answer:
     "",
     status_code=201,
     response_model=Received,
-    responses=refusals(413, 415, 422, 503),
+    responses={201: _RECEIPT, **refusals(413, 415, 422, 503)},
     openapi_extra=PATIENT_BODY,
     summary="Take in a patient",
 )

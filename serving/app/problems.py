@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 
+from serving.app.body import ClientGoneError
 from serving.app.models import FieldError, Problem
 from serving.app.verdicts import echo
 
@@ -102,6 +103,11 @@ def install_problem_handlers(api: FastAPI) -> None:
     async def invalid_parameters(_request: Request, error: RequestValidationError) -> Response:
         errors = [_parameter_error(one) for one in error.errors()]
         return problem(422, "A parameter or header is not allowed.", errors).response()
+
+    @api.exception_handler(ClientGoneError)
+    async def gone(_request: Request, _error: ClientGoneError) -> Response:
+        # Nobody reads it, and the server has not failed.
+        return Response(status_code=400)
 
     @api.exception_handler(Exception)
     async def failed(_request: Request, _error: Exception) -> Response:

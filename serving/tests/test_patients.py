@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from diabetes_platform.contract.fields import FEATURE_NAMES, FEATURES
 from serving.app.hops import HOPS
 from serving.app.models import EXAMPLE_PATIENT
-from serving.app.patient_models import MAX_PAGE
+from serving.app.patient_models import MAX_PAGE, Received
 from serving.tests.bundles import make_bundle
 from serving.tests.test_api import assert_problem
 from serving.tests.warehouse import CONTRIBUTIONS, Warehouse
@@ -229,6 +229,11 @@ def test_an_outcome_is_recorded_once_and_may_be_corrected(
             "ward",
         ),
         (
+            ["ALTER TABLE diabetes_new ADD CONSTRAINT adults_only CHECK (age < 21) NOT VALID"],
+            "ALTER TABLE diabetes_new DROP CONSTRAINT adults_only",
+            "adults_only",
+        ),
+        (
             ["ALTER TABLE diabetes_new RENAME TO diabetes_old"],
             "ALTER TABLE diabetes_old RENAME TO diabetes_new",
             "diabetes_new",
@@ -286,5 +291,5 @@ def test_every_route_of_patients_is_documented_with_examples(client: TestClient)
         ("put", "/patients/{patient_id}/outcome"),
     }
     assert "text/event-stream" in str(paths["/patients/{patient_id}/events"])
-    for method, path in documented - {("get", "/patients")}:
-        assert "example" in str(paths[path][method]) or "$ref" in str(paths[path][method])
+    receipt = paths["/patients"]["post"]["responses"]["201"]["content"]["application/json"]
+    assert set(receipt["example"]) == Received.__required_keys__

@@ -37,6 +37,8 @@ function swap(html, parts) {
 
 async function load(address, parts) {
   const response = await fetch(address, { headers: { accept: "text/html" } });
+  // A page without the patient, for the database is away: what is shown stays, and is asked again.
+  if (response.status >= 500) throw new Error(String(response.status));
   swap(await response.text(), parts);
 }
 
