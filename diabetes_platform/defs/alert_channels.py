@@ -2,6 +2,7 @@
 
 import logging
 import smtplib
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -93,12 +94,18 @@ def _post(url: str, notice: Notice) -> str:
 def _mail(given: str, message: EmailMessage) -> str:
     """Send once; return why it was not taken, or ""."""
     url = urlsplit(given)
-    kind = smtplib.SMTP_SSL if url.scheme == "smtps" else smtplib.SMTP
+    host, port = url.hostname or "", url.port or 0
+    # smtplib's own default encrypts for whoever answers.
+    verified = ssl.create_default_context()
     try:
-        with kind(url.hostname or "", url.port or 0, timeout=SECONDS) as server:
+        with (
+            smtplib.SMTP_SSL(host, port, timeout=SECONDS, context=verified)
+            if url.scheme == "smtps"
+            else smtplib.SMTP(host, port, timeout=SECONDS)
+        ) as server:
             server.ehlo()
             if url.scheme == "smtp" and server.has_extn("starttls"):
-                server.starttls()
+                server.starttls(context=verified)
                 server.ehlo()
             elif url.scheme == "smtp" and url.password is not None:
                 return "offers no encryption, and a password is not sent without"

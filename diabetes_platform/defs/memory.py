@@ -1,7 +1,7 @@
 """What the event log remembers of an asset: the batch it holds and the input it was made from."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,8 @@ from diabetes_platform.modelling.past import LABELS_VERSION, RAW_HASH
 
 Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
 INPUT_VERSION = "input_version"
-REMEMBERED = 100
-"""So many materializations are looked through: a rollback goes two versions back."""
+_PAGE = 100
+"""So many materializations are read at once."""
 DATA_VERSION_TAG = "dagster/data_version"
 """How an event outside a step says its data version; Dagster has no public name for it."""
 
@@ -101,11 +101,23 @@ def current_batch(context: Context) -> BatchReference:
     )
 
 
+def materializations(
+    instance: dg.DagsterInstance, key: dg.AssetKey
+) -> Iterator[dg.AssetMaterialization]:
+    """Yield all that the event log remembers of an asset, the newest first."""
+    cursor = None
+    while True:
+        page = instance.fetch_materializations(key, limit=_PAGE, cursor=cursor)
+        yield from filter(None, (record.asset_materialization for record in page.records))
+        if not page.has_more:
+            return
+        cursor = page.cursor
+
+
 def origin_of(context: Context, batch_id: str) -> dict[str, str]:
     """Return what was told of a batch when it was cleaned; empty where nobody remembers it."""
-    for record in context.instance.fetch_materializations(CLEANED, limit=REMEMBERED).records:
-        made = record.asset_materialization
-        said = {} if made is None else {name: v.value for name, v in made.metadata.items()}
+    for made in materializations(context.instance, CLEANED):
+        said = {name: value.value for name, value in made.metadata.items()}
         if said.get("batch_id") == batch_id:
             return {name: str(said[name]) for name in (RAW_HASH, LABELS_VERSION) if name in said}
     return {}

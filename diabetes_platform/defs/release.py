@@ -12,7 +12,7 @@ from diabetes_platform.defs.describe import (
     TRAINING_POOL,
     asset_options,
 )
-from diabetes_platform.defs.memory import DATA_VERSION_TAG, REMEMBERED, remember
+from diabetes_platform.defs.memory import DATA_VERSION_TAG, materializations, remember
 from diabetes_platform.defs.model import CHAMPION_ETAG, COMPARISONS, VERDICTS, read_reigning
 from diabetes_platform.defs.model_metadata import metric_metadata, stored_verdicts
 from diabetes_platform.defs.refusals import refusals
@@ -132,9 +132,9 @@ def put_back(
 
 def _released(instance: dg.DagsterInstance) -> list[str]:
     """Return the champions of the past, newest first."""
-    records = instance.fetch_materializations(CHAMPION, limit=REMEMBERED).records
-    made = (record.asset_materialization for record in records)
-    return [str(each.metadata["model_version"].value) for each in made if each is not None]
+    # Each batch says which champion it left: all are read, for one may have stayed for years.
+    made = materializations(instance, CHAMPION)
+    return [str(each.metadata["model_version"].value) for each in made]
 
 
 class Rollback(dg.Config):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from diabetes_platform.contract.tables import STREAM_PATIENTS, Table
@@ -16,7 +17,7 @@ _KEEPING = MAINTENANCE | {"CREATE TABLE", "MERGE"}
 class DayHistory:
     """Rows of the day that its increments added, and the versions before each that took rows away.
 
-    `whole` where the history goes back to the table's first version.
+    `whole` where the history goes back to the table's first version, or to before the day.
     """
 
     added: int
@@ -26,17 +27,18 @@ class DayHistory:
 
 def day_history(commits: Iterable[Mapping[str, Any]], day: str) -> DayHistory:
     """Return what `commits`, as deltalake gives a table's history, say of `day`."""
-    added, before, oldest = 0, [], None
+    added, before, whole = 0, [], False
+    began_ms = datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() * 1000
     for commit in commits:
         version = int(commit["version"])
-        oldest = version if oldest is None else min(oldest, version)
+        whole = whole or version == 0 or int(commit["timestamp"]) < began_ms
         operation = commit.get("operation")
         if operation == "MERGE" and commit.get("day") == day and commit.get("rebuilt") is None:
             metrics = commit.get("operationMetrics", {})
             added += int(metrics.get("num_target_rows_inserted", 0))
         if version > 0 and operation not in _KEEPING and not _appends(commit):
             before.append(version - 1)
-    return DayHistory(added, tuple(sorted(before)), whole=oldest == 0)
+    return DayHistory(added, tuple(sorted(before)), whole=whole)
 
 
 def _appends(commit: Mapping[str, Any]) -> bool:

@@ -57,9 +57,12 @@ class Increment:
     ranges: tuple[Range, ...]
 
     def run_key(self, retries: int) -> str:
-        """Return its name: topic, partitions and offsets, and after a failure which try it is."""
+        """Return its name: topic, its id, partitions and offsets, and after a failure which try.
+
+        A topic that was made anew has the same offsets again, and Dagster runs a key once.
+        """
         again = f"#{retries}" if retries else ""
-        return f"{self.topic}:{','.join(map(str, self.ranges))}{again}"
+        return f"{self.topic}@{self.topic_id}:{','.join(map(str, self.ranges))}{again}"
 
 
 def next_ranges(

@@ -92,7 +92,7 @@ def _from_history(
 def missing(history: DayHistory, found: int, unreadable: int | None) -> str | None:
     """Return why a day of `found` rows may not be whole; None where history shows that it is."""
     if not history.whole:
-        return "it does not reach back to the table's first version"
+        return "it does not reach back to before the day, nor to the table's first version"
     if history.added == 0:
         return "it has no increment of this day"
     if found >= history.added:

@@ -80,9 +80,9 @@ def test_a_run_is_asked_for_by_offsets_alone(kafka: Kafka, following: Following)
     following.put(message(1, 10), message(2, 11), partition=2)
     following.put(message(3, 12), partition=0)
     (request,) = following.tick()
-    assert request.run_key == f"{following.topic}:0:0-0,2:0-1"
-    assert request.partition_key == TODAY.isoformat()
     config = request.run_config["ops"]["stream__patients"]["config"]
+    assert request.run_key == f"{following.topic}@{config['topic_id']}:0:0-0,2:0-1"
+    assert request.partition_key == TODAY.isoformat()
     assert config["ranges"] == ["0:0-0", "2:0-1"]
     assert set(config) == {"topic_id", "ranges"}
     following.launch(request)

@@ -57,14 +57,14 @@ def test_a_cursor_of_another_topic_is_told() -> None:
 
 def test_what_the_table_does_not_know_is_read_from_its_beginning() -> None:
     keys, progress = tick(START, {0: (0, 3), 1: (7, 9)})
-    assert keys == ["topic:0:0-2,1:7-8"]
+    assert keys == ["topic@id:0:0-2,1:7-8"]
     assert progress.positions == {0: 3, 1: 9}
 
 
 def test_a_cursor_that_was_cleared_is_made_from_the_table() -> None:
     started = settle(START, {}, {0: 4}, NOW)
     keys, _ = tick(started, {0: (0, 10), 1: (0, 2)})
-    assert keys == ["topic:0:5-9,1:0-1"]
+    assert keys == ["topic@id:0:5-9,1:0-1"]
 
 
 def test_one_run_at_work_and_one_waiting() -> None:
@@ -77,13 +77,13 @@ def test_one_run_at_work_and_one_waiting() -> None:
 
 def test_nothing_waits_for_offsets_that_no_table_knows_yet() -> None:
     keys, _ = tick(START, {0: (0, 10 * MOST_MESSAGES)})
-    assert keys == ["topic:0:0-9999"]
+    assert keys == ["topic@id:0:0-9999"]
 
 
 def test_nothing_follows_offsets_that_kafka_has_deleted() -> None:
     known = replace(START, positions={0: 3}, committed={0: 2})
     keys, asked = tick(known, {0: (8, 20)})
-    assert keys == ["topic:0:3-7"]
+    assert keys == ["topic@id:0:3-7"]
     assert tick(asked, {0: (8, 20)})[0] == []
 
 
@@ -94,7 +94,7 @@ def test_of_two_failed_ranges_the_first_is_what_a_person_decides_of() -> None:
 
 def test_partitions_that_were_added_are_read_from_their_beginning() -> None:
     keys, progress = tick(replace(START, positions={0: 3}), {0: (0, 3), 1: (0, 2)})
-    assert keys == ["topic:1:0-1"]
+    assert keys == ["topic@id:1:0-1"]
     assert progress.positions == {0: 3, 1: 2}
 
 
@@ -153,11 +153,11 @@ def test_a_failed_run_is_asked_for_again_under_another_key() -> None:
     ends = {0: (0, 13)}
     first = settle(WORKING, {"a": ENDED, "b": ENDED}, {0: 4}, NOW)
     keys, again = tick(first, ends)
-    assert keys == ["topic:0:5-12#1"]
+    assert keys == ["topic@id:0:5-12#1"]
     key = again.pending[0].run_key
     second = settle(again, {key: ENDED}, {0: 4}, NOW)
     assert tick(second, ends)[0] == [], "after a second failure it waits"
-    assert tick(second, ends, second.not_before_ms)[0] == ["topic:0:5-12#2"]
+    assert tick(second, ends, second.not_before_ms)[0] == ["topic@id:0:5-12#2"]
 
 
 def test_pauses_grow_to_five_minutes_and_end_with_a_success() -> None:
@@ -178,6 +178,6 @@ def test_a_partition_that_a_run_refused_waits_for_a_person_and_the_others_go_on(
     held = settle(asked, {"both": refused}, {0: 4, 1: 3}, NOW)
     ends = {0: (0, 12), 1: (0, 6)}
     assert held.held == {0: 9}
-    assert tick(held, ends)[0] == ["topic:1:4-5#1"]
+    assert tick(held, ends)[0] == ["topic@id:1:4-5#1"]
     accepted = settle(held, {}, {0: 9, 1: 3}, NOW)
-    assert tick(accepted, ends)[0] == ["topic:0:10-11,1:4-5#1"]
+    assert tick(accepted, ends)[0] == ["topic@id:0:10-11,1:4-5#1"]

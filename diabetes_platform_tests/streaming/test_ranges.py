@@ -157,8 +157,8 @@ def test_whether_kafka_has_a_day_from_its_beginning(low: int, kept: bool) -> Non
 
 def test_a_run_key_names_topic_partitions_and_offsets() -> None:
     increment = Increment("topic", "id", TODAY, (Range(0, 5, 9), Range(3, 1, 1)))
-    assert increment.run_key(0) == "topic:0:5-9,3:1-1"
-    assert increment.run_key(2) == "topic:0:5-9,3:1-1#2"
+    assert increment.run_key(0) == "topic@id:0:5-9,3:1-1"
+    assert increment.run_key(2) == "topic@id:0:5-9,3:1-1#2"
 
 
 @pytest.mark.parametrize("text", ["", "0:5", "0:9-5", "a:1-2", "0:1-2,1:1-2", "-1:0-3"])
