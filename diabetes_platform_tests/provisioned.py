@@ -3,8 +3,11 @@
 import secrets
 from dataclasses import dataclass
 
+from psycopg import Connection
+
 from diabetes_platform.launcher.postgres import Postgres
 from diabetes_platform.launcher.setup.warehouse import role_url, setup_warehouse
+from diabetes_platform.warehouse.replication import SLOT
 from diabetes_platform.warehouse.roles import ROLES
 
 CAPTURE = {"wal_level": "logical", "max_wal_senders": "4"}
@@ -33,3 +36,8 @@ def provision(server: Postgres) -> ProvisionedServer:
     passwords = {role.name: secrets.token_urlsafe(24) for role in ROLES}
     setup_warehouse(server.url("postgres"), passwords, generated_passwords=True)
     return ProvisionedServer(server, passwords)
+
+
+def drop_slot(connection: Connection) -> None:
+    """Drop the slot; psycopg.errors.ObjectInUse where somebody reads it."""
+    connection.execute("SELECT pg_drop_replication_slot(%s)", (SLOT,))

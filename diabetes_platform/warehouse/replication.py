@@ -77,11 +77,6 @@ def ensure_slot(connection: Connection) -> Slot:
     return found
 
 
-def drop_slot(connection: Connection) -> None:
-    """Drop the slot; psycopg.errors.ObjectInUse where somebody reads it."""
-    connection.execute("SELECT pg_drop_replication_slot(%s)", (SLOT,))
-
-
 def slot_problem(slot: Slot | None, database: str) -> str | None:
     """Return one line that says what is wrong with the slot and what to do; None where all is well.
 

@@ -22,14 +22,13 @@ from diabetes_platform.warehouse.replication import (
     PUBLICATION,
     SLOT,
     Slot,
-    drop_slot,
     ensure_slot,
     read_slot,
     slot_problem,
     slot_trouble,
 )
 from diabetes_platform_tests.conftest import FAST
-from diabetes_platform_tests.provisioned import CAPTURE, ProvisionedServer, provision
+from diabetes_platform_tests.provisioned import CAPTURE, ProvisionedServer, drop_slot, provision
 
 READ = Slot(
     plugin="pgoutput",

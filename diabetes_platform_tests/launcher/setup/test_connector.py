@@ -16,12 +16,12 @@ from diabetes_platform.launcher.setup.topics import read_topics
 from diabetes_platform.warehouse.replication import (
     PUBLICATION,
     SLOT,
-    drop_slot,
     ensure_slot,
     read_slot,
 )
 from diabetes_platform_tests.capture import Connect, eventually
 from diabetes_platform_tests.launcher.setup.conftest import Changed, insert, set_up
+from diabetes_platform_tests.provisioned import drop_slot
 
 pytestmark = pytest.mark.integration
 

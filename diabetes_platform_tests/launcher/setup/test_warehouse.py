@@ -12,9 +12,9 @@ from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.ports import free_port
 from diabetes_platform.launcher.postgres import Postgres
 from diabetes_platform.launcher.setup.warehouse import role_url, setup_warehouse
-from diabetes_platform.warehouse.replication import SLOT, drop_slot
+from diabetes_platform.warehouse.replication import SLOT
 from diabetes_platform.warehouse.roles import DAGSTER, DEBEZIUM, PIPELINE, ROLES
-from diabetes_platform_tests.provisioned import CAPTURE, ProvisionedServer
+from diabetes_platform_tests.provisioned import CAPTURE, ProvisionedServer, drop_slot
 
 AWKWARD = {role.name: f"p@ss/'{role.name}:%\\" for role in ROLES}
 """Passwords with every character that a URL or a statement could trip over."""
