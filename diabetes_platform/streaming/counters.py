@@ -8,15 +8,16 @@ from typing import Protocol
 _COUNTED = {
     "received": re.compile(r"PythonCalc\[\d+\]\.numRecordsIn"),
     "accepted": re.compile(r"Rank\[\d+\]\.numRecordsIn"),
-    "written": re.compile(r"Rank\[\d+\]\.numRecordsOut"),
+    "newest": re.compile(r"Rank\[\d+\]\.numRecordsOut"),
     **{
         sink: re.compile(rf"{sink}\[\d+\]__Writer\.numRecordsIn")
-        for sink in ("rejected", "ignored", "late")
+        for sink in ("images", "rejected", "ignored", "late")
     },
 }
 """Flink's own counters of operators: what Python judges, what SQL merges, and what each sink takes.
 
-Each kind is counted where its messages end, none by subtraction, so that a lost one is seen.
+Each kind is counted where its messages end, so that a lost one is seen; duplicates end nowhere, and
+are what the merge took and did not give on.
 """
 
 
@@ -75,8 +76,8 @@ def read_counters(cluster: Cluster, job_id: str) -> Counters:
             told[wanted[name]] += value
     return Counters(
         received=told["received"],
-        written=told["written"],
-        duplicates=told["accepted"] - told["written"],
+        written=told["images"],
+        duplicates=told["accepted"] - told["newest"],
         rejected=told["rejected"],
         ignored=told["ignored"],
         late=told["late"],
