@@ -75,6 +75,21 @@ def test_a_lost_answer_is_asked_for_again_without_a_second_patient(
     assert warehouse.rows("SELECT count(*) FROM diabetes_new") == [(before + 2,)]
 
 
+def test_an_answer_that_cannot_be_shown_yet_is_shown_later(
+    page: Page, warehouse: Warehouse
+) -> None:
+    fill_in(page)
+    ask(page)
+    patient_id = patient_of(page)
+    shown = f"**/intake/{patient_id}"
+    page.route(shown, lambda route: route.fulfill(status=503, body="<div id=answer></div>"))
+    warehouse.answer(patient_id)
+    expect(page.locator("#lost")).to_contain_text("connection to the server is lost")
+    expect(page.locator("#answer")).to_contain_text("Waiting for the answer")
+    page.unroute(shown)
+    expect(page.locator(".verdict")).to_be_visible(timeout=15000)
+
+
 def test_a_server_that_comes_back_is_found_by_the_waiting_page(
     browser: Browser, intake_settings: ServingSettings, released: ServedModel, warehouse: Warehouse
 ) -> None:
