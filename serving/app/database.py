@@ -103,6 +103,9 @@ class Database:
         except psycopg.OperationalError as error:
             raise DatabaseUnavailableError(type(error).__name__) from error
         except _MISMATCHES as error:
+            if error.sqlstate is None:
+                # The server was not even asked: a fault of this program.
+                raise
             told = _without_values(error)
             logger.error("the database is not as this server needs it: %s", told)  # noqa: TRY400
             raise DatabaseMismatchError(told) from None
