@@ -14,8 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from diabetes_platform.clients.errors import ServiceError
-from diabetes_platform.launcher.errors import LauncherError
+from diabetes_platform.launcher.errors import TOLD
 from diabetes_platform.launcher.moments import read_moment
 from diabetes_platform.launcher.stack.modes import SparkMode
 from diabetes_platform.patient_options import read_json, takes_patient, why_refused
@@ -276,7 +275,7 @@ def _told_in_one_line() -> Iterator["PlatformSettings"]:
         _fail(f"{name}: given {first['input']!r}: {first['msg']}", CANNOT_RUN)
     except FailedError as error:
         _fail(str(error))
-    except (LauncherError, ServiceError) as error:
+    except TOLD as error:
         _fail(str(error), CANNOT_RUN)
     except KeyboardInterrupt:
         _fail("interrupted", INTERRUPTED)

@@ -7,8 +7,7 @@ from contextlib import suppress
 import httpx
 import pytest
 
-from diabetes_platform.clients.errors import ServiceError
-from diabetes_platform.launcher.errors import LauncherError
+from diabetes_platform.launcher.errors import TOLD
 from diabetes_platform.launcher.stack.connector import connector_of
 from diabetes_platform.launcher.stack.stack import Stack
 from diabetes_platform.launcher.stack.supervisor import ProcessState, Supervisor
@@ -18,7 +17,7 @@ def within(seconds: float, condition: Callable[[], object]) -> float:
     """Return the seconds until `condition` held; services may not answer in between."""
     started = time.monotonic()
     while time.monotonic() < started + seconds:
-        with suppress(LauncherError, ServiceError, httpx.HTTPError):
+        with suppress(*TOLD, httpx.HTTPError):
             if condition():
                 return time.monotonic() - started
         time.sleep(0.5)  # the supervisor's answer is costly

@@ -1,5 +1,7 @@
 """The launcher's errors: one line for the person at the terminal, without a traceback."""
 
+from diabetes_platform.clients.errors import ServiceError
+
 
 class LauncherError(RuntimeError):
     """It could not run, and the person can act on that; `str(error)` says all of it."""
@@ -7,3 +9,7 @@ class LauncherError(RuntimeError):
 
 class FailedError(LauncherError):
     """It ran, and the graph, a check or a patient failed."""
+
+
+TOLD = (LauncherError, ServiceError)
+"""What says all of it in one line: the launcher's own errors, and those of the services it asks."""

@@ -84,10 +84,10 @@ def look_at_job(flink_url: str, looks: int = LOOKS, pause: float = SECONDS_BETWE
 
 
 def _running_job(cluster: FlinkCluster) -> str:
-    for job in cluster.jobs():
-        if (job.name, job.state) == (STREAM_JOB, RUNNING):
-            return job.id
-    raise NoBalanceError(f"job {STREAM_JOB} does not run")
+    running = [job for job in cluster.jobs() if (job.name, job.state) == (STREAM_JOB, RUNNING)]
+    if not running:
+        raise NoBalanceError(f"job {STREAM_JOB} does not run")
+    return running[-1].id
 
 
 def _looks(cluster: FlinkCluster, job_id: str, most: int, pause: float) -> Iterator[Counters]:

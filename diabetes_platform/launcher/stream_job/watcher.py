@@ -5,11 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from diabetes_platform.clients.errors import ServiceError
 from diabetes_platform.clients.flink import FlinkCluster, Job
 from diabetes_platform.contract.events import STREAM_JOB
 from diabetes_platform.contract.s3 import S3
-from diabetes_platform.launcher.errors import LauncherError
+from diabetes_platform.launcher.errors import TOLD
 from diabetes_platform.launcher.flink_jobs import Client
 from diabetes_platform.launcher.java_traces import innermost_cause
 from diabetes_platform.launcher.stream_job.checkpoints import DIRECTORY, clear, retained
@@ -59,7 +58,7 @@ class Watcher:
                 return self._watch(job)
             self._unready()
             return self._failed_since(jobs) or self._submit()
-        except (LauncherError, ServiceError) as error:
+        except TOLD as error:
             self._unready()
             self.say(str(error))
             return POLL_SECONDS
@@ -127,7 +126,7 @@ class Watcher:
         arguments = ("--bootstrap-servers", self.bootstrap_servers)
         try:
             self.client.run(JOB, self.cluster, STREAM_JOB, arguments=arguments, **options)
-        except LauncherError as error:
+        except TOLD as error:
             self._seen |= {job.id for job in self.cluster.jobs() if job.ended}
             if checkpoint is not None and spoils(str(error)):
                 self._give_up(checkpoint, str(error))
