@@ -5,13 +5,15 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 import psycopg
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, ConsumerGroupDescription
 from psycopg.rows import dict_row
 
-from diabetes_platform.contract.events import SINK_TOPIC
+from diabetes_platform.contract.events import PREDICTOR_GROUP, SINK_TOPIC
 from diabetes_platform.contract.fingerprint import fingerprint
 from diabetes_platform.launcher.layout import Layout
 from diabetes_platform.launcher.ports import HOST, free_port
@@ -23,6 +25,8 @@ from diabetes_platform_tests.streaming.sink import Record
 from diabetes_platform_tests.streaming.sink import send as send_to
 from serving.app.served_model import ServedModel, open_model
 from serving.tests.bundles import champion_of, make_bundle
+
+T = TypeVar("T")
 
 
 def send(kafka: Kafka, records: Iterable[Record]) -> None:
@@ -130,12 +134,36 @@ class Make:
 
 def committed(broker: Kafka) -> list[int]:
     """The offsets of the predictors' group."""
-    consumer = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": "predictor"})
+    options = {"bootstrap.servers": broker.bootstrap_servers, "group.id": PREDICTOR_GROUP}
+    places = [TopicPartition(SINK_TOPIC, number) for number in range(4)]
+    consumer = Consumer(options)
     try:
-        places = [TopicPartition(SINK_TOPIC, number) for number in range(4)]
-        return [place.offset for place in consumer.committed(places, timeout=10)]
+        found = answered(lambda: consumer.committed(places, timeout=10))
+        return [place.offset for place in found]
     finally:
         consumer.close()
+
+
+def given(broker: Kafka) -> int:
+    """How many partitions the broker has given to the members of the predictors' group."""
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+
+    def ask() -> ConsumerGroupDescription:
+        return admin.describe_consumer_groups([PREDICTOR_GROUP])[PREDICTOR_GROUP].result(10)
+
+    return sum(len(member.assignment.topic_partitions) for member in answered(ask).members)
+
+
+def answered(ask: Callable[[], T], seconds: float = 60) -> T:
+    """What the broker answers; one that has just started refuses for a while."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return ask()
+        except KafkaException:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)
 
 
 def opened(intercept: float = 0.0) -> ServedModel:

@@ -25,7 +25,7 @@ from serving.predictor.metrics import PredictorMetrics
 logger = logging.getLogger("serving.predictor.inbox")
 
 _COMMIT_MS = 200
-_WATERMARK_SECONDS = 0.5
+_ANSWER_SECONDS = 0.5
 _BEGINNING = 0
 
 
@@ -43,7 +43,8 @@ class Inbox:
     def __init__(self, servers: str, metrics: PredictorMetrics) -> None:
         self.joined = False
         self._metrics = metrics
-        self._next: dict[int, int] = {}
+        # None where the broker has not yet said what the group has read.
+        self._next: dict[int, int | None] = {}
         self._paused = False
         options = {**_options(servers), "on_commit": self._committed}
         self._consumer = Consumer(options, logger=logger)
@@ -101,12 +102,13 @@ class Inbox:
 
         Where the broker does not say, the partition is left out.
         """
+        self._ask_where_to_begin()
         found = {}
-        for place in self._places():
+        for partition, begin in self._next.items():
             # While paused nothing is fetched, so that what the client has seen gets old.
-            marks = self._watermarks(place, cached=not self._paused)
-            if marks is not None and marks[1] >= 0:
-                found[place.partition] = max(0, marks[1] - self._next[place.partition])
+            marks = self._watermarks(partition, cached=not self._paused)
+            if begin is not None and marks is not None and marks[1] >= 0:
+                found[partition] = max(0, marks[1] - begin)
         return found
 
     def close(self) -> None:
@@ -116,11 +118,24 @@ class Inbox:
     def _places(self) -> list[TopicPartition]:
         return [TopicPartition(SINK_TOPIC, partition) for partition in self._next]
 
-    def _watermarks(self, place: TopicPartition, *, cached: bool) -> tuple[int, int] | None:
+    def _ask_where_to_begin(self) -> None:
+        """Ask what the group has read of the partitions that are new here."""
+        new = [place for place in self._places() if self._next[place.partition] is None]
+        try:
+            committed = self._consumer.committed(new, timeout=_ANSWER_SECONDS) if new else []
+        except KafkaException as error:
+            logger.debug("no offsets: %s", error)
+            return
+        for place in committed:
+            if place.error is None:
+                self._next[place.partition] = max(place.offset, _BEGINNING)
+
+    def _watermarks(self, partition: int, *, cached: bool) -> tuple[int, int] | None:
         """Return the first and the next offset; None where the broker does not answer."""
+        place = TopicPartition(SINK_TOPIC, partition)
         try:
             return self._consumer.get_watermark_offsets(
-                place, timeout=_WATERMARK_SECONDS, cached=cached
+                place, timeout=_ANSWER_SECONDS, cached=cached
             )
         except KafkaException as error:
             logger.debug("no watermarks: %s", error)
@@ -132,9 +147,7 @@ class Inbox:
             self._consumer.pause(self._places())
 
     def _assigned(self, consumer: Consumer, places: list[TopicPartition]) -> None:
-        committed = consumer.committed(places, timeout=10) if places else []
-        for place in committed:
-            self._next[place.partition] = max(place.offset, _BEGINNING)
+        self._next |= {place.partition: None for place in places}
         consumer.incremental_assign(places)
         if self._paused:
             consumer.pause(places)
