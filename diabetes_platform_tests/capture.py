@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from diabetes_platform.launcher.install.java import find_java
@@ -25,6 +26,7 @@ from diabetes_platform_tests.provisioned import ProvisionedServer
 TOOLS = Path(sys.prefix).parents[1]
 INFRA = PROJECT_ROOT / "infra"
 READY_SECONDS = 120.0
+T = TypeVar("T")
 
 
 def serve_command(server: str, *more: str) -> list[str]:
@@ -103,11 +105,7 @@ class Kafka(Service):
     def ends(self, topic: str) -> list[TopicPartition]:
         """Where the next message of each partition will be."""
         with self._consumer() as consumer:
-            partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-            places = [TopicPartition(topic, number) for number in partitions]
-            for place in places:
-                place.offset = consumer.get_watermark_offsets(place, timeout=10)[1]
-        return places
+            return answered(lambda: _ends(consumer, topic))
 
     def messages(self, places: list[TopicPartition], seconds: float = 30) -> Iterator[Message]:
         """Yield messages from `places` on; it ends where none comes for `seconds`."""
@@ -131,6 +129,14 @@ class Kafka(Service):
             yield consumer
         finally:
             consumer.close()
+
+
+def _ends(consumer: Consumer, topic: str) -> list[TopicPartition]:
+    partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+    places = [TopicPartition(topic, number) for number in partitions]
+    for place in places:
+        place.offset = consumer.get_watermark_offsets(place, timeout=10)[1]
+    return places
 
 
 class Connect(Service):
@@ -191,6 +197,18 @@ def own_connect(kafka: Kafka, database: ProvisionedServer, directory: Path) -> I
     connect = Connect(kafka, database, directory / "connect.log")
     with running(connect):
         yield connect
+
+
+def answered(ask: Callable[[], T], seconds: float = 60) -> T:
+    """What the broker answers; one that has just started refuses for a while."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return ask()
+        except KafkaException:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)
 
 
 def eventually(happens: Callable[[], bool], seconds: float = 30) -> None:

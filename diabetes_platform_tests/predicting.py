@@ -5,11 +5,10 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import httpx
 import psycopg
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConsumerGroupDescription
 from psycopg.rows import dict_row
 
@@ -19,14 +18,12 @@ from diabetes_platform.launcher.layout import Layout
 from diabetes_platform.launcher.ports import HOST, free_port
 from diabetes_platform.settings import PROJECT_ROOT
 from diabetes_platform.tls import tls
-from diabetes_platform_tests.capture import TOOLS, Kafka, Service
+from diabetes_platform_tests.capture import TOOLS, Kafka, Service, answered
 from diabetes_platform_tests.provisioned import ProvisionedServer
 from diabetes_platform_tests.streaming.sink import Record
 from diabetes_platform_tests.streaming.sink import send as send_to
 from serving.app.served_model import ServedModel, open_model
 from serving.tests.bundles import champion_of, make_bundle
-
-T = TypeVar("T")
 
 
 def send(kafka: Kafka, records: Iterable[Record]) -> None:
@@ -74,7 +71,8 @@ class Predictor(Service):
         super().__init__([python, "-m", "serving.predictor"], variables, log)
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"http://{HOST}:{self._port}{path}", verify=tls(), trust_env=False)
+        address = f"http://{HOST}:{self._port}{path}"
+        return httpx.get(address, verify=tls(), trust_env=False, timeout=30)
 
     def ready(self) -> bool:
         """Whether it is alive: what it waits for may be what the test withholds."""
@@ -149,21 +147,10 @@ def given(broker: Kafka) -> int:
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
 
     def ask() -> ConsumerGroupDescription:
-        return admin.describe_consumer_groups([PREDICTOR_GROUP])[PREDICTOR_GROUP].result(10)
+        asked = admin.describe_consumer_groups([PREDICTOR_GROUP], request_timeout=10)
+        return asked[PREDICTOR_GROUP].result()
 
     return sum(len(member.assignment.topic_partitions) for member in answered(ask).members)
-
-
-def answered(ask: Callable[[], T], seconds: float = 60) -> T:
-    """What the broker answers; one that has just started refuses for a while."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            return ask()
-        except KafkaException:
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(0.1)
 
 
 def opened(intercept: float = 0.0) -> ServedModel:

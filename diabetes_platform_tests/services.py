@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import httpx
 import pytest
+from confluent_kafka import KafkaException
 
 from diabetes_platform.launcher.errors import TOLD
 from diabetes_platform.launcher.stack.connector import connector_of
@@ -17,7 +18,7 @@ def within(seconds: float, condition: Callable[[], object]) -> float:
     """Return the seconds until `condition` held; services may not answer in between."""
     started = time.monotonic()
     while time.monotonic() < started + seconds:
-        with suppress(*TOLD, httpx.HTTPError):
+        with suppress(*TOLD, httpx.HTTPError, KafkaException):
             if condition():
                 return time.monotonic() - started
         time.sleep(0.5)  # the supervisor's answer is costly

@@ -33,7 +33,7 @@ from diabetes_platform.warehouse.roles import API
 _TICK_SECONDS = 0.01
 _LOOK_SECONDS = 0.5
 _LAST_ANSWER_SECONDS = 15.0
-"""So long it waits for answers after the last patient."""
+"""So long it waits for answers and rejections after the last patient."""
 _SECONDS = 10.0
 _KEPT_EVENTS = 1000
 _TABLE = sql.Identifier(*DIABETES_NEW.name.split("."))
@@ -101,7 +101,7 @@ class _Load:
 
     def _done(self, elapsed: float) -> bool:
         over = elapsed - self._plan.seconds
-        return over >= _LAST_ANSWER_SECONDS or (over >= _LOOK_SECONDS and not self._tally.waiting)
+        return over >= _LAST_ANSWER_SECONDS or (over >= _LOOK_SECONDS and self._tally.complete)
 
     def _send(self, elapsed: float) -> None:
         due = self._plan.due(elapsed)

@@ -27,6 +27,11 @@ class LoadTally:
             hop.name: deque(maxlen=_MOST_TIMES) for hop in HOPS
         }
 
+    @property
+    def complete(self) -> bool:
+        """Whether each patient has an answer, and each invalid event is among the rejected."""
+        return not self.waiting and self.rejected >= self.sent[Kind.INVALID]
+
     def answer(self, intake_id: int, stamps: Mapping[str, datetime]) -> None:
         """Take in the first prediction of a patient of this run; a further one changes nothing."""
         if intake_id not in self.waiting:

@@ -19,7 +19,7 @@ from diabetes_platform_tests.storage import Storage
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 COLUMNS = ("sent", "answered", "waiting", "invalid", "rejected", "duplicates")
-RATE, SECONDS = 20, 5
+RATE, SECONDS = 20, 10
 
 
 @pytest.fixture(scope="module", autouse=True)

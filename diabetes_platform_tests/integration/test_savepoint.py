@@ -21,7 +21,7 @@ from diabetes_platform.launcher.ports import HOST
 from diabetes_platform.launcher.stack.stack import Stack
 from diabetes_platform.launcher.stream_job.watcher import JOB
 from diabetes_platform.settings import Port, inherited_environment
-from diabetes_platform_tests.capture import eventually
+from diabetes_platform_tests.services import within
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -46,7 +46,7 @@ class OwnJob:
             given += [f"--{kind}", f"{self.name}.{kind}"]
         self.client.run(JOB, self.cluster, self.name, arguments=[*given, *arguments], **options)
         (job,) = (job for job in self.cluster.jobs() if job.name == self.name and not job.ended)
-        eventually(lambda: self.cluster.all_tasks_run(job.id), SECONDS)
+        within(SECONDS, lambda: self.cluster.all_tasks_run(job.id))
         return job.id
 
     def change(self, lsn: int) -> None:
@@ -75,14 +75,16 @@ class OwnJob:
         """Return where the savepoint lies."""
         jobs = f"{self.cluster.url}/jobs/{job_id}/savepoints"
         asked = {"target-directory": f"s3://checkpoints/{self.name}", "cancel-job": True}
-        trigger = httpx.post(jobs, json=asked, trust_env=False).json()["request-id"]
+        asking = httpx.post(jobs, json=asked, trust_env=False, timeout=30).raise_for_status()
+        trigger = asking.json()["request-id"]
         told: dict[str, dict[str, str]] = {}
 
         def done() -> bool:
-            told.update(httpx.get(f"{jobs}/{trigger}", trust_env=False).json())
+            answer = httpx.get(f"{jobs}/{trigger}", trust_env=False, timeout=30)
+            told.update(answer.raise_for_status().json())
             return told["status"]["id"] == "COMPLETED"
 
-        eventually(done, SECONDS)
+        within(SECONDS, done)
         assert "location" in told["operation"], told
         return told["operation"]["location"]
 
@@ -109,12 +111,18 @@ def own_job(stack: Stack) -> Iterator[OwnJob]:
 def test_a_savepoint_keeps_what_was_newest_though_a_table_is_added(own_job: OwnJob) -> None:
     before = own_job.submit("--without", "windowed")
     own_job.change(20)
-    eventually(lambda: own_job.written() == [20], SECONDS)
+    within(SECONDS, lambda: own_job.written() == [20])
     tables = len(own_job.cluster.vertices(before))
     savepoint = own_job.stop_with_savepoint(before)
     now = own_job.submit(**{"execution.state-recovery.path": savepoint})
     assert len(own_job.cluster.vertices(now)) == tables + 1
     own_job.change(10)
     own_job.change(30)
-    eventually(lambda: 30 in own_job.written(), SECONDS)
-    assert own_job.written() == [20, 30]
+    written: list[int] = []
+
+    def came() -> bool:
+        written[:] = own_job.written()
+        return 30 in written
+
+    within(SECONDS, came)
+    assert written == [20, 30]

@@ -236,7 +236,7 @@ def test_a_cancelled_job_is_submitted_again_with_its_state(
     within(RECOVERED_SECONDS, lambda: submitted_again(cluster, before))
     now = job_id(cluster)
     assert now is not None
-    assert cluster.checkpoints(now).restored == 1
+    assert cluster.checkpoints(now).restored >= 1
     replayed(stack, producer, row_id)
     other = insert(database)
     within(30, lambda: written(stack, other))
@@ -274,4 +274,4 @@ def test_a_damaged_checkpoint_is_told_of_and_the_one_before_is_taken(
     assert f"WARNING: checkpoint {newest.url} cannot be used" in log
     now = job_id(cluster)
     assert now is not None
-    assert cluster.checkpoints(now).restored == 1
+    assert cluster.checkpoints(now).restored >= 1

@@ -20,7 +20,7 @@ from diabetes_platform.launcher.processes import (
 )
 from diabetes_platform.settings import PROJECT_ROOT
 
-STUBBORN = "trap '' TERM; sleep 60 & wait; wait"
+STUBBORN = "trap '' TERM; echo deaf; sleep 60 & wait; wait"
 
 
 def is_alive(pid: int) -> bool:
@@ -72,8 +72,10 @@ def test_a_child_of_a_background_process_ends_when_asked_to(tmp_path: Path) -> N
 
 
 def test_a_process_that_ignores_the_request_is_ended_by_force(tmp_path: Path) -> None:
-    process = spawn(["sh", "-c", STUBBORN], log=tmp_path / "log")
-    time.sleep(0.2)
+    log = tmp_path / "log"
+    process = spawn(["sh", "-c", STUBBORN], log=log)
+    while not log.read_text().strip():
+        time.sleep(0.01)
     stop_group(process, grace=0.2)
     assert process.returncode == -signal.SIGKILL
 

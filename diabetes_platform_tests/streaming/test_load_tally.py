@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+from diabetes_platform.streaming.load_plan import Kind
 from diabetes_platform.streaming.load_tally import STAMPS, LoadTally
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -20,6 +21,18 @@ def test_each_patient_of_the_run_is_answered_once() -> None:
     for intake_id in (1, 1, 9):
         tally.answer(intake_id, stamps(10))
     assert (tally.answered, tally.waiting) == (1, {2})
+
+
+def test_it_is_complete_with_all_answers_and_all_rejections() -> None:
+    tally = LoadTally()
+    assert tally.complete
+    tally.sent[Kind.INVALID], tally.waiting = 2, {1}
+    tally.rejected = 2
+    assert not tally.complete
+    tally.answer(1, stamps(10))
+    assert tally.complete
+    tally.rejected = 1
+    assert not tally.complete
 
 
 def test_the_times_are_those_of_the_hops() -> None:

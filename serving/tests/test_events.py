@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -21,6 +22,16 @@ from serving.tests.warehouse import Warehouse
 
 pytestmark = pytest.mark.integration
 
+HEARTBEAT = 4.0
+
+
+@pytest.fixture
+def rarely(intake_settings: ServingSettings) -> Iterator[httpx2.Client]:
+    """Return a client of a server that looks so rarely by itself that it must be told."""
+    rare = intake_settings.model_copy(update={"api_heartbeat_seconds": HEARTBEAT})
+    with running(create_app(rare)) as client:
+        yield client
+
 
 def follow(client: httpx2.Client, patient_id: int, last: str | None = None) -> Stream:
     return Stream(str(client.base_url), patient_id, last)
@@ -35,12 +46,12 @@ def open_streams(client: httpx2.Client) -> float:
     return float(line.split()[1])
 
 
-def test_an_answer_reaches_the_page_within_milliseconds(
-    intake: httpx2.Client, warehouse: Warehouse
+def test_an_answer_reaches_the_page_long_before_the_next_look(
+    rarely: httpx2.Client, warehouse: Warehouse
 ) -> None:
-    patient_id = take_in(intake)
+    patient_id = take_in(rarely)
     delays = []
-    with follow(intake, patient_id) as stream:
+    with follow(rarely, patient_id) as stream:
         for number in range(1, 21):
             warehouse.answer(patient_id, lsn=number)
             stored = time.perf_counter()
@@ -48,7 +59,7 @@ def test_an_answer_reaches_the_page_within_milliseconds(
             delays.append(stream.arrived[-1] - stored)
     assert stream.ids == [f"{number}-0123456789ab" for number in range(1, 21)]
     assert {kind for kind, _ in stream.events} == {"prediction"}
-    assert statistics.median(delays) < 0.05
+    assert statistics.median(delays) < HEARTBEAT / 10
 
 
 def test_ten_people_each_get_their_own_answer_and_nobody_elses(
@@ -115,20 +126,17 @@ def test_a_notification_that_got_lost_is_made_up_for_by_the_next_heartbeat(
 
 
 def test_a_notification_that_nobody_understands_stops_nothing(
-    intake_settings: ServingSettings, warehouse: Warehouse
+    rarely: httpx2.Client, warehouse: Warehouse
 ) -> None:
-    # A look between two notifications would hide that nobody listens any more.
-    rare = intake_settings.model_copy(update={"api_heartbeat_seconds": 4.0})
     payloads = ["", "no json", "{}", '["x"]', "7", "[1e400]", "[null]", "[" * 7_000]
-    with running(create_app(rare)) as client:
-        patient_id = take_in(client)
-        with follow(client, patient_id) as stream:
-            with psycopg.connect(warehouse.predictor) as connection:
-                for payload in payloads:
-                    warehouse.notify(connection, payload)
-            warehouse.answer(patient_id)
-            stream.wait_for_events(1)
-            assert stream.heartbeats == 0
+    patient_id = take_in(rarely)
+    with follow(rarely, patient_id) as stream:
+        with psycopg.connect(warehouse.predictor) as connection:
+            for payload in payloads:
+                warehouse.notify(connection, payload)
+        warehouse.answer(patient_id)
+        stream.wait_for_events(1)
+        assert stream.heartbeats == 0
 
 
 def test_a_client_that_leaves_is_forgotten(intake: httpx2.Client) -> None:

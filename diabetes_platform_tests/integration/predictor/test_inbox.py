@@ -11,7 +11,7 @@ from diabetes_platform_tests.capture import TOOLS, Kafka
 from diabetes_platform_tests.predicting import given, send, wait_for
 from diabetes_platform_tests.streaming.sink import message
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
 
 MEMBER = "diabetes_platform_tests.integration.predictor.member"
 

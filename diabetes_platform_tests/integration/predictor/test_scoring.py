@@ -42,8 +42,8 @@ def test_a_patient_of_the_topic_gets_what_the_champion_says_of_it(
     assert row["source_lsn"] == 77
     stamps = ["changed_at", "captured_at", "judged_at", "consumed_at", "scored_at", "stored_at"]
     assert [row[name] for name in stamps] == sorted(row[name] for name in stamps)
-    for hop in ("capture", "check", "merge", "fetch", "score", "store", "total"):
-        assert predictor.metric("hop_seconds_count", hop=hop) == 1, hop
+    hops = ("capture", "check", "merge", "fetch", "score", "store", "total")
+    wait_for(lambda: all(predictor.metric("hop_seconds_count", hop=hop) == 1 for hop in hops))
     assert predictor.metric("predictions_total") == 1
 
 
@@ -96,7 +96,7 @@ def test_a_deleted_patients_predictions_go_whatever_came_before_in_the_batch(
     wait_for(
         lambda: predictions.changes(gone, there, back) == [(there, 1), (back, 3)],
     )
-    assert predictor.metric("deletions_total") == 2
+    wait_for(lambda: predictor.metric("deletions_total") == 2)
 
 
 def test_what_cannot_be_read_goes_to_the_dead_letters_and_stops_nobody(

@@ -158,7 +158,7 @@ def test_a_slot_that_another_program_holds_is_told_with_its_holder(
             with pytest.raises(
                 LauncherError, match=f"{SLOT} is held by pg_recvlogical as debezium"
             ):
-                set_up(capturing, seconds=5)
+                set_up(capturing, seconds=15)
         finally:
             holder.terminate()
     # It goes on by itself as soon as the slot is free.

@@ -1,5 +1,6 @@
 """Kafka's topics: what is planned for which difference, and a real broker brought to it."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -171,26 +172,26 @@ def test_the_broker_has_every_topic_as_the_file_says_and_the_next_time_nothing_i
     assert setup_topics(kafka.bootstrap_servers) == Plan()
     for name, topic in read_topics().items():
         assert topic.config.items() <= settings_of(kafka, name).items(), name
-        assert len(kafka.admin.list_topics(name, timeout=10).topics[name].partitions) == (
-            topic.partitions
-        )
+        assert has_partitions(kafka, name, topic.partitions)
 
 
 @pytest.mark.integration
 def test_what_was_altered_by_hand_is_put_back(kafka: Kafka) -> None:
     alter(kafka, CDC_TOPIC, retention_ms="1000", delete_retention_ms="1")
+    # A broker tells of what was altered a moment after the controller has taken it.
+    eventually(lambda: settings_of(kafka, CDC_TOPIC)["delete.retention.ms"] == "1")
     seen = pending_changes(kafka.bootstrap_servers)
     plan = setup_topics(kafka.bootstrap_servers)
     assert (
         seen == plan == Plan(alter={CDC_TOPIC: {"retention.ms": WEEK, "delete.retention.ms": None}})
     )
+    eventually(lambda: settings_of(kafka, CDC_TOPIC)["delete.retention.ms"] == DAY)
     assert settings_of(kafka, CDC_TOPIC)["retention.ms"] == WEEK
-    assert settings_of(kafka, CDC_TOPIC)["delete.retention.ms"] == DAY
     assert setup_topics(kafka.bootstrap_servers) == Plan()
 
 
-def partitions_of(kafka: Kafka, topic: str) -> list[int]:
-    return list(kafka.admin.list_topics(topic, timeout=10).topics[topic].partitions)
+def has_partitions(kafka: Kafka, topic: str, partitions: int) -> bool:
+    return len(kafka.admin.list_topics(topic, timeout=10).topics[topic].partitions) == partitions
 
 
 @pytest.mark.integration
@@ -199,8 +200,8 @@ def test_a_topic_grows_and_is_not_cut(kafka: Kafka, tmp_path: Path) -> None:
     for partitions in (1, 3):
         file.write_text(yaml.safe_dump({"growing": {"partitions": partitions}}))
         assert setup_topics(kafka.bootstrap_servers, file)
-    # A broker tells of new partitions a moment after it has made them.
-    eventually(lambda: len(partitions_of(kafka, "growing")) == 3)
+        # A broker tells of new partitions a moment after it has made them.
+        eventually(partial(has_partitions, kafka, "growing", partitions))
     file.write_text(yaml.safe_dump({"growing": {"partitions": 2}}))
     with pytest.raises(LauncherError, match="topic growing has 3 partitions, 2 are wanted"):
         setup_topics(kafka.bootstrap_servers, file)
