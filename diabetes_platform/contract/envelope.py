@@ -6,13 +6,6 @@ validator's own (`validation.py`), except that text is no number here.
 
 from typing import Literal
 
-from diabetes_platform.contract.validation import (
-    BELOW_MINIMUM,
-    MISSING,
-    NOT_ALLOWED,
-    NOT_AN_INTEGER,
-)
-
 Part = Literal[
     "message", "key", "op", "source", "source.lsn", "source.ts_ms", "source.table", "ts_ms",
     "before", "after", "id", "received_at", "outcome_recorded_at",
@@ -26,19 +19,6 @@ NOT_TEXT = "not_text"
 NOT_A_TIME = "not_a_time"
 MISMATCH = "mismatch"
 IN_THE_FUTURE = "in_the_future"
-ENVELOPE_CODES = (
-    MISSING,
-    NOT_JSON,
-    NESTED_TOO_DEEPLY,
-    NOT_AN_OBJECT,
-    NOT_TEXT,
-    NOT_A_TIME,
-    NOT_AN_INTEGER,
-    BELOW_MINIMUM,
-    NOT_ALLOWED,
-    MISMATCH,
-    IN_THE_FUTURE,
-)
 
 CLOCK_SKEW_MS = 300_000
 """So far may a stamp lie ahead of the clock of whoever judges it: five minutes.

@@ -7,7 +7,6 @@ import pyarrow.compute as pc
 
 from diabetes_platform.contract.events import DELETED
 from diabetes_platform.contract.tables import STREAM_PATIENTS
-from diabetes_platform.lake.schema import arrow_schema
 from diabetes_platform.lake.tables import Lake
 
 ORDER = ("written_at", "kafka_offset")
@@ -32,13 +31,6 @@ def patients_since(lake: Lake, since: datetime) -> pa.Table:
 
     Raises StorageError.
     """
-    target = lake.table(STREAM_PATIENTS)
-    if (opened := target.find()) is None:
-        return arrow_schema(STREAM_PATIENTS).empty_table()
     # A change is written to the topic after its patient was taken in, and so are its deletion's.
-    first_day = since.date().isoformat()
-    with lake.s3.errors(target.path):
-        dataset = opened.to_pyarrow_dataset(file_pruning_predicate=[("day", ">=", first_day)])
-        changes = dataset.to_table(filter=pc.field("day") >= first_day)
-    newest = newest_images(changes)
+    newest = newest_images(lake.days_since(STREAM_PATIENTS, since))
     return newest.filter(pc.greater_equal(newest["received_at"], pa.scalar(since)))

@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 from diabetes_platform.contract.events import WINDOW_KEYS
 from diabetes_platform.contract.stream_tables import PLACE, STREAM_REJECTED, STREAM_WINDOWS
 from diabetes_platform.contract.tables import STREAM_PATIENTS, Table
-from diabetes_platform.lake.schema import row_schema
 from diabetes_platform.lake.tables import Lake
 
 _SOURCE = ("source_topic", "source_partition", "source_offset")
@@ -98,11 +97,5 @@ def sums_of(windows: pa.Table) -> WindowSums:
 
 def _since(lake: Lake, table: Table, columns: Sequence[str], since: datetime) -> pa.Table:
     """Return these columns, and `written_at`, of rows written at `since` or later."""
-    target, names = lake.table(table), [*columns, "written_at"]
-    if (opened := target.find()) is None:
-        return row_schema(table).empty_table().select(names)
-    first_day = since.date().isoformat()
-    with lake.s3.errors(target.path):
-        dataset = opened.to_pyarrow_dataset(file_pruning_predicate=[("day", ">=", first_day)])
-        wanted = pc.field("written_at") >= pa.scalar(since, pa.timestamp("us", "UTC"))
-        return dataset.to_table(columns=names, filter=wanted & (pc.field("day") >= first_day))
+    rows = lake.days_since(table, since, (*columns, "written_at"))
+    return rows.filter(pc.greater_equal(rows["written_at"], pa.scalar(since)))

@@ -2,8 +2,9 @@
 
 import functools
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ from deltalake import CommitProperties, DeltaTable, write_deltalake
 from diabetes_platform.contract.s3 import CHAIN, S3
 from diabetes_platform.contract.tables import Table
 from diabetes_platform.lake.delta import KEPT_FOR_GOOD, DeltaPath
+from diabetes_platform.lake.schema import row_schema
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -47,6 +49,24 @@ class Lake:
             fragment_readahead=1,
         )
         return scanner.to_reader()
+
+    def days_since(
+        self, table: Table, since: datetime, columns: Sequence[str] | None = None
+    ) -> pa.Table:
+        """Read the days (UTC) of `table` from that of `since` on; of no table no rows.
+
+        `table` is one that lies by `day`. Raises StorageError.
+        """
+        target = self.table(table)
+        names = list(table.column_names if columns is None else columns)
+        if (opened := target.find()) is None:
+            return row_schema(table).empty_table().select(names)
+        import pyarrow.dataset as ds
+
+        day = since.astimezone(UTC).date().isoformat()
+        with self.s3.errors(target.path):
+            dataset = opened.to_pyarrow_dataset(file_pruning_predicate=[("day", ">=", day)])
+            return dataset.to_table(columns=names, filter=ds.field("day") >= day)
 
     def count(self, table: Table, where: dict[str, str], version: int | None = None) -> int:
         """Count the rows whose text columns equal `where`; no other column is read."""

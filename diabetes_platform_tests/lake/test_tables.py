@@ -1,11 +1,14 @@
 """Delta tables: read as a stream, counted, versioned by content."""
 
+from datetime import UTC, datetime, timedelta, timezone
+
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
-from diabetes_platform.contract.tables import CLEANED_PATIENTS, TRAINING_SET
+from diabetes_platform.contract.tables import CLEANED_PATIENTS, STREAM_PATIENTS, TRAINING_SET
 from diabetes_platform.lake.delta import LakeError
+from diabetes_platform.lake.schema import row_schema
 from diabetes_platform.lake.tables import Lake
 
 
@@ -28,6 +31,21 @@ def test_some_rows_are_streamed_without_the_others(cleaned: Lake) -> None:
 @pytest.mark.parametrize(("verdict", "rows"), [("accepted", 10), ("rejected", 3), ("other", 0)])
 def test_rows_are_counted(cleaned: Lake, verdict: str, rows: int) -> None:
     assert cleaned.count(CLEANED_PATIENTS, {"verdict": verdict}) == rows
+
+
+@pytest.mark.parametrize("partition_by", [["day"], None])
+def test_days_are_read_from_one_on(lake: Lake, partition_by: list[str] | None) -> None:
+    days = pa.table({"id": [1, 2, 3], "day": ["2026-03-01", "2026-03-02", "2026-03-03"]})
+    write_deltalake(lake.table(STREAM_PATIENTS).path, days, partition_by=partition_by)
+    # Half past midnight in Paris: in Greenwich the day before.
+    since = datetime(2026, 3, 3, 0, 30, tzinfo=timezone(timedelta(hours=1)))
+    assert sorted(lake.days_since(STREAM_PATIENTS, since, ("id",))["id"].to_pylist()) == [2, 3]
+
+
+def test_of_no_table_there_are_no_days(lake: Lake) -> None:
+    now = datetime.now(UTC)
+    assert lake.days_since(STREAM_PATIENTS, now).schema == row_schema(STREAM_PATIENTS)
+    assert lake.days_since(STREAM_PATIENTS, now, ("day", "id")).column_names == ["day", "id"]
 
 
 def test_a_table_that_is_not_there_is_named(lake: Lake) -> None:
