@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pydantic import SecretStr
 
-from diabetes_platform.launcher.errors import LauncherError
+from diabetes_platform.launcher.errors import TOLD
 from diabetes_platform.launcher.ports import HOST
 from diabetes_platform.settings import PlatformSettings, Port, SetupSettings
 
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     try:
         done = SETUPS[arguments[0]](PlatformSettings(), SetupSettings())
-    except LauncherError as error:
+    except TOLD as error:
         print(error, file=sys.stderr)  # noqa: T201 - the supervisor keeps it as the log
         return 1
     print(done)  # noqa: T201

@@ -13,7 +13,7 @@ import psycopg
 from psycopg import Connection
 
 from diabetes_platform.clients.connect import ConnectApi, ConnectorState
-from diabetes_platform.clients.errors import RefusedError, ServiceError
+from diabetes_platform.clients.errors import RefusedError
 from diabetes_platform.contract.events import CONNECTOR
 from diabetes_platform.contract.tables import DIABETES_NEW
 from diabetes_platform.launcher.errors import LauncherError
@@ -61,7 +61,7 @@ def setup_connector(
 
     `database_url` is the warehouse as the role of the connector. Doing it again changes nothing;
     a paused connector goes on and what has failed is started again. Raises LauncherError that says
-    why changes are not captured.
+    why changes are not captured, ServiceError where Connect does not answer.
     """
     config = read_config(file)
     _require_tables(config, database_url)
@@ -74,8 +74,6 @@ def setup_connector(
             _wait_until_read(api, database_url, deadline)
         except RefusedError as error:
             raise LauncherError(f"{CONNECTOR}: {explain(str(error))}") from error
-        except ServiceError as error:
-            raise LauncherError(str(error)) from error
     return Outcome(changed, state)
 
 

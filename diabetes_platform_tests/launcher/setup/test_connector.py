@@ -8,6 +8,7 @@ from psycopg import Connection
 from psycopg.errors import ObjectInUse
 
 from diabetes_platform.clients.connect import ConnectApi, connector_state
+from diabetes_platform.clients.errors import ServiceError
 from diabetes_platform.contract.events import CDC_TOPIC, CONNECTOR
 from diabetes_platform.launcher.errors import LauncherError
 from diabetes_platform.launcher.postgres_data import binary
@@ -131,6 +132,10 @@ def test_a_table_that_the_role_may_not_read_is_named(
 def test_a_lost_slot_is_told_or_bridged_by_a_new_snapshot(
     capturing: Connect, intake: Connection, changed: Changed
 ) -> None:
+    places = capturing.kafka.ends(CDC_TOPIC)
+    insert(intake, 59)
+    # Only who has read something can miss what comes next.
+    next(capturing.kafka.messages(places))
     with ConnectApi(capturing.url) as api:
         api.stop(CONNECTOR)
     eventually(lambda: dropped(intake))
@@ -174,7 +179,7 @@ def test_every_topic_that_the_connector_writes_to_is_among_the_topics() -> None:
 
 
 def test_a_connect_that_does_not_answer_is_named(connect: Connect) -> None:
-    with pytest.raises(LauncherError, match=r"Kafka Connect at http://127\.0\.0\.1:1 does not"):
+    with pytest.raises(ServiceError, match=r"Kafka Connect at http://127\.0\.0\.1:1 does not"):
         setup_connector("http://127.0.0.1:1", connect.database_url)
 
 
