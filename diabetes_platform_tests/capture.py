@@ -94,9 +94,15 @@ class Kafka(Service):
 
     @cached_property
     def admin(self) -> AdminClient:
-        # One for all calls: what a client has been asked fails when it is no longer referred to.
-        # It may outlive the broker, which it would miss aloud.
+        # One for all calls; it may outlive a broker that is killed, which it would miss aloud.
         return AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
+
+    def stop(self) -> None:
+        # Left to the garbage collector it may wait for good for a broker that is gone.
+        admin: AdminClient | None = self.__dict__.pop("admin", None)
+        if admin is not None:
+            admin.__exit__(None, None, None)
+        super().stop()
 
     def ready(self) -> bool:
         with socket.socket() as probe:

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import psycopg
 from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient, ConsumerGroupDescription
+from confluent_kafka.admin import ConsumerGroupDescription
 from psycopg.rows import dict_row
 
 from diabetes_platform.contract.events import PREDICTOR_GROUP, SINK_TOPIC
@@ -144,10 +144,9 @@ def committed(broker: Kafka) -> list[int]:
 
 def given(broker: Kafka) -> int:
     """How many partitions the broker has given to the members of the predictors' group."""
-    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
 
     def ask() -> ConsumerGroupDescription:
-        asked = admin.describe_consumer_groups([PREDICTOR_GROUP], request_timeout=10)
+        asked = broker.admin.describe_consumer_groups([PREDICTOR_GROUP], request_timeout=10)
         return asked[PREDICTOR_GROUP].result()
 
     return sum(len(member.assignment.topic_partitions) for member in answered(ask).members)

@@ -129,17 +129,17 @@ def _wait_for_end(cluster: FlinkCluster, name: str) -> None:
 
 @contextmanager
 def _topics(bench: Bench) -> Iterator[None]:
-    admin = AdminClient({"bootstrap.servers": bench.servers})
     partitions = {"changes": 4, "images": 4, "rejected": 1, "windowed": 1}
     names = [bench.topic(kind) for kind in partitions]
     made = [NewTopic(bench.topic(kind), number) for kind, number in partitions.items()]
-    for answer in admin.create_topics(made, operation_timeout=30).values():
-        answer.result()
-    try:
-        yield
-    finally:
-        for answer in admin.delete_topics(names, operation_timeout=30).values():
+    with AdminClient({"bootstrap.servers": bench.servers}) as admin:
+        for answer in admin.create_topics(made, operation_timeout=30).values():
             answer.result()
+        try:
+            yield
+        finally:
+            for answer in admin.delete_topics(names, operation_timeout=30).values():
+                answer.result()
 
 
 def _produce(bench: Bench, events: int, expected: Expected) -> None:

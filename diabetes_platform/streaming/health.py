@@ -45,7 +45,8 @@ def job_troubles(flink_url: str) -> list[Trouble]:
 def lag_troubles(servers: str) -> list[Trouble]:
     """Ask Kafka how many messages the predictor is behind the sink topic."""
     try:
-        behind = _behind(servers)
+        with AdminClient({"bootstrap.servers": servers, "log_level": 0}) as admin:
+            behind = _behind(admin)
     except KafkaException as error:
         return [Trouble("Kafka", f"does not answer ({type(error).__name__})")]
     if behind <= MOST_BEHIND:
@@ -54,9 +55,8 @@ def lag_troubles(servers: str) -> list[Trouble]:
     return [Trouble(f"group {PREDICTOR_GROUP}", text)]
 
 
-def _behind(servers: str) -> int:
+def _behind(admin: AdminClient) -> int:
     """Sum over the partitions; where nothing was committed all that the topic holds counts."""
-    admin = AdminClient({"bootstrap.servers": servers, "log_level": 0})
     topic = admin.list_topics(SINK_TOPIC, timeout=_SECONDS).topics[SINK_TOPIC]
     if topic.error is not None:
         raise KafkaException(topic.error)

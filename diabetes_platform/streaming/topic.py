@@ -37,9 +37,9 @@ class Topic:
 
     def topic_id(self) -> str:
         """Return Kafka's id: a topic of the same name that is made anew gets another."""
-        admin = AdminClient({"bootstrap.servers": self._servers, "log_level": 0})
-        answers = admin.describe_topics(Names([self.name]), request_timeout=_SECONDS)
-        return str(answers[self.name].result().topic_id)
+        with AdminClient({"bootstrap.servers": self._servers, "log_level": 0}) as admin:
+            answers = admin.describe_topics(Names([self.name]), request_timeout=_SECONDS)
+            return str(answers[self.name].result().topic_id)
 
     def ends(self) -> dict[int, tuple[int, int]]:
         """Return by partition the first offset kept and the offset of the next message."""

@@ -97,14 +97,14 @@ def own_job(stack: Stack) -> Iterator[OwnJob]:
     servers = f"{HOST}:{stack.port(Port.KAFKA)}"
     cluster = FlinkCluster(stack.url(Port.FLINK))
     job = OwnJob(cluster, client, servers, f"savepoint-{secrets.token_hex(4)}")
-    admin = AdminClient({"bootstrap.servers": servers})
     topics = [NewTopic(f"{job.name}.{kind}", 1) for kind in KINDS]
-    for answer in admin.create_topics(topics).values():
-        answer.result()
-    yield job
-    cancel(job.cluster, job.name)
-    for answer in admin.delete_topics([topic.topic for topic in topics]).values():
-        answer.result()
+    with AdminClient({"bootstrap.servers": servers}) as admin:
+        for answer in admin.create_topics(topics).values():
+            answer.result()
+        yield job
+        cancel(job.cluster, job.name)
+        for answer in admin.delete_topics([topic.topic for topic in topics]).values():
+            answer.result()
 
 
 @pytest.mark.slow

@@ -190,7 +190,8 @@ def _connected(bootstrap_servers: str) -> Iterator[AdminClient]:
     """Yield a client; what the broker refuses or does not answer becomes LauncherError."""
     where = f"Kafka at {bootstrap_servers}"
     try:
-        yield AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+        with AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0}) as admin:
+            yield admin
     except KafkaException as failure:
         error = failure.args[0]
         if isinstance(error, KafkaError) and error.code() in _UNREACHABLE:
