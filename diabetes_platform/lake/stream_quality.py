@@ -97,5 +97,5 @@ def sums_of(windows: pa.Table) -> WindowSums:
 
 def _since(lake: Lake, table: Table, columns: Sequence[str], since: datetime) -> pa.Table:
     """Return these columns, and `written_at`, of rows written at `since` or later."""
-    rows = lake.days_since(table, since, (*columns, "written_at"))
-    return rows.filter(pc.greater_equal(rows["written_at"], pa.scalar(since)))
+    late_enough = pc.field("written_at") >= pa.scalar(since, pa.timestamp("us", "UTC"))
+    return lake.days_since(table, since, (*columns, "written_at"), late_enough)

@@ -51,11 +51,16 @@ class Lake:
         return scanner.to_reader()
 
     def days_since(
-        self, table: Table, since: datetime, columns: Sequence[str] | None = None
+        self,
+        table: Table,
+        since: datetime,
+        columns: Sequence[str] | None = None,
+        where: "ds.Expression | None" = None,
     ) -> pa.Table:
         """Read the days (UTC) of `table` from that of `since` on; of no table no rows.
 
-        `table` is one that lies by `day`. Raises StorageError.
+        `table` is one that lies by `day`; rows that are not `where` are left out while it is read.
+        Raises StorageError.
         """
         target = self.table(table)
         names = list(table.column_names if columns is None else columns)
@@ -66,7 +71,10 @@ class Lake:
         day = since.astimezone(UTC).date().isoformat()
         with self.s3.errors(target.path):
             dataset = opened.to_pyarrow_dataset(file_pruning_predicate=[("day", ">=", day)])
-            return dataset.to_table(columns=names, filter=ds.field("day") >= day)
+            wanted = ds.field("day") >= day
+            return dataset.to_table(
+                columns=names, filter=wanted if where is None else wanted & where
+            )
 
     def count(self, table: Table, where: dict[str, str], version: int | None = None) -> int:
         """Count the rows whose text columns equal `where`; no other column is read."""
