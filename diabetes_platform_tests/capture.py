@@ -94,15 +94,14 @@ class Kafka(Service):
 
     @cached_property
     def admin(self) -> AdminClient:
-        # One for all calls; it may outlive a broker that is killed, which it would miss aloud.
         return AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
 
-    def stop(self) -> None:
-        # Left to the garbage collector it may wait for good for a broker that is gone.
+    def _stop(self, grace: float) -> None:
+        # Closed after its broker has gone, a client that asked for groups waits for good.
         admin: AdminClient | None = self.__dict__.pop("admin", None)
         if admin is not None:
             admin.__exit__(None, None, None)
-        super().stop()
+        super()._stop(grace)
 
     def ready(self) -> bool:
         with socket.socket() as probe:
