@@ -6,9 +6,9 @@ import pyarrow as pa
 
 from diabetes_platform.contract.fields import FEATURES, OUTCOME
 from diabetes_platform.contract.tables import STREAM_PATIENTS
+from diabetes_platform.lake.arrow import row_schema
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.increments import Mark, add, create_table
-from diabetes_platform.lake.schema import row_schema
-from diabetes_platform.lake.tables import Lake
 
 EXAMPLE = {field.name: field.example for field in FEATURES}
 BEGIN = datetime(2026, 11, 24, 12, tzinfo=UTC)

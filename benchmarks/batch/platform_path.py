@@ -6,9 +6,8 @@ Left out: Dagster itself and Great Expectations, whose verdict is recorded as pa
 from pathlib import Path
 
 from benchmarks.batch.steps import Steps
-from diabetes_platform.cleaning.conservation import Conservation
-from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics
-from diabetes_platform.cleaning.quarantine import quarantine_batch
+from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics, quarantine_batch
+from diabetes_platform.cleaning.reconciliation import Conservation
 from diabetes_platform.cleaning.session import spark_session
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
@@ -17,8 +16,8 @@ from diabetes_platform.contract.tables import (
     STAGING_PATIENTS,
     STATISTICS_PATIENTS,
 )
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.raw import ingest
-from diabetes_platform.lake.tables import Lake
 from diabetes_platform.warehouse.promotion import promote
 from diabetes_platform.warehouse.staging import record_validation, stage
 

@@ -19,8 +19,8 @@ import pyarrow as pa
 from benchmarks.increments.latency import print_latency
 from diabetes_platform.contract.fields import FEATURES
 from diabetes_platform.contract.tables import STREAM_PATIENTS
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.increments import Mark, create_table, open_or_create
-from diabetes_platform.lake.tables import Lake
 from diabetes_platform.streaming.destinations import PATIENTS
 from diabetes_platform.streaming.messages import Row
 

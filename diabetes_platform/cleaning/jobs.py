@@ -1,32 +1,39 @@
-"""The jobs of the batch path that Spark does: read what was received, apply the rules, write.
+"""The batch jobs: fit statistics, clean a batch, quarantine its rejected rows.
 
-What is a few rows, or stands in a table's log, is read and written without it: to plan a query
-takes Apache Spark longer than to clean a small batch.
+Spark runs the rules only. The few rows around them are read and written by deltalake, because
+planning a Spark query takes longer than cleaning a small batch.
 """
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from diabetes_platform.cleaning.conservation import ACCEPTED, REJECTED
-from diabetes_platform.cleaning.session import suit
-from diabetes_platform.cleaning.tables import (
+from deltalake import write_deltalake
+
+from diabetes_platform.cleaning.batch_tables import (
     Labels,
     batch_hash,
+    checked_batch_id,
     count_verdicts,
     read_statistics,
     require_batch,
     require_labels,
+    require_only,
+    rows_of,
     write_statistics,
 )
-from diabetes_platform.contract.fields import FIELD_NAMES
+from diabetes_platform.cleaning.reconciliation import ACCEPTED, REJECTED
+from diabetes_platform.cleaning.session import suit
+from diabetes_platform.contract.fields import FIELD_NAMES, FIELDS
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
     LABELLED_PATIENTS,
+    QUARANTINE_PATIENTS,
     SOURCE,
     SOURCE_LINE,
     STREAM_PATIENTS,
     batch_id_of,
 )
+from diabetes_platform.lake.arrow import arrow_schema
 from diabetes_platform.lake.delta import DeltaPath
 
 if TYPE_CHECKING:
@@ -96,8 +103,7 @@ def clean_batch(
     where a table is not there, CleaningError where rows of the batch are not in it, or where the
     statistics are another batch's.
     """
-    from diabetes_platform.cleaning.clean import clean
-    from diabetes_platform.cleaning.duplicates import PLACE_SCHEMA, duplicate_places
+    from diabetes_platform.cleaning.clean import PLACE_SCHEMA, clean, duplicate_places
 
     batch_id = batch_id_of(batch_hash(content_hash, labels))
     rows = _received(spark, raw, content_hash, labels)
@@ -129,7 +135,7 @@ def _received(
     """Return the rows of the batch, those of its source and its labels, each with its place."""
     from pyspark.sql import functions as sf
 
-    from diabetes_platform.cleaning.duplicates import LABELLED
+    from diabetes_platform.cleaning.clean import LABELLED
 
     suit(spark, _count(require_batch(raw, content_hash), labels))
     stored = spark.read.format("delta").load(raw.for_spark)
@@ -142,7 +148,7 @@ def _received(
 def _labelled(spark: "SparkSession", labels: Labels) -> "DataFrame":
     from pyspark.sql import functions as sf
 
-    from diabetes_platform.cleaning.duplicates import LABELLED
+    from diabetes_platform.cleaning.clean import LABELLED
 
     read = spark.read.format("delta").option("versionAsOf", str(labels.version))
     line, source = _ORIGIN
@@ -157,3 +163,49 @@ def _labelled(spark: "SparkSession", labels: Labels) -> "DataFrame":
 def _count(raw_rows: int | None, labels: Labels | None) -> int | None:
     labelled = 0 if labels is None else require_labels(labels)
     return None if raw_rows is None or labelled is None else raw_rows + labelled
+
+
+_STORED_AS = {field.name: f"{field.name}_received" for field in FIELDS}
+"""Where a value as received stands in the cleaned table: its own name has the measurement."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """What `quarantine_batch` wrote: `rows` rejected rows of the batch."""
+
+    rows: int
+    batch_id: str
+    path: str
+    delta_version: int
+
+
+def quarantine_batch(
+    cleaned: DeltaPath, batch_id: str, quarantine: DeltaPath, *, version: int | None = None
+) -> Quarantined:
+    """Put the batch's rejected rows into `quarantine/patients`, replacing the batch's earlier ones.
+
+    They are those of `version` of the cleaned table, or of the newest. Raises LakeError where
+    there is no such table, CleaningError where it holds another batch.
+    """
+    import pyarrow.dataset as ds
+
+    version = require_only(cleaned, checked_batch_id(batch_id), version)
+    schema = arrow_schema(QUARANTINE_PATIENTS)
+    columns = {name: ds.field(_STORED_AS.get(name, name)) for name in schema.names}
+    with cleaned.s3.errors(cleaned.path):
+        scanner = (
+            cleaned.open(version)
+            .to_pyarrow_dataset()
+            .scanner(columns=columns, filter=ds.field("verdict") == REJECTED)
+        )
+    quarantine.create(QUARANTINE_PATIENTS, partition_by="batch_id")
+    with quarantine.s3.errors(quarantine.path):
+        write_deltalake(
+            quarantine.path,
+            scanner.to_reader().cast(schema),
+            mode="overwrite",
+            predicate=f"batch_id = '{batch_id}'",
+            storage_options=quarantine.storage_options,
+        )
+    rows, written = rows_of(quarantine, batch_id)
+    return Quarantined(rows, batch_id, quarantine.path, written)

@@ -2,8 +2,7 @@
 
 import dagster as dg
 
-from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics
-from diabetes_platform.cleaning.quarantine import quarantine_batch
+from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics, quarantine_batch
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
     LABELLED_PATIENTS,
@@ -32,7 +31,7 @@ from diabetes_platform.defs.memory import (
 from diabetes_platform.defs.refusals import refusals
 from diabetes_platform.defs.resources import Spark
 from diabetes_platform.defs.retries import retried
-from diabetes_platform.lake.tables import Lake
+from diabetes_platform.lake.delta import Lake
 
 CODE_VERSION = "1"
 """Raise it when the rules change: every batch is then cleaned again."""

@@ -9,7 +9,7 @@ import dagster as dg
 from diabetes_platform.contract.fields import FEATURES
 from diabetes_platform.contract.tables import TRAINING_SET
 from diabetes_platform.defs.describe import STREAM, TRAINING_ROWS
-from diabetes_platform.lake.tables import Lake
+from diabetes_platform.lake.delta import Lake
 
 if TYPE_CHECKING:
     from diabetes_platform.modelling.drift import Drift
@@ -62,8 +62,7 @@ def _nothing_to_compare_with(field: str) -> dg.AssetCheckResult:
 
 
 def _result(found: "Drift") -> dg.AssetCheckResult:
-    from diabetes_platform.modelling.drift_plot import drift_png
-    from diabetes_platform.modelling.figures import png_markdown
+    from diabetes_platform.modelling.plots import drift_png, png_markdown
 
     metadata: dict[str, Any] = {
         "recent_patients": found.recent,

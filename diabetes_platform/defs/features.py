@@ -16,8 +16,8 @@ from diabetes_platform.defs.memory import origin_of
 from diabetes_platform.defs.refusals import refusals
 from diabetes_platform.defs.resources import Warehouse
 from diabetes_platform.defs.retries import retried
-from diabetes_platform.lake.digest import content_hash_of
-from diabetes_platform.lake.tables import Lake
+from diabetes_platform.lake.arrow import content_hash_of
+from diabetes_platform.lake.delta import Lake
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,7 +38,7 @@ def training_set(
     warehouse: dg.ResourceParam[Warehouse],
 ) -> dg.MaterializeResult:
     """Read the promoted version; the same rows of the same batch add no version of the table."""
-    from diabetes_platform.modelling.past import ROWS_HASH, rows_by_source
+    from diabetes_platform.modelling.training_set_snapshot import ROWS_HASH, rows_by_source
 
     table, rows = _labelled(warehouse)
     batch_id = str(table[BATCH_ID.name][0])
@@ -71,8 +71,8 @@ def _labelled(warehouse: Warehouse) -> tuple["pa.Table", "TrainingSet"]:
     from diabetes_platform.modelling.training_set import (
         TrainingSetError,
         training_set_from_arrow,
+        validate_training_set,
     )
-    from diabetes_platform.modelling.training_set_schema import validate_training_set
     from diabetes_platform.warehouse.labelled import read_labelled
 
     with refusals(TrainingSetError):

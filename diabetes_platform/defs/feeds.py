@@ -22,8 +22,8 @@ from diabetes_platform.defs.describe import (
     WINDOWS_POOL,
 )
 from diabetes_platform.defs.figures import counts_markdown
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.stream_quality import rejections_of_day, windows_of_day
-from diabetes_platform.lake.tables import Lake
 from diabetes_platform.streaming import destinations
 from diabetes_platform.streaming.destinations import Destination
 

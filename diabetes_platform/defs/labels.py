@@ -13,9 +13,8 @@ from diabetes_platform.defs.describe import (
 from diabetes_platform.defs.memory import INPUT_VERSION, again, input_version, remember, unchanged
 from diabetes_platform.defs.refusals import refusals
 from diabetes_platform.defs.retries import retried
-from diabetes_platform.lake.delta import DeltaPath
+from diabetes_platform.lake.delta import DeltaPath, Lake
 from diabetes_platform.lake.labels import keep_labels
-from diabetes_platform.lake.tables import Lake
 
 CODE_VERSION = "1"
 

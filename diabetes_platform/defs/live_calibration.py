@@ -9,7 +9,7 @@ from diabetes_platform.contract.fields import OUTCOME
 from diabetes_platform.defs.describe import CHAMPION, STREAM
 from diabetes_platform.defs.resources import Models, Warehouse
 from diabetes_platform.defs.unjudged import no_champion
-from diabetes_platform.lake.tables import Lake
+from diabetes_platform.lake.delta import Lake
 
 if TYPE_CHECKING:
     from diabetes_platform.modelling.live_calibration import LiveCalibration
@@ -63,9 +63,8 @@ def _confirmed(lake: Lake) -> dict[int, tuple[int, datetime]]:
 
 
 def _result(found: "LiveCalibration", version: str, confirmed: int) -> dg.AssetCheckResult:
-    from diabetes_platform.modelling.figures import png_markdown
     from diabetes_platform.modelling.live_calibration import FEWEST, TOLERATED
-    from diabetes_platform.modelling.live_plot import live_calibration_png
+    from diabetes_platform.modelling.plots import live_calibration_png, png_markdown
 
     severity = dg.AssetCheckSeverity
     numbers = {

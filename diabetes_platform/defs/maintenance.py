@@ -22,8 +22,7 @@ from diabetes_platform.defs.describe import (
     STREAM_POOL,
     WINDOWS_POOL,
 )
-from diabetes_platform.lake.maintenance import maintain
-from diabetes_platform.lake.tables import Lake
+from diabetes_platform.lake.delta import Lake, maintain
 
 
 def _maintained(context: dg.OpExecutionContext, lake: Lake, tables: Sequence[Table]) -> None:

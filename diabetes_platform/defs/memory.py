@@ -7,13 +7,12 @@ from typing import Any
 
 import dagster as dg
 
-from diabetes_platform.cleaning.tables import Labels
+from diabetes_platform.cleaning.batch_tables import Labels
 from diabetes_platform.contract.fingerprint import fingerprint
 from diabetes_platform.contract.tables import LABELLED_PATIENTS, batch_hash_of, batch_id_of
 from diabetes_platform.defs.describe import CLEANED, LABELS, RAW
-from diabetes_platform.lake.delta import DeltaPath
-from diabetes_platform.lake.tables import Lake
-from diabetes_platform.modelling.past import LABELS_VERSION, RAW_HASH
+from diabetes_platform.lake.delta import DeltaPath, Lake
+from diabetes_platform.modelling.training_set_snapshot import LABELS_VERSION, RAW_HASH
 
 Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
 INPUT_VERSION = "input_version"

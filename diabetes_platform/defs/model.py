@@ -23,15 +23,15 @@ from diabetes_platform.defs.model_metadata import (
 )
 from diabetes_platform.defs.refusals import refusals
 from diabetes_platform.defs.resources import Models
-from diabetes_platform.lake.tables import Lake
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.settings import PlatformSettings
 
 if TYPE_CHECKING:
     from diabetes_platform.contract.bundle import Bundle
-    from diabetes_platform.modelling.candidate import Candidate
-    from diabetes_platform.modelling.gate import Verdict
     from diabetes_platform.modelling.recipe import Recipe
+    from diabetes_platform.modelling.release_gate import Verdict
     from diabetes_platform.modelling.store import ModelStore, ModelVersion
+    from diabetes_platform.modelling.training import Candidate
     from diabetes_platform.modelling.training_set import TrainingSet
 
 CODE_VERSION = "2"
@@ -120,7 +120,7 @@ def _train(
     lake: Lake,
     models: Models,
 ) -> dg.MaterializeResult:
-    from diabetes_platform.modelling.candidate import train_candidate
+    from diabetes_platform.modelling.training import train_candidate
 
     trained = train_candidate(rows, recipe, delta_version=delta_version)
     models.store().put_version(trained.bundle, trained.files)
@@ -142,10 +142,13 @@ def _judge(
     trained: "Candidate", rows: "TrainingSet", reigning: Reigning | None, lake: Lake
 ) -> dict[str, "Verdict"]:
     """Hold what was trained on `rows` against each rule of GATE."""
-    from diabetes_platform.modelling.candidate import is_reproducible
-    from diabetes_platform.modelling.comparison import beats_baseline, beats_champion
-    from diabetes_platform.modelling.gate import judge_reproduction
-    from diabetes_platform.modelling.newest_rows import beats_champion_on_newest_rows
+    from diabetes_platform.modelling.release_gate import (
+        beats_baseline,
+        beats_champion,
+        beats_champion_on_newest_rows,
+        judge_reproduction,
+    )
+    from diabetes_platform.modelling.training import is_reproducible
 
     champion = None if reigning is None else reigning.bundle
     known = _champion_rows(lake, champion)
@@ -172,8 +175,8 @@ def _results(verdicts: Mapping[str, "Verdict"]) -> Iterator[dg.AssetCheckResult]
 
 def _training_input(rows: "TrainingSet", recipe: "Recipe") -> str:
     """Digest all that decides what training gives: rows, recipe, libraries, code, contract."""
-    from diabetes_platform.modelling.candidate import library_versions
     from diabetes_platform.modelling.recipe import recipe_to_json
+    from diabetes_platform.modelling.training import library_versions
 
     parts = (CODE_VERSION, rows.content_hash, recipe_to_json(recipe), library_versions())
     return input_version("candidate", *parts)

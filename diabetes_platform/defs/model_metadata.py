@@ -8,8 +8,8 @@ import dagster as dg
 
 if TYPE_CHECKING:
     from diabetes_platform.contract.bundle import Bundle
-    from diabetes_platform.modelling.candidate import Candidate
-    from diabetes_platform.modelling.gate import Verdict
+    from diabetes_platform.modelling.release_gate import Verdict
+    from diabetes_platform.modelling.training import Candidate
     from diabetes_platform.modelling.training_set import TrainingSet
 
 
@@ -20,7 +20,7 @@ def storable_verdicts(verdicts: Mapping[str, "Verdict"]) -> dict[str, Any]:
 
 def stored_verdicts(document: Mapping[str, Any]) -> dict[str, "Verdict"]:
     """Read the verdicts that `storable_verdicts` wrote."""
-    from diabetes_platform.modelling.gate import Difference, Verdict
+    from diabetes_platform.modelling.release_gate import Difference, Verdict
 
     return {
         name: Verdict(
@@ -65,8 +65,7 @@ def metric_metadata(bundle: "Bundle") -> dict[str, Any]:
 
 def candidate_metadata(trained: "Candidate", rows: "TrainingSet") -> dict[str, Any]:
     """Render all that a person needs to judge a candidate, plots included."""
-    from diabetes_platform.modelling.figures import png_markdown
-    from diabetes_platform.modelling.plots import plot_candidate
+    from diabetes_platform.modelling.plots import plot_candidate, png_markdown
 
     bundle = trained.bundle
     plots = {

@@ -7,8 +7,8 @@ from diabetes_platform.contract.tables import RAW_PATIENTS
 from diabetes_platform.defs.describe import CLEANING_POOL, RAW, asset_options, table_metadata
 from diabetes_platform.defs.refusals import refusals
 from diabetes_platform.defs.retries import retried
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.raw import ingest
-from diabetes_platform.lake.tables import Lake
 from diabetes_platform.settings import PlatformSettings
 
 

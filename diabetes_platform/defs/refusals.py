@@ -5,11 +5,11 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from diabetes_platform.cleaning.tables import CleaningError
+from diabetes_platform.cleaning.batch_tables import CleaningError
 from diabetes_platform.contract.bundle import BundleError
 from diabetes_platform.contract.s3 import StorageRefusedError
 from diabetes_platform.lake.delta import LakeError
-from diabetes_platform.lake.sources import SourceError
+from diabetes_platform.lake.source_files import SourceError
 from diabetes_platform.warehouse.promotion import PromotionRefusedError
 
 REFUSALS: tuple[type[Exception], ...] = (

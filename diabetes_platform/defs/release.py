@@ -22,7 +22,7 @@ from diabetes_platform.defs.shadow import CHALLENGER, CHECK, PLAUSIBLE
 
 if TYPE_CHECKING:
     from diabetes_platform.contract.bundle import Bundle
-    from diabetes_platform.modelling.gate import Verdict
+    from diabetes_platform.modelling.release_gate import Verdict
 
 
 class Release(dg.Config):
@@ -47,7 +47,7 @@ def champion(
     The pointer must still be the one that the candidate was judged against: a champion released
     since then was never compared with it, and the run fails.
     """
-    from diabetes_platform.modelling.gate import should_release
+    from diabetes_platform.modelling.release_gate import should_release
     from diabetes_platform.modelling.store import LostRaceError
 
     store = models.store()
@@ -73,7 +73,7 @@ def champion(
 
 
 def _shadow_verdict(context: dg.AssetExecutionContext, version: str, etag: str) -> "Verdict":
-    from diabetes_platform.modelling.gate import Verdict
+    from diabetes_platform.modelling.release_gate import Verdict
 
     newest = remember(context, SHADOW)
     for name, allowed in ((CHALLENGER, version), (CHAMPION_ETAG, etag)):
@@ -109,7 +109,7 @@ def put_back(
     RollbackError where there is no such version, LostRaceError beside another release,
     BundleError for a version that is damaged, and StorageError.
     """
-    from diabetes_platform.modelling.releases import to_put_back
+    from diabetes_platform.modelling.release_gate import to_put_back
 
     store = models.store()
     reigning = read_reigning(store)
@@ -151,7 +151,7 @@ def roll_back_model(
     context: dg.OpExecutionContext, config: Rollback, models: dg.ResourceParam[Models]
 ) -> None:
     """Put it back while no model is trained or released."""
-    from diabetes_platform.modelling.releases import RollbackError
+    from diabetes_platform.modelling.release_gate import RollbackError
     from diabetes_platform.modelling.store import LostRaceError
 
     with refusals(RollbackError, LostRaceError):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from diabetes_platform.contract.s3 import S3
-from diabetes_platform.lake.tables import Lake
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.settings import PlatformSettings
 
 if TYPE_CHECKING:

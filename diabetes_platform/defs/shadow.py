@@ -25,14 +25,14 @@ from diabetes_platform.defs.model import (
 )
 from diabetes_platform.defs.model_metadata import stored_verdicts
 from diabetes_platform.defs.resources import Models
-from diabetes_platform.lake.tables import Lake
+from diabetes_platform.lake.delta import Lake
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pyarrow as pa
 
-    from diabetes_platform.modelling.gate import Verdict
+    from diabetes_platform.modelling.release_gate import Verdict
     from diabetes_platform.modelling.shadow import Shadow
     from diabetes_platform.modelling.store import ModelVersion
 
@@ -64,7 +64,7 @@ def shadow(
     models: dg.ResourceParam[Models],
 ) -> dg.MaterializeResult:
     """Score the stream's newest images by both, keep the scores, and compare them."""
-    from diabetes_platform.lake.digest import content_hash_of
+    from diabetes_platform.lake.arrow import content_hash_of
 
     store = models.store()
     newest = remember(context, CANDIDATE)
@@ -110,8 +110,8 @@ class Both:
 def _answers(lake: Lake, reigning: Reigning | None, challenger: "ModelVersion") -> Both:
     from diabetes_platform.contract.fingerprint import fingerprint
     from diabetes_platform.lake.newest_patients import patients_since
-    from diabetes_platform.modelling.answers import answers, feature_matrix
-    from diabetes_platform.modelling.gate import same_model
+    from diabetes_platform.modelling.classifier import answers, feature_matrix
+    from diabetes_platform.modelling.release_gate import same_model
     from diabetes_platform.modelling.shadow import compare
 
     if reigning is None:
@@ -142,7 +142,7 @@ def _answers(lake: Lake, reigning: Reigning | None, challenger: "ModelVersion") 
 
 
 def _none(said: str) -> Both:
-    from diabetes_platform.lake.schema import row_schema
+    from diabetes_platform.lake.arrow import row_schema
     from diabetes_platform.modelling.shadow import Shadow
 
     return Both(row_schema(SHADOW_SCORES).empty_table(), Shadow(0, None, None, 0, None), said)
@@ -151,7 +151,7 @@ def _none(said: str) -> Both:
 def _rows(columns: list[object]) -> "pa.Table":
     import pyarrow as pa
 
-    from diabetes_platform.lake.schema import row_schema
+    from diabetes_platform.lake.arrow import row_schema
 
     return pa.table(dict(zip(SHADOW_SCORES.column_names, columns, strict=True))).cast(
         row_schema(SHADOW_SCORES)

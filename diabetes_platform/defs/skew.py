@@ -11,7 +11,7 @@ from diabetes_platform.defs.describe import CHAMPION, STREAM
 from diabetes_platform.defs.figures import counts_markdown
 from diabetes_platform.defs.resources import Models, Spark, Warehouse
 from diabetes_platform.defs.unjudged import no_champion
-from diabetes_platform.lake.tables import Lake
+from diabetes_platform.lake.delta import Lake
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,7 +31,7 @@ def same_features(
     lake: dg.ResourceParam[Lake], spark: dg.ResourceParam[Spark]
 ) -> dg.AssetCheckResult:
     """Give what Flink let through to the rules of a batch, and to the contract's own."""
-    from diabetes_platform.cleaning.agreement import differing, read_by_spark
+    from diabetes_platform.cleaning.skew import differing, read_by_spark
     from diabetes_platform.contract.validation import reasons_to_reject
 
     columns = _columns(_newest(lake))
@@ -71,7 +71,7 @@ def same_predictions(
     warehouse: dg.ResourceParam[Warehouse],
 ) -> dg.AssetCheckResult:
     """Score the lake's rows in the bundle's order of features and compare with what was stored."""
-    from diabetes_platform.modelling.answers import answers, feature_matrix
+    from diabetes_platform.modelling.classifier import answers, feature_matrix
     from diabetes_platform.warehouse.predicted import read_predicted
 
     store = models.store()
@@ -99,7 +99,7 @@ def _compared(
     bundle: "Bundle", patients: int, pairs: Sequence[tuple[float, float]]
 ) -> dg.AssetCheckResult:
     """Judge pairs of what the model answers now and what was stored of the same change."""
-    from diabetes_platform.modelling.answers import SAME
+    from diabetes_platform.modelling.classifier import SAME
 
     furthest = max((abs(mine - other) for mine, other in pairs), default=0.0)
     differ = sum(abs(mine - other) > SAME for mine, other in pairs)

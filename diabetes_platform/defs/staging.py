@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from diabetes_platform.cleaning.conservation import ACCEPTED
+from diabetes_platform.cleaning.reconciliation import ACCEPTED
 from diabetes_platform.contract.tables import CLEANED_PATIENTS, STAGING_PATIENTS
 from diabetes_platform.defs.describe import (
     CLEANED,
@@ -18,7 +18,7 @@ from diabetes_platform.defs.memory import INPUT_VERSION, input_version, remember
 from diabetes_platform.defs.refusals import refusals
 from diabetes_platform.defs.resources import Warehouse
 from diabetes_platform.defs.retries import retried
-from diabetes_platform.lake.tables import Lake
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.warehouse.staging import StagedBatch, newest, stage
 
 if TYPE_CHECKING:

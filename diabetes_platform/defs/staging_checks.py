@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import psycopg
 
-from diabetes_platform.cleaning.conservation import Conservation
+from diabetes_platform.cleaning.reconciliation import Conservation
 from diabetes_platform.contract.tables import LABELLED_PATIENTS, QUARANTINE_PATIENTS, RAW_PATIENTS
 from diabetes_platform.defs.automation import together_with
 from diabetes_platform.defs.describe import (
@@ -20,16 +20,16 @@ from diabetes_platform.defs.describe import (
 )
 from diabetes_platform.defs.memory import BatchReference, current_batch
 from diabetes_platform.defs.resources import Warehouse
-from diabetes_platform.lake.tables import Lake
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.quality.expectations import EXPECTATIONS
-from diabetes_platform.quality.previous import read_previous
-from diabetes_platform.quality.report import (
+from diabetes_platform.quality.previous_batch import read_previous
+from diabetes_platform.quality.validate import validate_staging
+from diabetes_platform.quality.validation_report import (
     ExpectationOutcome,
     ValidationReport,
     failed_report,
     first_line,
 )
-from diabetes_platform.quality.validate import validate_staging
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.warehouse.staging import StagedBatch, count_staged, newest, record_validation
 

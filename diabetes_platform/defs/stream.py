@@ -12,8 +12,8 @@ from diabetes_platform.defs.describe import asset_options, table_metadata, topic
 from diabetes_platform.defs.feeds import FEEDS, Feed
 from diabetes_platform.defs.refusals import refusals
 from diabetes_platform.defs.retries import retried
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.increments import count_rows
-from diabetes_platform.lake.tables import Lake
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming.increments import (
     Brought,

@@ -8,12 +8,12 @@ import dagster as dg
 from diabetes_platform.defs.describe import REJECTED, STREAM, WINDOWS
 from diabetes_platform.defs.feeds import MOST_REASONS
 from diabetes_platform.defs.figures import counts_markdown, percent
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.stream_quality import (
     changes_since,
     rejections_since,
     windows_since,
 )
-from diabetes_platform.lake.tables import Lake
 
 RECENT = timedelta(days=1)
 ENOUGH = 50

@@ -15,8 +15,8 @@ import dagster as dg
 from diabetes_platform.defs.describe import topic_key
 from diabetes_platform.defs.feeds import Feed
 from diabetes_platform.defs.stream import NO_STREAM, REFUSED_TAG
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.increments import committed_offsets
-from diabetes_platform.lake.tables import Lake
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming.progress import (
     Outcome,

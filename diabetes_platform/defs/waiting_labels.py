@@ -4,7 +4,7 @@ import dagster as dg
 
 from diabetes_platform.contract.tables import LABELLED_PATIENTS
 from diabetes_platform.defs.describe import LABELS, STREAM
-from diabetes_platform.lake.tables import Lake
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.settings import PlatformSettings
 
 

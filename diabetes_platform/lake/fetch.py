@@ -1,16 +1,124 @@
-"""Bringing a source (path, http(s):// or s3:// URL) to a local file, with its content hash."""
+"""Sources (path, http(s):// or s3:// URL) fetched as local files with their content hash.
+
+No message contains a URL's user, password or query.
+"""
 
 import hashlib
+import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from diabetes_platform.contract.s3 import CHAIN, S3
+from diabetes_platform.contract.s3 import CHAIN, S3, StorageError, storage_error
 from diabetes_platform.contract.tables import batch_id_of
-from diabetes_platform.lake.download import download, public_name
-from diabetes_platform.lake.sources import SourceError
+from diabetes_platform.lake.source_files import SourceError
+
+_SCHEMES = frozenset({"http", "https", "s3"})
+_ALLOWED = "allowed the http(s):// or s3:// URL of a CSV or Parquet file"
+_TIMEOUT_SECONDS = 30.0
+
+
+def public_name(url: str) -> str:
+    """Return `url` without user, password and query, which may hold secrets."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+def download(url: str, target: Path, s3: S3 = CHAIN) -> None:
+    """Write what `url` holds to `target`; `s3` says how an `s3://` URL is reached.
+
+    Raises SourceError, which tells no secret of the URL, where it is not allowed or not readable,
+    and StorageError where S3 cannot be used as asked.
+    """
+    parts = _split(url)
+    if parts is None or not parts.hostname:
+        raise SourceError(f"source: given a URL that cannot be parsed, {_ALLOWED}")
+    if parts.scheme not in _SCHEMES:
+        raise SourceError(f"source: given a URL of scheme {parts.scheme!r}, {_ALLOWED}")
+    if "@" in parts.netloc:
+        raise SourceError(
+            f"{public_name(url)}: given a user or password in the URL, allowed none: "
+            "the configuration of the run would keep it"
+        )
+    fault = _from_s3(url, target, s3) if parts.scheme == "s3" else _from_http(url, target)
+    if isinstance(fault, StorageError):
+        raise fault
+    if fault is not None:
+        raise SourceError(f"{public_name(url)}: cannot be read: given {fault}, {_ALLOWED}")
+
+
+def _split(url: str) -> SplitResult | None:
+    """Split `url`, None where that fails: the error would quote a part that may be a password."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts
+
+
+def _from_http(url: str, target: Path) -> str | None:
+    """Return what went wrong, None if nothing did: httpx's own errors quote the URL."""
+    import httpx
+
+    request = httpx.stream(
+        "GET",
+        url,
+        follow_redirects=True,
+        timeout=_TIMEOUT_SECONDS,
+        headers={"Accept-Encoding": "identity"},
+    )
+    try:
+        with _requests_unlogged(), request as response, target.open("wb") as file:
+            response.raise_for_status()
+            for chunk in response.iter_bytes():
+                file.write(chunk)
+    except httpx.HTTPStatusError as error:
+        return f"HTTP status {error.response.status_code}"
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return type(error).__name__
+    return None
+
+
+@contextmanager
+def _requests_unlogged() -> Iterator[None]:
+    """Keep httpx from logging the URL: it writes each one, query and all, at level INFO."""
+    logger = logging.getLogger("httpx")
+
+    def drop(_: logging.LogRecord) -> bool:
+        return False
+
+    logger.addFilter(drop)
+    try:
+        yield
+    finally:
+        logger.removeFilter(drop)
+
+
+def _from_s3(url: str, target: Path, s3: S3) -> str | StorageError | None:
+    """Return what went wrong, None if nothing did. The key is taken as written, not decoded."""
+    import obstore
+    from obstore.exceptions import BaseError
+    from obstore.store import from_url
+
+    bucket, _, key = url.partition("://")[2].partition("/")
+    try:
+        chunks = obstore.get(from_url(f"s3://{bucket}", **s3.for_obstore()), key).stream()
+        with target.open("wb") as file:
+            for chunk in chunks:
+                file.write(chunk)
+    except (BaseError, ValueError) as error:
+        return storage_error(s3, public_name(url), str(error)) or type(error).__name__
+    except OSError as error:
+        # What is not there is a FileNotFoundError without the number that the disk's errors have.
+        if error.errno is not None:
+            raise
+        return storage_error(s3, public_name(url), str(error)) or type(error).__name__
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,7 @@ from deltalake import (
 
 from diabetes_platform.contract.stream_tables import STREAM_REJECTED, STREAM_WINDOWS
 from diabetes_platform.contract.tables import STREAM_PATIENTS, Table
-from diabetes_platform.lake.delta import LakeError
-from diabetes_platform.lake.tables import Lake
+from diabetes_platform.lake.delta import Lake, LakeError
 
 SMALL_BYTES = 2**20
 """A file below this is small; what many small ones are made is hardly larger."""

@@ -12,10 +12,9 @@ from deltalake import DeltaTable
 
 from diabetes_platform.contract.fields import FIELD_NAMES, OUTCOME
 from diabetes_platform.contract.tables import LABELLED_PATIENTS, STREAM_PATIENTS
-from diabetes_platform.lake.digest import content_hash_of
+from diabetes_platform.lake.arrow import content_hash_of, row_schema
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.newest_patients import ORDER, newest_images
-from diabetes_platform.lake.schema import row_schema
-from diabetes_platform.lake.tables import Lake
 
 LABELS_SCHEMA = row_schema(LABELLED_PATIENTS)
 STREAM_VERSION = "stream_version"

@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from diabetes_platform.contract.events import DELETED
 from diabetes_platform.contract.tables import STREAM_PATIENTS
-from diabetes_platform.lake.tables import Lake
+from diabetes_platform.lake.delta import Lake
 
 ORDER = ("written_at", "kafka_offset")
 """All changes of a patient lie in one partition of the topic, in the order of their offsets; a

@@ -11,12 +11,10 @@ from deltalake import CommitProperties, DeltaTable, Transaction, WriterPropertie
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from diabetes_platform.contract.tables import RAW_PATIENTS
-from diabetes_platform.lake.delta import KEPT_FOR_GOOD
+from diabetes_platform.lake.arrow import row_schema
+from diabetes_platform.lake.delta import KEPT_FOR_GOOD, Lake
 from diabetes_platform.lake.fetch import FetchedSource, fetched
-from diabetes_platform.lake.reading import read_as_text
-from diabetes_platform.lake.schema import row_schema
-from diabetes_platform.lake.sources import SourceError
-from diabetes_platform.lake.tables import Lake
+from diabetes_platform.lake.source_files import SourceError, read_as_text
 
 RAW_SCHEMA = row_schema(RAW_PATIENTS)
 _FIRST_LINE = 2

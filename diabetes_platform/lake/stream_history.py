@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from diabetes_platform.contract.tables import STREAM_PATIENTS, Table
-from diabetes_platform.lake.delta import MAINTENANCE
-from diabetes_platform.lake.tables import Lake
+from diabetes_platform.lake.delta import MAINTENANCE, Lake
 
 _KEEPING = MAINTENANCE | {"CREATE TABLE", "MERGE"}
 """Operations that take no row away: the merges of these tables only add."""

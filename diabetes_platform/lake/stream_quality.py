@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from diabetes_platform.contract.events import WINDOW_KEYS
 from diabetes_platform.contract.stream_tables import PLACE, STREAM_REJECTED, STREAM_WINDOWS
 from diabetes_platform.contract.tables import STREAM_PATIENTS, Table
-from diabetes_platform.lake.tables import Lake
+from diabetes_platform.lake.delta import Lake
 
 _SOURCE = ("source_topic", "source_partition", "source_offset")
 _PLACE = tuple(column.name for column in PLACE)

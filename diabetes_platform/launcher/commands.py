@@ -8,7 +8,7 @@ import dagster as dg
 from rich.console import Console
 from rich.table import Table
 
-from diabetes_platform.lake.tables import Lake
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.launcher.api_client import answer_of
 from diabetes_platform.launcher.batch import JOB, Follower, Outcome, run_batch
 from diabetes_platform.launcher.environment import enter

@@ -38,7 +38,7 @@ def roll_back_model(
     from diabetes_platform.contract.s3 import StorageError
     from diabetes_platform.defs.release import put_back
     from diabetes_platform.defs.resources import Models
-    from diabetes_platform.modelling.releases import RollbackError
+    from diabetes_platform.modelling.release_gate import RollbackError
     from diabetes_platform.modelling.store import ModelStoreError
 
     models = Models(settings.models, settings.s3)

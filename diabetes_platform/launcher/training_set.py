@@ -16,18 +16,16 @@ from diabetes_platform.contract.tables import (
     STREAM_PATIENTS,
     TRAINING_SET,
 )
-from diabetes_platform.lake.delta import LakeError
-from diabetes_platform.lake.history import commits
+from diabetes_platform.lake.delta import Lake, LakeError, commits
 from diabetes_platform.lake.labels import STREAM_VERSION
-from diabetes_platform.lake.tables import Lake
 from diabetes_platform.launcher.errors import FailedError, LauncherError
-from diabetes_platform.modelling.past import (
+from diabetes_platform.modelling.training_set import TrainingSetError
+from diabetes_platform.modelling.training_set_snapshot import (
     LABELS_VERSION,
     RAW_HASH,
     PastTrainingSet,
     training_set_at,
 )
-from diabetes_platform.modelling.training_set import TrainingSetError
 
 
 def show_training_set(lake: Lake, console: Console, at: datetime, output: Path | None) -> None:

@@ -1,24 +1,41 @@
-"""Fitting: trees, Platt calibration and decision threshold, the last two on held-out scores."""
+"""Training of the final model and of a release candidate: files, bundle and evaluation, no I/O."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import platform
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 
-from diabetes_platform.contract.bundle import Calibration
-from diabetes_platform.contract.fields import FEATURE_NAMES, OUTCOME
-from diabetes_platform.modelling.folds import assign_folds
-from diabetes_platform.modelling.logistic import expit, fit_line
-from diabetes_platform.modelling.recipe import Recipe
-from diabetes_platform.modelling.training_set import (
-    FloatArray,
-    IntArray,
-    TrainingSet,
-    TrainingSetError,
+from diabetes_platform.contract.bundle import (
+    BUNDLE_FILE,
+    MODEL_FILE,
+    Bundle,
+    Calibration,
+    dump_bundle,
+    sha256,
+    versioned,
 )
-
-if TYPE_CHECKING:
-    import lightgbm
+from diabetes_platform.contract.fields import FEATURE_NAMES
+from diabetes_platform.contract.fingerprint import fingerprint
+from diabetes_platform.modelling.classifier import (
+    calibrated,
+    platt,
+    raw_scores,
+    train_trees,
+    youden,
+)
+from diabetes_platform.modelling.cross_validation import (
+    Evaluation,
+    OutOfFold,
+    assign_folds,
+    cross_validate,
+    evaluate,
+)
+from diabetes_platform.modelling.recipe import Recipe, recipe_from_json, recipe_to_json
+from diabetes_platform.modelling.training_set import (
+    TrainingSet,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,65 +65,77 @@ def fit(rows: TrainingSet, recipe: Recipe) -> FittedModel:
     return FittedModel(trees.model_to_string().encode(), calibration, threshold)
 
 
-def train_trees(features: FloatArray, outcomes: IntArray, recipe: Recipe) -> "lightgbm.Booster":
-    """Train LightGBM on (rows, features) and (rows,); a missing value stays NaN.
+_LIBRARIES = ("lightgbm", "numpy", "scikit-learn", "scipy")
 
-    Raises TrainingSetError where there is one outcome only.
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A trained model with all that the gate, the store and the asset's metadata need.
+
+    `files` holds the bytes of the model version by name, `bundle.json` among them.
     """
-    import lightgbm
 
-    if len(np.unique(outcomes)) < len(OUTCOME.allowed or ()):
-        raise TrainingSetError(
-            f"{OUTCOME.name}: given {len(outcomes)} rows of one outcome, "
-            f"allowed rows of both: {OUTCOME.allowed_text}"
+    bundle: Bundle
+    files: dict[str, bytes]
+    evaluation: Evaluation
+    held_out: OutOfFold
+
+
+def train_candidate(rows: TrainingSet, recipe: Recipe, *, delta_version: int) -> Candidate:
+    """Train on `rows`, version `delta_version` of the training set's Delta table, and judge it.
+
+    The same input gives the same bytes. Raises TrainingSetError.
+    """
+    held_out = cross_validate(rows, assign_folds(rows, recipe), recipe)
+    evaluation = evaluate(rows, held_out, seed=recipe.seed)
+    model = fit(rows, recipe)
+    bundle = build_bundle(model, rows, recipe, evaluation, delta_version=delta_version)
+    files = {MODEL_FILE: model.model_text, BUNDLE_FILE: dump_bundle(bundle)}
+    return Candidate(bundle, files, evaluation, held_out)
+
+
+def build_bundle(
+    model: FittedModel,
+    rows: TrainingSet,
+    recipe: Recipe,
+    evaluation: Evaluation,
+    *,
+    delta_version: int,
+) -> Bundle:
+    """Describe a fitted model; the bundle is named by its own content and carries no time."""
+    training: dict[str, Any] = {
+        "recipe": recipe_to_json(recipe),
+        "seed": recipe.seed,
+        "rows": len(rows),
+        "prevalence": rows.prevalence,
+        "content_hash": rows.content_hash,
+        "delta_version": delta_version,
+    }
+    return versioned(
+        Bundle(
+            model_version="",
+            features=FEATURE_NAMES,
+            calibration=model.calibration,
+            threshold=model.threshold,
+            metrics={name: asdict(metric) for name, metric in evaluation.metrics.items()},
+            training=training,
+            contract_fingerprint=fingerprint(),
+            libraries=library_versions(),
+            files={MODEL_FILE: sha256(model.model_text)},
         )
-    parameters = recipe.lightgbm_parameters()
-    data = lightgbm.Dataset(features, outcomes, feature_name=list(FEATURE_NAMES), params=parameters)
-    return lightgbm.train(parameters, data, recipe.num_iterations)
+    )
 
 
-def raw_scores(trees: "lightgbm.Booster", features: FloatArray) -> FloatArray:
-    """Return the log-odds before calibration, (rows,)."""
-    if not len(features):
-        return np.empty(0)
-    return np.asarray(trees.predict(features, raw_score=True, num_threads=1), dtype=np.float64)
+def library_versions() -> dict[str, str]:
+    """Return the versions of what trains a model, which decide its bytes with the recipe."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
 
 
-def platt(scores: FloatArray, outcomes: IntArray) -> Calibration:
-    """Fit Platt scaling to out-of-fold raw scores, (rows,), with Platt's smoothed targets.
-
-    Smoothing keeps the slope finite where the scores separate the classes (Platt 1999, Lin, Lin &
-    Weng 2007). A negative slope would turn the monotone constraints around: scores that rank
-    worse than chance are ignored, and every probability is then the prevalence.
-    """
-    positives = int(outcomes.sum())
-    negatives = len(outcomes) - positives
-    high, low = (positives + 1) / (positives + 2), 1 / (negatives + 2)
-    targets = np.where(outcomes == 1, high, low)
-    slopes, intercepts = fit_line(scores, targets, np.ones((1, len(scores))))
-    if slopes[0] > 0:
-        return Calibration(float(slopes[0]), float(intercepts[0]))
-    return Calibration(0.0, float(np.log(targets.mean() / (1 - targets.mean()))))
-
-
-def calibrated(calibration: Calibration, scores: FloatArray) -> FloatArray:
-    """Return the probabilities of raw scores, (rows,): `Calibration.probability` on an array."""
-    return expit(calibration.slope * scores + calibration.intercept)
-
-
-def youden(probabilities: FloatArray, outcomes: IntArray) -> float:
-    """Return the threshold with the highest sensitivity + specificity - 1 (Youden 1950).
-
-    Finding the ill and sparing the healthy weigh the same. A probability at or above the threshold
-    is class 1. Of equally good thresholds the lowest is taken, which finds
-    more patients; it lies half-way to the next lower probability, so that rounding decides nothing.
-    """
-    from sklearn.metrics import roc_curve
-
-    false_alarms, found, thresholds = roc_curve(outcomes, probabilities, drop_intermediate=False)
-    # The first point of the curve, at infinity, calls nobody ill: it is no threshold.
-    index = 1 + np.arange(len(thresholds) - 1)
-    gain = (found - false_alarms)[index]
-    best = int(index[np.flatnonzero(np.isclose(gain, gain.max(), rtol=0, atol=1e-12))[-1]])
-    following = thresholds[best + 1] if best + 1 < len(thresholds) else thresholds[best]
-    return float((thresholds[best] + following) / 2)
+def is_reproducible(bundle: Bundle, rows: TrainingSet) -> bool:
+    """Train the bundle's recipe again on `rows` and tell whether the same model comes out."""
+    again = fit(rows, recipe_from_json(bundle.training["recipe"]))
+    return (
+        sha256(again.model_text) == bundle.files[MODEL_FILE]
+        and again.calibration == bundle.calibration
+        and again.threshold == bundle.threshold
+    )

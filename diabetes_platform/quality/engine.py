@@ -24,8 +24,8 @@ from sqlalchemy.engine import URL
 
 from diabetes_platform.contract.tables import RECORD_ID
 from diabetes_platform.quality.custom_expectations import SAMPLE_SIZE
-from diabetes_platform.quality.report import ExpectationOutcome, Observed, first_line
-from diabetes_platform.quality.specification import ExpectationSpec, Kwargs, Severity
+from diabetes_platform.quality.expectations import ExpectationSpec, Kwargs, Severity
+from diabetes_platform.quality.validation_report import ExpectationOutcome, Observed, first_line
 
 SEVERITIES: dict[Severity, FailureSeverity] = {
     "error": FailureSeverity.CRITICAL,

@@ -15,8 +15,13 @@ from pathlib import Path
 from sqlalchemy.engine import URL, make_url
 
 from diabetes_platform.contract.tables import STAGING_PATIENTS
-from diabetes_platform.quality.expectations import EXPECTATIONS
-from diabetes_platform.quality.report import (
+from diabetes_platform.quality.expectations import (
+    EXPECTATIONS,
+    ExpectationSpec,
+    PreviousBatch,
+    bound_kwargs,
+)
+from diabetes_platform.quality.validation_report import (
     ExpectationOutcome,
     ValidationReport,
     failed_report,
@@ -24,7 +29,6 @@ from diabetes_platform.quality.report import (
     not_evaluated,
     nothing_to_compare,
 )
-from diabetes_platform.quality.specification import ExpectationSpec, PreviousBatch, bound_kwargs
 
 LOGGER = logging.getLogger(__name__)
 CONNECT_TIMEOUT_SECONDS = "10"
@@ -66,7 +70,7 @@ def _validate(
     specs: Sequence[ExpectationSpec],
 ) -> ValidationReport:
     _import_great_expectations()
-    from diabetes_platform.quality import docs, engine
+    from diabetes_platform.quality import data_docs, engine
 
     bound = [(spec, bound_kwargs(spec, previous)) for spec in specs]
     schema, _, name = table.partition(".")
@@ -83,8 +87,8 @@ def _validate(
     )
     report = ValidationReport(run_name, now, outcomes)
     try:
-        linked = docs.linked(report)
-        docs.write_docs(docs_dir, linked, result, specs)
+        linked = data_docs.linked(report)
+        data_docs.write_docs(docs_dir, linked, result, specs)
     except Exception as error:  # noqa: BLE001 — the verdict stands without its page
         text = first_line(f"{type(error).__name__}: {error}", url.password)
         LOGGER.error("No Data Docs for the validation %s: %s", run_name, text)  # noqa: TRY400 — no values in logs

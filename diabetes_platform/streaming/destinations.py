@@ -7,8 +7,8 @@ from datetime import date
 import pyarrow as pa
 
 from diabetes_platform.lake import increments as lake
+from diabetes_platform.lake.arrow import row_schema
 from diabetes_platform.lake.increments import Grown
-from diabetes_platform.lake.schema import row_schema
 from diabetes_platform.streaming import images, rejected_rows, window_rows
 from diabetes_platform.streaming.messages import Row, TopicMessage
 from diabetes_platform.streaming.ranges import MOST_MESSAGES

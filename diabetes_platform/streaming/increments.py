@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import date
 
 from diabetes_platform.contract.events import DELETED
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.increments import Growing, Mark, open_or_create
-from diabetes_platform.lake.tables import Lake
 from diabetes_platform.streaming.destinations import Destination
 from diabetes_platform.streaming.messages import Row, UnreadableError
 from diabetes_platform.streaming.ranges import Increment, Range

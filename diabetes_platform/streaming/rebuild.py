@@ -7,6 +7,8 @@ double a row. Whether the day is whole afterwards is said, never assumed.
 from dataclasses import dataclass
 from datetime import date
 
+from diabetes_platform.lake.arrow import row_schema
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.increments import (
     Grown,
     Mark,
@@ -14,9 +16,7 @@ from diabetes_platform.lake.increments import (
     count_rows,
     open_or_create,
 )
-from diabetes_platform.lake.schema import row_schema
 from diabetes_platform.lake.stream_history import DayHistory, history_of_day
-from diabetes_platform.lake.tables import Lake
 from diabetes_platform.streaming.destinations import Destination
 from diabetes_platform.streaming.increments import mark_of
 from diabetes_platform.streaming.ranges import Range, begins_in_kafka, ranges_of_day

@@ -12,8 +12,8 @@ from deltalake import write_deltalake
 
 from diabetes_platform.contract.fields import FEATURES, FIELDS, Field
 from diabetes_platform.contract.tables import RAW_PATIENTS
+from diabetes_platform.lake.arrow import arrow_schema
 from diabetes_platform.lake.delta import DeltaPath
-from diabetes_platform.lake.schema import arrow_schema
 from diabetes_platform_tests.contract.cases import EVERYWHERE, ORDINARY, Row
 
 FIRST_LINE = 2

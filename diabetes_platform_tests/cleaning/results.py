@@ -5,9 +5,15 @@ from dataclasses import dataclass
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
-from diabetes_platform.cleaning.jobs import Cleaned, Fitted, clean_batch, fit_statistics
-from diabetes_platform.cleaning.quarantine import Quarantined, quarantine_batch
-from diabetes_platform.cleaning.tables import Labels
+from diabetes_platform.cleaning.batch_tables import Labels
+from diabetes_platform.cleaning.jobs import (
+    Cleaned,
+    Fitted,
+    Quarantined,
+    clean_batch,
+    fit_statistics,
+    quarantine_batch,
+)
 from diabetes_platform.lake.delta import DeltaPath
 from diabetes_platform_tests.cleaning.batches import Batch
 

@@ -7,10 +7,10 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
-from diabetes_platform.cleaning.tables import Labels
+from diabetes_platform.cleaning.batch_tables import Labels
 from diabetes_platform.contract.tables import LABELLED_PATIENTS
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.labels import keep_labels
-from diabetes_platform.lake.tables import Lake
 from diabetes_platform_tests.cleaning.batches import Batch, dirty_rows, write_batch
 from diabetes_platform_tests.cleaning.results import run
 from diabetes_platform_tests.intakes import changed, stream

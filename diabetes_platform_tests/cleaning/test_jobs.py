@@ -6,10 +6,9 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
-from diabetes_platform.cleaning.conservation import Conservation
-from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics
-from diabetes_platform.cleaning.quarantine import quarantine_batch
-from diabetes_platform.cleaning.tables import CleaningError
+from diabetes_platform.cleaning.batch_tables import CleaningError
+from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics, quarantine_batch
+from diabetes_platform.cleaning.reconciliation import Conservation
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
     QUARANTINE_PATIENTS,
@@ -17,8 +16,8 @@ from diabetes_platform.contract.tables import (
     Table,
 )
 from diabetes_platform.contract.validation import reasons_to_reject
+from diabetes_platform.lake.arrow import arrow_schema
 from diabetes_platform.lake.delta import DeltaPath, LakeError
-from diabetes_platform.lake.schema import arrow_schema
 from diabetes_platform_tests.cleaning.batches import dirty_rows, patients, write_batch
 from diabetes_platform_tests.cleaning.results import run, stored
 from diabetes_platform_tests.contract.cases import ORDINARY, Row

@@ -11,7 +11,7 @@ import pytest
 from diabetes_platform.definitions import build_definitions
 from diabetes_platform.defs.feeds import FEEDS, PATIENTS_FEED, Feed
 from diabetes_platform.defs.stream_sensor import build_increments
-from diabetes_platform.lake.tables import Lake
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform_tests.capture import Kafka
 from diabetes_platform_tests.streaming.sink import (

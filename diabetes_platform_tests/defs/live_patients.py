@@ -9,10 +9,10 @@ import pyarrow as pa
 
 from diabetes_platform.contract.fields import FEATURE_NAMES
 from diabetes_platform.contract.tables import STREAM_PATIENTS, TRAINING_SET
+from diabetes_platform.lake.arrow import row_schema
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.increments import Mark, add, create_table
-from diabetes_platform.lake.schema import row_schema
-from diabetes_platform.lake.tables import Lake
-from diabetes_platform.modelling.answers import answers
+from diabetes_platform.modelling.classifier import answers
 from diabetes_platform.modelling.store import ModelStore, ModelVersion
 from diabetes_platform.modelling.training_set import FloatArray, training_set_from_arrow
 from diabetes_platform_tests.defs.conftest import Platform

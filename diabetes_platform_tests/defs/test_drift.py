@@ -12,9 +12,9 @@ import pytest
 from diabetes_platform.contract.fields import FEATURE_NAMES
 from diabetes_platform.contract.tables import STREAM_PATIENTS, TRAINING_SET
 from diabetes_platform.defs.drift import check_name, drift_checks
+from diabetes_platform.lake.arrow import row_schema
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.increments import Mark, add, create_table
-from diabetes_platform.lake.schema import row_schema
-from diabetes_platform.lake.tables import Lake
 
 PATIENTS = 300
 

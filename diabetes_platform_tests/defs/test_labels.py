@@ -12,9 +12,9 @@ from diabetes_platform.contract.tables import (
     batch_hash_of,
     batch_id_of,
 )
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.labels import keep_labels
-from diabetes_platform.lake.tables import Lake
-from diabetes_platform.modelling.past import training_set_at
+from diabetes_platform.modelling.training_set_snapshot import training_set_at
 from diabetes_platform.settings import PIMA_CSV
 from diabetes_platform_tests.defs.conftest import Platform
 from diabetes_platform_tests.intakes import Row, changed, deleted, stream

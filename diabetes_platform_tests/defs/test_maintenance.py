@@ -4,7 +4,7 @@ import pytest
 
 from diabetes_platform.contract.tables import RAW_PATIENTS
 from diabetes_platform.definitions import build_definitions
-from diabetes_platform.lake.tables import Lake
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform_tests.defs.conftest import Platform
 
 

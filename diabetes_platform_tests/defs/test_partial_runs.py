@@ -11,7 +11,7 @@ import pytest
 from diabetes_platform.contract.tables import CLEANED_PATIENTS
 from diabetes_platform.defs.resources import build_resources
 from diabetes_platform.defs.staging_checks import staging_expectations
-from diabetes_platform.lake.tables import Lake
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.quality.expectations import EXPECTATIONS
 from diabetes_platform.warehouse.promotion import rollback
 from diabetes_platform_tests.defs.conftest import Platform

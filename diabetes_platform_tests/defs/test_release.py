@@ -12,7 +12,7 @@ from rich.console import Console
 from diabetes_platform.contract.bundle import versioned
 from diabetes_platform.contract.tables import SHADOW_SCORES
 from diabetes_platform.definitions import build_definitions
-from diabetes_platform.lake.tables import Lake
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.launcher.errors import FailedError
 from diabetes_platform.launcher.rollback import roll_back_model
 from diabetes_platform.modelling.store import ModelStore

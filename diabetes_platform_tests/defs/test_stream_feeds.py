@@ -11,7 +11,7 @@ import pytest
 
 from diabetes_platform.defs.describe import topic_key
 from diabetes_platform.defs.feeds import REJECTED_FEED, WINDOWS_FEED, Feed
-from diabetes_platform.lake.tables import Lake
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform_tests.capture import Kafka
 from diabetes_platform_tests.defs.following import Following

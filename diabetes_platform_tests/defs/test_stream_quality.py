@@ -9,9 +9,9 @@ import pytest
 
 from diabetes_platform.defs.stream_quality import few_events_late, few_records_rejected
 from diabetes_platform.lake import increments
+from diabetes_platform.lake.arrow import row_schema
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.increments import Grown, Mark, add, create_table
-from diabetes_platform.lake.schema import row_schema
-from diabetes_platform.lake.tables import Lake
 
 WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
 NOW = datetime.now(UTC)

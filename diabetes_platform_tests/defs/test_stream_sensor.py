@@ -16,8 +16,8 @@ from diabetes_platform.defs.describe import STREAM, topic_key
 from diabetes_platform.defs.feeds import PATIENTS_FEED
 from diabetes_platform.defs.stream import REFUSED_TAG
 from diabetes_platform.defs.stream_sensor import build_increments
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.labels import waiting_labels
-from diabetes_platform.lake.tables import Lake
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming.progress import CursorError, read_cursor
 from diabetes_platform.streaming.ranges import FIRST_DAY

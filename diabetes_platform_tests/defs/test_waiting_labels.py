@@ -6,8 +6,8 @@ import dagster as dg
 import pytest
 
 from diabetes_platform.defs.waiting_labels import few_labels_wait
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.labels import keep_labels
-from diabetes_platform.lake.tables import Lake
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform_tests.defs.test_skew import result
 from diabetes_platform_tests.intakes import changed, stream

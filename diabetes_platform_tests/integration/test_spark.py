@@ -13,14 +13,12 @@ import pytest
 from deltalake import write_deltalake
 from pyspark.sql import SparkSession
 
-from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics
-from diabetes_platform.cleaning.quarantine import quarantine_batch
+from diabetes_platform.cleaning.batch_tables import Labels
+from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics, quarantine_batch
 from diabetes_platform.cleaning.session import spark_session
-from diabetes_platform.cleaning.tables import Labels
 from diabetes_platform.contract.tables import LABELLED_PATIENTS
-from diabetes_platform.lake.delta import DeltaPath
+from diabetes_platform.lake.delta import DeltaPath, Lake
 from diabetes_platform.lake.labels import keep_labels
-from diabetes_platform.lake.tables import Lake
 from diabetes_platform.launcher.install.java import find_java
 from diabetes_platform.launcher.ports import HOST, free_port, listens
 from diabetes_platform.launcher.processes import spawn, stop_group

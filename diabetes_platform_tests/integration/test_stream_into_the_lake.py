@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from diabetes_platform.contract.tables import STREAM_PATIENTS
-from diabetes_platform.lake.tables import Lake
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.launcher.platform import WAREHOUSE_DATABASE
 from diabetes_platform.launcher.postgres_data import SUPERUSER
 from diabetes_platform.launcher.stack.environments import database_url

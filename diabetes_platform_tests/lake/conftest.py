@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from diabetes_platform.lake.tables import Lake
+from diabetes_platform.lake.delta import Lake
 
 Save = Callable[[bytes | str], Path]
 

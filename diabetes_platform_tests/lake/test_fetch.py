@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from diabetes_platform.lake.fetch import fetched
-from diabetes_platform.lake.sources import SourceError
+from diabetes_platform.lake.source_files import SourceError
 from diabetes_platform_tests.lake.conftest import Save, behind
 from diabetes_platform_tests.lake.web import CONTENT, serving
 

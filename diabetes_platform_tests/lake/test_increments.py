@@ -9,6 +9,7 @@ import pytest
 from deltalake.exceptions import CommitFailedError
 
 from diabetes_platform.contract.tables import STREAM_PATIENTS
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.increments import (
     MOST_SMALL_FILES,
     Mark,
@@ -17,7 +18,6 @@ from diabetes_platform.lake.increments import (
     count_rows,
     create_table,
 )
-from diabetes_platform.lake.tables import Lake
 from diabetes_platform.streaming.destinations import PATIENTS
 from diabetes_platform.streaming.messages import Row
 from diabetes_platform_tests.streaming.sink import EXAMPLE

@@ -7,10 +7,9 @@ import pytest
 from diabetes_platform.contract.fields import FEATURES, FIELDS, Field
 from diabetes_platform.contract.tables import LABELLED_PATIENTS
 from diabetes_platform.contract.validation import parse
-from diabetes_platform.lake.history import commits
+from diabetes_platform.lake.arrow import row_schema
+from diabetes_platform.lake.delta import Lake, commits
 from diabetes_platform.lake.labels import STREAM_VERSION, keep_labels, waiting_labels
-from diabetes_platform.lake.schema import row_schema
-from diabetes_platform.lake.tables import Lake
 from diabetes_platform_tests.intakes import BEGIN, EXAMPLE, Row, changed, deleted, stream
 
 

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 
 from diabetes_platform.contract.tables import STREAM_PATIENTS
+from diabetes_platform.lake.arrow import row_schema
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.increments import Mark, add, create_table
 from diabetes_platform.lake.newest_patients import newest_images, patients_since
-from diabetes_platform.lake.schema import row_schema
-from diabetes_platform.lake.tables import Lake
 
 MONDAY = datetime(2026, 3, 2, 12, tzinfo=UTC)
 SCHEMA = row_schema(STREAM_PATIENTS)

@@ -17,11 +17,9 @@ from deltalake.exceptions import DeltaError
 from diabetes_platform.contract.fields import FIELD_NAMES
 from diabetes_platform.contract.tables import RAW_PATIENTS
 from diabetes_platform.lake import raw
-from diabetes_platform.lake.delta import LakeError
+from diabetes_platform.lake.delta import Lake, LakeError
 from diabetes_platform.lake.raw import RawBatch, ingest
-from diabetes_platform.lake.reading import read_as_text
-from diabetes_platform.lake.sources import SourceError
-from diabetes_platform.lake.tables import Lake
+from diabetes_platform.lake.source_files import SourceError, read_as_text
 from diabetes_platform.settings import PIMA_CSV
 from diabetes_platform_tests.lake.conftest import Save, behind
 
@@ -199,7 +197,7 @@ def test_processes_that_write_at_once_lose_nothing_and_double_nothing(
 INGEST_TWO = """
 import sys
 from diabetes_platform.lake.raw import ingest
-from diabetes_platform.lake.tables import Lake
+from diabetes_platform.lake.delta import Lake
 lake = Lake(sys.argv[1])
 try:
     ingest(lake, sys.argv[2])

@@ -6,8 +6,9 @@ import pyarrow as pa
 import pytest
 
 from diabetes_platform.contract.stream_tables import STREAM_REJECTED, STREAM_WINDOWS
+from diabetes_platform.lake.arrow import row_schema
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.increments import REJECTED, Mark, add, committed_offsets, create_table
-from diabetes_platform.lake.schema import row_schema
 from diabetes_platform.lake.stream_quality import (
     OTHER,
     Rejections,
@@ -19,7 +20,6 @@ from diabetes_platform.lake.stream_quality import (
     sums_of,
     windows_since,
 )
-from diabetes_platform.lake.tables import Lake
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 

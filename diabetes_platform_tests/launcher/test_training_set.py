@@ -9,13 +9,13 @@ import pytest
 from rich.console import Console
 
 from diabetes_platform.contract.tables import TRAINING_SET
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.labels import keep_labels
-from diabetes_platform.lake.tables import Lake
 from diabetes_platform.launcher.errors import FailedError, LauncherError
 from diabetes_platform.launcher.moments import read_moment
 from diabetes_platform.launcher.training_set import show_training_set
-from diabetes_platform.modelling.past import LABELS_VERSION, RAW_HASH, ROWS_HASH
 from diabetes_platform.modelling.training_set import training_set_from_arrow
+from diabetes_platform.modelling.training_set_snapshot import LABELS_VERSION, RAW_HASH, ROWS_HASH
 from diabetes_platform_tests.intakes import changed, stream
 from diabetes_platform_tests.modelling.patients import pima_table
 

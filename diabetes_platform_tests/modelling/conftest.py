@@ -2,8 +2,8 @@
 
 import pytest
 
-from diabetes_platform.modelling.candidate import Candidate, train_candidate
 from diabetes_platform.modelling.recipe import Recipe
+from diabetes_platform.modelling.training import Candidate, train_candidate
 from diabetes_platform.modelling.training_set import TrainingSet, training_set_from_arrow
 from diabetes_platform_tests.modelling.patients import pima_table
 

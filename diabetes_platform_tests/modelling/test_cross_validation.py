@@ -5,8 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from diabetes_platform.modelling.cross_validation import OutOfFold, baseline, cross_validate
-from diabetes_platform.modelling.folds import assign_folds
+from diabetes_platform.modelling.cross_validation import (
+    OutOfFold,
+    assign_folds,
+    baseline,
+    cross_validate,
+)
 from diabetes_platform.modelling.metrics import auc
 from diabetes_platform.modelling.training_set import (
     BoolArray,

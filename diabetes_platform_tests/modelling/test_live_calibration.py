@@ -8,7 +8,7 @@ from diabetes_platform.modelling.live_calibration import (
     LiveCalibration,
     live_calibration,
 )
-from diabetes_platform.modelling.live_plot import live_calibration_png
+from diabetes_platform.modelling.plots import live_calibration_png
 from diabetes_platform.modelling.training_set import FloatArray
 
 

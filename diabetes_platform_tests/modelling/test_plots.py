@@ -8,9 +8,8 @@ import pytest
 
 from diabetes_platform.contract.bundle import MODEL_FILE
 from diabetes_platform.contract.fields import FEATURE_NAMES
-from diabetes_platform.modelling.candidate import Candidate
-from diabetes_platform.modelling.figures import png_markdown
-from diabetes_platform.modelling.plots import importances, plot_candidate
+from diabetes_platform.modelling.plots import importances, plot_candidate, png_markdown
+from diabetes_platform.modelling.training import Candidate
 from diabetes_platform.modelling.training_set import TrainingSet
 from diabetes_platform.settings import PlatformSettings
 

@@ -11,15 +11,15 @@ import pytest
 
 from diabetes_platform.contract.bundle import Calibration, sha256
 from diabetes_platform.contract.fields import FEATURE_NAMES
-from diabetes_platform.modelling.recipe import Recipe
-from diabetes_platform.modelling.training import (
+from diabetes_platform.modelling.classifier import (
     calibrated,
-    fit,
     platt,
     raw_scores,
     train_trees,
     youden,
 )
+from diabetes_platform.modelling.recipe import Recipe
+from diabetes_platform.modelling.training import fit
 from diabetes_platform.modelling.training_set import TrainingSet, TrainingSetError
 from diabetes_platform.settings import PROJECT_ROOT
 from diabetes_platform_tests.modelling.patients import SMALL, relabelled, remeasured

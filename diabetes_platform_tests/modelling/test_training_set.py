@@ -14,11 +14,9 @@ from diabetes_platform.contract.validation import MISSING, NOT_FINITE, Reason, p
 from diabetes_platform.modelling.training_set import (
     TrainingSet,
     TrainingSetError,
+    training_frame,
     training_set,
     training_set_from_arrow,
-)
-from diabetes_platform.modelling.training_set_schema import (
-    training_frame,
     training_set_schema,
     validate_training_set,
 )

@@ -6,13 +6,12 @@ import pytest
 from psycopg import sql
 
 from diabetes_platform.launcher.ports import free_port
-from diabetes_platform.quality.expectations import EXPECTATIONS
-from diabetes_platform.quality.previous import read_previous
-from diabetes_platform.quality.report import NOTHING_TO_COMPARE
-from diabetes_platform.quality.specification import PreviousBatch
+from diabetes_platform.quality.expectations import EXPECTATIONS, PreviousBatch
+from diabetes_platform.quality.previous_batch import read_previous
 from diabetes_platform.quality.validate import validate_staging
+from diabetes_platform.quality.validation_report import NOTHING_TO_COMPARE
+from diabetes_platform_tests.quality.outcomes import failed, outcome
 from diabetes_platform_tests.quality.staged_batches import execute
-from diabetes_platform_tests.quality.verdicts import failed, outcome
 
 pytestmark = pytest.mark.integration
 

@@ -8,7 +8,7 @@ import pytest
 
 from diabetes_platform.contract.events import SINK_KEYS
 from diabetes_platform.contract.tables import STREAM_PATIENTS
-from diabetes_platform.lake.schema import row_schema
+from diabetes_platform.lake.arrow import row_schema
 from diabetes_platform.streaming.destinations import PATIENTS
 from diabetes_platform.streaming.images import row_of
 from diabetes_platform.streaming.messages import Place, TopicMessage, UnreadableError

@@ -9,8 +9,8 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 
 from diabetes_platform.contract.tables import STREAM_PATIENTS
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.increments import committed_offsets
-from diabetes_platform.lake.tables import Lake
 from diabetes_platform.streaming.destinations import PATIENTS
 from diabetes_platform.streaming.increments import (
     Brought,

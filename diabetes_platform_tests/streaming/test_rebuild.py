@@ -8,9 +8,9 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from diabetes_platform.contract.tables import STREAM_PATIENTS
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.increments import committed_offsets, count_rows
 from diabetes_platform.lake.stream_history import DayHistory
-from diabetes_platform.lake.tables import Lake
 from diabetes_platform.streaming.destinations import PATIENTS
 from diabetes_platform.streaming.increments import bring
 from diabetes_platform.streaming.ranges import Increment, Range

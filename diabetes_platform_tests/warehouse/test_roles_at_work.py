@@ -6,7 +6,7 @@ import dagster as dg
 import psycopg
 import pytest
 
-from diabetes_platform.quality.previous import read_previous
+from diabetes_platform.quality.previous_batch import read_previous
 from diabetes_platform.quality.validate import validate_staging
 from diabetes_platform.warehouse.labelled import read_labelled
 from diabetes_platform.warehouse.promotion import (

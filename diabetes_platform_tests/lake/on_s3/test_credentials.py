@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from minio.credentials import AssumeRoleProvider
 
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.raw import ingest
-from diabetes_platform.lake.tables import Lake
 from diabetes_platform.settings import PROJECT_ROOT
 from diabetes_platform_tests.lake.conftest import Save
 from diabetes_platform_tests.lake.on_s3.conftest import unique
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.integration
 
 EXISTS = """
 from diabetes_platform.contract.tables import RAW_PATIENTS
-from diabetes_platform.lake.tables import Lake
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.settings import PlatformSettings
 settings = PlatformSettings()
 print(settings.s3.user, Lake("s3://lake", settings.s3).table(RAW_PATIENTS).exists())

@@ -15,9 +15,9 @@ from diabetes_platform.contract.s3 import (
     StorageUnavailableError,
 )
 from diabetes_platform.contract.tables import RAW_PATIENTS, TRAINING_SET
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.raw import ingest
-from diabetes_platform.lake.sources import SourceError
-from diabetes_platform.lake.tables import Lake
+from diabetes_platform.lake.source_files import SourceError
 from diabetes_platform_tests.lake.conftest import Save
 from diabetes_platform_tests.lake.on_s3.conftest import unique
 from diabetes_platform_tests.storage import ROOT, Storage

@@ -13,9 +13,8 @@ import pytest
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 
 from diabetes_platform.contract.tables import RAW_PATIENTS, TRAINING_SET
-from diabetes_platform.lake.delta import DeltaPath
+from diabetes_platform.lake.delta import DeltaPath, Lake
 from diabetes_platform.lake.raw import RawBatch, ingest
-from diabetes_platform.lake.tables import Lake
 from diabetes_platform_tests.lake.conftest import Save
 from diabetes_platform_tests.lake.on_s3.conftest import unique
 from diabetes_platform_tests.storage import ROOT, Storage

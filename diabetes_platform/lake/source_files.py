@@ -1,0 +1,351 @@
+"""Source files (CSV or Parquet) read as batches of text columns in contract order.
+
+A file that is not such a table raises SourceError; a bad value does not, cleaning rejects its row.
+Messages reach logs, so none may hold a patient's value.
+"""
+
+import codecs
+import csv
+import functools
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from diabetes_platform.contract.fields import FIELD_NAMES, FIELDS_BY_ALIAS
+from diabetes_platform.contract.validation import NUMBER_PATTERN
+
+TEXT_SCHEMA = pa.schema([(name, pa.string()) for name in FIELD_NAMES])
+ALLOWED_HEADER = ", ".join(FIELD_NAMES)
+_NUMBER = re.compile(NUMBER_PATTERN)
+_SHOWN_CHARACTERS = 40
+
+
+class SourceError(ValueError):
+    """A source that is no table of patients: where, what was given, what is allowed.
+
+    It is raised outside the handler of the error behind it, and so has neither cause nor context:
+    Arrow's errors quote whole rows, HTTP errors whole URLs, and both would follow it into logs.
+    """
+
+
+def column_order(header: list[str], name: str) -> list[str]:
+    """Map a header of field names or flat names, in any order, to field names."""
+    names = [FIELDS_BY_ALIAS[h].name if h in FIELDS_BY_ALIAS else h for h in header]
+    _refuse_numbers(header, name)
+    for position, column in enumerate(names, start=1):
+        where = f"{name}: line 1, column {position}: given {_shown(header[position - 1])}"
+        if column not in FIELD_NAMES:
+            raise SourceError(f"{where}, allowed one of {ALLOWED_HEADER}")
+        if column in names[: position - 1]:
+            raise SourceError(f"{where} a second time, allowed once")
+    absent = [field for field in FIELD_NAMES if field not in names]
+    if absent:
+        raise SourceError(
+            f"{name}: line 1, column {len(header) + 1}: given {len(header)} columns without "
+            f"{', '.join(absent)}, allowed {len(FIELD_NAMES)}: {ALLOWED_HEADER}"
+        )
+    return names
+
+
+def unreadable(error: Exception) -> bool:
+    """Whether Arrow's `error` means that the content is at fault, not the disk or the memory.
+
+    An OSError of the operating system has a number; Arrow's own, of a damaged page, has none.
+    """
+    if isinstance(error, OSError):
+        return error.errno is None
+    return isinstance(error, pa.ArrowException | UnicodeDecodeError) and not isinstance(
+        error, MemoryError | pa.ArrowCancelled
+    )
+
+
+def _refuse_numbers(header: list[str], name: str) -> None:
+    for position, cell in enumerate(header, start=1):
+        if _NUMBER.fullmatch(cell):
+            raise SourceError(
+                f"{name}: line 1, column {position}: given a number, so the file seems to have no "
+                f"header, allowed the header {ALLOWED_HEADER}"
+            )
+
+
+def _shown(cell: str) -> str:
+    """Show what can only be a name: `6;148;72` is a row of values in another dialect."""
+    if cell.isidentifier() or not any(character.isdigit() for character in cell):
+        return repr(cell[:_SHOWN_CHARACTERS])
+    return "text that is no name"
+
+
+MAX_LINE_BYTES = 8 << 20
+"""A longer line does not fit a block of Arrow's reader."""
+_TAIL_BYTES = 1 << 16
+_NEWLINE = ord("\n")
+
+
+def end_of_rows(path: Path) -> int:
+    """Return the offset behind the last line that is not blank: blank lines may follow it."""
+    with path.open("rb") as file:
+        position = file.seek(0, os.SEEK_END)
+        while position > 0:
+            size = min(_TAIL_BYTES, position)
+            position = file.seek(position - size)
+            used = len(file.read(size).rstrip())
+            if used:
+                # Spaces after the last visible byte may belong to the last value.
+                file.seek(position + used)
+                return position + used + len(file.readline())
+    return 0
+
+
+def count_lines(path: Path, end: int) -> int | None:
+    """Count the lines before byte `end`, blank ones too.
+
+    None where a line is too long, holds a carriage return that does not end it, or is the last and
+    leaves a quote open: Arrow would see other lines than an editor does.
+    """
+    lines = offset = 0
+    with path.open("rb") as file:
+        while offset < end:
+            chunk = file.read(min(MAX_LINE_BYTES, end - offset))
+            if not chunk.endswith(b"\n"):
+                chunk += file.readline(min(MAX_LINE_BYTES, end - offset - len(chunk)))
+            offset += len(chunk)
+            if not (_whole_lines(chunk) if offset < end else _last_lines(chunk)):
+                return None
+            lines += int(np.count_nonzero(np.frombuffer(chunk, np.uint8) == _NEWLINE))
+    return lines if chunk.endswith(b"\n") else lines + 1
+
+
+def _whole_lines(chunk: bytes) -> bool:
+    # Counting "\r\n" is slow: most files have no carriage return.
+    stray = b"\r" in chunk and chunk.count(b"\r") != chunk.count(b"\r\n")
+    return chunk.endswith(b"\n") and not stray
+
+
+def _last_lines(chunk: bytes) -> bool:
+    body = chunk.removesuffix(b"\n")
+    last = chunk[body.rfind(b"\n") + 1 :]
+    return _whole_lines(body + b"\n") and _split(last)[1] is None
+
+
+def first_fault(path: Path, columns: int, end: int) -> str | None:
+    """Return what is wrong with the first line at fault before byte `end`, None if none is."""
+    offset = 0
+    with path.open("rb") as file:
+        lines = iter(functools.partial(file.readline, MAX_LINE_BYTES), b"")
+        for number, line in enumerate(lines, start=1):
+            if offset >= end:
+                break
+            fault = _fault(line if number > 1 else line.removeprefix(codecs.BOM_UTF8), columns)
+            if fault is not None:
+                return f"line {number}, {fault}"
+            offset += len(line)
+    return None
+
+
+def split_header(line: bytes) -> tuple[list[str], str | None]:
+    """Return the cells of line 1 without their outer spaces, or what is wrong with the line."""
+    cells, fault = _split(line.removeprefix(codecs.BOM_UTF8))
+    return [cell.strip() for cell in cells], None if fault is None else f"line 1, {fault}"
+
+
+def _fault(line: bytes, columns: int) -> str | None:
+    cells, fault = _split(line)
+    if fault is None and len(cells) != columns:
+        column = min(len(cells), columns) + 1
+        return f"column {column}: given {len(cells)} columns, allowed {columns}: {ALLOWED_HEADER}"
+    return fault
+
+
+def _split(line: bytes) -> tuple[list[str], str | None]:
+    """Return the cells of one physical line, or what is wrong with it; no value is quoted."""
+    body = line.removesuffix(b"\r\n").removesuffix(b"\n")
+    before, carriage_return, _ = body.partition(b"\r")
+    if carriage_return:
+        fault = "given a carriage return inside a line, allowed lines that end with LF or CRLF"
+        return [], f"column {before.count(b',') + 1}: {fault}"
+    if not body.strip():
+        return [], "column 1: given a blank line, allowed only after the last row"
+    if len(line) >= MAX_LINE_BYTES:
+        return [], f"column 1: given {MAX_LINE_BYTES} bytes or more, allowed a shorter line"
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        column = body[: error.start].count(b",") + 1
+        return [], f"column {column}: given byte 0x{body[error.start]:02x}, allowed UTF-8 text"
+    return _cells(text)
+
+
+def _cells(text: str) -> tuple[list[str], str | None]:
+    # An open quote makes the reader ask for a second line.
+    reader = csv.reader([text, ""])
+    try:
+        cells = next(reader)
+    except csv.Error:
+        limit = csv.field_size_limit()
+        return [], f"column 1: given a value of more than {limit} characters, allowed numbers"
+    if reader.line_num > 1:
+        return [], f"column {len(cells)}: given a line break inside quotes, allowed one line a row"
+    return cells, None
+
+
+_HEADER_BYTES = 1 << 16
+_NO_LINE_AT_FAULT = "given lines that do not parse as CSV, allowed one row of numbers a line"
+
+
+def read_csv(path: Path, name: str) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of the CSV file `path`; row n of them is line n + 1 of the file.
+
+    Raises SourceError that names the line; rows may have been yielded before it.
+    """
+    header_bytes, names = _read_header(path, name)
+    end = end_of_rows(path)
+    if end <= header_bytes:
+        raise SourceError(f"{name}: line 2: given no rows, allowed at least one")
+    lines = count_lines(path, end)
+    read = 1
+    if lines is not None:
+        for batch in _parse(path, names, end):
+            read += batch.num_rows
+            yield batch
+    # Arrow leaves out blank lines and takes a quoted line break as part of a value, so that the
+    # numbers are equal only where each line is a row.
+    if read != lines:
+        fault = first_fault(path, len(names), end)
+        raise SourceError(f"{name}: {fault or _NO_LINE_AT_FAULT}")
+
+
+def _read_header(path: Path, name: str) -> tuple[int, list[str]]:
+    """Return the length of line 1 in bytes and the field names in the file's order."""
+    with path.open("rb") as file:
+        line = file.readline(_HEADER_BYTES)
+    header, fault = split_header(line)
+    if fault is not None:
+        raise SourceError(f"{name}: {fault}")
+    names = column_order(header, name)
+    if len(line) == _HEADER_BYTES:
+        raise SourceError(f"{name}: line 1: given {len(line)} bytes or more, allowed fewer")
+    return len(line), names
+
+
+def _parse(path: Path, names: list[str], end: int) -> Iterator[pa.RecordBatch]:
+    """Yield the rows before byte `end` up to a block that does not parse.
+
+    The caller misses rows and finds out why: Arrow's error quotes a row and must not leave here.
+    """
+    try:
+        with (
+            pa.OSFile(str(path)) as file,
+            pa_csv.open_csv(file.get_stream(0, end), **_options(names)) as reader,
+        ):
+            yield from reader
+    except (pa.ArrowException, OSError) as error:
+        if not unreadable(error):
+            raise
+
+
+def _options(names: list[str]) -> dict[str, object]:
+    return {
+        "read_options": pa_csv.ReadOptions(
+            column_names=names, skip_rows=1, block_size=MAX_LINE_BYTES
+        ),
+        "parse_options": pa_csv.ParseOptions(newlines_in_values=False, ignore_empty_lines=True),
+        "convert_options": pa_csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()),
+            include_columns=list(FIELD_NAMES),
+            strings_can_be_null=False,
+            check_utf8=True,
+        ),
+    }
+
+
+MAGIC = b"PAR1"
+_BATCH_ROWS = 65_536
+
+
+def read_parquet(path: Path, name: str) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of the Parquet file `path`.
+
+    Raises SourceError; rows may have been yielded before it.
+    """
+    file = _open(path)
+    if file is None:
+        raise SourceError(f"{name}: given a damaged Parquet file, allowed CSV or Parquet")
+    with file:
+        names = column_order(file.schema_arrow.names, name)
+        expected = file.metadata.num_rows
+        if expected == 0:
+            raise SourceError(f"{name}: row 1: given no rows, allowed at least one")
+        rows = 0
+        for batch in _batches(file):
+            yield _cast_to_text(batch.rename_columns(names), name)
+            rows += batch.num_rows
+    if rows != expected:
+        raise SourceError(
+            f"{name}: row {rows + 1} or later: given damaged data, "
+            f"allowed the {expected} rows that the file's footer tells of"
+        )
+
+
+def _open(path: Path) -> pq.ParquetFile | None:
+    """Open the file, None where its footer is damaged."""
+    try:
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        file.schema_arrow.names  # noqa: B018  # a damaged name fails only when it is read
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if not unreadable(error):
+            raise
+        return None
+    return file
+
+
+def _batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+    """Yield the batches up to damaged data: the caller misses rows and says so."""
+    try:
+        for batch in file.iter_batches(batch_size=_BATCH_ROWS):
+            batch.validate(full=True)
+            yield batch
+    except (pa.ArrowException, OSError) as error:
+        if not unreadable(error):
+            raise
+
+
+def _cast_to_text(batch: pa.RecordBatch, name: str) -> pa.RecordBatch:
+    columns = []
+    for position, field in enumerate(TEXT_SCHEMA, start=1):
+        column = batch.column(field.name)
+        text = _as_text(column)
+        if text is None:
+            raise SourceError(
+                f"{name}: column {position} ({field.name}): given type {column.type}, "
+                "allowed text or numbers"
+            )
+        columns.append(text)
+    return pa.record_batch(columns, schema=TEXT_SCHEMA)
+
+
+def _as_text(column: pa.Array) -> pa.Array | None:
+    try:
+        return column.cast(pa.string())
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
+        return None
+
+
+def read_as_text(path: Path, name: str) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of `path` as batches of text columns in contract order.
+
+    `name` is what messages call the source. Raises SourceError that names line, column, what was
+    given and what is allowed; rows may have been yielded before it.
+    """
+    with path.open("rb") as file:
+        start = file.read(len(MAGIC))
+    if not start:
+        raise SourceError(
+            f"{name}: line 1: given an empty file, allowed the header {ALLOWED_HEADER}"
+        )
+    yield from read_parquet(path, name) if start == MAGIC else read_csv(path, name)

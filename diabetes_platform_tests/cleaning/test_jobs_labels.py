@@ -1,0 +1,131 @@
+"""Batches with labels of the stream, on Sail: cleaned with the source's rows by the same rules."""
+
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from diabetes_platform.cleaning.batch_tables import (
+    CleaningError,
+    Labels,
+    batch_hash,
+    require_labels,
+)
+from diabetes_platform.cleaning.jobs import fit_statistics
+from diabetes_platform.cleaning.reconciliation import Conservation
+from diabetes_platform.contract.tables import LABELLED_PATIENTS, batch_id_of
+from diabetes_platform.lake.delta import Lake
+from diabetes_platform.lake.labels import keep_labels
+from diabetes_platform_tests.cleaning.batches import patients, write_batch
+from diabetes_platform_tests.cleaning.results import run, stored
+from diabetes_platform_tests.contract.cases import ORDINARY
+from diabetes_platform_tests.intakes import EXAMPLE, Row, changed, stream
+
+STREAM = "stream/patients"
+
+
+def labels_of(root: Path, *rows: Row) -> Labels:
+    """Bring the changes by the stream and keep what labels they give."""
+    lake = Lake(str(root))
+    stream(lake, *rows)
+    kept = keep_labels(lake)
+    return Labels(lake.table(LABELLED_PATIENTS), kept.version, kept.content_hash)
+
+
+def by_record(rows: list[dict[str, object]]) -> dict[str, dict[str, object]]:
+    return {str(row["record_id"]).partition("-")[2]: row for row in rows}
+
+
+def test_labels_are_rows_of_the_batch_that_say_where_they_came_from(
+    spark: SparkSession, lake: Path
+) -> None:
+    labels = labels_of(lake, changed(1, 10, outcome=1), changed(70, 11, outcome=0, insulin=None))
+    batch = write_batch(lake, patients(40))
+
+    cleaned = run(spark, batch, labels).cleaned
+
+    assert cleaned.batch_id == batch_id_of(batch_hash(batch.content_hash, labels))
+    assert cleaned.batch_id != batch.batch_id
+    assert Conservation(40, cleaned.accepted, cleaned.rejected, labelled=2).holds
+    rows = by_record(stored(batch.table("cleaned")))
+    assert len(rows) == 42
+    label, incomplete = rows["intake-1"], rows["intake-70"]
+    assert (label["source"], label["source_line"], label["outcome"]) == (STREAM, 1, 1)
+    assert {name: label[name] for name in EXAMPLE} == EXAMPLE
+    assert (incomplete["insulin"], incomplete["verdict"]) == (None, "accepted")
+    assert incomplete["insulin_filled"] is not None
+    assert {row["source"] for row in rows.values()} == {"made", STREAM}
+
+
+def test_without_labels_the_batch_is_its_source(spark: SparkSession, lake: Path) -> None:
+    batch = write_batch(lake, patients(40))
+    assert run(spark, batch).cleaned.batch_id == batch.batch_id == batch.content_hash[:12]
+
+
+def test_statistics_are_fitted_on_source_and_labels(spark: SparkSession, lake: Path) -> None:
+    batch = write_batch(lake, patients(3, glucose=lambda _: "100"))
+    labels = labels_of(lake, *(changed(n, n, outcome=1, glucose=200.0 + n) for n in range(4, 10)))
+    fitted = {each.field: each for each in run(spark, batch, labels).fitted.statistics}
+    assert (fitted["glucose"].count, fitted["glucose"].median) == (9, 205)
+
+
+def test_of_a_label_that_equals_a_row_of_the_source_the_sources_stays(
+    spark: SparkSession, lake: Path
+) -> None:
+    """Its intake's id is lower than any line, and it is written in another way."""
+    batch = write_batch(lake, [*patients(20), ORDINARY])
+    labels = labels_of(
+        lake,
+        changed(1, 10, outcome=1),
+        changed(2, 11, outcome=0),
+        changed(3, 12, outcome=0),
+    )
+    run(spark, batch, labels)
+    rows = by_record(stored(batch.table("cleaned")))
+    reasons = {place: row["reasons"] for place, row in rows.items() if row["reasons"]}
+    # Intake 2 has another outcome than the source's row, and intake 3 equals intake 2.
+    assert reasons == {"intake-1": ["record:duplicate"], "intake-3": ["record:duplicate"]}
+
+
+def test_a_label_that_cleaning_rejects_is_quarantined_with_its_reasons_and_its_origin(
+    spark: SparkSession, lake: Path
+) -> None:
+    labels = labels_of(
+        lake,
+        changed(1, 10, outcome=1, bmi=700.0, age=7.0),
+        changed(2, 11, outcome=1, glucose=599.0),
+        changed(3, 12, outcome=0),
+    )
+    batch = write_batch(lake, patients(40, glucose=lambda number: str(100 + number)))
+    assert run(spark, batch, labels).quarantined.rows == 2
+    kept = by_record(stored(batch.table("quarantine")))
+    assert set(kept) == {"intake-1", "intake-2"}
+    assert kept["intake-1"]["reasons"] == ["bmi:above_maximum", "age:below_minimum"]
+    assert kept["intake-2"]["reasons"] == ["glucose:outlier"]
+    assert {row["source"] for row in kept.values()} == {STREAM}
+    assert (kept["intake-1"]["bmi"], kept["intake-1"]["outcome"]) == ("700", "1")
+
+
+def test_a_past_batch_is_cleaned_with_the_labels_of_its_time(
+    spark: SparkSession, lake: Path
+) -> None:
+    batch = write_batch(lake, patients(40))
+    first = labels_of(lake, changed(1, 10, outcome=1))
+    run(spark, batch, first)
+    before = stored(batch.table("cleaned"))
+    second = labels_of(lake, changed(1, 11, outcome=0), changed(2, 12, outcome=1))
+    assert run(spark, batch, second).cleaned.rows == 42
+
+    run(spark, batch, first)
+
+    assert stored(batch.table("cleaned")) == before
+
+
+def test_labels_that_are_not_what_was_said_are_refused(spark: SparkSession, lake: Path) -> None:
+    first = labels_of(lake, changed(1, 10, outcome=1))
+    second = labels_of(lake, changed(2, 11, outcome=1))
+    assert (require_labels(first), require_labels(second)) == (1, 2)
+    batch = write_batch(lake, patients(5))
+    other = Labels(first.table, second.version, first.content_hash)
+    with pytest.raises(CleaningError, match=f"version {second.version}: given content hash"):
+        fit_statistics(spark, batch.raw, batch.content_hash, batch.table("statistics"), other)

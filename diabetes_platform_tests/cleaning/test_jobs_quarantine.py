@@ -1,0 +1,61 @@
+"""The quarantine over real Delta tables: each batch's rejected rows, once, as received."""
+
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+from pyspark.sql import SparkSession
+
+from diabetes_platform.cleaning.batch_tables import CleaningError
+from diabetes_platform.cleaning.jobs import quarantine_batch
+from diabetes_platform_tests.cleaning.batches import patients, write_batch
+from diabetes_platform_tests.cleaning.results import run, stored
+from diabetes_platform_tests.contract.cases import ORDINARY
+
+
+def test_rejected_rows_are_kept_as_received_with_all_their_reasons(
+    spark: SparkSession, lake: Path
+) -> None:
+    row = {**patients(3)[2], "age": " -7", "bmi": "700"}
+    batch = write_batch(lake, [*patients(5), row])
+    run(spark, batch)
+    (kept,) = stored(batch.table("quarantine"))
+    assert {name: kept[name] for name in row} == row
+    assert kept["reasons"] == ["bmi:above_maximum", "age:below_minimum"]
+    assert (kept["source_line"], kept["record_id"]) == (7, f"{batch.batch_id}-7")
+
+
+def test_quarantine_keeps_each_batch_once(spark: SparkSession, lake: Path) -> None:
+    first = write_batch(lake, [*patients(5), {**ORDINARY, "age": "-7"}])
+    second = write_batch(lake, [*patients(5), {**ORDINARY, "age": "old"}] * 2)
+    for batch in (first, second, second):
+        run(spark, batch)
+    kept = [row["batch_id"] for row in stored(first.table("quarantine"), key="batch_id")]
+    assert kept == sorted([first.batch_id, *[second.batch_id] * 7])
+
+
+def test_a_batch_that_is_clean_by_now_leaves_the_quarantine(
+    spark: SparkSession, lake: Path
+) -> None:
+    batch = write_batch(lake, [*patients(5), {**ORDINARY, "age": "-7"}])
+    run(spark, batch)
+    # As if the rules had changed: the batch is cleaned anew and nothing is rejected.
+    table = DeltaTable(batch.table("cleaned").path)
+    table.delete("verdict = 'rejected'")
+    again = quarantine_batch(batch.table("cleaned"), batch.batch_id, batch.table("quarantine"))
+    assert again.rows == 0
+    assert stored(batch.table("quarantine")) == []
+
+
+def test_the_version_that_was_asked_for_is_copied(spark: SparkSession, lake: Path) -> None:
+    first = write_batch(lake, [*patients(5), {**ORDINARY, "age": "-7"}])
+    version = run(spark, first).cleaned.delta_version
+    second = write_batch(lake, patients(7))
+    run(spark, second)
+    cleaned, quarantine = first.table("cleaned"), first.table("quarantine")
+    again = quarantine_batch(cleaned, first.batch_id, quarantine, version=version)
+    assert again.rows == 1
+    with pytest.raises(
+        CleaningError, match=f"given batch {second.batch_id}, allowed {first.batch_id}"
+    ):
+        quarantine_batch(cleaned, first.batch_id, quarantine)

@@ -1,0 +1,63 @@
+"""Rows of the stream through Spark's rules: the same values, or it is told which field differs."""
+
+import csv
+import random
+
+import pytest
+from pyspark.sql import SparkSession
+
+from diabetes_platform.cleaning.skew import as_received, differing, read_by_spark
+from diabetes_platform.contract.fields import FIELD_NAMES, FIELDS, FIELDS_BY_NAME
+from diabetes_platform.contract.validation import parse, reasons_to_reject
+from diabetes_platform.settings import PIMA_CSV
+
+Columns = dict[str, list[float | None]]
+
+
+@pytest.fixture(scope="module")
+def patients() -> Columns:
+    """The real patients as the stream has them: codes for missing are NULL; some made up."""
+    with PIMA_CSV.open(newline="") as file:
+        rows = [
+            {f.name: parse(f, row[f.name]).value for f in FIELDS} for row in csv.DictReader(file)
+        ]
+    rows = [row for row in rows if not reasons_to_reject(row)]
+    generator = random.Random(7)
+    # Doubles whose shortest text is long, as a sender's own arithmetic gives.
+    for _ in range(200):
+        row = dict(generator.choice(rows))
+        row["bmi"] = generator.uniform(10, 100)
+        row["diabetes_pedigree_function"] = generator.uniform(0, 5)
+        rows.append(row)
+    return {name: [row[name] for row in rows] for name in FIELD_NAMES}
+
+
+def test_spark_reads_real_and_odd_numbers_as_the_stream_does(
+    spark: SparkSession, patients: Columns
+) -> None:
+    assert differing(patients, read_by_spark(spark, patients)) == {}
+
+
+def test_a_value_that_differs_and_one_that_is_refused_are_told_by_their_field(
+    spark: SparkSession, patients: Columns
+) -> None:
+    few = {name: values[:5] for name, values in patients.items()}
+    found = read_by_spark(spark, few | {"age": [200.0, *few["age"][1:]]})
+    given = few | {"age": [200.0, *few["age"][1:]], "bmi": [*few["bmi"][:4], 11.5]}
+    assert differing(given, found) == {"age": 1, "bmi": 1}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "text"),
+    [
+        ("pregnancies", 6.0, "6"),
+        ("pregnancies", 6.5, "6.5"),
+        ("bmi", 33.6, "33.6"),
+        ("glucose", 148.0, "148.0"),
+        ("insulin", None, None),
+    ],
+)
+def test_a_value_is_written_as_a_source_of_batches_has_it(
+    field: str, value: float | None, text: str | None
+) -> None:
+    assert as_received(FIELDS_BY_NAME[field], value) == text

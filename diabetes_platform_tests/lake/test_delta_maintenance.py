@@ -1,0 +1,101 @@
+"""Maintenance of a table: fewer files, the same rows, history for as long as promised."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import write_deltalake
+
+from diabetes_platform.contract.tables import STATISTICS_PATIENTS, STREAM_PATIENTS
+from diabetes_platform.lake.arrow import row_schema
+from diabetes_platform.lake.delta import TIME_TRAVEL, Lake, Maintained, maintain
+from diabetes_platform.lake.increments import Mark, add, create_table
+
+INCREMENTS = 5
+DAY = "2026-03-02"
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(str(tmp_path))
+
+
+def with_increments(lake: Lake) -> None:
+    schema = row_schema(STREAM_PATIENTS)
+    create_table(lake)
+    for number in range(INCREMENTS):
+        row = {"change_id": f"{number}-{number}", "day": DAY, "id": number, "op": "c"}
+        place = {"topic_id": "t", "kafka_partition": 0, "kafka_offset": number}
+        rows = pa.Table.from_pylist([row | place | {"written_at": number}], schema=schema)
+        add(lake, rows, [Mark("topic", "t", 0, number, number, DAY)])
+
+
+def test_small_files_become_one_and_no_row_changes(lake: Lake) -> None:
+    with_increments(lake)
+    table = lake.table(STREAM_PATIENTS)
+    before = table.open().to_pyarrow_table().sort_by("id")
+    done = maintain(lake, STREAM_PATIENTS)
+    assert done is not None
+    assert (done.merged, done.made, done.removed) == (INCREMENTS, 1, 0)
+    assert len(table.open().file_uris()) == 1
+    assert table.open().to_pyarrow_table().sort_by("id") == before
+
+
+def test_increments_go_on_after_it(lake: Lake) -> None:
+    with_increments(lake)
+    maintain(lake, STREAM_PATIENTS)
+    with_increments(lake)
+    assert lake.table(STREAM_PATIENTS).open().to_pyarrow_table().num_rows == INCREMENTS
+
+
+def test_a_replaced_version_can_be_read_for_as_long_as_promised(lake: Lake) -> None:
+    table = lake.table(STATISTICS_PATIENTS)
+    for count in (1, 2):
+        write_deltalake(table.path, pa.table({"count": [count]}), mode="overwrite")
+    assert table.version_of_rows() == 1
+
+    maintain(lake, STATISTICS_PATIENTS, TIME_TRAVEL)
+    assert table.open(0).to_pyarrow_table()["count"].to_pylist() == [1]
+    assert table.open().to_pyarrow_table()["count"].to_pylist() == [2]
+
+
+def test_expired_logs_are_taken_away_by_it_and_by_no_increment(lake: Lake) -> None:
+    with_increments(lake)
+    table = lake.table(STREAM_PATIENTS)
+    table.open().create_checkpoint()
+    log = Path(table.path, "_delta_log")
+    expired = sorted(log.glob("*.json"))[:INCREMENTS]
+    for file in expired:
+        before = file.stat().st_mtime - (TIME_TRAVEL + timedelta(days=1)).total_seconds()
+        os.utime(file, (before, before))
+
+    with_increments(lake)
+    assert all(file.exists() for file in expired)
+
+    maintain(lake, STREAM_PATIENTS)
+    assert not any(file.exists() for file in expired)
+    assert table.open().to_pyarrow_table().num_rows == INCREMENTS
+
+
+def test_what_looks_for_changed_input_sees_past_maintenance(lake: Lake) -> None:
+    table = lake.table(STATISTICS_PATIENTS)
+    for mode in ("overwrite", "overwrite", "append"):
+        write_deltalake(table.path, pa.table({"count": [1]}), mode=mode)
+    table.open().optimize.compact()
+    table.open().vacuum(0, dry_run=False, enforce_retention_duration=False)
+    operations = [each["operation"] for each in table.open().history()]
+    assert operations[:3] == ["VACUUM END", "VACUUM START", "OPTIMIZE"]
+    assert (table.version(), table.version_of_rows()) == (5, 2)
+
+
+def test_less_than_a_week_of_history_is_refused(lake: Lake) -> None:
+    with_increments(lake)
+    with pytest.raises(Exception, match="retention"):
+        maintain(lake, STREAM_PATIENTS, timedelta(days=1))
+
+
+def test_of_no_table_nothing_is_done(lake: Lake) -> None:
+    done: Maintained | None = maintain(lake, STREAM_PATIENTS)
+    assert done is None

@@ -1,0 +1,152 @@
+"""Downloads: the address is sent as given, refused with its status, told without its secrets."""
+
+import logging
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from diabetes_platform.lake.fetch import download, public_name
+from diabetes_platform.lake.source_files import SourceError
+from diabetes_platform_tests.lake.conftest import behind
+from diabetes_platform_tests.lake.web import CONTENT, Web, serving
+
+SECRET = "s3cret"
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "source"
+
+
+def refusal(url: str, target: Path) -> str:
+    with pytest.raises(SourceError) as refused:
+        download(url, target)
+    assert behind(refused.value) == []
+    assert SECRET not in str(refused.value)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/pima.csv",
+        "/pima.csv?X-Amz-Credential=AK%2F2026%2Fs3&X-Amz-Signature=a%2Bb%3D",
+        "/two%20words.csv",
+        "/a%2Fb.csv",
+        "/endless",
+    ],
+    ids=["plain", "presigned", "space", "encoded slash", "no Content-Length"],
+)
+def test_an_address_is_sent_as_it_was_given(web: Web, target: Path, address: str) -> None:
+    download(f"{web.url}{address}", target)
+    assert web.targets == [address]
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_redirect_is_followed(web: Web, target: Path) -> None:
+    download(f"{web.url}/moved", target)
+    assert web.targets == ["/moved", f"/there?key={SECRET}"]
+    assert target.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("status", [403, 404, 500])
+def test_a_refused_request_tells_the_status(web: Web, target: Path, status: int) -> None:
+    message = refusal(f"{web.url}/status/{status}?key={SECRET}", target)
+    assert message.startswith(
+        f"{web.url}/status/{status}: cannot be read: given HTTP status {status}, allowed"
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "given"), [("/cut", "RemoteProtocolError"), ("/elsewhere", "UnsupportedProtocol")]
+)
+def test_a_broken_answer_is_refused(web: Web, target: Path, path: str, given: str) -> None:
+    assert f"{path}: cannot be read: given {given}" in refusal(
+        f"{web.url}{path}?key={SECRET}", target
+    )
+
+
+def test_a_server_that_does_not_answer_is_named(target: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{unused.getsockname()[1]}/a.csv"
+        message = refusal(f"{address}?key={SECRET}", target)
+    assert message.startswith(f"{address}: cannot be read: given ConnectError")
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        (f"https://user:{SECRET}@host:8443/a.csv", "https://host:8443/a.csv: given a user or pass"),
+        (f"http://{SECRET}@host/a.csv", "http://host/a.csv: given a user or password in the URL"),
+        (f"s3://key:{SECRET}@bucket/a.csv", "s3://bucket/a.csv: given a user or password"),
+        (f"https://user:{SECRET}/more@host/a.csv", "source: given a URL that cannot be parsed"),
+        (f"https://user:{SECRET}?@host/a.csv", "source: given a URL that cannot be parsed"),
+        (f"https://user:[{SECRET}@host/a.csv", "source: given a URL that cannot be parsed"),
+        (f"ftp://user:{SECRET}@host/a.csv", "source: given a URL of scheme 'ftp', allowed"),
+        ("https:///a.csv", "source: given a URL that cannot be parsed"),
+    ],
+)
+def test_credentials_in_a_url_are_refused_and_not_repeated(
+    target: Path, url: str, message: str
+) -> None:
+    assert refusal(url, target).startswith(message)
+
+
+def test_no_log_keeps_the_query(web: Web, target: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    download(f"{web.url}/moved?key={SECRET}", target)
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("key", "sent"),
+    [
+        ("pima.csv", "/bucket/pima.csv"),
+        ("year/two words.csv", "/bucket/year/two%20words.csv"),
+        ("year%20one/a%20b.csv", "/bucket/year%2520one/a%2520b.csv"),
+    ],
+)
+def test_an_s3_key_is_taken_as_written(
+    web: Web, target: Path, monkeypatch: pytest.MonkeyPatch, key: str, sent: str
+) -> None:
+    as_s3(monkeypatch, web)
+    download(f"s3://bucket/{key}", target)
+    assert web.targets == [sent]
+    assert target.read_bytes() == CONTENT
+
+
+def test_an_s3_object_that_is_not_there_is_refused(
+    web: Web, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_s3(monkeypatch, web)
+    message = refusal("s3://status/404", target)
+    assert message.startswith("s3://status/404: cannot be read: given FileNotFoundError, allowed")
+
+
+def as_s3(monkeypatch: pytest.MonkeyPatch, web: Web) -> None:
+    """Make `web` the S3 endpoint of this process."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", web.url)
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://user:secret@host:8443/a/b.csv?token=x#y", "https://host:8443/a/b.csv"),
+        ("http://[::1]:80/a%20b.csv", "http://[::1]:80/a%20b.csv"),
+        ("s3://bucket/key.parquet", "s3://bucket/key.parquet"),
+    ],
+)
+def test_a_source_is_named_without_credentials(url: str, name: str) -> None:
+    assert public_name(url) == name

@@ -1,0 +1,47 @@
+"""The header of a source: mapped to the contract's names, or refused without a patient's value."""
+
+import pytest
+
+from diabetes_platform.contract.fields import FIELD_NAMES, FIELDS
+from diabetes_platform.lake.source_files import SourceError, column_order
+
+NAMES = list(FIELD_NAMES)
+
+
+def test_flat_names_in_any_order_are_field_names() -> None:
+    assert column_order([field.alias for field in reversed(FIELDS)], "p.csv") == NAMES[::-1]
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (["a", *NAMES], "column 1: given 'a', allowed one of pregnancies"),
+        (["", *NAMES], "column 1: given '', allowed one of pregnancies"),
+        (["x" * 100], f"column 1: given '{'x' * 40}', allowed one of"),
+        ([*NAMES[:7], "bmi"], "column 8: given 'bmi' a second time, allowed once"),
+        ([*NAMES[:7], "Outcome", "outcome"], "column 9: given 'outcome' a second time"),
+        (NAMES[:8], "column 9: given 8 columns without outcome, allowed 9"),
+    ],
+)
+def test_a_header_that_is_not_this_tables_is_refused(header: list[str], message: str) -> None:
+    with pytest.raises(SourceError, match=r"^p\.csv: line 1, ") as refused:
+        column_order(header, "p.csv")
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("14,148,72", "column 1: given a number, so the file seems to have no header"),
+        ("Smith,148,72", "column 2: given a number, so the file seems to have no header"),
+        (",-.5e1", "column 2: given a number, so the file seems to have no header"),
+        ("14;148;72", "column 1: given text that is no name, allowed one of"),
+        ("14\t148\t72", "column 1: given text that is no name, allowed one of"),
+        ("Smith 1948-01-14", "column 1: given text that is no name, allowed one of"),
+    ],
+)
+def test_a_row_in_the_place_of_the_header_is_not_repeated(row: str, message: str) -> None:
+    with pytest.raises(SourceError) as refused:
+        column_order(row.split(","), "p.csv")
+    assert message in str(refused.value)
+    assert not any(value in str(refused.value) for value in ("14", "48", "72", ".5", "Smith"))

@@ -1,0 +1,132 @@
+"""Reading CSV: text in contract order, each row on the line that it is stored under."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from diabetes_platform.contract.fields import FIELD_NAMES, FIELDS
+from diabetes_platform.lake.source_files import SourceError, read_as_text
+from diabetes_platform_tests.lake.conftest import Save, behind
+
+HEADER = ",".join(FIELD_NAMES)
+FLAT = ",".join(field.alias for field in FIELDS)
+ROW = "6,148,72,35,0,33.6,0.627,50,1"
+QUOTED_BREAK = '6,"14\n8",72,35,0,33.6,0.627,50,1'
+FAR = 400_000
+"""Rows of more bytes than one block of Arrow's reader."""
+
+
+def read(path: Path) -> list[list[str | None]]:
+    rows = pa.Table.from_batches(read_as_text(path, "patients.csv")).to_pylist()
+    return [list(row.values()) for row in rows]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"{HEADER}\n{ROW}\n",
+        f"{HEADER}\n{ROW}",
+        f"{HEADER}\r\n{ROW}\r\n",
+        f"\ufeff{HEADER}\n{ROW}\n",
+        f"{FLAT}\n{ROW}\n",
+        f'{HEADER}\n"6",148,72,"35",0,33.6,0.627,50,1\n',
+        f"outcome,{HEADER.removesuffix(',outcome')}\n1,{ROW.removesuffix(',1')}\n",
+        f"{HEADER}\n{ROW}\n\n",
+        f"{HEADER}\r\n{ROW}\r\n\r\n\r\n",
+        f"{HEADER}\n{ROW}\n" + "\n" * 70_000,
+        f"{HEADER}\n{ROW}\n  \n\t\n ",
+    ],
+    ids=[
+        "plain",
+        "no last newline",
+        "CRLF",
+        "BOM",
+        "flat names",
+        "quoted",
+        "other order",
+        "blank last line",
+        "blank last lines, CRLF",
+        "many blank last lines",
+        "last lines of spaces",
+    ],
+)
+def test_any_dialect_of_the_same_table_gives_the_same_text(save: Save, content: str) -> None:
+    assert read(save(content)) == [ROW.split(",")]
+
+
+@pytest.mark.parametrize(
+    "values", ["1,abc,NaN,inf,1e308,,-1,-8, 2 ", ",,,,,,,,", ",,,,,,,, ", "\ufeff,,,,,,,,"]
+)
+def test_a_bad_value_does_not_refuse_the_file(save: Save, values: str) -> None:
+    assert read(save(f"{HEADER}\n{values}\n")) == [values.split(",")]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "line 1: given an empty file, allowed the header pregnancies"),
+        (f"{HEADER}\n", "line 2: given no rows, allowed at least one"),
+        (HEADER, "line 2: given no rows, allowed at least one"),
+        (f"{HEADER}\n\n\n", "line 2: given no rows, allowed at least one"),
+        (f"{HEADER}\n{ROW}\n{ROW},1\n", "line 3, column 10: given 10 columns, allowed 9"),
+        (f"{HEADER}\n{ROW[:-2]}\n", "line 2, column 9: given 8 columns, allowed 9"),
+        (f"a,{HEADER}\n1,{ROW}\n", "line 1, column 1: given 'a', allowed one of pregnancies"),
+        (f"{ROW}\n{ROW}\n", "line 1, column 1: given a number, so the file seems to have no"),
+        (f"\n{HEADER}\n{ROW}\n", "line 1, column 1: given a blank line"),
+        (f"{HEADER},{' ' * 70_000}\n{ROW}\n", "line 1, column 10: given ''"),
+        (f"{HEADER}{' ' * 70_000}\n{ROW}\n", "line 1: given 65536 bytes or more, allowed fewer"),
+        (f"{HEADER}\n{ROW}\n".encode() + b"1,caf\xe9,3\n", "line 3, column 2: given byte 0xe9"),
+        (b"\xff\xfe" + HEADER.encode("utf-16-le"), "line 1, column 1: given byte 0xff"),
+        (f"{HEADER}\r{ROW}\r{ROW}\r", "line 1, column 9: given a carriage return inside a line"),
+        (f"{HEADER}\n{ROW}\r{ROW}\n", "line 2, column 9: given a carriage return inside a line"),
+        (f"{HEADER}\n{ROW}\n6,1\r48,72\n", "line 3, column 2: given a carriage return inside"),
+        (f"{HEADER}\n{ROW}\r\r\n{ROW}\n", "line 2, column 9: given a carriage return inside"),
+        (f"{HEADER}\n\n{ROW}\n", "line 2, column 1: given a blank line, allowed only after"),
+        (f"{HEADER}\r\n{ROW}\r\n\r\n{ROW}\r\n", "line 3, column 1: given a blank line"),
+        (f"{HEADER}\n{ROW}\n \n{ROW}\n\n", "line 3, column 1: given a blank line"),
+        (f"{HEADER}\n{ROW}\n{QUOTED_BREAK}\n", "line 3, column 2: given a line break inside quo"),
+        (f'"pregnancies\n",{HEADER}\n{ROW}\n', "line 1, column 1: given a line break inside quo"),
+        (f'{HEADER}\n{ROW}\n6,"148\n', "line 3, column 2: given a line break inside quotes"),
+        (f'{HEADER}\n{ROW[:-1]}"1\n\n', "line 2, column 9: given a line break inside quotes"),
+        (f"{HEADER}\n{ROW}\n{ROW}\r", "line 3, column 9: given a carriage return inside a line"),
+        (f"\ufeff{HEADER}\n\ufeff\n{ROW}\n", "line 2, column 2: given 1 columns, allowed 9"),
+        (f"{HEADER}\n{ROW}\n{'6' * 200_000},1\n", "line 3, column 1: given a value of more than"),
+        (f"{HEADER}\n{ROW},1\n\n{ROW}\n", "line 2, column 10: given 10 columns, allowed 9"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_not_this_table_is_refused_with_its_place(
+    save: Save, content: bytes | str, message: str
+) -> None:
+    with pytest.raises(SourceError, match=r"^patients\.csv: .*, allowed") as refused:
+        read(save(content))
+    assert message in str(refused.value)
+    assert behind(refused.value) == []
+    assert not any(value in str(refused.value) for value in ("148", "33.6", "0.627"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("1,2", f"line {FAR + 2}, column 3: given 2 columns, allowed 9"),
+        ("", f"line {FAR + 2}, column 1: given a blank line"),
+        (QUOTED_BREAK, f"line {FAR + 2}, column 2: given a line break inside quotes"),
+        (f"{ROW}\r{ROW}", f"line {FAR + 2}, column 9: given a carriage return inside a line"),
+        ("6" * (17 << 20), f"line {FAR + 2}, column 1: given 8388608 bytes or more"),
+    ],
+    ids=["width", "blank", "quoted break", "carriage return", "endless"],
+)
+def test_a_fault_far_into_a_large_file_is_named_by_its_line(
+    save: Save, line: str, message: str
+) -> None:
+    content = f"{HEADER}\n" + f"{ROW}\n" * FAR + f"{line}\n{ROW}\n"
+    with pytest.raises(SourceError) as refused:
+        read(save(content))
+    assert message in str(refused.value)
+
+
+def test_lines_that_end_where_a_block_ends_are_read(save: Save) -> None:
+    """A CRLF or a row that lies across two blocks is neither a fault nor counted twice."""
+    path = save(f"{HEADER}\r\n" + f"{ROW}\r\n" * FAR)
+    assert sum(batch.num_rows for batch in read_as_text(path, "patients.csv")) == FAR

@@ -1,0 +1,104 @@
+"""Reading Parquet: columns become text; a damaged file is refused, whatever is damaged."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from diabetes_platform.contract.fields import FIELD_NAMES
+from diabetes_platform.lake.source_files import SourceError, read_as_text
+from diabetes_platform_tests.lake.conftest import Save, behind
+
+ROWS = 200_000
+
+
+def read(path: Path) -> list[list[str | None]]:
+    rows = pa.Table.from_batches(read_as_text(path, "patients")).to_pylist()
+    return [list(row.values()) for row in rows]
+
+
+@pytest.fixture
+def parquet(tmp_path: Path) -> Path:
+    path = tmp_path / "patients.parquet"
+    table = pa.table({name: pa.array(range(ROWS)) for name in FIELD_NAMES})
+    pq.write_table(table, path, row_group_size=100_000, use_dictionary=False)
+    return path
+
+
+def test_numbers_of_a_parquet_file_become_text(tmp_path: Path) -> None:
+    values = [6, 148.5, 72.0, None, 0, 33.6, 0.627, 50, 1]
+    table = pa.table({name: [value] for name, value in zip(FIELD_NAMES, values, strict=True)})
+    path = tmp_path / "patients.parquet"
+    pq.write_table(table, path)
+
+    assert read(path) == [["6", "148.5", "72", None, "0", "33.6", "0.627", "50", "1"]]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (
+            {"glucose": [[1.0]]},
+            r"column 2 \(glucose\): given type list<.*>, allowed text or numbers",
+        ),
+        (
+            {"glucose": [b"\xff"]},
+            r"column 2 \(glucose\): given type binary, allowed text or numbers",
+        ),
+        ({"more": [1]}, "column 10: given 'more', allowed one of"),
+    ],
+)
+def test_a_parquet_file_of_another_shape_is_refused(
+    tmp_path: Path, columns: dict[str, object], message: str
+) -> None:
+    path = tmp_path / "patients.parquet"
+    pq.write_table(pa.table({**{name: [1] for name in FIELD_NAMES}, **columns}), path)
+    with pytest.raises(SourceError, match=message) as refused:
+        read(path)
+    assert behind(refused.value) == []
+
+
+def test_a_parquet_file_without_rows_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "patients.parquet"
+    pq.write_table(pa.table({name: pa.array([], pa.string()) for name in FIELD_NAMES}), path)
+    with pytest.raises(SourceError, match="row 1: given no rows"):
+        read(path)
+
+
+@pytest.mark.parametrize("content", [b"PAR1 but nothing else", b"PAR1" + b"\x15" * 40 + b"PAR1"])
+def test_a_file_without_a_footer_is_refused(save: Save, content: bytes) -> None:
+    with pytest.raises(SourceError, match="given a damaged Parquet file, allowed") as refused:
+        read(save(content))
+    assert behind(refused.value) == []
+
+
+def test_a_page_overwritten_in_the_second_row_group_is_refused(parquet: Path) -> None:
+    offset = pq.ParquetFile(parquet).metadata.row_group(1).column(4).data_page_offset
+    content = bytearray(parquet.read_bytes())
+    content[offset : offset + 64] = b"\xff" * 64
+    parquet.write_bytes(content)
+
+    with pytest.raises(SourceError, match=r"row 65537 or later: given damaged data") as refused:
+        read(parquet)
+    assert behind(refused.value) == []
+
+
+def test_a_file_that_lost_data_but_not_its_footer_is_refused(parquet: Path) -> None:
+    content = parquet.read_bytes()
+    footer = pq.ParquetFile(parquet).metadata.serialized_size + 8
+    parquet.write_bytes(content[: len(content) // 4] + content[-footer:])
+
+    with pytest.raises(
+        SourceError, match=r"given damaged data, allowed the 200000 rows"
+    ) as refused:
+        read(parquet)
+    assert behind(refused.value) == []
+
+
+def test_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "patients.parquet"
+    broken = pa.array([b"caf\xe9"]).view(pa.string())
+    pq.write_table(pa.table(dict.fromkeys(FIELD_NAMES, broken)), path)
+    with pytest.raises(SourceError, match="row 1 or later: given damaged data"):
+        read(path)

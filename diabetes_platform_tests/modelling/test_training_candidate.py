@@ -1,0 +1,98 @@
+"""A candidate is a model version that serving can open, and the same input gives the same bytes."""
+
+from dataclasses import replace
+
+import lightgbm
+import numpy as np
+import pytest
+
+from diabetes_platform.contract.bundle import (
+    BUNDLE_FILE,
+    MODEL_FILE,
+    BundleError,
+    Champion,
+    load_bundle,
+    open_bundle,
+    sha256,
+)
+from diabetes_platform.contract.fields import FEATURE_NAMES
+from diabetes_platform.contract.fingerprint import fingerprint
+from diabetes_platform.modelling.recipe import Recipe, recipe_from_json
+from diabetes_platform.modelling.release_gate import beats_baseline
+from diabetes_platform.modelling.training import Candidate, is_reproducible, train_candidate
+from diabetes_platform.modelling.training_set import TrainingSet, TrainingSetError
+from diabetes_platform_tests.modelling.patients import SMALL, chosen, relabelled
+
+
+def pointer(candidate: Candidate) -> Champion:
+    return Champion(candidate.bundle.model_version, sha256(candidate.files[BUNDLE_FILE]))
+
+
+def test_serving_can_open_its_files(candidate: Candidate) -> None:
+    bundle = open_bundle(pointer(candidate), candidate.files, contract_fingerprint=fingerprint())
+    assert bundle == candidate.bundle
+    trees = lightgbm.Booster(model_str=candidate.files[MODEL_FILE].decode())
+    assert tuple(trees.feature_name()) == bundle.features == FEATURE_NAMES
+
+
+def test_the_bundle_says_how_it_came_about(candidate: Candidate, pima: TrainingSet) -> None:
+    training = load_bundle(candidate.files[BUNDLE_FILE]).training
+    assert recipe_from_json(training["recipe"]) == Recipe()
+    assert training["rows"] == 768
+    assert training["delta_version"] == 7
+    assert training["seed"] == Recipe().seed
+    assert training["content_hash"] == pima.content_hash
+    assert set(candidate.bundle.libraries) >= {"lightgbm", "numpy", "scikit-learn", "python"}
+    for metric in candidate.bundle.metrics.values():
+        assert metric["low"] <= metric["value"] <= metric["high"]
+
+
+def test_the_same_input_gives_the_same_bytes_and_version(pima: TrainingSet) -> None:
+    once, again = (train_candidate(pima, SMALL, delta_version=1) for _ in range(2))
+    assert once.files == again.files
+    assert once.bundle.model_version == again.bundle.model_version
+
+
+@pytest.mark.parametrize("changed", ["seed", "table version", "rows"])
+def test_other_input_gives_another_version(pima: TrainingSet, changed: str) -> None:
+    before = train_candidate(pima, SMALL, delta_version=1)
+    after = train_candidate(
+        chosen(pima, np.arange(len(pima)) > 0) if changed == "rows" else pima,
+        replace(SMALL, seed=1) if changed == "seed" else SMALL,
+        delta_version=2 if changed == "table version" else 1,
+    )
+    assert after.bundle.model_version != before.bundle.model_version
+
+
+def test_training_again_tells_whether_the_model_is_reproducible(
+    candidate: Candidate, pima: TrainingSet
+) -> None:
+    assert is_reproducible(candidate.bundle, pima)
+    assert not is_reproducible(replace(candidate.bundle, files={MODEL_FILE: "0" * 64}), pima)
+    assert not is_reproducible(replace(candidate.bundle, threshold=0.9), pima)
+
+
+def test_changed_trees_are_refused(candidate: Candidate) -> None:
+    text = candidate.files[MODEL_FILE].replace(b"leaf_value=", b"leaf_value=9", 1)
+    with pytest.raises(BundleError, match=r"model\.txt: SHA-256"):
+        open_bundle(
+            pointer(candidate),
+            {**candidate.files, MODEL_FILE: text},
+            contract_fingerprint=fingerprint(),
+        )
+
+
+@pytest.mark.parametrize("outcome", [0, 1])
+def test_one_outcome_only_is_refused_in_plain_words(pima: TrainingSet, outcome: int) -> None:
+    rows = relabelled(pima, np.full(len(pima), outcome))
+    with pytest.raises(TrainingSetError, match="outcome: given 0 patients with"):
+        train_candidate(rows, SMALL, delta_version=1)
+
+
+def test_a_handful_of_rows_gives_a_model_that_says_the_prevalence(pima: TrainingSet) -> None:
+    """Too few for a single split: trained without complaint, and no gate lets it pass."""
+    ill, healthy = np.flatnonzero(pima.outcomes)[:10], np.flatnonzero(pima.outcomes == 0)[:10]
+    few = chosen(pima, np.isin(np.arange(len(pima)), [*ill, *healthy]))
+    small = train_candidate(few, SMALL, delta_version=1)
+    np.testing.assert_allclose(small.held_out.probabilities, 0.5, atol=0.1)
+    assert not beats_baseline(few, small.held_out).passed

@@ -1,0 +1,107 @@
+"""Data Docs: a page per validation at the link that its checks carry, complete by itself."""
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+from great_expectations.core import ExpectationSuiteValidationResult
+
+from diabetes_platform.quality.data_docs import KEPT_VALIDATIONS, linked, write_docs
+from diabetes_platform.quality.expectations import EXPECTATIONS
+from diabetes_platform.quality.validate import validate_staging
+from diabetes_platform.quality.validation_report import ExpectationOutcome, ValidationReport
+from diabetes_platform_tests.quality.staged_batches import BATCH
+
+START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def report_of(run_name: str, hours: int = 0) -> ValidationReport:
+    outcomes = (
+        ExpectationOutcome("has_rows", passed=True, severity="error", observed=768),
+        ExpectationOutcome("no_missing_age", passed=False, severity="error", error="<b>gone</b>"),
+        ExpectationOutcome("age_normed_centred", passed=False, severity="warning", observed=0.5),
+    )
+    return linked(ValidationReport(run_name, START + timedelta(hours=hours), outcomes))
+
+
+def empty_result() -> ExpectationSuiteValidationResult:
+    return ExpectationSuiteValidationResult(
+        success=True, results=[], suite_name="staging_patients", meta={}
+    )
+
+
+def write(docs_dir: Path, report: ValidationReport) -> str:
+    write_docs(docs_dir, report, empty_result(), EXPECTATIONS)
+    return (docs_dir / str(report.docs_link)).read_text(encoding="utf-8")
+
+
+def test_each_check_has_a_place_on_the_page(docs_dir: Path) -> None:
+    report = report_of("run-1")
+    page = write(docs_dir, report)
+    for outcome in report.outcomes:
+        path, _, anchor = str(outcome.docs_link).partition("#")
+        assert path == report.docs_link
+        assert f'id="{anchor}"' in page
+
+
+def test_an_error_text_is_shown_as_text(docs_dir: Path) -> None:
+    page = write(docs_dir, report_of("run-1"))
+    assert "&lt;b&gt;gone&lt;/b&gt;" in page
+    assert "<b>gone</b>" not in page
+
+
+@pytest.mark.parametrize(
+    "run_name", ["../../evil", "/etc/passwd", "a b", "<script>", "ü", "", ".", "x" * 500]
+)
+def test_any_run_name_is_a_page_below_the_docs(run_name: str, docs_dir: Path) -> None:
+    report = report_of(run_name)
+    write(docs_dir, report)
+    assert re.fullmatch(r"validations/[A-Za-z0-9_-]+\.html", str(report.docs_link))
+
+
+def test_run_names_that_look_alike_have_pages_of_their_own() -> None:
+    assert report_of("a b").docs_link != report_of("a-b").docs_link
+
+
+def test_the_index_lists_the_newest_first_and_says_what_failed(docs_dir: Path) -> None:
+    write(docs_dir, report_of("first"))
+    write(docs_dir, report_of("second", hours=1))
+    index = (docs_dir / "index.html").read_text(encoding="utf-8")
+    assert index.index("validations/second.html") < index.index("validations/first.html")
+    assert "no_missing_age" in index
+
+
+def test_a_run_validated_again_replaces_its_page(docs_dir: Path) -> None:
+    write(docs_dir, report_of("run-1"))
+    write(docs_dir, replace(report_of("run-1"), outcomes=()))
+    assert len(list((docs_dir / "validations").iterdir())) == 2
+
+
+def test_only_the_newest_pages_are_kept(docs_dir: Path) -> None:
+    for hours in range(KEPT_VALIDATIONS + 2):
+        write(docs_dir, report_of(f"run-{hours}", hours))
+    pages = {path.stem for path in (docs_dir / "validations").glob("*.html")}
+    assert pages == {f"run-{hours}" for hours in range(2, KEPT_VALIDATIONS + 2)}
+    assert len(list((docs_dir / "validations").iterdir())) == 2 * KEPT_VALIDATIONS
+
+
+@pytest.mark.integration
+def test_a_page_shows_checks_and_record_ids_without_scripts_or_network(
+    warehouse: str, docs_dir: Path
+) -> None:
+    with psycopg.connect(warehouse) as connection:
+        connection.execute(
+            "UPDATE staging.patients SET bmi = 700 WHERE record_id = %s", (f"{BATCH}-7",)
+        )
+    report = validate_staging(warehouse, docs_dir, "run-1")
+    assert report.docs_error is None
+    page = (docs_dir / str(report.docs_link)).read_text(encoding="utf-8")
+    assert f"Record ids: <code>{BATCH}-7</code>" in page
+    assert "Body mass index: 10 to 100 kg/m²." in page
+    assert "Great Expectations Version" in page
+    for text in (page, (docs_dir / "index.html").read_text(encoding="utf-8")):
+        assert "<script" not in text
+        assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//""", text)

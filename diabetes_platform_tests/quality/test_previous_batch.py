@@ -1,0 +1,83 @@
+"""What is read from the promoted version: its size and histograms, never its rows."""
+
+import psycopg
+import pytest
+
+from diabetes_platform.contract.fields import FEATURE_NAMES, FIELDS_BY_NAME
+from diabetes_platform.quality.previous_batch import bin_edges, partition, read_previous
+from diabetes_platform_tests.quality.staged_batches import create_table, load, pima_patients
+
+AGE = FIELDS_BY_NAME["age"]
+
+
+@pytest.mark.parametrize(
+    ("deciles", "edges"),
+    [
+        ([22, 29, 51], (18, 22, 29, 51, 120)),
+        ([22, 22, 29], (18, 22, 29, 120)),
+        ([18, 22, 120], (18, 22, 120)),
+        ([], (18, 120)),
+        (None, (18, 120)),
+    ],
+)
+def test_edges_rise_from_the_minimum_to_the_maximum(
+    deciles: list[float] | None, edges: tuple[float, ...]
+) -> None:
+    assert bin_edges(AGE, deciles) == edges
+
+
+def test_weights_are_shares_in_which_no_bin_is_impossible() -> None:
+    found = partition((18, 40, 60, 120), {1: 7, 2: 1})
+    assert found is not None
+    assert found.weights == pytest.approx((7.5 / 9.5, 1.5 / 9.5, 0.5 / 9.5))
+
+
+def test_a_value_at_the_last_edge_belongs_to_the_last_bin() -> None:
+    found = partition((18, 40, 120), {1: 1, 2: 1, 3: 2})
+    assert found is not None
+    assert found.weights == pytest.approx((1.5 / 5, 3.5 / 5))
+
+
+def test_without_values_there_is_no_histogram() -> None:
+    assert partition((18, 120), {}) is None
+
+
+@pytest.mark.integration
+def test_before_the_first_promotion_there_is_no_previous_batch(database_url: str) -> None:
+    assert read_previous(database_url) is None
+
+
+@pytest.mark.integration
+def test_an_empty_promoted_table_is_no_previous_batch(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        create_table(connection, "serving", "patients")
+    assert read_previous(database_url) is None
+
+
+@pytest.mark.integration
+def test_the_promoted_version_is_summed_up_feature_by_feature(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        create_table(connection, "serving", "patients")
+        load(connection, "serving", "patients", pima_patients())
+    previous = read_previous(database_url)
+    assert previous is not None
+    assert previous.row_count == 768
+    assert set(previous.partitions) == set(FEATURE_NAMES)
+    for found in previous.partitions.values():
+        assert len(found.bins) == len(found.weights) + 1
+        assert sum(found.weights) == pytest.approx(1)
+    # Deciles: each tenth of the values of a feature with many distinct ones.
+    assert previous.partitions["diabetes_pedigree_function"].weights == pytest.approx(
+        [0.1] * 10, abs=0.01
+    )
+
+
+@pytest.mark.integration
+def test_a_feature_without_values_has_no_histogram(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        create_table(connection, "serving", "patients")
+        load(connection, "serving", "patients", pima_patients())
+        connection.execute("UPDATE serving.patients SET insulin = NULL")
+    previous = read_previous(database_url)
+    assert previous is not None
+    assert "insulin" not in previous.partitions

@@ -1,0 +1,64 @@
+"""Reports: what blocks, and what an outcome says when nothing could be measured."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from diabetes_platform.quality.expectations import EXPECTATIONS
+from diabetes_platform.quality.validation_report import (
+    NOTHING_TO_COMPARE,
+    ExpectationOutcome,
+    ValidationReport,
+    failed_report,
+    first_line,
+    nothing_to_compare,
+)
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+PASSED = ExpectationOutcome("has_rows", passed=True, severity="error")
+FAILED = ExpectationOutcome("no_missing_age", passed=False, severity="error")
+WARNED = ExpectationOutcome("age_normed_centred", passed=False, severity="warning")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "passed"),
+    [
+        ((PASSED,), True),
+        ((PASSED, WARNED), True),
+        ((PASSED, FAILED), False),
+        ((WARNED, FAILED), False),
+    ],
+)
+def test_errors_block_and_warnings_do_not(
+    outcomes: tuple[ExpectationOutcome, ...], *, passed: bool
+) -> None:
+    assert ValidationReport("run", NOW, outcomes).passed is passed
+
+
+def test_a_failed_validation_fails_every_expectation_and_says_why() -> None:
+    report = failed_report(EXPECTATIONS, "no database", run_name="run", validated_at=NOW)
+    assert [each.name for each in report.outcomes] == [spec.name for spec in EXPECTATIONS]
+    assert {(each.passed, each.error) for each in report.outcomes} == {(False, "no database")}
+    assert not report.passed
+
+
+def test_nothing_to_compare_passes_with_a_note() -> None:
+    spec = next(spec for spec in EXPECTATIONS if spec.compare is not None)
+    outcome = nothing_to_compare(spec)
+    assert (outcome.passed, outcome.note) == (True, NOTHING_TO_COMPARE)
+
+
+@pytest.mark.parametrize(
+    ("text", "password", "shown"),
+    [
+        ("gone", None, "gone"),
+        ("  gone\nDETAIL: Key (age)=(81)", None, "gone"),
+        ("at postgresql://me:s3cret@host", "s3cret", "at postgresql://me:***@host"),
+        ("at postgresql://me:a%2Fb@host", "a/b", "at postgresql://me:***@host"),
+        ("", "s3cret", ""),
+    ],
+)
+def test_an_error_is_shown_without_rows_and_password(
+    text: str, password: str | None, shown: str
+) -> None:
+    assert first_line(text, password) == shown
