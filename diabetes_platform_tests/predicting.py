@@ -13,7 +13,7 @@ from confluent_kafka.admin import ConsumerGroupDescription
 from psycopg.rows import dict_row
 
 from diabetes_platform.contract.events import PREDICTOR_GROUP, SINK_TOPIC
-from diabetes_platform.contract.fingerprint import fingerprint
+from diabetes_platform.contract.fields import fingerprint
 from diabetes_platform.launcher.layout import Layout
 from diabetes_platform.launcher.ports import HOST, free_port
 from diabetes_platform.settings import PROJECT_ROOT

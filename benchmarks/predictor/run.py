@@ -24,8 +24,7 @@ import psycopg
 
 from benchmarks.serving.patients import read_rows, release, train
 from diabetes_platform.contract.bundle import MODEL_FILE, champion_key, load_champion
-from diabetes_platform.contract.fields import FEATURES
-from diabetes_platform.contract.fingerprint import fingerprint
+from diabetes_platform.contract.fields import FEATURES, fingerprint
 from diabetes_platform.launcher.ports import free_port
 from diabetes_platform.launcher.postgres import Postgres
 from diabetes_platform.settings import PlatformSettings

@@ -6,8 +6,7 @@ from pydantic import BaseModel
 from starlette.types import ASGIApp
 
 from diabetes_platform.contract.bundle import Bundle, Calibration
-from diabetes_platform.contract.fields import FEATURE_NAMES, RESULT_LABELS
-from diabetes_platform.contract.fingerprint import fingerprint
+from diabetes_platform.contract.fields import FEATURE_NAMES, RESULT_LABELS, fingerprint
 from serving.app.main import create_app as create_api
 from serving.app.models import Prediction
 from serving.app.served_model import ServedModel

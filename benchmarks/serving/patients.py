@@ -13,16 +13,15 @@ from diabetes_platform.contract.bundle import (
     MODEL_FILE,
     Bundle,
     Calibration,
-    Champion,
+    ChampionPointer,
     bundle_key,
     champion_key,
     dump_bundle,
     dump_champion,
     sha256,
-    versioned,
+    with_content_version,
 )
-from diabetes_platform.contract.fields import FEATURES, OUTCOME
-from diabetes_platform.contract.fingerprint import fingerprint
+from diabetes_platform.contract.fields import FEATURES, OUTCOME, fingerprint
 from diabetes_platform.contract.validation import parse
 
 PIMA_CSV = Path(diabetes_platform.__file__).parent / "datasets" / "pima.csv"
@@ -76,13 +75,13 @@ def train(rows: list[dict[str, float | None]]) -> tuple[Bundle, bytes]:
         libraries={"lightgbm": lightgbm.__version__},
         files={MODEL_FILE: sha256(content)},
     )
-    return versioned(bundle), content
+    return with_content_version(bundle), content
 
 
 def release(store: Path, bundle: Bundle, model_text: bytes) -> None:
     """Write the bundle and the pointer to it below `store`."""
     document = dump_bundle(bundle)
-    pointer = dump_champion(Champion(bundle.model_version, sha256(document)))
+    pointer = dump_champion(ChampionPointer(bundle.model_version, sha256(document)))
     contents = {
         bundle_key(bundle.model_version, MODEL_FILE): model_text,
         bundle_key(bundle.model_version, BUNDLE_FILE): document,

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import write_deltalake
 
-from diabetes_platform.contract.tables import STATISTICS_PATIENTS, batch_hash_of
+from diabetes_platform.contract.tables import STATISTICS_PATIENTS, batch_content_hash
 from diabetes_platform.lake.arrow import arrow_schema
 from diabetes_platform.lake.delta import DeltaPath, commits
 
@@ -53,7 +53,7 @@ class Labels:
 
 def batch_hash(raw_hash: str, labels: Labels | None) -> str:
     """Return the content hash of a batch: its source's, or with labels that of both."""
-    return batch_hash_of(raw_hash, None if labels is None else labels.content_hash)
+    return batch_content_hash(raw_hash, None if labels is None else labels.content_hash)
 
 
 def require_labels(labels: Labels) -> int | None:

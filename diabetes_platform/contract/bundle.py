@@ -63,7 +63,7 @@ class Bundle:
 
 
 @dataclass(frozen=True, slots=True)
-class Champion:
+class ChampionPointer:
     """The pointer to the released model; `bundle_sha256` makes the bundle itself tamper-evident."""
 
     model_version: str
@@ -75,7 +75,7 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def versioned(bundle: Bundle) -> Bundle:
+def with_content_version(bundle: Bundle) -> Bundle:
     """Return `bundle` named by its own content: the same training gives the same version."""
     unnamed = replace(bundle, model_version="")
     return replace(bundle, model_version=sha256(dump_bundle(unnamed))[:12])
@@ -101,21 +101,21 @@ def load_bundle(content: bytes) -> Bundle:
         raise BundleError(f"{BUNDLE_FILE}: not a model bundle: {error}") from error
 
 
-def dump_champion(champion: Champion) -> bytes:
+def dump_champion(champion: ChampionPointer) -> bytes:
     """Write `champion.json`."""
     return _canonical_json(asdict(champion))
 
 
-def load_champion(content: bytes) -> Champion:
+def load_champion(content: bytes) -> ChampionPointer:
     """Read `champion.json`; raises BundleError that names what is wrong."""
     try:
-        return Champion(**_json_object(content, CHAMPION_FILE))
+        return ChampionPointer(**_json_object(content, CHAMPION_FILE))
     except TypeError as error:
         raise BundleError(f"{CHAMPION_FILE}: not a pointer to a model: {error}") from error
 
 
 def open_bundle(
-    champion: Champion, files: Mapping[str, bytes], *, contract_fingerprint: str
+    champion: ChampionPointer, files: Mapping[str, bytes], *, contract_fingerprint: str
 ) -> Bundle:
     """Return the bundle in `files` once every hash and the contract match; else BundleError."""
     content = _file(files, BUNDLE_FILE)

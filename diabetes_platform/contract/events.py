@@ -49,10 +49,10 @@ DIABETES_NEW_CHANGED = ChangeEvent(
     required_image_keys=(*DIABETES_NEW.key, *FEATURE_NAMES),
 )
 
-STAMPS = ("changed_ms", "captured_ms", "judged_ms")
+TIMESTAMP_KEYS = ("changed_ms", "captured_ms", "judged_ms")
 """Milliseconds since 1970 (UTC): commit of the change, its capture by Debezium, Flink's verdict."""
 
-SINK_KEYS: tuple[str, ...] = (*DIABETES_NEW_CHANGED.image_keys, "op", "lsn", *STAMPS)
+SINK_KEYS: tuple[str, ...] = (*DIABETES_NEW_CHANGED.image_keys, "op", "lsn", *TIMESTAMP_KEYS)
 """A message of the sink topic: a patient's newest valid image, flat. A tombstone says: deleted."""
 
 

@@ -3,6 +3,8 @@
 Every engine renders its own schema from `FIELDS`; none keeps a second list.
 """
 
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import Literal
 
@@ -191,3 +193,26 @@ FIELDS_BY_ALIAS: dict[str, Field] = {field.alias: field for field in FIELDS}
 
 RESULT_LABELS: tuple[str, str] = ("Normal", "Diabetes")
 """What a prediction of class 0 and of class 1 is called in every answer."""
+
+
+def fingerprint(fields: tuple[Field, ...] = FIELDS) -> str:
+    """Return the SHA-256 of names, kinds, units, bounds and codes, in order.
+
+    A model stores it, and is only used where it matches. Labels and descriptions are not part of
+    it: a better wording does not retire a model.
+    """
+    meaning = [
+        {
+            "name": field.name,
+            "kind": field.kind,
+            "unit": field.unit,
+            "minimum": field.minimum,
+            "maximum": field.maximum,
+            "required": field.required,
+            "missing_codes": field.missing_codes,
+            "allowed": field.allowed,
+        }
+        for field in fields
+    ]
+    canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -87,7 +87,7 @@ class S3:
         try:
             yield
         except Exception as error:
-            told = storage_error(self, url, str(error)) if on_s3(url) else None
+            told = storage_error(self, url, str(error)) if is_s3_url(url) else None
             if told is None:
                 raise
             raise told from None
@@ -97,11 +97,11 @@ class S3:
         return (self.endpoint or "").startswith("http://")
 
 
-CHAIN = S3()
+DEFAULT_S3 = S3()
 """AWS itself, as whoever the libraries' own chain finds."""
 
 
-def on_s3(url: str) -> bool:
+def is_s3_url(url: str) -> bool:
     """Whether `url` is an S3 URL and not a path."""
     return urlsplit(url).scheme in {"s3", "s3a"}
 

@@ -12,16 +12,16 @@ _DAY, _TOPIC_ID, _PARTITION, _OFFSET, _WRITTEN_AT = (
     for column in STREAM_PATIENTS.columns
     if column.name in {"day", "topic_id", "kafka_partition", "kafka_offset", "written_at"}
 )
-PLACE = (_TOPIC_ID, _PARTITION, _OFFSET)
+TOPIC_PARTITION_OFFSET = (_TOPIC_ID, _PARTITION, _OFFSET)
 """What a message is known by."""
-_PLACE_NAMES = tuple(column.name for column in PLACE)
+_PLACE_NAMES = tuple(column.name for column in TOPIC_PARTITION_OFFSET)
 
 STREAM_REJECTED = Table(
     "stream/rejected",
     "Every dead letter of the stream with all its reasons. Holds patients' values. Append-only.",
     (
         _DAY,
-        *PLACE,
+        *TOPIC_PARTITION_OFFSET,
         _WRITTEN_AT,
         Column(
             REASONS.name,
@@ -47,7 +47,7 @@ STREAM_WINDOWS = Table(
     "Counts and means of windows of event time: no patient in them. Append-only.",
     (
         _DAY,
-        *PLACE,
+        *TOPIC_PARTITION_OFFSET,
         _WRITTEN_AT,
         Column("window_start", "timestamp", False, "Event time at which it begins (UTC)."),
         Column("window_end", "timestamp", False, "Event time before which it ends (UTC)."),

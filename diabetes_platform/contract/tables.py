@@ -45,7 +45,7 @@ def batch_id_of(content_hash: str) -> str:
     return content_hash[:12]
 
 
-def batch_hash_of(raw_hash: str, labels_hash: str | None) -> str:
+def batch_content_hash(raw_hash: str, labels_hash: str | None) -> str:
     """Return the content hash of a batch: of its source and of the labels that came beside it.
 
     Without labels (None) it is the source's own. ValueError for what is no SHA-256.
@@ -56,7 +56,7 @@ def batch_hash_of(raw_hash: str, labels_hash: str | None) -> str:
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest() if labels_hash else raw_hash
 
 
-def intake_of(record_id: str) -> int | None:
+def intake_id_of(record_id: str) -> int | None:
     """Return the intake that a record came from by the stream, None where a source brought it."""
     _, _, place = record_id.partition("-")
     intake = place.removeprefix(INTAKE_PREFIX)

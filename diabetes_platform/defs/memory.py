@@ -8,8 +8,8 @@ from typing import Any
 import dagster as dg
 
 from diabetes_platform.cleaning.batch_tables import Labels
-from diabetes_platform.contract.fingerprint import fingerprint
-from diabetes_platform.contract.tables import LABELLED_PATIENTS, batch_hash_of, batch_id_of
+from diabetes_platform.contract.fields import fingerprint
+from diabetes_platform.contract.tables import LABELLED_PATIENTS, batch_content_hash, batch_id_of
 from diabetes_platform.defs.describe import CLEANED, LABELS, RAW
 from diabetes_platform.lake.delta import DeltaPath, Lake
 from diabetes_platform.modelling.training_set_snapshot import LABELS_VERSION, RAW_HASH
@@ -36,7 +36,7 @@ class BatchReference:
     @property
     def content_hash(self) -> str:
         """The content hash of the whole batch."""
-        return batch_hash_of(self.raw_hash, self.labels_hash)
+        return batch_content_hash(self.raw_hash, self.labels_hash)
 
     @property
     def batch_id(self) -> str:

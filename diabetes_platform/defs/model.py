@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from diabetes_platform.contract.fingerprint import fingerprint
+from diabetes_platform.contract.fields import fingerprint
 from diabetes_platform.contract.tables import TRAINING_SET
 from diabetes_platform.defs.describe import (
     CANDIDATE,

@@ -108,7 +108,7 @@ class Both:
 
 
 def _answers(lake: Lake, reigning: Reigning | None, challenger: "ModelVersion") -> Both:
-    from diabetes_platform.contract.fingerprint import fingerprint
+    from diabetes_platform.contract.fields import fingerprint
     from diabetes_platform.lake.newest_patients import patients_since
     from diabetes_platform.modelling.classifier import answers, feature_matrix
     from diabetes_platform.modelling.release_gate import same_model

@@ -12,7 +12,7 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
-from diabetes_platform.contract.s3 import CHAIN, S3, on_s3
+from diabetes_platform.contract.s3 import DEFAULT_S3, S3, is_s3_url
 from diabetes_platform.contract.tables import Table
 from diabetes_platform.lake.arrow import arrow_schema, row_schema
 
@@ -37,7 +37,7 @@ class DeltaPath:
     """
 
     path: str
-    s3: S3 = CHAIN
+    s3: S3 = DEFAULT_S3
 
     @property
     def for_spark(self) -> str:
@@ -47,7 +47,7 @@ class DeltaPath:
     @property
     def storage_options(self) -> dict[str, str]:
         """What deltalake needs besides the path."""
-        return self.s3.for_deltalake() if on_s3(self.path) else {}
+        return self.s3.for_deltalake() if is_s3_url(self.path) else {}
 
     def exists(self) -> bool:
         """Whether the table has at least one version."""
@@ -120,7 +120,7 @@ class Lake:
     """The root of the Delta tables: a directory or an S3 URL, which `s3` says how to reach."""
 
     root: str
-    s3: S3 = CHAIN
+    s3: S3 = DEFAULT_S3
 
     def table(self, table: Table) -> DeltaPath:
         """Return where `table` lies; nothing is read or made."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from diabetes_platform.contract.s3 import CHAIN, S3, StorageError, storage_error
+from diabetes_platform.contract.s3 import DEFAULT_S3, S3, StorageError, storage_error
 from diabetes_platform.contract.tables import batch_id_of
 from diabetes_platform.lake.source_files import SourceError
 
@@ -28,7 +28,7 @@ def public_name(url: str) -> str:
     return urlunsplit((parts.scheme, host, parts.path, "", ""))
 
 
-def download(url: str, target: Path, s3: S3 = CHAIN) -> None:
+def download(url: str, target: Path, s3: S3 = DEFAULT_S3) -> None:
     """Write what `url` holds to `target`; `s3` says how an `s3://` URL is reached.
 
     Raises SourceError, which tells no secret of the URL, where it is not allowed or not readable,
@@ -167,7 +167,7 @@ class FetchedSource:
 
 
 @contextmanager
-def fetched(source: str, s3: S3 = CHAIN) -> Iterator[FetchedSource]:
+def fetched(source: str, s3: S3 = DEFAULT_S3) -> Iterator[FetchedSource]:
     """Yield `source` as a local file, downloaded to a temporary one where it is a URL.
 
     `s3` says how an `s3://` URL is reached. Raises SourceError where it does not exist or cannot

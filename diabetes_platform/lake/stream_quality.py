@@ -14,12 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from diabetes_platform.contract.events import WINDOW_KEYS
-from diabetes_platform.contract.stream_tables import PLACE, STREAM_REJECTED, STREAM_WINDOWS
+from diabetes_platform.contract.stream_tables import (
+    STREAM_REJECTED,
+    STREAM_WINDOWS,
+    TOPIC_PARTITION_OFFSET,
+)
 from diabetes_platform.contract.tables import STREAM_PATIENTS, Table
 from diabetes_platform.lake.delta import Lake
 
 _SOURCE = ("source_topic", "source_partition", "source_offset")
-_PLACE = tuple(column.name for column in PLACE)
+_PLACE = tuple(column.name for column in TOPIC_PARTITION_OFFSET)
 _REASON = re.compile(r"[a-z_.]{1,60}:[a-z_]{1,40}")
 OTHER = "other"
 """A reason that is not written `field:code`: whoever wrote it may have put values in it."""

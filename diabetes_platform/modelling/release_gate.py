@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from diabetes_platform.contract.bundle import Bundle
-from diabetes_platform.contract.fingerprint import fingerprint
+from diabetes_platform.contract.fields import fingerprint
 from diabetes_platform.modelling.classifier import answers
 from diabetes_platform.modelling.cross_validation import (
     OutOfFold,

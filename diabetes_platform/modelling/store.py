@@ -18,7 +18,7 @@ from diabetes_platform.contract.bundle import (
     WITHDRAWN_PREFIX,
     Bundle,
     BundleError,
-    Champion,
+    ChampionPointer,
     bundle_key,
     champion_key,
     dump_bundle,
@@ -27,9 +27,9 @@ from diabetes_platform.contract.bundle import (
     load_champion,
     open_bundle,
     sha256,
-    versioned,
+    with_content_version,
 )
-from diabetes_platform.contract.s3 import CHAIN, S3, on_s3
+from diabetes_platform.contract.s3 import DEFAULT_S3, S3, is_s3_url
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -47,7 +47,7 @@ class LostRaceError(ModelStoreError):
 class CurrentChampion:
     """The pointer as read, and the ETag that a release must still find."""
 
-    champion: Champion
+    champion: ChampionPointer
     etag: str
 
 
@@ -57,7 +57,7 @@ class ModelVersion:
 
     bundle: Bundle
     files: dict[str, bytes]
-    pointer: Champion
+    pointer: ChampionPointer
 
 
 class ModelStore:
@@ -68,16 +68,16 @@ class ModelStore:
     StorageError where S3 cannot be used as asked.
     """
 
-    def __init__(self, url: str, s3: S3 = CHAIN) -> None:
+    def __init__(self, url: str, s3: S3 = DEFAULT_S3) -> None:
         self._root = _local_root(url)
         self._url, self._s3 = url, s3
         self._store: ObjectStore = (
-            from_url(url, **(s3.for_obstore() if on_s3(url) else {}))
+            from_url(url, **(s3.for_obstore() if is_s3_url(url) else {}))
             if self._root is None
             else LocalStore(self._root, mkdir=True)
         )
 
-    def put_version(self, bundle: Bundle, files: Mapping[str, bytes]) -> Champion:
+    def put_version(self, bundle: Bundle, files: Mapping[str, bytes]) -> ChampionPointer:
         """Write a version once and return the pointer that would release it.
 
         `bundle.json` goes last, so that a version without it is one that was cut off. Writing the
@@ -85,7 +85,7 @@ class ModelStore:
         BundleError where `files` are not those of `bundle`.
         """
         everything = {**files, BUNDLE_FILE: dump_bundle(bundle)}
-        pointer = Champion(bundle.model_version, sha256(everything[BUNDLE_FILE]))
+        pointer = ChampionPointer(bundle.model_version, sha256(everything[BUNDLE_FILE]))
         _verify(pointer, everything)
         for name in sorted(everything, key=lambda name: name == BUNDLE_FILE):
             self._put_once(bundle_key(bundle.model_version, name), everything[name])
@@ -94,9 +94,9 @@ class ModelStore:
     def read_version(self, version: str) -> ModelVersion:
         """Read a version by its name, which its own content must give; else BundleError."""
         content = self._get(bundle_key(version, BUNDLE_FILE))
-        return self.read(Champion(version, sha256(content)))
+        return self.read(ChampionPointer(version, sha256(content)))
 
-    def read(self, pointer: Champion) -> ModelVersion:
+    def read(self, pointer: ChampionPointer) -> ModelVersion:
         """Read the version that `pointer` names, every hash checked; else BundleError.
 
         The contract is not compared: a champion of an older contract can be read, and the gate
@@ -118,7 +118,7 @@ class ModelStore:
             return None
         return CurrentChampion(load_champion(content), _etag(found.meta["e_tag"]))
 
-    def release(self, champion: Champion, *, expected_etag: str | None) -> str:
+    def release(self, champion: ChampionPointer, *, expected_etag: str | None) -> str:
         """Point at `champion` if the pointer is still that of `expected_etag`; return the new ETag.
 
         `expected_etag` is None where there was no champion. Raises LostRaceError where the pointer
@@ -182,10 +182,10 @@ class ModelStore:
             raise ModelStoreError(f"{key}: not in the model store") from None
 
 
-def _verify(pointer: Champion, files: Mapping[str, bytes]) -> Bundle:
+def _verify(pointer: ChampionPointer, files: Mapping[str, bytes]) -> Bundle:
     contract = load_bundle(files[BUNDLE_FILE]).contract_fingerprint
     bundle = open_bundle(pointer, files, contract_fingerprint=contract)
-    named = versioned(bundle).model_version
+    named = with_content_version(bundle).model_version
     if named != bundle.model_version:
         raise BundleError(f"model version: given {bundle.model_version}, allowed {named}")
     return bundle

@@ -14,10 +14,9 @@ from diabetes_platform.contract.bundle import (
     Calibration,
     dump_bundle,
     sha256,
-    versioned,
+    with_content_version,
 )
-from diabetes_platform.contract.fields import FEATURE_NAMES
-from diabetes_platform.contract.fingerprint import fingerprint
+from diabetes_platform.contract.fields import FEATURE_NAMES, fingerprint
 from diabetes_platform.modelling.classifier import (
     calibrated,
     platt,
@@ -111,7 +110,7 @@ def build_bundle(
         "content_hash": rows.content_hash,
         "delta_version": delta_version,
     }
-    return versioned(
+    return with_content_version(
         Bundle(
             model_version="",
             features=FEATURE_NAMES,

@@ -18,7 +18,7 @@ from diabetes_platform.contract.fields import (
     OUTCOME,
     Field,
 )
-from diabetes_platform.contract.tables import RECORD_ID, TRAINING_SET, intake_of
+from diabetes_platform.contract.tables import RECORD_ID, TRAINING_SET, intake_id_of
 from diabetes_platform.contract.validation import (
     ABOVE_MAXIMUM,
     BELOW_MINIMUM,
@@ -67,7 +67,7 @@ class TrainingSet:
     @property
     def intakes(self) -> tuple[int | None, ...]:
         """The intake of each row that the stream brought, None of a row of a source."""
-        return tuple(map(intake_of, self.record_ids))
+        return tuple(map(intake_id_of, self.record_ids))
 
     @property
     def prevalence(self) -> float:

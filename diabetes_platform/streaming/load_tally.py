@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from diabetes_platform.contract.hops import STORED, TOTAL
+from diabetes_platform.contract.latency import STORED_STAGES, TOTAL
 from diabetes_platform.streaming.load_plan import Kind
 
-HOPS = (*STORED, TOTAL)
+HOPS = (*STORED_STAGES, TOTAL)
 STAMPS = tuple(dict.fromkeys(stamp for hop in HOPS for stamp in (hop.start, hop.end)))
 _MOST_TIMES = 100_000
 """Of a long run the newest count."""

@@ -10,18 +10,18 @@ from diabetes_platform.contract.bundle import (
     Bundle,
     BundleError,
     Calibration,
-    Champion,
+    ChampionPointer,
     dump_bundle,
     dump_champion,
     load_bundle,
     load_champion,
     open_bundle,
     sha256,
-    versioned,
+    with_content_version,
 )
 
 MODEL = b"tree\n"
-BUNDLE = versioned(
+BUNDLE = with_content_version(
     Bundle(
         model_version="",
         features=("glucose", "bmi"),
@@ -35,7 +35,7 @@ BUNDLE = versioned(
     )
 )
 FILES = {MODEL_FILE: MODEL, BUNDLE_FILE: dump_bundle(BUNDLE)}
-CHAMPION = Champion(BUNDLE.model_version, sha256(FILES[BUNDLE_FILE]))
+CHAMPION = ChampionPointer(BUNDLE.model_version, sha256(FILES[BUNDLE_FILE]))
 
 
 def test_what_is_written_is_read_again() -> None:
@@ -45,8 +45,10 @@ def test_what_is_written_is_read_again() -> None:
 
 
 def test_a_version_is_named_by_its_content() -> None:
-    assert versioned(BUNDLE) == BUNDLE
-    assert versioned(replace(BUNDLE, threshold=0.6)).model_version != BUNDLE.model_version
+    assert with_content_version(BUNDLE) == BUNDLE
+    assert (
+        with_content_version(replace(BUNDLE, threshold=0.6)).model_version != BUNDLE.model_version
+    )
 
 
 @pytest.mark.parametrize(

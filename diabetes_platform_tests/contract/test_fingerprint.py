@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from diabetes_platform.contract.fields import FIELDS
-from diabetes_platform.contract.fingerprint import fingerprint
+from diabetes_platform.contract.fields import FIELDS, fingerprint
 
 FIRST, *REST = FIELDS
 

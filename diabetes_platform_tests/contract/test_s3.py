@@ -7,7 +7,7 @@ from diabetes_platform.contract.s3 import (
     StorageError,
     StorageRefusedError,
     StorageUnavailableError,
-    on_s3,
+    is_s3_url,
     storage_error,
 )
 
@@ -56,7 +56,7 @@ def test_what_is_not_given_is_left_to_the_libraries() -> None:
     [("s3://lake", True), ("s3a://lake/raw", True), ("/lake", False), ("file:///lake", False)],
 )
 def test_which_urls_are_of_s3(url: str, is_one: bool) -> None:
-    assert on_s3(url) is is_one
+    assert is_s3_url(url) is is_one
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,10 @@ from diabetes_platform.contract.tables import (
     STREAM_PATIENTS,
     TRAINING_SET,
     Table,
-    batch_hash_of,
+    batch_content_hash,
     batch_id_of,
     filled_name,
-    intake_of,
+    intake_id_of,
     normed_name,
 )
 
@@ -99,12 +99,12 @@ def test_what_is_no_content_hash_is_refused(given: str) -> None:
 
 def test_a_batch_with_labels_has_another_name_and_one_without_its_sources() -> None:
     labels = hashlib.sha256(b"labels").hexdigest()
-    assert batch_hash_of(HASH, None) == HASH
-    both = {batch_hash_of(HASH, labels), batch_hash_of(labels, HASH)}
+    assert batch_content_hash(HASH, None) == HASH
+    both = {batch_content_hash(HASH, labels), batch_content_hash(labels, HASH)}
     assert len(both) == 2
     assert not both & {HASH, labels}
     with pytest.raises(ValueError, match="allowed 64 hex digits"):
-        batch_hash_of(HASH, "")
+        batch_content_hash(HASH, "")
 
 
 @pytest.mark.parametrize(
@@ -119,4 +119,4 @@ def test_a_batch_with_labels_has_another_name_and_one_without_its_sources() -> N
     ],
 )
 def test_a_record_says_which_intake_it_came_from(record_id: str, intake: int | None) -> None:
-    assert intake_of(record_id) == intake
+    assert intake_id_of(record_id) == intake

@@ -9,7 +9,7 @@ import pytest
 from diabetes_platform.contract.tables import (
     LABELLED_PATIENTS,
     QUARANTINE_PATIENTS,
-    batch_hash_of,
+    batch_content_hash,
     batch_id_of,
 )
 from diabetes_platform.lake.delta import Lake
@@ -76,7 +76,7 @@ def test_a_confirmed_outcome_is_learned_from_with_the_next_batch_and_a_predictio
     assert passed(result, "single_source")
     raw = str(serving.metadata("raw/patients")["content_hash"])
     labels = serving.metadata("labels/patients")
-    batch_id = batch_id_of(batch_hash_of(raw, str(labels["content_hash"])))
+    batch_id = batch_id_of(batch_content_hash(raw, str(labels["content_hash"])))
     assert serving.served() == [(batch_id, 767)]
     assert trained_on(serving) == [f"{batch_id}-intake-7"]
     made = serving.metadata("features/training_set")

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 from rich.console import Console
 
-from diabetes_platform.contract.bundle import versioned
+from diabetes_platform.contract.bundle import with_content_version
 from diabetes_platform.contract.tables import SHADOW_SCORES
 from diabetes_platform.definitions import build_definitions
 from diabetes_platform.lake.delta import Lake
@@ -72,7 +72,7 @@ def release_with_threshold(platform: Platform, threshold: float) -> str:
     current = store.champion()
     assert current is not None
     model = store.read(current.champion)
-    other = versioned(replace(model.bundle, threshold=threshold))
+    other = with_content_version(replace(model.bundle, threshold=threshold))
     files = {name: model.files[name] for name in model.bundle.files}
     store.release(store.put_version(other, files), expected_etag=current.etag)
     return other.model_version

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from diabetes_platform.contract.bundle import Champion, sha256
+from diabetes_platform.contract.bundle import ChampionPointer, sha256
 from diabetes_platform.contract.fields import FEATURE_NAMES
 from diabetes_platform.modelling.classifier import answers
 from diabetes_platform.modelling.store import ModelVersion
@@ -25,7 +25,9 @@ def candidate(rows: TrainingSet) -> Candidate:
 
 
 def version_of(candidate: Candidate) -> ModelVersion:
-    pointer = Champion(candidate.bundle.model_version, sha256(candidate.files["bundle.json"]))
+    pointer = ChampionPointer(
+        candidate.bundle.model_version, sha256(candidate.files["bundle.json"])
+    )
     return ModelVersion(candidate.bundle, candidate.files, pointer)
 
 

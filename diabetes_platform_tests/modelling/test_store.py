@@ -16,14 +16,13 @@ from diabetes_platform.contract.bundle import (
     Bundle,
     BundleError,
     Calibration,
-    Champion,
+    ChampionPointer,
     bundle_key,
     dump_bundle,
     sha256,
-    versioned,
+    with_content_version,
 )
-from diabetes_platform.contract.fields import FEATURE_NAMES
-from diabetes_platform.contract.fingerprint import fingerprint
+from diabetes_platform.contract.fields import FEATURE_NAMES, fingerprint
 from diabetes_platform.modelling.store import LostRaceError, ModelStore, ModelStoreError
 from diabetes_platform.settings import PROJECT_ROOT
 
@@ -43,7 +42,7 @@ def model(number: int) -> tuple[Bundle, Files]:
         libraries={},
         files={name: sha256(content) for name, content in files.items()},
     )
-    return versioned(bundle), files
+    return with_content_version(bundle), files
 
 
 @pytest.fixture(params=["directory", "file URL", "object store"])
@@ -146,7 +145,7 @@ def test_a_release_that_looked_at_an_older_champion_has_lost(store: ModelStore) 
 
 def test_a_version_that_is_not_whole_is_not_released(store: ModelStore) -> None:
     with pytest.raises(ModelStoreError, match="not in the model store"):
-        store.release(Champion("0123456789ab", "0" * 64), expected_etag=None)
+        store.release(ChampionPointer("0123456789ab", "0" * 64), expected_etag=None)
     assert store.champion() is None
 
 
@@ -155,7 +154,7 @@ def test_of_many_releases_at_a_time_one_wins(store: ModelStore, first_release: b
     pointers = [store.put_version(*model(number)) for number in range(9)]
     etag = None if first_release else store.release(pointers[8], expected_etag=None)
 
-    def won(pointer: Champion) -> bool:
+    def won(pointer: ChampionPointer) -> bool:
         try:
             store.release(pointer, expected_etag=etag)
         except LostRaceError:
@@ -172,7 +171,7 @@ def test_of_many_releases_at_a_time_one_wins(store: ModelStore, first_release: b
 
 RELEASE = """
 import sys
-from diabetes_platform.contract.bundle import Champion
+from diabetes_platform.contract.bundle import ChampionPointer
 from diabetes_platform.modelling.store import LostRaceError, ModelStore
 url, etag, *versions = sys.argv[1:]
 store = ModelStore(url)

@@ -15,9 +15,9 @@ from obstore.exceptions import BaseError
 from diabetes_platform.contract.bundle import (
     MODEL_FILE,
     Bundle,
-    Champion,
+    ChampionPointer,
     bundle_key,
-    versioned,
+    with_content_version,
 )
 from diabetes_platform.contract.s3 import StorageRefusedError, StorageUnavailableError
 from diabetes_platform.modelling.store import LostRaceError, ModelStore, ModelStoreError
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.integration
 def unique_model() -> tuple[Bundle, Files]:
     """A model whose version no other test writes."""
     bundle, files = model(1)
-    return versioned(dataclasses.replace(bundle, training={"run": uuid4().hex})), files
+    return with_content_version(dataclasses.replace(bundle, training={"run": uuid4().hex})), files
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_of_many_releases_at_a_time_one_wins(
     pointers = [store.put_version(*model(number)) for number in range(9)]
     etag = None if first_release else store.release(pointers[8], expected_etag=None)
 
-    def won(pointer: Champion) -> bool:
+    def won(pointer: ChampionPointer) -> bool:
         try:
             store.release(pointer, expected_etag=etag)
         except LostRaceError:

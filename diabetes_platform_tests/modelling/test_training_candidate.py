@@ -10,13 +10,12 @@ from diabetes_platform.contract.bundle import (
     BUNDLE_FILE,
     MODEL_FILE,
     BundleError,
-    Champion,
+    ChampionPointer,
     load_bundle,
     open_bundle,
     sha256,
 )
-from diabetes_platform.contract.fields import FEATURE_NAMES
-from diabetes_platform.contract.fingerprint import fingerprint
+from diabetes_platform.contract.fields import FEATURE_NAMES, fingerprint
 from diabetes_platform.modelling.recipe import Recipe, recipe_from_json
 from diabetes_platform.modelling.release_gate import beats_baseline
 from diabetes_platform.modelling.training import Candidate, is_reproducible, train_candidate
@@ -24,8 +23,8 @@ from diabetes_platform.modelling.training_set import TrainingSet, TrainingSetErr
 from diabetes_platform_tests.modelling.patients import SMALL, chosen, relabelled
 
 
-def pointer(candidate: Candidate) -> Champion:
-    return Champion(candidate.bundle.model_version, sha256(candidate.files[BUNDLE_FILE]))
+def pointer(candidate: Candidate) -> ChampionPointer:
+    return ChampionPointer(candidate.bundle.model_version, sha256(candidate.files[BUNDLE_FILE]))
 
 
 def test_serving_can_open_its_files(candidate: Candidate) -> None:

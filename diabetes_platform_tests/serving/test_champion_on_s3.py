@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from diabetes_platform.contract.bundle import Champion, champion_key
+from diabetes_platform.contract.bundle import ChampionPointer, champion_key
 from diabetes_platform.launcher.layout import Layout
 from diabetes_platform.launcher.ports import HOST, free_port
 from diabetes_platform.launcher.processes import require_alive, spawn, stop_group
@@ -44,12 +44,12 @@ def store(storage: Storage) -> Iterator[ModelStore]:
         release(opened, before.champion)
 
 
-def put(store: ModelStore, intercept: float) -> Champion:
+def put(store: ModelStore, intercept: float) -> ChampionPointer:
     bundle, files = make_bundle(intercept=intercept)
     return store.put_version(bundle, {"model.txt": files["model.txt"]})
 
 
-def release(store: ModelStore, champion: Champion) -> None:
+def release(store: ModelStore, champion: ChampionPointer) -> None:
     current = store.champion()
     store.release(champion, expected_etag=current.etag if current else None)
 
@@ -101,7 +101,7 @@ def test_a_release_is_taken_into_use_without_a_failed_answer(
     release(store, first)
     with api(tmp_path, storage.environment("api")) as client:
 
-        def in_use(champion: Champion) -> bool:
+        def in_use(champion: ChampionPointer) -> bool:
             answer = client.post("/predict", json=PATIENT)
             answer.raise_for_status()
             assert answer.json()["model_version"] in {first.model_version, second.model_version}

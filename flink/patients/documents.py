@@ -4,19 +4,19 @@ import json
 
 import orjson
 
-from diabetes_platform.contract.envelope import (
+from diabetes_platform.contract.change_events import (
     NESTED_TOO_DEEPLY,
     NOT_AN_OBJECT,
     NOT_JSON,
-    Part,
-    part_reason,
+    EventField,
 )
+from diabetes_platform.contract.validation import Reason
 
 _TOO_DEEP = "Recursion limit"
 Document = dict[str, object]
 
 
-def read_object(part: Part, content: bytes) -> tuple[Document, tuple[str, ...]]:
+def read_object(part: EventField, content: bytes) -> tuple[Document, tuple[str, ...]]:
     """Return the JSON object in `content`, or an empty one with the reasons why there is none.
 
     `NaN` and numbers beyond the doubles are no JSON, but are read, so that what is wrong with
@@ -26,25 +26,25 @@ def read_object(part: Part, content: bytes) -> tuple[Document, tuple[str, ...]]:
         document = orjson.loads(content)
     except orjson.JSONDecodeError as error:
         if _TOO_DEEP in str(error):
-            return {}, (part_reason(part, NESTED_TOO_DEEPLY),)
+            return {}, (str(Reason(part, NESTED_TOO_DEEPLY)),)
         return _leniently(part, content)
     return _object(part, document, ())
 
 
-def _leniently(part: Part, content: bytes) -> tuple[Document, tuple[str, ...]]:
-    reason = part_reason(part, NOT_JSON)
+def _leniently(part: EventField, content: bytes) -> tuple[Document, tuple[str, ...]]:
+    reason = str(Reason(part, NOT_JSON))
     try:
         document = json.loads(content)
     except RecursionError:
-        return {}, (part_reason(part, NESTED_TOO_DEEPLY),)
+        return {}, (str(Reason(part, NESTED_TOO_DEEPLY)),)
     except ValueError:  # UnicodeDecodeError and JSONDecodeError are such
         return {}, (reason,)
     return _object(part, document, (reason,))
 
 
 def _object(
-    part: Part, document: object, reasons: tuple[str, ...]
+    part: EventField, document: object, reasons: tuple[str, ...]
 ) -> tuple[Document, tuple[str, ...]]:
     if isinstance(document, dict):
         return document, reasons
-    return {}, (*reasons, part_reason(part, NOT_AN_OBJECT))
+    return {}, (*reasons, str(Reason(part, NOT_AN_OBJECT)))

@@ -5,17 +5,21 @@ Nothing that a message may hold makes it raise: whatever is not understood is a 
 
 import orjson
 
-from diabetes_platform.contract.envelope import (
+from diabetes_platform.contract.change_events import (
     CLOCK_SKEW_MS,
     IN_THE_FUTURE,
     MISMATCH,
     NOT_A_TIME,
     NOT_AN_OBJECT,
     NOT_TEXT,
-    Part,
-    part_reason,
+    EventField,
 )
-from diabetes_platform.contract.events import DELETED, DIABETES_NEW_CHANGED, HEARTBEAT_TOPIC, STAMPS
+from diabetes_platform.contract.events import (
+    DELETED,
+    DIABETES_NEW_CHANGED,
+    HEARTBEAT_TOPIC,
+    TIMESTAMP_KEYS,
+)
 from diabetes_platform.contract.fields import FEATURE_NAMES
 from diabetes_platform.contract.tables import DIABETES_NEW
 from diabetes_platform.contract.validation import (
@@ -23,6 +27,7 @@ from diabetes_platform.contract.validation import (
     MISSING,
     NOT_ALLOWED,
     NOT_AN_INTEGER,
+    Reason,
 )
 from flink.patients.documents import Document, read_object
 from flink.patients.measurements import read_measurements
@@ -32,8 +37,8 @@ from flink.patients.verdicts import Accepted, Ignored, Received, Rejected, Verdi
 
 _SCHEMA, _TABLE = DIABETES_NEW.name.split(".")
 _OPERATIONS = frozenset(DIABETES_NEW_CHANGED.operations)
-_TIMES: tuple[Part, ...] = ("received_at", "outcome_recorded_at")
-_NO_OBJECT = part_reason("message", NOT_AN_OBJECT)
+_TIMES: tuple[EventField, ...] = ("received_at", "outcome_recorded_at")
+_NO_OBJECT = str(Reason("message", NOT_AN_OBJECT))
 _IMAGE_KEYS = DIABETES_NEW_CHANGED.image_keys
 
 
@@ -72,16 +77,16 @@ def _judge_change(
     reasons.extend(about_key)
     op = envelope.get("op")
     if op is None:
-        reasons.append(part_reason("op", MISSING))
+        reasons.append(str(Reason("op", MISSING)))
     elif not isinstance(op, str) or op not in _OPERATIONS:
-        reasons.append(part_reason("op", NOT_ALLOWED))
+        reasons.append(str(Reason("op", NOT_ALLOWED)))
     lsn, changed_ms = _source(envelope.get("source"), reasons, now_ms)
     captured_ms = _time("ts_ms", envelope.get("ts_ms"), reasons, now_ms)
-    side: Part = "before" if op == DELETED else "after"
+    side: EventField = "before" if op == DELETED else "after"
     image = _object(side, envelope.get(side), reasons)
     row_id = None if image is None else _integer("id", image.get("id"), reasons)
     if None not in (row_id, key_id) and row_id != key_id:
-        reasons.append(part_reason("key", MISMATCH))
+        reasons.append(str(Reason("key", MISMATCH)))
     # A deletion carries the key alone: the other columns hold what Debezium puts where nothing is.
     whole = op != DELETED and image is not None
     values, features = _read_image(image or {}, reasons) if whole else ({}, ())
@@ -89,7 +94,7 @@ def _judge_change(
         return Rejected(tuple(reasons))
     if op == DELETED:
         return Accepted(row_id, lsn, changed_ms, None, ())
-    stamps = dict(zip(STAMPS, (changed_ms, captured_ms, now_ms), strict=True))
+    stamps = dict(zip(TIMESTAMP_KEYS, (changed_ms, captured_ms, now_ms), strict=True))
     written = orjson.dumps({**values, "op": op, "lsn": lsn, **stamps})
     return Accepted(row_id, lsn, changed_ms, written, features)
 
@@ -103,9 +108,9 @@ def _read_image(image: Document, reasons: list[str]) -> tuple[Document, tuple[fl
     for part in _TIMES:
         given = image.get(part)
         if given is not None and not isinstance(given, str):
-            reasons.append(part_reason(part, NOT_TEXT))
+            reasons.append(str(Reason(part, NOT_TEXT)))
         elif given is not None and not is_time(given):
-            reasons.append(part_reason(part, NOT_A_TIME))
+            reasons.append(str(Reason(part, NOT_A_TIME)))
     reasons.extend(against)
     kept = {name: measured[name] if name in measured else image.get(name) for name in _IMAGE_KEYS}
     return kept, tuple(measured[name] for name in FEATURE_NAMES)
@@ -131,7 +136,7 @@ def _heartbeat_ms(value: bytes | None, now_ms: int) -> int | None:
 def _key(key: bytes | None) -> tuple[int | None, tuple[str, ...]]:
     """Return the id in a message's key, with or without a schema, and what is wrong with it."""
     if key is None:
-        return None, (part_reason("key", MISSING),)
+        return None, (str(Reason("key", MISSING)),)
     document, reasons = read_object("key", key)
     if reasons:
         return None, reasons
@@ -139,7 +144,7 @@ def _key(key: bytes | None) -> tuple[int | None, tuple[str, ...]]:
     found = payload.get("id") if isinstance(payload, dict) else None
     if type(found) is int:
         return found, ()
-    return None, (part_reason("key", MISMATCH),)
+    return None, (str(Reason("key", MISMATCH)),)
 
 
 def _source(given: object, reasons: list[str], now_ms: int) -> tuple[int | None, int | None]:
@@ -147,33 +152,33 @@ def _source(given: object, reasons: list[str], now_ms: int) -> tuple[int | None,
     if source is None:
         return None, None
     if source.get("table") != _TABLE or source.get("schema", _SCHEMA) != _SCHEMA:
-        reasons.append(part_reason("source.table", NOT_ALLOWED))
+        reasons.append(str(Reason("source.table", NOT_ALLOWED)))
     lsn = _integer("source.lsn", source.get("lsn"), reasons)
     return lsn, _time("source.ts_ms", source.get("ts_ms"), reasons, now_ms)
 
 
-def _object(part: Part, given: object, reasons: list[str]) -> Document | None:
+def _object(part: EventField, given: object, reasons: list[str]) -> Document | None:
     if isinstance(given, dict):
         return given
-    reasons.append(part_reason(part, MISSING if given is None else NOT_AN_OBJECT))
+    reasons.append(str(Reason(part, MISSING if given is None else NOT_AN_OBJECT)))
     return None
 
 
-def _integer(part: Part, given: object, reasons: list[str]) -> int | None:
+def _integer(part: EventField, given: object, reasons: list[str]) -> int | None:
     if type(given) is int and 0 < given <= LARGEST:
         return given
     if given is None:
-        reasons.append(part_reason(part, MISSING))
+        reasons.append(str(Reason(part, MISSING)))
     elif type(given) is int and given <= 0:
-        reasons.append(part_reason(part, BELOW_MINIMUM))
+        reasons.append(str(Reason(part, BELOW_MINIMUM)))
     else:
-        reasons.append(part_reason(part, NOT_AN_INTEGER))
+        reasons.append(str(Reason(part, NOT_AN_INTEGER)))
     return None
 
 
-def _time(part: Part, given: object, reasons: list[str], now_ms: int) -> int | None:
+def _time(part: EventField, given: object, reasons: list[str], now_ms: int) -> int | None:
     found = _integer(part, given, reasons)
     if found is not None and found > now_ms + CLOCK_SKEW_MS:
-        reasons.append(part_reason(part, IN_THE_FUTURE))
+        reasons.append(str(Reason(part, IN_THE_FUTURE)))
         return None
     return found

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from diabetes_platform.contract.envelope import CLOCK_SKEW_MS
-from diabetes_platform.contract.events import DELETED, DIABETES_NEW_CHANGED, STAMPS
+from diabetes_platform.contract.change_events import CLOCK_SKEW_MS
+from diabetes_platform.contract.events import DELETED, DIABETES_NEW_CHANGED, TIMESTAMP_KEYS
 from diabetes_platform.contract.fields import FEATURE_NAMES, FIELDS_BY_NAME, Field
 from diabetes_platform.contract.tables import DIABETES_NEW
 from flink.patients.times import is_time
@@ -65,7 +65,7 @@ _read_change = msgspec.json.Decoder(_Change).decode
 _read_key = msgspec.json.Decoder(_Key).decode
 _write = msgspec.json.Encoder().encode
 _features = attrgetter(*FEATURE_NAMES)
-_STAMPS = b",".join(b'"%b":%%d' % name.encode() for name in STAMPS)
+_STAMPS = b",".join(b'"%b":%%d' % name.encode() for name in TIMESTAMP_KEYS)
 _STAMPED = b',"op":"%b","lsn":%d,' + _STAMPS + b"}"
 
 

@@ -20,7 +20,7 @@ from diabetes_platform.contract.bundle import (
     MODEL_FILE,
     Bundle,
     BundleError,
-    Champion,
+    ChampionPointer,
     bundle_key,
     champion_key,
     dump_bundle,
@@ -29,8 +29,8 @@ from diabetes_platform.contract.bundle import (
     open_bundle,
     sha256,
 )
-from diabetes_platform.contract.fingerprint import fingerprint
-from diabetes_platform.contract.s3 import CHAIN, S3, on_s3, storage_error
+from diabetes_platform.contract.fields import fingerprint
+from diabetes_platform.contract.s3 import DEFAULT_S3, S3, is_s3_url, storage_error
 from serving.app.metrics import ModelMetrics
 from serving.app.served_model import ServedModel, open_model
 from serving.app.trial import try_out
@@ -49,7 +49,7 @@ class StoreError(Exception):
 class _Pointer:
     """The pointer as read: the model it names, and the tag that says when it changes."""
 
-    champion: Champion
+    champion: ChampionPointer
     etag: str | None
 
 
@@ -65,7 +65,7 @@ class ChampionWatcher:
         metrics: ModelMetrics,
         *,
         poll_seconds: float,
-        s3: S3 = CHAIN,
+        s3: S3 = DEFAULT_S3,
         contract_fingerprint: str | None = None,
         model: ServedModel | None = None,
     ) -> None:
@@ -78,7 +78,7 @@ class ChampionWatcher:
         self._contract_fingerprint = contract_fingerprint or fingerprint()
         self._etag_in_use: str | None = None
         self._tried = {_champion_of(model.bundle)} if model else set()
-        self._refused: Champion | None = None
+        self._refused: ChampionPointer | None = None
         self._refusals = 0
         self._retry_at = 0.0
 
@@ -130,7 +130,7 @@ class ChampionWatcher:
         self._metrics.model_changed(previous, champion.model_version)
         logger.info("model %s in use (before: %s)", champion.model_version, previous or "none")
 
-    async def _open(self, champion: Champion) -> ServedModel:
+    async def _open(self, champion: ChampionPointer) -> ServedModel:
         files = await self._read_files(champion)
         open_bundle(champion, files, contract_fingerprint=self._contract_fingerprint)
         # The first model too: one that ended the process would end it at every start.
@@ -153,7 +153,7 @@ class ChampionWatcher:
             raise StoreError(f"no {champion_key()} in the model store: nothing released") from None
         return _Pointer(load_champion(content), etag)
 
-    async def _read_files(self, champion: Champion) -> dict[str, bytes]:
+    async def _read_files(self, champion: ChampionPointer) -> dict[str, bytes]:
         version = _safe_name(champion.model_version)
         files: dict[str, bytes] = {}
         try:
@@ -194,15 +194,15 @@ class ChampionWatcher:
 
 def _open_store(models: str, s3: S3) -> ObjectStore:
     if "://" in models:
-        return from_url(models, **(s3.for_obstore() if on_s3(models) else {}))
+        return from_url(models, **(s3.for_obstore() if is_s3_url(models) else {}))
     if not Path(models).is_dir():
         # The first release makes the directory: until then this is an empty store.
         raise StoreError(f"no model store at {models}: nothing released")
     return LocalStore(models)
 
 
-def _champion_of(bundle: Bundle) -> Champion:
-    return Champion(bundle.model_version, sha256(dump_bundle(bundle)))
+def _champion_of(bundle: Bundle) -> ChampionPointer:
+    return ChampionPointer(bundle.model_version, sha256(dump_bundle(bundle)))
 
 
 def _safe_name(name: str) -> str:

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from diabetes_platform.contract.hops import DATABASE, STORED, TOTAL
-from diabetes_platform.contract.hops import Hop as ContractHop
+from diabetes_platform.contract.latency import DATABASE, STORED_STAGES, TOTAL, LatencyStage
 from serving.app.patient_models import Hop
 
-HOPS = (DATABASE, *STORED)
+HOPS = (DATABASE, *STORED_STAGES)
 
 _STAMP_CUT = timedelta(milliseconds=1)
 
@@ -34,7 +33,7 @@ def _entered_at(row: Mapping[str, Any]) -> datetime:
     return recorded
 
 
-def _between(stamps: Mapping[str, Any], hop: ContractHop) -> float | None:
+def _between(stamps: Mapping[str, Any], hop: LatencyStage) -> float | None:
     first: datetime | None = stamps.get(hop.start)
     last: datetime | None = stamps.get(hop.end)
     if first is None or last is None:

@@ -14,7 +14,7 @@ from diabetes_platform.contract.bundle import (
     MODEL_FILE,
     Bundle,
     BundleError,
-    Champion,
+    ChampionPointer,
     open_bundle,
 )
 from diabetes_platform.contract.fields import FEATURES, FIELDS_BY_NAME, RESULT_LABELS, Field
@@ -102,7 +102,7 @@ class ServedModel:
 
 
 def open_model(
-    champion: Champion, files: Mapping[str, bytes], *, contract_fingerprint: str
+    champion: ChampionPointer, files: Mapping[str, bytes], *, contract_fingerprint: str
 ) -> ServedModel:
     """Return the model in `files`, verified: hashes, contract, columns, scores. Else BundleError.
 

@@ -9,11 +9,13 @@ from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
-from diabetes_platform.contract.bundle import MODEL_FILE, BundleError, Champion
+from diabetes_platform.contract.bundle import MODEL_FILE, BundleError, ChampionPointer
 from serving.app.served_model import open_model
 
 
-def try_out(champion: Champion, files: Mapping[str, bytes], *, contract_fingerprint: str) -> None:
+def try_out(
+    champion: ChampionPointer, files: Mapping[str, bytes], *, contract_fingerprint: str
+) -> None:
     """Open the model in another process; raises BundleError where that fails or kills it.
 
     Takes about a second, once for each new version: not for the event loop. The other process ends
@@ -38,7 +40,7 @@ def try_out(champion: Champion, files: Mapping[str, bytes], *, contract_fingerpr
 
 
 def _open(
-    own: Connection, champion: Champion, files: dict[str, bytes], contract_fingerprint: str
+    own: Connection, champion: ChampionPointer, files: dict[str, bytes], contract_fingerprint: str
 ) -> None:
     problem: Exception | None = None
     try:

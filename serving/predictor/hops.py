@@ -1,9 +1,9 @@
 """How long a change took on each hop to its stored prediction. Pure."""
 
-from diabetes_platform.contract.hops import MEASURED, TOTAL
+from diabetes_platform.contract.latency import LIVE_STAGES, TOTAL
 from serving.predictor.messages import Change
 
-HOPS = (*MEASURED, TOTAL)
+HOPS = (*LIVE_STAGES, TOTAL)
 
 
 def seconds_of(

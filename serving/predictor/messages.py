@@ -11,14 +11,15 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json, to_json
 
-from diabetes_platform.contract.envelope import MISMATCH, part_reason
-from diabetes_platform.contract.events import STAMPS
+from diabetes_platform.contract.change_events import MISMATCH
+from diabetes_platform.contract.events import TIMESTAMP_KEYS
 from diabetes_platform.contract.fields import FEATURE_NAMES
 from diabetes_platform.contract.validation import (
     ABOVE_MAXIMUM,
     BELOW_MINIMUM,
     MISSING,
     NOT_AN_INTEGER,
+    Reason,
 )
 from serving.app.models import Patient
 from serving.app.verdicts import NOT_AN_OBJECT, NOT_JSON, field_errors
@@ -26,7 +27,9 @@ from serving.app.verdicts import NOT_AN_OBJECT, NOT_JSON, field_errors
 _LARGEST_BIGINT = 2**63 - 1
 _LARGEST_STAMP = 253_402_300_799_999
 """The last millisecond of the year 9999, the last that a timestamp of Python can hold."""
-_BOUNDS = {"id": _LARGEST_BIGINT, "lsn": _LARGEST_BIGINT} | dict.fromkeys(STAMPS, _LARGEST_STAMP)
+_BOUNDS = {"id": _LARGEST_BIGINT, "lsn": _LARGEST_BIGINT} | dict.fromkeys(
+    TIMESTAMP_KEYS, _LARGEST_STAMP
+)
 
 _judge_patient = Patient.__pydantic_validator__.validate_python
 
@@ -86,14 +89,14 @@ def read_message(
         return Rejected(place, key, value, tuple(reasons))
     reasons += [reason for name in _BOUNDS for reason in _whole_number(image, name)]
     if not reasons and image["id"] != intake_id:
-        reasons.append(part_reason("key", MISMATCH))
+        reasons.append(str(Reason("key", MISMATCH)))
     try:
         patient = _judge_patient({name: image.get(name) for name in FEATURE_NAMES})
     except ValidationError as error:
         reasons += [f"{one['field']}:{one['code']}" for one in field_errors(error)]
     if reasons:
         return Rejected(place, key, value, tuple(reasons))
-    stamps = {name: image[name] for name in STAMPS}
+    stamps = {name: image[name] for name in TIMESTAMP_KEYS}
     return Change(intake_id, image["lsn"], patient, **stamps, produced_ms=place.produced_ms)
 
 

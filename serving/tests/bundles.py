@@ -12,16 +12,15 @@ from diabetes_platform.contract.bundle import (
     MODEL_FILE,
     Bundle,
     Calibration,
-    Champion,
+    ChampionPointer,
     bundle_key,
     champion_key,
     dump_bundle,
     dump_champion,
     sha256,
-    versioned,
+    with_content_version,
 )
-from diabetes_platform.contract.fields import FEATURE_NAMES, FEATURES
-from diabetes_platform.contract.fingerprint import fingerprint
+from diabetes_platform.contract.fields import FEATURE_NAMES, FEATURES, fingerprint
 
 
 @cache
@@ -60,7 +59,7 @@ def make_bundle(
 ) -> tuple[Bundle, dict[str, bytes]]:
     """Return a bundle and its files; `intercept` shifts every probability."""
     content = (model_text() if text is None else text).encode()
-    bundle = versioned(
+    bundle = with_content_version(
         Bundle(
             model_version="",
             features=features,
@@ -76,9 +75,9 @@ def make_bundle(
     return bundle, {MODEL_FILE: content, BUNDLE_FILE: dump_bundle(bundle)}
 
 
-def champion_of(bundle: Bundle) -> Champion:
+def champion_of(bundle: Bundle) -> ChampionPointer:
     """Return the pointer to `bundle`."""
-    return Champion(bundle.model_version, sha256(dump_bundle(bundle)))
+    return ChampionPointer(bundle.model_version, sha256(dump_bundle(bundle)))
 
 
 def put_bundle(store: Path, bundle: Bundle, files: dict[str, bytes]) -> None:

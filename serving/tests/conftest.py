@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp
 
-from diabetes_platform.contract.fingerprint import fingerprint
+from diabetes_platform.contract.fields import fingerprint
 from serving.app.main import create_app
 from serving.app.served_model import ServedModel, open_model
 from serving.app.settings import ServingSettings

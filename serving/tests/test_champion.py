@@ -13,14 +13,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from diabetes_platform.contract.bundle import (
     BUNDLE_FILE,
     MODEL_FILE,
-    Champion,
+    ChampionPointer,
     bundle_key,
     champion_key,
     dump_bundle,
     dump_champion,
     sha256,
 )
-from diabetes_platform.contract.fingerprint import fingerprint
+from diabetes_platform.contract.fields import fingerprint
 from diabetes_platform.contract.s3 import S3
 from serving.app.champion import ChampionWatcher
 from serving.app.metrics import Metrics
@@ -124,7 +124,7 @@ def tamper_with_the_bundle(store: Path) -> None:
 
 def tamper_with_the_pointer(store: Path) -> None:
     put_bundle(store, NEW, NEW_FILES)
-    write(store / champion_key(), dump_champion(Champion(NEW.model_version, "0" * 64)))
+    write(store / champion_key(), dump_champion(ChampionPointer(NEW.model_version, "0" * 64)))
 
 
 def write_a_pointer_that_is_no_json(store: Path) -> None:
@@ -132,7 +132,7 @@ def write_a_pointer_that_is_no_json(store: Path) -> None:
 
 
 def point_outside_the_store(store: Path) -> None:
-    champion = Champion("../../etc", champion_of(NEW).bundle_sha256)
+    champion = ChampionPointer("../../etc", champion_of(NEW).bundle_sha256)
     write(store / champion_key(), dump_champion(champion))
 
 
@@ -144,7 +144,7 @@ def list_a_file_outside_the_store(store: Path) -> None:
 def rename_a_bundle(store: Path) -> None:
     forged = renamed(NEW, "cafecafecafe")
     put_bundle(store, forged, NEW_FILES)
-    champion = Champion(forged.model_version, sha256(NEW_FILES[BUNDLE_FILE]))
+    champion = ChampionPointer(forged.model_version, sha256(NEW_FILES[BUNDLE_FILE]))
     write(store / champion_key(), dump_champion(champion))
 
 

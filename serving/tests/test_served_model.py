@@ -10,11 +10,10 @@ from diabetes_platform.contract.bundle import (
     MODEL_FILE,
     Bundle,
     BundleError,
-    Champion,
+    ChampionPointer,
     dump_bundle,
 )
-from diabetes_platform.contract.fields import FEATURE_NAMES, FEATURES, RESULT_LABELS
-from diabetes_platform.contract.fingerprint import fingerprint
+from diabetes_platform.contract.fields import FEATURE_NAMES, FEATURES, RESULT_LABELS, fingerprint
 from serving.app.models import EXAMPLE_PATIENT, Patient
 from serving.app.served_model import ServedModel, open_model, probe_rows
 from serving.tests.bundles import champion_of, make_bundle
@@ -102,7 +101,9 @@ def test_a_pointer_to_another_bundle_is_refused() -> None:
     bundle, files = make_bundle()
     with pytest.raises(BundleError, match="SHA-256"):
         open_model(
-            Champion(bundle.model_version, "0" * 64), files, contract_fingerprint=fingerprint()
+            ChampionPointer(bundle.model_version, "0" * 64),
+            files,
+            contract_fingerprint=fingerprint(),
         )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from diabetes_platform.contract.bundle import BundleError
-from diabetes_platform.contract.fingerprint import fingerprint
+from diabetes_platform.contract.fields import fingerprint
 from serving.app.trial import try_out
 from serving.tests.bundles import champion_of, make_bundle, model_text
 

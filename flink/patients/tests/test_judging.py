@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from diabetes_platform.contract.envelope import CLOCK_SKEW_MS
+from diabetes_platform.contract.change_events import CLOCK_SKEW_MS
 from diabetes_platform.contract.events import HEARTBEAT_TOPIC, SINK_KEYS
 from diabetes_platform.contract.fields import FEATURES, FIELDS
 from flink.patients.judging import judge

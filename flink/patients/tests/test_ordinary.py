@@ -6,7 +6,7 @@ import random
 import pytest
 from msgspec.structs import replace
 
-from diabetes_platform.contract.envelope import CLOCK_SKEW_MS
+from diabetes_platform.contract.change_events import CLOCK_SKEW_MS
 from diabetes_platform.contract.events import SINK_KEYS
 from flink.patients.judging import examined
 from flink.patients.ordinary import ordinary

@@ -2,7 +2,7 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from diabetes_platform.contract.hops import TOTAL
+from diabetes_platform.contract.latency import TOTAL
 from serving.predictor.hops import HOPS, seconds_of
 from serving.predictor.metrics import PredictorMetrics
 from serving.tests.predictor.messages import change
