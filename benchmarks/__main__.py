@@ -13,8 +13,8 @@ from benchmarks.flink import run as flink
 from benchmarks.increments import run as increments
 from benchmarks.predictor import run as predictor
 from benchmarks.stream import run as stream
-from diabetes_platform.launcher.errors import TOLD
-from diabetes_platform.launcher.layout import Layout
+from diabetes_platform.local.errors import TOLD
+from diabetes_platform.local.home import Layout
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings
 
 _WITH_OPTIONS = {

@@ -14,9 +14,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from diabetes_platform.launcher.errors import TOLD
-from diabetes_platform.launcher.moments import read_moment
-from diabetes_platform.launcher.stack.modes import SparkMode
+from diabetes_platform.local.errors import TOLD
+from diabetes_platform.local.moments import read_moment
+from diabetes_platform.local.spark.modes import SparkMode
 from diabetes_platform.patient_options import read_json, takes_patient, why_refused
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def demo(
 ) -> None:
     """Start the platform, run the batch graph, predict, and serve until Ctrl-C."""
     started = time.perf_counter()
-    from diabetes_platform.launcher.demo import demo as run_demo
+    from diabetes_platform.local.commands.demo import demo as run_demo
 
     with _told_in_one_line() as settings:
         run_demo(settings, console, once=once, started=started)
@@ -63,7 +63,7 @@ def up(
 ) -> None:
     """Start the whole platform in the background and wait until every service is healthy."""
     started = time.perf_counter()
-    from diabetes_platform.launcher.stack.up import up as run
+    from diabetes_platform.local.commands.up import up as run
 
     with _told_in_one_line() as settings:
         run(settings, console, spark=spark, started=started)
@@ -72,7 +72,7 @@ def up(
 @app.command()
 def down() -> None:
     """Stop the whole platform, in order; its data stay."""
-    from diabetes_platform.launcher.stack.commands import down as run
+    from diabetes_platform.local.commands.down import down as run
 
     with _told_in_one_line() as settings:
         run(settings, console)
@@ -86,8 +86,8 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new ones.")] = False,
 ) -> None:
     """Show what a service of the whole platform printed, or all of them."""
-    from diabetes_platform.launcher.stack.logs import show_logs
-    from diabetes_platform.launcher.stack.stack import Stack
+    from diabetes_platform.local.commands.logs import show_logs
+    from diabetes_platform.local.stack import Stack
 
     with _told_in_one_line() as settings:
         show_logs(Stack(settings).layout, service, lines=lines, follow=follow)
@@ -103,7 +103,7 @@ def materialize(
     ] = None,
 ) -> None:
     """Run the batch graph; PostgreSQL is started for it where it does not run."""
-    from diabetes_platform.launcher.commands import materialize as run
+    from diabetes_platform.local.commands.commands import materialize as run
 
     with _told_in_one_line() as settings:
         run(settings, console, source=_absolute(source), select=select)
@@ -120,8 +120,8 @@ def launch(
     ] = None,
 ) -> None:
     """Run a job of the running platform, as its UI would, and follow it."""
-    from diabetes_platform.launcher.commands import launch as run
-    from diabetes_platform.launcher.submit import Wanted
+    from diabetes_platform.local.commands.commands import launch as run
+    from diabetes_platform.local.dagster.submit import Wanted
 
     with _told_in_one_line() as settings:
         given = {} if config is None else read_json("--config", config)
@@ -132,7 +132,7 @@ def launch(
 @takes_patient
 def predict(**given: Any) -> None:  # noqa: ANN401 - the options are the contract's
     """Ask the running API for one patient's risk."""
-    from diabetes_platform.launcher.api_client import predict as ask
+    from diabetes_platform.local.api.client import predict as ask
 
     document = given.pop("json")
     patient = {name: value for name, value in given.items() if value is not None}
@@ -156,7 +156,7 @@ def load(
     seed: Annotated[int, typer.Option(min=0, help="The same seed, the same patients.")] = 1,
 ) -> None:
     """Feed realistic patients to the running platform and show how fast they are answered."""
-    from diabetes_platform.launcher.commands import load as run
+    from diabetes_platform.local.commands.commands import load as run
     from diabetes_platform.streaming.load_plan import LoadPlan, read_share
 
     try:
@@ -177,7 +177,7 @@ def training_set(
     ] = None,
 ) -> None:
     """Show the training set as it was at a past time: versions, hash, where its rows are from."""
-    from diabetes_platform.launcher.commands import training_set as run
+    from diabetes_platform.local.commands.commands import training_set as run
 
     try:
         moment = read_moment(at)
@@ -190,7 +190,7 @@ def training_set(
 @app.command()
 def rollback() -> None:
     """Put the previous version of serving.patients back."""
-    from diabetes_platform.launcher.commands import rollback as run
+    from diabetes_platform.local.commands.commands import rollback as run
 
     with _told_in_one_line() as settings:
         run(settings, console)
@@ -206,7 +206,7 @@ def rollback_model(
     ] = None,
 ) -> None:
     """Release an earlier model; the one of now is not released again by a batch."""
-    from diabetes_platform.launcher.commands import rollback_model as run
+    from diabetes_platform.local.commands.commands import rollback_model as run
 
     with _told_in_one_line() as settings:
         run(settings, console, version=version, reason=reason)
@@ -215,7 +215,7 @@ def rollback_model(
 @app.command()
 def status() -> None:
     """Show which services answer; exit code 3 where one does not."""
-    from diabetes_platform.launcher.commands import status as run
+    from diabetes_platform.local.commands.commands import status as run
 
     with _told_in_one_line() as settings:
         run(settings, console)
@@ -228,7 +228,7 @@ def report(
     ] = Path("report.html"),
 ) -> None:
     """Write the latest batch, checks, model and stream as one HTML file, without patients."""
-    from diabetes_platform.launcher.report.write import write_report
+    from diabetes_platform.local.commands.report import write_report
 
     with _told_in_one_line() as settings:
         write_report(settings, console, output)
@@ -237,7 +237,7 @@ def report(
 @app.command()
 def doctor() -> None:
     """Try every service of the whole platform end to end; say what to do where one fails."""
-    from diabetes_platform.launcher.doctor.doctor import doctor as run
+    from diabetes_platform.local.commands.doctor import doctor as run
 
     with _told_in_one_line() as settings:
         run(settings, console)
@@ -251,7 +251,7 @@ def install(
     ] = False,
 ) -> None:
     """Install the servers without starting them."""
-    from diabetes_platform.launcher.commands import install as run
+    from diabetes_platform.local.commands.commands import install as run
 
     with _told_in_one_line() as settings:
         run(settings, console, development=development)
@@ -262,8 +262,8 @@ def _told_in_one_line() -> Iterator["PlatformSettings"]:
     """Yield the settings; turn what a person can act on into one line and an exit code."""
     from pydantic import ValidationError
 
-    from diabetes_platform.launcher.errors import FailedError
-    from diabetes_platform.launcher.processes import heed_interrupts
+    from diabetes_platform.local.errors import FailedError
+    from diabetes_platform.local.processes import heed_interrupts
     from diabetes_platform.settings import PlatformSettings
 
     heed_interrupts()

@@ -15,10 +15,10 @@ import httpx
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from diabetes_platform.launcher.install.java import find_java
-from diabetes_platform.launcher.ports import HOST, free_port
-from diabetes_platform.launcher.processes import require_alive, spawn, stop_group
-from diabetes_platform.launcher.setup.topics import setup_topics
+from diabetes_platform.local.install.java import find_java
+from diabetes_platform.local.kafka.setup import setup_topics
+from diabetes_platform.local.ports import HOST, free_port
+from diabetes_platform.local.processes import require_alive, spawn, stop_group
 from diabetes_platform.settings import PROJECT_ROOT
 from diabetes_platform.tls import tls
 from diabetes_platform_tests.provisioned import ProvisionedServer
@@ -32,7 +32,7 @@ T = TypeVar("T")
 def serve_command(server: str, *more: str) -> list[str]:
     """The supervisor's command for `broker` or `worker`."""
     java = str(find_java(os.environ))
-    command = [sys.executable, "-m", "diabetes_platform.launcher.serve_kafka", server]
+    command = [sys.executable, "-m", "diabetes_platform.local.kafka.serve", server]
     return [*command, "--java", java, "--tools", str(TOOLS), "--infra", str(INFRA), *more]
 
 

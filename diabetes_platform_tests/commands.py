@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from diabetes_platform.launcher.errors import LauncherError
-from diabetes_platform.launcher.layout import Layout
-from diabetes_platform.launcher.ports import require_free
-from diabetes_platform.launcher.postgres_data import running_server
-from diabetes_platform.launcher.processes import dying_with_parent
+from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.home import Layout
+from diabetes_platform.local.ports import require_free
+from diabetes_platform.local.postgres.data import running_server
+from diabetes_platform.local.processes import dying_with_parent
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, Port
 
 PROGRAM = str(Path(sys.executable).parent / "diabetes")

@@ -10,11 +10,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from diabetes_platform.launcher.ports import free_port
-from diabetes_platform.launcher.postgres import Postgres
-from diabetes_platform.launcher.processes import heed_interrupts
-from diabetes_platform.launcher.stack.members import members
-from diabetes_platform.launcher.stack.stack import (
+from diabetes_platform.local.members import members
+from diabetes_platform.local.ports import free_port
+from diabetes_platform.local.postgres.server import Postgres
+from diabetes_platform.local.processes import heed_interrupts
+from diabetes_platform.local.stack import (
     STORAGE_ROOT,
     STORAGE_USERS,
     Stack,

@@ -14,8 +14,8 @@ from psycopg.rows import dict_row
 
 from diabetes_platform.contract.events import PREDICTOR_GROUP, SINK_TOPIC
 from diabetes_platform.contract.fields import fingerprint
-from diabetes_platform.launcher.layout import Layout
-from diabetes_platform.launcher.ports import HOST, free_port
+from diabetes_platform.local.home import Layout
+from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.settings import PROJECT_ROOT
 from diabetes_platform.tls import tls
 from diabetes_platform_tests.capture import TOOLS, Kafka, Service, answered

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from psycopg import Connection
 
-from diabetes_platform.launcher.postgres import Postgres
-from diabetes_platform.launcher.setup.warehouse import role_url, setup_warehouse
+from diabetes_platform.local.postgres.server import Postgres
+from diabetes_platform.local.postgres.setup import role_url, setup_warehouse
 from diabetes_platform.warehouse.replication import SLOT
 from diabetes_platform.warehouse.roles import ROLES
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import dagster as dg
 import psutil
 
-from diabetes_platform.launcher import services
-from diabetes_platform.launcher.dagster_client import LOCATION, REPOSITORY, DagsterClient
-from diabetes_platform.launcher.dagster_home import INSTANCE
-from diabetes_platform.launcher.environment import child_environment
-from diabetes_platform.launcher.layout import Layout
-from diabetes_platform.launcher.postgres import Postgres
+from diabetes_platform.local import demo_services as services
+from diabetes_platform.local.dagster.client import LOCATION, REPOSITORY, DagsterClient
+from diabetes_platform.local.dagster.home import INSTANCE
+from diabetes_platform.local.environment import child_environment
+from diabetes_platform.local.home import Layout
+from diabetes_platform.local.postgres.server import Postgres
 from diabetes_platform.settings import PlatformSettings, inherited_environment
 from diabetes_platform.warehouse.migrate import upgrade
 from diabetes_platform_tests.commands import free_offset

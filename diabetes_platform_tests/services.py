@@ -8,10 +8,10 @@ import httpx
 import pytest
 from confluent_kafka import KafkaException
 
-from diabetes_platform.launcher.errors import TOLD
-from diabetes_platform.launcher.stack.connector import connector_of
-from diabetes_platform.launcher.stack.stack import Stack
-from diabetes_platform.launcher.stack.supervisor import ProcessState, Supervisor
+from diabetes_platform.local.connect.state import connector_of
+from diabetes_platform.local.errors import TOLD
+from diabetes_platform.local.stack import Stack
+from diabetes_platform.local.supervisor import ProcessState, Supervisor
 
 
 def within(seconds: float, condition: Callable[[], object]) -> float:

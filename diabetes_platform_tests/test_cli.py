@@ -10,8 +10,8 @@ from typer.testing import CliRunner, Result
 
 from diabetes_platform.cli import app
 from diabetes_platform.contract.fields import FEATURES
-from diabetes_platform.launcher.api_client import example_patient
-from diabetes_platform.launcher.ports import HOST, free_port
+from diabetes_platform.local.api.client import example_patient
+from diabetes_platform.local.ports import HOST, free_port
 
 
 @pytest.fixture(autouse=True)

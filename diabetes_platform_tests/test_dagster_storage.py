@@ -12,7 +12,7 @@ import yaml
 
 from diabetes_platform import dagster_storage
 from diabetes_platform.dagster_storage import KEPT_CONNECTIONS
-from diabetes_platform.launcher.dagster_home import INSTANCE
+from diabetes_platform.local.dagster.home import INSTANCE
 from diabetes_platform_tests.stored_job import SAID, stored
 
 pytestmark = pytest.mark.integration

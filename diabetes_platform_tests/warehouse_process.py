@@ -10,8 +10,8 @@ import secrets
 import sys
 from pathlib import Path
 
-from diabetes_platform.launcher.ports import free_port
-from diabetes_platform.launcher.postgres import Postgres
+from diabetes_platform.local.ports import free_port
+from diabetes_platform.local.postgres.server import Postgres
 from diabetes_platform_tests.conftest import FAST
 from diabetes_platform_tests.provisioned import CAPTURE, provision
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from diabetes_platform.launcher.ports import free_port
-from diabetes_platform.launcher.postgres import Postgres
+from diabetes_platform.local.ports import free_port
+from diabetes_platform.local.postgres.server import Postgres
 from diabetes_platform.warehouse.migrate import upgrade
 
 

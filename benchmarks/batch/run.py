@@ -15,7 +15,7 @@ from benchmarks.batch.databases import new_server
 from benchmarks.batch.generate import SEED, write_patients
 from benchmarks.batch.measure import ENGINES, SPARK, Laboratory, Measurement
 from benchmarks.batch.results import require_equal
-from diabetes_platform.launcher.install.everything import install, spark_alone
+from diabetes_platform.local.install.plan import install, spark_alone
 from diabetes_platform.settings import PlatformSettings, inherited_environment
 
 ROWS = (768, 1_000_000, 10_000_000)

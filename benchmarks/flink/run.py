@@ -24,14 +24,14 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from benchmarks.flink.events import Expected, backlog
 from benchmarks.flink.results import verified
 from diabetes_platform.clients.flink import FlinkCluster
-from diabetes_platform.launcher.errors import LauncherError
-from diabetes_platform.launcher.flink_distribution import FlinkHome
-from diabetes_platform.launcher.flink_jobs import Client, cancel
-from diabetes_platform.launcher.install.java import find_java
-from diabetes_platform.launcher.install.tools import Tools
-from diabetes_platform.launcher.layout import Layout
-from diabetes_platform.launcher.ports import HOST
-from diabetes_platform.launcher.stream_job.watcher import JOB
+from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.flink.client import Client, cancel
+from diabetes_platform.local.flink.distribution import FlinkHome
+from diabetes_platform.local.flink.stream_job.watcher import JOB
+from diabetes_platform.local.home import Layout
+from diabetes_platform.local.install.java import find_java
+from diabetes_platform.local.install.tools import Tools
+from diabetes_platform.local.ports import HOST
 from diabetes_platform.settings import PlatformSettings, Port, inherited_environment
 
 AIM = 25_000

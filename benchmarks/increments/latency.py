@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from diabetes_platform.contract.events import SINK_TOPIC
-from diabetes_platform.launcher.dagster_client import DagsterClient
-from diabetes_platform.launcher.ports import HOST
+from diabetes_platform.local.dagster.client import DagsterClient
+from diabetes_platform.local.ports import HOST
 from diabetes_platform.settings import PlatformSettings, Port
 from diabetes_platform.streaming.ranges import parse_range
 from diabetes_platform.streaming.topic import Topic, opened

@@ -25,8 +25,8 @@ import psycopg
 from benchmarks.serving.patients import read_rows, release, train
 from diabetes_platform.contract.bundle import MODEL_FILE, champion_key, load_champion
 from diabetes_platform.contract.fields import FEATURES, fingerprint
-from diabetes_platform.launcher.ports import free_port
-from diabetes_platform.launcher.postgres import Postgres
+from diabetes_platform.local.ports import free_port
+from diabetes_platform.local.postgres.server import Postgres
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming.sampler import Patient, sample_patients
 from diabetes_platform_tests.capture import Kafka, own_kafka, running

@@ -18,19 +18,19 @@ from tempfile import TemporaryDirectory
 from diabetes_platform.clients.flink import FlinkCluster
 from diabetes_platform.contract.events import STREAM_JOB
 from diabetes_platform.contract.s3 import S3
-from diabetes_platform.launcher.errors import LauncherError
-from diabetes_platform.launcher.flink_distribution import FlinkHome
-from diabetes_platform.launcher.flink_jobs import Client, cancel
-from diabetes_platform.launcher.install.java import find_java
-from diabetes_platform.launcher.install.tools import Tools
-from diabetes_platform.launcher.platform import WAREHOUSE_DATABASE
-from diabetes_platform.launcher.ports import HOST
-from diabetes_platform.launcher.setup.connector import read_config, setup_connector
-from diabetes_platform.launcher.stack.environments import REGION, database_url
-from diabetes_platform.launcher.stack.stack import Stack, storage_secret
-from diabetes_platform.launcher.stack.supervisor import Supervisor
-from diabetes_platform.launcher.stream_job.checkpoints import DIRECTORY, retained
-from diabetes_platform.launcher.stream_job.decisions import current, to_restore
+from diabetes_platform.local.connect.setup import read_config, setup_connector
+from diabetes_platform.local.environments import REGION, database_url
+from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.flink.client import Client, cancel
+from diabetes_platform.local.flink.distribution import FlinkHome
+from diabetes_platform.local.flink.stream_job.checkpoints import DIRECTORY, retained
+from diabetes_platform.local.flink.stream_job.decisions import current, to_restore
+from diabetes_platform.local.install.java import find_java
+from diabetes_platform.local.install.tools import Tools
+from diabetes_platform.local.platform import WAREHOUSE_DATABASE
+from diabetes_platform.local.ports import HOST
+from diabetes_platform.local.stack import Stack, storage_secret
+from diabetes_platform.local.supervisor import Supervisor
 from diabetes_platform.settings import PROJECT_ROOT, Port, inherited_environment
 
 JOB = PROJECT_ROOT / "benchmarks" / "stream" / "default_job.py"

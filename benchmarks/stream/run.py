@@ -17,12 +17,12 @@ import psutil
 from benchmarks.stream.defaults import default_waits
 from benchmarks.stream.patients import Round, Stored, measure
 from benchmarks.stream.shortcut import Shortcut, tell
-from diabetes_platform.launcher.errors import LauncherError
-from diabetes_platform.launcher.platform import WAREHOUSE_DATABASE
-from diabetes_platform.launcher.postgres_data import SUPERUSER
-from diabetes_platform.launcher.stack.environments import database_url
-from diabetes_platform.launcher.stack.stack import Stack
-from diabetes_platform.launcher.stack.supervisor import Supervisor
+from diabetes_platform.local.environments import database_url
+from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.platform import WAREHOUSE_DATABASE
+from diabetes_platform.local.postgres.data import SUPERUSER
+from diabetes_platform.local.stack import Stack
+from diabetes_platform.local.supervisor import Supervisor
 from diabetes_platform.settings import PlatformSettings, Port
 
 STREAM, FLOOR = "stream", "notifications alone"

@@ -7,7 +7,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from diabetes_platform.cleaning.session import spark_session
-from diabetes_platform.launcher.stack.stack import Stack
+from diabetes_platform.local.stack import Stack
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from diabetes_platform.clients.connect import (
     connector_state,
     parse_status,
 )
-from diabetes_platform.launcher.ports import HOST, free_port
+from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform_tests.capture import Connect
 
 WORKER = "127.0.0.1:8083"

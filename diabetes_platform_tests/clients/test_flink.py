@@ -4,7 +4,7 @@ import pytest
 
 from diabetes_platform.clients.errors import ServiceError
 from diabetes_platform.clients.flink import FlinkCluster, first_line
-from diabetes_platform.launcher.ports import HOST, free_port
+from diabetes_platform.local.ports import HOST, free_port
 
 
 def test_a_cluster_that_is_not_there_is_named() -> None:

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from diabetes_platform.contract.bundle import load_champion
 from diabetes_platform.definitions import build_definitions
-from diabetes_platform.launcher.postgres import Postgres
+from diabetes_platform.local.postgres.server import Postgres
 from diabetes_platform.settings import PIMA_CSV, PlatformSettings
 from diabetes_platform.warehouse.migrate import upgrade
 

@@ -9,7 +9,7 @@ from email.message import EmailMessage
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from diabetes_platform.launcher.ports import free_port
+from diabetes_platform.local.ports import free_port
 
 
 @dataclass

@@ -9,7 +9,7 @@ import pytest
 from diabetes_platform.defs import alert_channels
 from diabetes_platform.defs.alert_channels import Delivery, mail
 from diabetes_platform.defs.alerts import AlertError, send_alert
-from diabetes_platform.launcher.ports import free_port
+from diabetes_platform.local.ports import free_port
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform_tests.defs.mail_servers import MailServer, running_mail_server
 from diabetes_platform_tests.defs.test_alerts import ALERT, lines

@@ -13,7 +13,7 @@ import pytest
 
 from diabetes_platform.defs import alert_channels
 from diabetes_platform.defs.alerts import Alert, AlertError, send_alert
-from diabetes_platform.launcher.ports import free_port
+from diabetes_platform.local.ports import free_port
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform_tests.defs.webhooks import SECRET, Webhook, running_webhook
 

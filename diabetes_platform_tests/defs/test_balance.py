@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from diabetes_platform.defs.balance import every_message_accounted_for
-from diabetes_platform.launcher.ports import HOST, free_port
+from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.settings import PlatformSettings
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from diabetes_platform.launcher.environment import WAREHOUSE_URL
+from diabetes_platform.local.environment import WAREHOUSE_URL
 from diabetes_platform.modelling.store import ModelStore
 from diabetes_platform.settings import PROJECT_ROOT
 from diabetes_platform.warehouse.migrate import upgrade

@@ -13,8 +13,8 @@ from diabetes_platform.contract.bundle import with_content_version
 from diabetes_platform.contract.tables import SHADOW_SCORES
 from diabetes_platform.definitions import build_definitions
 from diabetes_platform.lake.delta import Lake
-from diabetes_platform.launcher.errors import FailedError
-from diabetes_platform.launcher.rollback import roll_back_model
+from diabetes_platform.local.commands.rollback import roll_back_model
+from diabetes_platform.local.errors import FailedError
 from diabetes_platform.modelling.store import ModelStore
 from diabetes_platform_tests.defs.conftest import Platform
 from diabetes_platform_tests.defs.live_patients import live_of

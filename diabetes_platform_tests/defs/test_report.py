@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from diabetes_platform.definitions import build_definitions
-from diabetes_platform.launcher.report.content import Report
-from diabetes_platform.launcher.report.gather import gather
-from diabetes_platform.launcher.report.page import render
+from diabetes_platform.report.content import Report
+from diabetes_platform.report.gather import gather
+from diabetes_platform.report.page import render
 from diabetes_platform_tests.defs.conftest import Platform
 from diabetes_platform_tests.defs.live_patients import live_of
 

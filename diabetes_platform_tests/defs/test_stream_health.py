@@ -10,7 +10,7 @@ import pytest
 
 from diabetes_platform.defs import stream_health
 from diabetes_platform.defs.stream_health import build_stream_health, read_cursor
-from diabetes_platform.launcher.ports import free_port
+from diabetes_platform.local.ports import free_port
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming.troubles import LASTING_MS, Lasting, Trouble
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from diabetes_platform.launcher.postgres import Postgres
+from diabetes_platform.local.postgres.server import Postgres
 from diabetes_platform_tests.running_dagster import RunningDagster, running_dagster
 from diabetes_platform_tests.storage import Storage
 

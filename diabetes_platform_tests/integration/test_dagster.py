@@ -14,10 +14,10 @@ import pytest
 
 from diabetes_platform.definitions import build_definitions
 from diabetes_platform.defs.failures import describe_failure
-from diabetes_platform.launcher.batch import Follower, Outcome, Step
-from diabetes_platform.launcher.errors import LauncherError
-from diabetes_platform.launcher.submit import Wanted, wanted_batch
-from diabetes_platform.launcher.submit import submit as submit_job
+from diabetes_platform.local.dagster.batch import Follower, Outcome, Step
+from diabetes_platform.local.dagster.submit import Wanted, wanted_batch
+from diabetes_platform.local.dagster.submit import submit as submit_job
+from diabetes_platform.local.errors import LauncherError
 from diabetes_platform.settings import PIMA_CSV
 from diabetes_platform_tests.running_dagster import RunningDagster, kill
 from diabetes_platform_tests.storage import Storage

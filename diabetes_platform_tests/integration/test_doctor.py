@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from diabetes_platform.launcher.doctor import storage
-from diabetes_platform.launcher.doctor.checks import CHECKS
-from diabetes_platform.launcher.doctor.findings import examine
-from diabetes_platform.launcher.secrets import load_or_create
-from diabetes_platform.launcher.stack.stack import Stack, storage_secret
+from diabetes_platform.local.commands.doctor_checks import CHECKS
+from diabetes_platform.local.health import examine
+from diabetes_platform.local.minio import health as storage
+from diabetes_platform.local.secrets import load_or_create
+from diabetes_platform.local.stack import Stack, storage_secret
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform_tests.commands import command, finish, free_offset
 

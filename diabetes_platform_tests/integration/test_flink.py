@@ -12,14 +12,14 @@ from minio import Minio
 
 from diabetes_platform.clients.errors import ServiceError
 from diabetes_platform.clients.flink import FlinkCluster
-from diabetes_platform.launcher.flink_distribution import FlinkHome
-from diabetes_platform.launcher.flink_jobs import SMOKE_JOB, Client, cancel, smoke
-from diabetes_platform.launcher.install.java import find_java
-from diabetes_platform.launcher.install.tools import Tools
-from diabetes_platform.launcher.ports import HOST
-from diabetes_platform.launcher.processes import stop_group
-from diabetes_platform.launcher.stack.stack import Stack, storage_secret
-from diabetes_platform.launcher.stack.supervisor import Supervisor
+from diabetes_platform.local.flink.client import SMOKE_JOB, Client, cancel, smoke
+from diabetes_platform.local.flink.distribution import FlinkHome
+from diabetes_platform.local.install.java import find_java
+from diabetes_platform.local.install.tools import Tools
+from diabetes_platform.local.ports import HOST
+from diabetes_platform.local.processes import stop_group
+from diabetes_platform.local.stack import Stack, storage_secret
+from diabetes_platform.local.supervisor import Supervisor
 from diabetes_platform.settings import Port, inherited_environment
 from diabetes_platform_tests.services import within
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from diabetes_platform.launcher.locks import holder
-from diabetes_platform.launcher.ports import require_free
-from diabetes_platform.launcher.stack.members import members
-from diabetes_platform.launcher.stack.stack import Stack
+from diabetes_platform.local.locks import holder
+from diabetes_platform.local.members import members
+from diabetes_platform.local.ports import require_free
+from diabetes_platform.local.stack import Stack
 from diabetes_platform.settings import PlatformSettings, Port
 from diabetes_platform_tests.commands import command, finish, free_offset
 

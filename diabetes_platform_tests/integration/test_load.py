@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from diabetes_platform.launcher.stack.environments import database_url
-from diabetes_platform.launcher.stack.stack import Stack
-from diabetes_platform.launcher.stack.stream_job import stream_job_of
+from diabetes_platform.local.environments import database_url
+from diabetes_platform.local.flink.job_state import stream_job_of
+from diabetes_platform.local.stack import Stack
 from diabetes_platform_tests.answering import released
 from diabetes_platform_tests.commands import command, finish
 from diabetes_platform_tests.services import within

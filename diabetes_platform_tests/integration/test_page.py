@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from diabetes_platform.launcher.layout import Layout
-from diabetes_platform.launcher.stack.stack import Stack
+from diabetes_platform.local.home import Layout
+from diabetes_platform.local.stack import Stack
 from diabetes_platform.settings import PROJECT_ROOT, Port
 from diabetes_platform_tests.answering import released
 from diabetes_platform_tests.capture import TOOLS

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from diabetes_platform.launcher.stack.stack import Stack
+from diabetes_platform.local.stack import Stack
 from diabetes_platform_tests.commands import command, finish
 from diabetes_platform_tests.services import ill, processes, state_of
 

@@ -13,13 +13,13 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from benchmarks.flink.events import envelope
 from diabetes_platform.clients.flink import FlinkCluster
 from diabetes_platform.contract.fields import FEATURES
-from diabetes_platform.launcher.flink_distribution import FlinkHome
-from diabetes_platform.launcher.flink_jobs import Client, cancel
-from diabetes_platform.launcher.install.java import find_java
-from diabetes_platform.launcher.install.tools import Tools
-from diabetes_platform.launcher.ports import HOST
-from diabetes_platform.launcher.stack.stack import Stack
-from diabetes_platform.launcher.stream_job.watcher import JOB
+from diabetes_platform.local.flink.client import Client, cancel
+from diabetes_platform.local.flink.distribution import FlinkHome
+from diabetes_platform.local.flink.stream_job.watcher import JOB
+from diabetes_platform.local.install.java import find_java
+from diabetes_platform.local.install.tools import Tools
+from diabetes_platform.local.ports import HOST
+from diabetes_platform.local.stack import Stack
 from diabetes_platform.settings import Port, inherited_environment
 from diabetes_platform_tests.services import within
 

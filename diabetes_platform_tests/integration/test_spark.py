@@ -19,10 +19,10 @@ from diabetes_platform.cleaning.session import spark_session
 from diabetes_platform.contract.tables import LABELLED_PATIENTS
 from diabetes_platform.lake.delta import DeltaPath, Lake
 from diabetes_platform.lake.labels import keep_labels
-from diabetes_platform.launcher.install.java import find_java
-from diabetes_platform.launcher.ports import HOST, free_port, listens
-from diabetes_platform.launcher.processes import spawn, stop_group
-from diabetes_platform.launcher.stack.stack import INFRA, Stack
+from diabetes_platform.local.install.java import find_java
+from diabetes_platform.local.ports import HOST, free_port, listens
+from diabetes_platform.local.processes import spawn, stop_group
+from diabetes_platform.local.stack import INFRA, Stack
 from diabetes_platform_tests.cleaning.batches import dirty_rows, raw_table
 from diabetes_platform_tests.intakes import changed, stream
 from diabetes_platform_tests.storage import Storage
@@ -78,7 +78,7 @@ def cluster(
 
 def serve(server: str, stack: Stack, work: Path) -> list[str]:
     java, tools = str(find_java(os.environ)), str(stack.layout.tools)
-    command = [sys.executable, "-m", "diabetes_platform.launcher.serve_spark", server]
+    command = [sys.executable, "-m", "diabetes_platform.local.spark.serve", server]
     options = {"--java": java, "--tools": tools, "--infra": str(INFRA), "--work": str(work)}
     return [*command, *(text for option in options.items() for text in option)]
 

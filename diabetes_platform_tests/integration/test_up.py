@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from diabetes_platform.launcher.stack.members import members, memory
-from diabetes_platform.launcher.stack.stack import Stack
-from diabetes_platform.launcher.stack.supervisor import Supervisor
+from diabetes_platform.local.members import members, memory
+from diabetes_platform.local.stack import Stack
+from diabetes_platform.local.supervisor import Supervisor
 from diabetes_platform.settings import PlatformSettings, Port
 from diabetes_platform_tests.commands import command, finish, free_offset
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
-from diabetes_platform.launcher.ports import free_port
+from diabetes_platform.local.ports import free_port
 from diabetes_platform.quality.expectations import EXPECTATIONS, PreviousBatch
 from diabetes_platform.quality.previous_batch import read_previous
 from diabetes_platform.quality.validate import validate_staging

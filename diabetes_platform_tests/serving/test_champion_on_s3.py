@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from diabetes_platform.contract.bundle import ChampionPointer, champion_key
-from diabetes_platform.launcher.layout import Layout
-from diabetes_platform.launcher.ports import HOST, free_port
-from diabetes_platform.launcher.processes import require_alive, spawn, stop_group
+from diabetes_platform.local.home import Layout
+from diabetes_platform.local.ports import HOST, free_port
+from diabetes_platform.local.processes import require_alive, spawn, stop_group
 from diabetes_platform.modelling.store import ModelStore
 from diabetes_platform.settings import PROJECT_ROOT
 from diabetes_platform_tests.storage import ROOT, Storage

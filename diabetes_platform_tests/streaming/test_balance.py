@@ -2,7 +2,7 @@
 
 import pytest
 
-from diabetes_platform.launcher.ports import HOST, free_port
+from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.streaming.balance import NoBalanceError, judge, look_at_job
 from diabetes_platform.streaming.counters import Counters
 

@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka import KafkaException, Producer
 
 from diabetes_platform.contract.events import DEAD_LETTER_HEADERS, REJECTED_TOPIC
-from diabetes_platform.launcher.ports import HOST, free_port
+from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.streaming import dead_letters
 from diabetes_platform.streaming.dead_letters import look
 from diabetes_platform_tests.capture import Kafka, eventually

@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from diabetes_platform.contract.events import CONNECTOR, PREDICTOR_GROUP, SINK_TOPIC
-from diabetes_platform.launcher.ports import free_port
+from diabetes_platform.local.ports import free_port
 from diabetes_platform.streaming.health import (
     MOST_BEHIND,
     connector_troubles,

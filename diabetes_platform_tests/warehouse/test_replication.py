@@ -13,10 +13,10 @@ import pytest
 from psycopg import Connection
 from psycopg.errors import ObjectInUse
 
-from diabetes_platform.launcher.ports import free_port
-from diabetes_platform.launcher.postgres import Postgres
-from diabetes_platform.launcher.postgres_data import binary
-from diabetes_platform.launcher.setup.warehouse import setup_warehouse
+from diabetes_platform.local.ports import free_port
+from diabetes_platform.local.postgres.data import binary
+from diabetes_platform.local.postgres.server import Postgres
+from diabetes_platform.local.postgres.setup import setup_warehouse
 from diabetes_platform.warehouse.replication import (
     MIB,
     PUBLICATION,

@@ -6,8 +6,8 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from diabetes_platform.launcher.ports import free_port
-from diabetes_platform.launcher.postgres import Postgres
+from diabetes_platform.local.ports import free_port
+from diabetes_platform.local.postgres.server import Postgres
 from diabetes_platform.warehouse.migrate import upgrade
 from diabetes_platform.warehouse.staging import (
     StagedBatch,

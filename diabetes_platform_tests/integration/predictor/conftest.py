@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from diabetes_platform.launcher.ports import free_port
-from diabetes_platform.launcher.postgres import Postgres
+from diabetes_platform.local.ports import free_port
+from diabetes_platform.local.postgres.server import Postgres
 from diabetes_platform_tests.capture import Kafka, own_kafka, running
 from diabetes_platform_tests.predicting import Make, Predictions, Predictor, wait_for
 from diabetes_platform_tests.provisioned import CAPTURE, ProvisionedServer, provision

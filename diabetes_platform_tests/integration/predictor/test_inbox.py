@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from diabetes_platform.launcher.layout import Layout
+from diabetes_platform.local.home import Layout
 from diabetes_platform.settings import PROJECT_ROOT
 from diabetes_platform_tests.capture import TOOLS, Kafka
 from diabetes_platform_tests.predicting import given, send, wait_for

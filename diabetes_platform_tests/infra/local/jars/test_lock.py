@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from diabetes_platform.launcher.install.jars import LOCK, POM, read_lock
+from diabetes_platform.local.install.jars import LOCK, POM, read_lock
 from diabetes_platform.settings import PROJECT_ROOT
 
 SCRIPT = PROJECT_ROOT / "infra" / "local" / "jars" / "lock.py"

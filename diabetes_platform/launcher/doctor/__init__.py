@@ -1,1 +1,0 @@
-"""`diabetes doctor`: each service tried end to end, and what to do about one that fails."""

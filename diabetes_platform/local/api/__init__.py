@@ -1,0 +1,1 @@
+"""The API and the predictor on this machine: client, health."""

@@ -1,0 +1,1 @@
+"""Dagster on this machine: code server, client, home, batch runs, health."""

@@ -1,0 +1,207 @@
+"""One run of the batch graph in this process, told step by step while it runs."""
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from diabetes_platform.contract.tables import RAW_PATIENTS
+from diabetes_platform.defs.failures import root_cause
+from diabetes_platform.local.dagster.run_log import RunLog
+from diabetes_platform.local.errors import LauncherError
+
+JOB = "batch"
+IN_PROCESS = {"platform/launcher": "in-process"}
+"""The tag of a run that lives and dies with the launcher's process."""
+_NO_RETRY = {"dagster/max_retries": "0"}
+"""The daemon cannot start such a run again: the person who started it can."""
+_INTERRUPTED = "Execution was interrupted"
+"""How Dagster, which takes the signal while a step runs, says so afterwards."""
+SOURCE_ASSET = dg.AssetKey(RAW_PATIENTS.name.split("/"))
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What one asset check found; `blocking` says whether a failure is an error."""
+
+    name: str
+    asset: str
+    passed: bool
+    blocking: bool
+    description: str
+
+    def __str__(self) -> str:
+        text = f"check {self.name} of {self.asset}"
+        return f"{text}: {self.description}" if self.description else text
+
+
+@dataclass(slots=True)
+class Step:
+    """One step of the graph: the assets it materialized and the checks it made."""
+
+    name: str
+    started: float
+    seconds: float | None = None
+    assets: list[str] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+    error: str | None = None
+
+    @property
+    def title(self) -> str:
+        """The assets' keys where it has any, else the step's own name."""
+        return ", ".join(dict.fromkeys(self.assets)) or self.name.replace("__", "/")
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How the run went: `failures` are empty exactly when it succeeded."""
+
+    run_id: str
+    steps: list[Step]
+    failures: list[str]
+
+
+class Follower:
+    """Turns Dagster's events into steps and tells `on_start` and `on_end` about them."""
+
+    def __init__(self, on_start: Callable[[Step], None], on_end: Callable[[Step], None]) -> None:
+        self.steps: dict[str, Step] = {}
+        self.run_error: str | None = None
+        self._on_start = on_start
+        self._on_end = on_end
+
+    def __call__(self, entry: dg.EventLogEntry) -> None:
+        """Take in one event of the run, in order."""
+        event = entry.dagster_event
+        if event is None:
+            return
+        if event.event_type == dg.DagsterEventType.RUN_FAILURE:
+            self.run_error = event.message
+        if event.step_key is not None:
+            self._step_event(event, event.step_key, entry.timestamp)
+
+    def _step_event(self, event: dg.DagsterEvent, key: str, at: float) -> None:
+        kinds = dg.DagsterEventType
+        if event.event_type == kinds.STEP_START:
+            self.steps[key] = Step(key, at)
+            self._on_start(self.steps[key])
+        step = self.steps.get(key)
+        if step is None:
+            # What the run plans to materialize is told before any step starts.
+            return
+        if event.event_type == kinds.ASSET_MATERIALIZATION and event.asset_key is not None:
+            step.assets.append(event.asset_key.to_user_string())
+        elif event.event_type == kinds.ASSET_CHECK_EVALUATION:
+            step.checks.append(_check(event.asset_check_evaluation_data))
+        elif event.event_type == kinds.STEP_FAILURE:
+            step.error = root_cause(event.step_failure_data.error)
+        if event.event_type in {kinds.STEP_SUCCESS, kinds.STEP_FAILURE}:
+            step.seconds = at - step.started
+            self._on_end(step)
+
+
+def run_batch(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    follower: Follower,
+    *,
+    log: Path,
+    source: str | None = None,
+    select: str | None = None,
+) -> Outcome:
+    """Run the batch job, or the assets of it that `select` names, and return how it went.
+
+    `source` is read instead of the configured one. `select` is Dagster's asset selection, for
+    example `key:"staging/patients"+`; LauncherError where it names no asset of the job, or leaves
+    out the one that reads `source`. Events are appended to `log`. An interrupt is raised again
+    once Dagster has recorded it.
+    """
+    keys = None if select is None else chosen_assets(definitions, select, source)
+    job = definitions.resolve_job_def(JOB)
+    run_id = str(uuid.uuid4())
+    instance.add_event_listener(run_id, follower)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a", encoding="utf-8") as file:
+        instance.add_event_listener(run_id, RunLog(file))
+        result = job.execute_in_process(
+            instance=instance,
+            raise_on_error=False,
+            run_id=run_id,
+            run_config=run_config(source),
+            asset_selection=keys,
+            tags={**IN_PROCESS, **_NO_RETRY},
+        )
+    if not result.success and _INTERRUPTED in (follower.run_error or ""):
+        raise KeyboardInterrupt
+    steps = list(follower.steps.values())
+    return Outcome(run_id, steps, [] if result.success else failures(steps, follower.run_error))
+
+
+def run_config(source: str | None) -> dict[str, object]:
+    """Return the run config: the source if one is given, and no event lines on the terminal."""
+    return {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}, **source_config(source)}
+
+
+def source_config(source: str | None) -> dict[str, object]:
+    """Return the run config that has `source` read, empty without one."""
+    if source is None:
+        return {}
+    return {"ops": {"__".join(SOURCE_ASSET.path): {"config": {"source": source}}}}
+
+
+def chosen_assets(
+    definitions: dg.Definitions, select: str, source: str | None
+) -> list[dg.AssetKey]:
+    """Return what `select` names; LauncherError where that does not read the `source` given."""
+    keys = selected(definitions, select)
+    if source is not None and SOURCE_ASSET not in keys:
+        raise LauncherError(f"--source needs {SOURCE_ASSET.to_user_string()} in --select {select}")
+    return keys
+
+
+def selected(definitions: dg.Definitions, select: str) -> list[dg.AssetKey]:
+    """Return the keys of the job's assets that `select` names; raises LauncherError for none."""
+    assets = definitions.resolve_asset_graph()
+    try:
+        keys = dg.AssetSelection.from_string(select).resolve(assets)
+    except dg.DagsterError as error:
+        raise LauncherError(f"--select {select}: {str(error).splitlines()[0]}") from error
+    job = definitions.resolve_job_def(JOB)
+    keys = {key for key in job.asset_layer.executable_asset_keys if key in keys}
+    if not keys:
+        known = ", ".join(sorted(key.to_user_string() for key in assets.executable_asset_keys))
+        raise LauncherError(f"--select {select} names no asset; there are {known}")
+    return sorted(keys)
+
+
+def failures(steps: list[Step], run_error: str | None) -> list[str]:
+    """Say what failed: the blocking checks, else the steps, else the run itself."""
+    checks = [
+        str(check) for step in steps for check in step.checks if check.blocking and not check.passed
+    ]
+    # A step that only reports its own failed check says nothing new.
+    errors = [f"{step.title}: {step.error}" for step in steps if step.error and not checks]
+    return checks or errors or [run_error or "the run failed without saying why"]
+
+
+def _check(evaluation: dg.AssetCheckEvaluation) -> Check:
+    return Check(
+        name=evaluation.check_name,
+        asset=evaluation.asset_key.to_user_string(),
+        passed=evaluation.passed,
+        blocking=evaluation.severity == dg.AssetCheckSeverity.ERROR,
+        description=evaluation.description or _findings(evaluation.metadata),
+    )
+
+
+def _findings(metadata: Mapping[str, dg.MetadataValue[Any]]) -> str:
+    """Say what a check found in its own words and numbers; links and tables are left to the UI."""
+    plain = {
+        name: value.value
+        for name, value in metadata.items()
+        if isinstance(value.value, str | int | float) and not str(value.value).startswith("http")
+    }
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in plain.items())

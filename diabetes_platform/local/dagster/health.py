@@ -1,0 +1,43 @@
+"""The doctor at Dagster: the code location is loaded, the daemon's parts are alive."""
+
+from diabetes_platform.local.dagster.client import DagsterClient
+from diabetes_platform.local.stack import Stack
+
+_QUERY = """
+{
+  workspaceOrError {
+    __typename
+    ... on PythonError { message }
+    ... on Workspace {
+      locationEntries {
+        name
+        locationOrLoadError {
+          __typename
+          ... on PythonError { message }
+          ... on RepositoryLocation { repositories { name } }
+        }
+      }
+    }
+  }
+  instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } }
+}
+"""
+
+
+def code_location(stack: Stack) -> str:
+    """Return what is loaded; raises where the code location or a daemon is not well."""
+    answer = DagsterClient(stack.settings.dagster).ask(_QUERY)
+    workspace = answer["workspaceOrError"]
+    if workspace["__typename"] != "Workspace":
+        raise RuntimeError(workspace["message"])
+    names = []
+    for entry in workspace["locationEntries"]:
+        loaded = entry["locationOrLoadError"]
+        if loaded is None or loaded["__typename"] != "RepositoryLocation":
+            raise RuntimeError((loaded or {}).get("message", f"{entry['name']} is still loading"))
+        names.append(entry["name"])
+    statuses = answer["instance"]["daemonHealth"]["allDaemonStatuses"]
+    ill = [one["daemonType"] for one in statuses if one["required"] and not one["healthy"]]
+    if ill:
+        raise RuntimeError(f"without a heartbeat: {', '.join(ill)}")
+    return f"{', '.join(names)} loaded, {len(statuses)} daemons alive"

@@ -1,0 +1,1 @@
+"""Apache Flink on this machine: distribution, client, stream job, health."""

@@ -1,0 +1,13 @@
+"""The doctor at what was installed: every jar is the one that the lock names."""
+
+from diabetes_platform.local.install.jars import all_faults
+from diabetes_platform.local.install.tools import Tools
+from diabetes_platform.local.stack import Stack
+
+
+def jars_are_whole(stack: Stack) -> str:
+    """Compare each jar's SHA-256 with the lock; raises with the names of those that differ."""
+    faults = all_faults(Tools(stack.layout.tools))
+    if faults:
+        raise RuntimeError("; ".join(faults))
+    return "every jar has the SHA-256 of the lock"

@@ -1,0 +1,1 @@
+"""The Kafka broker on this machine: class archive, data directory, server, topics, health."""

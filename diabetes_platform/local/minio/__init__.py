@@ -1,0 +1,1 @@
+"""MinIO on this machine: buckets, users, policies, health."""

@@ -1,0 +1,1 @@
+"""PostgreSQL on this machine: install, data directory, server, set-up, health."""

@@ -1,0 +1,157 @@
+"""One PostgreSQL server as a child of this process: start, stop, databases."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+import psycopg
+from psycopg import sql
+
+from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.ports import HOST
+from diabetes_platform.local.postgres.account import Account
+from diabetes_platform.local.postgres.data import (
+    SUPERUSER,
+    environment,
+    prepare,
+    read_pid_file,
+    server_command,
+)
+from diabetes_platform.local.processes import last_line, require_alive, spawn
+from diabetes_platform.settings import PROJECT_ROOT
+
+CONFIG_FILE = PROJECT_ROOT / "infra" / "postgres" / "postgresql.conf"
+"""Every setting but those that are given here."""
+START_SECONDS = 60.0
+STOP_SECONDS = 30.0
+
+SETTINGS: Mapping[str, str] = {
+    # With `minimal` and no senders, COPY into a table of the same transaction skips the WAL.
+    # Nothing captures changes here; one data directory serves both.
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_wal_size": "4GB",
+    # The whole batch graph's tables fit; there are no other servers to leave memory to.
+    "shared_buffers": "256MB",
+    "maintenance_work_mem": "256MB",
+}
+
+
+class Postgres:
+    """A PostgreSQL server on 127.0.0.1:`port` that asks every connection for `password`.
+
+    `settings` override SETTINGS, which override CONFIG_FILE.
+    `generated_password` says that nobody can guess the password, however fast a guess is checked.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        port: int,
+        password: str,
+        *,
+        log: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+        account: Account | None = None,
+        generated_password: bool = False,
+    ) -> None:
+        self.data_dir = data_dir.absolute()
+        self.port = port
+        self.log = log or self.data_dir.with_name(f"{self.data_dir.name}.log")
+        self._password = password
+        self._settings = {**SETTINGS, "port": str(port), **(settings or {})}
+        self._account = account
+        self._generated_password = generated_password
+        self._server: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int | None:
+        """The running server's process id."""
+        return self._server.pid if self._server else None
+
+    def url(self, database: str) -> str:
+        """Return the connection URL of a database, password included."""
+        password = quote(self._password, safe="")
+        return f"postgresql://{SUPERUSER}:{password}@{HOST}:{self.port}/{database}"
+
+    def start(self) -> None:
+        """Create the data directory where there is none, start, and wait until it is ready.
+
+        Raises LauncherError where the port or the data directory cannot be used.
+        """
+        # Iterations slow down guessing. Dagster opens a connection for each event it stores.
+        initdb_options = ["--set=scram_iterations=1"] if self._generated_password else []
+        account = prepare(
+            self.data_dir, self.port, lambda: self._password, initdb_options, account=self._account
+        )
+        options = [f"--{name}={value}" for name, value in self._settings.items()]
+        command = account.command(*server_command(self.data_dir, CONFIG_FILE), *options)
+        self._server = spawn(command, log=self.log, environment=environment())
+        try:
+            self._wait_until_ready(self._server)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Shut down: open transactions are rolled back, written data reaches the disk."""
+        server, self._server = self._server, None
+        if server is None or server.poll() is not None:
+            return
+        server.send_signal(signal.SIGINT)
+        try:
+            server.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            # The next start recovers from the write-ahead log.
+            server.send_signal(signal.SIGQUIT)
+            server.wait(STOP_SECONDS)
+
+    def create_database(self, name: str, *, durable: bool = True) -> str:
+        """Create the database where it is missing and return its URL; raises LauncherError.
+
+        One that is not `durable` may lose its last second when the machine crashes, not more and
+        never its consistency; a commit to it does not wait for the disk.
+        """
+        try:
+            with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+                exists = "SELECT 1 FROM pg_database WHERE datname = %s"
+                if connection.execute(exists, (name,)).fetchone() is None:
+                    create = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
+                    connection.execute(create)
+                    if not durable:
+                        lazy = sql.SQL("ALTER DATABASE {} SET synchronous_commit = off")
+                        connection.execute(lazy.format(sql.Identifier(name)))
+        except psycopg.OperationalError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise LauncherError(f"PostgreSQL on port {self.port}: {reason}") from error
+        return self.url(name)
+
+    def _wait_until_ready(self, server: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            require_alive(server, f"PostgreSQL on port {self.port}", self.log)
+            written = read_pid_file(self.data_dir)
+            if written is not None and written.ready and written.pid == server.pid:
+                return
+            time.sleep(0.02)
+        raise LauncherError(
+            f"PostgreSQL on port {self.port} was not ready after {START_SECONDS:.0f} s: "
+            f"{last_line(self.log)}"
+        )

@@ -1,0 +1,110 @@
+"""Child processes: own process group, own log, gone when the launcher is gone."""
+
+import functools
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from diabetes_platform.local.errors import LauncherError
+
+
+def spawn(
+    command: Sequence[str],
+    *,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start `command` in its own process group, its output appended to `log`.
+
+    Call it from the main thread: the kernel sends the death signal when the *thread* that
+    started the child ends.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=directory,
+            start_new_session=True,
+        )
+
+
+def heed_interrupts() -> None:
+    """Let SIGINT interrupt this process also where it was started in the background.
+
+    A shell makes what it runs in the background ignore SIGINT. Dagster then treats SIGTERM alike,
+    and every child inherits that: none would end when asked to.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def dying_with_parent(stop_signal: signal.Signals) -> tuple[str, ...]:
+    """Return the command prefix with which a child gets `stop_signal` when its parent dies.
+
+    Empty where util-linux's setpriv is missing: such a platform may leave orphans behind a
+    killed launcher.
+    """
+    setpriv = _setpriv_with_death_signal()
+    return (setpriv, "--pdeathsig", stop_signal.name) if setpriv else ()
+
+
+def stop_group(process: subprocess.Popen[bytes], *, grace: float) -> None:
+    """Ask the process group to end, and end it by force after `grace` seconds."""
+    if process.poll() is None:
+        signal_group(process.pid, signal.SIGTERM)
+        wait_all([process], grace)
+    signal_group(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def signal_group(group: int, number: signal.Signals) -> None:
+    """Send a signal to each process of a group that still exists."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return
+
+
+def wait_all(processes: Iterable[subprocess.Popen[bytes]], seconds: float) -> bool:
+    """Return whether all of `processes` ended within `seconds`."""
+    deadline = time.monotonic() + seconds
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            return False
+    return True
+
+
+def require_alive(process: subprocess.Popen[bytes], service: str, log: Path) -> None:
+    """Raise LauncherError with the log's last line where the process has ended."""
+    if process.poll() is not None:
+        raise LauncherError(f"{service} ended with code {process.returncode}: {last_line(log)}")
+
+
+def last_line(log: Path) -> str:
+    """Return the last line that says something in `log`, and where the rest is."""
+    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return f"{lines[-1] if lines else 'it said nothing'} (log: {log})"
+
+
+@functools.cache
+def _setpriv_with_death_signal() -> str | None:
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        return None
+    # BusyBox has a setpriv without the option.
+    probe = subprocess.run(
+        [setpriv, "--pdeathsig", "SIGTERM", "true"], capture_output=True, check=False
+    )
+    return setpriv if probe.returncode == 0 else None

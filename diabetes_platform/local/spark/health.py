@@ -1,0 +1,16 @@
+"""The health check of Spark: a query."""
+
+from diabetes_platform.cleaning.session import spark_session
+from diabetes_platform.local.stack import Stack
+
+ROWS = 1000
+
+
+def spark_query(stack: Stack) -> str:
+    """Let Spark count; raises where the answer is wrong."""
+    with spark_session(stack.settings.spark_remote) as session:
+        counted = session.range(ROWS).selectExpr("sum(id) AS total").collect()[0]["total"]
+        version = session.version
+    if counted != ROWS * (ROWS - 1) // 2:
+        raise RuntimeError(f"Spark adds up the first {ROWS} numbers to {counted}")
+    return f"Spark {version} answered a query"

@@ -1,0 +1,35 @@
+"""`diabetes report`: a file of its owner's, from a home in which nothing ran yet, and refusals."""
+
+import stat
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from diabetes_platform.local.commands.report import write_report
+from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.settings import PlatformSettings
+
+
+@pytest.mark.integration
+def test_the_file_is_written_for_its_owner_and_says_what_is_in_it(
+    settings: PlatformSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "report.html"
+    output.write_text("an older one")
+    output.chmod(0o644)
+    write_report(settings, Console(), output)
+    html = output.read_text(encoding="utf-8")
+    assert html.lstrip().startswith("<!doctype html>")
+    assert "No batch was read yet." in html
+    assert stat.S_IMODE(output.stat().st_mode) == 0o600
+    assert "not run" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.glob("report*")] == ["report.html"]
+
+
+def test_a_directory_that_is_not_there_is_refused_before_anything_starts(
+    settings: PlatformSettings, tmp_path: Path
+) -> None:
+    with pytest.raises(LauncherError, match="given a directory that is not there"):
+        write_report(settings, Console(), tmp_path / "no" / "report.html")
+    assert not (settings.home / "postgres").exists()

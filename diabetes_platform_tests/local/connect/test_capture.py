@@ -1,0 +1,152 @@
+"""Change data capture on a real broker, Connect and PostgreSQL: what arrives, and that all does."""
+
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+from confluent_kafka import TopicPartition
+from psycopg import Connection
+
+from diabetes_platform.contract.events import CDC_TOPIC, CONNECTOR, DIABETES_NEW_CHANGED
+from diabetes_platform.local.kafka.setup import read_topics, setup_topics
+from diabetes_platform_tests.capture import Connect, eventually
+from diabetes_platform_tests.local.connect.conftest import Changed, insert, set_up
+
+pytestmark = pytest.mark.integration
+
+
+def test_a_change_travels_as_the_contract_says(capturing: Connect, intake: Connection) -> None:
+    places = capturing.kafka.ends(CDC_TOPIC)
+    (patient,) = insert(intake, 33)
+    intake.execute(
+        "UPDATE diabetes_new SET outcome = 1, outcome_recorded_at = now() WHERE id = %s", (patient,)
+    )
+    intake.execute("DELETE FROM diabetes_new WHERE id = %s", (patient,))
+    messages = capturing.kafka.messages(places)
+    created, updated, deleted, tombstone = (next(messages) for _ in range(4))
+
+    assert {m.key() for m in (created, updated, deleted, tombstone)} == {b'{"id":%d}' % patient}
+    assert tombstone.value() is None
+    values = [json.loads(m.value() or b"") for m in (created, updated, deleted)]
+    operations = [DIABETES_NEW_CHANGED.operations[value["op"]] for value in values]
+    assert operations == ["create", "update", "delete"]
+    for value in values:
+        assert value.keys() >= set(DIABETES_NEW_CHANGED.envelope_keys)
+        assert value["source"].keys() >= set(DIABETES_NEW_CHANGED.source_keys)
+    assert tuple(values[0]["after"]) == DIABETES_NEW_CHANGED.image_keys
+    assert (values[0]["after"]["age"], values[0]["after"]["glucose"]) == (33.0, 120.0)
+    assert values[0]["after"]["received_at"].endswith("Z")
+    assert (values[1]["after"]["outcome"], values[2]["after"]) == (1, None)
+    positions = [value["source"]["lsn"] for value in values]
+    assert positions == sorted(set(positions))
+
+
+def test_a_hundred_rows_a_second_all_arrive(capturing: Connect, intake: Connection) -> None:
+    places = capturing.kafka.ends(CDC_TOPIC)
+    stored = insert(intake, *range(18, 118))
+    messages = capturing.kafka.messages(places)
+    arrived = [json.loads(next(messages).value() or b"")["after"]["id"] for _ in stored]
+    assert sorted(arrived) == stored
+
+
+def test_rows_from_before_the_first_start_are_captured_too(
+    connect: Connect, intake: Connection
+) -> None:
+    connect_without_offsets(connect)
+    before = insert(intake, 40, 41)
+    places = connect.kafka.ends(CDC_TOPIC)
+    set_up(connect)
+    after = insert(intake, 42)
+    wanted = {**dict.fromkeys(before, "r"), **dict.fromkeys(after, "c")}
+    arrived: dict[int, str] = {}
+    for message in connect.kafka.messages(places):
+        value = json.loads(message.value() or b"")
+        arrived[value["after"]["id"]] = value["op"]
+        if wanted.keys() <= arrived.keys():
+            break
+    assert {patient: arrived[patient] for patient in wanted} == wanted
+
+
+def connect_without_offsets(connect: Connect) -> None:
+    """Forget the connector and how far it had read."""
+    address = f"/connectors/{CONNECTOR}"
+    with httpx.Client(base_url=connect.url, trust_env=False, timeout=30) as client:
+        if client.get(address).is_success:
+            client.put(f"{address}/stop").raise_for_status()
+            eventually(lambda: client.get(f"{address}/status").json()["tasks"] == [])
+            eventually(lambda: client.delete(f"{address}/offsets").is_success)
+            client.delete(address).raise_for_status()
+
+
+def test_the_password_is_on_no_command_line_and_not_in_kafka(capturing: Connect) -> None:
+    password = capturing.database.passwords["debezium"].encode()
+    assert password not in Path(f"/proc/{capturing.pid}/cmdline").read_bytes()
+    (start,) = capturing.kafka.ends("connect-configs")
+    newest, start.offset = start.offset - 1, 0
+    stored = []
+    for message in capturing.kafka.messages([start]):
+        stored.append(message.value() or b"")
+        if message.offset() == newest:
+            break
+    assert any(b"${env:DEBEZIUM_PASSWORD}" in value for value in stored)
+    assert not any(password in value for value in stored)
+    assert password not in capturing.log.read_bytes()
+
+
+def require_all(connect: Connect, places: list[TopicPartition], patients: list[int]) -> None:
+    """Read from `places` on until each patient has come, once or twice."""
+    missing = set(patients)
+    for message in connect.kafka.messages(places):
+        missing.discard(json.loads(message.value() or b"")["after"]["id"])
+        if not missing:
+            return
+    pytest.fail(f"{len(missing)} of {len(patients)} events did not come")
+
+
+@pytest.mark.slow
+def test_a_killed_connect_loses_nothing(capturing: Connect, intake: Connection) -> None:
+    places = capturing.kafka.ends(CDC_TOPIC)
+    stored = insert(intake, 50, 51)
+    capturing.kill()
+    stored += insert(intake, 52, 53)
+    capturing.start()
+    stored += insert(intake, 54)
+    require_all(capturing, places, stored)
+    assert set_up(capturing).state.running
+
+
+@pytest.mark.slow
+def test_a_killed_broker_loses_nothing(capturing: Connect, intake: Connection) -> None:
+    places = capturing.kafka.ends(CDC_TOPIC)
+    stored = insert(intake, 50, 51)
+    capturing.kafka.kill()
+    stored += insert(intake, 52, 53)
+    capturing.kafka.start()
+    stored += insert(intake, 54)
+    require_all(capturing, places, stored)
+    assert set_up(capturing).state.running
+
+
+def test_a_deleted_topic_is_made_again_and_what_waited_for_it_comes(
+    capturing: Connect, intake: Connection
+) -> None:
+    capturing.kafka.admin.delete_topics([CDC_TOPIC])[CDC_TOPIC].result(30)
+    eventually(lambda: CDC_TOPIC not in capturing.kafka.admin.list_topics(timeout=10).topics)
+    stored = insert(intake, 55, 56)
+    assert setup_topics(capturing.kafka.bootstrap_servers).create.keys() == {CDC_TOPIC}
+    partitions = read_topics()[CDC_TOPIC].partitions
+    require_all(capturing, [TopicPartition(CDC_TOPIC, n, 0) for n in range(partitions)], stored)
+
+
+@pytest.mark.slow
+def test_an_idle_table_does_not_keep_the_log_of_other_tables(
+    capturing: Connect, intake: Connection, changed: Changed
+) -> None:
+    set_up(capturing, changed(heartbeat_interval_ms="500"))
+    intake.execute("CREATE TABLE IF NOT EXISTS busy (x text)")
+    intake.execute("INSERT INTO busy SELECT repeat('x', 1000) FROM generate_series(1, 2000)")
+    row = intake.execute("SELECT pg_current_wal_lsn()").fetchone()
+    assert row is not None
+    confirmed = "SELECT confirmed_flush_lsn >= %s::pg_lsn FROM pg_replication_slots"
+    eventually(lambda: intake.execute(confirmed, row).fetchone() == (True,), seconds=60)

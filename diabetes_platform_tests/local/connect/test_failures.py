@@ -1,0 +1,220 @@
+"""Why changes are not captured: Java traces and PostgreSQL's answers as one line for a person."""
+
+import dataclasses
+
+import pytest
+
+from diabetes_platform.local.connect.failures import (
+    explain,
+    reader_problem,
+    root_cause,
+    table_problem,
+)
+from diabetes_platform.warehouse.replication import Slot
+
+IN_DEBEZIUM = "\tat io.debezium.pipeline.ErrorHandler.setProducerThrowable(ErrorHandler.java:67)\n"
+STOPPED = (
+    "org.apache.kafka.connect.errors.ConnectException: An exception occurred in the change event "
+    f"producer. This connector will be stopped.\n{IN_DEBEZIUM}"
+)
+REFUSED = (
+    "Connector configuration is invalid and contains the following 1 error(s):\n{}\nYou can also "
+    "find the above list of errors at the endpoint `/connector-plugins/{{connectorType}}/config/"
+    "validate`"
+)
+
+
+def trace(*causes: str) -> str:
+    """What Connect keeps of a failed task: the outermost exception first."""
+    return STOPPED + "".join(f"Caused by: {cause}\n{IN_DEBEZIUM}" for cause in causes)
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        (
+            trace(
+                "io.debezium.DebeziumException: Failed to start replication stream at LSN{0/86}",
+                'org.postgresql.util.PSQLException: ERROR: replication slot "diabetes_slot" is '
+                "active for PID 13332",
+            ),
+            'ERROR: replication slot "diabetes_slot" is active for PID 13332',
+        ),
+        (
+            STOPPED,
+            "An exception occurred in the change event producer. This connector will be stopped.",
+        ),
+        (
+            REFUSED.format('Error while validating connector config: FATAL: role "x" is unknown'),
+            'Error while validating connector config: FATAL: role "x" is unknown',
+        ),
+        ("java.lang.OutOfMemoryError: Java heap space\n", "Java heap space"),
+        (
+            "java.lang.NullPointerException\n\tat x.Y.z(Y.java:1)\n",
+            "java.lang.NullPointerException",
+        ),
+        ("HTTP 500", "HTTP 500"),
+        ("", "it said nothing"),
+    ],
+)
+def test_the_innermost_cause_is_what_is_told(said: str, cause: str) -> None:
+    assert root_cause(said) == cause
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        (
+            REFUSED.format(
+                "Error while validating connector config: FATAL: password authentication failed "
+                'for user "debezium"'
+            ),
+            "PostgreSQL does not take the connector's password: `make down` and `make up`",
+        ),
+        (
+            trace(
+                "org.apache.kafka.connect.errors.ConnectException: Publication autocreation is "
+                "disabled, please create one and restart the connector."
+            ),
+            "the publication is missing, which a migration makes: `make down` and `make up`",
+        ),
+        (
+            trace('org.postgresql.util.PSQLException: ERROR: publication "p" does not exist'),
+            "the publication is missing",
+        ),
+        (
+            trace(
+                'org.postgresql.util.PSQLException: ERROR: replication slot "diabetes_slot" is '
+                "active for PID 7"
+            ),
+            "the replication slot diabetes_slot is held by another program (ERROR: ",
+        ),
+        (
+            trace(
+                "org.postgresql.util.PSQLException: ERROR: can no longer get changes from "
+                'replication slot "diabetes_slot"'
+            ),
+            "the replication slot diabetes_slot was given up: docs/operations.md",
+        ),
+        (
+            trace(
+                "io.debezium.DebeziumException: The connector is trying to read change stream "
+                "starting at PostgresOffsetContext [x], but this is no longer available on the "
+                "server. Reconfigure the connector to use a snapshot mode when needed."
+            ),
+            "the replication slot diabetes_slot was given up",
+        ),
+        (
+            trace(
+                "org.postgresql.util.PSQLException: ERROR: permission denied for table diabetes_new"
+            ),
+            "the role of the connector lacks a right",
+        ),
+        (
+            trace(
+                "org.postgresql.util.PSQLException: FATAL: permission denied to start WAL sender"
+            ),
+            "the role of the connector may not replicate",
+        ),
+        (
+            trace(
+                "org.postgresql.util.PSQLException: Connection to 127.0.0.1:5433 refused. Check "
+                "that the hostname and port are correct"
+            ),
+            "PostgreSQL does not answer: see `diabetes logs postgres`",
+        ),
+        (
+            trace(
+                "org.apache.kafka.common.errors.TimeoutException: Topic diabetes_cdc.public.x not "
+                "present in metadata after 60000 ms."
+            ),
+            "a topic is missing of infra/kafka/topics.yaml",
+        ),
+        (
+            trace("java.lang.IllegalStateException: something new"),
+            "something new: see `diabetes logs connect`",
+        ),
+    ],
+)
+def test_what_has_failed_is_told_in_one_line_with_what_to_do(said: str, advice: str) -> None:
+    line = explain(said)
+    assert line.startswith(advice)
+    assert len(line.splitlines()) == 1
+
+
+CONFIG = {
+    "database.user": "debezium",
+    "publication.name": "diabetes_publication",
+    "table.include.list": "public.diabetes_new",
+}
+EXISTING = {"public.diabetes_new": True, "public.busy": False, "staging.patients": False}
+PUBLISHED = ["public.diabetes_new"]
+
+
+@pytest.mark.parametrize(
+    "include",
+    ["public.diabetes_new", "PUBLIC.diabetes_new", r"public\.diabetes_.*", " public.diabetes_new "],
+)
+def test_a_table_that_is_there_and_published_is_watched(include: str) -> None:
+    assert table_problem(CONFIG | {"table.include.list": include}, EXISTING, PUBLISHED) is None
+
+
+@pytest.mark.parametrize(
+    "include", ["public.diabetes_old", "public.diabetes_new,public.diabetes", "public.("]
+)
+def test_a_table_that_does_not_exist_is_named(include: str) -> None:
+    table = include.rpartition(",")[2]
+    assert table_problem(CONFIG | {"table.include.list": include}, EXISTING, PUBLISHED) == (
+        f"diabetes-cdc: table {table} does not exist: given in table.include.list of "
+        "infra/debezium/diabetes-cdc.json, allowed what is published: public.diabetes_new"
+    )
+
+
+@pytest.mark.parametrize(
+    ("include", "published", "has"),
+    [
+        ("staging.patients", PUBLISHED, "public.diabetes_new"),
+        ("public.diabetes_new", [], "no table"),
+    ],
+)
+def test_a_table_that_is_not_published_is_named(
+    include: str, published: list[str], has: str
+) -> None:
+    assert table_problem(CONFIG | {"table.include.list": include}, EXISTING, published) == (
+        f"diabetes-cdc: table {include} is not in the publication diabetes_publication, which a "
+        f"migration makes, so its changes would never come; it has {has}"
+    )
+
+
+def test_a_table_that_the_role_may_not_read_is_named() -> None:
+    config = CONFIG | {"table.include.list": "public.busy"}
+    assert table_problem(config, EXISTING, ["public.busy"]) == (
+        "diabetes-cdc: role debezium may not read table public.busy, which a migration grants: "
+        "`make down` and `make up` set it up again"
+    )
+
+
+FREE = Slot("pgoutput", "diabetes", "reserved", None, 0, 0, None, None, None)
+
+
+def held(holder: str | None, user: str | None) -> Slot:
+    return dataclasses.replace(FREE, holder_pid=4711, holder=holder, holder_user=user)
+
+
+@pytest.mark.parametrize("slot", [None, FREE, held("Debezium Streaming", "debezium")])
+def test_debezium_or_nobody_may_read_the_slot(slot: Slot | None) -> None:
+    assert reader_problem(slot) is None
+
+
+@pytest.mark.parametrize(
+    ("slot", "who"),
+    [
+        (held("pg_recvlogical", "debezium"), "pg_recvlogical as debezium (PostgreSQL's pid 4711)"),
+        (held(None, None), "a program without a name as another role (PostgreSQL's pid 4711)"),
+    ],
+)
+def test_another_reader_of_the_slot_is_named(slot: Slot, who: str) -> None:
+    assert reader_problem(slot) == (
+        f"replication slot diabetes_slot is held by {who}: stop that program; the connector tries "
+        "again by itself"
+    )

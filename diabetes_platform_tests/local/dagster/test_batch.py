@@ -1,0 +1,167 @@
+"""A run of the graph, as the launcher follows it: real Dagster runs of a small graph."""
+
+import os
+import signal
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from diabetes_platform.local.dagster.batch import Follower, Outcome, Step, run_batch, run_config
+from diabetes_platform.local.errors import LauncherError
+
+RAW = dg.AssetKey(["raw", "patients"])
+SERVING = dg.AssetKey(["serving", "patients"])
+
+
+GIVEN = "abc\nxyz"
+
+
+class Source(dg.Config):
+    source: str | None = None
+
+
+def graph(
+    *, fails: str = "", severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+) -> dg.Definitions:
+    """Two assets with a blocking check between them; `fails` names the part that does."""
+
+    @dg.asset(key=RAW)
+    def raw(config: Source) -> dg.MaterializeResult[None]:
+        if fails == "raw":
+            try:
+                float(GIVEN)
+            except ValueError as error:
+                raise dg.Failure("it could not be read", allow_retries=False) from error
+        if fails == "interrupted":
+            os.kill(os.getpid(), signal.SIGINT)
+        return dg.MaterializeResult(metadata={"source": config.source})
+
+    @dg.asset_check(asset=RAW, blocking=True)
+    def no_missing_age() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(
+            passed=fails != "check",
+            severity=severity,
+            metadata={"unexpected_count": 2, "docs": dg.MetadataValue.url("http://docs")},
+        )
+
+    @dg.asset(key=SERVING, deps=[RAW])
+    def serving() -> None: ...
+
+    job = dg.define_asset_job("batch", executor_def=dg.in_process_executor)
+    return dg.Definitions([raw, serving], asset_checks=[no_missing_age], jobs=[job])
+
+
+def run(
+    definitions: dg.Definitions,
+    tmp_path: Path,
+    *,
+    source: str | None = None,
+    select: str | None = None,
+) -> tuple[Outcome, list[Step]]:
+    ended: list[Step] = []
+    with dg.instance_for_test() as instance:
+        outcome = run_batch(
+            definitions,
+            instance,
+            Follower(lambda _: None, ended.append),
+            log=tmp_path / "logs" / "batch.log",
+            source=source,
+            select=select,
+        )
+        if source is not None:
+            event = instance.get_latest_materialization_event(RAW)
+            assert event is not None
+            assert event.asset_materialization is not None
+            assert event.asset_materialization.metadata["source"].value == source
+    return outcome, ended
+
+
+def test_each_step_is_told_with_its_assets_checks_and_time(tmp_path: Path) -> None:
+    outcome, ended = run(graph(), tmp_path)
+    assert outcome.failures == []
+    assert [step.title for step in ended] == [
+        "raw/patients",
+        "raw/patients_no_missing_age",
+        "serving/patients",
+    ]
+    assert all(step.seconds is not None and step.seconds >= 0 for step in ended)
+    (check,) = ended[1].checks
+    assert (check.name, check.asset, check.passed) == ("no_missing_age", "raw/patients", True)
+
+
+def test_a_failed_blocking_check_is_the_failure_and_stops_the_graph(tmp_path: Path) -> None:
+    outcome, ended = run(graph(fails="check"), tmp_path)
+    assert outcome.failures == ["check no_missing_age of raw/patients: unexpected count 2"]
+    assert "serving/patients" not in [step.title for step in ended]
+
+
+def test_a_failed_check_that_only_warns_fails_nothing(tmp_path: Path) -> None:
+    outcome, ended = run(graph(fails="check", severity=dg.AssetCheckSeverity.WARN), tmp_path)
+    assert outcome.failures == []
+    assert [check.passed for step in ended for check in step.checks] == [False]
+    assert ended[-1].title == "serving/patients"
+
+
+def test_a_failed_step_is_told_by_its_innermost_cause(tmp_path: Path) -> None:
+    outcome, _ = run(graph(fails="raw"), tmp_path)
+    assert outcome.failures == [
+        f"raw/patients: ValueError: could not convert string to float: {GIVEN!r}"
+    ]
+
+
+def test_the_log_says_where_it_failed_but_not_what_the_row_held(tmp_path: Path) -> None:
+    outcome, _ = run(graph(fails="raw"), tmp_path)
+    log = (tmp_path / "logs" / "batch.log").read_text()
+    assert f"{outcome.run_id} STEP_FAILURE raw__patients" in log
+    assert "ValueError, raised here:" in log
+    assert "test_batch.py" in log
+    assert "abc" not in log
+
+
+def test_ctrl_c_is_no_failure_of_the_graph(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(graph(fails="interrupted"), tmp_path)
+
+
+def test_the_source_is_passed_to_the_asset_that_reads_it(tmp_path: Path) -> None:
+    outcome, _ = run(graph(), tmp_path, source="/data/other.csv")
+    assert outcome.failures == []
+
+
+def test_nothing_is_logged_to_the_terminal(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run(graph(fails="raw"), tmp_path)
+    assert capfd.readouterr() == ("", "")
+    assert run_config(None).keys() == {"loggers"}
+
+
+@pytest.mark.parametrize(
+    ("select", "titles"),
+    [
+        ('key:"serving/patients"', ["serving/patients"]),
+        (
+            'key:"raw/patients"+',
+            ["raw/patients", "raw/patients_no_missing_age", "serving/patients"],
+        ),
+        ("serving/patients", ["serving/patients"]),
+    ],
+)
+def test_only_the_selected_assets_are_materialized(
+    tmp_path: Path, select: str, titles: list[str]
+) -> None:
+    _, ended = run(graph(), tmp_path, select=select)
+    assert [step.title for step in ended] == titles
+
+
+@pytest.mark.parametrize("select", ['key:"no/such"', "no/such", "(("])
+def test_a_selection_of_nothing_is_refused_with_what_there_is(tmp_path: Path, select: str) -> None:
+    with pytest.raises(LauncherError, match=r"--select") as refused:
+        run(graph(), tmp_path, select=select)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_source_that_no_selected_asset_reads_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LauncherError, match="--source needs raw/patients"):
+        run(graph(), tmp_path, source="/data/other.csv", select='key:"serving/patients"')

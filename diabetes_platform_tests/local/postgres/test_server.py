@@ -1,0 +1,184 @@
+"""PostgreSQL: start, stop, and one clear message for each thing that can be in the way."""
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.ports import free_port
+from diabetes_platform.local.postgres.data import read_pid_file, running_server
+from diabetes_platform.local.postgres.server import Postgres
+
+pytestmark = pytest.mark.integration
+PASSWORD = "p@ss/word:%"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Postgres:
+    return Postgres(tmp_path / "data", free_port(), PASSWORD)
+
+
+def setting(url: str, name: str) -> str:
+    with psycopg.connect(url) as connection:
+        row = connection.execute("SELECT current_setting(%s)", (name,)).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def test_data_survives_a_restart(server: Postgres) -> None:
+    with server:
+        url = server.create_database("diabetes")
+        with psycopg.connect(url) as connection:
+            connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+    with server, psycopg.connect(url) as connection:
+        assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
+
+
+def test_creating_a_database_again_keeps_it(server: Postgres) -> None:
+    with server:
+        url = server.create_database("diabetes")
+        with psycopg.connect(url) as connection:
+            connection.execute("CREATE TABLE kept ()")
+        assert server.create_database("diabetes") == url
+        with psycopg.connect(url) as connection:
+            connection.execute("SELECT FROM kept")
+
+
+def test_a_name_is_an_identifier_whatever_it_holds(server: Postgres) -> None:
+    with server:
+        server.create_database('x"; DROP DATABASE postgres; --')
+        assert server.create_database("diabetes")
+
+
+def test_it_listens_on_this_machine_only_and_asks_for_the_password(server: Postgres) -> None:
+    with server:
+        url = server.url("postgres")
+        assert setting(url, "listen_addresses") == "127.0.0.1"
+        assert setting(url, "unix_socket_directories") == ""
+        for wrong in (server.url("postgres").replace("postgres:", "postgres:x"), "user=postgres"):
+            with pytest.raises(psycopg.OperationalError, match="password"):
+                psycopg.connect(wrong, host="127.0.0.1", port=server.port, dbname="postgres")
+
+
+def test_a_data_directory_of_another_password_is_named(server: Postgres) -> None:
+    with server:
+        pass
+    other = Postgres(server.data_dir, server.port, "another")
+    with (
+        other,
+        pytest.raises(LauncherError, match=rf"port {server.port}.*password authentication"),
+    ):
+        other.create_database("diabetes")
+
+
+def test_one_data_directory_serves_bulk_loads_and_change_capture(server: Postgres) -> None:
+    with server:
+        assert setting(server.url("postgres"), "wal_level") == "minimal"
+    logical = {"wal_level": "logical", "max_wal_senders": "10"}
+    with Postgres(server.data_dir, server.port, PASSWORD, settings=logical) as captured:
+        assert setting(captured.url("postgres"), "wal_level") == "logical"
+
+
+def test_only_a_database_that_may_lose_a_second_does_not_wait_for_the_disk(
+    server: Postgres,
+) -> None:
+    with server:
+        assert setting(server.create_database("diabetes"), "synchronous_commit") == "on"
+        events = server.create_database("dagster", durable=False)
+        assert setting(events, "synchronous_commit") == "off"
+
+
+def test_no_value_of_a_row_reaches_the_log(server: Postgres) -> None:
+    with server:
+        with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+            connection.execute("CREATE TABLE measured (glucose integer CHECK (glucose < 600))")
+            with pytest.raises(psycopg.errors.CheckViolation, match="98765"):
+                connection.execute("INSERT INTO measured VALUES (98765)")
+        assert "measured" in server.log.read_text()
+        assert "98765" not in server.log.read_text()
+
+
+def test_a_port_in_use_is_named_with_its_owner(server: Postgres, tmp_path: Path) -> None:
+    with (
+        server,
+        pytest.raises(LauncherError, match=rf"port {server.port} .* postgres \(pid {server.pid}\)"),
+    ):
+        Postgres(tmp_path / "other", server.port, PASSWORD).start()
+
+
+def test_a_directory_that_is_served_already_is_named_with_port_and_pid(server: Postgres) -> None:
+    with server:
+        running = running_server(server.data_dir)
+        assert running is not None
+        assert (running.pid, running.port) == (server.pid, str(server.port))
+        with pytest.raises(LauncherError, match=rf"port {server.port} \(pid {server.pid}\)"):
+            Postgres(server.data_dir, free_port(), PASSWORD).start()
+
+
+@pytest.mark.parametrize(
+    "pid",
+    ["999999999", "garbage", str(os.getpid())],
+    ids=["of nobody", "no number", "of this process"],
+)
+def test_the_pid_file_of_a_server_that_is_gone_is_no_obstacle(server: Postgres, pid: str) -> None:
+    with server:
+        pass
+    (server.data_dir / "postmaster.pid").write_text(f"{pid}\n{server.data_dir}\n0\n5433\n")
+    with server:
+        assert server.create_database("diabetes")
+
+
+def test_a_killed_server_recovers(server: Postgres) -> None:
+    with server:
+        with psycopg.connect(server.url("postgres")) as connection:
+            connection.execute("CREATE TABLE kept ()")
+        assert server.pid is not None
+        os.kill(server.pid, 9)
+        while running_server(server.data_dir) is not None:
+            time.sleep(0.05)
+    with server, psycopg.connect(server.url("postgres")) as connection:
+        connection.execute("SELECT FROM kept")
+
+
+def test_stopping_waits_until_the_process_is_gone(server: Postgres) -> None:
+    with server:
+        open_transaction = psycopg.connect(server.url("postgres"))
+        open_transaction.execute("SELECT 1")
+        server.stop()
+        open_transaction.close()
+        assert server.pid is None
+        assert read_pid_file(server.data_dir) is None
+        assert running_server(server.data_dir) is None
+
+
+def test_data_of_another_major_version_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "PG_VERSION").write_text("16\n")
+    with pytest.raises(LauncherError, match="PostgreSQL 16, this is PostgreSQL 18"):
+        Postgres(tmp_path, free_port(), PASSWORD).start()
+
+
+def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+    broken = Postgres(tmp_path / "data", free_port(), PASSWORD, settings={"shared_buffers": "huge"})
+    with pytest.raises(LauncherError, match=r"ended with code 1: .*shared_buffers"):
+        broken.start()
+    assert broken.pid is None
+
+
+def test_a_disk_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    server = Postgres(tmp_path / "data" / "file" / "data", free_port(), PASSWORD)
+    (tmp_path / "data" / "file").touch()
+    with pytest.raises((LauncherError, OSError), match="file"):
+        server.start()
+
+
+def test_the_password_is_on_no_command_line_and_in_no_file(server: Postgres) -> None:
+    with server:
+        shown = subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, check=True)
+        assert PASSWORD.encode() not in shown.stdout
+    beside = [path for path in server.data_dir.parent.iterdir() if path.is_file()]
+    assert beside == [server.log]

@@ -1,0 +1,216 @@
+"""Setting up PostgreSQL: from an empty server to all of it, and again without effect."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import Connection
+
+from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.ports import free_port
+from diabetes_platform.local.postgres.server import Postgres
+from diabetes_platform.local.postgres.setup import role_url, setup_warehouse
+from diabetes_platform.warehouse.replication import SLOT
+from diabetes_platform.warehouse.roles import DAGSTER, DEBEZIUM, PIPELINE, ROLES
+from diabetes_platform_tests.provisioned import CAPTURE, ProvisionedServer, drop_slot
+
+AWKWARD = {role.name: f"p@ss/'{role.name}:%\\" for role in ROLES}
+"""Passwords with every character that a URL or a statement could trip over."""
+
+
+@pytest.mark.parametrize(
+    ("role", "url"),
+    [
+        (PIPELINE, "postgresql://pipeline:p%40ss%2F%27pipeline%3A%25%5C@127.0.0.1:5433/diabetes"),
+        (DAGSTER, "postgresql://dagster:p%40ss%2F%27dagster%3A%25%5C@127.0.0.1:5433/dagster"),
+    ],
+)
+def test_a_roles_url_has_its_own_password_and_database(role: object, url: str) -> None:
+    superuser = "postgresql://postgres:se%40cret@127.0.0.1:5433/postgres"
+    (given,) = [each for each in ROLES if each == role]
+    assert role_url(superuser, given, AWKWARD) == url
+
+
+def test_a_roles_url_keeps_the_options_of_a_managed_server() -> None:
+    superuser = "postgresql://admin:x@db.example/postgres?sslmode=require"
+    assert role_url(superuser, PIPELINE, {"pipeline": "y"}) == (
+        "postgresql://pipeline:y@db.example/diabetes?sslmode=require"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "given"),
+    [
+        ({"reader": ""}, "api, dagster, debezium, migrator, pipeline, predictor"),
+        ({"root": "x"}, "api, dagster, debezium, migrator, pipeline, predictor, reader, root"),
+    ],
+)
+def test_a_role_without_password_or_without_a_place_here_is_refused(
+    changed: dict[str, str], given: str
+) -> None:
+    with pytest.raises(LauncherError, match=f"given {given}, allowed one for each of api, dagster"):
+        setup_warehouse("postgresql://postgres@127.0.0.1:1/postgres", AWKWARD | changed)
+
+
+@pytest.fixture
+def admin(provisioned: ProvisionedServer) -> Iterator[Connection]:
+    """A superuser's session on a server that was set up."""
+    with psycopg.connect(provisioned.superuser_url, autocommit=True) as opened:
+        yield opened
+
+
+def state(provisioned: ProvisionedServer) -> list[tuple[object, ...]]:
+    """All that setting up brings about, but the passwords."""
+    roles = """
+        SELECT rolname, rolcanlogin, rolsuper, rolreplication, rolcreaterole, rolcreatedb,
+            rolbypassrls FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY 1
+    """
+    databases = """
+        SELECT datname, datdba::regrole::text, datacl::text, setconfig FROM pg_database
+        LEFT JOIN pg_db_role_setting ON setdatabase = pg_database.oid WHERE datname !~ '^t'
+        ORDER BY 1
+    """
+    slots = "SELECT slot_name, plugin, database, restart_lsn FROM pg_replication_slots"
+    owners = """
+        SELECT oid::regclass::text, relowner::regrole::text, relacl::text FROM pg_class
+        WHERE relnamespace::regnamespace::text IN ('public', 'staging', 'serving') ORDER BY 1
+    """
+    with psycopg.connect(provisioned.server.url("diabetes")) as connection:
+        return [
+            row
+            for query in (roles, databases, slots, owners)
+            for row in connection.execute(query).fetchall()
+        ]
+
+
+@pytest.mark.integration
+def test_doing_it_again_changes_nothing_and_all_passwords_still_work(
+    provisioned: ProvisionedServer,
+) -> None:
+    before = state(provisioned)
+    assert len(before) > len(ROLES)
+    slot = setup_warehouse(
+        provisioned.superuser_url, provisioned.passwords, generated_passwords=True
+    )
+    assert state(provisioned) == before
+    assert (slot.plugin, slot.database, slot.wal_status) == ("pgoutput", "diabetes", "reserved")
+    for role in ROLES:
+        psycopg.connect(provisioned.url(role.name)).close()
+
+
+@pytest.mark.integration
+def test_the_owner_of_each_database_and_of_everything_in_the_warehouse(admin: Connection) -> None:
+    owners = admin.execute(
+        "SELECT datname, datdba::regrole::text FROM pg_database"
+        " WHERE datname IN ('diabetes', 'dagster') ORDER BY 1"
+    ).fetchall()
+    assert owners == [("dagster", "dagster"), ("diabetes", "migrator")]
+
+
+@pytest.mark.integration
+def test_a_server_that_captures_no_changes_is_named_and_only_dagsters_database_is_not_durable(
+    tmp_path: Path,
+) -> None:
+    data_dir, port = tmp_path / "data", free_port()
+    with (
+        Postgres(data_dir, port, "secret") as server,
+        pytest.raises(LauncherError, match=rf':{port} as debezium: replication slots .*"wal_level'),
+    ):
+        setup_warehouse(server.url("postgres"), AWKWARD)
+    with Postgres(data_dir, port, "secret", settings=CAPTURE) as server:
+        setup_warehouse(server.url("postgres"), AWKWARD)
+        for role, setting in ((DAGSTER, "off"), (PIPELINE, "on")):
+            url = role_url(server.url("postgres"), role, AWKWARD)
+            with psycopg.connect(url) as connection:
+                assert connection.execute("SHOW synchronous_commit").fetchone() == (setting,)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(("generated", "iterations"), [(True, "1"), (False, "4096")])
+def test_a_password_changes_and_no_log_holds_it(
+    provisioned: ProvisionedServer, admin: Connection, generated: bool, iterations: str
+) -> None:
+    changed = AWKWARD
+    admin.execute("ALTER SYSTEM SET log_statement = 'all'")
+    admin.execute("SELECT pg_reload_conf()")
+    try:
+        setup_warehouse(provisioned.superuser_url, changed, generated_passwords=generated)
+        url = role_url(provisioned.superuser_url, PIPELINE, changed)
+        psycopg.connect(url).close()
+        verifiers = admin.execute(
+            "SELECT rolpassword FROM pg_authid WHERE rolname = ANY(%s)",
+            ([role.name for role in ROLES],),
+        ).fetchall()
+    finally:
+        admin.execute("ALTER SYSTEM RESET ALL")
+        admin.execute("SELECT pg_reload_conf()")
+        setup_warehouse(provisioned.superuser_url, provisioned.passwords, generated_passwords=True)
+    assert {verifier[: len("SCRAM-SHA-256$4096:")].split(":")[0] for (verifier,) in verifiers} == {
+        f"SCRAM-SHA-256${iterations}"
+    }
+    log = provisioned.server.log.read_text()
+    assert "ALTER ROLE" in log
+    assert "p@ss" not in log
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("role", "right", "allowed"),
+    [
+        ("reader", "SUPERUSER", "none"),
+        ("api", "REPLICATION", "none"),
+        ("pipeline", "CREATEROLE", "none"),
+        ("debezium", "BYPASSRLS", "REPLICATION"),
+    ],
+)
+def test_a_role_that_may_more_than_it_should_is_refused(
+    provisioned: ProvisionedServer, admin: Connection, role: str, right: str, allowed: str
+) -> None:
+    admin.execute(f"ALTER ROLE {role} {right}")
+    try:
+        with pytest.raises(LauncherError, match=rf"role {role} may do more .* allowed {allowed}$"):
+            setup_warehouse(provisioned.superuser_url, provisioned.passwords)
+    finally:
+        admin.execute(f"ALTER ROLE {role} NO{right}")
+
+
+@pytest.mark.integration
+def test_a_role_that_somebody_made_before_gets_its_login(
+    provisioned: ProvisionedServer, admin: Connection
+) -> None:
+    admin.execute("ALTER ROLE debezium NOLOGIN NOREPLICATION PASSWORD NULL")
+    setup_warehouse(provisioned.superuser_url, provisioned.passwords, generated_passwords=True)
+    with psycopg.connect(provisioned.url(DEBEZIUM.name)) as connection:
+        found = connection.execute(
+            "SELECT rolreplication FROM pg_roles WHERE rolname = current_user"
+        ).fetchone()
+    assert found == (True,)
+
+
+@pytest.mark.integration
+def test_a_slot_that_was_dropped_is_made_again(
+    provisioned: ProvisionedServer, admin: Connection
+) -> None:
+    drop_slot(admin)
+    slot = setup_warehouse(
+        provisioned.superuser_url, provisioned.passwords, generated_passwords=True
+    )
+    assert slot.wal_status == "reserved"
+    found = admin.execute("SELECT slot_name FROM pg_replication_slots").fetchall()
+    assert found == [(SLOT,)]
+
+
+@pytest.mark.integration
+def test_what_the_server_refuses_is_one_line_without_the_password(
+    provisioned: ProvisionedServer,
+) -> None:
+    wrong = re.sub(":[^:@]*@", ":wr0ng@", provisioned.superuser_url)
+    with pytest.raises(LauncherError) as refused:
+        setup_warehouse(wrong, provisioned.passwords)
+    line = str(refused.value)
+    assert line.startswith(f"PostgreSQL on 127.0.0.1:{provisioned.server.port} as postgres: ")
+    assert 'password authentication failed for user "postgres"' in line
+    assert "\n" not in line
+    assert "wr0ng" not in line

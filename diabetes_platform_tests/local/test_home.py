@@ -1,0 +1,34 @@
+"""Where the launcher's files lie."""
+
+from pathlib import Path
+
+from diabetes_platform.local.home import Layout
+from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings
+
+
+def test_all_state_lies_below_home() -> None:
+    layout = Layout(Path("/srv/home"))
+    paths = [
+        layout.postgres,
+        layout.dagster,
+        layout.secrets,
+        layout.running_lock,
+        layout.batch_lock,
+        layout.temporary,
+        layout.setup_seconds,
+        layout.log("api"),
+    ]
+    assert all(path.is_relative_to("/srv/home") for path in paths)
+    assert len(set(paths)) == len(paths)
+    assert all(path.parent == layout.home for path in layout.data)
+
+
+def test_a_relative_home_counts_from_where_the_command_was_given() -> None:
+    assert Layout.of(PlatformSettings(home=Path("here"))).home == Path.cwd() / "here"
+
+
+def test_programs_come_from_the_environment_that_runs() -> None:
+    layout = Layout(Path("/srv/home"))
+    assert Path(layout.program("dagster-webserver")).exists()
+    assert layout.workspace == PROJECT_ROOT / "workspace.yaml"
+    assert layout.workspace.exists()
