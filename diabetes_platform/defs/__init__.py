@@ -1,1 +1,1 @@
-"""Dagster definitions only: assets, checks, jobs, schedules, sensors and resources."""
+"""Dagster definitions by subject; `definitions.py` loads every module in this folder."""

@@ -16,13 +16,13 @@ from diabetes_platform.contract.tables import (
     STREAM_PATIENTS,
     Table,
 )
-from diabetes_platform.defs.describe import (
+from diabetes_platform.lake.delta import Lake, maintain
+from diabetes_platform.orchestration.describe import (
     CLEANING_POOL,
     REJECTED_POOL,
     STREAM_POOL,
     WINDOWS_POOL,
 )
-from diabetes_platform.lake.delta import Lake, maintain
 
 
 def _maintained(context: dg.OpExecutionContext, lake: Lake, tables: Sequence[Table]) -> None:

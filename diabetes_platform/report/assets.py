@@ -5,7 +5,7 @@ from datetime import datetime
 
 import dagster as dg
 
-from diabetes_platform.defs.freshness import freshness, made_at
+from diabetes_platform.defs.alerts.freshness import freshness, made_at
 from diabetes_platform.report.content import AssetReport, CheckResult
 
 

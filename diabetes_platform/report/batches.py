@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from diabetes_platform.defs.describe import CLEANED, RAW, SERVING
+from diabetes_platform.orchestration.describe import CLEANED, RAW, SERVING
 from diabetes_platform.report.content import BatchReport
 
 

@@ -30,7 +30,7 @@ def gather(
 
 
 def _stream(settings: PlatformSettings) -> StreamReport:
-    from diabetes_platform.defs.stream_health import look
+    from diabetes_platform.defs.alerts.stream_health import look
 
     if settings.kafka_servers is None:
         return StreamReport(asked=False)

@@ -5,8 +5,8 @@ from typing import Any
 
 import dagster as dg
 
-from diabetes_platform.defs.describe import CANDIDATE, CHAMPION
 from diabetes_platform.modelling.store import ModelStore
+from diabetes_platform.orchestration.describe import CANDIDATE, CHAMPION
 from diabetes_platform.report.checks import figures_in
 from diabetes_platform.report.content import Candidacy, Figure, Metric, ModelReport
 

@@ -8,8 +8,8 @@ import pytest
 from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 
 from diabetes_platform.definitions import build_definitions
-from diabetes_platform.defs.automation import CONDITIONS
-from diabetes_platform.defs.describe import (
+from diabetes_platform.orchestration.automation import AUTOMATED
+from diabetes_platform.orchestration.describe import (
     CANDIDATE,
     CHAMPION,
     LABELS,
@@ -22,7 +22,7 @@ from diabetes_platform.defs.describe import (
 )
 from diabetes_platform.settings import PlatformSettings
 
-CHAIN = CONDITIONS.keys()
+CHAIN = set(AUTOMATED)
 DRIFT = "no_drift_glucose"
 WAITING = "few_labels_wait"
 

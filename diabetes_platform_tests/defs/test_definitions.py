@@ -14,8 +14,8 @@ from diabetes_platform.contract.events import (
 )
 from diabetes_platform.contract.fields import FEATURE_NAMES
 from diabetes_platform.definitions import build_definitions
-from diabetes_platform.defs.describe import GROUPS
-from diabetes_platform.defs.schedules import batch, batch_schedule
+from diabetes_platform.defs.batch.jobs import batch, batch_schedule
+from diabetes_platform.orchestration.describe import GROUPS
 from diabetes_platform.quality.expectations import EXPECTATIONS
 from diabetes_platform.settings import PlatformSettings
 

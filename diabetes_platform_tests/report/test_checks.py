@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import dagster as dg
 import pytest
 
-from diabetes_platform.defs.figures import counts_markdown
+from diabetes_platform.orchestration.figures import counts_markdown
 from diabetes_platform.report.checks import check_result
 from diabetes_platform.report.content import Figure
 from diabetes_platform_tests.report.reports import PIXEL

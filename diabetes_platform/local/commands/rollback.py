@@ -13,7 +13,7 @@ def roll_back(warehouse_url: str, instance: dg.DagsterInstance, console: Console
 
     Dagster then shows the version that is served and what was made from another.
     """
-    from diabetes_platform.defs.serving_table import rollback_event
+    from diabetes_platform.defs.batch.serving import rollback_event
     from diabetes_platform.warehouse import promotion
 
     try:
@@ -36,10 +36,10 @@ def roll_back_model(
     """Release an earlier champion and withdraw this one; FailedError where there is none."""
     from diabetes_platform.contract.bundle import BundleError
     from diabetes_platform.contract.s3 import StorageError
-    from diabetes_platform.defs.release import put_back
-    from diabetes_platform.defs.resources import Models
+    from diabetes_platform.defs.model.champion import put_back
     from diabetes_platform.modelling.release_gate import RollbackError
     from diabetes_platform.modelling.store import ModelStoreError
+    from diabetes_platform.orchestration.resources import Models
 
     models = Models(settings.models, settings.s3)
     try:

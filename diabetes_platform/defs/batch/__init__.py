@@ -1,0 +1,1 @@
+"""The batch path: raw source to served table."""

@@ -1,0 +1,43 @@
+"""The batch job and its schedule."""
+
+import dagster as dg
+
+from diabetes_platform.defs.monitoring.jobs import MONITORED
+from diabetes_platform.defs.stream.feeds import FEEDS
+from diabetes_platform.orchestration.automation import AUTOMATED
+
+batch = dg.define_asset_job(
+    "batch",
+    selection=dg.AssetSelection.all()
+    - dg.AssetSelection.assets(*(feed.key for feed in FEEDS))
+    - MONITORED,
+    description="Raw source to released model; what has not changed is not processed again.",
+    executor_def=dg.in_process_executor,
+    tags={"platform/graph": "batch"},
+)
+
+
+def batch_schedule(cron: str) -> dg.ScheduleDefinition:
+    """Return the schedule that runs the batch job at `cron`, in UTC."""
+    return dg.ScheduleDefinition(
+        name="batch_schedule",
+        job=batch,
+        cron_schedule=cron,
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Reads PLATFORM_SOURCE at the times of PLATFORM_BATCH_SCHEDULE.",
+    )
+
+
+def retraining(*, stream_runs: bool) -> dg.AutomationConditionSensorDefinition:
+    """Return the sensor that looks at the conditions: off where there is no stream."""
+    status = dg.DefaultSensorStatus
+    return dg.AutomationConditionSensorDefinition(
+        name="retraining",
+        target=dg.AssetSelection.assets(*AUTOMATED),
+        default_status=status.RUNNING if stream_runs else status.STOPPED,
+        minimum_interval_seconds=60,
+        run_tags={"platform/graph": "batch"},
+        description="Asks for a batch when enough outcomes were confirmed, patients have drifted "
+        "or the training set is stale; what is made from new data follows.",
+    )

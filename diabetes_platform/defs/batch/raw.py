@@ -1,0 +1,58 @@
+"""`raw/patients`: any source of patients as an immutable Delta table."""
+
+import dagster as dg
+from pydantic import Field
+
+from diabetes_platform.contract.tables import RAW_PATIENTS
+from diabetes_platform.lake.delta import Lake
+from diabetes_platform.lake.raw import ingest
+from diabetes_platform.orchestration.describe import (
+    CLEANING_POOL,
+    RAW,
+    asset_options,
+    table_metadata,
+)
+from diabetes_platform.orchestration.refusals import refusals
+from diabetes_platform.orchestration.retries import retried
+from diabetes_platform.settings import PlatformSettings
+
+
+class SourceConfig(dg.Config):
+    """Which file or URL to read."""
+
+    source: str | None = Field(
+        default=None,
+        description="Path or URL of a CSV or Parquet file; PLATFORM_SOURCE where not given.",
+    )
+
+
+@dg.asset(
+    **asset_options(RAW, {"python", "deltalake"}, CLEANING_POOL),
+    description="Every batch as received: text values, content hash, source and time. Append-only.",
+    metadata=table_metadata(RAW_PATIENTS),
+)
+@retried
+def raw_patients(
+    context: dg.AssetExecutionContext,
+    config: SourceConfig,
+    settings: dg.ResourceParam[PlatformSettings],
+    lake: dg.ResourceParam[Lake],
+) -> dg.MaterializeResult:
+    """Append the source's rows; content that is there already adds no version."""
+    with refusals():
+        batch = ingest(lake, config.source or settings.source)
+    context.log.info(
+        "Batch %s: %s rows, %s", batch.batch_id, batch.rows, "added" if batch.added else "known"
+    )
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(batch.content_hash),
+        metadata={
+            "dagster/row_count": batch.rows,
+            "dagster/uri": lake.table(RAW_PATIENTS).path,
+            "batch_id": batch.batch_id,
+            "content_hash": batch.content_hash,
+            "source": batch.source,
+            "delta_version": batch.delta_version,
+            "added": batch.added,
+        },
+    )

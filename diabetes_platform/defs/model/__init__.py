@@ -1,0 +1,1 @@
+"""Training, shadow scoring and release of the model."""

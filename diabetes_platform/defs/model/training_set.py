@@ -1,0 +1,83 @@
+"""`features/training_set`: the labelled rows that a model may learn from."""
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from diabetes_platform.contract.tables import BATCH_ID, RECORD_ID, SERVING_PATIENTS, TRAINING_SET
+from diabetes_platform.lake.arrow import content_hash_of
+from diabetes_platform.lake.delta import Lake
+from diabetes_platform.orchestration.automation import FOLLOW
+from diabetes_platform.orchestration.describe import (
+    SERVING,
+    TRAINING_POOL,
+    TRAINING_ROWS,
+    asset_options,
+    table_metadata,
+)
+from diabetes_platform.orchestration.memory import origin_of
+from diabetes_platform.orchestration.refusals import refusals
+from diabetes_platform.orchestration.resources import Warehouse
+from diabetes_platform.orchestration.retries import retried
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from diabetes_platform.modelling.training_set import TrainingSet
+
+
+@dg.asset(
+    **asset_options(TRAINING_ROWS, {"postgres", "deltalake"}, TRAINING_POOL),
+    automation_condition=FOLLOW,
+    deps=[SERVING],
+    description="Labelled rows of the promoted version; missing stays missing.",
+    metadata=table_metadata(TRAINING_SET, {SERVING: SERVING_PATIENTS}),
+)
+@retried
+def training_set(
+    context: dg.AssetExecutionContext,
+    lake: dg.ResourceParam[Lake],
+    warehouse: dg.ResourceParam[Warehouse],
+) -> dg.MaterializeResult:
+    """Read the promoted version; the same rows of the same batch add no version of the table."""
+    from diabetes_platform.modelling.training_set_snapshot import ROWS_HASH, rows_by_source
+
+    table, rows = _labelled(warehouse)
+    batch_id = str(table[BATCH_ID.name][0])
+    origin = origin_of(context, batch_id)
+    sources = rows_by_source(table)
+    version, added = lake.snapshot(
+        TRAINING_SET,
+        table,
+        content_hash_of(table, RECORD_ID.name),
+        {ROWS_HASH: rows.content_hash, **origin},
+    )
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(rows.content_hash),
+        metadata={
+            "dagster/row_count": len(rows),
+            "dagster/uri": lake.table(TRAINING_SET).path,
+            "delta_version": version,
+            "content_hash": rows.content_hash,
+            "prevalence": rows.prevalence,
+            "batch_id": batch_id,
+            "sources": dg.MetadataValue.json(sources),
+            **origin,
+            "added": added,
+        },
+    )
+
+
+def _labelled(warehouse: Warehouse) -> tuple["pa.Table", "TrainingSet"]:
+    """Read the labelled rows: as the table that is kept, and as what a model learns from."""
+    from diabetes_platform.modelling.training_set import (
+        TrainingSetError,
+        training_set_from_arrow,
+        validate_training_set,
+    )
+    from diabetes_platform.warehouse.labelled import read_labelled
+
+    with refusals(TrainingSetError):
+        table = read_labelled(warehouse.url)
+        validate_training_set(table)
+        return table, training_set_from_arrow(table)

@@ -1,0 +1,1 @@
+"""Checks of the stream and of the released model on live patients."""

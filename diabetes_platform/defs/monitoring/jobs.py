@@ -1,0 +1,46 @@
+"""The hourly job of the checks, and its schedule."""
+
+import dagster as dg
+
+from diabetes_platform.defs.monitoring import (
+    balance,
+    drift,
+    live_calibration,
+    skew,
+    stream_quality,
+    waiting_labels,
+)
+
+MONITORED = dg.AssetSelection.checks(
+    balance.every_message_accounted_for,
+    stream_quality.few_records_rejected,
+    stream_quality.few_events_late,
+    drift.drift_checks,
+    skew.same_features,
+    skew.same_predictions,
+    live_calibration.risks_come_true,
+    waiting_labels.few_labels_wait,
+)
+"""The checks of the stream and of what it says of the model: no batch is stopped by them."""
+
+monitoring = dg.define_asset_job(
+    "monitoring",
+    selection=MONITORED,
+    description="What the stream has brought of late: balance, shares of rejected records and late "
+    "events, drift, skew, live calibration, labels that wait.",
+    executor_def=dg.in_process_executor,
+    tags={"platform/graph": "monitoring"},
+)
+
+
+def monitoring_schedule(*, stream_runs: bool) -> dg.ScheduleDefinition:
+    """Return the hourly schedule of the job `monitoring`: off where there is no stream."""
+    status = dg.DefaultScheduleStatus
+    return dg.ScheduleDefinition(
+        name="monitoring_schedule",
+        job=monitoring,
+        cron_schedule="30 * * * *",
+        execution_timezone="UTC",
+        default_status=status.RUNNING if stream_runs else status.STOPPED,
+        description="Hourly, where there is a stream.",
+    )

@@ -1,0 +1,1 @@
+"""Topics of the stream, their Delta tables, sensors and jobs."""

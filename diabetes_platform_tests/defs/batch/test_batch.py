@@ -1,0 +1,157 @@
+"""The batch graph on the real data: raw to released model, and what a bad batch may not do."""
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from diabetes_platform.defs.batch.staging_checks import staging_expectations
+from diabetes_platform.orchestration.resources import build_resources
+from diabetes_platform.quality.expectations import EXPECTATIONS
+from diabetes_platform.settings import PIMA_CSV, PlatformSettings
+from diabetes_platform_tests.defs.conftest import Platform
+
+pytestmark = pytest.mark.integration
+Write = Callable[..., Path]
+
+COMPUTED = ["raw/patients", "statistics/patients", "cleaned/patients", "quarantine/patients"]
+
+
+def failed_checks(result: dg.ExecuteInProcessResult) -> set[str]:
+    return {
+        check.check_name
+        for check in result.get_asset_check_evaluations()
+        if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
+    }
+
+
+def test_the_pima_data_becomes_a_served_table_and_a_released_model(platform: Platform) -> None:
+    result = platform.run()
+
+    assert result.success
+    assert failed_checks(result) == set()
+    assert platform.metadata("raw/patients")["dagster/row_count"] == 768
+    cleaned = platform.metadata("cleaned/patients")
+    assert (cleaned["accepted"], cleaned["rejected"]) == (766, 2)
+    assert platform.served() == [(str(cleaned["batch_id"]), 766)]
+    candidate = platform.metadata("model/candidate")
+    assert platform.champion() == candidate["model_version"]
+    assert 0.78 < float(str(candidate["auc"])) < 0.90
+    assert {"plot/roc", "plot/calibration", "plot/importance"} <= set(candidate)
+
+
+@pytest.mark.slow
+def test_unchanged_input_is_not_processed_again(serving: Platform) -> None:
+    before = serving.champion()
+
+    result = serving.run()
+
+    assert result.success
+    assert not serving.metadata("raw/patients")["added"]
+    for key in ("statistics/patients", "cleaned/patients", "quarantine/patients"):
+        assert serving.metadata(key)["processed"] is False
+    assert serving.metadata("staging/patients")["processed"] is False
+    assert serving.metadata("serving/patients")["changed"] is False
+    assert serving.metadata("model/candidate")["processed"] is False
+    assert "plot/roc" in serving.metadata("model/candidate")
+    assert serving.metadata("model/champion")["released"] is False
+    assert serving.champion() == before
+    assert len(result.get_asset_check_evaluations()) == len(EXPECTATIONS) + 7
+
+
+def all_outcomes_zero(row: dict[str, str], _: int) -> dict[str, str]:
+    return row | {"outcome": "0"}
+
+
+def no_insulin(row: dict[str, str], _: int) -> dict[str, str]:
+    return row | {"insulin": "0"}
+
+
+def first_hundred(row: dict[str, str], n: int) -> dict[str, str] | None:
+    return row if n < 100 else None
+
+
+def shuffled_outcomes(row: dict[str, str], n: int) -> dict[str, str]:
+    return row | {"outcome": str(int(random.Random(n).random() < 0.35))}
+
+
+@pytest.mark.parametrize(
+    ("change", "check"),
+    [
+        pytest.param(all_outcomes_zero, "both_outcomes_present", marks=pytest.mark.slow),
+        pytest.param(no_insulin, "enough_insulin_measured", marks=pytest.mark.slow),
+        (first_hundred, "row_count_not_collapsed"),
+    ],
+)
+def test_a_bad_batch_changes_neither_the_served_table_nor_the_model(
+    serving: Platform, pima_with: Write, change: Callable[..., object], check: str
+) -> None:
+    before = serving.served(), serving.champion()
+
+    result = serving.run(pima_with("bad", change))
+
+    assert not result.success
+    assert check in failed_checks(result)
+    assert (serving.served(), serving.champion()) == before
+
+
+@pytest.mark.slow
+def test_a_batch_of_rejected_rows_only_is_quarantined_whole(
+    platform: Platform, tmp_path: Path
+) -> None:
+    source = tmp_path / "rejected.csv"
+    header = PIMA_CSV.read_text().splitlines()[0]
+    source.write_text(f"{header}\n" + "x,NaN,inf,1e308,-1,700,abc,-8,2\n" * 3)
+
+    result = platform.run(source)
+
+    assert not result.success
+    assert "nothing_vanished" not in failed_checks(result)
+    assert "has_rows" in failed_checks(result)
+    assert platform.metadata("quarantine/patients")["dagster/row_count"] == 3
+    assert platform.served() == []
+
+
+@pytest.mark.slow
+def test_a_model_that_does_not_beat_the_champion_is_not_released(
+    serving: Platform, pima_with: Write
+) -> None:
+    before = serving.champion()
+
+    result = serving.run(pima_with("shuffled", shuffled_outcomes))
+
+    assert not result.success
+    assert {"beats_baseline", "beats_champion"} & failed_checks(result)
+    assert serving.champion() == before
+
+
+def test_a_source_that_does_not_exist_is_refused_without_a_retry(
+    platform: Platform, tmp_path: Path
+) -> None:
+    result = platform.run(tmp_path / "absent.csv")
+
+    assert not result.success
+    events = [event.event_type_value for event in result.all_events]
+    assert "STEP_UP_FOR_RETRY" not in events
+    (failure,) = result.get_step_failure_events()
+    assert "a path that does not exist" in str(failure.step_failure_data.error)
+
+
+def test_every_expectation_has_a_failed_result_when_the_database_is_gone(tmp_path: Path) -> None:
+    settings = PlatformSettings.model_validate(
+        {"home": tmp_path, "warehouse_url": "postgresql://nobody:secret@127.0.0.1:1/none"}
+    )
+    result = dg.materialize(
+        [staging_expectations],
+        selection=dg.AssetSelection.all_asset_checks(),
+        resources=build_resources(lambda: settings),
+        raise_on_error=False,
+    )
+
+    evaluations = result.get_asset_check_evaluations()
+    assert {check.check_name for check in evaluations} == {spec.name for spec in EXPECTATIONS}
+    assert not any(check.passed for check in evaluations)
+    assert "secret" not in json.dumps([str(check.metadata) for check in evaluations])

@@ -1,0 +1,103 @@
+"""Assets materialized by themselves: what they hold is what they say, and the gate still stands."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import psycopg
+import pytest
+
+from diabetes_platform.contract.tables import CLEANED_PATIENTS
+from diabetes_platform.defs.batch.staging_checks import staging_expectations
+from diabetes_platform.lake.delta import Lake
+from diabetes_platform.orchestration.resources import build_resources
+from diabetes_platform.quality.expectations import EXPECTATIONS
+from diabetes_platform.warehouse.promotion import rollback
+from diabetes_platform_tests.defs.conftest import Platform
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+Write = Callable[..., Path]
+
+
+def shuffled_outcomes(row: dict[str, str], n: int) -> dict[str, str]:
+    return row | {"outcome": str(int(random.Random(n).random() < 0.35))}
+
+
+def without_first(row: dict[str, str], n: int) -> dict[str, str] | None:
+    return row if n else None
+
+
+def test_a_candidate_that_failed_its_gate_is_not_released_in_a_run_of_its_own(
+    serving: Platform, pima_with: Write
+) -> None:
+    before = serving.champion()
+    assert not serving.run(pima_with("shuffled", shuffled_outcomes)).success
+
+    result = serving.run_only("model/champion")
+
+    assert not result.success
+    assert serving.champion() == before
+
+
+def test_a_losing_candidate_is_not_trained_again_and_loses_again(
+    serving: Platform, pima_with: Write
+) -> None:
+    shuffled = pima_with("shuffled", shuffled_outcomes)
+    serving.run(shuffled)
+
+    result = serving.run(shuffled)
+
+    assert not result.success
+    assert serving.metadata("model/candidate")["processed"] is False
+
+
+def test_staging_loads_the_version_that_the_event_log_speaks_of(
+    serving: Platform, pima_with: Write
+) -> None:
+    """Another run has overwritten the cleaned table, and its event has not come."""
+    serving.run(pima_with("without_first", without_first))
+    cleaned = Lake(serving.settings.lake).table(CLEANED_PATIENTS)
+    newest = cleaned.version()
+    cleaned.open().restore(newest - 1)
+    serving.forget_staging()
+
+    result = serving.run_only("staging/patients", "serving/patients")
+
+    assert result.success
+    (batch,) = serving.served()
+    assert batch == (serving.metadata("cleaned/patients")["batch_id"], 765)
+
+
+def test_a_nightly_run_after_a_rollback_leaves_the_rolled_back_version_away(
+    serving: Platform, pima_with: Write
+) -> None:
+    first = serving.served()
+    later = pima_with("without_first", without_first)
+    serving.run(later)
+    assert serving.served() != first
+    rollback(serving.url)
+    assert serving.served() == first
+
+    serving.run(later)
+
+    assert serving.served() == first
+    assert serving.metadata("serving/patients")["batch_id"] == first[0][0]
+
+
+def test_every_expectation_fails_where_the_staged_batch_cannot_be_told(
+    serving: Platform,
+) -> None:
+    with psycopg.connect(serving.url) as connection:
+        connection.execute("DROP TABLE staging.batches CASCADE")
+
+    result = dg.materialize(
+        [staging_expectations],
+        selection=dg.AssetSelection.all_asset_checks(),
+        resources=build_resources(lambda: serving.settings),
+        raise_on_error=False,
+    )
+
+    evaluations = result.get_asset_check_evaluations()
+    assert len(evaluations) == len(EXPECTATIONS)
+    assert not any(check.passed for check in evaluations)
