@@ -33,8 +33,8 @@ from diabetes_platform_tests.capture import Kafka, own_kafka, running
 from diabetes_platform_tests.predicting import Predictor, send, wait_for
 from diabetes_platform_tests.provisioned import CAPTURE, ProvisionedServer, provision
 from diabetes_platform_tests.streaming.sink import message
-from serving.app.models import Patient as PatientModel
 from serving.app.served_model import ServedModel, open_model
+from serving.app.validation import Patient as PatientModel
 
 OURS, PEER = "batches of 500", "one at a time"
 AIM = 5_000

@@ -8,9 +8,8 @@ from starlette.types import ASGIApp
 from diabetes_platform.contract.bundle import Bundle, Calibration
 from diabetes_platform.contract.fields import FEATURE_NAMES, RESULT_LABELS, fingerprint
 from serving.app.main import create_app as create_api
-from serving.app.models import Prediction
-from serving.app.served_model import ServedModel
-from serving.app.single_row import Row
+from serving.app.scorer import Row
+from serving.app.served_model import Prediction, ServedModel
 
 _ANSWER: Prediction = {
     "result": RESULT_LABELS[0],

@@ -1,4 +1,4 @@
-"""`python -m serving.app`: the API on uvicorn, until it is told to stop."""
+"""`python -m serving.app`: runs the API on uvicorn until a stop signal."""
 
 import copy
 import os
@@ -15,14 +15,14 @@ _GRACE_SECONDS = 10
 
 
 def log_config() -> dict[str, Any]:
-    """Return uvicorn's logging with the API's own loggers beside it."""
+    """Return uvicorn's logging configuration with the loggers of `serving` added."""
     config: dict[str, Any] = copy.deepcopy(LOGGING_CONFIG)
     config["loggers"]["serving"] = {"handlers": ["default"], "level": "INFO", "propagate": False}
     return config
 
 
 def main() -> None:
-    """Serve; each worker follows the champion by itself."""
+    """Run the workers; each follows the champion on its own."""
     settings = ServingSettings()
     with ExitStack() as stack:
         if settings.api_workers > 1:
@@ -35,7 +35,7 @@ def main() -> None:
             port=settings.port,
             workers=settings.api_workers,
             log_config=log_config(),
-            # An address is nobody's business, and a log line a request costs a third of the speed.
+            # Client addresses are private, and a log line per request costs a third of the speed.
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=_GRACE_SECONDS,

@@ -1,7 +1,7 @@
-"""The champion, kept current while the API runs: polls its pointer, verifies, then swaps.
+"""The champion watcher: polls the model store and swaps in the released model.
 
-`current` is one immutable object, replaced in one assignment. Whatever goes wrong with a newer
-model, the one in use stays.
+`ChampionWatcher.current` is one immutable object, replaced in one assignment. If a newer model
+cannot be used, the current one stays in use.
 """
 
 import asyncio
@@ -32,13 +32,12 @@ from diabetes_platform.contract.bundle import (
 from diabetes_platform.contract.fields import fingerprint
 from diabetes_platform.contract.s3 import DEFAULT_S3, S3, is_s3_url, storage_error
 from serving.app.metrics import ModelMetrics
-from serving.app.served_model import ServedModel, open_model
-from serving.app.trial import try_out
+from serving.app.served_model import ServedModel, open_in_subprocess, open_model
 
 logger = logging.getLogger("serving.champion")
 
-_LONGEST_RETRY_SECONDS = 60.0
-_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+_MAX_RETRY_SECONDS = 60.0
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
 
 class StoreError(Exception):
@@ -47,16 +46,17 @@ class StoreError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Pointer:
-    """The pointer as read: the model it names, and the tag that says when it changes."""
+    """The champion pointer and the ETag of the file it was read from."""
 
     champion: ChampionPointer
     etag: str | None
 
 
 class ChampionWatcher:
-    """Follows the champion of one model store: a directory, or an S3 URL reached as `s3` says.
+    """Follows the champion of one model store: a directory, or an S3 URL with credentials `s3`.
 
-    `model` is in use until the store has a champion; it is open here, so it needs no trial.
+    `model` is used until the store has a champion; it is already open, so it is not opened in a
+    subprocess first. `problem` says why the newest champion is not in use, None if it is.
     """
 
     def __init__(
@@ -76,76 +76,76 @@ class ChampionWatcher:
         self._metrics = metrics
         self._poll_seconds = poll_seconds
         self._contract_fingerprint = contract_fingerprint or fingerprint()
-        self._etag_in_use: str | None = None
-        self._tried = {_champion_of(model.bundle)} if model else set()
-        self._refused: ChampionPointer | None = None
-        self._refusals = 0
+        self._current_etag: str | None = None
+        self._safe_to_open = {_champion_of(model.bundle)} if model else set()
+        self._rejected: ChampionPointer | None = None
+        self._rejections = 0
         self._retry_at = 0.0
 
     async def run(self) -> None:
-        """Look at the store every `poll_seconds`, for ever."""
+        """Poll the store every `poll_seconds`, forever."""
         while True:
-            await self.look()
+            await self.poll()
             await asyncio.sleep(self._poll_seconds)
 
-    async def look(self) -> None:
-        """Take a new champion into use where there is one; else leave all and say why."""
+    async def poll(self) -> None:
+        """Read the pointer once and use a new champion; set `problem` if that fails."""
         try:
             pointer = await self._read_pointer()
             if pointer is not None:
-                await self._follow(pointer)
+                await self._use(pointer)
         except BundleError as error:
-            self._failed("refused", str(error))
+            self._report("refused", str(error))
         except StoreError as error:
-            self._failed("unreadable", str(error))
+            self._report("unreadable", str(error))
         except Exception as error:
-            # The loop must outlive a fault that nobody foresaw: it shows like the others.
-            logger.exception("looking at the model store failed")
-            self._failed("unreadable", f"{type(error).__name__}")
+            # The loop must survive an unexpected error, which is reported like the others.
+            logger.exception("polling the model store failed")
+            self._report("unreadable", f"{type(error).__name__}")
 
     async def read_bundle(self, version: str) -> Bundle:
-        """Return what the store says of a model; BundleError or StoreError where it cannot."""
+        """Return the bundle of a model in the store; raise BundleError or StoreError."""
         try:
             content, _ = await self._get(bundle_key(_safe_name(version), BUNDLE_FILE))
         except FileNotFoundError as error:
             raise BundleError(f"model {version}: not in the model store") from error
         return load_bundle(content)
 
-    async def _follow(self, pointer: _Pointer) -> None:
+    async def _use(self, pointer: _Pointer) -> None:
         champion = pointer.champion
-        if champion == self._refused and monotonic() < self._retry_at:
+        if champion == self._rejected and monotonic() < self._retry_at:
             return
         try:
             model = await self._open(champion)
         except BundleError:
-            self._refusals = self._refusals + 1 if champion == self._refused else 1
-            self._refused = champion
-            wait = min(self._poll_seconds * 2**self._refusals, _LONGEST_RETRY_SECONDS)
-            self._retry_at = monotonic() + wait
+            self._rejections = self._rejections + 1 if champion == self._rejected else 1
+            self._rejected = champion
+            delay = min(self._poll_seconds * 2**self._rejections, _MAX_RETRY_SECONDS)
+            self._retry_at = monotonic() + delay
             raise
         previous = self.current.bundle.model_version if self.current else None
         self.current = model
-        self._tried.add(champion)
-        self.problem, self._refused, self._etag_in_use = None, None, pointer.etag
+        self._safe_to_open.add(champion)
+        self.problem, self._rejected, self._current_etag = None, None, pointer.etag
         self._metrics.model_changed(previous, champion.model_version)
-        logger.info("model %s in use (before: %s)", champion.model_version, previous or "none")
+        logger.info("model %s in use (previous: %s)", champion.model_version, previous or "none")
 
     async def _open(self, champion: ChampionPointer) -> ServedModel:
         files = await self._read_files(champion)
         open_bundle(champion, files, contract_fingerprint=self._contract_fingerprint)
-        # The first model too: one that ended the process would end it at every start.
-        if champion not in self._tried:
+        # The first model too: one that ended this process would end it at every start.
+        if champion not in self._safe_to_open:
             await asyncio.to_thread(
-                try_out, champion, files, contract_fingerprint=self._contract_fingerprint
+                open_in_subprocess, champion, files, contract_fingerprint=self._contract_fingerprint
             )
         return await asyncio.to_thread(
             open_model, champion, files, contract_fingerprint=self._contract_fingerprint
         )
 
     async def _read_pointer(self) -> _Pointer | None:
-        """Return the pointer, or None while it is the one in use."""
+        """Return the pointer, or None if it has not changed since it was used."""
         try:
-            content, etag = await self._get(champion_key(), unless=self._etag_in_use)
+            content, etag = await self._get(champion_key(), if_none_match=self._current_etag)
         except NotModifiedError:
             self.problem = None
             return None
@@ -159,44 +159,47 @@ class ChampionWatcher:
         try:
             content, _ = await self._get(bundle_key(version, BUNDLE_FILE))
             files[BUNDLE_FILE] = content
-            # Names are believed only of the bundle that the pointer vouches for.
+            # File names are trusted only if the bundle has the hash in the pointer.
             if sha256(content) == champion.bundle_sha256:
                 for name in {MODEL_FILE, *load_bundle(content).files}:
                     files[name], _ = await self._get(bundle_key(version, _safe_name(name)))
         except FileNotFoundError as error:
-            raise BundleError(f"model {version}: a file of it is missing") from error
+            raise BundleError(f"model {version}: a file is missing") from error
         return files
 
-    async def _get(self, key: str, *, unless: str | None = None) -> tuple[bytes, str | None]:
-        """Return an object's bytes and tag; FileNotFoundError, NotModifiedError or StoreError."""
+    async def _get(self, key: str, *, if_none_match: str | None = None) -> tuple[bytes, str | None]:
+        """Return an object's bytes and ETag.
+
+        Raises FileNotFoundError, NotModifiedError or StoreError.
+        """
         try:
             if self._store is None:
                 self._store = _open_store(self._models, self._s3)
-            options: obstore.GetOptions = {"if_none_match": unless} if unless else {}
-            found = await obstore.get_async(self._store, key, options=options)
-            return bytes(await found.bytes_async()), found.meta["e_tag"]
+            options: obstore.GetOptions = {"if_none_match": if_none_match} if if_none_match else {}
+            response = await obstore.get_async(self._store, key, options=options)
+            return bytes(await response.bytes_async()), response.meta["e_tag"]
         except NotModifiedError:
             raise
         except (BaseError, FileNotFoundError) as error:
-            # A bucket that is not there reads as a file that is not.
-            told = storage_error(self._s3, self._models, str(error))
-            if told is None and isinstance(error, FileNotFoundError):
+            # obstore raises FileNotFoundError for a missing bucket, too.
+            explanation = storage_error(self._s3, self._models, str(error))
+            if explanation is None and isinstance(error, FileNotFoundError):
                 raise
-            raise StoreError(str(told or _first_line(error))) from error
+            raise StoreError(str(explanation or _first_line(error))) from error
 
-    def _failed(self, reason: str, text: str) -> None:
+    def _report(self, reason: str, problem: str) -> None:
         self._metrics.reload_failed(reason)
-        if text != self.problem:
+        if problem != self.problem:
             in_use = self.current.bundle.model_version if self.current else "none"
-            logger.warning("champion not taken into use: %s (in use: %s)", text, in_use)
-        self.problem = text
+            logger.warning("champion cannot be used: %s (in use: %s)", problem, in_use)
+        self.problem = problem
 
 
 def _open_store(models: str, s3: S3) -> ObjectStore:
     if "://" in models:
         return from_url(models, **(s3.for_obstore() if is_s3_url(models) else {}))
     if not Path(models).is_dir():
-        # The first release makes the directory: until then this is an empty store.
+        # The first release creates the directory.
         raise StoreError(f"no model store at {models}: nothing released")
     return LocalStore(models)
 
@@ -206,11 +209,13 @@ def _champion_of(bundle: Bundle) -> ChampionPointer:
 
 
 def _safe_name(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise BundleError(f"name in the model store: given {name[:100]!r}, allowed {_NAME.pattern}")
+    if not _SAFE_NAME.fullmatch(name):
+        raise BundleError(
+            f"name in the model store is {name[:100]!r}; allowed: {_SAFE_NAME.pattern}"
+        )
     return name
 
 
 def _first_line(error: Exception) -> str:
-    # obstore appends its own debugging dump.
+    # obstore appends its own debug output.
     return str(error).strip().split("\n", 1)[0]

@@ -1,4 +1,4 @@
-"""The connections to PostgreSQL, and what it means when there are none."""
+"""The PostgreSQL connection pool of the API and the errors of an unavailable database."""
 
 import logging
 import time
@@ -13,21 +13,21 @@ from psycopg_pool import AsyncConnectionPool
 
 logger = logging.getLogger("serving.database")
 
-# Each failed attempt is told by a problem document; the pool's own lines would repeat it.
+# A problem document reports each failed attempt; the pool's own log lines would repeat it.
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
 WAIT_SECONDS = 2.0
-"""How long a request waits for a connection before it is told that there is none."""
+"""How long a request waits for a connection."""
 RETRY_SECONDS = 5
-"""When a refused caller is asked to come again."""
-_LONGEST_QUEUE = 200
+"""The `Retry-After` of a response in an outage."""
+_MAX_WAITING_REQUESTS = 200
 
-TRUSTED_SECONDS = 1.0
-"""A connection that was of use so lately is lent without being tried: that is a query too."""
+UNCHECKED_SECONDS = 1.0
+"""A connection used within this time is lent without a check, which costs a query."""
 
 
 class Connection(psycopg.AsyncConnection[DictRow]):
-    """A connection that knows when it was last of use."""
+    """A connection with the time of its last successful use."""
 
     used_at = 0.0
 
@@ -37,7 +37,7 @@ CONNECT: dict[str, Any] = {
     "autocommit": True,
     "connect_timeout": 2,
     "application_name": "diabetes-api",
-    # A server that vanished without a word is noticed within seconds.
+    # Detects within seconds a server that disappeared without closing the connection.
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 3,
@@ -46,7 +46,7 @@ CONNECT: dict[str, Any] = {
 
 
 class NoDatabaseError(Exception):
-    """This server was started without a database: it judges patients, but keeps none."""
+    """This server runs without a database: it predicts, but stores no patients."""
 
 
 class DatabaseUnavailableError(Exception):
@@ -54,16 +54,16 @@ class DatabaseUnavailableError(Exception):
 
 
 class DatabaseMismatchError(DatabaseUnavailableError):
-    """The database answers, but its tables are not those that this server was made for."""
+    """The database's tables are not the ones that this server expects."""
 
 
-# Tables, columns or rights that are missing, and rules that are not the contract's own: those were
-# asked first.
+# Missing tables, columns or rights, and constraints that are not the contract's: the contract's own
+# were checked before.
 _MISMATCHES = (psycopg.ProgrammingError, psycopg.IntegrityError, psycopg.DataError)
 
 
 class Database:
-    """A pool of connections to one database; opened once, it outlives every outage of it."""
+    """A pool of connections to one database. Opened once, it survives outages."""
 
     def __init__(self, url: str, *, connections: int) -> None:
         self.url = url
@@ -75,15 +75,15 @@ class Database:
             max_size=connections,
             open=False,
             timeout=WAIT_SECONDS,
-            max_waiting=_LONGEST_QUEUE,
-            # It would wait ever longer between attempts; the next request begins anew instead.
+            max_waiting=_MAX_WAITING_REQUESTS,
+            # The pool would wait ever longer between attempts; the next request starts over.
             reconnect_timeout=1.0,
-            check=_try_unless_trusted,
+            check=_check_unless_recent,
             name="api",
         )
 
     async def open(self) -> None:
-        """Begin to connect; does not wait for the server."""
+        """Start to connect, without waiting for the server."""
         await self._pool.open(wait=False)
 
     async def close(self) -> None:
@@ -92,10 +92,13 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """Lend a connection, each statement its own transaction; else DatabaseUnavailableError."""
+        """Lend a connection in autocommit mode.
+
+        Raises DatabaseUnavailableError or DatabaseMismatchError.
+        """
         try:
-            # A client that leaves breaks off every await of its answer, those by which a
-            # connection goes back to the pool too.
+            # A client that disconnects cancels every await of its request, including those that
+            # return the connection to the pool.
             with anyio.CancelScope(shield=True):
                 async with self._pool.connection() as connection:
                     yield connection
@@ -104,20 +107,21 @@ class Database:
             raise DatabaseUnavailableError(type(error).__name__) from error
         except _MISMATCHES as error:
             if error.sqlstate is None:
-                # The server was not even asked: a fault of this program.
+                # Not from the server: an error in this program.
                 raise
-            told = _without_values(error)
-            logger.error("the database is not as this server needs it: %s", told)  # noqa: TRY400
-            raise DatabaseMismatchError(told) from None
+            mismatch = _without_values(error)
+            logger.error("the database does not match this server: %s", mismatch)  # noqa: TRY400
+            raise DatabaseMismatchError(mismatch) from None
 
 
 def _without_values(error: psycopg.Error) -> str:
-    """Return what the server names: its detail, and a traceback, hold the row."""
-    first_line = error.diag.message_primary
-    # That of a value which does not fit holds the value.
-    return type(error).__name__ if isinstance(error, psycopg.DataError) else str(first_line)
+    """Return the server's message; its detail and a traceback would contain the row."""
+    # The message of a DataError contains the value.
+    if isinstance(error, psycopg.DataError):
+        return type(error).__name__
+    return str(error.diag.message_primary)
 
 
-async def _try_unless_trusted(connection: Connection) -> None:
-    if time.monotonic() - connection.used_at > TRUSTED_SECONDS:
+async def _check_unless_recent(connection: Connection) -> None:
+    if time.monotonic() - connection.used_at > UNCHECKED_SECONDS:
         await AsyncConnectionPool.check_connection(connection)

@@ -1,6 +1,6 @@
 """Prometheus metrics of the API, and the ASGI middleware that counts requests.
 
-Labels are routes, status codes and model versions: never an address as sent, never a value.
+Labels are routes, status codes and model versions, never request paths or measurements.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ _BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5,
 
 
 class ModelMetrics:
-    """Which model is in use, and why another is not; names begin with `prefix`."""
+    """The model in use and failed reloads; metric names begin with `prefix`."""
 
     def __init__(self, prefix: str, registry: CollectorRegistry) -> None:
         self._model = Gauge(
@@ -31,12 +31,10 @@ class ModelMetrics:
             registry=registry,
             multiprocess_mode="livemax",
         )
-        self._reloads = Counter(
-            f"{prefix}_model_reloads", "Models taken into use.", registry=registry
-        )
+        self._reloads = Counter(f"{prefix}_model_reloads", "Models loaded.", registry=registry)
         self._reload_failures = Counter(
             f"{prefix}_model_reload_failures",
-            "Looks at the model store that failed: refused (a bundle) or unreadable (the store).",
+            "Failed polls of the model store: refused (the bundle) or unreadable (the store).",
             ("reason",),
             registry=registry,
         )
@@ -49,7 +47,7 @@ class ModelMetrics:
         self._reloads.inc()
 
     def reload_failed(self, reason: str) -> None:
-        """Count one failed look at the model store."""
+        """Count one failed poll of the model store."""
         self._reload_failures.labels(reason).inc()
 
 
@@ -57,28 +55,27 @@ class Metrics(ModelMetrics):
     """The metrics of one worker; with a shared directory `exposition` adds up all workers'."""
 
     def __init__(self, multiprocess_dir: Path | None = None) -> None:
-        # They double the number of series and tell nothing that a rate needs.
+        # They double the number of series without adding information.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._multiprocess_dir = multiprocess_dir
         self._registry = CollectorRegistry()
         super().__init__("diabetes_api", self._registry)
         self._requests = Counter(
             "diabetes_api_requests",
-            "Requests answered.",
+            "Requests by route and response status.",
             ("route", "status"),
             registry=self._registry,
         )
         self._seconds = Histogram(
             "diabetes_api_request_seconds",
-            "Time from the whole request's arrival at the API to its answer.",
+            "Time from the arrival of the complete request to the response.",
             ("route",),
             buckets=_BUCKETS,
             registry=self._registry,
         )
-
         self._streams = Gauge(
             "diabetes_api_streams",
-            "Open streams of patients.",
+            "Open event streams of patients.",
             registry=self._registry,
             multiprocess_mode="livesum",
         )
@@ -88,7 +85,7 @@ class Metrics(ModelMetrics):
         self._streams.set(number)
 
     def observe(self, route: str, status: int, seconds: float) -> None:
-        """Count one answer."""
+        """Count one response."""
         self._requests.labels(route, status).inc()
         self._seconds.labels(route).observe(seconds)
 
@@ -102,14 +99,14 @@ class Metrics(ModelMetrics):
 
 
 class CountRequests:
-    """ASGI middleware: one observation per answered request, under the route's template."""
+    """ASGI middleware that observes each response under its route's template."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and count its answer when it begins."""
+        """Pass the request on, and count its response when it starts."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -125,6 +122,6 @@ class CountRequests:
 
 
 def route_of(scope: Scope) -> str:
-    """Return the template that matched, so that addresses cannot multiply the metrics."""
+    """Return the matched route template: a path would create a series for each address."""
     path = getattr(scope.get("route"), "path", None)
     return path if isinstance(path, str) else scope.get("root_path") or "unmatched"

@@ -1,14 +1,20 @@
-"""One released model, opened and verified: from measurements to an answer. Immutable.
+"""A released model, opened, verified and ready to predict.
 
-A request reads it once and answers from it alone, so that no answer mixes two models.
+`ServedModel` is immutable: a request reads the current one once and uses only that one, so no
+response mixes two models. `champion` decides which model is current.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Annotated, Any, NotRequired, Protocol
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, WithJsonSchema
+from pydantic import Field as PydanticField
+from typing_extensions import TypedDict
 
 from diabetes_platform.contract.bundle import (
     MODEL_FILE,
@@ -18,15 +24,61 @@ from diabetes_platform.contract.bundle import (
     open_bundle,
 )
 from diabetes_platform.contract.fields import FEATURES, FIELDS_BY_NAME, RESULT_LABELS, Field
-from serving.app.models import Contributions, ModelCard, ModelFeature, Prediction
-from serving.app.scorer import Scorer
-from serving.app.single_row import Row, ScorerError
+from serving.app.scorer import Row, Scorer, ScorerError
 
-_PROBES = 500
+_RANDOM_PROBES = 500
+
+Probability = Annotated[float, PydanticField(ge=0, le=1)]
 
 
-class Scores(Protocol):
-    """What a model needs to be able to do; `Scorer` does it with LightGBM."""
+class Contributions(TypedDict):
+    """SHAP values in log-odds: `bias` plus all `features` is the log-odds of the probability."""
+
+    bias: float
+    features: dict[str, float]
+
+
+class Prediction(TypedDict):
+    """The prediction for one patient; `result` is "Diabetes" from the threshold upwards."""
+
+    result: Annotated[
+        str, WithJsonSchema({"type": "string", "enum": list(RESULT_LABELS), "title": "Result"})
+    ]
+    probability: Annotated[
+        Probability, PydanticField(description="Risk of diabetes within 5 years.")
+    ]
+    threshold: Probability
+    model_version: str
+    contributions: NotRequired[Contributions]
+
+
+class ModelFeature(TypedDict):
+    """A measurement that the model uses."""
+
+    name: str
+    label: str
+    unit: str
+    allowed: str
+    required: bool
+
+
+class ModelCard(TypedDict):
+    """The model in use, as its bundle describes it."""
+
+    model_version: str
+    result_labels: list[str]
+    threshold: Probability
+    features: list[ModelFeature]
+    calibration: dict[str, float]
+    metrics: dict[str, dict[str, float]]
+    training: dict[str, Any]
+    libraries: dict[str, str]
+    files: dict[str, str]
+    contract_fingerprint: str
+
+
+class RowScorer(Protocol):
+    """The scoring interface of a model, in raw scores; `Scorer` implements it with LightGBM."""
 
     def score(self, row: Row, /) -> float:
         """Return the raw score of one row."""
@@ -40,36 +92,37 @@ class Scores(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A bundle and the scorer of its model; threads may share it."""
+    """A bundle and the scorer of its model. Thread-safe."""
 
     bundle: Bundle
-    scorer: Scores
+    scorer: RowScorer
 
     def predict(self, patient: BaseModel) -> Prediction:
-        """Return the answer for one patient."""
-        return self._answer(self.scorer.score(self._row(patient)))
+        """Return the prediction for one patient, without contributions."""
+        return self._prediction(self.scorer.score(self._row(patient)))
 
     def predict_all(
         self, patients: Sequence[BaseModel], *, with_contributions: bool
     ) -> list[Prediction]:
-        """Return the answer for each patient, on request with what moved it."""
+        """Return one prediction per patient, in order."""
         if not patients:
             return []
         rows = [self._row(patient) for patient in patients]
-        answers = [self._answer(score) for score in self.scorer.score_all(rows)]
+        predictions = [self._prediction(score) for score in self.scorer.score_all(rows)]
         if with_contributions:
-            for answer, shares in zip(answers, self.scorer.contributions(rows), strict=True):
-                answer["contributions"] = self._contributions(shares)
-        return answers
+            contributions = self.scorer.contributions(rows)
+            for prediction, values in zip(predictions, contributions, strict=True):
+                prediction["contributions"] = self._calibrated(values)
+        return predictions
 
     def card(self) -> ModelCard:
-        """Return the bundle as the API shows it."""
+        """Return the description of the model for `GET /model`."""
         bundle = self.bundle
         return ModelCard(
             model_version=bundle.model_version,
             result_labels=list(RESULT_LABELS),
             threshold=bundle.threshold,
-            features=[_feature(FIELDS_BY_NAME[name]) for name in bundle.features],
+            features=[_model_feature(FIELDS_BY_NAME[name]) for name in bundle.features],
             calibration=asdict(bundle.calibration),
             metrics=bundle.metrics,
             training=bundle.training,
@@ -81,7 +134,7 @@ class ServedModel:
     def _row(self, patient: BaseModel) -> Row:
         return list(map(vars(patient).__getitem__, self.bundle.features))
 
-    def _answer(self, score: float) -> Prediction:
+    def _prediction(self, score: float) -> Prediction:
         bundle = self.bundle
         probability = bundle.calibration.probability(score)
         return {
@@ -91,10 +144,10 @@ class ServedModel:
             "model_version": bundle.model_version,
         }
 
-    def _contributions(self, shares: list[float]) -> Contributions:
-        """Put raw shares on the calibrated scale, where they add up to the answer's log-odds."""
+    def _calibrated(self, raw_values: list[float]) -> Contributions:
+        """Return SHAP values on the calibrated scale, where they add up to the log-odds."""
         slope, intercept = self.bundle.calibration.slope, self.bundle.calibration.intercept
-        *features, bias = (slope * share for share in shares)
+        *features, bias = (slope * value for value in raw_values)
         return Contributions(
             bias=bias + intercept,
             features=dict(zip(self.bundle.features, features, strict=True)),
@@ -104,16 +157,19 @@ class ServedModel:
 def open_model(
     champion: ChampionPointer, files: Mapping[str, bytes], *, contract_fingerprint: str
 ) -> ServedModel:
-    """Return the model in `files`, verified: hashes, contract, columns, scores. Else BundleError.
+    """Return the model in `files` after checking hashes, contract, columns and scores.
 
-    Reads and scores for some milliseconds: not for the event loop.
+    Raises BundleError if a check fails. Blocks for some milliseconds: do not call it on the event
+    loop.
     """
     bundle = open_bundle(champion, files, contract_fingerprint=contract_fingerprint)
     unknown = set(bundle.features) - {field.name for field in FEATURES}
-    if unknown or not bundle.features:
-        raise BundleError(f"features: given {sorted(unknown)}, allowed those of the contract")
+    if unknown:
+        raise BundleError(f"features: {sorted(unknown)} are not in the contract")
+    if not bundle.features:
+        raise BundleError("features: the list is empty")
     if not 0 <= bundle.threshold <= 1:
-        raise BundleError(f"threshold: given {bundle.threshold}, allowed 0 to 1")
+        raise BundleError(f"threshold is {bundle.threshold}; allowed: 0 to 1")
     try:
         scorer = Scorer(files[MODEL_FILE].decode(), bundle.features)
         rows = probe_rows(tuple(FIELDS_BY_NAME[name] for name in bundle.features))
@@ -123,10 +179,58 @@ def open_model(
     return ServedModel(bundle, scorer)
 
 
-def probe_rows(fields: tuple[Field, ...]) -> list[Row]:
-    """Return rows that try a model: the example, each field at its bounds and missing, many more.
+def open_in_subprocess(
+    champion: ChampionPointer, files: Mapping[str, bytes], *, contract_fingerprint: str
+) -> None:
+    """Open the model in another process; raise BundleError if that fails or kills the process.
 
-    The many are spread over all allowed values by a seeded generator: the same in every process.
+    LightGBM ends the process on some malformed texts, and a hash only shows that a text is the
+    released one. Such a text must stop neither the model in use nor an API that is starting.
+
+    Blocks for about a second: do not call it on the event loop. The other process ends after this
+    task, even if this process is killed in the meantime.
+    """
+    context = get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(
+        target=_send_open_error,
+        args=(sender, champion, dict(files), contract_fingerprint),
+        daemon=True,
+    )
+    process.start()
+    sender.close()
+    try:
+        error: Exception | None = receiver.recv()
+    except EOFError:
+        raise BundleError(f"{MODEL_FILE}: LightGBM ends the process that reads it") from None
+    finally:
+        receiver.close()
+        process.join()
+    if error is not None:
+        raise error
+
+
+def _send_open_error(
+    sender: Connection,
+    champion: ChampionPointer,
+    files: dict[str, bytes],
+    contract_fingerprint: str,
+) -> None:
+    open_error: Exception | None = None
+    try:
+        open_model(champion, files, contract_fingerprint=contract_fingerprint)
+    except Exception as error:  # noqa: BLE001 - raised by the parent process
+        open_error = error
+    # The parent process may have ended.
+    with suppress(BrokenPipeError):
+        sender.send(open_error)
+
+
+def probe_rows(fields: tuple[Field, ...]) -> list[Row]:
+    """Return rows to verify a model with.
+
+    They are the example, each field at its bounds and missing, and random rows over all allowed
+    values from a fixed seed: the same in every process.
     """
     example = [float(field.example) for field in fields]
     rows: list[Row] = [example, [None] * len(fields)]
@@ -135,17 +239,17 @@ def probe_rows(fields: tuple[Field, ...]) -> list[Row]:
             [*example[:index], value, *example[index + 1 :]]
             for value in (float(field.minimum), float(field.maximum), None)
         ]
-    spread = np.random.default_rng(0).uniform(size=(_PROBES, len(fields)))
+    random = np.random.default_rng(0).uniform(size=(_RANDOM_PROBES, len(fields)))
     return rows + [
         [
-            field.minimum + part * (field.maximum - field.minimum)
-            for field, part in zip(fields, row, strict=True)
+            field.minimum + fraction * (field.maximum - field.minimum)
+            for field, fraction in zip(fields, row, strict=True)
         ]
-        for row in spread.tolist()
+        for row in random.tolist()
     ]
 
 
-def _feature(field: Field) -> ModelFeature:
+def _model_feature(field: Field) -> ModelFeature:
     return ModelFeature(
         name=field.name,
         label=field.label,

@@ -1,4 +1,4 @@
-"""The API's settings: the only reader of the environment in serving/."""
+"""The API's settings, read from the environment; no other module of `serving.app` reads it."""
 
 from functools import cached_property
 from pathlib import Path
@@ -14,12 +14,12 @@ PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
 class ServingSettings(BaseSettings):
-    """Where the API listens and finds the released model; each is `PLATFORM_<NAME>`.
+    """The settings of the API; each is `PLATFORM_<NAME>`.
 
-    The names that the platform has too (`home`, `models_url`, `port_offset`, `dagster_url`) mean
-    the same here. Without `database_url` patients are judged but not taken in. Several workers add
-    up their metrics in `PROMETHEUS_MULTIPROC_DIR`, which `python -m serving.app` sets for them. S3
-    goes by the standard `AWS_<NAME>`. Raises pydantic.ValidationError that names the variable.
+    `home`, `models_url`, `port_offset` and `dagster_url` mean the same as for the platform. Without
+    `database_url` the API predicts but stores no patients. Several workers share their metrics in
+    `PROMETHEUS_MULTIPROC_DIR`, which `python -m serving.app` sets for them. S3 credentials come
+    from the standard `AWS_<NAME>`. Raises pydantic.ValidationError, which names the variable.
     """
 
     model_config = SettingsConfigDict(
@@ -27,7 +27,7 @@ class ServingSettings(BaseSettings):
         frozen=True,
         extra="ignore",
         protected_namespaces=(),
-        # A URL that cannot be read may still hold a password.
+        # An invalid URL may still contain a password.
         hide_input_in_errors=True,
     )
 
@@ -54,14 +54,14 @@ class ServingSettings(BaseSettings):
 
     @field_validator("database_url")
     @classmethod
-    def _is_a_connection_url(cls, given: SecretStr | None) -> SecretStr | None:
-        if given is not None:
+    def _is_a_connection_url(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
             try:
-                conninfo_to_dict(given.get_secret_value())
+                conninfo_to_dict(url.get_secret_value())
             except ProgrammingError:
                 # libpq's own text may repeat the password.
                 raise ValueError("allowed: postgresql://user:password@host:port/name") from None
-        return given
+        return url
 
     @cached_property
     def port(self) -> int:
@@ -75,13 +75,13 @@ class ServingSettings(BaseSettings):
 
     @cached_property
     def s3(self) -> S3:
-        """How a model store on S3 is reached."""
+        """The connection to a model store on S3."""
         secret = self.s3_secret.get_secret_value() if self.s3_secret else None
         return S3(self.s3_endpoint, self.s3_user, secret, self.s3_region)
 
     @cached_property
     def data_docs(self) -> Path:
-        """The directory served at `/data-docs/`; it may appear after the start."""
+        """The directory served at `/data-docs/`; it may not exist yet at the start."""
         return self.home.absolute() / "data_docs"
 
     @cached_property

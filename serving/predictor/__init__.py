@@ -1,1 +1,1 @@
-"""The stream's predictor: scores each patient of the sink topic and stores what the model said."""
+"""The stream's predictor: scores each patient of the sink topic and stores the predictions."""

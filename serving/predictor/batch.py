@@ -1,4 +1,4 @@
-"""From the messages of a batch to what is stored of them. Pure functions."""
+"""From a batch of messages to rows of `serving.predictions`. Pure functions."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,21 +9,21 @@ from pydantic_core import to_json
 from serving.app.served_model import ServedModel
 from serving.predictor.messages import Change, Deleted
 
-_LONGEST_NOTIFICATION = 7000
-"""PostgreSQL takes less than 8,000 bytes."""
+_MAX_NOTIFICATION_LENGTH = 7000
+"""PostgreSQL's limit is 8,000 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """What a batch comes to: `deleted` patients' predictions go, then `changes` are scored."""
+class BatchPlan:
+    """The changes to score, after the predictions of `deleted` patients have been removed."""
 
     changes: tuple[Change, ...]
     deleted: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """Rows for `serving.predictions`: its columns, `stored_at` apart, as equally long lists.
+class PredictionRows:
+    """Rows of `serving.predictions`, without `stored_at`, as equally long lists by column.
 
     Times are milliseconds since 1970.
     """
@@ -32,48 +32,53 @@ class Scored:
     scored_ms: float
 
     @property
-    def ids(self) -> list[int]:
+    def patient_ids(self) -> list[int]:
         """The patients, in the order of the rows."""
         return self.columns["intake_id"]
 
-    @property
-    def rows(self) -> int:
-        """How many rows there are."""
-        return len(self.ids)
+    def __len__(self) -> int:
+        return len(self.patient_ids)
 
 
-def settle(messages: Sequence[Change | Deleted]) -> Settled:
-    """Bring messages, in the order of each patient's partition, to what is left of them."""
+def plan_batch(messages: Sequence[Change | Deleted]) -> BatchPlan:
+    """Return what to do for messages that are in order for each patient.
+
+    Changes ahead of a patient's last deletion and repeated changes are left out.
+    """
     changes: dict[tuple[int, int], Change] = {}
     deleted: dict[int, None] = {}
     last_deletion = {
-        message.intake_id: at for at, message in enumerate(messages) if isinstance(message, Deleted)
+        message.intake_id: index
+        for index, message in enumerate(messages)
+        if isinstance(message, Deleted)
     }
-    for at, message in enumerate(messages):
+    for index, message in enumerate(messages):
         if isinstance(message, Deleted):
             deleted[message.intake_id] = None
-        elif at > last_deletion.get(message.intake_id, -1):
+        elif index > last_deletion.get(message.intake_id, -1):
             changes.setdefault((message.intake_id, message.source_lsn), message)
-    return Settled(tuple(changes.values()), tuple(deleted))
+    return BatchPlan(tuple(changes.values()), tuple(deleted))
 
 
-def score(
+def score_changes(
     changes: Sequence[Change], model: ServedModel, *, consumed_ms: float, clock: Callable[[], float]
-) -> Scored:
-    """Ask `model` of each change; all rows carry its version and the same times of scoring."""
-    answers = model.predict_all([one.patient for one in changes], with_contributions=True)
+) -> PredictionRows:
+    """Score the changes; all rows have the model's version and the same scoring time."""
+    predictions = model.predict_all([change.patient for change in changes], with_contributions=True)
     scored_ms, rows = clock(), len(changes)
-    return Scored(
+    return PredictionRows(
         {
-            "intake_id": [one.intake_id for one in changes],
-            "source_lsn": [one.source_lsn for one in changes],
-            "model_version": [answer["model_version"] for answer in answers],
-            "probability": [answer["probability"] for answer in answers],
-            "result": [answer["result"] for answer in answers],
-            "contributions": [to_json(answer["contributions"]).decode() for answer in answers],
-            "changed_at": [one.changed_ms for one in changes],
-            "captured_at": [one.captured_ms for one in changes],
-            "judged_at": [one.judged_ms for one in changes],
+            "intake_id": [change.intake_id for change in changes],
+            "source_lsn": [change.source_lsn for change in changes],
+            "model_version": [prediction["model_version"] for prediction in predictions],
+            "probability": [prediction["probability"] for prediction in predictions],
+            "result": [prediction["result"] for prediction in predictions],
+            "contributions": [
+                to_json(prediction["contributions"]).decode() for prediction in predictions
+            ],
+            "changed_at": [change.changed_ms for change in changes],
+            "captured_at": [change.captured_ms for change in changes],
+            "judged_at": [change.judged_ms for change in changes],
             "consumed_at": [consumed_ms] * rows,
             "scored_at": [scored_ms] * rows,
         },
@@ -81,15 +86,15 @@ def score(
     )
 
 
-def notifications(ids: Sequence[int]) -> Iterator[str]:
-    """Yield the ids as JSON lists, each short enough for one notification."""
-    part: list[str] = []
+def notification_payloads(patient_ids: Sequence[int]) -> Iterator[str]:
+    """Yield the distinct ids as JSON lists, each short enough for one notification."""
+    chunk: list[str] = []
     length = 0
-    for text in map(str, dict.fromkeys(ids)):
-        if part and length + len(text) + 2 > _LONGEST_NOTIFICATION:
-            yield f"[{','.join(part)}]"
-            part, length = [], 0
-        part.append(text)
+    for text in map(str, dict.fromkeys(patient_ids)):
+        if chunk and length + len(text) + 2 > _MAX_NOTIFICATION_LENGTH:
+            yield f"[{','.join(chunk)}]"
+            chunk, length = [], 0
+        chunk.append(text)
         length += len(text) + 1
-    if part:
-        yield f"[{','.join(part)}]"
+    if chunk:
+        yield f"[{','.join(chunk)}]"

@@ -1,4 +1,4 @@
-"""What cannot be scored goes to the topic of rejected messages, with its reasons."""
+"""The producer of dead letters: messages that cannot be scored, with their reasons."""
 
 import time
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ _DELIVERY_SECONDS = 10.0
 
 
 class DeliveryError(Exception):
-    """The broker has not taken all dead letters."""
+    """The broker has not acknowledged all dead letters."""
 
 
-class DeadLetters:
+class DeadLetterProducer:
     """A producer to the topic of rejected messages."""
 
     def __init__(self, servers: str) -> None:
@@ -29,39 +29,43 @@ class DeadLetters:
             }
         )
 
-    def send(self, letters: Sequence[Rejected]) -> None:
-        """Return once the broker has them all; else DeliveryError, and some may have arrived."""
+    def send(self, rejected: Sequence[Rejected]) -> None:
+        """Return once the broker has acknowledged all messages.
+
+        Raises DeliveryError otherwise; some messages may have been delivered.
+        """
         failures: list[str] = []
 
-        def delivered(error: KafkaError | None, _message: Message) -> None:
+        def on_delivery(error: KafkaError | None, _message: Message) -> None:
             if error is not None:
                 failures.append(error.str())
 
-        for letter in letters:
+        for message in rejected:
             while True:
                 try:
                     self._producer.produce(
                         REJECTED_TOPIC,
-                        key=letter.key,
-                        value=letter.value,
-                        headers=_headers(letter),
-                        on_delivery=delivered,
+                        key=message.key,
+                        value=message.value,
+                        headers=_headers(message),
+                        on_delivery=on_delivery,
                     )
                     break
                 except BufferError:
                     self._producer.poll(0.1)
-        left = self._producer.flush(_DELIVERY_SECONDS + 1)
-        if failures or left:
-            reason = failures[0] if failures else "no answer"
-            raise DeliveryError(f"{len(failures) + left} dead letters not delivered: {reason}")
+        unacknowledged = self._producer.flush(_DELIVERY_SECONDS + 1)
+        if failures or unacknowledged:
+            reason = failures[0] if failures else "no acknowledgement"
+            undelivered = len(failures) + unacknowledged
+            raise DeliveryError(f"{undelivered} dead letters not delivered: {reason}")
 
 
-def _headers(letter: Rejected) -> list[tuple[str, str | bytes | None]]:
-    names, place = DEAD_LETTER_HEADERS, letter.place
+def _headers(message: Rejected) -> list[tuple[str, str | bytes | None]]:
+    names, metadata = DEAD_LETTER_HEADERS, message.metadata
     return [
-        (names.reasons, reasons_json(letter)),
-        (names.topic, place.topic),
-        (names.partition, str(place.partition)),
-        (names.offset, str(place.offset)),
+        (names.reasons, reasons_json(message)),
+        (names.topic, metadata.topic),
+        (names.partition, str(metadata.partition)),
+        (names.offset, str(metadata.offset)),
         (names.rejected_ms, str(time.time_ns() // 1_000_000)),
     ]

@@ -1,7 +1,7 @@
-"""A message of the sink topic read: a change to score, a patient deleted, or why neither.
+"""Messages of the sink topic: a change to score, a deleted patient, or a rejected message.
 
-Flink has judged each image already; here a message is believed only as far as it can be scored and
-stored. Pure functions.
+Flink has validated each image already. This module checks what scoring and storing rely on. Pure
+functions.
 """
 
 from collections.abc import Mapping
@@ -21,22 +21,21 @@ from diabetes_platform.contract.validation import (
     NOT_AN_INTEGER,
     Reason,
 )
-from serving.app.models import Patient
-from serving.app.verdicts import NOT_AN_OBJECT, NOT_JSON, field_errors
+from serving.app.validation import NOT_AN_OBJECT, NOT_JSON, Patient, field_errors
 
-_LARGEST_BIGINT = 2**63 - 1
-_LARGEST_STAMP = 253_402_300_799_999
-"""The last millisecond of the year 9999, the last that a timestamp of Python can hold."""
-_BOUNDS = {"id": _LARGEST_BIGINT, "lsn": _LARGEST_BIGINT} | dict.fromkeys(
-    TIMESTAMP_KEYS, _LARGEST_STAMP
+_MAX_BIGINT = 2**63 - 1
+_MAX_TIMESTAMP_MS = 253_402_300_799_999
+"""The last millisecond of the year 9999, Python's latest timestamp."""
+_MAXIMUM = {"id": _MAX_BIGINT, "lsn": _MAX_BIGINT} | dict.fromkeys(
+    TIMESTAMP_KEYS, _MAX_TIMESTAMP_MS
 )
 
-_judge_patient = Patient.__pydantic_validator__.validate_python
+_validate_patient = Patient.__pydantic_validator__.validate_python
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a message lies, and when it was put there (milliseconds since 1970)."""
+class MessageMetadata:
+    """The position of a message in Kafka, and its timestamp in milliseconds since 1970."""
 
     topic: str
     partition: int
@@ -46,7 +45,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A patient's image to score; stamps in milliseconds since 1970."""
+    """A patient's image to score, with timestamps in milliseconds since 1970."""
 
     intake_id: int
     source_lsn: int
@@ -59,54 +58,55 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """A patient that is no longer there."""
+    """A patient that was deleted."""
 
     intake_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """All reasons why a message is neither, each written `field:code`; and the original bytes."""
+    """An invalid message: all reasons, each written `field:code`, and the original bytes."""
 
-    place: Place
+    metadata: MessageMetadata
     key: bytes | None
     value: bytes | None
     reasons: tuple[str, ...]
 
 
 def read_message(
-    place: Place, key: bytes | None, value: bytes | None
+    metadata: MessageMetadata, key: bytes | None, value: bytes | None
 ) -> Change | Deleted | Rejected:
-    """Read one message; it never raises, whatever the bytes are."""
+    """Decode and validate one message. Never raises, whatever the bytes are."""
     intake_id, reasons = _read_key(key)
     if value is None:
         if reasons:
-            return Rejected(place, key, value, tuple(reasons))
+            return Rejected(metadata, key, value, tuple(reasons))
         return Deleted(intake_id)
-    image, faults = _read_object(value, "record")
-    reasons += faults
+    image, record_reasons = _read_object(value, "record")
+    reasons += record_reasons
     if image is None:
-        return Rejected(place, key, value, tuple(reasons))
-    reasons += [reason for name in _BOUNDS for reason in _whole_number(image, name)]
+        return Rejected(metadata, key, value, tuple(reasons))
+    reasons += [reason for name in _MAXIMUM for reason in _integer_reasons(image, name)]
     if not reasons and image["id"] != intake_id:
         reasons.append(str(Reason("key", MISMATCH)))
     try:
-        patient = _judge_patient({name: image.get(name) for name in FEATURE_NAMES})
+        patient = _validate_patient({name: image.get(name) for name in FEATURE_NAMES})
     except ValidationError as error:
-        reasons += [f"{one['field']}:{one['code']}" for one in field_errors(error)]
+        reasons += [f"{details['field']}:{details['code']}" for details in field_errors(error)]
     if reasons:
-        return Rejected(place, key, value, tuple(reasons))
-    stamps = {name: image[name] for name in TIMESTAMP_KEYS}
-    return Change(intake_id, image["lsn"], patient, **stamps, produced_ms=place.produced_ms)
+        return Rejected(metadata, key, value, tuple(reasons))
+    timestamps = {name: image[name] for name in TIMESTAMP_KEYS}
+    return Change(intake_id, image["lsn"], patient, **timestamps, produced_ms=metadata.produced_ms)
 
 
 def _read_key(key: bytes | None) -> tuple[int, list[str]]:
+    """Return the patient's id, 0 if there are reasons against the key, and these reasons."""
     if key is None:
         return 0, [f"key:{MISSING}"]
     document, reasons = _read_object(key, "key")
     if document is None:
         return 0, reasons
-    reasons = [f"key.{reason}" for reason in _whole_number(document, "id")]
+    reasons = [f"key.{reason}" for reason in _integer_reasons(document, "id")]
     return (0 if reasons else document["id"]), reasons
 
 
@@ -120,7 +120,7 @@ def _read_object(content: bytes, name: str) -> tuple[dict[str, Any] | None, list
     return document, []
 
 
-def _whole_number(document: Mapping[str, Any], name: str) -> list[str]:
+def _integer_reasons(document: Mapping[str, Any], name: str) -> list[str]:
     value = document.get(name)
     if value is None:
         return [f"{name}:{MISSING}"]
@@ -128,9 +128,9 @@ def _whole_number(document: Mapping[str, Any], name: str) -> list[str]:
         return [f"{name}:{NOT_AN_INTEGER}"]
     if value < 0:
         return [f"{name}:{BELOW_MINIMUM}"]
-    return [f"{name}:{ABOVE_MAXIMUM}"] if value > _BOUNDS[name] else []
+    return [f"{name}:{ABOVE_MAXIMUM}"] if value > _MAXIMUM[name] else []
 
 
 def reasons_json(rejected: Rejected) -> bytes:
-    """Return the reasons as a dead letter's header carries them."""
+    """Return the reasons as the header of a dead letter contains them."""
     return to_json(rejected.reasons)

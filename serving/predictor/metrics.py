@@ -1,4 +1,7 @@
-"""Prometheus metrics of the predictor. Labels are partitions, hops, causes and model versions."""
+"""Prometheus metrics of the predictor, with the latency of each stage.
+
+Labels are partitions, stages, causes and model versions.
+"""
 
 from collections.abc import Mapping
 
@@ -11,35 +14,57 @@ from prometheus_client import (
     generate_latest,
 )
 
+from diabetes_platform.contract.latency import LIVE_STAGES, TOTAL
 from serving.app.metrics import ModelMetrics
-from serving.predictor.hops import HOPS
+from serving.predictor.messages import Change
+
+LATENCY_STAGES = (*LIVE_STAGES, TOTAL)
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0, 300.0, 3600.0)
-_ROWS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000)
+_MESSAGES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000)
 _PREFIX = "diabetes_predictor"
+
+
+def stage_seconds(
+    change: Change, *, consumed_ms: float, scored_ms: float, stored_ms: float
+) -> dict[str, float]:
+    """Return the latency of each stage by name, in seconds; negative if clocks disagree."""
+    timestamps = {
+        "changed_at": change.changed_ms,
+        "captured_at": change.captured_ms,
+        "judged_at": change.judged_ms,
+        "produced_at": change.produced_ms,
+        "consumed_at": consumed_ms,
+        "scored_at": scored_ms,
+        "stored_at": stored_ms,
+    }
+    return {
+        stage.name: (timestamps[stage.end] - timestamps[stage.start]) / 1000
+        for stage in LATENCY_STAGES
+    }
 
 
 class PredictorMetrics(ModelMetrics):
     """The metrics of one predictor."""
 
     def __init__(self) -> None:
-        # They double the number of series and tell nothing that a rate needs.
+        # They double the number of series without adding information.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         registry = self._registry = CollectorRegistry()
         super().__init__(_PREFIX, registry)
 
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"{_PREFIX}_{name}", text, labels, registry=registry)
+        def counter(name: str, description: str, *labels: str) -> Counter:
+            return Counter(f"{_PREFIX}_{name}", description, labels, registry=registry)
 
-        self.predictions = counter("predictions", "Rows stored that were not there before.")
-        self.replayed = counter("replayed", "Changes scored whose row was there already.")
-        self.deletions = counter("deletions", "Tombstones: patients whose predictions went.")
+        self.predictions = counter("predictions", "Predictions stored.")
+        self.replayed = counter("replayed", "Changes scored whose prediction was already stored.")
+        self.deletions = counter("deletions", "Patients whose predictions were deleted.")
         self.rejected = counter("rejected", "Messages sent to the dead letters.")
-        self.failures = counter("failures", "Attempts that failed and are repeated.", "cause")
-        self.offset_failures = counter("offset_failures", "Commits of offsets that failed.")
-        self.skewed = counter("skewed", "Hops that seem to end before they begin.", "hop")
+        self.failures = counter("failures", "Failed attempts, each of which is retried.", "cause")
+        self.offset_failures = counter("offset_failures", "Failed offset commits.")
+        self.skewed = counter("skewed", "Stages with a negative latency (clock skew).", "hop")
         self.batch_rows = Histogram(
-            f"{_PREFIX}_batch_messages", "Messages of a batch.", buckets=_ROWS, registry=registry
+            f"{_PREFIX}_batch_messages", "Messages per batch.", buckets=_MESSAGES, registry=registry
         )
         self.batch_seconds = Histogram(
             f"{_PREFIX}_batch_seconds",
@@ -47,34 +72,36 @@ class PredictorMetrics(ModelMetrics):
             buckets=_SECONDS,
             registry=registry,
         )
-        self.hop_seconds = Histogram(
+        self.stage_seconds = Histogram(
             f"{_PREFIX}_hop_seconds",
-            "Time of each hop of a change.",
+            "Latency of each stage of a change.",
             ("hop",),
             buckets=_SECONDS,
             registry=registry,
         )
         self.lag = Gauge(
             f"{_PREFIX}_lag_messages",
-            "Messages of an assigned partition that are not stored yet.",
+            "Messages of an assigned partition that are not processed yet.",
             ("partition",),
             registry=registry,
         )
         self.waiting = Gauge(
-            f"{_PREFIX}_waiting", "1 while a batch waits for what failed.", registry=registry
+            f"{_PREFIX}_waiting", "1 while a batch is being retried.", registry=registry
         )
-        # Looked up once: it is observed for each hop of each change.
-        self._hops = {hop.name: self.hop_seconds.labels(hop.name) for hop in HOPS}
+        # Looked up once, because every stage of every change is observed.
+        self._stages = {
+            stage.name: self.stage_seconds.labels(stage.name) for stage in LATENCY_STAGES
+        }
 
-    def observe_hops(self, seconds: Mapping[str, float]) -> None:
-        """Count how long each hop of one change took; clocks that disagree are counted apart."""
-        for hop, took in seconds.items():
-            if took < 0:
-                self.skewed.labels(hop).inc()
+    def observe_stages(self, seconds: Mapping[str, float]) -> None:
+        """Observe the stage latencies of one change; negative ones are only counted."""
+        for stage, latency in seconds.items():
+            if latency < 0:
+                self.skewed.labels(stage).inc()
             else:
-                self._hops[hop].observe(took)
+                self._stages[stage].observe(latency)
 
-    def lags(self, by_partition: Mapping[int, int]) -> None:
+    def set_lags(self, by_partition: Mapping[int, int]) -> None:
         """Show the lag of the assigned partitions, and of no other."""
         self.lag.clear()
         for partition, lag in by_partition.items():

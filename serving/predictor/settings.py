@@ -1,4 +1,4 @@
-"""The predictor's settings: the only reader of its environment."""
+"""The predictor's settings, read from the environment."""
 
 from functools import cached_property
 
@@ -8,11 +8,11 @@ from serving.app.settings import ServingSettings
 
 
 class PredictorSettings(ServingSettings):
-    """Where the predictor finds stream, database and models; each is `PLATFORM_<NAME>`.
+    """The settings of the predictor; each is `PLATFORM_<NAME>`.
 
-    What the API has too means the same here. `database_url` must be given. A batch has at most
-    `predictor_batch` messages: more wait less for each other, fewer answer the first one sooner.
-    Raises pydantic.ValidationError that names the variable.
+    Settings of the API mean the same here; `database_url` is required. `predictor_batch` is the
+    maximum number of messages in a batch: larger batches have a higher throughput, smaller ones a
+    lower latency. Raises pydantic.ValidationError, which names the variable.
     """
 
     database_url: SecretStr
@@ -22,10 +22,10 @@ class PredictorSettings(ServingSettings):
 
     @cached_property
     def port(self) -> int:
-        """The port of metrics and health."""
+        """The port of `/health`, `/ready` and `/metrics`."""
         return self.predictor_port or 4002 + self.port_offset
 
     @cached_property
     def bootstrap_servers(self) -> str:
-        """The brokers to ask first."""
+        """The brokers to connect to first."""
         return self.kafka_servers or f"127.0.0.1:{9092 + self.port_offset}"

@@ -1,4 +1,4 @@
-"""`serving.predictions` as the predictor writes it: one transaction a batch."""
+"""The predictor's writes to `serving.predictions`: one transaction per batch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,43 +8,44 @@ from psycopg import sql
 
 from diabetes_platform.contract.events import PREDICTED_CHANNEL
 from diabetes_platform.contract.tables import PREDICTIONS, ColumnType
-from serving.predictor.batch import Scored, notifications
+from serving.predictor.batch import PredictionRows, notification_payloads
 
-_ARRAYS: dict[ColumnType, sql.SQL] = {
+_ARRAY_TYPES: dict[ColumnType, sql.SQL] = {
     "bigint": sql.SQL("bigint[]"),
     "number": sql.SQL("float8[]"),
     "text": sql.SQL("text[]"),
     "json": sql.SQL("text[]"),
     "timestamp": sql.SQL("float8[]"),
 }
-_VALUES: dict[ColumnType, sql.SQL] = {
+_CONVERSIONS: dict[ColumnType, sql.SQL] = {
     "json": sql.SQL("{}::jsonb"),
     "timestamp": sql.SQL("to_timestamp({} / 1000)"),
 }
-_STORED_BY_ITSELF = "stored_at"
+_COLUMN_WITH_DEFAULT = "stored_at"
 _TABLE = sql.Identifier(*PREDICTIONS.name.split("."))
 
 _CONNECT: dict[str, Any] = {
     "application_name": "diabetes-predictor",
     "connect_timeout": 5,
-    # A server that neither answers nor closes must not hold the partitions for ever.
+    # A server that neither responds nor closes must not block the partitions forever.
     "tcp_user_timeout": 30_000,
     "options": "-c statement_timeout=60s -c idle_in_transaction_session_timeout=60s",
 }
 
 
-def _insert() -> sql.Composed:
-    columns = [one for one in PREDICTIONS.columns if one.name != _STORED_BY_ITSELF]
+def _insert_statement() -> sql.Composed:
+    columns = [column for column in PREDICTIONS.columns if column.name != _COLUMN_WITH_DEFAULT]
     comma = sql.SQL(", ")
-    names = [sql.Identifier(one.name) for one in columns]
+    names = [sql.Identifier(column.name) for column in columns]
     values = [
-        _VALUES.get(one.type, sql.SQL("{}")).format(name)
-        for one, name in zip(columns, names, strict=True)
+        _CONVERSIONS.get(column.type, sql.SQL("{}")).format(name)
+        for column, name in zip(columns, names, strict=True)
     ]
     arrays = [
-        sql.SQL("{}::{}").format(sql.Placeholder(one.name), _ARRAYS[one.type]) for one in columns
+        sql.SQL("{}::{}").format(sql.Placeholder(column.name), _ARRAY_TYPES[column.type])
+        for column in columns
     ]
-    # Sorted by key: predictors that write the same rows wait for each other, never in a circle.
+    # Sorted by key, so that predictors that write the same rows cannot deadlock.
     return sql.SQL(
         "INSERT INTO {table} ({names}) SELECT {values} FROM unnest({arrays}) AS rows ({names})"
         " ORDER BY {key} ON CONFLICT ({key}) DO NOTHING"
@@ -57,44 +58,44 @@ def _insert() -> sql.Composed:
     )
 
 
-_INSERT = _insert()
+_INSERT = _insert_statement()
 _DELETE = sql.SQL("DELETE FROM {} WHERE intake_id = ANY(%s)").format(_TABLE)
-_NOTIFY = "SELECT pg_notify(%s, one) FROM unnest(%s::text[]) AS one"
+_NOTIFY = "SELECT pg_notify(%s, payload) FROM unnest(%s::text[]) AS payload"
 
 
 class PredictionStore:
-    """The predictor's connection, opened when it is needed and again after a failure.
+    """The predictor's connection, opened on demand and reopened after a failure.
 
-    Methods raise psycopg.Error; then nothing of the batch is stored, or its commit was not heard
-    of: writing it again is harmless either way.
+    Methods raise psycopg.Error. The batch is then either not stored or stored without a confirmed
+    commit; it is safe to write it again in both cases.
     """
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._connection: psycopg.Connection | None = None
 
-    def write(self, scored: Scored, deleted: Sequence[int]) -> int:
-        """Store a batch and tell who listens; return how many rows are new.
+    def write(self, rows: PredictionRows, deleted: Sequence[int]) -> int:
+        """Delete the predictions of `deleted`, store `rows` and notify; return the new rows.
 
-        Rows of `deleted` patients go first. A row that is there already stays as it is.
+        An existing row is not changed.
         """
         connection = self._open()
         try:
             with connection.transaction():
                 if deleted:
                     connection.execute(_DELETE, (list(deleted),))
-                if not scored.rows:
+                if not rows:
                     return 0
-                new = connection.execute(_INSERT, scored.columns).rowcount
-                ids = list(notifications(scored.ids))
-                connection.execute(_NOTIFY, (PREDICTED_CHANNEL, ids))
-                return new
+                new_rows = connection.execute(_INSERT, rows.columns).rowcount
+                payloads = list(notification_payloads(rows.patient_ids))
+                connection.execute(_NOTIFY, (PREDICTED_CHANNEL, payloads))
+                return new_rows
         except psycopg.Error:
             self.close()
             raise
 
     def check(self) -> None:
-        """Ask for the table, so that a database that cannot be used is known before a batch."""
+        """Query the table, to detect an unusable database while no batch arrives."""
         try:
             self._open().execute(sql.SQL("SELECT FROM {} LIMIT 1").format(_TABLE))
         except psycopg.Error:
@@ -102,7 +103,7 @@ class PredictionStore:
             raise
 
     def close(self) -> None:
-        """Close the connection, whatever state it is in."""
+        """Close the connection, whatever its state."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()

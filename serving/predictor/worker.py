@@ -1,7 +1,7 @@
-"""The predictor's loop: receive, score, store, let the offsets pass.
+"""The predictor's loop: consume, score, store, commit offsets.
 
-Whatever a batch needs and does not get (database, model, broker) is tried again until it is there.
-Meanwhile the partitions rest and the group keeps this member; nothing is passed over.
+If a batch cannot be processed (database, model or broker missing), the worker retries until it
+can. Meanwhile it pauses its partitions and stays in the consumer group. No message is skipped.
 """
 
 import logging
@@ -13,21 +13,20 @@ from functools import partial
 import psycopg
 
 from serving.app.champion import ChampionWatcher
-from serving.predictor.batch import Scored, Settled, score, settle
-from serving.predictor.dead_letters import DeadLetters, DeliveryError
-from serving.predictor.hops import seconds_of
-from serving.predictor.inbox import Inbox, Received
+from serving.predictor.batch import BatchPlan, PredictionRows, plan_batch, score_changes
+from serving.predictor.consumer import ConsumedMessage, PredictionConsumer
+from serving.predictor.dead_letters import DeadLetterProducer, DeliveryError
 from serving.predictor.messages import Rejected
-from serving.predictor.metrics import PredictorMetrics
-from serving.predictor.state import State
+from serving.predictor.metrics import PredictorMetrics, stage_seconds
+from serving.predictor.status import PredictorState
 from serving.predictor.store import PredictionStore
 
 logger = logging.getLogger("serving.predictor.worker")
 
 _POLL_SECONDS = 0.2
-_LOOK_SECONDS = 1.0
-_FIRST_WAIT_SECONDS = 0.1
-_LONGEST_WAIT_SECONDS = 2.0
+_CHECK_SECONDS = 1.0
+_FIRST_RETRY_SECONDS = 0.1
+_MAX_RETRY_SECONDS = 2.0
 
 
 class NoModelError(Exception):
@@ -35,7 +34,7 @@ class NoModelError(Exception):
 
 
 class StoppedError(Exception):
-    """The predictor is told to end while it waits."""
+    """The worker was stopped while it waited for a retry."""
 
 
 _CAUSES: dict[type[Exception], str] = {
@@ -51,144 +50,156 @@ def now_ms() -> float:
 
 
 class Worker:
-    """One predictor's work, in a thread of its own."""
+    """The loop of one predictor, run in its own thread."""
 
     def __init__(
         self,
-        inbox: Inbox,
+        consumer: PredictionConsumer,
         store: PredictionStore,
-        dead_letters: DeadLetters,
+        dead_letters: DeadLetterProducer,
         watcher: ChampionWatcher,
         metrics: PredictorMetrics,
         *,
-        batch: int,
+        batch_size: int,
     ) -> None:
-        self.state = State()
-        self._inbox, self._store, self._dead_letters = inbox, store, dead_letters
-        self._watcher, self._metrics, self._batch = watcher, metrics, batch
+        self.state = PredictorState()
+        self._consumer, self._store, self._dead_letters = consumer, store, dead_letters
+        self._watcher, self._metrics, self._batch_size = watcher, metrics, batch_size
         self._stopped = threading.Event()
-        self._next_look = 0.0
+        self._next_check = 0.0
 
     def stop(self) -> None:
-        """Let `run` end after the batch in hand, or in the midst of a wait."""
+        """Make `run` return after the current batch, or at once if it is waiting for a retry."""
         self._stopped.set()
 
     def run(self) -> None:
-        """Work until `stop`; raises what cannot be helped by waiting."""
+        """Work until `stop`; raise errors that a retry cannot solve."""
         try:
-            self._inbox.subscribe()
+            self._consumer.subscribe()
             while not self._stopped.is_set():
-                messages = self._inbox.receive(self._batch, _POLL_SECONDS)
+                messages = self._consumer.poll(self._batch_size, _POLL_SECONDS)
                 if messages:
-                    self._take(messages, consumed_ms=now_ms())
-                self._look(idle=not messages)
+                    consumed_ms = now_ms()
+                    self._retry(messages, self._reject_invalid)
+                    self._retry(messages, partial(self._predict, consumed_ms=consumed_ms))
+                self._update_state(idle=not messages)
         except StoppedError:
-            logger.info("ended while waiting: what was received is read again")
+            logger.info("stopped during a retry: the batch will be consumed again")
         finally:
-            self._inbox.close()
+            self._consumer.close()
             self._store.close()
 
-    def _take(self, messages: list[Received], *, consumed_ms: float) -> None:
-        self._until_done(messages, self._reject)
-        self._until_done(messages, partial(self._predict, consumed_ms=consumed_ms))
-
-    def _reject(self, messages: list[Received]) -> None:
-        rejected = [one.content for one in messages if isinstance(one.content, Rejected)]
+    def _reject_invalid(self, messages: list[ConsumedMessage]) -> None:
+        rejected = [
+            message.content for message in messages if isinstance(message.content, Rejected)
+        ]
         if rejected:
             self._dead_letters.send(rejected)
             self._metrics.rejected.inc(len(rejected))
-            logger.warning("%d messages cannot be read: see the dead letters", len(rejected))
+            logger.warning("%d invalid messages sent to the dead letters", len(rejected))
 
-    def _predict(self, messages: list[Received], *, consumed_ms: float) -> None:
-        settled = settle([one.content for one in messages if not isinstance(one.content, Rejected)])
+    def _predict(self, messages: list[ConsumedMessage], *, consumed_ms: float) -> None:
+        plan = plan_batch(
+            [message.content for message in messages if not isinstance(message.content, Rejected)]
+        )
         model = self._watcher.current
         if model is None:
             raise NoModelError("no model has been released yet")
-        scored = score(settled.changes, model, consumed_ms=consumed_ms, clock=now_ms)
-        new = self._store.write(scored, settled.deleted)
-        self._inbox.done_with(messages)
-        self._tell(settled, scored, new=new, messages=len(messages), consumed_ms=consumed_ms)
+        rows = score_changes(plan.changes, model, consumed_ms=consumed_ms, clock=now_ms)
+        new_rows = self._store.write(rows, plan.deleted)
+        self._consumer.commit(messages)
+        self._record(plan, rows, new_rows=new_rows, messages=len(messages), consumed_ms=consumed_ms)
 
-    def _until_done(self, messages: list[Received], step: Callable[[list[Received]], None]) -> None:
-        """Repeat `step` until it succeeds; raises StoppedError where the predictor is to end first.
+    def _retry(
+        self,
+        messages: list[ConsumedMessage],
+        step: Callable[[list[ConsumedMessage]], None],
+    ) -> None:
+        """Repeat `step` until it succeeds; raise StoppedError if the worker is stopped first.
 
-        What goes to another member meanwhile is its to do: written late, it could bring back a
-        patient whom that member has deleted.
+        Messages of partitions that move to another member meanwhile are left to that member:
+        written late, they could restore a patient that it has deleted.
         """
-        wait = _FIRST_WAIT_SECONDS
-        while kept := self._inbox.keep(messages):
+        delay = _FIRST_RETRY_SECONDS
+        while assigned := self._consumer.assigned(messages):
             try:
-                step(kept)
+                step(assigned)
             except tuple(_CAUSES) as error:
-                self._wait(error, wait)
-                wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+                self._pause(error, delay)
+                delay = min(2 * delay, _MAX_RETRY_SECONDS)
             else:
                 break
-        self._well()
-        self._inbox.go_on()
+        self._clear_problem()
+        self._consumer.resume()
 
-    def _wait(self, error: Exception, seconds: float) -> None:
-        self._failed(error)
+    def _pause(self, error: Exception, seconds: float) -> None:
+        self._report(error)
         self._metrics.waiting.set(1)
-        self._inbox.wait(seconds)
-        self._look(idle=False)
+        self._consumer.pause(seconds)
+        self._update_state(idle=False)
         if self._stopped.is_set():
             raise StoppedError
 
-    def _failed(self, error: Exception) -> None:
+    def _report(self, error: Exception) -> None:
         cause = next(name for kind, name in _CAUSES.items() if isinstance(error, kind))
         self._metrics.failures.labels(cause).inc()
-        problem = f"{cause}: {_in_one_line(error)}"
+        problem = f"{cause}: {_one_line(error)}"
         if problem != self.state.problem:
-            logger.warning("waiting, and trying again: %s", problem)
+            logger.warning("retrying: %s", problem)
         self.state.problem = problem
 
-    def _well(self) -> None:
+    def _clear_problem(self) -> None:
         self._metrics.waiting.set(0)
         if self.state.problem is not None:
-            logger.info("going on")
+            logger.info("recovered")
         self.state.problem = None
 
-    def _look(self, *, idle: bool) -> None:
-        """Once in a while: show the lag and, where no batch does it, ask for the database."""
-        if time.monotonic() < self._next_look:
+    def _update_state(self, *, idle: bool) -> None:
+        """Update state and lag every `_CHECK_SECONDS`; when idle, check the database too."""
+        if time.monotonic() < self._next_check:
             return
-        self.state.joined, self.state.partitions = self._inbox.joined, self._inbox.partitions
-        self._metrics.lags(self._inbox.lags())
+        self.state.joined, self.state.partitions = self._consumer.joined, self._consumer.partitions
+        self._metrics.set_lags(self._consumer.lags())
         if idle:
             try:
                 self._store.check()
             except psycopg.Error as error:
-                self._failed(error)
+                self._report(error)
             else:
-                self.state.checked = True
-                self._well()
-        self._next_look = time.monotonic() + _LOOK_SECONDS
+                self.state.database_checked = True
+                self._clear_problem()
+        self._next_check = time.monotonic() + _CHECK_SECONDS
 
-    def _tell(
-        self, settled: Settled, scored: Scored, *, new: int, messages: int, consumed_ms: float
+    def _record(
+        self,
+        plan: BatchPlan,
+        rows: PredictionRows,
+        *,
+        new_rows: int,
+        messages: int,
+        consumed_ms: float,
     ) -> None:
         stored_ms, metrics = now_ms(), self._metrics
-        self.state.checked = True
-        metrics.predictions.inc(new)
-        metrics.replayed.inc(scored.rows - new)
-        metrics.deletions.inc(len(settled.deleted))
+        self.state.database_checked = True
+        metrics.predictions.inc(new_rows)
+        metrics.replayed.inc(len(rows) - new_rows)
+        metrics.deletions.inc(len(plan.deleted))
         metrics.batch_rows.observe(messages)
         metrics.batch_seconds.observe((stored_ms - consumed_ms) / 1000)
-        for change in settled.changes:
-            metrics.observe_hops(
-                seconds_of(
+        for change in plan.changes:
+            metrics.observe_stages(
+                stage_seconds(
                     change,
                     consumed_ms=consumed_ms,
-                    scored_ms=scored.scored_ms,
+                    scored_ms=rows.scored_ms,
                     stored_ms=stored_ms,
                 )
             )
 
 
-def _in_one_line(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     if isinstance(error, psycopg.Error) and not isinstance(error, psycopg.OperationalError):
-        # Its text may quote the row.
+        # Its text may contain the row.
         return f"{type(error).__name__} ({error.sqlstate})"
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0]

@@ -11,8 +11,8 @@ from pathlib import Path
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
-from serving.app.models import EXAMPLE_PATIENT
 from serving.app.settings import PROJECT_ROOT
+from serving.app.validation import EXAMPLE_PATIENT
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 SIZES = {360: {"width": 360, "height": 740}, 1440: {"width": 1440, "height": 900}}
@@ -79,7 +79,7 @@ def fill_in(page: Page, **changed: str) -> None:
 
 def ask(page: Page) -> None:
     """Send the form."""
-    page.get_by_role("button", name="Ask for the risk").click()
+    page.get_by_role("button", name="Predict risk").click()
 
 
 def patient_of(page: Page) -> int:

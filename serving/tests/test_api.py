@@ -7,7 +7,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from diabetes_platform.contract.fields import FEATURE_NAMES, FEATURES, RESULT_LABELS
-from serving.app.models import EXAMPLE_PATIENT, MAX_BATCH
+from serving.app.predictions import MAX_BATCH
+from serving.app.validation import EXAMPLE_PATIENT
 from serving.tests.bundles import make_bundle
 
 BUNDLE, _ = make_bundle()

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from diabetes_platform.contract.fields import FEATURES
-from serving.app.models import EXAMPLE_PATIENT
+from serving.app.validation import EXAMPLE_PATIENT
 from serving.tests.browsers import (
     ARTEFACTS,
     LOOKS,
@@ -35,11 +35,11 @@ def test_the_answer_appears_without_a_reload(page: Page, warehouse: Warehouse) -
     fill_in(page)
     ask(page)
     patient_id = patient_of(page)
-    expect(page.locator("#answer")).to_contain_text("Waiting for the answer")
+    expect(page.locator("#answer")).to_contain_text("Waiting for the prediction")
     warehouse.answer(patient_id)
     expect(page.locator(".verdict")).to_have_text(re.compile(r"Diabetes\s+73\.0 %"))
     expect(page.locator("#recent li").first).to_contain_text("answered")
-    expect(page.locator("#round-trip")).to_contain_text("ms from the click to this answer")
+    expect(page.locator("#round-trip")).to_contain_text("ms from the click to this prediction")
     assert page.locator(".steps tbody tr").count() == 6
     assert page.locator(".shares tbody tr").count() == len(FEATURES)
     assert page.evaluate("window.neverReloaded") is True
@@ -67,7 +67,7 @@ def test_ten_people_at_once_each_see_their_own_answer(
     people = [patient_of(page) for page in pages]
     assert len(set(people)) == 10
     for page in pages:
-        expect(page.locator("#answer")).to_contain_text("Waiting for the answer")
+        expect(page.locator("#answer")).to_contain_text("Waiting for the prediction")
     for number, person in reversed(list(enumerate(people))):
         warehouse.answer(person, probability=number / 10 + 0.01)
     for number, (page, person) in enumerate(zip(pages, people, strict=True)):
@@ -172,7 +172,7 @@ def test_without_scripts_the_answer_comes_too(
     fill_in(page)
     ask(page)
     patient_id = patient_of(page)
-    expect(page.locator("#answer")).to_contain_text("Waiting for the answer")
+    expect(page.locator("#answer")).to_contain_text("Waiting for the prediction")
     warehouse.answer(patient_id)
     expect(page.locator(".verdict")).to_be_visible(timeout=8000)
     context.close()

@@ -20,7 +20,7 @@ def test_who_waits_long_is_told_that_the_request_is_kept(page: Page, warehouse: 
     patient_id = patient_of(page)
     expect(page.locator("#late")).to_be_hidden()
     expect(page.locator("#late")).to_be_visible(timeout=8000)
-    expect(page.locator("#late")).to_contain_text("kept and will be answered")
+    expect(page.locator("#late")).to_contain_text("stored and will get a prediction")
     assert serious(page) == []
     shoot(page, ARTEFACTS, "late")
     warehouse.answer(patient_id)
@@ -38,7 +38,7 @@ def test_an_outage_is_told_and_the_answer_comes_after_it(page: Page, warehouse: 
         expect(page.locator("#lost")).to_contain_text("database cannot be reached", timeout=10000)
         fill_in(page)
         ask(page)
-        expect(page.locator("#notices")).to_contain_text("is not known", timeout=10000)
+        expect(page.locator("#notices")).to_contain_text("may or may not", timeout=10000)
         expect(page.locator("#glucose")).to_have_value("148")
     warehouse.answer(patient_id)
     page.goto(f"/intake/{patient_id}")
@@ -60,7 +60,7 @@ def test_a_lost_answer_is_asked_for_again_without_a_second_patient(
     fill_in(page)
     page.route("**/", lose)
     ask(page)
-    expect(page.locator("#lost")).to_contain_text("sending it again in a few seconds is safe")
+    expect(page.locator("#lost")).to_contain_text("it will be stored only once")
     expect(page.locator("#glucose")).to_have_value("148")
     assert warehouse.rows("SELECT count(*) FROM diabetes_new") == [(before + 1,)]
     page.unroute("**/", lose)
@@ -84,7 +84,7 @@ def test_an_answer_that_cannot_be_shown_yet_is_shown_later(
     page.route(shown, lambda route: route.fulfill(status=503, body="<div id=answer></div>"))
     warehouse.answer(patient_id)
     expect(page.locator("#lost")).to_contain_text("connection to the server is lost")
-    expect(page.locator("#answer")).to_contain_text("Waiting for the answer")
+    expect(page.locator("#answer")).to_contain_text("Waiting for the prediction")
     page.unroute(shown)
     expect(page.locator(".verdict")).to_be_visible(timeout=15000)
 
@@ -97,7 +97,7 @@ def test_a_server_that_comes_back_is_found_by_the_waiting_page(
         port = first.base_url.port
         page = browser.new_page(base_url=str(first.base_url))
         page.goto(f"/intake/{patient_id}")
-        expect(page.locator("#answer")).to_contain_text("Waiting for the answer")
+        expect(page.locator("#answer")).to_contain_text("Waiting for the prediction")
         wait_for(lambda: "diabetes_api_streams 1.0" in first.get("/metrics").text)
     expect(page.locator("#lost")).to_contain_text("connection to the server is lost")
     warehouse.answer(patient_id)

@@ -10,9 +10,9 @@ import httpx2
 import psycopg
 import pytest
 
-from serving.app.events import cursor_of
 from serving.app.main import create_app
-from serving.app.patients import START, Cursor
+from serving.app.patients.events import parse_event_id
+from serving.app.patients.queries import START, EventCursor
 from serving.app.settings import ServingSettings
 from serving.tests.conftest import running, wait_for
 from serving.tests.streams import Stream
@@ -167,10 +167,10 @@ def test_an_event_id_that_no_stream_sent_is_refused(intake: httpx2.Client, given
 
 
 def test_an_event_id_reads_back() -> None:
-    cursor = Cursor(2**63 - 1, "f82e3e51a6ce")
-    assert cursor_of(str(cursor)) == cursor
+    cursor = EventCursor(2**63 - 1, "f82e3e51a6ce")
+    assert parse_event_id(str(cursor)) == cursor
     with pytest.raises(ValueError, match="event id"):
-        cursor_of(str(START))
+        parse_event_id(str(START))
 
 
 def test_an_outage_of_the_database_is_told_and_made_up_for(

@@ -10,12 +10,12 @@ from starlette.testclient import TestClient
 from starlette.types import Message
 
 from serving.app.champion import ChampionWatcher
-from serving.app.fast_path import PredictFastPath
 from serving.app.main import create_api, create_app
 from serving.app.metrics import Metrics
-from serving.app.models import EXAMPLE_PATIENT, Prediction
-from serving.app.served_model import ServedModel
+from serving.app.predictions import PredictFastPath
+from serving.app.served_model import Prediction, ServedModel
 from serving.app.settings import ServingSettings
+from serving.app.validation import EXAMPLE_PATIENT
 from serving.tests.bundles import make_bundle
 
 BODIES = [

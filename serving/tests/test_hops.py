@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from serving.app.hops import hops, total
+from serving.app.patients.presenter import stage_latencies, total_milliseconds
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -27,12 +27,12 @@ def row(**changed: Any) -> dict[str, Any]:
 
 
 def times(given: dict[str, Any]) -> list[float | None]:
-    return [hop["milliseconds"] for hop in hops(given)]
+    return [hop["milliseconds"] for hop in stage_latencies(given)]
 
 
 def test_each_hop_lies_between_two_stamps() -> None:
     assert times(row()) == [4, 10, 20, 2, 1, 3.5]
-    assert total(row()) == 36.5
+    assert total_milliseconds(row()) == 36.5
 
 
 def test_a_missing_stamp_leaves_both_of_its_hops_open() -> None:

@@ -15,8 +15,7 @@ from diabetes_platform.contract.validation import (
     reasons_to_reject,
 )
 from diabetes_platform_tests.contract.cases import AgreementRow, Row, agreement_rows
-from serving.app.models import EXAMPLE_PATIENT, Patient
-from serving.app.verdicts import field_errors
+from serving.app.validation import EXAMPLE_PATIENT, Patient, field_errors
 
 NOT_FINITE_JSON = {"NaN", "nan", "-NaN", "inf", "-inf", "+Infinity", " inf "}
 

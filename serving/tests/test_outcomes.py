@@ -2,7 +2,7 @@
 
 import pytest
 
-from serving.app.outcomes import judge_outcome, read_outcome
+from serving.app.validation import parse_outcome, read_outcome
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,6 @@ def test_all_else_is_refused_with_its_reasons(body: bytes, reasons: list[str]) -
 
 
 def test_a_form_says_it_in_text() -> None:
-    assert judge_outcome("1") == 1
-    assert isinstance(judge_outcome(""), list)
-    assert isinstance(judge_outcome("yes"), list)
+    assert parse_outcome("1") == 1
+    assert isinstance(parse_outcome(""), list)
+    assert isinstance(parse_outcome("yes"), list)

@@ -8,7 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from diabetes_platform.contract.fields import FEATURES
-from serving.app.models import EXAMPLE_PATIENT
+from serving.app.validation import EXAMPLE_PATIENT
 from serving.tests.bundles import make_bundle
 from serving.tests.conftest import wait_for
 from serving.tests.test_patients import take_in
@@ -151,7 +151,7 @@ def test_the_page_allows_no_inline_script_or_style_and_is_not_cached(client: Tes
 
 
 def test_the_page_without_a_model(empty_client: TestClient) -> None:
-    assert "No model yet." in empty_client.get("/").text
+    assert "No model in use yet." in empty_client.get("/").text
     refused = empty_client.post("/", data=FORM)
     assert refused.status_code == 503
     assert "No model has been released yet" in refused.text
@@ -163,7 +163,7 @@ def test_a_patient_without_a_database_is_not_shown(client: TestClient) -> None:
         client.post("/intake/1/outcome", data={"outcome": "1"}),
     ):
         assert response.status_code == 503
-        assert "keeps no patients" in response.text
+        assert "does not store patients" in response.text
 
 
 @pytest.mark.integration
@@ -215,7 +215,7 @@ def test_an_outcome_is_recorded_by_form(intake: httpx2.Client) -> None:
     assert intake.get(f"/patients/{patient_id}").json()["outcome"] == 1
     unknown = intake.post(f"/intake/{2**62}/outcome", data={"outcome": "1"})
     assert unknown.status_code == 404
-    assert "no such patient" in unknown.text
+    assert "does not exist" in unknown.text
 
 
 @pytest.mark.integration
@@ -228,7 +228,7 @@ def test_in_an_outage_the_page_keeps_what_was_typed_and_says_so(
         refused = intake.post("/", data={**FORM, "form_id": form_id(intake.get("/").text)})
         assert refused.status_code == 503
         form = {**FORM, "form_id": form_id(refused.text)}
-        assert "sending it again in a few seconds is safe" in refused.text
+        assert "it will be stored only once" in refused.text
         assert inputs(refused.text)["bmi"]["value"] == "33.6"
         assert "database cannot be reached" in intake.get("/").text
         assert intake.get(f"/intake/{patient_id}").status_code == 503

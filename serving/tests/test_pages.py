@@ -36,7 +36,7 @@ def test_the_documentation_page_loads_nothing_from_elsewhere(client: TestClient)
 def test_data_docs_appear_while_the_server_runs(client: TestClient, home: Path) -> None:
     absent = client.get("/data-docs/")
     assert absent.status_code == 404
-    assert "first checked batch" in absent.json()["detail"]
+    assert "no Data Docs yet" in absent.json()["detail"]
     docs = home / "data_docs"
     (docs / "validations").mkdir(parents=True)
     (docs / "index.html").write_text("<h1>Data Docs</h1>")

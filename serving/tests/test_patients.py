@@ -9,9 +9,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from diabetes_platform.contract.fields import FEATURE_NAMES, FEATURES
-from serving.app.hops import HOPS
-from serving.app.models import EXAMPLE_PATIENT
-from serving.app.patient_models import MAX_PAGE, Received
+from serving.app.patients.presenter import LATENCY_STAGES
+from serving.app.patients.schemas import MAX_PAGE, PatientReceipt
+from serving.app.validation import EXAMPLE_PATIENT
 from serving.tests.bundles import make_bundle
 from serving.tests.test_api import assert_problem
 from serving.tests.warehouse import CONTRIBUTIONS, Warehouse
@@ -140,7 +140,7 @@ def test_a_waiting_patient_becomes_an_answered_one(
     assert (prediction["result"], prediction["probability"]) == ("Diabetes", 0.73)
     assert prediction["threshold"] == BUNDLE.threshold
     assert prediction["contributions"] == CONTRIBUTIONS
-    assert [hop["name"] for hop in prediction["hops"]] == [hop.name for hop in HOPS]
+    assert [hop["name"] for hop in prediction["hops"]] == [hop.name for hop in LATENCY_STAGES]
     assert prediction["milliseconds"] == pytest.approx(40, abs=0.01)
     assert response.headers["cache-control"] == "no-store"
 
@@ -292,4 +292,4 @@ def test_every_route_of_patients_is_documented_with_examples(client: TestClient)
     }
     assert "text/event-stream" in str(paths["/patients/{patient_id}/events"])
     receipt = paths["/patients"]["post"]["responses"]["201"]["content"]["application/json"]
-    assert set(receipt["example"]) == Received.__required_keys__
+    assert set(receipt["example"]) == PatientReceipt.__required_keys__

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from diabetes_platform.contract.fields import FEATURE_NAMES, FEATURES
-from serving.app.scorer import Scorer
+from serving.app.scorer import Row, Scorer, ScorerError
 from serving.app.served_model import probe_rows
-from serving.app.single_row import Row, ScorerError
 from serving.tests.bundles import model_text
 
 
@@ -90,8 +89,8 @@ def test_a_scorer_that_differs_is_found(scorer: Scorer) -> None:
     [
         ("", FEATURE_NAMES, "not a LightGBM model"),
         ("no model", FEATURE_NAMES, "not a LightGBM model"),
-        (model_text(), FEATURE_NAMES[::-1], "columns of the model"),
-        (model_text(), FEATURE_NAMES[1:], "columns of the model"),
+        (model_text(), FEATURE_NAMES[::-1], "model's columns"),
+        (model_text(), FEATURE_NAMES[1:], "model's columns"),
     ],
     ids=["empty", "other text", "columns in another order", "one column less"],
 )
@@ -110,5 +109,5 @@ def test_a_model_of_several_classes_is_refused() -> None:
         rows, random.integers(0, 3, 300), feature_name=list(FEATURE_NAMES), params=parameters
     )
     text = lightgbm.train(parameters, data, num_boost_round=2).model_to_string()
-    with pytest.raises(ScorerError, match="more than one score"):
+    with pytest.raises(ScorerError, match="has 3 scores per row"):
         Scorer(text, FEATURE_NAMES)

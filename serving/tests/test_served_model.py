@@ -14,8 +14,8 @@ from diabetes_platform.contract.bundle import (
     dump_bundle,
 )
 from diabetes_platform.contract.fields import FEATURE_NAMES, FEATURES, RESULT_LABELS, fingerprint
-from serving.app.models import EXAMPLE_PATIENT, Patient
 from serving.app.served_model import ServedModel, open_model, probe_rows
+from serving.app.validation import EXAMPLE_PATIENT, Patient
 from serving.tests.bundles import champion_of, make_bundle
 
 EXAMPLE = Patient.model_validate(EXAMPLE_PATIENT)
@@ -110,10 +110,13 @@ def test_a_pointer_to_another_bundle_is_refused() -> None:
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (make_bundle(features=("glucose", "shoe_size")), r"features: given \['shoe_size'\]"),
+        (
+            make_bundle(features=("glucose", "shoe_size")),
+            r"features: \['shoe_size'\] are not in",
+        ),
         (make_bundle(features=()), "features"),
-        (make_bundle(features=FEATURE_NAMES[::-1]), "columns of the model"),
-        (make_bundle(threshold=1.5), "threshold: given 1.5"),
+        (make_bundle(features=FEATURE_NAMES[::-1]), "model's columns"),
+        (make_bundle(threshold=1.5), "threshold is 1.5"),
         (make_bundle(text="no model"), "not a LightGBM model"),
     ],
     ids=["unknown feature", "no feature", "other order", "threshold", "model text"],

@@ -13,8 +13,8 @@ import httpx2
 import pytest
 
 from diabetes_platform.contract.fields import FEATURE_NAMES
-from serving.app.models import EXAMPLE_PATIENT
 from serving.app.scorer import Scorer
+from serving.app.validation import EXAMPLE_PATIENT
 from serving.tests.bundles import make_bundle, model_text, point_at, release
 from serving.tests.conftest import Start, free_port, wait_for
 from serving.tests.streams import Stream
@@ -163,7 +163,7 @@ def test_the_process_serves_until_it_is_told_to_stop(home: Path, store: Path, wo
         process.send_signal(signal.SIGTERM)
         # On a busy machine a worker may still be trying its model out, and ends after that.
         log, _ = process.communicate(timeout=60)
-    assert "in use (before: none)" in log
+    assert "in use (previous: none)" in log
     assert "Traceback" not in log
     for value in EXAMPLE_PATIENT.values():
         assert f"{value!r}," not in log

@@ -8,7 +8,7 @@ import pytest
 
 from diabetes_platform.contract.bundle import BundleError
 from diabetes_platform.contract.fields import fingerprint
-from serving.app.trial import try_out
+from serving.app.served_model import open_in_subprocess
 from serving.tests.bundles import champion_of, make_bundle, model_text
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -27,7 +27,7 @@ if __name__ == "__main__":
 
 def try_good() -> None:
     bundle, files = make_bundle()
-    try_out(champion_of(bundle), files, contract_fingerprint=fingerprint())
+    open_in_subprocess(champion_of(bundle), files, contract_fingerprint=fingerprint())
 
 
 def test_a_good_model_passes() -> None:
@@ -37,13 +37,13 @@ def test_a_good_model_passes() -> None:
 def test_what_is_wrong_with_a_model_is_raised_here() -> None:
     bundle, files = make_bundle(contract_fingerprint="f" * 64)
     with pytest.raises(BundleError, match="contract fingerprint"):
-        try_out(champion_of(bundle), files, contract_fingerprint=fingerprint())
+        open_in_subprocess(champion_of(bundle), files, contract_fingerprint=fingerprint())
 
 
 def test_a_text_that_ends_its_process_is_told() -> None:
     bundle, files = make_bundle(text=model_text().replace("leaf_value=", "leaf_value=nan ", 1))
     with pytest.raises(BundleError, match="LightGBM ends the process that reads it"):
-        try_out(champion_of(bundle), files, contract_fingerprint=fingerprint())
+        open_in_subprocess(champion_of(bundle), files, contract_fingerprint=fingerprint())
 
 
 @pytest.mark.integration

@@ -5,8 +5,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from serving.app.models import EXAMPLE_PATIENT, FieldError, Patient
-from serving.app.verdicts import echo, field_errors
+from serving.app.validation import EXAMPLE_PATIENT, FieldError, Patient, echo, field_errors
 
 
 def errors_of(body: str | bytes) -> list[FieldError]:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from serving.app.models import EXAMPLE_PATIENT
-from serving.app.pages.view import answer_view, is_late, shares, steps
+from serving.app.pages.view import contribution_views, is_late, prediction_view, stage_views
+from serving.app.validation import EXAMPLE_PATIENT
 from serving.tests.warehouse import CONTRIBUTIONS
 
 
@@ -22,23 +22,23 @@ def prediction(**changed: Any) -> dict[str, Any]:
 
 
 def test_shares_are_sorted_by_strength_and_grow_from_the_middle() -> None:
-    found = shares(CONTRIBUTIONS, EXAMPLE_PATIENT)  # type: ignore[arg-type]
+    found = contribution_views(CONTRIBUTIONS, EXAMPLE_PATIENT)  # type: ignore[arg-type]
     assert [share.label for share in found][:3] == ["Glucose", "Body mass index", "Insulin"]
-    assert (found[0].bar.start, found[0].bar.width, found[0].raises) == (50, 50, True)
+    assert (found[0].bar.start, found[0].bar.width, found[0].raises_risk) == (50, 50, True)
     against = found[2].bar
     assert against.start + against.width == 50
-    assert found[0].given == "148 mg/dL"
-    unmeasured = shares(CONTRIBUTIONS, {**EXAMPLE_PATIENT, "glucose": None})  # type: ignore[arg-type]
-    assert unmeasured[0].given == "not measured"
+    assert found[0].measurement == "148 mg/dL"
+    unmeasured = contribution_views(CONTRIBUTIONS, {**EXAMPLE_PATIENT, "glucose": None})  # type: ignore[arg-type]
+    assert unmeasured[0].measurement == "not measured"
 
 
 def test_a_model_that_nothing_moved_has_no_bars() -> None:
     none = {"bias": 0.0, "features": dict.fromkeys(EXAMPLE_PATIENT, 0.0)}
-    assert {share.bar.width for share in shares(none, EXAMPLE_PATIENT)} == {0}  # type: ignore[arg-type]
+    assert {share.bar.width for share in contribution_views(none, EXAMPLE_PATIENT)} == {0}  # type: ignore[arg-type]
 
 
 def test_each_step_begins_where_the_one_before_ends() -> None:
-    found = steps(
+    found = stage_views(
         [
             {"name": "database", "milliseconds": 10.0},
             {"name": "capture", "milliseconds": None},
@@ -54,9 +54,9 @@ def test_each_step_begins_where_the_one_before_ends() -> None:
 
 def test_the_whole_way_is_told_only_where_each_step_is_known() -> None:
     known = [{"name": "database", "milliseconds": 1.5}, {"name": "store", "milliseconds": 2.0}]
-    assert answer_view(prediction(hops=known), EXAMPLE_PATIENT).milliseconds == 3.5
+    assert prediction_view(prediction(hops=known), EXAMPLE_PATIENT).milliseconds == 3.5
     missing = [*known, {"name": "check", "milliseconds": None}]
-    assert answer_view(prediction(hops=missing), EXAMPLE_PATIENT).milliseconds is None
+    assert prediction_view(prediction(hops=missing), EXAMPLE_PATIENT).milliseconds is None
 
 
 @pytest.mark.parametrize(("seconds", "late"), [(0, False), (4.9, False), (5.1, True)])

@@ -5,22 +5,22 @@ Runs in the API's environment, with the broker's address.
 
 import sys
 
-from serving.predictor.inbox import Inbox
+from serving.predictor.consumer import PredictionConsumer
 from serving.predictor.metrics import PredictorMetrics
 
 
 def main(servers: str) -> None:
-    inbox = Inbox(servers, PredictorMetrics())
-    inbox.subscribe()
+    consumer = PredictionConsumer(servers, PredictorMetrics())
+    consumer.subscribe()
     sys.stdin.readline()
-    while inbox.partitions == 0:
-        inbox.receive(1, 0.1)
-    say(f"partitions: {inbox.partitions}, lags: {inbox.lags()}")
+    while consumer.partitions == 0:
+        consumer.poll(1, 0.1)
+    say(f"partitions: {consumer.partitions}, lags: {consumer.lags()}")
     sys.stdin.readline()
-    while not (received := inbox.receive(10, 0.1)):
+    while not (received := consumer.poll(10, 0.1)):
         pass
     say(f"received: {len(received)}")
-    inbox.close()
+    consumer.close()
 
 
 def say(what: str) -> None:

@@ -21,7 +21,7 @@ from diabetes_platform_tests.capture import Kafka, running
 from diabetes_platform_tests.predicting import Make, Predictions, Predictor, opened, send, wait_for
 from diabetes_platform_tests.provisioned import ProvisionedServer
 from diabetes_platform_tests.streaming.sink import EXAMPLE, key_of, message, tombstone
-from serving.app.models import Patient
+from serving.app.validation import Patient
 from serving.tests.bundles import make_bundle, point_at, release
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]

@@ -1,4 +1,4 @@
-"""The pages for people: the page, Swagger UI without a content delivery network, Data Docs."""
+"""The pages for people: the intake page, Swagger UI without a CDN, and Data Docs."""
 
 import asyncio
 from pathlib import Path
@@ -15,21 +15,21 @@ from serving.app.settings import ServingSettings
 _SWAGGER_FILES = "/docs/files"
 
 
-class LateDirectory(StaticFiles):
-    """Static files of a directory that may appear after the start: 404 until it does.
+class OptionalDirectory(StaticFiles):
+    """Static files of a directory that may be created later: 404 until then.
 
-    Starlette keeps links and `..` from leading out of the directory.
+    Starlette prevents links and `..` from leading out of the directory.
     """
 
-    def __init__(self, directory: Path, absent: str) -> None:
+    def __init__(self, directory: Path, missing: str) -> None:
         super().__init__(directory=directory, html=True, check_dir=False)
         self._path = directory
-        self._absent = absent
+        self._missing = missing
 
     async def check_config(self) -> None:
-        """Raise HTTPException while there is no directory; Starlette asks until there is one."""
+        """Raise HTTPException while the directory does not exist."""
         if not await asyncio.to_thread(self._path.is_dir):
-            raise HTTPException(404, self._absent)
+            raise HTTPException(404, self._missing)
 
 
 def install_pages(api: FastAPI, settings: ServingSettings) -> None:
@@ -46,7 +46,7 @@ def install_pages(api: FastAPI, settings: ServingSettings) -> None:
             swagger_favicon_url=f"{_SWAGGER_FILES}/favicon.png",
         )
 
-    absent = "Data Docs have not been written yet: they appear with the first checked batch."
+    missing = "There are no Data Docs yet. The first checked batch creates them."
     api.mount(_SWAGGER_FILES, StaticFiles(packages=[("fastapi_offline", "static")]))
     api.mount("/pages", StaticFiles(directory=HERE / "files"))
-    api.mount("/data-docs", LateDirectory(settings.data_docs, absent))
+    api.mount("/data-docs", OptionalDirectory(settings.data_docs, missing))

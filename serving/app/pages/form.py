@@ -1,6 +1,6 @@
-"""The form of a patient: its fields rendered from the contract, and what a person typed into it.
+"""The patient form: inputs rendered from the contract, and validation of what was typed.
 
-A form sends text. What the text means is the contract's judgement, as for every other source.
+A form sends text, which the contract reads in the same way as the text of every other source.
 """
 
 import json
@@ -11,16 +11,16 @@ from urllib.parse import parse_qsl
 
 from diabetes_platform.contract.fields import FEATURES, Field
 from diabetes_platform.contract.validation import parse, reason_for
-from serving.app.models import FieldError
+from serving.app.validation import FieldError
 
 FORM = b"application/x-www-form-urlencoded"
 FORM_ID = "form_id"
-"""The hidden input by which a form that is sent again is known."""
-_MOST_FIELDS = 50
-_LONGEST_TEXT = 100
+"""The hidden input that identifies a form, so that sending it twice stores one patient."""
+_MAX_FIELDS = 50
+_MAX_TEXT_LENGTH = 100
 
-_WORDS = {
-    "missing": "is needed",
+_PHRASES = {
+    "missing": "is required",
     "not_a_number": "is not a number",
     "not_finite": "is not a finite number",
     "not_an_integer": "must be a whole number",
@@ -31,12 +31,12 @@ _WORDS = {
 
 
 class FormError(ValueError):
-    """The body is no form of this page."""
+    """The body is not a form of this page."""
 
 
 @dataclass(frozen=True, slots=True)
-class FormField:
-    """One input with all that a person needs to fill it in."""
+class FormInput:
+    """One input with its label, help, bounds, value and error."""
 
     name: str
     label: str
@@ -46,34 +46,34 @@ class FormField:
     maximum: str
     step: str
     required: bool
-    whole: bool
+    integer: bool
     example: str
     value: str
     error: str | None
 
     @property
     def describedby(self) -> str:
-        """The ids of the texts that belong to the input, for `aria-describedby`."""
+        """The ids of the input's help and error, for `aria-describedby`."""
         return f"{self.name}-help" + (f" {self.name}-error" if self.error else "")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """A filled-in form: the texts as typed, and the measurements or the faults in them."""
+class FormData:
+    """A submitted form: the texts as typed, and their errors."""
 
     texts: Mapping[str, str]
     errors: Sequence[FieldError]
 
     @property
     def measurements(self) -> dict[str, float | None]:
-        """The measurements of a form without faults, None where not measured."""
+        """The measurements of a form without errors, None if not measured."""
         return {field.name: parse(field, self.texts.get(field.name)).value for field in FEATURES}
 
     @property
-    def key(self) -> str | None:
-        """The idempotency key: of this form with these values; None of a form without its id.
+    def idempotency_key(self) -> str | None:
+        """The key of this form with these values; None without a form id.
 
-        Whoever changes a value before sending again means another patient.
+        A form sent again with a changed value is another patient.
         """
         form_id = self.texts.get(FORM_ID)
         if not form_id:
@@ -82,29 +82,29 @@ class Entry:
         return f"page-{sha256(values.encode()).hexdigest()}"
 
 
-EMPTY = Entry({}, ())
+EMPTY_FORM = FormData({}, ())
 
 
 def read_form(body: bytes) -> dict[str, str]:
-    """Return the texts of a form by name; FormError for what no browser sends from this page."""
+    """Return the texts of a form by name; raise FormError if this page cannot have sent it."""
     try:
         pairs = parse_qsl(
             body.decode("ascii"),
             keep_blank_values=True,
             strict_parsing=bool(body),
-            max_num_fields=_MOST_FIELDS,
+            max_num_fields=_MAX_FIELDS,
             errors="strict",
         )
     except ValueError as error:
-        raise FormError("the body is no form") from error
+        raise FormError("the body is not a form") from error
     texts = dict(pairs)
     if len(texts) != len(pairs):
-        raise FormError("a field is given twice")
+        raise FormError("the form has a field twice")
     return texts
 
 
-def judge(texts: Mapping[str, str]) -> Entry:
-    """Return the form with all the faults that the contract finds."""
+def validate_form(texts: Mapping[str, str]) -> FormData:
+    """Return the form with all its errors."""
     errors = []
     for field in FEATURES:
         text = texts.get(field.name)
@@ -118,28 +118,28 @@ def judge(texts: Mapping[str, str]) -> Entry:
                     allowed=field.allowed_text,
                 )
             )
-    return Entry({name: text[:_LONGEST_TEXT] for name, text in texts.items()}, errors)
+    return FormData({name: text[:_MAX_TEXT_LENGTH] for name, text in texts.items()}, errors)
 
 
-def form_fields(entry: Entry) -> list[FormField]:
-    """Return the inputs of the form, filled in as `entry` is."""
-    errors = {error["field"]: explain(error) for error in entry.errors}
-    return [_form_field(field, entry, errors.get(field.name)) for field in FEATURES]
+def form_inputs(form: FormData) -> list[FormInput]:
+    """Return the inputs of the form with their values and errors."""
+    messages = {error["field"]: error_message(error) for error in form.errors}
+    return [_form_input(field, form, messages.get(field.name)) for field in FEATURES]
 
 
-def explain(error: FieldError) -> str:
-    """Say in a sentence what is wrong and what is allowed."""
-    words = _WORDS.get(error["code"], "is not allowed")
-    return f"This {words}. Allowed: {error['allowed']}."
+def error_message(error: FieldError) -> str:
+    """Return what is wrong and what is allowed, for the person at the form."""
+    phrase = _PHRASES.get(error["code"], "is not allowed")
+    return f"This {phrase}. Allowed: {error['allowed']}."
 
 
 def unit_of(field: Field) -> str:
-    """Return the unit as a person reads it, nothing for a count or a plain number."""
+    """Return the unit to show; empty for a count or a plain number."""
     return "" if field.unit in {"1", "count"} else field.unit
 
 
-def _form_field(field: Field, entry: Entry, error: str | None) -> FormField:
-    return FormField(
+def _form_input(field: Field, form: FormData, error: str | None) -> FormInput:
+    return FormInput(
         name=field.name,
         label=field.label,
         unit=unit_of(field),
@@ -148,8 +148,8 @@ def _form_field(field: Field, entry: Entry, error: str | None) -> FormField:
         maximum=f"{field.maximum:g}",
         step=f"{field.step:g}",
         required=field.required,
-        whole=field.kind == "integer",
+        integer=field.kind == "integer",
         example=f"{field.example:g}",
-        value=entry.texts.get(field.name, ""),
+        value=form.texts.get(field.name, ""),
         error=error,
     )

@@ -1,6 +1,7 @@
-"""The page: a form, the answer for its patient, and how far the recent patients are.
+"""The intake page: the form, the prediction for its patient, and the recent patients.
 
-Everything is rendered here and works without a script; the script swaps parts of the same pages.
+The server renders everything, and the page works without a script. The script swaps parts of the
+same pages.
 """
 
 import asyncio
@@ -9,38 +10,35 @@ from typing import Annotated
 from uuid import uuid4
 
 from fastapi import APIRouter, Request, Response
-from fastapi import Path as InPath
+from fastapi import Path as PathParameter
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from serving.app import patients
-from serving.app.body import content_type
+from serving.app.bodies import content_type, read_limited_body
 from serving.app.database import DatabaseUnavailableError
-from serving.app.intake import Intake
-from serving.app.models import Patient
-from serving.app.outcomes import judge_outcome
 from serving.app.pages.form import (
-    EMPTY,
+    EMPTY_FORM,
     FORM,
     FORM_ID,
-    Entry,
+    FormData,
     FormError,
-    explain,
-    form_fields,
-    judge,
+    error_message,
+    form_inputs,
     read_form,
+    validate_form,
 )
-from serving.app.pages.same_origin import is_from_here
-from serving.app.pages.view import answer_view, is_late
-from serving.app.patient_models import LARGEST_ID, PatientSummary, links_of
-from serving.app.presenting import summary
-from serving.app.problems import Answer
-from serving.app.reading import limited_body
+from serving.app.pages.view import is_late, prediction_view
+from serving.app.patients import queries
+from serving.app.patients.presenter import summary
+from serving.app.patients.schemas import LARGEST_ID, PatientSummary, links_of
+from serving.app.patients.service import PatientService
+from serving.app.problems import PreparedResponse
+from serving.app.validation import Patient, parse_outcome
 
 HERE = Path(__file__).parent
-RECENT = 12
-"""How many patients the page lists."""
+RECENT_PATIENTS = 12
+"""The number of patients in the page's list."""
 
 PAGE_HEADERS = {
     "cache-control": "no-store",
@@ -49,20 +47,21 @@ PAGE_HEADERS = {
         "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "cross-origin-opener-policy": "same-origin",
-    # Not `no-referrer`: with it a browser calls the origin of this page's own form `null`.
+    # Not `no-referrer`: with it, browsers send `null` as the origin of this page's own form.
     "referrer-policy": "same-origin",
     "x-content-type-options": "nosniff",
 }
-DOWN = "down"
-KEEPS_NONE = "keeps-none"
-NOT_KNOWN = "not-known"
+# Names of notices in `notices.html`.
+DATABASE_DOWN = "database-down"
+NO_DATABASE = "no-database"
+MAY_BE_STORED = "may-be-stored"
 NO_PATIENT = "no-patient"
 NO_MODEL = "no-model"
-FOREIGN = "foreign"
+OTHER_SITE = "other-site"
 UNREADABLE = "unreadable"
 
 router = APIRouter(include_in_schema=False)
-PatientId = Annotated[int, InPath(ge=1, le=LARGEST_ID)]
+PatientId = Annotated[int, PathParameter(ge=1, le=LARGEST_ID)]
 
 _templates = Jinja2Templates(
     env=Environment(
@@ -83,93 +82,93 @@ async def index(request: Request) -> Response:
 
 @router.post("/")
 async def submit(request: Request) -> Response:
-    """Take in a patient and go to its page; without a database answer it right here."""
-    texts = await _form(request)
+    """Store a patient and redirect to its page; without a database show the prediction."""
+    texts = await _read_form(request)
     if isinstance(texts, Response):
         return texts
-    entry = judge(texts)
-    if entry.errors:
-        return await _page(request, 422, entry=entry)
-    intake = _intake(request)
-    if intake is None:
-        return await _answer_here(request, entry)
+    form = validate_form(texts)
+    if form.errors:
+        return await _page(request, 422, form=form)
+    service = _patient_service(request)
+    if service is None:
+        return await _predict_without_storing(request, form)
     try:
-        row = await patients.take_in(intake.database, entry.measurements, entry.key)
+        row = await queries.insert_patient(
+            service.database, form.measurements, form.idempotency_key
+        )
     except DatabaseUnavailableError:
-        return await _page(request, 503, entry=entry, notice=NOT_KNOWN)
+        return await _page(request, 503, form=form, notice=MAY_BE_STORED)
     return RedirectResponse(links_of(row["id"])["page"], 303, PAGE_HEADERS)
 
 
 @router.get("/intake/{patient_id}")
-async def show(request: Request, patient_id: PatientId) -> Response:
-    """Show one patient: waiting or answered."""
-    return await _with_patient(request, patient_id, 200)
+async def show_patient(request: Request, patient_id: PatientId) -> Response:
+    """Show one patient, with its prediction if it has one."""
+    return await _patient_page(request, patient_id, 200)
 
 
 @router.post("/intake/{patient_id}/outcome")
-async def record(request: Request, patient_id: PatientId) -> Response:
-    """Record a confirmed outcome, then show the patient."""
-    texts = await _form(request)
-    intake = _intake(request)
+async def record_outcome(request: Request, patient_id: PatientId) -> Response:
+    """Record a confirmed outcome, then redirect to the patient's page."""
+    texts = await _read_form(request)
+    service = _patient_service(request)
     if isinstance(texts, Response):
         return texts
-    if intake is None:
-        return await _page(request, 503, notice=KEEPS_NONE)
-    outcome = judge_outcome(texts.get("outcome"))
+    if service is None:
+        return await _page(request, 503, notice=NO_DATABASE)
+    outcome = parse_outcome(texts.get("outcome"))
     if not isinstance(outcome, int):
-        error = explain(outcome[0])
-        return await _with_patient(request, patient_id, 422, outcome_error=error)
+        error = error_message(outcome[0])
+        return await _patient_page(request, patient_id, 422, outcome_error=error)
     try:
-        known = await patients.record_outcome(intake.database, patient_id, outcome)
+        exists = await queries.record_outcome(service.database, patient_id, outcome)
     except DatabaseUnavailableError:
-        return await _page(request, 503, notice=NOT_KNOWN)
-    if not known:
+        return await _page(request, 503, notice=MAY_BE_STORED)
+    if not exists:
         return await _page(request, 404, notice=NO_PATIENT)
     return RedirectResponse(links_of(patient_id)["page"], 303, PAGE_HEADERS)
 
 
-async def _with_patient(
+async def _patient_page(
     request: Request, patient_id: int, status: int, *, outcome_error: str | None = None
 ) -> Response:
-    intake = _intake(request)
-    if intake is None:
-        return await _page(request, 503, notice=KEEPS_NONE)
+    service = _patient_service(request)
+    if service is None:
+        return await _page(request, 503, notice=NO_DATABASE)
     try:
-        row = await patients.read(intake.database, patient_id)
+        row = await queries.get_patient(service.database, patient_id)
     except DatabaseUnavailableError:
-        return await _page(request, 503, notice=DOWN)
+        return await _page(request, 503, notice=DATABASE_DOWN)
     if row is None:
         return await _page(request, 404, notice=NO_PATIENT)
-    patient = await intake.presenter.patient(row)
-    found = patient["prediction"]
-    answer = answer_view(found, patient["measurements"]) if found else None
-    late = answer is None and is_late(patient["received_at"])
+    patient = await service.presenter.patient(row)
+    stored = patient["prediction"]
     return await _page(
         request,
         status,
         patient=patient,
-        answer=answer,
-        late=late,
+        prediction=prediction_view(stored, patient["measurements"]) if stored else None,
+        late=stored is None and is_late(patient["received_at"]),
         outcome_error=outcome_error,
     )
 
 
-async def _answer_here(request: Request, entry: Entry) -> Response:
+async def _predict_without_storing(request: Request, form: FormData) -> Response:
     model = request.app.state.watcher.current
     if model is None:
-        return await _page(request, 503, entry=entry, notice=NO_MODEL)
-    patient = Patient(**entry.measurements)
+        return await _page(request, 503, form=form, notice=NO_MODEL)
+    patient = Patient(**form.measurements)
     (prediction,) = await asyncio.to_thread(model.predict_all, [patient], with_contributions=True)
-    answer = answer_view(prediction, entry.measurements)
-    return await _page(request, entry=entry, answer=answer)
+    view = prediction_view(prediction, form.measurements)
+    return await _page(request, form=form, prediction=view)
 
 
-async def _form(request: Request) -> dict[str, str] | Response:
-    """Return the texts of the form, or why it is not taken."""
-    if not is_from_here(request):
-        return await _page(request, 403, notice=FOREIGN)
-    body = await limited_body(request)
-    if isinstance(body, Answer):
+async def _read_form(request: Request) -> dict[str, str] | Response:
+    """Return the texts of the form, or the page that says why it is not accepted."""
+    if not _is_same_origin(request):
+        return await _page(request, 403, notice=OTHER_SITE)
+    body = await read_limited_body(request)
+    if isinstance(body, PreparedResponse):
         return await _page(request, body.status, notice=UNREADABLE)
     if content_type(request.scope["headers"]) != FORM:
         return await _page(request, 415, notice=UNREADABLE)
@@ -179,49 +178,63 @@ async def _form(request: Request) -> dict[str, str] | Response:
         return await _page(request, 400, notice=UNREADABLE)
 
 
+def _is_same_origin(request: Request) -> bool:
+    """Return whether a page of this server sent the form, or a program that is not a browser.
+
+    A form on another site would act on the visitor's behalf.
+    """
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site in {"same-origin", "none"}
+    origin = request.headers.get("origin")
+    # Browsers without Sec-Fetch-Site send the origin with each form; other programs send neither.
+    return origin is None or origin.partition("://")[2] == request.headers.get("host")
+
+
 async def _page(
     request: Request,
     status: int = 200,
     *,
-    entry: Entry = EMPTY,
+    form: FormData = EMPTY_FORM,
     notice: str | None = None,
-    **shown: object,
+    **context: object,
 ) -> HTMLResponse:
-    # Whoever has just waited in vain for the database does not wait again for the list.
-    recent = [] if notice in {DOWN, NOT_KNOWN} else await _recent(request)
+    # This request has just waited for the database: the list would make it wait again.
+    recent = [] if notice in {DATABASE_DOWN, MAY_BE_STORED} else await _recent_patients(request)
     model = request.app.state.watcher.current
-    context = {
+    defaults = {
         "patient": None,
-        "answer": None,
+        "prediction": None,
         "late": False,
-        "notice": DOWN if recent is None else notice,
+        "notice": DATABASE_DOWN if recent is None else notice,
         "outcome_error": None,
-        "fields": form_fields(entry),
-        "form_id": entry.texts.get(FORM_ID) or uuid4().hex,
-        "errors": [(error["field"], explain(error)) for error in entry.errors],
+        "inputs": form_inputs(form),
+        "form_id": form.texts.get(FORM_ID) or uuid4().hex,
+        "errors": [(error["field"], error_message(error)) for error in form.errors],
         "recent": recent or [],
-        "stored": _intake(request) is not None,
+        "has_database": _patient_service(request) is not None,
         "model_version": model.bundle.model_version if model else None,
         "dagster": request.app.state.settings.dagster,
-        **shown,
     }
     return _templates.TemplateResponse(
-        request, "page.html", context, status_code=status, headers=PAGE_HEADERS
+        request, "page.html", defaults | context, status_code=status, headers=PAGE_HEADERS
     )
 
 
-async def _recent(request: Request) -> list[PatientSummary] | None:
-    """Return the recent patients, None where the database cannot be asked."""
-    intake = _intake(request)
-    if intake is None:
+async def _recent_patients(request: Request) -> list[PatientSummary] | None:
+    """Return the recent patients, None if the database cannot be reached."""
+    service = _patient_service(request)
+    if service is None:
         return []
     try:
-        rows = await patients.recent(intake.database, before=LARGEST_ID, limit=RECENT)
+        rows = await queries.list_patients(
+            service.database, before=LARGEST_ID, limit=RECENT_PATIENTS
+        )
     except DatabaseUnavailableError:
         return None
     return [summary(row) for row in rows]
 
 
-def _intake(request: Request) -> Intake | None:
-    intake: Intake | None = request.app.state.intake
-    return intake
+def _patient_service(request: Request) -> PatientService | None:
+    service: PatientService | None = request.app.state.patient_service
+    return service

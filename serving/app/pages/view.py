@@ -1,4 +1,4 @@
-"""What the page shows of an answer: percentages, bars and words. Pure functions."""
+"""View models of a prediction: percentages, chart bars and labels. Pure functions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,49 +6,49 @@ from datetime import UTC, datetime
 from typing import Any
 
 from diabetes_platform.contract.fields import FEATURES, RESULT_LABELS
-from serving.app.models import Contributions
 from serving.app.pages.form import unit_of
-from serving.app.patient_models import Hop
+from serving.app.patients.schemas import StageLatency
+from serving.app.served_model import Contributions
 
 LATE_SECONDS = 5
-"""An answer that takes longer is explained to who waits for it."""
+"""The page explains the delay of a prediction that takes longer."""
 
-_STEPS = {
-    "database": ("Page to database", "the form's insert and its commit"),
+_STAGES = {
+    "database": ("Page to database", "stores the patient"),
     "capture": ("Debezium", "reads the change from the database's log"),
-    "check": ("Kafka and Flink", "checks the change and merges it"),
-    "delivery": ("Kafka", "delivers it to the predictor"),
-    "score": ("Model", "scores it, with what moved the score"),
-    "store": ("Database", "stores the prediction and tells this page"),
+    "check": ("Kafka and Flink", "validate the change"),
+    "delivery": ("Kafka", "delivers the change to the predictor"),
+    "score": ("Model", "computes prediction and contributions"),
+    "store": ("Database", "stores the prediction"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A bar of a chart: its start and width in percent of the whole chart."""
+    """A bar of a chart: its start and width in percent of the chart's width."""
 
     start: float
     width: float
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """What one measurement did to the prediction, in log-odds."""
+class ContributionView:
+    """The contribution of one measurement to a prediction, in log-odds."""
 
     label: str
-    given: str
+    measurement: str
     value: float
     bar: Bar
 
     @property
-    def raises(self) -> bool:
-        """Whether it speaks for diabetes."""
+    def raises_risk(self) -> bool:
+        """Whether the contribution is positive."""
         return self.value > 0
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One hop on the way, as a bar of the whole way."""
+class StageView:
+    """The latency of one stage; its bar starts where the previous stage ends."""
 
     label: str
     description: str
@@ -57,8 +57,8 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerView:
-    """A prediction as the page shows it; `steps` is empty where nothing was stored."""
+class PredictionView:
+    """A prediction as the page shows it; `stages` is empty if it was not stored."""
 
     event_id: str
     positive: bool
@@ -66,74 +66,81 @@ class AnswerView:
     percent: float
     threshold: float | None
     model_version: str
-    shares: list[Share]
-    steps: list[Step]
+    contributions: list[ContributionView]
+    stages: list[StageView]
     milliseconds: float | None
 
 
-def answer_view(
+def prediction_view(
     prediction: Mapping[str, Any], measurements: Mapping[str, float | None]
-) -> AnswerView:
-    """Return a prediction, stored or not, as the page shows it."""
+) -> PredictionView:
+    """Return the view of a prediction, stored or not."""
     threshold = prediction["threshold"]
-    return AnswerView(
+    latencies = prediction.get("hops", ())
+    return PredictionView(
         event_id=prediction.get("event_id", ""),
         positive=prediction["result"] == RESULT_LABELS[1],
         result=prediction["result"],
         percent=100 * prediction["probability"],
         threshold=None if threshold is None else 100 * threshold,
         model_version=prediction["model_version"],
-        shares=shares(prediction["contributions"], measurements),
-        steps=steps(prediction.get("hops", ())),
-        milliseconds=_whole_way(prediction.get("hops", ())),
+        contributions=contribution_views(prediction["contributions"], measurements),
+        stages=stage_views(latencies),
+        milliseconds=_total(latencies),
     )
 
 
-def shares(contributions: Contributions, measurements: Mapping[str, float | None]) -> list[Share]:
-    """Return the shares, the strongest first; bars grow from the middle to either side."""
+def contribution_views(
+    contributions: Contributions, measurements: Mapping[str, float | None]
+) -> list[ContributionView]:
+    """Return the contributions, largest first; their bars start in the middle of the chart."""
     values = contributions["features"]
-    widest = max((abs(value) for value in values.values()), default=0.0) or 1.0
-    found = [
-        Share(
+    largest = max((abs(value) for value in values.values()), default=0.0) or 1.0
+    views = [
+        ContributionView(
             label=field.label,
-            given=_measured(measurements.get(field.name), unit_of(field)),
+            measurement=_format(measurements.get(field.name), unit_of(field)),
             value=values[field.name],
-            bar=_from_the_middle(values[field.name] / widest),
+            bar=_centered_bar(values[field.name] / largest),
         )
         for field in FEATURES
         if field.name in values
     ]
-    return sorted(found, key=lambda share: -abs(share.value))
+    return sorted(views, key=lambda view: -abs(view.value))
 
 
-def steps(hops: Sequence[Hop]) -> list[Step]:
-    """Return the hops as a waterfall: each bar begins where the one before ends."""
-    whole = sum(hop["milliseconds"] or 0 for hop in hops) or 1.0
-    made, start = [], 0.0
-    for hop in hops:
-        took = hop["milliseconds"]
-        label, description = _STEPS[hop["name"]]
-        bar = None if took is None else Bar(100 * start / whole, 100 * took / whole)
-        made.append(Step(label, description, took, bar))
-        start += took or 0
-    return made
+def stage_views(latencies: Sequence[StageLatency]) -> list[StageView]:
+    """Return the stages as a waterfall chart."""
+    total = sum(stage["milliseconds"] or 0 for stage in latencies) or 1.0
+    views, start = [], 0.0
+    for stage in latencies:
+        milliseconds = stage["milliseconds"]
+        label, description = _STAGES[stage["name"]]
+        bar = None if milliseconds is None else Bar(100 * start / total, 100 * milliseconds / total)
+        views.append(StageView(label, description, milliseconds, bar))
+        start += milliseconds or 0
+    return views
 
 
 def is_late(received_at: datetime, now: datetime | None = None) -> bool:
-    """Return whether a patient has waited longer than an answer usually takes."""
+    """Return whether a patient has waited for longer than a prediction usually takes."""
     return ((now or datetime.now(UTC)) - received_at).total_seconds() > LATE_SECONDS
 
 
-def _whole_way(hops: Sequence[Hop]) -> float | None:
-    times = [hop["milliseconds"] for hop in hops]
-    known = [time for time in times if time is not None]
-    return sum(known) if known and len(known) == len(times) else None
+def _total(latencies: Sequence[StageLatency]) -> float | None:
+    """Return the sum of all stages, None if one is missing or the list is empty."""
+    total = 0.0
+    for stage in latencies:
+        if stage["milliseconds"] is None:
+            return None
+        total += stage["milliseconds"]
+    return total if latencies else None
 
 
-def _from_the_middle(part: float) -> Bar:
-    width = 50 * abs(part)
-    return Bar(50 if part > 0 else 50 - width, width)
+def _centered_bar(fraction: float) -> Bar:
+    width = 50 * abs(fraction)
+    return Bar(50 if fraction > 0 else 50 - width, width)
 
 
-def _measured(value: float | None, unit: str) -> str:
+def _format(value: float | None, unit: str) -> str:
     return "not measured" if value is None else f"{value:g} {unit}".rstrip()

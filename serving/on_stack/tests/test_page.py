@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from diabetes_platform.contract.fields import FEATURES
-from serving.app.models import EXAMPLE_PATIENT
 from serving.app.settings import PROJECT_ROOT
+from serving.app.validation import EXAMPLE_PATIENT
 from serving.tests.browsers import (
     LOOKS,
     SIZES,

@@ -4,9 +4,9 @@ import json
 
 from diabetes_platform.contract.events import SINK_KEYS
 from diabetes_platform.contract.fields import FEATURES
-from serving.predictor.messages import Change, Place, read_message
+from serving.predictor.messages import Change, MessageMetadata, read_message
 
-PLACE = Place("sink", 3, 17, 1_700_000_000_400)
+PLACE = MessageMetadata("sink", 3, 17, 1_700_000_000_400)
 IMAGE: dict[str, object] = {
     "id": 5,
     "received_at": "2026-11-24T12:00:00Z",

@@ -12,7 +12,7 @@ from serving.tests.predictor.messages import IMAGE, PLACE, key, value
 def reasons(given_key: bytes | None, given_value: bytes | None) -> list[str]:
     read = read_message(PLACE, given_key, given_value)
     assert isinstance(read, Rejected)
-    assert (read.place, read.key, read.value) == (PLACE, given_key, given_value)
+    assert (read.metadata, read.key, read.value) == (PLACE, given_key, given_value)
     return list(read.reasons)
 
 

@@ -3,8 +3,7 @@
 from prometheus_client.parser import text_string_to_metric_families
 
 from diabetes_platform.contract.latency import TOTAL
-from serving.predictor.hops import HOPS, seconds_of
-from serving.predictor.metrics import PredictorMetrics
+from serving.predictor.metrics import LATENCY_STAGES, PredictorMetrics, stage_seconds
 from serving.tests.predictor.messages import change
 
 START = 1_700_000_000_000
@@ -21,7 +20,7 @@ def samples(metrics: PredictorMetrics, name: str) -> dict[tuple[str, ...], float
 
 
 def took(**changed: int) -> dict[str, float]:
-    return seconds_of(
+    return stage_seconds(
         change(**changed),
         consumed_ms=START + 500,
         scored_ms=START + 502,
@@ -31,7 +30,7 @@ def took(**changed: int) -> dict[str, float]:
 
 def test_the_hops_of_a_change_add_up_to_its_whole_way() -> None:
     seconds = took()
-    assert list(seconds) == [hop.name for hop in HOPS]
+    assert list(seconds) == [hop.name for hop in LATENCY_STAGES]
     assert seconds == {
         "capture": 0.1,
         "check": 0.2,
@@ -47,7 +46,7 @@ def test_the_hops_of_a_change_add_up_to_its_whole_way() -> None:
 
 def test_a_clock_a_year_ahead_is_counted_apart() -> None:
     metrics = PredictorMetrics()
-    metrics.observe_hops(took(changed_ms=START + 31_536_000_000))
+    metrics.observe_stages(took(changed_ms=START + 31_536_000_000))
     assert samples(metrics, "skewed_total") == {("capture",): 1, ("total",): 1}
     counts = samples(metrics, "hop_seconds_count")
     assert counts[("check",)] == 1
@@ -56,8 +55,8 @@ def test_a_clock_a_year_ahead_is_counted_apart() -> None:
 
 def test_only_the_partitions_at_hand_have_a_lag() -> None:
     metrics = PredictorMetrics()
-    metrics.lags({0: 4, 1: 0})
-    metrics.lags({1: 7})
+    metrics.set_lags({0: 4, 1: 0})
+    metrics.set_lags({1: 7})
     assert samples(metrics, "lag_messages") == {("1",): 7}
 
 

@@ -1,35 +1,35 @@
-// Swaps parts of the server's own pages, so that nothing reloads; without it they load as a whole.
+// Swaps parts of the server's pages without a reload. The pages work without this script.
 const PARTS = ["notices", "entry", "answer", "recent"];
 const LATE_MS = 5000;
 const RETRY_MS = 2000;
 const LOST =
-  "The connection to the server is lost. What was stored is kept and will be answered; this page tries again by itself.";
+  "The connection to the server is lost. Patients already stored are safe and will get a prediction. This page is trying to reconnect.";
 const DATABASE_LOST =
-  "The database cannot be reached at the moment. The request is kept and will be answered; this page goes on by itself.";
-const REFUSED =
-  "The server cannot follow this request at the moment. It is kept and will be answered; this page tries again by itself.";
+  "The database cannot be reached. The patient is stored and will get a prediction. This page keeps trying.";
+const REJECTED =
+  "The server cannot send updates about this patient at the moment. The patient is stored and will get a prediction. This page keeps trying.";
 
 let stream = null;
 let lateTimer = 0;
 let retryTimer = 0;
 let submittedAt = 0;
-let shownPath = location.pathname;
+let currentPath = location.pathname;
 
 const part = (id) => document.getElementById(id);
 
-function say(text) {
-  const place = part("lost");
-  if (place) {
-    place.textContent = text;
-    place.hidden = !text;
+function showMessage(text) {
+  const message = part("lost");
+  if (message) {
+    message.textContent = text;
+    message.hidden = !text;
   }
 }
 
 function swap(html, parts) {
   const next = new DOMParser().parseFromString(html, "text/html");
   for (const id of parts) {
-    const fresh = next.getElementById(id);
-    if (fresh) part(id).replaceChildren(...document.adoptNode(fresh).childNodes);
+    const replacement = next.getElementById(id);
+    if (replacement) part(id).replaceChildren(...document.adoptNode(replacement).childNodes);
   }
   document.title = next.title;
   enhance();
@@ -37,7 +37,7 @@ function swap(html, parts) {
 
 async function load(address, parts) {
   const response = await fetch(address, { headers: { accept: "text/html" } });
-  // A page without the patient, for the database is away: what is shown stays, and is asked again.
+  // In an outage the page does not have the patient: keep what is shown and try again later.
   if (response.status >= 500) throw new Error(String(response.status));
   swap(await response.text(), parts);
 }
@@ -49,7 +49,7 @@ function stopWaiting() {
   clearTimeout(retryTimer);
 }
 
-function waitForAnswer(address) {
+function waitForPrediction(address) {
   stopWaiting();
   lateTimer = setTimeout(() => part("late")?.removeAttribute("hidden"), LATE_MS);
   follow(address, location.pathname);
@@ -57,37 +57,37 @@ function waitForAnswer(address) {
 
 function follow(address, page) {
   stream = new EventSource(address);
-  stream.addEventListener("open", () => say(""));
-  stream.addEventListener("unavailable", () => say(DATABASE_LOST));
+  stream.addEventListener("open", () => showMessage(""));
+  stream.addEventListener("unavailable", () => showMessage(DATABASE_LOST));
   stream.addEventListener("prediction", async () => {
     stopWaiting();
     try {
       await load(page, ["notices", "answer", "recent"]);
       showRoundTrip();
     } catch {
-      say(LOST);
+      showMessage(LOST);
       retryTimer = setTimeout(() => follow(address, page), RETRY_MS);
     }
   });
   stream.addEventListener("error", () => {
-    if (stream?.readyState !== EventSource.CLOSED) return say(LOST);
-    // A refusal ends an EventSource for good: the page goes on asking.
-    say(REFUSED);
+    if (stream?.readyState !== EventSource.CLOSED) return showMessage(LOST);
+    // An error response closes an EventSource for good, so the page opens a new one.
+    showMessage(REJECTED);
     retryTimer = setTimeout(() => follow(address, page), RETRY_MS);
   });
 }
 
 function showRoundTrip() {
-  const place = part("round-trip");
-  if (place && submittedAt) {
-    place.textContent = `; ${Math.round(performance.now() - submittedAt)} ms from the click to this answer`;
+  const roundTrip = part("round-trip");
+  if (roundTrip && submittedAt) {
+    roundTrip.textContent = `; ${Math.round(performance.now() - submittedAt)} ms from the click to this prediction`;
   }
   submittedAt = 0;
 }
 
-function badInput(form) {
-  // The browser sends an input that it cannot read as empty, which would mean "not measured".
-  const input = [...form.elements].find((one) => one.validity?.badInput);
+function hasBadInput(form) {
+  // The browser sends an unreadable input as empty, which would mean "not measured".
+  const input = [...form.elements].find((element) => element.validity?.badInput);
   input?.reportValidity();
   return Boolean(input);
 }
@@ -96,7 +96,7 @@ async function submit(event) {
   const form = event.target.closest("form[data-swap]");
   if (!form) return;
   event.preventDefault();
-  if (badInput(form)) return;
+  if (hasBadInput(form)) return;
   const button = form.querySelector("button[type=submit]");
   button.disabled = true;
   submittedAt = performance.now();
@@ -108,13 +108,13 @@ async function submit(event) {
     const html = await response.text();
     stopWaiting();
     if (response.redirected && response.url !== location.href) history.pushState(null, "", response.url);
-    shownPath = location.pathname;
-    // The form keeps what was typed until it was stored.
+    currentPath = location.pathname;
+    // The form keeps its values until they are stored.
     swap(html, PARTS);
     if (!part("answer").querySelector("[data-waiting]")) showRoundTrip();
     (part("error-summary") ?? part("answer")).focus({ preventScroll: innerWidth > 900 });
   } catch {
-    say("The server cannot be reached. Whether this was stored is not known. What you entered is still here: sending it again in a few seconds is safe, it is stored once.");
+    showMessage("The server cannot be reached. Your entry may or may not have been stored. It is still in the form. You can send it again in a few seconds: it will be stored only once.");
   } finally {
     button.disabled = false;
   }
@@ -130,15 +130,15 @@ function enhance() {
     };
   }
   const waiting = part("answer").querySelector("[data-waiting]");
-  if (waiting && !stream) waitForAnswer(waiting.dataset.waiting);
+  if (waiting && !stream) waitForPrediction(waiting.dataset.waiting);
 }
 
 document.addEventListener("submit", submit);
 addEventListener("popstate", () => {
-  // A link within the page comes here too.
-  if (location.pathname === shownPath) return;
-  shownPath = location.pathname;
+  // Links within the page fire this event too.
+  if (location.pathname === currentPath) return;
+  currentPath = location.pathname;
   stopWaiting();
-  load(location.href, PARTS).catch(() => say(LOST));
+  load(location.href, PARTS).catch(() => showMessage(LOST));
 });
 enhance();

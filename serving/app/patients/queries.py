@@ -1,6 +1,6 @@
-"""The patients that were taken in, as PostgreSQL keeps them: every statement of the API.
+"""The API's SQL statements on patients and their predictions.
 
-Each function borrows a connection and raises DatabaseUnavailableError where there is none.
+Each function borrows a connection and raises DatabaseUnavailableError if it cannot get one.
 """
 
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ from diabetes_platform.contract.tables import DIABETES_NEW, PREDICTIONS, Table
 from serving.app.database import Connection, Database
 
 BATCH = 100
-"""The most predictions that one look of a stream reads."""
+"""The maximum number of predictions that an event stream reads at once."""
 
 
 @dataclass(frozen=True, slots=True)
-class Cursor:
-    """The last prediction that a stream has sent: place of its change in the log, and model."""
+class EventCursor:
+    """The last prediction that a stream has sent: the LSN of its change, and its model."""
 
     source_lsn: int
     model_version: str
@@ -30,15 +30,15 @@ class Cursor:
         return f"{self.source_lsn}-{self.model_version}"
 
 
-class KeyUsedError(Exception):
-    """An idempotency key belongs to a patient with other measurements."""
+START = EventCursor(-1, "")
+"""The position ahead of the first prediction."""
 
 
-START = Cursor(-1, "")
-"""Before the first prediction."""
+class IdempotencyKeyError(Exception):
+    """The idempotency key belongs to a patient with other measurements."""
 
 
-def _names(names: tuple[str, ...], table: str) -> sql.Composed:
+def _columns(names: tuple[str, ...], table: str) -> sql.Composed:
     return sql.SQL(", ").join(sql.Identifier(table, name) for name in names)
 
 
@@ -56,11 +56,11 @@ _MEASUREMENTS = {
     "names": sql.SQL(", ").join(map(sql.Identifier, FEATURE_NAMES)),
     "values": sql.SQL(", ").join(map(sql.Placeholder, FEATURE_NAMES)),
 }
-_TAKE_IN = _statement(
+_INSERT = _statement(
     "INSERT INTO {intake} ({names}) VALUES ({values}) RETURNING id, received_at", **_MEASUREMENTS
 )
-# One statement, one transaction: neither a patient without its key nor a key without its patient.
-_TAKE_IN_ONCE = _statement(
+# One statement, one transaction: the patient and its key are stored together or not at all.
+_INSERT_WITH_KEY = _statement(
     "WITH patient AS"
     " (INSERT INTO {intake} ({names}) VALUES ({values}) RETURNING id, received_at),"
     " request AS (INSERT INTO serving.intake_requests (idempotency_key, intake_id)"
@@ -68,34 +68,34 @@ _TAKE_IN_ONCE = _statement(
     " SELECT id, received_at FROM patient",
     **_MEASUREMENTS,
 )
-_TAKEN_IN = _statement(
+_SELECT_BY_KEY = _statement(
     "SELECT d.* FROM serving.intake_requests r JOIN {intake} d ON d.id = r.intake_id"
     " WHERE r.idempotency_key = %(idempotency_key)s"
 )
-_ALL = {
-    "patient": _names(DIABETES_NEW.column_names, "d"),
-    "prediction": _names(PREDICTIONS.column_names, "p"),
+_ALL_COLUMNS = {
+    "patient": _columns(DIABETES_NEW.column_names, "d"),
+    "prediction": _columns(PREDICTIONS.column_names, "p"),
 }
-_READ = _statement(
+_SELECT = _statement(
     "SELECT {patient}, {prediction} FROM {intake} d LEFT JOIN LATERAL ("
     " SELECT * FROM {predictions} WHERE intake_id = d.id"
     " ORDER BY source_lsn DESC, stored_at DESC LIMIT 1) p ON true WHERE d.id = %(id)s",
-    **_ALL,
+    **_ALL_COLUMNS,
 )
-_RECENT = _statement(
+_LIST = _statement(
     "SELECT d.id, d.received_at, d.outcome IS NOT NULL AS outcome_recorded,"
     " EXISTS (SELECT FROM {predictions} WHERE intake_id = d.id) AS answered"
     " FROM {intake} d WHERE d.id < %(before)s ORDER BY d.id DESC LIMIT %(limit)s"
 )
 _EXISTS = _statement("SELECT FROM {intake} WHERE id = %(id)s")
-# The same outcome again changes nothing, so that no change travels through the stream.
-_RECORD = _statement(
+# An unchanged outcome updates no row, so no change event goes through the stream.
+_RECORD_OUTCOME = _statement(
     "UPDATE {intake} SET outcome = %(outcome)s, outcome_recorded_at = now()"
     " WHERE id = %(id)s AND outcome IS DISTINCT FROM %(outcome)s"
 )
-# Of one change each model answers once; a later model's answer is news, a repeated one is not.
-# A patient of whom there is no news is a row without prediction.
-_AFTER = _statement(
+# Each model predicts a change once, and a newer model may predict a change of an older one. A
+# patient without new predictions is one row without a prediction.
+_PREDICTIONS_AFTER = _statement(
     "SELECT {patient}, {prediction} FROM {intake} d LEFT JOIN {predictions} p"
     " ON p.intake_id = d.id AND (p.source_lsn > %(lsn)s"
     " OR p.source_lsn = %(lsn)s AND p.model_version <> %(model)s AND p.stored_at > coalesce("
@@ -103,74 +103,75 @@ _AFTER = _statement(
     " AND model_version = %(model)s), '-infinity'))"
     " WHERE d.id = %(id)s"
     " ORDER BY p.source_lsn, p.stored_at, p.model_version LIMIT %(limit)s",
-    **_ALL,
+    **_ALL_COLUMNS,
 )
 
 
-async def take_in(
+async def insert_patient(
     database: Database, measurements: Mapping[str, Any], key: str | None = None
 ) -> DictRow:
-    """Keep a patient; returns at least `id` and `received_at` of the committed row.
+    """Store a patient; return at least `id` and `received_at` of the committed row.
 
-    The same `key` and measurements again give the row that is there. KeyUsedError for others.
+    With a `key` that was used for the same measurements, return the existing row. Raises
+    IdempotencyKeyError if it was used for others.
     """
     async with database.connection() as connection:
         if key is None:
-            return await _one(connection, _TAKE_IN, measurements)
+            return await _fetch_row(connection, _INSERT, measurements)
         values = {**measurements, "idempotency_key": key}
         try:
-            return await _one(connection, _TAKE_IN_ONCE, values)
+            return await _fetch_row(connection, _INSERT_WITH_KEY, values)
         except UniqueViolation:
-            row = await _one(connection, _TAKEN_IN, values)
+            row = await _fetch_row(connection, _SELECT_BY_KEY, values)
     if any(row[name] != measurements[name] for name in FEATURE_NAMES):
-        raise KeyUsedError(key)
+        raise IdempotencyKeyError(key)
     return row
 
 
-async def _one(
+async def _fetch_row(
     connection: Connection, statement: sql.Composed, values: Mapping[str, Any]
 ) -> DictRow:
     row = await (await connection.execute(statement, values)).fetchone()
-    # Only whoever owns the database deletes patients: here and now one is there.
+    # Only the database's owner deletes patients, so the row exists.
     assert row is not None  # noqa: S101
     return row
 
 
-async def read(database: Database, patient_id: int) -> DictRow | None:
-    """Return a patient's row with its newest prediction's columns, NULL where there is none."""
+async def get_patient(database: Database, patient_id: int) -> DictRow | None:
+    """Return a patient's row with the columns of its newest prediction, NULL without one."""
     async with database.connection() as connection:
-        return await (await connection.execute(_READ, {"id": patient_id})).fetchone()
+        return await (await connection.execute(_SELECT, {"id": patient_id})).fetchone()
 
 
-async def recent(database: Database, *, before: int, limit: int) -> list[DictRow]:
-    """Return up to `limit` patients with smaller ids than `before`, the newest first."""
+async def list_patients(database: Database, *, before: int, limit: int) -> list[DictRow]:
+    """Return up to `limit` patients with ids below `before`, newest first."""
     async with database.connection() as connection:
-        cursor = await connection.execute(_RECENT, {"before": before, "limit": limit})
+        cursor = await connection.execute(_LIST, {"before": before, "limit": limit})
         return await cursor.fetchall()
 
 
 async def record_outcome(database: Database, patient_id: int, outcome: int) -> bool:
-    """Record a confirmed outcome, or correct it; returns whether there is such a patient."""
+    """Record or correct a confirmed outcome; return whether the patient exists."""
     async with database.connection() as connection:
         values = {"id": patient_id, "outcome": outcome}
-        if (await connection.execute(_RECORD, values)).rowcount == 1:
+        if (await connection.execute(_RECORD_OUTCOME, values)).rowcount == 1:
             return True
         return (await connection.execute(_EXISTS, {"id": patient_id})).rowcount == 1
 
 
 async def predictions_after(
-    database: Database, patient_id: int, last: Cursor
+    database: Database, patient_id: int, cursor: EventCursor
 ) -> list[DictRow] | None:
-    """Return the predictions of one patient that came after `last`, in order, at most BATCH.
+    """Return the predictions of one patient after `cursor`, in order, at most BATCH.
 
-    None where there is no such patient.
+    Returns None if the patient does not exist.
     """
     values = {
         "id": patient_id,
-        "lsn": last.source_lsn,
-        "model": last.model_version,
+        "lsn": cursor.source_lsn,
+        "model": cursor.model_version,
         "limit": BATCH,
     }
     async with database.connection() as connection:
-        rows = await (await connection.execute(_AFTER, values)).fetchall()
+        rows = await (await connection.execute(_PREDICTIONS_AFTER, values)).fetchall()
     return [row for row in rows if row["source_lsn"] is not None] if rows else None

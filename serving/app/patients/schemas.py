@@ -1,19 +1,19 @@
-"""What the API says of a patient that it took in: measurements, state, answer, hops."""
+"""Response models of the patient routes."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field as Described
+from pydantic import Field as PydanticField
 from pydantic import WithJsonSchema
 from typing_extensions import TypedDict
 
 from diabetes_platform.contract.fields import FEATURES, OUTCOME, RESULT_LABELS
-from serving.app.models import Contributions, Probability
+from serving.app.served_model import Contributions, Probability
 
 State = Literal["waiting", "answered"]
 
 MAX_PAGE = 100
-"""The most patients in one page of `GET /patients`."""
+"""The maximum number of patients in one page of `GET /patients`."""
 LARGEST_ID = 2**63 - 1
 
 _MEASUREMENTS = {
@@ -35,35 +35,39 @@ Measurements = Annotated[dict[str, float | None], WithJsonSchema(_MEASUREMENTS)]
 Outcome = Annotated[int | None, WithJsonSchema(_OUTCOME)]
 
 
-class Hop(TypedDict):
-    """One step of the way from the page to the stored answer."""
+class StageLatency(TypedDict):
+    """The latency of one stage between the request and the stored prediction."""
 
     name: str
     milliseconds: Annotated[
-        float | None, Described(description="null where a stamp is missing on either side")
+        float | None, PydanticField(description="null if a timestamp is missing")
     ]
 
 
 class StoredPrediction(TypedDict):
-    """What a model said of one change of the patient's row."""
+    """A model's prediction for one change of the patient's row."""
 
     patient_id: int
-    event_id: Annotated[str, Described(description="`<lsn>-<model version>`, as in the stream")]
+    event_id: Annotated[
+        str, PydanticField(description="`<lsn>-<model version>`, as in the event stream")
+    ]
     result: Annotated[str, WithJsonSchema({"type": "string", "enum": list(RESULT_LABELS)})]
     probability: Probability
     threshold: Annotated[
-        float | None, Described(description="the model's; null where its bundle cannot be read")
+        float | None, PydanticField(description="the model's; null if its bundle cannot be read")
     ]
     model_version: str
     contributions: Contributions
     changed_at: datetime
     stored_at: datetime
-    milliseconds: Annotated[float, Described(description="from the change to the stored answer")]
-    hops: list[Hop]
+    milliseconds: Annotated[
+        float, PydanticField(description="from the change to the stored prediction")
+    ]
+    hops: Annotated[list[StageLatency], PydanticField(description="latency of each stage")]
 
 
 class Links(TypedDict):
-    """Where to go on."""
+    """The addresses of one patient."""
 
     self: str
     events: str
@@ -71,8 +75,8 @@ class Links(TypedDict):
     page: str
 
 
-class Received(TypedDict):
-    """The receipt for a patient: kept, to be answered by the stream."""
+class PatientReceipt(TypedDict):
+    """The receipt for a stored patient, whose prediction will follow."""
 
     id: int
     received_at: datetime
@@ -80,7 +84,7 @@ class Received(TypedDict):
     links: Links
 
 
-class PatientAnswer(TypedDict):
+class PatientDetail(TypedDict):
     """A patient with its newest prediction."""
 
     id: int
@@ -94,7 +98,7 @@ class PatientAnswer(TypedDict):
 
 
 class PatientSummary(TypedDict):
-    """A patient in the list: how far it is, neither measurements nor result."""
+    """A patient in a list, without measurements or result."""
 
     id: int
     received_at: datetime
@@ -104,7 +108,7 @@ class PatientSummary(TypedDict):
 
 
 class PatientPage(TypedDict):
-    """Recent patients, the newest first; `next` is the address of the older ones."""
+    """Recent patients, newest first; `next` is the address of the older ones."""
 
     patients: list[PatientSummary]
     next: str | None
@@ -112,19 +116,18 @@ class PatientPage(TypedDict):
 
 def links_of(patient_id: int) -> Links:
     """Return the addresses of one patient."""
-    own = f"/patients/{patient_id}"
+    path = f"/patients/{patient_id}"
     return Links(
-        self=own,
-        events=f"{own}/events",
-        outcome=f"{own}/outcome",
+        self=path,
+        events=f"{path}/events",
+        outcome=f"{path}/outcome",
         page=f"/intake/{patient_id}",
     )
 
 
-_EXAMPLE_TIME = "2026-11-24T10:00:00.123456Z"
-RECEIVED_EXAMPLE: dict[str, Any] = {
+RECEIPT_EXAMPLE: dict[str, Any] = {
     "id": 1,
-    "received_at": _EXAMPLE_TIME,
+    "received_at": "2026-11-24T10:00:00.123456Z",
     "state": "waiting",
     "links": dict(links_of(1)),
 }

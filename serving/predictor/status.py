@@ -1,4 +1,6 @@
-"""What the predictor tells over HTTP: alive, ready, metrics. Nothing of a patient."""
+"""The predictor's state and its HTTP routes: health, readiness and metrics."""
+
+from dataclasses import dataclass
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -8,22 +10,35 @@ from starlette.types import Lifespan
 
 from serving.app.champion import ChampionWatcher
 from serving.predictor.metrics import PredictorMetrics
-from serving.predictor.state import State
 
 
-def not_ready(state: State, watcher: ChampionWatcher) -> str | None:
-    """Return why the predictor cannot do its work; None where it can."""
+@dataclass(slots=True)
+class PredictorState:
+    """The worker's state; the worker's thread writes it, the HTTP routes read it.
+
+    `joined`: the consumer is a member of the group. `database_checked`: the database has responded
+    once. `problem`: why the worker is waiting, None if it is not.
+    """
+
+    joined: bool = False
+    partitions: int = 0
+    database_checked: bool = False
+    problem: str | None = None
+
+
+def not_ready_reason(state: PredictorState, watcher: ChampionWatcher) -> str | None:
+    """Return why the predictor cannot work; None if it can."""
     if not state.joined:
-        return "not yet a member of the group: is Kafka there?"
+        return "not yet a member of the consumer group: is Kafka running?"
     if watcher.current is None:
         return f"no model: {watcher.problem}"
     if state.problem is not None:
         return state.problem
-    return None if state.checked else "the database has not answered yet"
+    return None if state.database_checked else "the database has not responded yet"
 
 
-def status_app(
-    state: State,
+def create_status_app(
+    state: PredictorState,
     watcher: ChampionWatcher,
     metrics: PredictorMetrics,
     lifespan: Lifespan[Starlette] | None = None,
@@ -34,16 +49,16 @@ def status_app(
         return JSONResponse({"status": "alive"})
 
     def ready(_request: Request) -> Response:
-        why, model = not_ready(state, watcher), watcher.current
-        if why is not None or model is None:
-            return JSONResponse({"status": "not ready", "detail": why}, 503)
-        answer = {
+        reason, model = not_ready_reason(state, watcher), watcher.current
+        if reason is not None or model is None:
+            return JSONResponse({"status": "not ready", "detail": reason}, 503)
+        content = {
             "status": "ready",
             "model_version": model.bundle.model_version,
             "partitions": state.partitions,
             "problem": watcher.problem,
         }
-        return JSONResponse(answer)
+        return JSONResponse(content)
 
     def exposition(_request: Request) -> Response:
         return Response(metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,0 +1,1 @@
+"""Patients: taking them in, reading them and following their predictions."""

@@ -1,0 +1,146 @@
+"""Response models from database rows: patients, stored predictions and their stage latencies."""
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from diabetes_platform.contract.bundle import BundleError
+from diabetes_platform.contract.fields import FEATURE_NAMES
+from diabetes_platform.contract.latency import DATABASE, STORED_STAGES, TOTAL, LatencyStage
+from serving.app.champion import ChampionWatcher, StoreError
+from serving.app.patients.queries import EventCursor
+from serving.app.patients.schemas import (
+    PatientDetail,
+    PatientReceipt,
+    PatientSummary,
+    StageLatency,
+    StoredPrediction,
+    links_of,
+)
+from serving.app.served_model import Contributions
+
+logger = logging.getLogger("serving.patients")
+
+LATENCY_STAGES = (DATABASE, *STORED_STAGES)
+"""The stages of a prediction's latency, from the request to the stored row, in order."""
+
+_prediction_to_json = TypeAdapter(StoredPrediction).serializer.to_json
+_MAX_CACHED_THRESHOLDS = 1000
+_TIMESTAMP_RESOLUTION = timedelta(milliseconds=1)
+
+
+class Presenter:
+    """Builds responses about stored predictions, with the threshold of the model of each."""
+
+    def __init__(self, watcher: ChampionWatcher) -> None:
+        self._watcher = watcher
+        self._thresholds: dict[str, float] = {}
+
+    async def patient(self, row: Mapping[str, Any]) -> PatientDetail:
+        """Return the patient in a row of `queries.get_patient`."""
+        answered = row["source_lsn"] is not None
+        return PatientDetail(
+            id=row["id"],
+            received_at=row["received_at"],
+            state="answered" if answered else "waiting",
+            measurements={name: row[name] for name in FEATURE_NAMES},
+            outcome=row["outcome"],
+            outcome_recorded_at=row["outcome_recorded_at"],
+            prediction=await self.prediction(row) if answered else None,
+            links=links_of(row["id"]),
+        )
+
+    async def prediction(self, row: Mapping[str, Any]) -> StoredPrediction:
+        """Return the prediction in a row that joins a patient with a prediction."""
+        version: str = row["model_version"]
+        contributions: Contributions = row["contributions"]
+        return StoredPrediction(
+            patient_id=row["intake_id"],
+            event_id=str(EventCursor(row["source_lsn"], version)),
+            result=row["result"],
+            probability=row["probability"],
+            threshold=await self._threshold(version),
+            model_version=version,
+            contributions=contributions,
+            changed_at=row["changed_at"],
+            stored_at=row["stored_at"],
+            milliseconds=total_milliseconds(row),
+            hops=stage_latencies(row),
+        )
+
+    async def event_data(self, row: Mapping[str, Any]) -> str:
+        """Return the prediction in a row as the JSON text of an event."""
+        return _prediction_to_json(await self.prediction(row)).decode()
+
+    async def _threshold(self, version: str) -> float | None:
+        """Return the threshold of a released model; the bundle of a version never changes."""
+        current = self._watcher.current
+        if current is not None and current.bundle.model_version == version:
+            return current.bundle.threshold
+        if version not in self._thresholds:
+            try:
+                bundle = await self._watcher.read_bundle(version)
+            except (BundleError, StoreError) as error:
+                logger.warning("cannot read the threshold of model %s: %s", version, error)
+                return None
+            if len(self._thresholds) >= _MAX_CACHED_THRESHOLDS:
+                self._thresholds.clear()
+            self._thresholds[version] = bundle.threshold
+        return self._thresholds[version]
+
+
+def receipt(row: Mapping[str, Any]) -> PatientReceipt:
+    """Return the receipt for a patient in a row of `queries.insert_patient`."""
+    return PatientReceipt(
+        id=row["id"],
+        received_at=row["received_at"],
+        state="waiting",
+        links=links_of(row["id"]),
+    )
+
+
+def summary(row: Mapping[str, Any]) -> PatientSummary:
+    """Return the patient in a row of `queries.list_patients`."""
+    return PatientSummary(
+        id=row["id"],
+        received_at=row["received_at"],
+        state="answered" if row["answered"] else "waiting",
+        outcome_recorded=row["outcome_recorded"],
+        links=links_of(row["id"]),
+    )
+
+
+def stage_latencies(row: Mapping[str, Any]) -> list[StageLatency]:
+    """Return the latency of each stage of a prediction joined with its patient, in order."""
+    timestamps = {**row, "entered_at": _request_time(row)}
+    return [
+        StageLatency(name=stage.name, milliseconds=_milliseconds(timestamps, stage))
+        for stage in LATENCY_STAGES
+    ]
+
+
+def total_milliseconds(row: Mapping[str, Any]) -> float:
+    """Return the time from the commit of the change to the stored prediction."""
+    return _milliseconds(row, TOTAL) or 0.0
+
+
+def _request_time(row: Mapping[str, Any]) -> datetime:
+    """Return the time of the request that made the change: the intake or a later outcome."""
+    received: datetime = row["received_at"]
+    outcome_recorded: datetime | None = row["outcome_recorded_at"]
+    # The commit time is truncated to milliseconds, so it may precede its own request.
+    if outcome_recorded is None or outcome_recorded - row["changed_at"] >= _TIMESTAMP_RESOLUTION:
+        return received
+    return outcome_recorded
+
+
+def _milliseconds(timestamps: Mapping[str, Any], stage: LatencyStage) -> float | None:
+    start: datetime | None = timestamps.get(stage.start)
+    end: datetime | None = timestamps.get(stage.end)
+    if start is None or end is None:
+        return None
+    # Different processes set the timestamps, and some are truncated: never negative.
+    return max(0.0, round((end - start) / timedelta(milliseconds=1), 3))
