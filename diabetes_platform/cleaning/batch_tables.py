@@ -62,7 +62,7 @@ def require_labels(labels: Labels) -> int | None:
     Raises CleaningError where it has other content. The Delta log alone is read.
     """
     written = next((c for c in commits(labels.table) if c.version <= labels.version), None)
-    given = None if written is None else written.told.get("content_hash")
+    given = None if written is None else written.metadata.get("content_hash")
     if given != labels.content_hash:
         raise CleaningError(
             f"{labels.table.path}: version {labels.version}: given content hash {given}, "

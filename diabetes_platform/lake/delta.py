@@ -237,11 +237,11 @@ def _all_equal(where: dict[str, str]) -> "ds.Expression | None":
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A version that changed rows; `told` holds all that stands in its commit."""
+    """A version that changed rows; `metadata` is its commit info."""
 
     version: int
     written_at: datetime
-    told: Mapping[str, Any]
+    metadata: Mapping[str, Any]
 
 
 def commits(target: DeltaPath) -> list[Commit]:
@@ -259,7 +259,7 @@ def commits(target: DeltaPath) -> list[Commit]:
     ]
 
 
-def commit_at(target: DeltaPath, moment: datetime) -> Commit:
+def commit_as_of(target: DeltaPath, moment: datetime) -> Commit:
     """Return the newest version that was there at `moment`, by the clock of its writer.
 
     Raises LakeError where there was none, and ValueError for a moment without a time zone.

@@ -1,4 +1,4 @@
-"""The classifier: LightGBM trees, Platt scaling, decision threshold and `predict_proba`."""
+"""The classifier: LightGBM trees, Platt scaling, the decision threshold, and `predict_proba`."""
 
 from typing import TYPE_CHECKING
 
@@ -20,46 +20,52 @@ if TYPE_CHECKING:
     import lightgbm
     import pyarrow as pa
 
-SAME = 1e-9
-"""So much may a probability differ that was computed twice and stored as a double."""
+PROBABILITY_TOLERANCE = 1e-9
+"""The largest difference between two computations of one probability, stored as a double."""
 
 
-def answers(model: ModelVersion, features: FloatArray) -> FloatArray:
-    """Return the probability, (rows,), of (rows, features) in contract order, NaN where missing.
+def predict_proba(model: ModelVersion, features: FloatArray) -> FloatArray:
+    """Return probabilities (rows,) for `features` (rows, features) in contract order.
 
-    The columns go in the order of the bundle, which must be that of the model's own text:
-    ValueError where it is not.
+    A missing value is NaN. Columns are passed in the order of the bundle, which may have fewer
+    features than the contract. Raises ValueError if the model file has another order, or a
+    feature that the contract no longer has.
     """
     import lightgbm
 
     trees: lightgbm.Booster = lightgbm.Booster(model_str=model.files[MODEL_FILE].decode())
-    named = tuple(trees.feature_name())
-    if named != model.bundle.features:
+    columns = tuple(trees.feature_name())
+    if columns != model.bundle.features:
         raise ValueError(
-            f"columns of {MODEL_FILE}: given {named}, allowed those of the bundle: "
-            f"{model.bundle.features}"
+            f"{MODEL_FILE} has the columns {columns}; the bundle has {model.bundle.features}"
+        )
+    removed = [name for name in columns if name not in FEATURE_NAMES]
+    if removed:
+        raise ValueError(
+            f"model {model.bundle.model_version} was trained on {', '.join(removed)}, "
+            "which is not a feature of the contract"
         )
     order = [FEATURE_NAMES.index(name) for name in model.bundle.features]
     scores = raw_scores(trees, np.ascontiguousarray(features[:, order]))
-    return calibrated(model.bundle.calibration, scores)
+    return calibrate(model.bundle.calibration, scores)
 
 
 def feature_matrix(table: "pa.Table") -> FloatArray:
-    """Return the measurements of a table, (rows, features) in contract order, NaN where NULL."""
+    """Return the features of a table, (rows, features) in contract order, NaN where NULL."""
     return np.column_stack([numeric_column(table, name) for name in FEATURE_NAMES])
 
 
 def train_trees(features: FloatArray, outcomes: IntArray, recipe: Recipe) -> "lightgbm.Booster":
     """Train LightGBM on (rows, features) and (rows,); a missing value stays NaN.
 
-    Raises TrainingSetError where there is one outcome only.
+    Raises TrainingSetError if all rows have the same outcome.
     """
     import lightgbm
 
     if len(np.unique(outcomes)) < len(OUTCOME.allowed or ()):
         raise TrainingSetError(
-            f"{OUTCOME.name}: given {len(outcomes)} rows of one outcome, "
-            f"allowed rows of both: {OUTCOME.allowed_text}"
+            f"{OUTCOME.name}: all {len(outcomes)} rows have one outcome; training needs rows of "
+            f"both: {OUTCOME.allowed_text}"
         )
     parameters = recipe.lightgbm_parameters()
     data = lightgbm.Dataset(features, outcomes, feature_name=list(FEATURE_NAMES), params=parameters)
@@ -73,12 +79,12 @@ def raw_scores(trees: "lightgbm.Booster", features: FloatArray) -> FloatArray:
     return np.asarray(trees.predict(features, raw_score=True, num_threads=1), dtype=np.float64)
 
 
-def platt(scores: FloatArray, outcomes: IntArray) -> Calibration:
+def fit_platt(scores: FloatArray, outcomes: IntArray) -> Calibration:
     """Fit Platt scaling to out-of-fold raw scores, (rows,), with Platt's smoothed targets.
 
-    Smoothing keeps the slope finite where the scores separate the classes (Platt 1999, Lin, Lin &
-    Weng 2007). A negative slope would turn the monotone constraints around: scores that rank
-    worse than chance are ignored, and every probability is then the prevalence.
+    Smoothing keeps the slope finite if the scores separate the classes (Platt 1999, Lin, Lin &
+    Weng 2007). A negative slope would invert the monotone constraints: scores that rank worse
+    than chance are ignored, and every probability is then the prevalence.
     """
     positives = int(outcomes.sum())
     negatives = len(outcomes) - positives
@@ -90,24 +96,24 @@ def platt(scores: FloatArray, outcomes: IntArray) -> Calibration:
     return Calibration(0.0, float(np.log(targets.mean() / (1 - targets.mean()))))
 
 
-def calibrated(calibration: Calibration, scores: FloatArray) -> FloatArray:
+def calibrate(calibration: Calibration, scores: FloatArray) -> FloatArray:
     """Return the probabilities of raw scores, (rows,): `Calibration.probability` on an array."""
     return expit(calibration.slope * scores + calibration.intercept)
 
 
-def youden(probabilities: FloatArray, outcomes: IntArray) -> float:
+def youden_threshold(probabilities: FloatArray, outcomes: IntArray) -> float:
     """Return the threshold with the highest sensitivity + specificity - 1 (Youden 1950).
 
-    Finding the ill and sparing the healthy weigh the same. A probability at or above the threshold
-    is class 1. Of equally good thresholds the lowest is taken, which finds
-    more patients; it lies half-way to the next lower probability, so that rounding decides nothing.
+    A probability at or above the threshold is class 1. Of equally good thresholds the lowest
+    wins, because it has the higher sensitivity. The threshold lies half-way to the next lower
+    probability, so that rounding changes no decision.
     """
     from sklearn.metrics import roc_curve
 
-    false_alarms, found, thresholds = roc_curve(outcomes, probabilities, drop_intermediate=False)
-    # The first point of the curve, at infinity, calls nobody ill: it is no threshold.
-    index = 1 + np.arange(len(thresholds) - 1)
-    gain = (found - false_alarms)[index]
-    best = int(index[np.flatnonzero(np.isclose(gain, gain.max(), rtol=0, atol=1e-12))[-1]])
-    following = thresholds[best + 1] if best + 1 < len(thresholds) else thresholds[best]
-    return float((thresholds[best] + following) / 2)
+    fpr, tpr, thresholds = roc_curve(outcomes, probabilities, drop_intermediate=False)
+    # The first point of the curve has an infinite threshold and predicts no positives.
+    candidates = 1 + np.arange(len(thresholds) - 1)
+    gain = (tpr - fpr)[candidates]
+    best = int(candidates[np.flatnonzero(np.isclose(gain, gain.max(), rtol=0, atol=1e-12))[-1]])
+    next_lower = thresholds[best + 1] if best + 1 < len(thresholds) else thresholds[best]
+    return float((thresholds[best] + next_lower) / 2)

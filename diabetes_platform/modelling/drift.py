@@ -1,8 +1,8 @@
-"""Whether the patients of late are still those that the model has learned from. Pure.
+"""Data drift of a field: recent patients compared with the training set. Pure.
 
-Two measures per field. The population stability index (PSI) compares shares of patients in bins of
-the reference, with a bin of its own for "not measured"; the Kolmogorov-Smirnov distance (KS)
-compares the distributions of what was measured, without bins.
+Two measures: the population stability index (PSI) compares shares of patients in bins of the
+reference, with a separate bin for missing values; the Kolmogorov-Smirnov distance (KS) compares the
+distributions of the measured values, without bins.
 """
 
 from dataclasses import dataclass
@@ -12,26 +12,26 @@ import numpy as np
 from diabetes_platform.modelling.training_set import FloatArray
 
 BINS = 10
-FEWEST = 50
-"""With fewer patients than this nothing is said of a field."""
+MIN_RECENT_PATIENTS = 50
+"""With fewer recent patients the comparison is inconclusive."""
 SIGNIFICANT_PSI = 0.25
-"""The usual limit above which a population counts as another one (Siddiqi, Credit Risk
-Scorecards, 2006, ch. 8)."""
+"""The usual limit above which a population has shifted (Siddiqi, Credit Risk Scorecards, 2006,
+ch. 8)."""
 CONFIDENCE = 0.999
-"""Many fields are looked at, and often."""
+"""High, because many fields are tested often."""
 
 
 class DriftError(ValueError):
-    """Nothing to compare with; the message names the field, given and allowed."""
+    """The reference has no measured value; the message names the field."""
 
 
 @dataclass(frozen=True, slots=True)
-class Drift:
-    """How far a field's recent values are from the reference, and how far they may be.
+class FieldDrift:
+    """The distance between a field's recent and reference values, and the allowed PSI.
 
-    `psi` is None where there are fewer than FEWEST recent patients, `ks` and `p_value` where none
-    of them was measured. Shares are of patients in the bins whose inner edges are `edges`, in the
-    field's unit, the last share of those without a measurement.
+    `psi` is None with fewer than MIN_RECENT_PATIENTS recent patients, `ks` and `p_value` are None
+    if none of them was measured. Shares are of patients in the bins whose inner edges are `edges`,
+    in the field's unit; the last share is that of missing values.
     """
 
     field: str
@@ -46,67 +46,70 @@ class Drift:
     recent_shares: tuple[float, ...]
 
     @property
-    def enough(self) -> bool:
-        """Whether there are patients enough to say something."""
+    def conclusive(self) -> bool:
+        """Whether there are enough recent patients."""
         return self.psi is not None
 
     @property
     def drifted(self) -> bool:
-        """Whether the recent patients count as another population in this field."""
+        """Whether the PSI exceeds its limit."""
         return self.psi is not None and self.psi > self.limit
 
     @property
     def text(self) -> str:
-        """The verdict in one line."""
+        """The result in one line."""
         if self.psi is None:
-            return f"{self.field}: {self.recent} recent patients, {FEWEST} are needed to compare"
-        said = "is not" if self.drifted else "is"
+            return (
+                f"{self.field}: {self.recent} recent patients; a comparison needs "
+                f"{MIN_RECENT_PATIENTS}"
+            )
+        verb = "is not" if self.drifted else "is"
         return (
-            f"{self.field} {said} distributed as in the training set: PSI {self.psi:.3f}, "
+            f"{self.field} {verb} distributed as in the training set: PSI {self.psi:.3f}, "
             f"allowed {self.limit:.3f} ({self.recent} recent patients)"
         )
 
 
-def drift(field: str, reference: FloatArray, recent: FloatArray) -> Drift:
-    """Compare a field's `recent` values (m,) with those of the `reference` (n,); NaN: not measured.
+def measure_drift(field: str, reference: FloatArray, recent: FloatArray) -> FieldDrift:
+    """Compare a field's `recent` values (m,) with the `reference` (n,); NaN is a missing value.
 
-    Raises DriftError where the reference has no measured value.
+    Raises DriftError if the reference has no measured value.
     """
     measured = reference[~np.isnan(reference)]
     if not len(measured):
-        raise DriftError(f"{field}: given a reference without a measured value, allowed at least 1")
+        raise DriftError(f"{field}: the reference has no measured value")
     quantiles = np.quantile(measured, np.linspace(0, 1, BINS + 1)[1:-1], method="inverted_cdf")
     edges = np.unique(quantiles)
-    before, now = _counts(reference, edges), _counts(recent, edges)
+    reference_counts, recent_counts = _bin_counts(reference, edges), _bin_counts(recent, edges)
     ks, p_value = _kolmogorov_smirnov(measured, recent[~np.isnan(recent)])
-    return Drift(
+    return FieldDrift(
         field=field,
         reference=len(reference),
         recent=len(recent),
-        limit=psi_limit(len(reference), len(recent), len(before)),
-        psi=psi(before, now) if len(recent) >= FEWEST else None,
+        limit=psi_limit(len(reference), len(recent), len(reference_counts)),
+        psi=psi(reference_counts, recent_counts) if len(recent) >= MIN_RECENT_PATIENTS else None,
         ks=ks,
         p_value=p_value,
         edges=tuple(edges.tolist()),
-        reference_shares=_shares(before),
-        recent_shares=_shares(now),
+        reference_shares=_shares(reference_counts),
+        recent_shares=_shares(recent_counts),
     )
 
 
 def psi(reference: FloatArray, recent: FloatArray) -> float:
-    """Return the population stability index of two vectors of counts (bins,); 0: the same shares.
+    """Return the population stability index of two vectors of counts (bins,); 0: equal shares.
 
-    Half a patient is added to each bin, so that an empty one gives no infinity.
+    Half a patient is added to each bin, so that an empty bin does not make the index infinite.
     """
-    before = (reference + 0.5) / (reference + 0.5).sum()
-    now = (recent + 0.5) / (recent + 0.5).sum()
-    return float(((now - before) * np.log(now / before)).sum())
+    expected = (reference + 0.5) / (reference + 0.5).sum()
+    actual = (recent + 0.5) / (recent + 0.5).sum()
+    return float(((actual - expected) * np.log(actual / expected)).sum())
 
 
 def psi_limit(reference: int, recent: int, bins: int) -> float:
-    """Return the PSI above which two samples of these sizes differ, and by enough to matter.
+    """Return the PSI above which two samples of these sizes differ significantly and relevantly.
 
-    Of two samples of one population it is distributed as (1/n + 1/m) times chi-squared with
+    For two samples of one population the PSI is distributed as (1/n + 1/m) times chi-squared with
     bins - 1 degrees of freedom (Yurdakul and Naranjo, Journal of Risk Model Validation 14(3),
     2020).
     """
@@ -118,12 +121,12 @@ def psi_limit(reference: int, recent: int, bins: int) -> float:
     return max(SIGNIFICANT_PSI, by_chance)
 
 
-def _counts(values: FloatArray, edges: FloatArray) -> FloatArray:
-    """Count the values in (.., edge], (edge, edge], .., (edge, ..) and those not measured."""
+def _bin_counts(values: FloatArray, edges: FloatArray) -> FloatArray:
+    """Count the values in (.., edge], (edge, edge], .., (edge, ..) and the missing values."""
     missing = np.isnan(values)
     bins = np.searchsorted(edges, values[~missing], side="left")
-    counted = np.bincount(bins, minlength=len(edges) + 1)
-    return np.append(counted, missing.sum()).astype(np.float64)
+    counts = np.bincount(bins, minlength=len(edges) + 1)
+    return np.append(counts, missing.sum()).astype(np.float64)
 
 
 def _shares(counts: FloatArray) -> tuple[float, ...]:

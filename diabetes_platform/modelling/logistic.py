@@ -1,7 +1,7 @@
-"""Logistic regression of one variable by Newton's method: for Platt scaling and its diagnosis.
+"""Logistic regression of one variable by Newton's method, for Platt scaling and its diagnosis.
 
-Own code because scikit-learn's has no soft targets, no offset, and fits one set of weights a call:
-the bootstrap needs hundreds.
+scikit-learn's has no soft targets and no offset, and fits one set of weights per call: the
+bootstrap needs hundreds.
 """
 
 import numpy as np
@@ -25,8 +25,8 @@ def fit_line(
     """Fit logit(target) = slope * x + intercept for each row of `weights`.
 
     `x` and `targets` (in 0..1) are (rows,), `weights` (fits, rows); returns slopes and intercepts,
-    each (fits,). A trace of ridge on the slope keeps constant and separated data finite. Raises
-    ArithmeticError where Newton's method does not settle.
+    each (fits,). A small ridge penalty on the slope keeps constant and separated data
+    finite. Raises ArithmeticError if Newton's method does not converge.
     """
     centre, scale = float(x.mean()), float(x.std()) or 1.0
     z = (x - centre) / scale
@@ -43,12 +43,12 @@ def fit_line(
         step_slope = (h_ii * gradient_slope - h_si * gradient_intercept) / determinant
         step_intercept = (h_ss * gradient_intercept - h_si * gradient_slope) / determinant
         longest = np.maximum(np.abs(step_slope), np.abs(step_intercept))
-        # Shortened together: a step in another direction than Newton's need not go downhill.
-        shorter = np.minimum(1.0, _LONGEST_STEP / np.maximum(longest, _TOLERANCE))
-        slope, intercept = slope + shorter * step_slope, intercept + shorter * step_intercept
+        # Both are shortened by one factor: a step in another direction may increase the loss.
+        factor = np.minimum(1.0, _LONGEST_STEP / np.maximum(longest, _TOLERANCE))
+        slope, intercept = slope + factor * step_slope, intercept + factor * step_intercept
         if longest.max() < _TOLERANCE:
             return slope / scale, intercept - slope * centre / scale
-    raise ArithmeticError(f"logistic regression: not settled after {_STEPS} steps")
+    raise ArithmeticError(f"logistic regression: not converged after {_STEPS} steps")
 
 
 def fit_intercept(offset: FloatArray, targets: FloatArray, weights: FloatArray) -> FloatArray:
@@ -64,7 +64,7 @@ def fit_intercept(offset: FloatArray, targets: FloatArray, weights: FloatArray) 
         intercept = intercept + np.clip(step, -1.0, 1.0)
         if np.abs(step).max() < _TOLERANCE:
             return intercept
-    raise ArithmeticError(f"logistic regression: not settled after {_STEPS} steps")
+    raise ArithmeticError(f"logistic regression: not converged after {_STEPS} steps")
 
 
 def _log_odds(targets: FloatArray, weights: FloatArray) -> FloatArray:

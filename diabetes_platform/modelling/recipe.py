@@ -1,4 +1,4 @@
-"""How a model is trained: every number that shapes it, as one frozen value that JSON can hold."""
+"""The training recipe: hyperparameters, cross-validation and seed, as one value stored in JSON."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -9,20 +9,20 @@ from diabetes_platform.contract.fields import FEATURE_NAMES
 Calibrator = Literal["platt"]
 ThresholdCriterion = Literal["youden"]
 
-_FEWEST_FOLDS = 3  # one to be judged on, one to calibrate on, one to train on
+_MIN_FOLDS = 3  # one to evaluate on, one to calibrate on, one to train on
 
 
 class RecipeError(ValueError):
-    """A recipe that cannot be followed; the message names field, given and allowed."""
+    """An invalid recipe; the message names field, value and allowed values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A small monotone LightGBM, calibrated by Platt scaling, decided at Youden's J.
+    """A small monotone LightGBM with Platt scaling and Youden's threshold.
 
-    The names are LightGBM's own. `increasing` are the features in which the risk may not fall:
-    the direction of these four is established, and on the Pima data holding to it costs a model
-    of this size no accuracy. `folds` and `repeats` are those of the cross-validation.
+    The names are LightGBM's. `increasing` are the features with a monotone constraint: the
+    direction of these four is established, and on the Pima data the constraint costs a model of
+    this size no accuracy. `folds` and `repeats` are those of the cross-validation.
     """
 
     num_iterations: int = 250
@@ -41,19 +41,19 @@ class Recipe:
     seed: int = 20_260_101
 
     def __post_init__(self) -> None:
-        _require("folds", self.folds, self.folds >= _FEWEST_FOLDS, f"at least {_FEWEST_FOLDS}")
+        _require("folds", self.folds, self.folds >= _MIN_FOLDS, f"at least {_MIN_FOLDS}")
         _require("repeats", self.repeats, self.repeats >= 1, "at least 1")
         _require("seed", self.seed, 0 <= self.seed < 2**31 - 1, "0 to 2147483646")
         _require("num_iterations", self.num_iterations, self.num_iterations >= 1, "at least 1")
         unknown = [name for name in self.increasing if name not in FEATURE_NAMES]
         _require("increasing", unknown, not unknown, ", ".join(FEATURE_NAMES))
-        known = get_args(Calibrator)
-        _require("calibration", self.calibration, self.calibration in known, ", ".join(known))
-        known = get_args(ThresholdCriterion)
-        _require("threshold", self.threshold, self.threshold in known, ", ".join(known))
+        calibrators, criteria = get_args(Calibrator), get_args(ThresholdCriterion)
+        calibration, threshold = self.calibration, self.threshold
+        _require("calibration", calibration, calibration in calibrators, ", ".join(calibrators))
+        _require("threshold", threshold, threshold in criteria, ", ".join(criteria))
 
     def lightgbm_parameters(self) -> dict[str, Any]:
-        """The parameters of `lightgbm.train`, with all that makes its bytes repeatable."""
+        """Return the parameters of `lightgbm.train`, including those that make it deterministic."""
         return {
             "objective": "binary",
             "learning_rate": self.learning_rate,
@@ -76,21 +76,21 @@ class Recipe:
 
 
 def recipe_to_json(recipe: Recipe) -> dict[str, Any]:
-    """Return the recipe as JSON holds it, so that reading it back compares equal."""
+    """Return the recipe as a JSON object that `recipe_from_json` reads."""
     return {**asdict(recipe), "increasing": list(recipe.increasing)}
 
 
 def recipe_from_json(document: Mapping[str, Any]) -> Recipe:
     """Read a recipe, as from `bundle.training["recipe"]`; raises RecipeError."""
-    known = {field.name for field in fields(Recipe)}
-    if set(document) != known:
+    names = {field.name for field in fields(Recipe)}
+    if set(document) != names:
         raise RecipeError(
-            f"recipe: given {', '.join(sorted(document)) or 'nothing'}, "
-            f"allowed {', '.join(sorted(known))}"
+            f"recipe has the keys {', '.join(sorted(document)) or 'none'}; "
+            f"allowed: {', '.join(sorted(names))}"
         )
     return Recipe(**{**document, "increasing": tuple(document["increasing"])})
 
 
-def _require(name: str, given: object, holds: bool, allowed: str) -> None:
-    if not holds:
-        raise RecipeError(f"{name}: given {given!r}, allowed {allowed}")
+def _require(name: str, value: object, valid: bool, allowed: str) -> None:
+    if not valid:
+        raise RecipeError(f"{name} is {value!r}; allowed: {allowed}")

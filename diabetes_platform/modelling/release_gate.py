@@ -7,12 +7,12 @@ import numpy as np
 
 from diabetes_platform.contract.bundle import Bundle
 from diabetes_platform.contract.fields import fingerprint
-from diabetes_platform.modelling.classifier import answers
+from diabetes_platform.modelling.classifier import predict_proba
 from diabetes_platform.modelling.cross_validation import (
     OutOfFold,
-    baseline,
-    by_fold,
     cross_validate,
+    metric_by_fold,
+    prevalence_baseline,
 )
 from diabetes_platform.modelling.recipe import RecipeError, recipe_from_json
 from diabetes_platform.modelling.store import ModelVersion
@@ -26,16 +26,25 @@ from diabetes_platform.modelling.training_set import (
 AUC_MARGIN = 0.01
 """How much ranking a better calibrated candidate may give up against the champion.
 
-A fifth of the spread of the AUC between folds: smaller losses cannot be told from the draw of the
-folds, and the Brier score, which must fall, pays for discrimination as well as for calibration.
+A fifth of the spread of the AUC between folds: smaller losses are within the noise of the fold
+assignment, and the Brier score, which must fall, covers discrimination as well as calibration.
 """
+MIN_NEW_ROWS = 30
+MIN_NEW_ROWS_PER_OUTCOME = 5
+"""With fewer new rows, or fewer of one outcome, chance alone would decide."""
+_Z_95 = 1.96
+"""Standard errors on either side of a 95 % interval."""
+
+
+class RollbackError(ValueError):
+    """No version can be restored; the message names the version and the allowed ones."""
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """Candidate minus rival in the mean of one measure over the same folds.
+class MetricDifference:
+    """Candidate minus rival in the mean of one metric, with its 95 % interval.
 
-    `low` and `high` bound its 95 % interval by the corrected resampled t-test.
+    The field names are those of the candidate's stored `verdicts` metadata.
     """
 
     metric: str
@@ -53,10 +62,11 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """One rule's answer: the difference in Brier score it rests on, and the reasons in words.
+class GateResult:
+    """The result of one rule of the gate: the difference in Brier score and the explanation.
 
-    Where there was nothing to compare, the three numbers are None.
+    The three numbers are None if nothing could be compared. The field names are those of the
+    candidate's stored `verdicts` metadata.
     """
 
     passed: bool
@@ -64,26 +74,104 @@ class Verdict:
     estimate: float | None = None
     low: float | None = None
     high: float | None = None
-    differences: tuple[Difference, ...] = ()
+    differences: tuple[MetricDifference, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """What to do with the candidate. `release` is False for a candidate that is the champion."""
+class ReleaseDecision:
+    """Whether to release the candidate; `release` is False for a candidate that is the champion."""
 
     release: bool
     text: str
 
 
-def judge_against_baseline(differences: Mapping[str, Difference]) -> Verdict:
-    """Pass a candidate that is surely better than the prevalence alone.
+def evaluate_against_baseline(rows: TrainingSet, candidate: OutOfFold) -> GateResult:
+    """Compare the candidate's held-out predictions of `rows` with the training prevalence."""
+    rival = prevalence_baseline(rows, candidate.folds)
+    names = ("brier", "log_loss", "auc")
+    return baseline_rule({name: metric_difference(name, rows, candidate, rival) for name in names})
+
+
+def evaluate_against_champion(
+    rows: TrainingSet,
+    candidate: OutOfFold,
+    bundle: Bundle,
+    *,
+    champion: Bundle | None,
+    champion_rows: TrainingSet | None,
+) -> GateResult:
+    """Compare the candidate (`bundle`) with the champion on the same held-out rows.
+
+    The champion was trained on most of `rows`, so scoring it directly would flatter it. Its
+    recipe is fitted again for every fold, on `champion_rows` (the version of the training set
+    that its bundle names) without the patients of that fold. Patients are matched by their
+    measurements, because record ids change from batch to batch. Raises TrainingSetError if
+    `champion_rows` are not the rows that the champion was trained on.
+    """
+    if champion is None:
+        return _no_champion()
+    incomparable = _incomparable(bundle, champion)
+    if incomparable is not None:
+        return incomparable
+    try:
+        recipe = recipe_from_json(champion.training["recipe"])
+    except RecipeError as error:
+        return _unreadable_recipe(champion, str(error))
+    if champion_rows is None:
+        raise TrainingSetError(
+            f"champion {champion.model_version}: its training set, Delta version "
+            f"{champion.training['delta_version']}, is required"
+        )
+    _require_training_rows(champion, champion_rows)
+    rival = cross_validate(rows, candidate.folds, recipe, trained_on=champion_rows)
+    names = ("brier", "auc", "log_loss")
+    return champion_rule({name: metric_difference(name, rows, candidate, rival) for name in names})
+
+
+def evaluate_on_new_rows(
+    rows: TrainingSet,
+    candidate: OutOfFold,
+    bundle: Bundle,
+    *,
+    champion: ModelVersion | None,
+    champion_rows: TrainingSet | None,
+) -> GateResult:
+    """Compare candidate and champion on the patients of `rows` that `champion_rows` lacks.
+
+    The champion predicts as released, because it was not trained on them. The candidate's
+    predictions are out of fold. The interval is that of the mean of paired differences by row.
+    """
+    if champion is None:
+        return _no_champion()
+    incomparable = _incomparable(bundle, champion.bundle)
+    if incomparable is not None:
+        return incomparable
+    new = new_rows(champion_rows, rows)
+    count, positives = int(new.sum()), int(rows.outcomes[new].sum())
+    if count < MIN_NEW_ROWS or min(positives, count - positives) < MIN_NEW_ROWS_PER_OUTCOME:
+        return _too_few_new_rows(count, positives)
+    outcomes = rows.outcomes[new].astype(np.float64)
+    candidate_errors = _squared_errors(candidate.probabilities[:, new], outcomes)
+    rival_probabilities = predict_proba(champion, rows.features[new])
+    rival_errors = _squared_errors(rival_probabilities[None, :], outcomes)
+    return new_rows_rule({"brier": _paired_difference(candidate_errors, rival_errors)}, count)
+
+
+def evaluate_reproducibility(*, identical: bool) -> GateResult:
+    """Pass a candidate whose second training on the same rows gave identical bytes."""
+    result = "gives the same bytes" if identical else "gives other bytes"
+    return GateResult(passed=identical, text=f"training again on the same rows {result}")
+
+
+def baseline_rule(differences: Mapping[str, MetricDifference]) -> GateResult:
+    """Pass a candidate that is significantly better than the prevalence alone.
 
     Both proper scores must be lower and the AUC higher, each with the whole 95 % interval. The AUC
-    is asked for because in a small set a shrunken prevalence alone scores a little better than
-    the prevalence, without telling one patient from another.
+    counts because in a small set a shrunken prevalence scores slightly better than the prevalence
+    without discriminating between patients.
     """
     lower = all(differences[name].high < 0 for name in ("brier", "log_loss"))
-    return _verdict(
+    return _gate_result(
         differences,
         passed=lower and differences["auc"].low > 0,
         rule="beats the prevalence: Brier score and log loss lower, AUC higher, each with the "
@@ -91,95 +179,189 @@ def judge_against_baseline(differences: Mapping[str, Difference]) -> Verdict:
     )
 
 
-def judge_against_champion(differences: Mapping[str, Difference]) -> Verdict:
-    """Pass a candidate with a lower mean Brier score and an AUC not below by the margin.
+def champion_rule(differences: Mapping[str, MetricDifference]) -> GateResult:
+    """Pass a candidate with a lower mean Brier score and an AUC not lower than the margin allows.
 
-    An equal Brier score fails: there is no reason to change a model for another as good.
+    An equal Brier score fails: an equally good model is no reason for a release.
     """
     passed = differences["brier"].estimate < 0 and differences["auc"].estimate >= -AUC_MARGIN
-    return _verdict(
+    return _gate_result(
         differences,
         passed=passed,
         rule=f"beats the champion: Brier score lower, AUC not lower by more than {AUC_MARGIN}",
     )
 
 
-def judge_on_newest_rows(differences: Mapping[str, Difference], rows: int) -> Verdict:
+def new_rows_rule(differences: Mapping[str, MetricDifference], rows: int) -> GateResult:
     """Pass a candidate with a lower mean Brier score on the rows that are new to the champion."""
-    return _verdict(
+    return _gate_result(
         differences,
         passed=differences["brier"].estimate < 0,
-        rule=f"beats the champion on {rows} rows that it has never learned from: Brier score lower",
+        rule=f"beats the champion on {rows} rows that it was not trained on: Brier score lower",
     )
 
 
-def too_few_newest_rows(rows: int, ill: int, *, needed: int, of_each: int) -> Verdict:
-    """Pass a candidate that brings hardly a row that the champion does not know."""
-    return Verdict(
-        passed=True,
-        text=f"{rows} rows are new to the champion, {ill} of them ill; judged from {needed} on, "
-        f"{of_each} of each outcome: the folds decide",
+def metric_difference(
+    metric: str, rows: TrainingSet, candidate: OutOfFold, rival: OutOfFold
+) -> MetricDifference:
+    """Return candidate minus rival in one metric, paired fold by fold.
+
+    The interval is Nadeau & Bengio's corrected resampled t (Machine Learning 52, 2003): folds
+    share training rows, so the variance of their mean is (1 / folds + test rows / training rows)
+    times the variance between folds.
+    """
+    from scipy.stats import t
+
+    by_candidate = metric_by_fold(metric, rows, candidate)
+    by_rival = metric_by_fold(metric, rows, rival)
+    differences = by_candidate - by_rival
+    test_share = 1 / (int(candidate.folds.max()) + 1)
+    variance = differences.var(ddof=1) * (1 / len(differences) + test_share / (1 - test_share))
+    half_width = float(t.ppf(0.975, len(differences) - 1) * np.sqrt(variance))
+    estimate = float(differences.mean())
+    return MetricDifference(
+        metric=metric,
+        candidate=float(by_candidate.mean()),
+        rival=float(by_rival.mean()),
+        estimate=estimate,
+        low=estimate - half_width,
+        high=estimate + half_width,
     )
 
 
-def no_champion() -> Verdict:
-    """Pass the first candidate: only the baseline stands before it."""
-    return Verdict(passed=True, text="no champion yet: the baseline decides")
+def new_rows(trained_on: TrainingSet | None, rows: TrainingSet) -> BoolArray:
+    """Return a mask (rows,) of the `rows` whose patients are not in `trained_on`.
+
+    A patient is identified by measurements and by intake, so that a corrected outcome or
+    measurement does not make a new patient.
+    """
+    if trained_on is None:
+        return np.ones(len(rows), dtype=np.bool_)
+    keys, intakes = set(trained_on.measurement_keys), set(trained_on.intakes) - {None}
+    pairs = zip(rows.measurement_keys, rows.intakes, strict=True)
+    return np.array([key not in keys and intake not in intakes for key, intake in pairs])
 
 
-def foreign_champion(champion: Bundle) -> Verdict:
-    """Pass a candidate whose champion was made for other fields and cannot score these rows."""
-    return Verdict(
+def predicts_identically(candidate: Bundle, champion: Bundle) -> bool:
+    """Return whether both bundles predict the same for every patient."""
+    return _behaviour(candidate) == _behaviour(champion)
+
+
+def decide_release(
+    candidate: Bundle,
+    champion: Bundle | None,
+    results: Mapping[str, GateResult],
+    withdrawn: Mapping[str, str],
+) -> ReleaseDecision:
+    """Release a candidate that passes every rule, is not the champion and is not `withdrawn`.
+
+    `withdrawn` maps each withdrawn version to the reason.
+    """
+    failed = [name for name, result in results.items() if not result.passed]
+    if failed:
+        return ReleaseDecision(release=False, text=f"not released: {', '.join(failed)} failed")
+    if champion is not None and predicts_identically(candidate, champion):
+        return ReleaseDecision(release=False, text=_already_champion(champion).text)
+    if candidate.model_version in withdrawn:
+        reason = withdrawn[candidate.model_version]
+        return ReleaseDecision(release=False, text=f"not released: was withdrawn ({reason})")
+    return ReleaseDecision(release=True, text=f"release {candidate.model_version}")
+
+
+def rollback_target(
+    released: Sequence[str],
+    current: str | None,
+    withdrawn: Collection[str],
+    requested: str | None,
+) -> str:
+    """Return the version that a rollback restores: the newest before `current`, or `requested`.
+
+    `released` are the previous champions, newest first. A withdrawn version is restored only if
+    it is requested. Raises RollbackError if no version qualifies.
+    """
+    if current is None:
+        raise RollbackError("no model was released yet: nothing to roll back")
+    previous = [version for version in dict.fromkeys(released) if version != current]
+    if requested is not None:
+        if requested not in previous:
+            raise RollbackError(
+                f"version {requested} was not released before; "
+                f"allowed: {', '.join(previous) or 'none'}"
+            )
+        return requested
+    usable = [version for version in previous if version not in withdrawn]
+    if not usable:
+        raise RollbackError(f"no earlier champion than {current} to roll back to")
+    return usable[0]
+
+
+def _incomparable(candidate: Bundle, champion: Bundle) -> GateResult | None:
+    """Return the result for a candidate that cannot be compared with the champion, else None."""
+    if predicts_identically(candidate, champion):
+        return _already_champion(champion)
+    if champion.contract_fingerprint != fingerprint():
+        return _champion_of_another_contract(champion)
+    return None
+
+
+def _no_champion() -> GateResult:
+    return GateResult(passed=True, text="no champion yet: the baseline decides")
+
+
+def _champion_of_another_contract(champion: Bundle) -> GateResult:
+    return GateResult(
         passed=True,
         text=f"champion {champion.model_version} is of contract "
         f"{champion.contract_fingerprint[:12]} and cannot score these rows: the baseline decides",
     )
 
 
-def already_champion(champion: Bundle) -> Verdict:
-    """Pass a candidate that is the released model: there is nothing to release."""
-    return Verdict(passed=True, text=f"is the champion already ({champion.model_version})")
+def _already_champion(champion: Bundle) -> GateResult:
+    return GateResult(passed=True, text=f"is the champion already ({champion.model_version})")
 
 
-def unreadable_champion(champion: Bundle, why: str) -> Verdict:
-    """Pass a candidate whose champion's recipe this version of training cannot fit again."""
-    return Verdict(
+def _unreadable_recipe(champion: Bundle, reason: str) -> GateResult:
+    return GateResult(
         passed=True,
-        text=f"champion {champion.model_version} cannot be trained again ({why}): "
+        text=f"champion {champion.model_version} cannot be trained again ({reason}): "
         "the baseline decides",
     )
 
 
-def judge_reproduction(*, same: bool) -> Verdict:
-    """Pass a candidate that training again on the same rows gave once more, byte for byte."""
-    text = "gives the same bytes" if same else "gives other bytes"
-    return Verdict(passed=same, text=f"training again on the same rows {text}")
+def _too_few_new_rows(rows: int, positives: int) -> GateResult:
+    return GateResult(
+        passed=True,
+        text=f"{rows} rows are new to the champion, {positives} of them ill; a comparison needs "
+        f"{MIN_NEW_ROWS}, {MIN_NEW_ROWS_PER_OUTCOME} of each outcome: the folds decide",
+    )
 
 
-def same_model(candidate: Bundle, champion: Bundle) -> bool:
-    """Tell whether both give every patient the same answer, whatever their metrics say."""
-    return _behaviour(candidate) == _behaviour(champion)
+def _require_training_rows(champion: Bundle, rows: TrainingSet) -> None:
+    expected = champion.training["content_hash"]
+    if rows.content_hash != expected:
+        raise TrainingSetError(
+            f"champion {champion.model_version}: the training set has content hash "
+            f"{rows.content_hash[:12]}; the champion was trained on {expected[:12]}"
+        )
 
 
-def should_release(
-    candidate: Bundle,
-    champion: Bundle | None,
-    verdicts: Mapping[str, Verdict],
-    withdrawn: Mapping[str, str],
-) -> Decision:
-    """Release a candidate that passes every rule, is not the champion already and not `withdrawn`.
+def _squared_errors(probabilities: FloatArray, outcomes: FloatArray) -> FloatArray:
+    """Return each row's squared error, (rows,), the mean over repeats (repeats, rows)."""
+    return np.asarray(((probabilities - outcomes) ** 2).mean(axis=0))
 
-    `withdrawn` says why, by version, each model that a person has put out of use was.
-    """
-    failed = [name for name, verdict in verdicts.items() if not verdict.passed]
-    if failed:
-        return Decision(release=False, text=f"not released: {', '.join(failed)} failed")
-    if champion is not None and same_model(candidate, champion):
-        return Decision(release=False, text=already_champion(champion).text)
-    if candidate.model_version in withdrawn:
-        why = withdrawn[candidate.model_version]
-        return Decision(release=False, text=f"not released: was withdrawn ({why})")
-    return Decision(release=True, text=f"release {candidate.model_version}")
+
+def _paired_difference(candidate: FloatArray, rival: FloatArray) -> MetricDifference:
+    differences = candidate - rival
+    half_width = _Z_95 * float(differences.std(ddof=1)) / float(np.sqrt(len(differences)))
+    estimate = float(differences.mean())
+    return MetricDifference(
+        metric="brier",
+        candidate=float(candidate.mean()),
+        rival=float(rival.mean()),
+        estimate=estimate,
+        low=estimate - half_width,
+        high=estimate + half_width,
+    )
 
 
 def _behaviour(bundle: Bundle) -> tuple[object, ...]:
@@ -192,197 +374,15 @@ def _behaviour(bundle: Bundle) -> tuple[object, ...]:
     )
 
 
-def _verdict(differences: Mapping[str, Difference], *, passed: bool, rule: str) -> Verdict:
-    found = "; ".join(str(difference) for difference in differences.values())
-    return Verdict(
+def _gate_result(
+    differences: Mapping[str, MetricDifference], *, passed: bool, rule: str
+) -> GateResult:
+    details = "; ".join(str(difference) for difference in differences.values())
+    return GateResult(
         passed=passed,
-        text=f"{'passed' if passed else 'failed'}: {rule}. {found}",
+        text=f"{'passed' if passed else 'failed'}: {rule}. {details}",
         estimate=differences["brier"].estimate,
         low=differences["brier"].low,
         high=differences["brier"].high,
         differences=tuple(differences.values()),
     )
-
-
-def beats_baseline(rows: TrainingSet, candidate: OutOfFold) -> Verdict:
-    """Compare the candidate's held-out predictions of `rows` with the training prevalence."""
-    rival = baseline(rows, candidate.folds)
-    return judge_against_baseline(
-        {name: difference(name, rows, candidate, rival) for name in ("brier", "log_loss", "auc")}
-    )
-
-
-def beats_champion(
-    rows: TrainingSet,
-    candidate: OutOfFold,
-    bundle: Bundle,
-    *,
-    champion: Bundle | None,
-    champion_rows: TrainingSet | None,
-) -> Verdict:
-    """Compare the candidate (`bundle`) with the champion on the same held-out rows.
-
-    The champion itself has seen most of `rows`, so scoring it as it stands would flatter it.
-    Its recipe is fitted again for every fold, on `champion_rows` (the version of the training set
-    that its bundle names) without the patients of that fold. Patients are told by their
-    measurements, since record ids change from batch to batch. Raises TrainingSetError where
-    `champion_rows` are not those that the champion was trained on.
-    """
-    if champion is None:
-        return no_champion()
-    beyond = beyond_comparison(bundle, champion)
-    if beyond is not None:
-        return beyond
-    try:
-        recipe = recipe_from_json(champion.training["recipe"])
-    except RecipeError as error:
-        return unreadable_champion(champion, str(error))
-    if champion_rows is None:
-        raise TrainingSetError(
-            f"champion {champion.model_version}: training set: given none, "
-            f"allowed Delta version {champion.training['delta_version']}"
-        )
-    _require_its_rows(champion, champion_rows)
-    rival = cross_validate(rows, candidate.folds, recipe, trained_on=champion_rows)
-    return judge_against_champion(
-        {name: difference(name, rows, candidate, rival) for name in ("brier", "auc", "log_loss")}
-    )
-
-
-def beyond_comparison(candidate: Bundle, champion: Bundle) -> Verdict | None:
-    """Return the verdict on a candidate that cannot be compared with the champion; else None."""
-    if same_model(candidate, champion):
-        return already_champion(champion)
-    if champion.contract_fingerprint != fingerprint():
-        return foreign_champion(champion)
-    return None
-
-
-def difference(
-    metric: str, rows: TrainingSet, candidate: OutOfFold, rival: OutOfFold
-) -> Difference:
-    """Return candidate minus rival in one measure, paired fold by fold.
-
-    The interval is Nadeau & Bengio's corrected resampled t (Machine Learning 52, 2003): folds
-    share training rows, so the variance of their mean is (1 / folds + test rows / training rows)
-    times the variance between folds.
-    """
-    from scipy.stats import t
-
-    of_candidate, of_rival = (by_fold(metric, rows, each) for each in (candidate, rival))
-    differences = of_candidate - of_rival
-    tested = 1 / (int(candidate.folds.max()) + 1)
-    spread = differences.var(ddof=1) * (1 / len(differences) + tested / (1 - tested))
-    reach = float(t.ppf(0.975, len(differences) - 1) * np.sqrt(spread))
-    estimate = float(differences.mean())
-    return Difference(
-        metric=metric,
-        candidate=float(of_candidate.mean()),
-        rival=float(of_rival.mean()),
-        estimate=estimate,
-        low=estimate - reach,
-        high=estimate + reach,
-    )
-
-
-def _require_its_rows(champion: Bundle, rows: TrainingSet) -> None:
-    expected = champion.training["content_hash"]
-    if rows.content_hash != expected:
-        raise TrainingSetError(
-            f"champion {champion.model_version}: training set: given content hash "
-            f"{rows.content_hash[:12]}, allowed {expected[:12]}"
-        )
-
-
-FEWEST = 30
-FEWEST_OF_EACH = 5
-"""With fewer new rows, or fewer of one outcome, chance alone would decide."""
-_REACH = 1.96
-"""Standard errors on either side of a 95 % interval."""
-
-
-def beats_champion_on_newest_rows(
-    rows: TrainingSet,
-    candidate: OutOfFold,
-    bundle: Bundle,
-    *,
-    champion: ModelVersion | None,
-    champion_rows: TrainingSet | None,
-) -> Verdict:
-    """Compare both on the patients of `rows` who are not among `champion_rows`.
-
-    The champion answers as it is released: it has never seen them. The candidate's answers are
-    those of the models that were trained without the patient's fold. The interval is that of the
-    mean of paired differences, row by row.
-    """
-    if champion is None:
-        return no_champion()
-    beyond = beyond_comparison(bundle, champion.bundle)
-    if beyond is not None:
-        return beyond
-    new = new_to(champion_rows, rows)
-    count, ill = int(new.sum()), int(rows.outcomes[new].sum())
-    if count < FEWEST or min(ill, count - ill) < FEWEST_OF_EACH:
-        return too_few_newest_rows(count, ill, needed=FEWEST, of_each=FEWEST_OF_EACH)
-    rival = answers(champion, rows.features[new])
-    outcomes = rows.outcomes[new].astype(np.float64)
-    mine = candidate.probabilities[:, new]
-    found = {"brier": _difference(_squared(mine, outcomes), _squared(rival[None, :], outcomes))}
-    return judge_on_newest_rows(found, count)
-
-
-def new_to(known: TrainingSet | None, rows: TrainingSet) -> BoolArray:
-    """Return which of `rows`, (rows,), are of patients that `known` has not, by what tells them.
-
-    A patient is known by measurements, as duplicates are, and by intake: a corrected outcome, or
-    a corrected measurement, makes no new patient.
-    """
-    if known is None:
-        return np.ones(len(rows), dtype=np.bool_)
-    keys, intakes = set(known.measurement_keys), set(known.intakes) - {None}
-    pairs = zip(rows.measurement_keys, rows.intakes, strict=True)
-    return np.array([key not in keys and intake not in intakes for key, intake in pairs])
-
-
-def _squared(probabilities: FloatArray, outcomes: FloatArray) -> FloatArray:
-    """Return each row's squared error, (rows,), the mean over repeats (repeats, rows)."""
-    return np.asarray(((probabilities - outcomes) ** 2).mean(axis=0))
-
-
-def _difference(candidate: FloatArray, rival: FloatArray) -> Difference:
-    paired = candidate - rival
-    reach = _REACH * float(paired.std(ddof=1)) / float(np.sqrt(len(paired)))
-    estimate = float(paired.mean())
-    return Difference(
-        metric="brier",
-        candidate=float(candidate.mean()),
-        rival=float(rival.mean()),
-        estimate=estimate,
-        low=estimate - reach,
-        high=estimate + reach,
-    )
-
-
-class RollbackError(ValueError):
-    """There is no such version to put back; the message names given and allowed."""
-
-
-def to_put_back(
-    released: Sequence[str], current: str | None, withdrawn: Collection[str], asked: str | None
-) -> str:
-    """Return the version that follows a rollback: the newest before `current`, or `asked`.
-
-    `released` are the champions of the past, newest first. One that was itself withdrawn comes
-    back only where it is asked for by name. Raises RollbackError where there is none.
-    """
-    if current is None:
-        raise RollbackError("no model was released yet: nothing to roll back")
-    before = [version for version in dict.fromkeys(released) if version != current]
-    if asked is not None:
-        if asked not in before:
-            raise RollbackError(f"version: given {asked}, allowed {', '.join(before) or 'none'}")
-        return asked
-    usable = [version for version in before if version not in withdrawn]
-    if not usable:
-        raise RollbackError(f"no champion before {current} to put back")
-    return usable[0]

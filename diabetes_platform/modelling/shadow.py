@@ -1,4 +1,4 @@
-"""What a challenger would have answered live patients, beside what the champion answers. Pure."""
+"""The shadow comparison: predictions of challenger and champion for live patients. Pure."""
 
 from dataclasses import dataclass
 
@@ -6,76 +6,77 @@ import numpy as np
 
 from diabetes_platform.modelling.training_set import FloatArray
 
-FEWEST = 30
-"""With fewer live patients nothing is said of them all."""
+MIN_PATIENTS = 30
+"""With fewer live patients the comparison is inconclusive."""
 MEAN_SHIFT = 0.1
 CHANGED_SHARE = 0.2
-"""The mean risk, 0 to 1, may move by so much, and so large a share of the patients may get another
-result, when the challenger takes over. Two models that learn from random halves of the Pima data
-differ in 8 to 15 % of the results and by up to 0.06 in mean risk (six draws)."""
+"""Limits of the change in mean risk (0 to 1) and of the share of patients whose result changes. Two
+models trained on random halves of the Pima data differ in 8 to 15 % of the results and by up to
+0.06 in mean risk (six draws)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shadow:
-    """Both models' answers to the same patients, compared. Shares and means are 0 to 1.
+class ShadowComparison:
+    """Two models' predictions for the same patients. Shares and means are 0 to 1.
 
-    `mean_shift` and `largest` are challenger less champion; None without patients.
+    `changed` counts the patients with another result; `max_difference` is the largest absolute
+    difference of two probabilities. Means and difference are None without patients.
     """
 
     patients: int
     champion_mean: float | None
     challenger_mean: float | None
     changed: int
-    largest: float | None
+    max_difference: float | None
 
     @property
-    def enough(self) -> bool:
-        """Whether there are patients enough to judge."""
-        return self.patients >= FEWEST
+    def conclusive(self) -> bool:
+        """Whether there are enough patients."""
+        return self.patients >= MIN_PATIENTS
 
     @property
     def mean_shift(self) -> float:
-        """How far the mean risk moves."""
+        """Mean risk of the challenger minus that of the champion."""
         return (self.challenger_mean or 0.0) - (self.champion_mean or 0.0)
 
     @property
     def changed_share(self) -> float:
-        """The share of patients who would get another result."""
+        """The share of patients whose result changes."""
         return self.changed / self.patients if self.patients else 0.0
 
     @property
     def plausible(self) -> bool:
-        """Whether nobody need look before the challenger takes over."""
-        moved = abs(self.mean_shift) > MEAN_SHIFT or self.changed_share > CHANGED_SHARE
-        return not (self.enough and moved)
+        """Whether the challenger may be released without a review by a person."""
+        exceeds_limits = abs(self.mean_shift) > MEAN_SHIFT or self.changed_share > CHANGED_SHARE
+        return not (self.conclusive and exceeds_limits)
 
     @property
     def text(self) -> str:
-        """The verdict in one line."""
-        if not self.enough:
-            return f"{self.patients} live patients: not judged below {FEWEST}"
+        """The result in one line."""
+        if not self.conclusive:
+            return f"{self.patients} live patients: inconclusive below {MIN_PATIENTS}"
         return (
             f"{self.patients} live patients: mean risk {self.champion_mean:.3f} by the champion, "
-            f"{self.challenger_mean:.3f} by the challenger (allowed {MEAN_SHIFT} apart); another "
-            f"result for {self.changed_share:.0%} of them (allowed {CHANGED_SHARE:.0%})"
+            f"{self.challenger_mean:.3f} by the challenger (allowed difference {MEAN_SHIFT}); the "
+            f"result changes for {self.changed_share:.0%} of them (allowed {CHANGED_SHARE:.0%})"
         )
 
 
-def compare(
+def compare_predictions(
     champion: FloatArray,
     challenger: FloatArray,
     *,
     champion_threshold: float,
     challenger_threshold: float,
-) -> Shadow:
-    """Compare the probabilities, each (patients,), that two models give the same patients."""
+) -> ShadowComparison:
+    """Compare the probabilities, each (patients,), of two models for the same patients."""
     if not len(champion):
-        return Shadow(0, None, None, 0, None)
+        return ShadowComparison(0, None, None, 0, None)
     changed = (champion >= champion_threshold) != (challenger >= challenger_threshold)
-    return Shadow(
+    return ShadowComparison(
         patients=len(champion),
         champion_mean=float(champion.mean()),
         challenger_mean=float(challenger.mean()),
         changed=int(changed.sum()),
-        largest=float(np.abs(challenger - champion).max()),
+        max_difference=float(np.abs(challenger - champion).max()),
     )

@@ -1,4 +1,4 @@
-"""The model store: write-once versions and the champion's pointer, in a directory or on S3."""
+"""The model store: immutable versions and the champion pointer, in a directory or on S3."""
 
 import fcntl
 import json
@@ -36,16 +36,16 @@ if TYPE_CHECKING:
 
 
 class ModelStoreError(RuntimeError):
-    """The store refused: a version that exists with other bytes, or is not there at all."""
+    """A version exists with other bytes, or is missing."""
 
 
-class LostRaceError(ModelStoreError):
-    """Another release moved the champion first: judge the candidate again, against that one."""
+class ReleaseConflictError(ModelStoreError):
+    """Another release moved the champion pointer first: evaluate the candidate against it."""
 
 
 @dataclass(frozen=True, slots=True)
-class CurrentChampion:
-    """The pointer as read, and the ETag that a release must still find."""
+class StoredPointer:
+    """The champion pointer and its ETag, which a release passes as `expected_etag`."""
 
     champion: ChampionPointer
     etag: str
@@ -53,7 +53,7 @@ class CurrentChampion:
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """A version whose hashes match, and its pointer."""
+    """A version with verified hashes, and the pointer to it."""
 
     bundle: Bundle
     files: dict[str, bytes]
@@ -63,9 +63,8 @@ class ModelVersion:
 class ModelStore:
     """Model versions below `url`: a directory, or an object store's URL (`s3://bucket/prefix`).
 
-    `s3` says how S3 is reached. Versions are written once; the pointer moves by compare-and-swap,
-    so that of two releases at a time one wins and the other is told. Each method raises
-    StorageError where S3 cannot be used as asked.
+    Versions are immutable; the pointer moves by compare-and-swap, so that of two concurrent
+    releases one raises ReleaseConflictError. Every method raises StorageError if S3 fails.
     """
 
     def __init__(self, url: str, s3: S3 = DEFAULT_S3) -> None:
@@ -80,27 +79,27 @@ class ModelStore:
     def put_version(self, bundle: Bundle, files: Mapping[str, bytes]) -> ChampionPointer:
         """Write a version once and return the pointer that would release it.
 
-        `bundle.json` goes last, so that a version without it is one that was cut off. Writing the
-        same bytes again is fine. Raises ModelStoreError where the version has other bytes, and
-        BundleError where `files` are not those of `bundle`.
+        `bundle.json` is written last, so that a version without it is incomplete. Writing the same
+        bytes twice is idempotent. Raises ModelStoreError if the version has other bytes, and
+        BundleError if `files` are not those of `bundle`.
         """
-        everything = {**files, BUNDLE_FILE: dump_bundle(bundle)}
-        pointer = ChampionPointer(bundle.model_version, sha256(everything[BUNDLE_FILE]))
-        _verify(pointer, everything)
-        for name in sorted(everything, key=lambda name: name == BUNDLE_FILE):
-            self._put_once(bundle_key(bundle.model_version, name), everything[name])
+        contents = {**files, BUNDLE_FILE: dump_bundle(bundle)}
+        pointer = ChampionPointer(bundle.model_version, sha256(contents[BUNDLE_FILE]))
+        _verify(pointer, contents)
+        for name in sorted(contents, key=lambda name: name == BUNDLE_FILE):
+            self._put_once(bundle_key(bundle.model_version, name), contents[name])
         return pointer
 
     def read_version(self, version: str) -> ModelVersion:
-        """Read a version by its name, which its own content must give; else BundleError."""
+        """Read a version by its name and verify it; raises BundleError."""
         content = self._get(bundle_key(version, BUNDLE_FILE))
         return self.read(ChampionPointer(version, sha256(content)))
 
     def read(self, pointer: ChampionPointer) -> ModelVersion:
-        """Read the version that `pointer` names, every hash checked; else BundleError.
+        """Read the version that `pointer` names and verify every hash; raises BundleError.
 
-        The contract is not compared: a champion of an older contract can be read, and the gate
-        decides. Serving refuses it.
+        The contract fingerprint is not compared: the release gate handles a champion of an older
+        contract, and serving rejects it.
         """
         version = pointer.model_version
         content = self._get(bundle_key(version, BUNDLE_FILE))
@@ -108,21 +107,21 @@ class ModelStore:
         files = {name: self._get(bundle_key(version, name)) for name in sorted(names)}
         return ModelVersion(_verify(pointer, files), files, pointer)
 
-    def champion(self) -> CurrentChampion | None:
-        """Return the released version's pointer, or None where nothing was released yet."""
+    def champion(self) -> StoredPointer | None:
+        """Return the champion pointer, or None before the first release."""
         try:
             with self._s3.errors(self._url):
-                found = obstore.get(self._store, champion_key())
-                content = bytes(found.bytes())
+                response = obstore.get(self._store, champion_key())
+                content = bytes(response.bytes())
         except FileNotFoundError:
             return None
-        return CurrentChampion(load_champion(content), _etag(found.meta["e_tag"]))
+        return StoredPointer(load_champion(content), _etag(response.meta["e_tag"]))
 
     def release(self, champion: ChampionPointer, *, expected_etag: str | None) -> str:
-        """Point at `champion` if the pointer is still that of `expected_etag`; return the new ETag.
+        """Point at `champion` if the pointer still has `expected_etag`; return the new ETag.
 
-        `expected_etag` is None where there was no champion. Raises LostRaceError where the pointer
-        has moved, and BundleError where the version is not whole.
+        `expected_etag` is None for the first release. Raises ReleaseConflictError if the pointer
+        has moved, and BundleError if the version is incomplete.
         """
         self.read(champion)
         content = dump_champion(champion)
@@ -131,22 +130,22 @@ class ModelStore:
                 return self._swap(content, expected_etag)
             return self._swap_locked(self._root, content, expected_etag)
         except (AlreadyExistsError, PreconditionError) as error:
-            raise LostRaceError(
-                f"{champion_key()}: given ETag {expected_etag}, but the pointer has moved: "
+            raise ReleaseConflictError(
+                f"{champion_key()}: the pointer no longer has ETag {expected_etag}: "
                 f"another release was first"
             ) from error
 
     def withdraw(self, version: str, reason: str) -> None:
-        """Note that `version` must not be released again by itself; the first reason stays."""
+        """Exclude `version` from automatic releases; the first reason is kept."""
         content = json.dumps({"reason": reason}, ensure_ascii=False).encode()
         with suppress(AlreadyExistsError), self._s3.errors(self._url):
             obstore.put(self._store, f"{WITHDRAWN_PREFIX}/{version}.json", content, mode="create")
 
     def withdrawn(self) -> dict[str, str]:
-        """Return why, by version, each one that was withdrawn was."""
+        """Return the withdrawn versions with their reasons."""
         with self._s3.errors(self._url):
             listed = obstore.list(self._store, WITHDRAWN_PREFIX).collect()
-        paths = sorted(str(each["path"]) for each in listed)
+        paths = sorted(str(entry["path"]) for entry in listed)
         return {PurePosixPath(path).stem: json.loads(self._get(path))["reason"] for path in paths}
 
     def _swap(self, content: bytes, expected_etag: str | None) -> str:
@@ -155,7 +154,7 @@ class ModelStore:
             return _etag(obstore.put(self._store, champion_key(), content, mode=mode)["e_tag"])
 
     def _swap_locked(self, root: Path, content: bytes, expected_etag: str) -> str:
-        # A directory has no conditional replace: a lock makes compare and replace one step.
+        # A directory has no conditional put: a lock makes compare and swap atomic.
         with _locked(root / f"{champion_key()}.lock"):
             current = obstore.head(self._store, champion_key())["e_tag"]
             if current != expected_etag:
@@ -170,8 +169,8 @@ class ModelStore:
             existing = self._get(key)
             if existing != content:
                 raise ModelStoreError(
-                    f"{key}: given SHA-256 {sha256(content)}, but {sha256(existing)} is written "
-                    f"there already and a version never changes"
+                    f"{key} exists with SHA-256 {sha256(existing)}, not {sha256(content)}: "
+                    f"a version never changes"
                 ) from None
 
     def _get(self, key: str) -> bytes:
@@ -185,9 +184,9 @@ class ModelStore:
 def _verify(pointer: ChampionPointer, files: Mapping[str, bytes]) -> Bundle:
     contract = load_bundle(files[BUNDLE_FILE]).contract_fingerprint
     bundle = open_bundle(pointer, files, contract_fingerprint=contract)
-    named = with_content_version(bundle).model_version
-    if named != bundle.model_version:
-        raise BundleError(f"model version: given {bundle.model_version}, allowed {named}")
+    expected = with_content_version(bundle).model_version
+    if expected != bundle.model_version:
+        raise BundleError(f"model version is {bundle.model_version}; its content gives {expected}")
     return bundle
 
 
@@ -198,10 +197,10 @@ def _local_root(url: str) -> Path | None:
     return Path(unquote(parts.path)) if parts.scheme == "file" else None
 
 
-def _etag(given: str | None) -> str:
-    if given is None:
-        raise ModelStoreError("model store: gives no ETag, which a release needs")
-    return given
+def _etag(etag: str | None) -> str:
+    if etag is None:
+        raise ModelStoreError("the model store returned no ETag; a release needs one")
+    return etag
 
 
 @contextmanager

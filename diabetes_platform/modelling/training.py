@@ -18,11 +18,11 @@ from diabetes_platform.contract.bundle import (
 )
 from diabetes_platform.contract.fields import FEATURE_NAMES, fingerprint
 from diabetes_platform.modelling.classifier import (
-    calibrated,
-    platt,
+    calibrate,
+    fit_platt,
     raw_scores,
     train_trees,
-    youden,
+    youden_threshold,
 )
 from diabetes_platform.modelling.cross_validation import (
     Evaluation,
@@ -36,10 +36,12 @@ from diabetes_platform.modelling.training_set import (
     TrainingSet,
 )
 
+_LIBRARIES = ("lightgbm", "numpy", "scikit-learn", "scipy")
+
 
 @dataclass(frozen=True, slots=True)
 class FittedModel:
-    """A model ready to be bundled: LightGBM's text, and how to read its raw scores."""
+    """A trained model: LightGBM's text, calibration and decision threshold."""
 
     model_text: bytes
     calibration: Calibration
@@ -49,8 +51,8 @@ class FittedModel:
 def fit(rows: TrainingSet, recipe: Recipe) -> FittedModel:
     """Fit the trees on all rows, calibration and threshold on their out-of-fold scores.
 
-    The folds are those of the first repeat, so that this is the very procedure which the
-    cross-validation judges. The same rows and recipe give the same bytes. Raises TrainingSetError.
+    The folds are those of the first repeat, as in the cross-validation. The same rows and recipe
+    give the same bytes. Raises TrainingSetError.
     """
     folds = assign_folds(rows, recipe)[0]
     scores = np.empty(len(rows))
@@ -58,20 +60,17 @@ def fit(rows: TrainingSet, recipe: Recipe) -> FittedModel:
         held_out = folds == fold
         trees = train_trees(rows.features[~held_out], rows.outcomes[~held_out], recipe)
         scores[held_out] = raw_scores(trees, rows.features[held_out])
-    calibration = platt(scores, rows.outcomes)
-    threshold = youden(calibrated(calibration, scores), rows.outcomes)
+    calibration = fit_platt(scores, rows.outcomes)
+    threshold = youden_threshold(calibrate(calibration, scores), rows.outcomes)
     trees = train_trees(rows.features, rows.outcomes, recipe)
     return FittedModel(trees.model_to_string().encode(), calibration, threshold)
 
 
-_LIBRARIES = ("lightgbm", "numpy", "scikit-learn", "scipy")
-
-
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A trained model with all that the gate, the store and the asset's metadata need.
+    """A trained model with its evaluation and out-of-fold predictions.
 
-    `files` holds the bytes of the model version by name, `bundle.json` among them.
+    `files` maps the file names of the model version, including `bundle.json`, to their bytes.
     """
 
     bundle: Bundle
@@ -81,7 +80,7 @@ class Candidate:
 
 
 def train_candidate(rows: TrainingSet, recipe: Recipe, *, delta_version: int) -> Candidate:
-    """Train on `rows`, version `delta_version` of the training set's Delta table, and judge it.
+    """Train and evaluate on `rows`, version `delta_version` of the training set's Delta table.
 
     The same input gives the same bytes. Raises TrainingSetError.
     """
@@ -101,7 +100,7 @@ def build_bundle(
     *,
     delta_version: int,
 ) -> Bundle:
-    """Describe a fitted model; the bundle is named by its own content and carries no time."""
+    """Return the bundle of a fitted model; its version is a hash of its content."""
     training: dict[str, Any] = {
         "recipe": recipe_to_json(recipe),
         "seed": recipe.seed,
@@ -126,15 +125,15 @@ def build_bundle(
 
 
 def library_versions() -> dict[str, str]:
-    """Return the versions of what trains a model, which decide its bytes with the recipe."""
+    """Return the versions of Python and of the libraries that determine the model's bytes."""
     return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
 
 
 def is_reproducible(bundle: Bundle, rows: TrainingSet) -> bool:
-    """Train the bundle's recipe again on `rows` and tell whether the same model comes out."""
-    again = fit(rows, recipe_from_json(bundle.training["recipe"]))
+    """Return whether training the bundle's recipe on `rows` gives the same model."""
+    retrained = fit(rows, recipe_from_json(bundle.training["recipe"]))
     return (
-        sha256(again.model_text) == bundle.files[MODEL_FILE]
-        and again.calibration == bundle.calibration
-        and again.threshold == bundle.threshold
+        sha256(retrained.model_text) == bundle.files[MODEL_FILE]
+        and retrained.calibration == bundle.calibration
+        and retrained.threshold == bundle.threshold
     )

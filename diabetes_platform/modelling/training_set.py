@@ -4,6 +4,7 @@ Reading the Delta table belongs in `training_set_snapshot.py` and `lake/`.
 """
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,7 @@ import numpy.typing as npt
 
 from diabetes_platform.contract.fields import (
     FEATURE_NAMES,
-    FIELD_NAMES,
-    FIELDS,
+    FEATURES,
     FIELDS_BY_NAME,
     OUTCOME,
     Field,
@@ -38,21 +38,24 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
+_MAX_RECORD_IDS = 5
+_PANDERA_CODES = {"not_nullable": MISSING, "field_uniqueness": DUPLICATE}
+
 
 class TrainingSetError(ValueError):
-    """Rows that a model cannot be trained on; the message names field, given and allowed."""
+    """Rows that a model cannot be trained on; the message names field and allowed values."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingSet:
-    """Labelled rows in canonical order: sorted by their content, whatever order they came in.
+    """Labelled rows in canonical order, sorted by their content.
 
     `features` is (rows, features) float64 in the contract's feature order and units, NaN where
     missing; `outcomes` is (rows,) of 0 and 1. `measurement_keys` are SHA-256 of each row's
-    measurements without the outcome: equal keys are the same patient seen again, in this batch or
-    in another. So are equal `intakes`, of patients whom the stream brought. `content_hash` is
-    SHA-256 of all rows with their outcomes, without record ids: the same patients give the same
-    hash, and the same model bytes, whatever batch brought them.
+    measurements without the outcome: rows with equal keys, or equal `intakes`, belong to one
+    patient, within a batch and across batches. `content_hash` is SHA-256 of all rows with their
+    outcomes, without record ids: the same patients give the same hash and the same model bytes,
+    whatever batch they came in. Features that the table lacks do not count for keys and hash.
     """
 
     features: FloatArray
@@ -66,7 +69,7 @@ class TrainingSet:
 
     @property
     def intakes(self) -> tuple[int | None, ...]:
-        """The intake of each row that the stream brought, None of a row of a source."""
+        """The intake id of each row that came by the stream, None for a row of a source file."""
         return tuple(map(intake_id_of, self.record_ids))
 
     @property
@@ -78,34 +81,51 @@ class TrainingSet:
 def training_set_from_arrow(table: "pa.Table") -> TrainingSet:
     """Read a table of `contract.tables.TRAINING_SET`, its rows in any order.
 
-    Where a row came from teaches nothing: older versions do not tell it. Raises TrainingSetError
-    where a column is absent or not numeric, or a row has no outcome.
+    An older version may lack a feature that became part of the contract later: an absent optional
+    feature is missing (NaN) in every row. Raises TrainingSetError if another column is absent or
+    not numeric, or a row has no outcome.
     """
-    needed = (RECORD_ID.name, *FIELD_NAMES)
-    absent = [name for name in needed if name not in table.column_names]
-    if absent:
+    absent = {field.name for field in FEATURES if field.name not in table.column_names}
+    required = [RECORD_ID.name, OUTCOME.name, *(f.name for f in FEATURES if f.required)]
+    missing_columns = [name for name in required if name not in table.column_names]
+    if missing_columns:
         raise TrainingSetError(
-            f"{TRAINING_SET.name}: columns: given {', '.join(table.column_names) or 'none'}, "
-            f"absent {', '.join(absent)}"
+            f"{TRAINING_SET.name} has the columns {', '.join(table.column_names) or 'none'}; "
+            f"absent: {', '.join(missing_columns)}"
         )
-    columns = {name: numeric_column(table, name) for name in FIELD_NAMES}
-    features = np.column_stack([columns[name] for name in FEATURE_NAMES])
-    return training_set(features, columns[OUTCOME.name], table[RECORD_ID.name].to_pylist())
+    columns = [
+        np.full(table.num_rows, np.nan) if name in absent else numeric_column(table, name)
+        for name in FEATURE_NAMES
+    ]
+    return training_set(
+        np.column_stack(columns),
+        numeric_column(table, OUTCOME.name),
+        table[RECORD_ID.name].to_pylist(),
+        absent=absent,
+    )
 
 
 def training_set(
-    features: npt.ArrayLike, outcomes: npt.ArrayLike, record_ids: "list[str] | tuple[str, ...]"
+    features: npt.ArrayLike,
+    outcomes: npt.ArrayLike,
+    record_ids: "list[str] | tuple[str, ...]",
+    *,
+    absent: Collection[str] = (),
 ) -> TrainingSet:
     """Build a TrainingSet from (rows, features) in contract order, (rows,) and their record ids.
 
-    Raises TrainingSetError for no rows, a wrong shape, an infinite value or a foreign outcome.
+    `absent` names features that the source of the rows did not have; they do not count for the
+    keys and the content hash, so that an older version keeps its hash when the contract grows.
+    Raises TrainingSetError for no rows, a wrong shape, an infinite value or an outcome other
+    than 0 and 1.
     """
     matrix = np.array(features, dtype=np.float64, order="C")
     labels = np.array(outcomes, dtype=np.float64)
     _check(matrix, labels, record_ids)
-    matrix[matrix == 0] = 0.0  # -0.0 and 0.0 are one measurement and must have one key
+    matrix[matrix == 0] = 0.0  # -0.0 and 0.0 must have one key
     matrix[np.isnan(matrix)] = np.nan  # one bit pattern for missing
-    keys = [hashlib.sha256(row.tobytes()).hexdigest() for row in matrix]
+    present = [index for index, name in enumerate(FEATURE_NAMES) if name not in absent]
+    keys = [hashlib.sha256(row.tobytes()).hexdigest() for row in matrix[:, present]]
     contents = [f"{key}{label:.0f}" for key, label in zip(keys, labels, strict=True)]
     order = sorted(range(len(contents)), key=lambda row: (contents[row], record_ids[row]))
     digest = hashlib.sha256("\n".join(contents[row] for row in order).encode()).hexdigest()
@@ -119,12 +139,12 @@ def training_set(
 
 
 def numeric_column(table: "pa.Table", name: str) -> FloatArray:
-    """Return a column as float64, NaN where NULL; TrainingSetError where it holds no numbers."""
+    """Return a column as float64, NaN where NULL; raises TrainingSetError if it is not numeric."""
     import pyarrow as pa
 
     column = table[name].combine_chunks()
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-        raise TrainingSetError(f"{name}: type: given {column.type}, allowed a number")
+        raise TrainingSetError(f"{name} has type {column.type}; allowed: a number")
     return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
@@ -134,20 +154,20 @@ def _check(
     expected = (len(record_ids), len(FEATURE_NAMES))
     if matrix.shape != expected or labels.shape != expected[:1]:
         raise TrainingSetError(
-            f"training set: shape: given {matrix.shape} and {labels.shape}, "
-            f"allowed {expected} and {expected[:1]}"
+            f"training set has the shapes {matrix.shape} and {labels.shape}; "
+            f"allowed: {expected} and {expected[:1]}"
         )
     if not len(labels):
-        raise TrainingSetError(f"{TRAINING_SET.name}: rows: given 0, allowed at least 1")
+        raise TrainingSetError(f"{TRAINING_SET.name} has no rows; allowed: at least 1")
     infinite = np.isinf(matrix).any(axis=0)
     if infinite.any():
         names = ", ".join(np.array(FEATURE_NAMES)[infinite])
-        raise TrainingSetError(f"{names}: given an infinite value, allowed finite or missing")
-    foreign = int((~np.isin(labels, OUTCOME.allowed or ())).sum())
-    if foreign:
+        raise TrainingSetError(f"{names} has an infinite value; allowed: finite or missing")
+    invalid = int((~np.isin(labels, OUTCOME.allowed or ())).sum())
+    if invalid:
         raise TrainingSetError(
-            f"{OUTCOME.name}: given {foreign} rows without an allowed value, "
-            f"allowed {OUTCOME.allowed_text}"
+            f"{OUTCOME.name}: {invalid} rows without an allowed value; "
+            f"allowed: {OUTCOME.allowed_text}"
         )
 
 
@@ -156,20 +176,17 @@ def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return array
 
 
-_SHOWN_ROWS = 5
-
-
 def training_set_schema() -> "pandera.DataFrameSchema":
     """Return the pandera schema of `contract.tables.TRAINING_SET`.
 
-    Measurements are float64 with NaN where missing. Every check's error is the contract's code.
+    Measurements are float64 with NaN where missing. The errors of the checks are the contract's
+    reason codes.
     """
     import pandera.pandas as pandera
 
-    measured = {field.name: field for field in FIELDS}
     columns = {
-        column.name: _measured_column(measured[column.name])
-        if column.name in measured
+        column.name: _measured_column(FIELDS_BY_NAME[column.name])
+        if column.name in FIELDS_BY_NAME
         else pandera.Column(str, nullable=column.nullable, unique=column.name in TRAINING_SET.key)
         for column in TRAINING_SET.columns
     }
@@ -177,10 +194,10 @@ def training_set_schema() -> "pandera.DataFrameSchema":
 
 
 def validate_training_set(table: "pa.Table") -> None:
-    """Hold every row to the contract; raises TrainingSetError with all that is wrong.
+    """Validate every row against the contract; raises TrainingSetError with all violations.
 
-    The message names field, broken rule, number of rows, record ids and what is allowed: never
-    a patient's value.
+    The message names field, rule, number of rows, record ids and allowed values, but no
+    patient's value.
     """
     import pandera.errors
 
@@ -194,7 +211,7 @@ def validate_training_set(table: "pa.Table") -> None:
 def training_frame(table: "pa.Table") -> "pd.DataFrame":
     """Return the table as pandas, its measurements as float64 with NaN where missing.
 
-    A column that is not numeric is left as it is, for the schema to refuse.
+    A column that is not numeric keeps its type, and the schema rejects it.
     """
     import pyarrow as pa
 
@@ -210,7 +227,7 @@ def _measured_column(field: Field) -> "pandera.Column":
 
     checks = [pandera.Check(_is_finite, error=NOT_FINITE)]
     if field.kind == "integer":
-        checks.append(pandera.Check(_is_whole, error=NOT_AN_INTEGER))
+        checks.append(pandera.Check(_is_integer, error=NOT_AN_INTEGER))
     if field.allowed is not None:
         checks.append(pandera.Check.isin(field.allowed, error=NOT_ALLOWED))
     else:
@@ -224,33 +241,32 @@ def _is_finite(values: "pd.Series[float]") -> "pd.Series[bool]":
     return values.abs() != float("inf")
 
 
-def _is_whole(values: "pd.Series[float]") -> "pd.Series[bool]":
+def _is_integer(values: "pd.Series[float]") -> "pd.Series[bool]":
     return values % 1 == 0
 
 
-_PANDERA_CODES = {"not_nullable": MISSING, "field_uniqueness": DUPLICATE}
-
-
 def _explain(failures: "pd.DataFrame", frame: "pd.DataFrame") -> str:
-    # In a column of another type every other check fails too, and says nothing more.
-    of_type = failures["check"].str.startswith("dtype")
-    spoiled = failures["column"].isin(failures["column"][of_type])
+    # In a column of the wrong type every other check fails as well.
+    wrong_type = failures["check"].str.startswith("dtype")
+    in_wrong_column = failures["column"].isin(failures["column"][wrong_type])
     lines = []
-    for (column, check), cases in failures[of_type | ~spoiled].groupby(["column", "check"]):
-        # pandera names a missing or foreign column in `failure_case`, the table in `column`.
+    for (column, check), cases in failures[wrong_type | ~in_wrong_column].groupby(
+        ["column", "check"]
+    ):
+        # For a missing or unexpected column, pandera's `failure_case` is its name.
         name = str(cases["failure_case"].iloc[0] if check.startswith("column_in") else column)
         code = "type" if check.startswith("dtype") else _PANDERA_CODES.get(check, check)
-        lines.append(f"{name}: {code}{_where(cases, frame)}, allowed {_allowed(name)}")
+        lines.append(f"{name}: {code}{_affected_rows(cases, frame)}; allowed: {_allowed(name)}")
     return f"{TRAINING_SET.name}: " + "; ".join(lines)
 
 
-def _where(cases: "pd.DataFrame", frame: "pd.DataFrame") -> str:
+def _affected_rows(cases: "pd.DataFrame", frame: "pd.DataFrame") -> str:
     rows = cases["index"].dropna()
     if rows.empty:
         return ""
     key = TRAINING_SET.key[0]
-    known = frame[key].iloc[rows[:_SHOWN_ROWS].astype(int)].tolist() if key in frame else []
-    return f": given {len(rows)} rows ({', '.join(map(str, known))})"
+    ids = frame[key].iloc[rows[:_MAX_RECORD_IDS].astype(int)].tolist() if key in frame else []
+    return f" in {len(rows)} rows ({', '.join(map(str, ids))})"
 
 
 def _allowed(name: str) -> str:

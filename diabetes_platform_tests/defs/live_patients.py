@@ -12,7 +12,7 @@ from diabetes_platform.contract.tables import STREAM_PATIENTS, TRAINING_SET
 from diabetes_platform.lake.arrow import row_schema
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.increments import Mark, add, create_table
-from diabetes_platform.modelling.classifier import answers
+from diabetes_platform.modelling.classifier import predict_proba
 from diabetes_platform.modelling.store import ModelStore, ModelVersion
 from diabetes_platform.modelling.training_set import FloatArray, training_set_from_arrow
 from diabetes_platform_tests.defs.conftest import Platform
@@ -86,4 +86,4 @@ def live_of(platform: Platform) -> Live:
     model = store.read(champion.champion)
     table = Lake(platform.settings.lake).table(TRAINING_SET).open().to_pyarrow_table()
     features = training_set_from_arrow(table).features
-    return Live(platform, model, features, answers(model, features))
+    return Live(platform, model, features, predict_proba(model, features))

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from diabetes_platform.contract.tables import TRAINING_SET
-from diabetes_platform.lake.delta import Lake, LakeError, commit_at, commits
+from diabetes_platform.lake.delta import Lake, LakeError, commit_as_of, commits
 
 
 def write(lake: Lake, *ages: int) -> list[datetime]:
@@ -24,28 +24,28 @@ def write(lake: Lake, *ages: int) -> list[datetime]:
 def test_the_newest_version_of_a_moment_is_found_with_what_its_writer_told(lake: Lake) -> None:
     moments = write(lake, 21, 22, 23)
     table = lake.table(TRAINING_SET)
-    found = [commit_at(table, moment) for moment in moments]
+    found = [commit_as_of(table, moment) for moment in moments]
     assert [commit.version for commit in found] == [0, 1, 2]
-    assert [commit.told["age"] for commit in found] == ["21", "22", "23"]
-    assert commit_at(table, found[1].written_at).version == 1
-    assert commit_at(table, moments[2] + timedelta(days=9)).version == 2
+    assert [commit.metadata["age"] for commit in found] == ["21", "22", "23"]
+    assert commit_as_of(table, found[1].written_at).version == 1
+    assert commit_as_of(table, moments[2] + timedelta(days=9)).version == 2
 
 
 def test_before_the_first_version_there_was_none(lake: Lake) -> None:
     write(lake, 21)
     first = commits(lake.table(TRAINING_SET))[0].written_at
     with pytest.raises(LakeError, match=rf"allowed {first:%Y-%m-%dT%H:%M:%S}.* or later"):
-        commit_at(lake.table(TRAINING_SET), first - timedelta(milliseconds=1))
+        commit_as_of(lake.table(TRAINING_SET), first - timedelta(milliseconds=1))
 
 
 def test_of_no_table_there_is_no_version(lake: Lake) -> None:
     with pytest.raises(LakeError, match="features/training_set: no Delta table"):
-        commit_at(lake.table(TRAINING_SET), datetime.now(UTC))
+        commit_as_of(lake.table(TRAINING_SET), datetime.now(UTC))
 
 
 def test_a_moment_without_a_zone_is_refused(lake: Lake) -> None:
     with pytest.raises(ValueError, match="2026-11-01T00:00:00 without a zone"):
-        commit_at(lake.table(TRAINING_SET), datetime(2026, 11, 1))  # noqa: DTZ001 - the fault
+        commit_as_of(lake.table(TRAINING_SET), datetime(2026, 11, 1))  # noqa: DTZ001 - the fault
 
 
 def test_maintenance_is_no_version_of_its_own(lake: Lake) -> None:
@@ -53,4 +53,4 @@ def test_maintenance_is_no_version_of_its_own(lake: Lake) -> None:
     table = lake.table(TRAINING_SET)
     table.open().alter.set_table_properties({"delta.checkpointInterval": "7"})
     assert table.version() == 1
-    assert commit_at(table, datetime.now(UTC) + timedelta(seconds=1)).version == 0
+    assert commit_as_of(table, datetime.now(UTC) + timedelta(seconds=1)).version == 0

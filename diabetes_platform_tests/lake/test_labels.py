@@ -69,7 +69,7 @@ def test_a_label_says_which_change_it_is_and_when_it_was_confirmed(lake: Lake) -
         "bmi": None,
     }
     assert kept.stream_version == version
-    assert commits(lake.table(LABELLED_PATIENTS))[0].told[STREAM_VERSION] == str(version)
+    assert commits(lake.table(LABELLED_PATIENTS))[0].metadata[STREAM_VERSION] == str(version)
 
 
 def test_the_same_labels_add_no_version(lake: Lake) -> None:

@@ -1,4 +1,4 @@
-"""Nothing that is judged on a fold has seen it: not trees, not calibration, not threshold."""
+"""Trees, calibration and threshold never see the fold they are evaluated on."""
 
 import math
 
@@ -8,8 +8,8 @@ import pytest
 from diabetes_platform.modelling.cross_validation import (
     OutOfFold,
     assign_folds,
-    baseline,
     cross_validate,
+    prevalence_baseline,
 )
 from diabetes_platform.modelling.metrics import auc
 from diabetes_platform.modelling.training_set import (
@@ -39,7 +39,7 @@ def same_inside(left: OutOfFold, right: OutOfFold, members: BoolArray) -> bool:
 
 
 @pytest.mark.parametrize("fold", range(SMALL.folds))
-def test_a_fold_is_answered_alike_whatever_its_outcomes_are(
+def test_predictions_of_a_fold_do_not_depend_on_its_outcomes(
     pima: TrainingSet, folds: IntArray, held_out: OutOfFold, fold: int
 ) -> None:
     inside = folds[0] == fold
@@ -50,19 +50,19 @@ def test_a_fold_is_answered_alike_whatever_its_outcomes_are(
 
 
 @pytest.mark.parametrize("fold", range(SMALL.folds))
-def test_the_measurements_of_a_fold_are_not_seen_either(
+def test_predictions_of_a_fold_do_not_depend_on_its_other_measurements(
     pima: TrainingSet, folds: IntArray, held_out: OutOfFold, fold: int
 ) -> None:
     inside = folds[0] == fold
-    one = np.flatnonzero(inside)[0]
+    row = np.flatnonzero(inside)[0]
     glucose = pima.features[:, 1].copy()
-    glucose[inside & (np.arange(len(pima)) != one)] = math.nan
+    glucose[inside & (np.arange(len(pima)) != row)] = math.nan
     changed = cross_validate(remeasured(pima, "glucose", glucose), folds, SMALL)
-    assert changed.probabilities[0, one] == held_out.probabilities[0, one]
-    assert changed.decisions[0, one] == held_out.decisions[0, one]
+    assert changed.probabilities[0, row] == held_out.probabilities[0, row]
+    assert changed.decisions[0, row] == held_out.decisions[0, row]
 
 
-def test_a_column_that_betrays_the_outcome_in_the_held_out_fold_only_is_worth_nothing(
+def test_a_leaking_column_in_the_held_out_fold_does_not_help(
     pima: TrainingSet, folds: IntArray
 ) -> None:
     inside = folds[0] == 0
@@ -73,16 +73,14 @@ def test_a_column_that_betrays_the_outcome_in_the_held_out_fold_only_is_worth_no
     )
 
 
-def test_a_column_that_betrays_the_outcome_everywhere_is_found(
-    pima: TrainingSet, folds: IntArray
-) -> None:
+def test_a_leaking_column_in_all_folds_is_used(pima: TrainingSet, folds: IntArray) -> None:
     """The counterpart: the tests above would see a leak if there were one."""
     betrayed = remeasured(pima, "insulin", pima.outcomes)
-    found = cross_validate(betrayed, folds, SMALL)
-    assert auc(found.probabilities[0], pima.outcomes, np.ones((1, len(pima))))[0] > 0.99
+    predictions = cross_validate(betrayed, folds, SMALL)
+    assert auc(predictions.probabilities[0], pima.outcomes, np.ones((1, len(pima))))[0] > 0.99
 
 
-def test_a_champion_is_not_trained_on_the_patients_it_is_scored_on(
+def test_a_champion_is_not_trained_on_the_patients_of_the_scored_fold(
     pima: TrainingSet, folds: IntArray
 ) -> None:
     inside = folds[0] == 1
@@ -95,22 +93,22 @@ def test_a_champion_is_not_trained_on_the_patients_it_is_scored_on(
     assert same_inside(cross_validate(pima, folds, SMALL, trained_on=lied_about), honest, inside)
 
 
-def test_a_champion_of_the_same_rows_and_recipe_gives_the_same_answers(
+def test_a_champion_with_the_same_rows_and_recipe_predicts_identically(
     pima: TrainingSet, folds: IntArray, held_out: OutOfFold
 ) -> None:
-    again = cross_validate(pima, folds, SMALL, trained_on=pima)
-    np.testing.assert_array_equal(again.probabilities, held_out.probabilities)
-    np.testing.assert_array_equal(again.decisions, held_out.decisions)
+    rescored = cross_validate(pima, folds, SMALL, trained_on=pima)
+    np.testing.assert_array_equal(rescored.probabilities, held_out.probabilities)
+    np.testing.assert_array_equal(rescored.decisions, held_out.decisions)
 
 
-def test_a_champion_that_knows_other_patients_only_keeps_them_all(pima: TrainingSet) -> None:
+def test_a_champion_of_disjoint_patients_is_trained_on_all_of_them(pima: TrainingSet) -> None:
     newer = chosen(pima, np.arange(len(pima)) < 200)
     older = chosen(pima, np.arange(len(pima)) >= 200)
     scored = cross_validate(newer, assign_folds(newer, SMALL), SMALL, trained_on=older)
     assert auc(scored.probabilities[0], newer.outcomes, np.ones((1, 200)))[0] > 0.7
 
 
-def test_a_champion_that_knows_nobody_of_a_fold_is_scored_there_all_the_same(
+def test_a_champion_without_patients_of_a_fold_is_scored_on_it(
     pima: TrainingSet, folds: IntArray
 ) -> None:
     inside = folds[0] == 0
@@ -119,16 +117,18 @@ def test_a_champion_that_knows_nobody_of_a_fold_is_scored_there_all_the_same(
     assert auc(scored.probabilities[0], pima.outcomes, weights)[0] > 0.7
 
 
-def test_a_champion_left_with_one_outcome_is_refused(pima: TrainingSet, folds: IntArray) -> None:
+def test_rejects_a_champion_whose_training_rows_have_one_outcome(
+    pima: TrainingSet, folds: IntArray
+) -> None:
     healthy = chosen(pima, pima.outcomes == 0)
-    with pytest.raises(TrainingSetError, match="rows of one outcome"):
+    with pytest.raises(TrainingSetError, match="rows have one outcome"):
         cross_validate(pima, folds, SMALL, trained_on=healthy)
 
 
 def test_the_baseline_is_the_prevalence_of_the_other_folds(
     pima: TrainingSet, folds: IntArray
 ) -> None:
-    found = baseline(pima, folds)
+    predictions = prevalence_baseline(pima, folds)
     inside = folds[0] == 2
-    assert set(found.probabilities[0, inside]) == {pima.outcomes[~inside].mean()}
-    assert not found.decisions.any()
+    assert set(predictions.probabilities[0, inside]) == {pima.outcomes[~inside].mean()}
+    assert not predictions.decisions.any()

@@ -1,4 +1,4 @@
-"""The figures that are published: right on real patients, and worthless on shuffled outcomes."""
+"""Published metrics: right for the Pima patients, worthless for shuffled outcomes."""
 
 import numpy as np
 import pytest
@@ -6,12 +6,12 @@ import pytest
 from diabetes_platform.modelling.cross_validation import (
     OutOfFold,
     assign_folds,
-    by_fold,
     cross_validate,
     evaluate,
+    metric_by_fold,
 )
 from diabetes_platform.modelling.recipe import Recipe
-from diabetes_platform.modelling.release_gate import beats_baseline
+from diabetes_platform.modelling.release_gate import evaluate_against_baseline
 from diabetes_platform.modelling.training import Candidate
 from diabetes_platform.modelling.training_set import TrainingSet, training_set
 from diabetes_platform_tests.modelling.patients import relabelled
@@ -29,7 +29,7 @@ from diabetes_platform_tests.modelling.patients import relabelled
         ("calibration_intercept", -0.15, 0.15),
     ],
 )
-def test_the_real_patients_give_what_is_known_of_them(
+def test_metrics_of_the_pima_patients_lie_in_the_published_range(
     candidate: Candidate, metric: str, low: float, high: float
 ) -> None:
     """Bounds around what earlier ten-fold runs gave (AUC .836, Brier .157), for any seed."""
@@ -38,7 +38,7 @@ def test_the_real_patients_give_what_is_known_of_them(
     assert estimate.low < estimate.value < estimate.high
 
 
-def test_the_interval_of_the_auc_is_as_wide_as_theory_says(candidate: Candidate) -> None:
+def test_the_width_of_the_auc_interval_matches_theory(candidate: Candidate) -> None:
     """Hanley & McNeil (1982): the standard error at 0.84 with 268 and 500 patients is 0.016."""
     auc = candidate.evaluation.metrics["auc"]
     assert 0.04 < auc.high - auc.low < 0.08
@@ -54,26 +54,28 @@ def test_every_fold_of_every_repeat_is_reported(candidate: Candidate, pima: Trai
     assert np.std([result.metrics["auc"] for result in folds]) < 0.08
 
 
-def test_the_seed_repeats_the_intervals(candidate: Candidate, pima: TrainingSet) -> None:
-    once, again = (evaluate(pima, candidate.held_out, seed=3) for _ in range(2))
-    assert once == again
+def test_the_same_seed_gives_the_same_intervals(candidate: Candidate, pima: TrainingSet) -> None:
+    first, second = (evaluate(pima, candidate.held_out, seed=3) for _ in range(2))
+    assert first == second
     other = evaluate(pima, candidate.held_out, seed=4)
-    assert other.metrics["auc"].value == once.metrics["auc"].value
-    assert other.metrics["auc"].low != once.metrics["auc"].low
+    assert other.metrics["auc"].value == first.metrics["auc"].value
+    assert other.metrics["auc"].low != first.metrics["auc"].low
 
 
-def test_shuffled_outcomes_cannot_be_predicted_and_do_not_pass_the_gate(
+def test_shuffled_outcomes_give_an_auc_of_one_half_and_fail_the_gate(
     pima: TrainingSet,
 ) -> None:
     recipe = Recipe(num_iterations=60, learning_rate=0.1, repeats=2)
     outcomes = np.random.default_rng(11).permutation(pima.outcomes)
     rows = relabelled(pima, outcomes)
     held_out = cross_validate(rows, assign_folds(rows, recipe), recipe)
-    assert by_fold("auc", rows, held_out).mean() == pytest.approx(0.5, abs=0.05)
-    assert not beats_baseline(rows, held_out).passed
+    assert metric_by_fold("auc", rows, held_out).mean() == pytest.approx(0.5, abs=0.05)
+    assert not evaluate_against_baseline(rows, held_out).passed
 
 
-def test_records_of_one_patient_are_drawn_together(candidate: Candidate, pima: TrainingSet) -> None:
+def test_the_bootstrap_draws_records_of_one_patient_together(
+    candidate: Candidate, pima: TrainingSet
+) -> None:
     """Every patient written down twice is no more knowledge: the interval keeps its width."""
     features, outcomes = np.tile(pima.features, (2, 1)), np.tile(pima.outcomes, 2)
     twice = training_set(features, outcomes, [f"a-{line}" for line in range(len(outcomes))])

@@ -1,4 +1,4 @@
-"""Folds are stratified, repeatable, and keep a patient's records together."""
+"""Folds are stratified and deterministic, and keep a patient's records together."""
 
 from dataclasses import replace
 
@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 from diabetes_platform.contract.fields import FEATURE_NAMES
-from diabetes_platform.modelling.cross_validation import assign_folds, folds_of, told_apart
+from diabetes_platform.modelling.cross_validation import (
+    assign_folds,
+    match_folds,
+    without_ambiguous_rows,
+)
 from diabetes_platform.modelling.recipe import Recipe
 from diabetes_platform.modelling.training_set import TrainingSet, TrainingSetError, training_set
 from diabetes_platform_tests.modelling.patients import by_intake, chosen, relabelled, remeasured
@@ -14,13 +18,13 @@ from diabetes_platform_tests.modelling.patients import by_intake, chosen, relabe
 RECIPE = Recipe(folds=5, repeats=2)
 
 
-def test_every_fold_has_the_prevalence_of_the_whole(pima: TrainingSet) -> None:
+def test_folds_are_stratified_by_outcome(pima: TrainingSet) -> None:
     for folds in assign_folds(pima, RECIPE):
         shares = [pima.outcomes[folds == fold].mean() for fold in range(5)]
         np.testing.assert_allclose(shares, pima.prevalence, atol=0.005)
 
 
-def test_repeats_differ_and_the_seed_repeats_them(pima: TrainingSet) -> None:
+def test_repeats_differ_and_the_same_seed_gives_the_same_folds(pima: TrainingSet) -> None:
     first = assign_folds(pima, RECIPE)
     assert (first[0] != first[1]).mean() > 0.5
     np.testing.assert_array_equal(first, assign_folds(pima, RECIPE))
@@ -38,35 +42,35 @@ def test_records_with_identical_measurements_share_a_fold(pima: TrainingSet) -> 
 
 
 @pytest.mark.parametrize(("ill", "message"), [(0, "0 patients with 1"), (4, "4 patients with 1")])
-def test_a_class_with_fewer_patients_than_folds_is_refused(
+def test_rejects_a_class_with_fewer_patients_than_folds(
     pima: TrainingSet, ill: int, message: str
 ) -> None:
     rows = relabelled(pima, np.arange(len(pima)) < ill)
-    with pytest.raises(TrainingSetError, match=f"outcome: given {message}, allowed at least 5"):
+    with pytest.raises(TrainingSetError, match=f"outcome: {message}; allowed: at least 5"):
         assign_folds(rows, RECIPE)
 
 
-def test_a_duplicate_is_not_another_patient_for_that_count(pima: TrainingSet) -> None:
+def test_duplicate_records_count_as_one_patient(pima: TrainingSet) -> None:
     ill = np.flatnonzero(pima.outcomes)[[0, 1, 2, 3, 3]]
     members = np.concatenate([ill, np.flatnonzero(pima.outcomes == 0)])
     ids = [f"a-{line}" for line in range(len(members))]
     rows = training_set(pima.features[members], pima.outcomes[members], ids)
-    with pytest.raises(TrainingSetError, match="given 4 patients with 1"):
+    with pytest.raises(TrainingSetError, match="4 patients with 1"):
         assign_folds(rows, RECIPE)
 
 
-def test_an_older_set_gets_the_folds_of_the_patients_it_shares(pima: TrainingSet) -> None:
+def test_shared_patients_get_the_same_folds(pima: TrainingSet) -> None:
     folds = assign_folds(pima, RECIPE)
     older = chosen(pima, np.arange(len(pima)) % 2 == 0)
     position = {key: row for row, key in enumerate(pima.measurement_keys)}
     shared = [position[key] for key in older.measurement_keys]
-    np.testing.assert_array_equal(folds_of(older, pima, folds, 5), folds[:, shared])
+    np.testing.assert_array_equal(match_folds(older, pima, folds, 5), folds[:, shared])
 
 
-def test_patients_of_the_older_set_alone_are_spread_over_all_folds(pima: TrainingSet) -> None:
+def test_other_patients_are_distributed_over_all_folds(pima: TrainingSet) -> None:
     newer = chosen(pima, np.arange(len(pima)) < 400)
     older = chosen(pima, np.arange(len(pima)) >= 400)
-    spread = folds_of(older, newer, assign_folds(newer, RECIPE), 5)
+    spread = match_folds(older, newer, assign_folds(newer, RECIPE), 5)
     counts = np.bincount(spread[0], minlength=5)
     assert counts.min() > len(older) / 10
 
@@ -80,7 +84,7 @@ def with_labels(pima: TrainingSet) -> TrainingSet:
     return training_set(np.concatenate([pima.features, labelled]), outcomes, ids)
 
 
-def test_no_patient_is_in_two_folds_whether_the_file_or_the_stream_brought_the_record(
+def test_records_of_one_patient_from_file_and_stream_share_a_fold(
     pima: TrainingSet,
 ) -> None:
     rows = with_labels(pima)
@@ -90,10 +94,10 @@ def test_no_patient_is_in_two_folds_whether_the_file_or_the_stream_brought_the_r
         for key, fold in zip(rows.measurement_keys, folds, strict=True):
             by_patient.setdefault(key, set()).add(int(fold))
         assert len(by_patient) == len(rows) - 100
-        assert {len(found) for found in by_patient.values()} == {1}
+        assert {len(patient_folds) for patient_folds in by_patient.values()} == {1}
 
 
-def test_a_patient_whose_measurements_were_corrected_is_still_that_patient(
+def test_a_patient_with_corrected_measurements_keeps_the_fold(
     pima: TrainingSet,
 ) -> None:
     newer = by_intake(pima, 5, 7)
@@ -101,15 +105,15 @@ def test_a_patient_whose_measurements_were_corrected_is_still_that_patient(
     older = training_set(older.features, older.outcomes, older.record_ids)
     folds = assign_folds(newer, RECIPE)
     (row,) = (row for row, intake in enumerate(older.intakes) if intake == 7)
-    np.testing.assert_array_equal(folds_of(older, newer, folds, 5)[:, row], folds[:, 5])
-    assert told_apart(older, newer) is older
+    np.testing.assert_array_equal(match_folds(older, newer, folds, 5)[:, row], folds[:, 5])
+    assert without_ambiguous_rows(older, newer) is older
 
 
-def test_a_row_that_is_two_patients_of_the_newer_set_is_not_trained_on(pima: TrainingSet) -> None:
+def test_drops_a_row_that_matches_two_patients(pima: TrainingSet) -> None:
     """Intake 7 was measured as row 3 is; by now it is measured as row 5 is."""
     newer = by_intake(pima, 5, 7)
     older = by_intake(pima, 3, 7)
-    kept = told_apart(older, newer)
-    assert len(kept) == len(older) - 1
-    assert 7 not in kept.intakes
-    assert told_apart(older, by_intake(pima, 3, 7)) is older
+    unambiguous = without_ambiguous_rows(older, newer)
+    assert len(unambiguous) == len(older) - 1
+    assert 7 not in unambiguous.intakes
+    assert without_ambiguous_rows(older, by_intake(pima, 3, 7)) is older

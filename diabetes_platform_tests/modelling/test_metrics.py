@@ -1,4 +1,4 @@
-"""Every measure agrees with scikit-learn's for every weighting, ties included."""
+"""Metrics agree with scikit-learn for every weighting, ties included."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,12 +25,14 @@ WEIGHTS = RANDOM.integers(0, 4, (4, 30_000)).astype(np.float64)
         (metrics.log_loss, sklearn_log_loss),
     ],
 )
-def test_measures_of_probabilities(ours: metrics.Measure, theirs: Callable[..., Any]) -> None:
+def test_probability_metrics_agree_with_scikit_learn(
+    ours: metrics.Metric, theirs: Callable[..., Any]
+) -> None:
     expected = [theirs(Y, P, sample_weight=weights) for weights in WEIGHTS]
     np.testing.assert_allclose(ours(P, Y, WEIGHTS), expected, rtol=1e-10)
 
 
-def test_measures_of_decisions() -> None:
+def test_decision_metrics_agree_with_scikit_learn() -> None:
     found = [recall_score(Y, P >= 0.3, sample_weight=weights) for weights in WEIGHTS]
     spared = [recall_score(1 - Y, P < 0.3, sample_weight=weights) for weights in WEIGHTS]
     np.testing.assert_allclose(metrics.sensitivity(P >= 0.3, Y, WEIGHTS), found)
@@ -42,15 +44,15 @@ def test_measures_of_decisions() -> None:
     [(1, 0, 1, 0), (2, 0, 0.5, 0), (0.5, 0, 2, 0), (1, 1, 1, -1)],
     ids=["calibrated", "too extreme", "too timid", "too high"],
 )
-def test_calibration_names_what_is_wrong(
+def test_calibration_slope_and_intercept_recover_the_distortion(
     factor: float, shift: float, slope: float, intercept: float
 ) -> None:
-    told = expit(factor * np.log(P / (1 - P)) + shift)
+    risk = expit(factor * np.log(P / (1 - P)) + shift)
     once = np.ones((1, len(Y)))
-    assert metrics.calibration_slope(told, Y, once)[0] == pytest.approx(slope, rel=0.05)
-    assert metrics.calibration_intercept(told, Y, once)[0] == pytest.approx(intercept, abs=0.05)
+    assert metrics.calibration_slope(risk, Y, once)[0] == pytest.approx(slope, rel=0.05)
+    assert metrics.calibration_intercept(risk, Y, once)[0] == pytest.approx(intercept, abs=0.05)
 
 
-def test_a_certain_and_wrong_answer_costs_much_but_not_infinity() -> None:
+def test_log_loss_of_a_certain_wrong_prediction_is_finite() -> None:
     loss = metrics.log_loss(np.array([0.0, 1.0]), np.array([1, 0]), np.ones((1, 2)))
     assert loss[0] == pytest.approx(27.6, abs=0.1)

@@ -1,4 +1,4 @@
-"""Plots are small PNGs of their own, repeatable, and embedded the way Dagster's UI shows them."""
+"""Plots are small deterministic PNGs, embedded the way Dagster's UI shows them."""
 
 import base64
 from pathlib import Path
@@ -24,7 +24,7 @@ def fonts_in_the_checkout(monkeypatch: pytest.MonkeyPatch) -> Path:
     return directory
 
 
-def test_each_plot_is_a_small_png(candidate: Candidate, pima: TrainingSet) -> None:
+def test_plots_are_small_pngs(candidate: Candidate, pima: TrainingSet) -> None:
     plots = plot_candidate(candidate, pima)
     assert set(plots) == {"roc", "calibration", "importance"}
     for png in plots.values():
@@ -36,15 +36,13 @@ def test_the_same_candidate_gives_the_same_plots(candidate: Candidate, pima: Tra
     assert plot_candidate(candidate, pima) == plot_candidate(candidate, pima)
 
 
-def test_markdown_holds_the_image_itself() -> None:
+def test_markdown_embeds_the_image() -> None:
     markdown = png_markdown(PNG, "ROC curve")
     assert markdown.startswith("![ROC curve](data:image/png;base64,")
     assert base64.b64decode(markdown.split(",")[1].rstrip(")")) == PNG
 
 
-def test_glucose_matters_most_by_gain_and_by_contribution(
-    candidate: Candidate, pima: TrainingSet
-) -> None:
+def test_glucose_has_the_highest_gain_and_shap(candidate: Candidate, pima: TrainingSet) -> None:
     gain, shap = importances(candidate.files[MODEL_FILE], pima)
     assert gain.sum() == pytest.approx(1)
     assert FEATURE_NAMES[int(np.argmax(gain))] == "glucose"

@@ -7,18 +7,15 @@ import pytest
 from diabetes_platform.contract.bundle import Bundle, Calibration
 from diabetes_platform.modelling.release_gate import (
     AUC_MARGIN,
-    Difference,
-    Verdict,
-    already_champion,
-    foreign_champion,
-    judge_against_baseline,
-    judge_against_champion,
-    no_champion,
-    same_model,
-    should_release,
+    GateResult,
+    MetricDifference,
+    baseline_rule,
+    champion_rule,
+    decide_release,
+    predicts_identically,
 )
 
-PASSED, FAILED = Verdict(passed=True, text="better"), Verdict(passed=False, text="worse")
+PASSED, FAILED = GateResult(passed=True, text="better"), GateResult(passed=False, text="worse")
 CHAMPION = Bundle(
     model_version="0123456789ab",
     features=("glucose",),
@@ -32,8 +29,8 @@ CHAMPION = Bundle(
 )
 
 
-def difference(metric: str, estimate: float, reach: float = 0.0) -> Difference:
-    return Difference(
+def difference(metric: str, estimate: float, reach: float = 0.0) -> MetricDifference:
+    return MetricDifference(
         metric, 0.5 + estimate, 0.5, estimate, low=estimate - reach, high=estimate + reach
     )
 
@@ -57,18 +54,18 @@ def difference(metric: str, estimate: float, reach: float = 0.0) -> Difference:
         "the baseline",
     ],
 )
-def test_the_baseline_must_be_beaten_for_sure_and_in_every_measure(
+def test_baseline_rule_requires_a_significant_gain_in_every_metric(
     brier: float, log_loss: float, auc: float, reach: float, passed: bool
 ) -> None:
-    verdict = judge_against_baseline(
+    result = baseline_rule(
         {
             "brier": difference("brier", brier, reach),
             "log_loss": difference("log_loss", log_loss, reach),
             "auc": difference("auc", auc, reach),
         }
     )
-    assert verdict.passed is passed
-    assert (verdict.estimate, verdict.low, verdict.high) == (brier, brier - reach, brier + reach)
+    assert result.passed is passed
+    assert (result.estimate, result.low, result.high) == (brier, brier - reach, brier + reach)
 
 
 @pytest.mark.parametrize(
@@ -82,31 +79,17 @@ def test_the_baseline_must_be_beaten_for_sure_and_in_every_measure(
     ],
     ids=["better", "ranks a little worse", "ranks worse", "as good", "worse calibrated"],
 )
-def test_the_champion_must_be_beaten_in_the_brier_score_without_losing_the_ranking(
+def test_champion_rule_requires_a_lower_brier_score_without_loss_of_auc(
     brier: float, auc: float, passed: bool
 ) -> None:
-    verdict = judge_against_champion(
-        {"brier": difference("brier", brier), "auc": difference("auc", auc)}
-    )
-    assert verdict.passed is passed
-    assert verdict.text.startswith("passed: " if passed else "failed: ")
-    assert f"brier: candidate {0.5 + brier:.4f}, rival 0.5000" in verdict.text
+    result = champion_rule({"brier": difference("brier", brier), "auc": difference("auc", auc)})
+    assert result.passed is passed
+    assert result.text.startswith("passed: " if passed else "failed: ")
+    assert f"brier: candidate {0.5 + brier:.4f}, rival 0.5000" in result.text
 
 
 @pytest.mark.parametrize(
-    "verdict",
-    [no_champion(), foreign_champion(CHAMPION), already_champion(CHAMPION)],
-    ids=["none", "of another contract", "the candidate itself"],
-)
-def test_where_there_is_nothing_to_compare_the_verdict_passes_without_numbers(
-    verdict: Verdict,
-) -> None:
-    assert verdict.passed
-    assert (verdict.estimate, verdict.low, verdict.high) == (None, None, None)
-
-
-@pytest.mark.parametrize(
-    ("verdicts", "champion", "release", "text"),
+    ("results", "champion", "release", "text"),
     [
         ({"beats_baseline": PASSED}, None, True, "release ba9876543210"),
         ({"beats_baseline": PASSED, "beats_champion": PASSED}, CHAMPION, True, "release"),
@@ -120,24 +103,24 @@ def test_where_there_is_nothing_to_compare_the_verdict_passes_without_numbers(
     ],
 )
 def test_a_candidate_is_released_when_every_rule_passes(
-    verdicts: dict[str, Verdict], champion: Bundle | None, release: bool, text: str
+    results: dict[str, GateResult], champion: Bundle | None, release: bool, text: str
 ) -> None:
     candidate = replace(CHAMPION, model_version="ba9876543210", threshold=0.4)
-    decision = should_release(candidate, champion, verdicts, {})
+    decision = decide_release(candidate, champion, results, {})
     assert decision.release is release
     assert decision.text.startswith(text)
 
 
-def test_the_champion_itself_is_not_released_again() -> None:
-    decision = should_release(CHAMPION, CHAMPION, {"beats_champion": PASSED}, {})
+def test_does_not_release_the_current_champion() -> None:
+    decision = decide_release(CHAMPION, CHAMPION, {"beats_champion": PASSED}, {})
     assert not decision.release
     assert decision.text == "is the champion already (0123456789ab)"
 
 
-def test_what_a_person_has_withdrawn_is_not_released_again() -> None:
+def test_does_not_release_a_withdrawn_version() -> None:
     candidate = replace(CHAMPION, model_version="ba9876543210", threshold=0.4)
     withdrawn = {"ba9876543210": "too many alarms"}
-    decision = should_release(candidate, CHAMPION, {"beats_champion": PASSED}, withdrawn)
+    decision = decide_release(candidate, CHAMPION, {"beats_champion": PASSED}, withdrawn)
     assert not decision.release
     assert decision.text == "not released: was withdrawn (too many alarms)"
 
@@ -153,5 +136,5 @@ def test_what_a_person_has_withdrawn_is_not_released_again() -> None:
     ],
     ids=["another table version", "other figures", "threshold", "calibration", "trees"],
 )
-def test_models_are_the_same_when_they_answer_the_same(changed: Bundle, same: bool) -> None:
-    assert same_model(changed, CHAMPION) is same
+def test_predicts_identically_ignores_metrics_and_provenance(changed: Bundle, same: bool) -> None:
+    assert predicts_identically(changed, CHAMPION) is same

@@ -1,4 +1,4 @@
-"""The champion as it is released against the candidate, on patients it has never learned from."""
+"""The released champion against the candidate on patients it was not trained on."""
 
 from dataclasses import replace
 
@@ -7,9 +7,9 @@ import pytest
 
 from diabetes_platform.modelling.recipe import Recipe
 from diabetes_platform.modelling.release_gate import (
-    FEWEST,
-    beats_champion_on_newest_rows,
-    new_to,
+    MIN_NEW_ROWS,
+    evaluate_on_new_rows,
+    new_rows,
 )
 from diabetes_platform.modelling.store import ModelVersion
 from diabetes_platform.modelling.training import Candidate, train_candidate
@@ -38,96 +38,99 @@ def misled(older: TrainingSet) -> ModelVersion:
     return version_of(train_candidate(relabelled(older, shuffled), LEARNER, delta_version=1))
 
 
-def test_a_champion_that_is_wrong_about_new_patients_is_beaten(
+def test_passes_against_a_champion_that_is_wrong_about_new_patients(
     pima: TrainingSet, older: TrainingSet, challenger: Candidate, misled: ModelVersion
 ) -> None:
-    verdict = beats_champion_on_newest_rows(
+    result = evaluate_on_new_rows(
         pima, challenger.held_out, challenger.bundle, champion=misled, champion_rows=older
     )
-    assert verdict.passed, verdict.text
-    assert verdict.high is not None
-    assert verdict.high < 0, "surely better, not by chance"
-    assert f"beats the champion on {len(pima) - len(older)} rows" in verdict.text
+    assert result.passed, result.text
+    assert result.high is not None
+    assert result.high < 0, "surely better, not by chance"
+    assert f"beats the champion on {len(pima) - len(older)} rows" in result.text
 
 
-def test_a_candidate_that_is_wrong_about_new_patients_is_refused(
+def test_fails_a_candidate_that_is_wrong_about_new_patients(
     pima: TrainingSet, older: TrainingSet
 ) -> None:
     shuffled = relabelled(pima, np.random.default_rng(1).permutation(pima.outcomes))
     misled = train_candidate(shuffled, LEARNER, delta_version=2)
     good = version_of(train_candidate(older, LEARNER, delta_version=1))
-    verdict = beats_champion_on_newest_rows(
+    result = evaluate_on_new_rows(
         pima, misled.held_out, misled.bundle, champion=good, champion_rows=older
     )
-    assert not verdict.passed
-    assert verdict.text.startswith("failed: beats the champion on")
+    assert not result.passed
+    assert result.text.startswith("failed: beats the champion on")
 
 
-def test_the_comparison_is_of_squared_errors_row_by_row(
+def test_compares_squared_errors_by_row(
     pima: TrainingSet, older: TrainingSet, challenger: Candidate, misled: ModelVersion
 ) -> None:
-    verdict = beats_champion_on_newest_rows(
+    result = evaluate_on_new_rows(
         pima, challenger.held_out, challenger.bundle, champion=misled, champion_rows=older
     )
-    (brier,) = verdict.differences
-    new = new_to(older, pima)
+    (brier,) = result.differences
+    new = new_rows(older, pima)
     expected = ((challenger.held_out.probabilities[0] - pima.outcomes) ** 2)[new].mean()
     assert brier.candidate == pytest.approx(expected)
     assert brier.estimate == pytest.approx(brier.candidate - brier.rival)
 
 
-@pytest.mark.parametrize("new", [0, FEWEST - 1])
-def test_with_hardly_a_new_row_the_folds_decide(
+@pytest.mark.parametrize("new", [0, MIN_NEW_ROWS - 1])
+def test_passes_with_too_few_new_rows(
     pima: TrainingSet, challenger: Candidate, misled: ModelVersion, new: int
 ) -> None:
-    known = chosen(pima, np.arange(len(pima)) >= new)
-    verdict = beats_champion_on_newest_rows(
-        pima, challenger.held_out, challenger.bundle, champion=misled, champion_rows=known
+    older_rows = chosen(pima, np.arange(len(pima)) >= new)
+    result = evaluate_on_new_rows(
+        pima, challenger.held_out, challenger.bundle, champion=misled, champion_rows=older_rows
     )
-    assert verdict.passed
-    assert verdict.estimate is None
-    assert verdict.text.startswith(f"{new} rows are new to the champion")
+    assert result.passed
+    assert result.estimate is None
+    assert result.text.startswith(f"{new} rows are new to the champion")
 
 
-def test_new_rows_of_one_outcome_decide_nothing(
+def test_passes_if_the_new_rows_have_one_outcome(
     pima: TrainingSet, challenger: Candidate, misled: ModelVersion
 ) -> None:
-    ill = np.flatnonzero(pima.outcomes == 1)[: 2 * FEWEST]
-    known = chosen(pima, ~np.isin(np.arange(len(pima)), ill))
-    verdict = beats_champion_on_newest_rows(
-        pima, challenger.held_out, challenger.bundle, champion=misled, champion_rows=known
+    ill = np.flatnonzero(pima.outcomes == 1)[: 2 * MIN_NEW_ROWS]
+    older_rows = chosen(pima, ~np.isin(np.arange(len(pima)), ill))
+    result = evaluate_on_new_rows(
+        pima, challenger.held_out, challenger.bundle, champion=misled, champion_rows=older_rows
     )
-    assert verdict.passed
-    assert f"{2 * FEWEST} rows are new to the champion, {2 * FEWEST} of them ill" in verdict.text
+    assert result.passed
+    assert (
+        f"{2 * MIN_NEW_ROWS} rows are new to the champion, {2 * MIN_NEW_ROWS} of them ill"
+        in result.text
+    )
 
 
 @pytest.mark.parametrize("says", ["no champion", "the same model", "another contract"])
-def test_what_cannot_be_compared_passes_and_says_why(
+def test_passes_if_the_models_cannot_be_compared(
     pima: TrainingSet, challenger: Candidate, misled: ModelVersion, says: str
 ) -> None:
     foreign = replace(misled, bundle=replace(misled.bundle, contract_fingerprint="f" * 64))
     champion = {"no champion": None, "the same model": version_of(challenger)}.get(says, foreign)
-    verdict = beats_champion_on_newest_rows(
+    result = evaluate_on_new_rows(
         pima, challenger.held_out, challenger.bundle, champion=champion, champion_rows=None
     )
-    assert verdict.passed
-    assert verdict.estimate is None
+    assert result.passed
+    assert result.estimate is None
 
 
-def test_a_corrected_patient_is_no_new_one(pima: TrainingSet) -> None:
-    known = by_intake(pima, 3, 77)
+def test_a_corrected_patient_is_not_new(pima: TrainingSet) -> None:
+    older_rows = by_intake(pima, 3, 77)
     features = pima.features.copy()
     features[3, 1] += 5
     corrected = replace(
-        known, features=features, measurement_keys=("new", *known.measurement_keys[1:])
+        older_rows, features=features, measurement_keys=("new", *older_rows.measurement_keys[1:])
     )
-    assert new_to(known, known).sum() == 0
+    assert new_rows(older_rows, older_rows).sum() == 0
     moved = replace(
         corrected,
         measurement_keys=tuple(
-            "new" if row == 3 else key for row, key in enumerate(known.measurement_keys)
+            "new" if row == 3 else key for row, key in enumerate(older_rows.measurement_keys)
         ),
     )
-    assert new_to(known, moved).sum() == 0, "her intake is known"
-    assert new_to(pima, moved).tolist().count(True) == 1, "where it is not, nobody can tell"
-    assert new_to(None, pima).all()
+    assert new_rows(older_rows, moved).sum() == 0, "her intake is known"
+    assert new_rows(pima, moved).tolist().count(True) == 1, "where it is not, nobody can tell"
+    assert new_rows(None, pima).all()

@@ -1,41 +1,51 @@
-"""Which champion comes back."""
+"""The version that a rollback restores."""
 
 import pytest
 
-from diabetes_platform.modelling.release_gate import RollbackError, to_put_back
+from diabetes_platform.modelling.release_gate import RollbackError, rollback_target
 
 RELEASED = ["third", "third", "second", "second", "first"]
 
 
 @pytest.mark.parametrize(
-    ("says", "current", "withdrawn", "asked", "back"),
+    ("says", "current", "withdrawn", "requested", "back"),
     [
-        ("the one before", "third", set(), None, "second"),
-        ("after one rollback the one before that", "second", {"third"}, None, "first"),
-        ("one by name", "third", set(), "first", "first"),
-        ("a withdrawn one only by name", "second", {"third"}, "third", "third"),
+        ("the previous version", "third", set(), None, "second"),
+        ("the version before a withdrawn one", "second", {"third"}, None, "first"),
+        ("a requested version", "third", set(), "first", "first"),
+        ("a withdrawn version on request", "second", {"third"}, "third", "third"),
     ],
 )
-def test_the_version_that_comes_back(
-    says: str, current: str, withdrawn: set[str], asked: str | None, back: str
+def test_selects_the_version_to_restore(
+    says: str, current: str, withdrawn: set[str], requested: str | None, back: str
 ) -> None:
     released = ["second", *RELEASED] if current == "second" else RELEASED
-    assert to_put_back(released, current, withdrawn, asked) == back, says
+    assert rollback_target(released, current, withdrawn, requested) == back, says
 
 
 @pytest.mark.parametrize(
-    ("current", "released", "asked", "message"),
+    ("current", "released", "requested", "message"),
     [
         (None, [], None, "no model was released yet"),
-        ("first", ["first", "first"], None, "no champion before first to put back"),
-        ("first", ["first", "gone"], None, "no champion before first to put back"),
-        ("second", ["second", "first"], "other", "version: given other, allowed first"),
-        ("second", ["second", "first"], "second", "version: given second, allowed first"),
-        ("first", ["first"], "other", "version: given other, allowed none"),
+        ("first", ["first", "first"], None, "no earlier champion than first"),
+        ("first", ["first", "gone"], None, "no earlier champion than first"),
+        (
+            "second",
+            ["second", "first"],
+            "other",
+            "other was not released before; allowed: first",
+        ),
+        (
+            "second",
+            ["second", "first"],
+            "second",
+            "second was not released before; allowed: first",
+        ),
+        ("first", ["first"], "other", "other was not released before; allowed: none"),
     ],
 )
-def test_what_is_not_there_cannot_come_back(
-    current: str | None, released: list[str], asked: str | None, message: str
+def test_rejects_a_version_that_cannot_be_restored(
+    current: str | None, released: list[str], requested: str | None, message: str
 ) -> None:
     with pytest.raises(RollbackError, match=message):
-        to_put_back(released, current, {"gone"}, asked)
+        rollback_target(released, current, {"gone"}, requested)

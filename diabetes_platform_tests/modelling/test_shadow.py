@@ -1,60 +1,70 @@
-"""When a challenger's answers to live patients want a person's look before it is released."""
+"""The shadow comparison's limits."""
 
 import numpy as np
 import pytest
 
-from diabetes_platform.modelling.shadow import CHANGED_SHARE, FEWEST, MEAN_SHIFT, Shadow, compare
+from diabetes_platform.modelling.shadow import (
+    CHANGED_SHARE,
+    MEAN_SHIFT,
+    MIN_PATIENTS,
+    ShadowComparison,
+    compare_predictions,
+)
 from diabetes_platform.modelling.training_set import FloatArray
 
 RISKS = np.linspace(0.05, 0.95, 200)
 
 
-def compared(challenger: FloatArray, champion: FloatArray = RISKS) -> Shadow:
-    return compare(champion, challenger, champion_threshold=0.5, challenger_threshold=0.5)
+def compared(challenger: FloatArray, champion: FloatArray = RISKS) -> ShadowComparison:
+    return compare_predictions(
+        champion, challenger, champion_threshold=0.5, challenger_threshold=0.5
+    )
 
 
-def test_the_same_answers_are_plausible() -> None:
+def test_identical_predictions_are_plausible() -> None:
     same = compared(RISKS)
     assert same.plausible
-    assert (same.patients, same.changed, same.mean_shift, same.largest) == (200, 0, 0.0, 0.0)
+    assert (same.patients, same.changed, same.mean_shift, same.max_difference) == (200, 0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize(
     ("shift", "plausible"), [(MEAN_SHIFT - 0.01, True), (MEAN_SHIFT + 0.01, False)]
 )
-def test_the_mean_risk_may_move_by_a_tenth(shift: float, plausible: bool) -> None:
+def test_a_mean_shift_above_the_limit_is_not_plausible(shift: float, plausible: bool) -> None:
     # Low risks only, so that no result changes.
     low = np.linspace(0.05, 0.3, 100)
-    found = compared(low + shift, low)
-    assert found.changed == 0
-    assert found.mean_shift == pytest.approx(shift)
-    assert found.plausible is plausible
+    comparison = compared(low + shift, low)
+    assert comparison.changed == 0
+    assert comparison.mean_shift == pytest.approx(shift)
+    assert comparison.plausible is plausible
 
 
 @pytest.mark.parametrize(("share", "plausible"), [(CHANGED_SHARE, True), (0.25, False)])
-def test_a_fifth_of_the_results_may_change(share: float, plausible: bool) -> None:
+def test_a_share_of_changed_results_above_the_limit_is_not_plausible(
+    share: float, plausible: bool
+) -> None:
     champion = np.full(100, 0.49)
     changed = round(share * 100)
     challenger = np.where(np.arange(100) < changed, 0.51, 0.49)
-    found = compared(challenger, champion)
-    assert found.changed_share == share
-    assert found.plausible is plausible
-    assert f"another result for {share:.0%} of them (allowed 20%)" in found.text
+    comparison = compared(challenger, champion)
+    assert comparison.changed_share == share
+    assert comparison.plausible is plausible
+    assert f"result changes for {share:.0%} of them (allowed 20%)" in comparison.text
 
 
-def test_each_model_has_its_own_threshold() -> None:
-    found = compare(RISKS, RISKS, champion_threshold=0.5, challenger_threshold=0.3)
-    assert found.changed == int(((RISKS >= 0.3) & (RISKS < 0.5)).sum()) > 0
+def test_applies_the_threshold_of_each_model() -> None:
+    comparison = compare_predictions(RISKS, RISKS, champion_threshold=0.5, challenger_threshold=0.3)
+    assert comparison.changed == int(((RISKS >= 0.3) & (RISKS < 0.5)).sum()) > 0
 
 
-def test_of_few_patients_nothing_is_said() -> None:
-    few = compared(1 - RISKS[: FEWEST - 1], RISKS[: FEWEST - 1])
+def test_is_inconclusive_with_few_patients() -> None:
+    few = compared(1 - RISKS[: MIN_PATIENTS - 1], RISKS[: MIN_PATIENTS - 1])
     assert few.plausible
-    assert not few.enough
-    assert few.text == f"{FEWEST - 1} live patients: not judged below {FEWEST}"
+    assert not few.conclusive
+    assert few.text == f"{MIN_PATIENTS - 1} live patients: inconclusive below {MIN_PATIENTS}"
 
 
-def test_without_patients_there_are_no_numbers() -> None:
+def test_has_no_numbers_without_patients() -> None:
     none = compared(np.empty(0), np.empty(0))
-    assert (none.patients, none.champion_mean, none.largest) == (0, None, None)
+    assert (none.patients, none.champion_mean, none.max_difference) == (0, None, None)
     assert none.plausible

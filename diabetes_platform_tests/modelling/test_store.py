@@ -1,4 +1,4 @@
-"""Versions are written once, what was tampered with is refused, one of two releases wins."""
+"""Versions are immutable, tampered files are rejected, one of two releases wins."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ from diabetes_platform.contract.bundle import (
     with_content_version,
 )
 from diabetes_platform.contract.fields import FEATURE_NAMES, fingerprint
-from diabetes_platform.modelling.store import LostRaceError, ModelStore, ModelStoreError
+from diabetes_platform.modelling.store import ModelStore, ModelStoreError, ReleaseConflictError
 from diabetes_platform.settings import PROJECT_ROOT
 
 Files = dict[str, bytes]
@@ -56,24 +56,24 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ModelStore:
     return ModelStore(urls[request.param])
 
 
-def test_a_version_is_read_as_it_was_written(store: ModelStore) -> None:
+def test_reads_a_version_as_written(store: ModelStore) -> None:
     bundle, files = model(1)
     pointer = store.put_version(bundle, files)
-    found = store.read_version(bundle.model_version)
-    assert found.bundle == bundle
-    assert found.pointer == pointer
-    assert found.files == {**files, BUNDLE_FILE: dump_bundle(bundle)}
+    version = store.read_version(bundle.model_version)
+    assert version.bundle == bundle
+    assert version.pointer == pointer
+    assert version.files == {**files, BUNDLE_FILE: dump_bundle(bundle)}
 
 
-def test_writing_the_same_version_again_is_fine(store: ModelStore) -> None:
+def test_writing_a_version_twice_is_idempotent(store: ModelStore) -> None:
     assert store.put_version(*model(1)) == store.put_version(*model(1))
 
 
-def test_a_version_that_is_there_with_other_bytes_is_not_overwritten(store: ModelStore) -> None:
+def test_does_not_overwrite_a_version_with_other_bytes(store: ModelStore) -> None:
     bundle, files = model(1)
     key = bundle_key(bundle.model_version, MODEL_FILE)
     obstore.put(store._store, key, b"other trees")
-    with pytest.raises(ModelStoreError, match=r"model\.txt: given SHA-256 .* never changes"):
+    with pytest.raises(ModelStoreError, match=r"model\.txt exists with SHA-256 .* never changes"):
         store.put_version(bundle, files)
     assert bytes(obstore.get(store._store, key).bytes()) == b"other trees"
 
@@ -83,11 +83,11 @@ def test_a_version_that_is_there_with_other_bytes_is_not_overwritten(store: Mode
     [
         (lambda bundle, _: (bundle, {MODEL_FILE: b"?"}), r"model\.txt: SHA-256"),
         (lambda bundle, _: (bundle, {}), r"model\.txt: missing"),
-        (lambda bundle, files: (replace(bundle, threshold=0.9), files), "model version: given"),
+        (lambda bundle, files: (replace(bundle, threshold=0.9), files), "model version is"),
     ],
     ids=["other trees", "no trees", "a changed bundle under its old name"],
 )
-def test_files_that_do_not_belong_together_are_not_written(
+def test_does_not_write_inconsistent_files(
     store: ModelStore, spoil: Callable[[Bundle, Files], tuple[Bundle, Files]], message: str
 ) -> None:
     with pytest.raises(BundleError, match=message):
@@ -95,7 +95,7 @@ def test_files_that_do_not_belong_together_are_not_written(
 
 
 @pytest.mark.parametrize("name", [MODEL_FILE, BUNDLE_FILE])
-def test_a_tampered_file_is_refused(store: ModelStore, name: str) -> None:
+def test_rejects_a_tampered_file(store: ModelStore, name: str) -> None:
     bundle, files = model(1)
     pointer = store.put_version(bundle, files)
     key = bundle_key(bundle.model_version, name)
@@ -107,19 +107,19 @@ def test_a_tampered_file_is_refused(store: ModelStore, name: str) -> None:
         store.read_version(bundle.model_version)
 
 
-def test_a_version_that_was_cut_off_is_not_there(store: ModelStore) -> None:
+def test_an_incomplete_version_is_missing(store: ModelStore) -> None:
     bundle, files = model(1)
     obstore.put(store._store, bundle_key(bundle.model_version, MODEL_FILE), files[MODEL_FILE])
     with pytest.raises(ModelStoreError, match=r"bundle\.json: not in the model store"):
         store.read_version(bundle.model_version)
 
 
-def test_before_the_first_release_there_is_no_champion(store: ModelStore) -> None:
+def test_has_no_champion_before_the_first_release(store: ModelStore) -> None:
     store.put_version(*model(1))
     assert store.champion() is None
 
 
-def test_releases_follow_one_another(store: ModelStore) -> None:
+def test_a_release_replaces_the_champion(store: ModelStore) -> None:
     first, second = (store.put_version(*model(number)) for number in (1, 2))
     etag = store.release(first, expected_etag=None)
     current = store.champion()
@@ -131,33 +131,33 @@ def test_releases_follow_one_another(store: ModelStore) -> None:
     assert current.champion == second
 
 
-def test_a_release_that_looked_at_an_older_champion_has_lost(store: ModelStore) -> None:
+def test_rejects_a_release_with_an_old_etag(store: ModelStore) -> None:
     first, second, third = (store.put_version(*model(number)) for number in (1, 2, 3))
     etag = store.release(first, expected_etag=None)
     store.release(second, expected_etag=etag)
     for expected in (etag, None):
-        with pytest.raises(LostRaceError, match="another release was first"):
+        with pytest.raises(ReleaseConflictError, match="another release was first"):
             store.release(third, expected_etag=expected)
     current = store.champion()
     assert current is not None
     assert current.champion == second
 
 
-def test_a_version_that_is_not_whole_is_not_released(store: ModelStore) -> None:
+def test_does_not_release_an_incomplete_version(store: ModelStore) -> None:
     with pytest.raises(ModelStoreError, match="not in the model store"):
         store.release(ChampionPointer("0123456789ab", "0" * 64), expected_etag=None)
     assert store.champion() is None
 
 
 @pytest.mark.parametrize("first_release", [True, False], ids=["first release", "later release"])
-def test_of_many_releases_at_a_time_one_wins(store: ModelStore, first_release: bool) -> None:
+def test_one_of_many_concurrent_releases_wins(store: ModelStore, first_release: bool) -> None:
     pointers = [store.put_version(*model(number)) for number in range(9)]
     etag = None if first_release else store.release(pointers[8], expected_etag=None)
 
     def won(pointer: ChampionPointer) -> bool:
         try:
             store.release(pointer, expected_etag=etag)
-        except LostRaceError:
+        except ReleaseConflictError:
             return False
         return True
 
@@ -172,7 +172,7 @@ def test_of_many_releases_at_a_time_one_wins(store: ModelStore, first_release: b
 RELEASE = """
 import sys
 from diabetes_platform.contract.bundle import ChampionPointer
-from diabetes_platform.modelling.store import LostRaceError, ModelStore
+from diabetes_platform.modelling.store import ReleaseConflictError, ModelStore
 url, etag, *versions = sys.argv[1:]
 store = ModelStore(url)
 pointer = store.read_version(versions[0]).pointer
@@ -181,12 +181,12 @@ sys.stdin.readline()
 try:
     store.release(pointer, expected_etag=etag)
     print("won")
-except LostRaceError:
+except ReleaseConflictError:
     print("lost")
 """
 
 
-def test_of_two_processes_that_release_into_a_directory_one_wins(tmp_path: Path) -> None:
+def test_one_of_several_processes_wins_a_release_into_a_directory(tmp_path: Path) -> None:
     store = ModelStore(str(tmp_path))
     pointers = [store.put_version(*model(number)) for number in range(4)]
     etag = store.release(pointers[3], expected_etag=None)
@@ -214,7 +214,7 @@ def test_of_two_processes_that_release_into_a_directory_one_wins(tmp_path: Path)
     assert current.champion == pointers[answers.index("won")]
 
 
-def test_why_a_version_was_withdrawn_is_kept_and_the_first_reason_stays(store: ModelStore) -> None:
+def test_keeps_the_first_reason_of_a_withdrawal(store: ModelStore) -> None:
     assert store.withdrawn() == {}
     store.withdraw("0123456789ab", "too many alarms in März")
     store.withdraw("ba9876543210", "wrong units")

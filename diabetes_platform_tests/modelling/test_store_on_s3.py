@@ -20,7 +20,7 @@ from diabetes_platform.contract.bundle import (
     with_content_version,
 )
 from diabetes_platform.contract.s3 import StorageRefusedError, StorageUnavailableError
-from diabetes_platform.modelling.store import LostRaceError, ModelStore, ModelStoreError
+from diabetes_platform.modelling.store import ModelStore, ModelStoreError, ReleaseConflictError
 from diabetes_platform.settings import PROJECT_ROOT
 from diabetes_platform_tests.modelling.test_store import Files, model
 from diabetes_platform_tests.storage import ROOT, Storage
@@ -47,15 +47,15 @@ def bucket(storage: Storage) -> Iterator[str]:
         yield f"s3://{name}"
 
 
-def test_a_version_is_read_as_it_was_written(store: ModelStore) -> None:
+def test_reads_a_version_as_written(store: ModelStore) -> None:
     bundle, files = unique_model()
     pointer = store.put_version(bundle, files)
     assert store.put_version(bundle, files) == pointer
-    found = store.read_version(bundle.model_version)
-    assert (found.bundle, found.pointer) == (bundle, pointer)
+    version = store.read_version(bundle.model_version)
+    assert (version.bundle, version.pointer) == (bundle, pointer)
 
 
-def test_a_version_is_not_overwritten_even_without_asking_the_store(store: ModelStore) -> None:
+def test_the_bucket_policy_forbids_overwriting_a_version(store: ModelStore) -> None:
     bundle, files = unique_model()
     store.put_version(bundle, files)
     with pytest.raises(BaseError, match="MaxVersionsExceeded"):
@@ -63,14 +63,14 @@ def test_a_version_is_not_overwritten_even_without_asking_the_store(store: Model
     assert store.read_version(bundle.model_version).bundle == bundle
 
 
-def test_a_release_that_looked_at_an_older_champion_has_lost(storage: Storage, bucket: str) -> None:
+def test_rejects_a_release_with_an_old_etag(storage: Storage, bucket: str) -> None:
     store = ModelStore(bucket, storage.s3(ROOT))
     first, second, third = (store.put_version(*model(number)) for number in (1, 2, 3))
     assert store.champion() is None
     etag = store.release(first, expected_etag=None)
     store.release(second, expected_etag=etag)
     for expected in (etag, None):
-        with pytest.raises(LostRaceError, match="another release was first"):
+        with pytest.raises(ReleaseConflictError, match="another release was first"):
             store.release(third, expected_etag=expected)
     current = store.champion()
     assert current is not None
@@ -78,7 +78,7 @@ def test_a_release_that_looked_at_an_older_champion_has_lost(storage: Storage, b
 
 
 @pytest.mark.parametrize("first_release", [True, False], ids=["first release", "later release"])
-def test_of_many_releases_at_a_time_one_wins(
+def test_one_of_many_concurrent_releases_wins(
     storage: Storage, bucket: str, first_release: bool
 ) -> None:
     store = ModelStore(bucket, storage.s3(ROOT))
@@ -88,7 +88,7 @@ def test_of_many_releases_at_a_time_one_wins(
     def won(pointer: ChampionPointer) -> bool:
         try:
             store.release(pointer, expected_etag=etag)
-        except LostRaceError:
+        except ReleaseConflictError:
             return False
         return True
 
@@ -102,7 +102,7 @@ def test_of_many_releases_at_a_time_one_wins(
 
 RELEASE = """
 import sys
-from diabetes_platform.modelling.store import LostRaceError, ModelStore
+from diabetes_platform.modelling.store import ReleaseConflictError, ModelStore
 from diabetes_platform.settings import PlatformSettings
 settings = PlatformSettings()
 store = ModelStore(settings.models, settings.s3)
@@ -113,12 +113,12 @@ sys.stdin.readline()
 try:
     store.release(pointer, expected_etag=etag)
     print("won")
-except LostRaceError:
+except ReleaseConflictError:
     print("lost")
 """
 
 
-def test_of_processes_that_release_at_a_time_one_wins(storage: Storage, bucket: str) -> None:
+def test_one_of_several_concurrent_processes_wins(storage: Storage, bucket: str) -> None:
     store = ModelStore(bucket, storage.s3(ROOT))
     pointers = [store.put_version(*model(number)) for number in range(4)]
     etag = store.release(pointers[3], expected_etag=None)
@@ -148,15 +148,15 @@ def test_of_processes_that_release_at_a_time_one_wins(storage: Storage, bucket: 
     assert current.champion == pointers[answers.index("won")]
 
 
-def test_a_bucket_that_is_not_there_is_no_store_without_a_champion(storage: Storage) -> None:
+def test_a_missing_bucket_is_an_error_and_not_an_empty_store(storage: Storage) -> None:
     store = ModelStore("s3://nowhere", storage.s3(ROOT))
     with pytest.raises(StorageRefusedError, match=r"^s3://nowhere at .*: there is no bucket"):
         store.champion()
 
 
-def test_what_the_storage_refuses_is_told_in_one_line(storage: Storage) -> None:
+def test_reports_a_storage_error_in_one_line(storage: Storage) -> None:
     bundle, files = unique_model()
-    for s3, kind, told in (
+    for s3, kind, message in (
         (storage.s3("api"), StorageRefusedError, "user api may not do this in bucket models"),
         (
             dataclasses.replace(storage.s3("pipeline"), secret="T0SECRET"),
@@ -171,11 +171,11 @@ def test_what_the_storage_refuses_is_told_in_one_line(storage: Storage) -> None:
     ):
         with pytest.raises(kind) as raised:
             ModelStore("s3://models", s3).put_version(bundle, files)
-        assert told in str(raised.value)
+        assert message in str(raised.value)
         assert "\n" not in str(raised.value)
         assert "T0SECRET" not in str(raised.value)
 
 
-def test_a_version_that_is_not_there_is_told(store: ModelStore) -> None:
+def test_names_a_missing_version(store: ModelStore) -> None:
     with pytest.raises(ModelStoreError, match=r"bundle\.json: not in the model store"):
         store.read_version("0123456789ab")

@@ -1,4 +1,4 @@
-"""Fitting is repeatable to the byte, keeps the known directions and survives poor columns."""
+"""Training is deterministic, monotone, and survives poor columns."""
 
 import math
 import os
@@ -12,11 +12,11 @@ import pytest
 from diabetes_platform.contract.bundle import Calibration, sha256
 from diabetes_platform.contract.fields import FEATURE_NAMES
 from diabetes_platform.modelling.classifier import (
-    calibrated,
-    platt,
+    calibrate,
+    fit_platt,
     raw_scores,
     train_trees,
-    youden,
+    youden_threshold,
 )
 from diabetes_platform.modelling.recipe import Recipe
 from diabetes_platform.modelling.training import fit
@@ -50,7 +50,7 @@ def test_another_process_gives_the_same_bytes_calibration_and_threshold(pima: Tr
     assert elsewhere.stdout.strip() == expected
 
 
-def test_the_text_is_a_model_of_the_contract_features(pima: TrainingSet) -> None:
+def test_the_model_has_the_contract_features(pima: TrainingSet) -> None:
     model = fit(pima, SMALL)
     trees = lightgbm.Booster(model_str=model.model_text.decode())
     assert tuple(trees.feature_name()) == FEATURE_NAMES
@@ -58,9 +58,7 @@ def test_the_text_is_a_model_of_the_contract_features(pima: TrainingSet) -> None
 
 
 @pytest.mark.parametrize("name", Recipe().increasing)
-def test_the_risk_never_falls_in_a_feature_that_is_known_to_raise_it(
-    pima: TrainingSet, name: str
-) -> None:
+def test_the_risk_is_monotone_in_the_increasing_features(pima: TrainingSet, name: str) -> None:
     trees = train_trees(pima.features, pima.outcomes, Recipe())
     levels = np.nanpercentile(pima.features[:, FEATURE_NAMES.index(name)], range(0, 101, 5))
     scores = [raw_scores(trees, remeasured(pima, name, level).features[:100]) for level in levels]
@@ -68,53 +66,53 @@ def test_the_risk_never_falls_in_a_feature_that_is_known_to_raise_it(
 
 
 @pytest.mark.parametrize("value", [math.nan, 42.0], ids=["always missing", "constant"])
-def test_a_column_that_says_nothing_is_ignored(pima: TrainingSet, value: float) -> None:
+def test_ignores_a_constant_or_missing_column(pima: TrainingSet, value: float) -> None:
     model = fit(remeasured(pima, "insulin", value), SMALL)
     trees = lightgbm.Booster(model_str=model.model_text.decode())
     assert trees.feature_importance()[FEATURE_NAMES.index("insulin")] == 0
     assert model.calibration.slope > 0
 
 
-def test_rows_that_are_all_alike_give_the_prevalence() -> None:
+def test_platt_scaling_of_constant_scores_gives_the_prevalence() -> None:
     scores, outcomes = np.full(100, -0.7), np.arange(100) % 4 == 0
-    calibration = platt(scores, outcomes.astype(np.int64))
-    np.testing.assert_allclose(calibrated(calibration, scores), 0.25, atol=0.01)
+    calibration = fit_platt(scores, outcomes.astype(np.int64))
+    np.testing.assert_allclose(calibrate(calibration, scores), 0.25, atol=0.01)
 
 
-def test_one_outcome_is_refused(pima: TrainingSet) -> None:
-    with pytest.raises(TrainingSetError, match="given 768 rows of one outcome, allowed rows of"):
+def test_rejects_rows_with_one_outcome(pima: TrainingSet) -> None:
+    with pytest.raises(TrainingSetError, match="768 rows have one outcome; training needs"):
         train_trees(pima.features, relabelled(pima, np.zeros(768)).outcomes, SMALL)
 
 
-def test_platt_scaling_finds_the_line_that_made_the_outcomes() -> None:
+def test_platt_scaling_recovers_slope_and_intercept() -> None:
     random = np.random.default_rng(3)
     scores = random.normal(0, 2, 5000)
     truth = Calibration(slope=0.6, intercept=-0.4)
-    outcomes = (random.uniform(size=5000) < calibrated(truth, scores)).astype(np.int64)
-    found = platt(scores, outcomes)
-    assert found.slope == pytest.approx(0.6, abs=0.05)
-    assert found.intercept == pytest.approx(-0.4, abs=0.1)
+    outcomes = (random.uniform(size=5000) < calibrate(truth, scores)).astype(np.int64)
+    calibration = fit_platt(scores, outcomes)
+    assert calibration.slope == pytest.approx(0.6, abs=0.05)
+    assert calibration.intercept == pytest.approx(-0.4, abs=0.1)
 
 
-def test_scores_that_separate_the_classes_do_not_make_certain_risks() -> None:
+def test_separated_scores_do_not_give_probabilities_of_zero_and_one() -> None:
     scores = np.r_[np.full(50, -3.0), np.full(50, 3.0)]
-    found = platt(scores, (scores > 0).astype(np.int64))
+    calibration = fit_platt(scores, (scores > 0).astype(np.int64))
     np.testing.assert_allclose(
-        calibrated(found, np.array([-3.0, 3.0])), [1 / 52, 51 / 52], rtol=1e-3
+        calibrate(calibration, np.array([-3.0, 3.0])), [1 / 52, 51 / 52], rtol=1e-3
     )
 
 
-def test_scores_that_rank_worse_than_chance_are_ignored() -> None:
+def test_platt_scaling_ignores_scores_worse_than_chance() -> None:
     scores = np.linspace(-1, 1, 100)
-    found = platt(scores, (scores < 0).astype(np.int64))
-    assert found.slope == 0
-    assert found.intercept == pytest.approx(0)
+    calibration = fit_platt(scores, (scores < 0).astype(np.int64))
+    assert calibration.slope == 0
+    assert calibration.intercept == pytest.approx(0)
 
 
-def test_calibration_agrees_with_the_one_that_serving_uses() -> None:
+def test_calibration_agrees_with_serving() -> None:
     calibration, scores = Calibration(1.3, -0.2), np.linspace(-40, 40, 201)
     expected = [calibration.probability(score) for score in scores]
-    np.testing.assert_allclose(calibrated(calibration, scores), expected, rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(calibrate(calibration, scores), expected, rtol=1e-9, atol=1e-15)
 
 
 @pytest.mark.parametrize(
@@ -127,5 +125,7 @@ def test_calibration_agrees_with_the_one_that_serving_uses() -> None:
     ],
     ids=["half-way", "of two equal the lower", "ties stay together", "constant"],
 )
-def test_youden(probabilities: list[float], outcomes: list[int], threshold: float) -> None:
-    assert youden(np.array(probabilities), np.array(outcomes)) == pytest.approx(threshold)
+def test_youden_threshold(
+    probabilities: list[float], outcomes: list[int], threshold: float
+) -> None:
+    assert youden_threshold(np.array(probabilities), np.array(outcomes)) == pytest.approx(threshold)

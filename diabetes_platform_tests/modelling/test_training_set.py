@@ -1,4 +1,4 @@
-"""The matrix that the learner gets, and the contract's rules for it in pandera."""
+"""The training set as arrays, and the contract's rules in pandera."""
 
 import math
 from dataclasses import replace
@@ -47,13 +47,13 @@ def test_features_are_float64_in_contract_order_with_nan_where_missing(pima: Tra
 def test_the_order_of_the_rows_does_not_matter(pima: TrainingSet) -> None:
     table = pima_table()
     shuffled = table.take(pa.array(np.random.default_rng(1).permutation(table.num_rows)))
-    again = training_set_from_arrow(shuffled)
-    assert again.content_hash == pima.content_hash
-    assert again.record_ids == pima.record_ids
-    np.testing.assert_array_equal(again.features, pima.features)
+    reordered = training_set_from_arrow(shuffled)
+    assert reordered.content_hash == pima.content_hash
+    assert reordered.record_ids == pima.record_ids
+    np.testing.assert_array_equal(reordered.features, pima.features)
 
 
-def test_the_content_hash_ignores_which_batch_brought_the_rows(pima: TrainingSet) -> None:
+def test_the_content_hash_ignores_the_batch(pima: TrainingSet) -> None:
     other_batch = training_set_from_arrow(pima_table("ba9876543210"))
     assert other_batch.content_hash == pima.content_hash
     assert other_batch.record_ids != pima.record_ids
@@ -65,12 +65,12 @@ def test_the_content_hash_ignores_which_batch_brought_the_rows(pima: TrainingSet
     [([*PATIENT[:-1], 36.0], 0), (PATIENT, 1), ([*PATIENT[:2], 70.0, *PATIENT[3:]], 0)],
     ids=["a measurement", "the outcome", "a measurement that was missing"],
 )
-def test_the_content_hash_changes_with(features: list[float], outcome: int) -> None:
-    before = training_set([PATIENT], [0], ["a-2"])
-    assert training_set([features], [outcome], ["a-2"]).content_hash != before.content_hash
+def test_the_content_hash_changes(features: list[float], outcome: int) -> None:
+    base = training_set([PATIENT], [0], ["a-2"])
+    assert training_set([features], [outcome], ["a-2"]).content_hash != base.content_hash
 
 
-def test_a_row_that_comes_twice_changes_the_content_hash() -> None:
+def test_a_duplicate_row_changes_the_content_hash() -> None:
     once = training_set([PATIENT], [0], ["a-2"])
     twice = training_set([PATIENT, PATIENT], [0, 0], ["a-2", "a-3"])
     assert twice.content_hash != once.content_hash
@@ -82,19 +82,27 @@ def test_rows_with_identical_measurements_have_one_key_whatever_their_outcome() 
     assert len(set(rows.measurement_keys)) == 1
 
 
-def test_a_version_that_does_not_tell_where_its_rows_are_from_teaches_the_same(
+def test_a_table_without_the_source_column_has_the_same_content_hash(
     pima: TrainingSet,
 ) -> None:
     older = training_set_from_arrow(pima_table().drop_columns(["source"]))
     assert older.content_hash == pima.content_hash
 
 
-def test_a_row_knows_the_intake_that_it_came_from() -> None:
+def test_an_absent_optional_feature_is_missing_in_every_row(pima: TrainingSet) -> None:
+    older = training_set_from_arrow(pima_table().drop_columns(["insulin"]))
+    insulin = FEATURE_NAMES.index("insulin")
+    assert older.features.shape == pima.features.shape
+    assert np.isnan(older.features[:, insulin]).all()
+    assert older.content_hash != pima.content_hash
+
+
+def test_reads_the_intake_from_the_record_id() -> None:
     rows = training_set([PATIENT, PATIENT], [0, 1], ["a-2", "a-intake-7"])
     assert dict(zip(rows.record_ids, rows.intakes, strict=True)) == {"a-2": None, "a-intake-7": 7}
 
 
-def test_the_arrays_cannot_be_changed(pima: TrainingSet) -> None:
+def test_the_arrays_are_read_only(pima: TrainingSet) -> None:
     with pytest.raises(ValueError, match="read-only"):
         pima.features[0, 0] = 1
 
@@ -102,51 +110,51 @@ def test_the_arrays_cannot_be_changed(pima: TrainingSet) -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        (pima_table().slice(0, 0), "rows: given 0, allowed at least 1"),
-        (pima_table().drop_columns(["bmi"]), "absent bmi"),
+        (pima_table().slice(0, 0), "has no rows; allowed: at least 1"),
+        (pima_table().drop_columns(["age"]), "absent: age"),
         (
             with_column(pima_table(), "bmi", pc.cast(pima_table()["bmi"], pa.string())),
-            "bmi: type: given string, allowed a number",
+            "bmi has type string; allowed: a number",
         ),
         (
             with_column(pima_table(), "outcome", pa.nulls(768, pa.int32())),
-            "outcome: given 768 rows without an allowed value, allowed 0 or 1",
+            "outcome: 768 rows without an allowed value; allowed: 0 or 1",
         ),
         (
             with_column(pima_table(), "age", pa.array([math.inf] * 768)),
-            "age: given an infinite value, allowed finite or missing",
+            "age has an infinite value; allowed: finite or missing",
         ),
     ],
     ids=["no rows", "no such column", "text", "no outcome", "infinite"],
 )
-def test_a_table_that_cannot_be_trained_on_is_refused(table: pa.Table, message: str) -> None:
+def test_rejects_a_table_that_cannot_be_trained_on(table: pa.Table, message: str) -> None:
     with pytest.raises(TrainingSetError, match=message):
         training_set_from_arrow(table)
 
 
-def test_a_matrix_of_another_shape_is_refused() -> None:
-    with pytest.raises(TrainingSetError, match=r"shape: given \(1, 3\)"):
+def test_rejects_a_matrix_of_another_shape() -> None:
+    with pytest.raises(TrainingSetError, match=r"has the shapes \(1, 3\)"):
         training_set([[1, 2, 3]], [0], ["a-2"])
 
 
-def test_the_real_patients_hold_to_the_contract() -> None:
+def test_the_pima_patients_satisfy_the_contract() -> None:
     validate_training_set(pima_table())
 
 
 @pytest.mark.parametrize(
     ("column", "values", "message"),
     [
-        ("glucose", [712.5, 90.0], "glucose: above_maximum: given 1 rows .*allowed 40 to 600 mg"),
-        ("glucose", [12.5, 90.0], r"glucose: below_minimum: given 1 rows \(0123456789ab-2\)"),
-        ("age", [None, 30.0], "age: missing: given 1 rows .*allowed 18 to 120 years"),
-        ("outcome", [None, 1.0], "outcome: missing: given 1 rows .*allowed 0 or 1"),
-        ("pregnancies", [1.5, 1.0], "pregnancies: not_an_integer: given 1 rows"),
-        ("record_id", ["a-2", "a-2"], r"record_id: duplicate: given 2 rows \(a-2, a-2\)"),
-        ("record_id", [None, "a-2"], "record_id: missing: given 1 rows"),
-        ("bmi", ["high", "low"], "set: bmi: type: given 2 rows [^;]*, allowed 10 to 100 kg/m²$"),
+        ("glucose", [712.5, 90.0], "glucose: above_maximum in 1 rows .*allowed: 40 to 600 mg"),
+        ("glucose", [12.5, 90.0], r"glucose: below_minimum in 1 rows \(0123456789ab-2\)"),
+        ("age", [None, 30.0], "age: missing in 1 rows .*allowed: 18 to 120 years"),
+        ("outcome", [None, 1.0], "outcome: missing in 1 rows .*allowed: 0 or 1"),
+        ("pregnancies", [1.5, 1.0], "pregnancies: not_an_integer in 1 rows"),
+        ("record_id", ["a-2", "a-2"], r"record_id: duplicate in 2 rows \(a-2, a-2\)"),
+        ("record_id", [None, "a-2"], "record_id: missing in 1 rows"),
+        ("bmi", ["high", "low"], "set: bmi: type in 2 rows [^;]*; allowed: 10 to 100 kg/m²$"),
     ],
 )
-def test_a_broken_rule_is_named_with_field_rows_and_what_is_allowed(
+def test_names_field_rule_rows_and_allowed_values(
     column: str, values: list[object], message: str
 ) -> None:
     table = with_column(pima_table().slice(0, 2), column, pa.array(values))
@@ -154,14 +162,14 @@ def test_a_broken_rule_is_named_with_field_rows_and_what_is_allowed(
         validate_training_set(table)
 
 
-def test_an_absent_and_a_foreign_column_are_named() -> None:
+def test_names_a_missing_and_an_unexpected_column() -> None:
     table = pima_table().rename_columns({"bmi": "weight"})
     with pytest.raises(TrainingSetError, match=r"bmi: column_in_dataframe.*weight: column_in_sch"):
         validate_training_set(table)
 
 
 @pytest.mark.parametrize("values", [[712.5, 31.25], ["712.5", "31.25"]], ids=["number", "text"])
-def test_the_message_carries_no_value_of_a_patient(values: list[object]) -> None:
+def test_the_message_contains_no_patient_value(values: list[object]) -> None:
     table = with_column(pima_table().slice(0, 2), "glucose", pa.array(values))
     with pytest.raises(TrainingSetError) as refused:
         validate_training_set(table)
@@ -178,11 +186,11 @@ def test_pandera_and_the_contract_agree_on_every_row() -> None:
         str(row): {reason for field in FIELDS if (reason := _reason(field.name, case.row))}
         for row, case in enumerate(cases)
     }
-    given = _broken_rules([case.row for case in cases])
+    violations = _broken_rules([case.row for case in cases])
     for row, case in enumerate(cases):
         fields = {reason.field for reason in expected[str(row)]}
-        assert {reason.field for reason in given[str(row)]} == fields, case.name
-        assert expected[str(row)] <= given[str(row)], case.name
+        assert {reason.field for reason in violations[str(row)]} == fields, case.name
+        assert expected[str(row)] <= violations[str(row)], case.name
 
 
 def _fits_a_table_of_numbers(row: dict[str, str | None]) -> bool:
@@ -214,10 +222,10 @@ def _broken_rules(rows: list[dict[str, str | None]]) -> dict[str, set[Reason]]:
     }
     columns["record_id"] = pa.array([str(row) for row in range(len(rows))])
     columns["source"] = columns["batch_id"] = pa.array(["a"] * len(rows))
-    with pytest.raises(pandera.errors.SchemaErrors) as found:
+    with pytest.raises(pandera.errors.SchemaErrors) as errors:
         training_set_schema().validate(training_frame(pa.table(columns)), lazy=True)
     broken: dict[str, set[Reason]] = {str(row): set() for row in range(len(rows))}
-    for case in found.value.failure_cases.to_dict("records"):
+    for case in errors.value.failure_cases.to_dict("records"):
         code = MISSING if case["check"] == "not_nullable" else str(case["check"])
         broken[str(case["index"])].add(Reason(str(case["column"]), code))
     return broken

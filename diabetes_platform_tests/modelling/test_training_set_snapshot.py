@@ -1,4 +1,4 @@
-"""The training set of a past time: the same rows, the same hash, and where each came from."""
+"""The training set as of a past time: rows, content hash and sources."""
 
 import time
 from datetime import UTC, datetime
@@ -13,8 +13,8 @@ from diabetes_platform.lake.delta import Lake, LakeError
 from diabetes_platform.modelling.training_set import TrainingSetError, training_set_from_arrow
 from diabetes_platform.modelling.training_set_snapshot import (
     ROWS_HASH,
+    read_training_set_as_of,
     rows_by_source,
-    training_set_at,
 )
 from diabetes_platform_tests.modelling.patients import pima_table
 
@@ -36,49 +36,61 @@ def of_the_stream(rows: int) -> pa.Table:
 
 
 def write(lake: Lake, rows: pa.Table) -> datetime:
-    """Make `rows` the training set; return a moment at which it is the newest."""
-    told = training_set_from_arrow(rows).content_hash
-    lake.snapshot(TRAINING_SET, rows, told, {ROWS_HASH: told})
+    """Make `rows` the training set; return a time at which it is the newest."""
+    content_hash = training_set_from_arrow(rows).content_hash
+    lake.snapshot(TRAINING_SET, rows, content_hash, {ROWS_HASH: content_hash})
     time.sleep(0.005)
-    moment = datetime.now(UTC)
+    as_of = datetime.now(UTC)
     time.sleep(0.005)
-    return moment
+    return as_of
 
 
-def test_what_was_learned_before_new_labels_is_had_again_after_them(lake: Lake) -> None:
-    before = write(lake, pima_table())
-    first = training_set_at(lake, before)
-    after = write(lake, pa.concat_tables([pima_table(), of_the_stream(5)]))
+def test_reads_the_rows_before_and_after_new_labels(lake: Lake) -> None:
+    first_time = write(lake, pima_table())
+    first = read_training_set_as_of(lake, first_time)
+    second_time = write(lake, pa.concat_tables([pima_table(), of_the_stream(5)]))
 
-    again, newest = training_set_at(lake, before), training_set_at(lake, after)
+    reread = read_training_set_as_of(lake, first_time)
+    newest = read_training_set_as_of(lake, second_time)
 
-    assert again.content_hash == first.content_hash != newest.content_hash
-    assert again.rows.equals(first.rows)
-    assert (again.commit.version, newest.commit.version) == (0, 1)
-    assert again.sources == {"pima.csv": 768}
+    assert reread.content_hash == first.content_hash != newest.content_hash
+    assert reread.rows.equals(first.rows)
+    assert (reread.commit.version, newest.commit.version) == (0, 1)
+    assert reread.sources == {"pima.csv": 768}
     assert newest.sources == {"pima.csv": 768, STREAM: 5}
 
 
-def test_rows_that_are_not_those_that_were_told_are_refused(lake: Lake) -> None:
+def test_rejects_rows_that_do_not_match_the_commit(lake: Lake) -> None:
     write(lake, pima_table())
     path = lake.table(TRAINING_SET).path
     write_deltalake(path, of_the_stream(1), mode="append")
-    with pytest.raises(TrainingSetError, match="version 1: given rows of content hash"):
-        training_set_at(lake, datetime.now(UTC))
+    with pytest.raises(TrainingSetError, match="version 1: the rows have content hash"):
+        read_training_set_as_of(lake, datetime.now(UTC))
 
 
-def test_a_version_of_before_this_was_told_is_had_too(lake: Lake) -> None:
+def test_reads_a_version_without_rows_hash_and_source(lake: Lake) -> None:
     rows = pima_table().drop_columns(["source"])
     lake.snapshot(TRAINING_SET, rows, training_set_from_arrow(rows).content_hash)
     time.sleep(0.005)
-    assert training_set_at(lake, datetime.now(UTC)).sources == {"not told": 768}
+    assert read_training_set_as_of(lake, datetime.now(UTC)).sources == {"not told": 768}
 
 
-def test_of_no_training_set_there_is_none(lake: Lake) -> None:
+def test_reads_a_version_written_before_an_optional_field_existed(lake: Lake) -> None:
+    rows = pima_table().drop_columns(["insulin"])
+    as_of = write(lake, rows)
+    write(lake, pima_table())
+
+    snapshot = read_training_set_as_of(lake, as_of)
+
+    assert snapshot.content_hash == training_set_from_arrow(rows).content_hash
+    assert snapshot.content_hash != training_set_from_arrow(pima_table()).content_hash
+
+
+def test_raises_without_a_training_set(lake: Lake) -> None:
     with pytest.raises(LakeError, match="features/training_set: no Delta table"):
-        training_set_at(lake, datetime.now(UTC))
+        read_training_set_as_of(lake, datetime.now(UTC))
 
 
-def test_rows_are_counted_by_source_most_first() -> None:
+def test_counts_rows_by_source_most_frequent_first() -> None:
     rows = pa.concat_tables([of_the_stream(2), pima_table()])
     assert list(rows_by_source(rows).items()) == [("pima.csv", 768), (STREAM, 2)]

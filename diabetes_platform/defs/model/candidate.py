@@ -30,7 +30,7 @@ from diabetes_platform.settings import PlatformSettings
 if TYPE_CHECKING:
     from diabetes_platform.contract.bundle import Bundle
     from diabetes_platform.modelling.recipe import Recipe
-    from diabetes_platform.modelling.release_gate import Verdict
+    from diabetes_platform.modelling.release_gate import GateResult
     from diabetes_platform.modelling.store import ModelStore, ModelVersion
     from diabetes_platform.modelling.training import Candidate
     from diabetes_platform.modelling.training_set import TrainingSet
@@ -142,13 +142,13 @@ def _train(
 
 def _judge(
     trained: "Candidate", rows: "TrainingSet", reigning: Reigning | None, lake: Lake
-) -> dict[str, "Verdict"]:
+) -> dict[str, "GateResult"]:
     """Hold what was trained on `rows` against each rule of GATE."""
     from diabetes_platform.modelling.release_gate import (
-        beats_baseline,
-        beats_champion,
-        beats_champion_on_newest_rows,
-        judge_reproduction,
+        evaluate_against_baseline,
+        evaluate_against_champion,
+        evaluate_on_new_rows,
+        evaluate_reproducibility,
     )
     from diabetes_platform.modelling.training import is_reproducible
 
@@ -156,18 +156,20 @@ def _judge(
     known = _champion_rows(lake, champion)
     scored = (rows, trained.held_out, trained.bundle)
     return {
-        "beats_baseline": beats_baseline(rows, trained.held_out),
-        "beats_champion": beats_champion(*scored, champion=champion, champion_rows=known),
-        "beats_champion_on_newest_rows": beats_champion_on_newest_rows(
+        "beats_baseline": evaluate_against_baseline(rows, trained.held_out),
+        "beats_champion": evaluate_against_champion(
+            *scored, champion=champion, champion_rows=known
+        ),
+        "beats_champion_on_newest_rows": evaluate_on_new_rows(
             *scored,
             champion=None if reigning is None else reigning.model,
             champion_rows=known,
         ),
-        "reproducible": judge_reproduction(same=is_reproducible(trained.bundle, rows)),
+        "reproducible": evaluate_reproducibility(identical=is_reproducible(trained.bundle, rows)),
     }
 
 
-def _results(verdicts: Mapping[str, "Verdict"]) -> Iterator[dg.AssetCheckResult]:
+def _results(verdicts: Mapping[str, "GateResult"]) -> Iterator[dg.AssetCheckResult]:
     severities = dg.AssetCheckSeverity
     for name, verdict in verdicts.items():
         yield verdict_result(

@@ -28,7 +28,7 @@ from diabetes_platform.orchestration.retries import retried
 
 if TYPE_CHECKING:
     from diabetes_platform.contract.bundle import Bundle
-    from diabetes_platform.modelling.release_gate import Verdict
+    from diabetes_platform.modelling.release_gate import GateResult
 
 
 class Release(dg.Config):
@@ -54,8 +54,8 @@ def champion(
     The pointer must still be the one that the candidate was judged against: a champion released
     since then was never compared with it, and the run fails.
     """
-    from diabetes_platform.modelling.release_gate import should_release
-    from diabetes_platform.modelling.store import LostRaceError
+    from diabetes_platform.modelling.release_gate import decide_release
+    from diabetes_platform.modelling.store import ReleaseConflictError
 
     store = models.store()
     newest = remember(context, CANDIDATE)
@@ -66,8 +66,8 @@ def champion(
     against = str(newest.recall(CHAMPION_ETAG))
     if not config.despite_shadow:
         verdicts[CHECK] = _shadow_verdict(context, judged.bundle.model_version, against)
-    decision = should_release(judged.bundle, before, verdicts, store.withdrawn())
-    with refusals(LostRaceError):
+    decision = decide_release(judged.bundle, before, verdicts, store.withdrawn())
+    with refusals(ReleaseConflictError):
         if decision.release:
             store.release(judged.pointer, expected_etag=against or None)
         elif not all(verdicts[name].passed for name in verdicts.keys() - COMPARISONS.keys()):
@@ -79,8 +79,8 @@ def champion(
     )
 
 
-def _shadow_verdict(context: dg.AssetExecutionContext, version: str, etag: str) -> "Verdict":
-    from diabetes_platform.modelling.release_gate import Verdict
+def _shadow_verdict(context: dg.AssetExecutionContext, version: str, etag: str) -> "GateResult":
+    from diabetes_platform.modelling.release_gate import GateResult
 
     newest = remember(context, SHADOW)
     for name, allowed in ((CHALLENGER, version), (CHAMPION_ETAG, etag)):
@@ -91,7 +91,7 @@ def _shadow_verdict(context: dg.AssetExecutionContext, version: str, etag: str) 
                 allow_retries=False,
             )
     passed = bool(newest.recall(PLAUSIBLE))
-    return Verdict(passed=passed, text=CHECK)
+    return GateResult(passed=passed, text=CHECK)
 
 
 def _metadata(
@@ -113,15 +113,15 @@ def put_back(
     """Release an earlier champion, by default the newest before this one, and withdraw this one.
 
     No batch releases the withdrawn version again. Returns what Dagster is to be told. Raises
-    RollbackError where there is no such version, LostRaceError beside another release,
+    RollbackError where there is no such version, ReleaseConflictError beside another release,
     BundleError for a version that is damaged, and StorageError.
     """
-    from diabetes_platform.modelling.release_gate import to_put_back
+    from diabetes_platform.modelling.release_gate import rollback_target
 
     store = models.store()
     reigning = read_reigning(store)
     current = None if reigning is None else reigning.bundle.model_version
-    chosen = to_put_back(_released(instance), current, store.withdrawn(), version)
+    chosen = rollback_target(_released(instance), current, store.withdrawn(), version)
     restored = store.read_version(chosen)
     # First: a batch that runs between the two must not find it worth a release.
     if current is not None:
@@ -159,9 +159,9 @@ def roll_back_model(
 ) -> None:
     """Put it back while no model is trained or released."""
     from diabetes_platform.modelling.release_gate import RollbackError
-    from diabetes_platform.modelling.store import LostRaceError
+    from diabetes_platform.modelling.store import ReleaseConflictError
 
-    with refusals(RollbackError, LostRaceError):
+    with refusals(RollbackError, ReleaseConflictError):
         told = put_back(models, context.instance, version=config.version, reason=config.reason)
     context.log_event(told)
 

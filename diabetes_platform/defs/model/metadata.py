@@ -8,30 +8,33 @@ import dagster as dg
 
 if TYPE_CHECKING:
     from diabetes_platform.contract.bundle import Bundle
-    from diabetes_platform.modelling.release_gate import Verdict
+    from diabetes_platform.modelling.release_gate import GateResult
     from diabetes_platform.modelling.training import Candidate
     from diabetes_platform.modelling.training_set import TrainingSet
 
 
-def storable_verdicts(verdicts: Mapping[str, "Verdict"]) -> dict[str, Any]:
+def storable_verdicts(verdicts: Mapping[str, "GateResult"]) -> dict[str, Any]:
     """Render verdicts as JSON, for the candidate's metadata."""
     return {name: asdict(verdict) for name, verdict in verdicts.items()}
 
 
-def stored_verdicts(document: Mapping[str, Any]) -> dict[str, "Verdict"]:
+def stored_verdicts(document: Mapping[str, Any]) -> dict[str, "GateResult"]:
     """Read the verdicts that `storable_verdicts` wrote."""
-    from diabetes_platform.modelling.release_gate import Difference, Verdict
+    from diabetes_platform.modelling.release_gate import GateResult, MetricDifference
 
     return {
-        name: Verdict(
-            **{**stored, "differences": tuple(Difference(**each) for each in stored["differences"])}
+        name: GateResult(
+            **{
+                **stored,
+                "differences": tuple(MetricDifference(**each) for each in stored["differences"]),
+            }
         )
         for name, stored in document.items()
     }
 
 
 def verdict_result(
-    name: str, verdict: "Verdict", severity: dg.AssetCheckSeverity
+    name: str, verdict: "GateResult", severity: dg.AssetCheckSeverity
 ) -> dg.AssetCheckResult:
     """Render a verdict of the gate with the numbers it rests on."""
     metadata: dict[str, Any] = {}

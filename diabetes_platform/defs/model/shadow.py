@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from diabetes_platform.modelling.release_gate import Verdict
-    from diabetes_platform.modelling.shadow import Shadow
+    from diabetes_platform.modelling.release_gate import GateResult
+    from diabetes_platform.modelling.shadow import ShadowComparison
     from diabetes_platform.modelling.store import ModelVersion
 
 RECENT = timedelta(days=30)
@@ -96,7 +96,7 @@ def shadow(
     )
 
 
-def _lost(verdicts: "Mapping[str, Verdict]") -> bool:
+def _lost(verdicts: "Mapping[str, GateResult]") -> bool:
     return not all(verdicts[name].passed for name in COMPARISONS)
 
 
@@ -105,27 +105,29 @@ class Both:
     """The rows of SHADOW_SCORES, what they come to, and why there are none where it is known."""
 
     rows: "pa.Table"
-    compared: "Shadow"
+    compared: "ShadowComparison"
     said: str | None = None
 
 
 def _answers(lake: Lake, reigning: Reigning | None, challenger: "ModelVersion") -> Both:
     from diabetes_platform.contract.fields import fingerprint
     from diabetes_platform.lake.newest_patients import patients_since
-    from diabetes_platform.modelling.classifier import answers, feature_matrix
-    from diabetes_platform.modelling.release_gate import same_model
-    from diabetes_platform.modelling.shadow import compare
+    from diabetes_platform.modelling.classifier import feature_matrix, predict_proba
+    from diabetes_platform.modelling.release_gate import predicts_identically
+    from diabetes_platform.modelling.shadow import compare_predictions
 
     if reigning is None:
         return _none("there is no champion yet")
-    if same_model(challenger.bundle, reigning.bundle):
+    if predicts_identically(challenger.bundle, reigning.bundle):
         return _none("the candidate is the champion")
     if reigning.bundle.contract_fingerprint != fingerprint():
         return _none("the champion is of another contract and cannot score these patients")
     live = patients_since(lake, datetime.now(UTC) - RECENT)
     features = feature_matrix(live)
-    of_champion, of_challenger = (answers(each, features) for each in (reigning.model, challenger))
-    compared = compare(
+    of_champion, of_challenger = (
+        predict_proba(each, features) for each in (reigning.model, challenger)
+    )
+    compared = compare_predictions(
         of_champion,
         of_challenger,
         champion_threshold=reigning.bundle.threshold,
@@ -145,9 +147,11 @@ def _answers(lake: Lake, reigning: Reigning | None, challenger: "ModelVersion") 
 
 def _none(said: str) -> Both:
     from diabetes_platform.lake.arrow import row_schema
-    from diabetes_platform.modelling.shadow import Shadow
+    from diabetes_platform.modelling.shadow import ShadowComparison
 
-    return Both(row_schema(SHADOW_SCORES).empty_table(), Shadow(0, None, None, 0, None), said)
+    return Both(
+        row_schema(SHADOW_SCORES).empty_table(), ShadowComparison(0, None, None, 0, None), said
+    )
 
 
 def _rows(columns: list[object]) -> "pa.Table":
@@ -160,13 +164,13 @@ def _rows(columns: list[object]) -> "pa.Table":
     )
 
 
-def _result(compared: "Shadow", said: str | None) -> dg.AssetCheckResult:
+def _result(compared: "ShadowComparison", said: str | None) -> dg.AssetCheckResult:
     from diabetes_platform.modelling.shadow import CHANGED_SHARE, MEAN_SHIFT
 
     numbers = {
         "champion_mean": compared.champion_mean,
         "challenger_mean": compared.challenger_mean,
-        "largest_difference": compared.largest,
+        "largest_difference": compared.max_difference,
     }
     return dg.AssetCheckResult(
         check_name=CHECK,
@@ -174,7 +178,7 @@ def _result(compared: "Shadow", said: str | None) -> dg.AssetCheckResult:
         description=f"Nothing to compare: {said}." if said else f"{compared.text}.",
         metadata={
             "patients": compared.patients,
-            "judged": compared.enough,
+            "judged": compared.conclusive,
             "other_results": compared.changed,
             "other_results_allowed_share": CHANGED_SHARE,
             "mean_shift_allowed": MEAN_SHIFT,

@@ -13,7 +13,7 @@ from diabetes_platform.orchestration.automation import drift_check
 from diabetes_platform.orchestration.describe import STREAM, TRAINING_ROWS
 
 if TYPE_CHECKING:
-    from diabetes_platform.modelling.drift import Drift
+    from diabetes_platform.modelling.drift import FieldDrift
 
 RECENT_DAYS = 30
 
@@ -34,7 +34,7 @@ RECENT_DAYS = 30
 def drift_checks(lake: dg.ResourceParam[Lake]) -> Iterator[dg.AssetCheckResult]:
     """Compare the newest images of recent patients with the newest training set."""
     from diabetes_platform.lake.newest_patients import patients_since
-    from diabetes_platform.modelling.drift import drift
+    from diabetes_platform.modelling.drift import measure_drift
     from diabetes_platform.modelling.training_set import numeric_column
 
     learned = lake.table(TRAINING_SET).find()
@@ -45,7 +45,7 @@ def drift_checks(lake: dg.ResourceParam[Lake]) -> Iterator[dg.AssetCheckResult]:
     recent = patients_since(lake, datetime.now(UTC) - timedelta(days=RECENT_DAYS))
     for field in FEATURES:
         values = (numeric_column(table, field.name) for table in (reference, recent))
-        yield _result(drift(field.name, *values))
+        yield _result(measure_drift(field.name, *values))
 
 
 def _nothing_to_compare_with(field: str) -> dg.AssetCheckResult:
@@ -57,8 +57,8 @@ def _nothing_to_compare_with(field: str) -> dg.AssetCheckResult:
     )
 
 
-def _result(found: "Drift") -> dg.AssetCheckResult:
-    from diabetes_platform.modelling.plots import drift_png, png_markdown
+def _result(found: "FieldDrift") -> dg.AssetCheckResult:
+    from diabetes_platform.modelling.plots import plot_drift, png_markdown
 
     metadata: dict[str, Any] = {
         "recent_patients": found.recent,
@@ -69,8 +69,8 @@ def _result(found: "Drift") -> dg.AssetCheckResult:
     }
     numbers = {"psi": found.psi, "ks": found.ks, "ks_p_value": found.p_value}
     metadata |= {name: number for name, number in numbers.items() if number is not None}
-    if found.enough:
-        markdown = png_markdown(drift_png(found), f"{found.field} then and now")
+    if found.conclusive:
+        markdown = png_markdown(plot_drift(found), f"{found.field} then and now")
         metadata["plot/shares"] = dg.MetadataValue.md(markdown)
     return dg.AssetCheckResult(
         check_name=drift_check(found.field),

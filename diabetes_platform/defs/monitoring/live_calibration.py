@@ -31,7 +31,7 @@ def risks_come_true(
     """Join stored predictions with confirmed outcomes."""
     import numpy as np
 
-    from diabetes_platform.modelling.live_calibration import live_calibration
+    from diabetes_platform.modelling.live_calibration import measure_live_calibration
     from diabetes_platform.warehouse.predicted import foretold, read_predicted
 
     current = models.store().champion()
@@ -41,7 +41,7 @@ def risks_come_true(
     outcomes = _confirmed(lake)
     predicted = read_predicted(warehouse.reader_url, version, outcomes)
     before = foretold(predicted, {one: at for one, (_, at) in outcomes.items()})
-    found = live_calibration(
+    found = measure_live_calibration(
         np.array(list(before.values()), dtype=np.float64),
         np.array([outcomes[one][0] for one in before], dtype=np.int64),
     )
@@ -63,8 +63,8 @@ def _confirmed(lake: Lake) -> dict[int, tuple[int, datetime]]:
 
 
 def _result(found: "LiveCalibration", version: str, confirmed: int) -> dg.AssetCheckResult:
-    from diabetes_platform.modelling.live_calibration import FEWEST, TOLERATED
-    from diabetes_platform.modelling.plots import live_calibration_png, png_markdown
+    from diabetes_platform.modelling.live_calibration import MIN_OUTCOMES, TOLERANCE
+    from diabetes_platform.modelling.plots import plot_live_calibration, png_markdown
 
     severity = dg.AssetCheckSeverity
     numbers = {
@@ -80,18 +80,18 @@ def _result(found: "LiveCalibration", version: str, confirmed: int) -> dg.AssetC
         "model_version": version,
         "confirmed_outcomes": confirmed,
         "outcomes_after_an_answer": found.outcomes,
-        "ill": found.ill,
-        "outcomes_needed": FEWEST,
-        "judged": found.enough,
-        "difference_allowed": TOLERATED,
+        "ill": found.positives,
+        "outcomes_needed": MIN_OUTCOMES,
+        "judged": found.conclusive,
+        "difference_allowed": TOLERANCE,
         **{name: number for name, number in numbers.items() if number is not None},
     }
-    if found.enough:
-        markdown = png_markdown(live_calibration_png(found), "observed against predicted risk")
+    if found.conclusive:
+        markdown = png_markdown(plot_live_calibration(found), "observed against predicted risk")
         metadata["plot/calibration"] = dg.MetadataValue.md(markdown)
     return dg.AssetCheckResult(
-        passed=not found.off,
-        severity=severity.ERROR if found.severe else severity.WARN,
+        passed=not found.miscalibrated,
+        severity=severity.ERROR if found.severely_miscalibrated else severity.WARN,
         description=f"Model {version}: {found.text}.",
         metadata=metadata,
     )

@@ -71,7 +71,7 @@ def same_predictions(
     warehouse: dg.ResourceParam[Warehouse],
 ) -> dg.AssetCheckResult:
     """Score the lake's rows in the bundle's order of features and compare with what was stored."""
-    from diabetes_platform.modelling.classifier import answers, feature_matrix
+    from diabetes_platform.modelling.classifier import feature_matrix, predict_proba
     from diabetes_platform.warehouse.predicted import read_predicted
 
     store = models.store()
@@ -85,7 +85,7 @@ def same_predictions(
         (one.intake_id, one.source_lsn): one.probability
         for one in read_predicted(warehouse.reader_url, model.bundle.model_version, ids)
     }
-    again = answers(model, feature_matrix(newest)).tolist()
+    again = predict_proba(model, feature_matrix(newest)).tolist()
     changes = zip(ids, newest["lsn"].to_pylist(), strict=True)
     pairs = [
         (mine, stored[change])
@@ -99,10 +99,10 @@ def _compared(
     bundle: "Bundle", patients: int, pairs: Sequence[tuple[float, float]]
 ) -> dg.AssetCheckResult:
     """Judge pairs of what the model answers now and what was stored of the same change."""
-    from diabetes_platform.modelling.classifier import SAME
+    from diabetes_platform.modelling.classifier import PROBABILITY_TOLERANCE
 
     furthest = max((abs(mine - other) for mine, other in pairs), default=0.0)
-    differ = sum(abs(mine - other) > SAME for mine, other in pairs)
+    differ = sum(abs(mine - other) > PROBABILITY_TOLERANCE for mine, other in pairs)
     said = f"{differ} differ, by {furthest:.3g} at most" if differ else "none differs"
     return dg.AssetCheckResult(
         passed=not differ,
@@ -117,7 +117,7 @@ def _compared(
             "judged": bool(pairs),
             "differing": differ,
             "largest_difference": furthest,
-            "difference_allowed": SAME,
+            "difference_allowed": PROBABILITY_TOLERANCE,
             "model_version": bundle.model_version,
             "feature_order": ", ".join(bundle.features),
         },

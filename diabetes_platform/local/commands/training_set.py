@@ -23,8 +23,8 @@ from diabetes_platform.modelling.training_set import TrainingSetError
 from diabetes_platform.modelling.training_set_snapshot import (
     LABELS_VERSION,
     RAW_HASH,
-    PastTrainingSet,
-    training_set_at,
+    TrainingSetSnapshot,
+    read_training_set_as_of,
 )
 
 
@@ -35,7 +35,7 @@ def show_training_set(lake: Lake, console: Console, at: datetime, output: Path |
     the lake cannot be read or the file not written.
     """
     try:
-        found = training_set_at(lake, at)
+        found = read_training_set_as_of(lake, at)
         rows = {**_facts(found), **_labels(lake, found)}
     except (LakeError, TrainingSetError) as error:
         raise FailedError(str(error)) from error
@@ -51,7 +51,7 @@ def show_training_set(lake: Lake, console: Console, at: datetime, output: Path |
     console.print(table)
 
 
-def _facts(found: PastTrainingSet) -> dict[str, str]:
+def _facts(found: TrainingSetSnapshot) -> dict[str, str]:
     commit = found.commit
     return {
         "version": str(commit.version),
@@ -60,23 +60,23 @@ def _facts(found: PastTrainingSet) -> dict[str, str]:
         "rows": str(found.rows.num_rows),
         **{f"  of {source}": str(count) for source, count in found.sources.items()},
         "batch": str(found.rows[BATCH_ID.name][0]),
-        f"{RAW_PATIENTS.name}: content hash": str(commit.told.get(RAW_HASH, "not told")),
+        f"{RAW_PATIENTS.name}: content hash": str(commit.metadata.get(RAW_HASH, "not told")),
     }
 
 
-def _labels(lake: Lake, found: PastTrainingSet) -> dict[str, str]:
+def _labels(lake: Lake, found: TrainingSetSnapshot) -> dict[str, str]:
     """Say by which versions of the labels and of the stream its labelled rows came."""
-    told = found.commit.told.get(LABELS_VERSION)
+    told = found.commit.metadata.get(LABELS_VERSION)
     if told is None:
         return {}
     written = next(c for c in commits(lake.table(LABELLED_PATIENTS)) if c.version <= int(told))
     return {
         f"{LABELLED_PATIENTS.name}: version": told,
-        f"{STREAM_PATIENTS.name}: version": str(written.told.get(STREAM_VERSION, "none")),
+        f"{STREAM_PATIENTS.name}: version": str(written.metadata.get(STREAM_VERSION, "none")),
     }
 
 
-def _write(found: PastTrainingSet, output: Path) -> None:
+def _write(found: TrainingSetSnapshot, output: Path) -> None:
     """Write the rows for their owner only: they are of patients."""
     try:
         descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -14,7 +14,7 @@ from diabetes_platform.contract.tables import (
 )
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.labels import keep_labels
-from diabetes_platform.modelling.training_set_snapshot import training_set_at
+from diabetes_platform.modelling.training_set_snapshot import read_training_set_as_of
 from diabetes_platform.settings import PIMA_CSV
 from diabetes_platform_tests.defs.conftest import Platform
 from diabetes_platform_tests.intakes import Row, changed, deleted, stream
@@ -38,7 +38,7 @@ def passed(result: dg.ExecuteInProcessResult, check: str) -> bool:
 
 def trained_on(platform: Platform) -> list[str]:
     """Where each row of the training set came from that the file did not bring."""
-    rows = training_set_at(lake_of(platform), datetime.now(UTC)).rows.to_pylist()
+    rows = read_training_set_as_of(lake_of(platform), datetime.now(UTC)).rows.to_pylist()
     return sorted(row["record_id"] for row in rows if row["source"] == STREAM)
 
 
@@ -64,7 +64,7 @@ def test_a_confirmed_outcome_is_learned_from_with_the_next_batch_and_a_predictio
     serving: Platform,
 ) -> None:
     lake, before = lake_of(serving), datetime.now(UTC)
-    first = training_set_at(lake, before)
+    first = read_training_set_as_of(lake, before)
     confirmed, waiting = changed(7, 10), changed(8, 11, glucose=131.0)
     stream(lake, confirmed, waiting, changed(7, 12, outcome=1))
     # A model has called both ill; of intake 8 nobody has confirmed anything.
@@ -84,7 +84,7 @@ def test_a_confirmed_outcome_is_learned_from_with_the_next_batch_and_a_predictio
     assert (made["raw_content_hash"], made["labels_version"]) == (raw, str(labels["delta_version"]))
     assert serving.metadata("model/candidate")["training_rows"] == 767
 
-    again = training_set_at(lake, before)
+    again = read_training_set_as_of(lake, before)
     assert again.content_hash == first.content_hash != made["content_hash"]
     assert again.rows.equals(first.rows)
     assert STREAM not in again.sources

@@ -220,5 +220,5 @@ def test_the_command_line_puts_a_model_back_too(serving: Platform) -> None:
     assert said.startswith(f"model {first} answers again; {stricter} is withdrawn")
     assert serving.metadata("model/champion")["previous"] == stricter
 
-    with pytest.raises(FailedError, match=f"no champion before {first} to put back"):
+    with pytest.raises(FailedError, match=f"no earlier champion than {first}"):
         roll_back_model(serving.settings, serving.instance, console, version=None, reason="again")
