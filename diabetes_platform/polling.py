@@ -12,18 +12,25 @@ def wait_until(
     *,
     timeout: float,
     interval: float = 0.1,
+    retry_on: tuple[type[Exception], ...] = (),
 ) -> _Result:
     """Call `condition` every `interval` seconds and return its first truthy result.
 
-    It is called at least once, and once more when `timeout` seconds have passed. Raises
-    TimeoutError if the result is still falsy then; errors of `condition` pass through.
+    An error of a type in `retry_on` counts as a result that is not truthy. The condition is called
+    at least once, and once more when `timeout` seconds have passed. If it still does not hold then,
+    its error is raised, or TimeoutError if it returned. All other errors pass through.
     """
     deadline = time.monotonic() + timeout
     while True:
         expired = time.monotonic() >= deadline
-        result = condition()
-        if result:
-            return result
-        if expired:
-            raise TimeoutError(f"the condition did not hold within {timeout:g} s")
+        try:
+            result = condition()
+        except retry_on:
+            if expired:
+                raise
+        else:
+            if result:
+                return result
+            if expired:
+                raise TimeoutError(f"the condition did not hold within {timeout:g} s")
         time.sleep(min(interval, max(deadline - time.monotonic(), 0)))

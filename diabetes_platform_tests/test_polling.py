@@ -35,3 +35,22 @@ def test_errors_of_the_condition_pass_through() -> None:
 
     with pytest.raises(ConnectionError, match="refused"):
         wait_until(fail, timeout=5)
+
+
+def test_calls_again_after_an_error_to_retry_on() -> None:
+    attempts = itertools.count()
+
+    def fail_once() -> str:
+        if next(attempts) == 0:
+            raise ConnectionError("refused")
+        return "ready"
+
+    assert wait_until(fail_once, timeout=5, interval=0, retry_on=(ConnectionError,)) == "ready"
+
+
+def test_raises_an_error_to_retry_on_that_lasts() -> None:
+    def fail() -> bool:
+        raise ConnectionError("refused")
+
+    with pytest.raises(ConnectionError, match="refused"):
+        wait_until(fail, timeout=0.05, interval=0.01, retry_on=(ConnectionError,))
