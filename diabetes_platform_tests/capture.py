@@ -1,10 +1,9 @@
-"""The test run's own Kafka and Kafka Connect, started as the supervisor starts them."""
+"""Kafka and Kafka Connect for tests, started with the supervisor's commands."""
 
 import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -19,6 +18,7 @@ from diabetes_platform.local.install.java import find_java
 from diabetes_platform.local.kafka.setup import setup_topics
 from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.local.processes import require_alive, spawn, stop_group
+from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PROJECT_ROOT
 from diabetes_platform.tls import tls
 from diabetes_platform_tests.provisioned import ProvisionedServer
@@ -29,15 +29,15 @@ READY_SECONDS = 120.0
 T = TypeVar("T")
 
 
-def serve_command(server: str, *more: str) -> list[str]:
-    """The supervisor's command for `broker` or `worker`."""
+def serve_command(server: str, *arguments: str) -> list[str]:
+    """Return the supervisor's command for `broker` or `worker`."""
     java = str(find_java(os.environ))
     command = [sys.executable, "-m", "diabetes_platform.local.kafka.serve", server]
-    return [*command, "--java", java, "--tools", str(TOOLS), "--infra", str(INFRA), *more]
+    return [*command, "--java", java, "--tools", str(TOOLS), "--infra", str(INFRA), *arguments]
 
 
 class Service:
-    """A server that a test may kill and start again."""
+    """A server that a test can kill and restart."""
 
     def __init__(self, command: list[str], variables: Mapping[str, str], log: Path) -> None:
         self.command, self.log = command, log
@@ -50,19 +50,20 @@ class Service:
         return self._process.pid
 
     def start(self) -> None:
-        """Start it and wait until it is ready."""
+        """Start the server and wait until it is ready."""
         self._process = spawn(self.command, log=self.log, environment=self.environment)
-        deadline = time.monotonic() + READY_SECONDS
-        while not self.ready():
-            require_alive(self._process, type(self).__name__, self.log)
-            assert time.monotonic() < deadline, self.log.read_text(encoding="utf-8")
-            time.sleep(0.05)
+        wait_until(self._alive_and_ready, timeout=READY_SECONDS, interval=0.05)
 
     def ready(self) -> bool:
         raise NotImplementedError
 
+    def _alive_and_ready(self) -> bool:
+        assert self._process is not None
+        require_alive(self._process, type(self).__name__, self.log)
+        return self.ready()
+
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Kill the server."""
         self._stop(0)
 
     def stop(self) -> None:
@@ -97,7 +98,7 @@ class Kafka(Service):
         return AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
 
     def _stop(self, grace: float) -> None:
-        # Closed after its broker has gone, a client that asked for groups waits for good.
+        # A client that has requested groups blocks forever if it is closed after its broker.
         admin: AdminClient | None = self.__dict__.pop("admin", None)
         if admin is not None:
             admin.__exit__(None, None, None)
@@ -108,14 +109,14 @@ class Kafka(Service):
             return probe.connect_ex((HOST, self._port)) == 0
 
     def ends(self, topic: str) -> list[TopicPartition]:
-        """Where the next message of each partition will be."""
+        """Return the end offset of each partition."""
         with self._consumer() as consumer:
-            return answered(lambda: _ends(consumer, topic))
+            return retry_kafka(lambda: _ends(consumer, topic))
 
-    def messages(self, places: list[TopicPartition], seconds: float = 30) -> Iterator[Message]:
-        """Yield messages from `places` on; it ends where none comes for `seconds`."""
+    def messages(self, starts: list[TopicPartition], seconds: float = 30) -> Iterator[Message]:
+        """Yield messages from the offsets `starts` on, until none arrives for `seconds`."""
         with self._consumer() as consumer:
-            consumer.assign(places)
+            consumer.assign(starts)
             while (message := consumer.poll(seconds)) is not None:
                 assert message.error() is None, message.error()
                 yield message
@@ -138,14 +139,14 @@ class Kafka(Service):
 
 def _ends(consumer: Consumer, topic: str) -> list[TopicPartition]:
     partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-    places = [TopicPartition(topic, number) for number in partitions]
-    for place in places:
-        place.offset = consumer.get_watermark_offsets(place, timeout=10)[1]
-    return places
+    ends = [TopicPartition(topic, number) for number in partitions]
+    for end in ends:
+        end.offset = consumer.get_watermark_offsets(end, timeout=10)[1]
+    return ends
 
 
 class Connect(Service):
-    """A Connect worker without connectors, which reaches `kafka` and `database`."""
+    """A Connect worker without connectors that can reach `kafka` and `database`."""
 
     def __init__(self, kafka: Kafka, database: ProvisionedServer, log: Path) -> None:
         self.kafka, self.database, self._port = kafka, database, free_port()
@@ -167,7 +168,7 @@ class Connect(Service):
 
     @property
     def database_url(self) -> str:
-        """The warehouse as the connector's role reaches it."""
+        """The URL of the warehouse for the connector's role."""
         return self.database.url("debezium")
 
     def ready(self) -> bool:
@@ -179,7 +180,7 @@ class Connect(Service):
 
 @contextmanager
 def running(service: Service) -> Iterator[None]:
-    """Run a service for as long as the block takes."""
+    """Run a service during the block."""
     try:
         service.start()
         yield
@@ -189,7 +190,7 @@ def running(service: Service) -> Iterator[None]:
 
 @contextmanager
 def own_kafka(directory: Path) -> Iterator[Kafka]:
-    """Run a broker with the platform's topics, as the set-up makes them."""
+    """Run a broker with the platform's topics."""
     kafka = Kafka(directory / "kafka")
     with running(kafka):
         setup_topics(kafka.bootstrap_servers)
@@ -204,21 +205,11 @@ def own_connect(kafka: Kafka, database: ProvisionedServer, directory: Path) -> I
         yield connect
 
 
-def answered(ask: Callable[[], T], seconds: float = 60) -> T:
-    """What the broker answers; one that has just started refuses for a while."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            return ask()
-        except KafkaException:
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(0.1)
+def retry_kafka(request: Callable[[], T], seconds: float = 60) -> T:
+    """Return the truthy result of a request that a starting broker rejects for a while."""
+    return wait_until(request, timeout=seconds, retry_on=(KafkaException,))
 
 
-def eventually(happens: Callable[[], bool], seconds: float = 30) -> None:
-    """Wait until it happens."""
-    deadline = time.monotonic() + seconds
-    while not happens():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.1)
+def eventually(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait until `condition` holds."""
+    wait_until(condition, timeout=seconds)

@@ -1,4 +1,4 @@
-"""The `diabetes` command as a person runs it: a process of its own, a home and ports of its own."""
+"""The `diabetes` command as users run it, in a separate process with its own home and ports."""
 
 import os
 import secrets
@@ -18,11 +18,11 @@ from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, Port
 
 PROGRAM = str(Path(sys.executable).parent / "diabetes")
 LARGEST_OFFSET = 17_000
-"""Above it, the largest port would be one that the system gives away by itself."""
+"""With a larger offset, the highest port would be in the range of ephemeral ports."""
 
 
 def free_offset() -> int:
-    """An offset at which all of the platform's ports are free."""
+    """Return an offset at which all of the platform's ports are free."""
     while True:
         offset = 1 + secrets.randbelow(LARGEST_OFFSET)
         try:
@@ -33,11 +33,11 @@ def free_offset() -> int:
         return offset
 
 
-def command(settings: PlatformSettings, *arguments: str, **more: str) -> subprocess.Popen[str]:
-    """Start `diabetes <arguments>` on the home and the ports of `settings`."""
+def command(settings: PlatformSettings, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+    """Start `diabetes <arguments>` with the home and the ports of `settings`."""
     return subprocess.Popen(
         [*dying_with_parent(signal.SIGTERM), PROGRAM, *arguments],
-        env=_environment(settings, more),
+        env=_environment(settings, variables),
         cwd=PROJECT_ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -47,11 +47,11 @@ def command(settings: PlatformSettings, *arguments: str, **more: str) -> subproc
 
 @contextmanager
 def stopped_when_killed(settings: PlatformSettings) -> Iterator[None]:
-    """Stop the platform of `settings` where this process ends within the block, however it ends.
+    """Stop the platform of `settings` if this process ends within the block, however it ends.
 
-    A worker of an interrupted test run is killed before its fixtures can do it.
+    A killed worker of a test run cannot run its fixtures' clean-up.
     """
-    # The pipe's end comes with the end of this process, a line of text with the block's.
+    # The end of this process closes the pipe. The end of the block writes a line into it.
     script = 'read -r _ || exec "$0" down >/dev/null 2>&1'
     with subprocess.Popen(
         ["sh", "-c", script, PROGRAM],
@@ -61,12 +61,12 @@ def stopped_when_killed(settings: PlatformSettings) -> Iterator[None]:
         start_new_session=True,
     ) as guard:
         yield
-        guard.communicate(b"left\n")
+        guard.communicate(b"done\n")
 
 
 @contextmanager
 def serving_demo(settings: PlatformSettings) -> Iterator[subprocess.Popen[str]]:
-    """Start the demo, yield it once it serves, end it as Ctrl-C does."""
+    """Start the demo, yield it once it serves, and end it as Ctrl-C does."""
     with command(settings, "demo") as process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -77,24 +77,24 @@ def serving_demo(settings: PlatformSettings) -> Iterator[subprocess.Popen[str]]:
 
 
 def assert_nothing_runs(settings: PlatformSettings) -> None:
-    """Check that nothing of the demo of these settings listens any more."""
+    """Check that no service of this demo listens any more."""
     for port in (Port.API, Port.DAGSTER, Port.DAGSTER_CODE, Port.POSTGRES):
         require_free(settings.port(port), "the test")
     assert running_server(Layout.of(settings).postgres) is None
 
 
-def _environment(settings: PlatformSettings, more: Mapping[str, str]) -> dict[str, str]:
+def _environment(settings: PlatformSettings, variables: Mapping[str, str]) -> dict[str, str]:
     return {
         **os.environ,
         "PLATFORM_HOME": str(settings.home),
         "PLATFORM_PORT_OFFSET": str(settings.port_offset),
         "COLUMNS": "200",
-        **more,
+        **variables,
     }
 
 
 def finish(process: subprocess.Popen[str], seconds: float = 300) -> tuple[int, str]:
-    """Wait for its end and return its exit code and all that it printed."""
+    """Wait for the end of a process; return its exit code and its output."""
     with process:
         output, _ = process.communicate(timeout=seconds)
     return process.returncode, output

@@ -1,4 +1,4 @@
-"""Changes of intake rows in `stream/patients`, as the increments leave them there."""
+"""Sample rows of `stream/patients`: changes of intake rows as the ingest stores them."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -17,10 +17,10 @@ Row = dict[str, object]
 
 
 def changed(intake: int, lsn: int, /, **image: object) -> Row:
-    """A change: its image is the contract's example but for `image`; written at second `lsn`."""
+    """Return a change of the contract's example values and `image`, written at second `lsn`."""
     recorded = BEGIN + timedelta(seconds=lsn) if image.get(OUTCOME.name) is not None else None
     return {
-        **_place(intake, str(lsn), lsn),
+        **_source_columns(intake, str(lsn), lsn),
         "op": "u",
         "lsn": lsn,
         "received_at": BEGIN,
@@ -31,8 +31,8 @@ def changed(intake: int, lsn: int, /, **image: object) -> Row:
 
 
 def deleted(intake: int, offset: int, /) -> Row:
-    """The end of a patient, at an offset of the topic's only partition."""
-    return {**_place(intake, f"deleted-t-0-{offset}", offset), "op": "d"}
+    """Return the deletion of a patient at an offset of the topic's only partition."""
+    return {**_source_columns(intake, f"deleted-t-0-{offset}", offset), "op": "d"}
 
 
 def stream(lake: Lake, *rows: Row) -> int:
@@ -43,7 +43,7 @@ def stream(lake: Lake, *rows: Row) -> int:
     return add(lake, table, [Mark("sink", "t", 0, min(offsets), max(offsets), DAY)]).version
 
 
-def _place(intake: int, change: str, offset: int) -> Row:
+def _source_columns(intake: int, change: str, offset: int) -> Row:
     return {
         "change_id": f"{intake}-{change}",
         "day": DAY,

@@ -1,4 +1,4 @@
-"""A ledger of changes of the intake table, and what the stream must have made of them."""
+"""A ledger of changes of the intake table, compared with the stored predictions."""
 
 import random
 import threading
@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS public.ledger (
 )
 """
 COLUMNS = sql.SQL(", ").join(map(sql.Identifier, FEATURE_NAMES))
-# The entry and the change are one transaction: of a server that was killed, both or none stayed.
+# Entry and change are one transaction: a killed server keeps both or neither.
 INSERT = sql.SQL(
     "WITH changed AS (INSERT INTO diabetes_new ({}) VALUES ({}) RETURNING id)"
     " INSERT INTO ledger (id, op) SELECT id, 'c' FROM changed RETURNING id"
@@ -50,7 +50,7 @@ CURRENT = sql.SQL("SELECT id, {} FROM diabetes_new WHERE id IN (SELECT id FROM l
 
 @dataclass
 class Writer:
-    """Changes the intake table at `rate` changes a second, over as many connections as it takes."""
+    """Changes the intake table at `rate` changes a second and reconnects after outages."""
 
     url: str
     rate: float
@@ -60,9 +60,9 @@ class Writer:
     outages: int = 0
 
     def write(self, changes: int, enough: threading.Event) -> None:
-        """Make as many changes and more until there are `enough`.
+        """Make at least `changes` changes, and continue until `enough` is set.
 
-        More than half of them are new patients, some change, few are deleted.
+        60 % are new patients, 30 % updates, 10 % deletions.
         """
         started = time.monotonic()
         plan = self._plan(changes, enough)
@@ -76,7 +76,7 @@ class Writer:
                         self.written += 1
                         step = next(plan, None)
             except psycopg.OperationalError:
-                # Whether the change was kept is in the ledger; the next connection goes on.
+                # The ledger tells whether the change was committed. The next connection continues.
                 self.outages += 1
                 time.sleep(0.2)
 
@@ -85,7 +85,7 @@ class Writer:
             yield self.chance.choices("cud", (60, 30, 10))[0] if len(self.live) > 10 else "c"
 
     def _make(self, connection: psycopg.Connection, op: str) -> None:
-        values = [measured(one, self.chance) for one in FEATURES]
+        values = [random_value(field, self.chance) for field in FEATURES]
         if op == "c":
             row = connection.execute(INSERT, values).fetchone()
             assert row is not None
@@ -99,26 +99,26 @@ class Writer:
             connection.execute(DELETE, [self.live.pop()])
 
 
-def measured(one: Measurement, chance: random.Random) -> float | None:
-    """A value that the contract allows."""
-    if not one.required and chance.random() < 0.2:
+def random_value(measurement: Measurement, chance: random.Random) -> float | None:
+    """Return a value that the contract allows."""
+    if not measurement.required and chance.random() < 0.2:
         return None
-    value = chance.uniform(*one.typical_mean)
-    return round(value) if one.kind == "integer" else round(value, 3)
+    value = chance.uniform(*measurement.typical_mean)
+    return round(value) if measurement.kind == "integer" else round(value, 3)
 
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """What the ledger says against what is stored."""
+    """The difference between the ledger and the stored predictions."""
 
     missing: int
     """Changes without a prediction."""
     surplus: int
-    """Predictions of patients that were deleted, or of changes that were never made."""
+    """Predictions for deleted patients, or for changes that are not in the ledger."""
 
     @property
     def even(self) -> bool:
-        """Whether nothing is lost and nothing too much."""
+        """Whether each change has exactly its prediction."""
         return not self.missing and not self.surplus
 
 
@@ -130,13 +130,13 @@ def balance(url: str) -> Balance:
         }
         predicted = {id_: changes for id_, changes, _ in connection.execute(PREDICTED)}
     differences = [changes - predicted.get(id_, 0) for id_, changes in expected.items()]
-    return Balance(
-        sum(one for one in differences if one > 0), -sum(one for one in differences if one < 0)
-    )
+    missing = sum(difference for difference in differences if difference > 0)
+    surplus = -sum(difference for difference in differences if difference < 0)
+    return Balance(missing, surplus)
 
 
 def newest(url: str) -> dict[int, tuple[dict[str, Any], float]]:
-    """Return each living patient's present measurements and the newest prediction's probability."""
+    """Return each patient's current measurements and the newest prediction's probability."""
     with psycopg.connect(url) as connection:
         predicted = {id_: probability for id_, _, probability in connection.execute(PREDICTED)}
         rows = connection.cursor(row_factory=dict_row).execute(CURRENT).fetchall()

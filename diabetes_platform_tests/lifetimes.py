@@ -1,6 +1,6 @@
-"""Servers that many tests share live from the first of these tests to the last, and no longer.
+"""Lifetimes of shared servers: from the first test that uses a server to the last one.
 
-A session's fixture ends with the session: an idle platform would cost half a core until then.
+A session fixture would keep an idle platform, which costs half a core, until the session ends.
 """
 
 import gc
@@ -12,32 +12,32 @@ import pytest
 
 
 class Lifetimes:
-    """Counts, by name of a fixture, the tests to come that ask for it."""
+    """Counts the remaining tests that request each shared fixture."""
 
     def __init__(self) -> None:
-        self._awaited: Counter[str] = Counter()
+        self._remaining: Counter[str] = Counter()
         self._open: dict[str, ExitStack] = {}
 
     def expect(self, items: Iterable[pytest.Item]) -> None:
-        """Take note of the tests of this run, before the first of them."""
-        self._awaited = Counter(name for item in items for name in _fixtures(item))
+        """Count the fixtures of the tests of this run, before the first test."""
+        self._remaining = Counter(name for item in items for name in _fixtures(item))
 
     def of(self, name: str) -> ExitStack:
-        """Return where the fixture `name` enters what it starts; whoever is first closes it."""
+        """Return the exit stack on which the fixture `name` enters the servers that it starts."""
         return self._open.setdefault(name, ExitStack())
 
     def end(self, item: pytest.Item, following: pytest.Item | None) -> None:
-        """Close what `item`, which has run, or its module was the last to ask for.
+        """Close the servers that no test after `item` requests.
 
-        A module's own fixtures may hold on to a server until its last test.
+        They stay open until the end of the module, because module fixtures may use them.
         """
         for name in _fixtures(item):
-            self._awaited[name] -= 1
+            self._remaining[name] -= 1
         if following is not None and following.path == item.path:
             return
-        ended = [name for name in reversed(self._open) if self._awaited[name] <= 0]
+        ended = [name for name in reversed(self._open) if self._remaining[name] <= 0]
         if ended:
-            gc.collect()  # a client that a test left behind would look for its server for ever
+            gc.collect()  # a leaked client would retry to reach its server forever
         for name in ended:
             self._open.pop(name).close()
 

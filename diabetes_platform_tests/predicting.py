@@ -18,7 +18,7 @@ from diabetes_platform.local.home import Layout
 from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.settings import PROJECT_ROOT
 from diabetes_platform.tls import tls
-from diabetes_platform_tests.capture import TOOLS, Kafka, Service, answered
+from diabetes_platform_tests.capture import TOOLS, Kafka, Service, retry_kafka
 from diabetes_platform_tests.provisioned import ProvisionedServer
 from diabetes_platform_tests.streaming.sink import Record
 from diabetes_platform_tests.streaming.sink import send as send_to
@@ -136,7 +136,7 @@ def committed(broker: Kafka) -> list[int]:
     places = [TopicPartition(SINK_TOPIC, number) for number in range(4)]
     consumer = Consumer(options)
     try:
-        found = answered(lambda: consumer.committed(places, timeout=10))
+        found = retry_kafka(lambda: consumer.committed(places, timeout=10))
         return [place.offset for place in found]
     finally:
         consumer.close()
@@ -149,7 +149,7 @@ def given(broker: Kafka) -> int:
         asked = broker.admin.describe_consumer_groups([PREDICTOR_GROUP], request_timeout=10)
         return asked[PREDICTOR_GROUP].result()
 
-    return sum(len(member.assignment.topic_partitions) for member in answered(ask).members)
+    return sum(len(member.assignment.topic_partitions) for member in retry_kafka(ask).members)
 
 
 def opened(intercept: float = 0.0) -> ServedModel:

@@ -1,4 +1,4 @@
-"""A server as the whole platform has it: change data capture, and a login for each role."""
+"""A PostgreSQL server set up like the whole platform's: logical decoding, a login per role."""
 
 import secrets
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from diabetes_platform.warehouse.replication import SLOT
 from diabetes_platform.warehouse.roles import ROLES
 
 CAPTURE = {"wal_level": "logical", "max_wal_senders": "4"}
-"""What the demo's server goes without."""
+"""Settings that the demo's server does not need."""
 
 
 @dataclass(frozen=True)
@@ -26,18 +26,18 @@ class ProvisionedServer:
         return self.server.url("postgres")
 
     def url(self, role: str) -> str:
-        """The URL with which `role` reaches its own database."""
-        (found,) = [each for each in ROLES if each.name == role]
-        return role_url(self.superuser_url, found, self.passwords)
+        """Return the URL of a role's own database."""
+        (owner,) = [known_role for known_role in ROLES if known_role.name == role]
+        return role_url(self.superuser_url, owner, self.passwords)
 
 
 def provision(server: Postgres) -> ProvisionedServer:
-    """Set up a running server with passwords of its own."""
+    """Set up a running server with generated passwords."""
     passwords = {role.name: secrets.token_urlsafe(24) for role in ROLES}
     setup_warehouse(server.url("postgres"), passwords, generated_passwords=True)
     return ProvisionedServer(server, passwords)
 
 
 def drop_slot(connection: Connection) -> None:
-    """Drop the slot; psycopg.errors.ObjectInUse where somebody reads it."""
+    """Drop the slot; raises psycopg.errors.ObjectInUse while a consumer reads it."""
     connection.execute("SELECT pg_drop_replication_slot(%s)", (SLOT,))

@@ -1,4 +1,4 @@
-"""A Dagster as the whole platform runs it: code server, webserver, daemon, output on S3."""
+"""Dagster for tests, as on the whole platform: code server, webserver, daemon, output on S3."""
 
 import dataclasses
 import secrets
@@ -48,7 +48,7 @@ _OUTPUT = "query ($key: [String!]!) { capturedLogs(logKey: $key) { stdout stderr
 
 @dataclasses.dataclass
 class RunningDagster:
-    """Its processes by name; `instance` reads its event log."""
+    """The processes by name; `instance` reads the event log."""
 
     settings: PlatformSettings
     environment: Mapping[str, str]
@@ -72,7 +72,7 @@ class RunningDagster:
         services.wait_until_listening(self.running["dagster-code"], READY_SECONDS)
 
     def workers(self) -> list[psutil.Process]:
-        """The processes of runs, which the code server has started."""
+        """Return the processes of runs that the code server has started."""
         return run_processes(self.running["dagster-code"].process.pid)
 
     def schedule(self) -> dict[str, object]:
@@ -90,7 +90,7 @@ class RunningDagster:
         assert answer["stopRunningSchedule"]["__typename"] == "ScheduleStateResult", answer
 
     def output(self, key: list[str]) -> dict[str, str | None]:
-        """What the UI shows of stdout and stderr."""
+        """Return stdout and stderr as the UI shows them."""
         shown: dict[str, str | None] = self.client.ask(_OUTPUT, key=key)["capturedLogs"]
         return shown
 
@@ -99,7 +99,7 @@ class RunningDagster:
 def running_dagster(
     home: Path, postgres: Postgres, storage: Storage, **variables: str
 ) -> Iterator[RunningDagster]:
-    """Start a Dagster whose schedule is off, on databases of its own; stop it afterwards."""
+    """Start Dagster with its own databases and the schedule switched off; stop it afterwards."""
     settings = PlatformSettings(home=home, port_offset=free_offset())
     warehouse, events = (postgres.create_database(f"test_{secrets.token_hex(6)}") for _ in "we")
     upgrade(warehouse)
@@ -118,38 +118,38 @@ def running_dagster(
         directory.mkdir(parents=True)
     (layout.dagster / INSTANCE.name).symlink_to(INSTANCE)
     with _event_log(home / "reader", events) as instance:
-        made = RunningDagster(settings, environment, instance)
+        dagster = RunningDagster(settings, environment, instance)
         try:
-            made.start_code_server()
-            made.start(services.webserver(settings, layout))
-            services.wait_until_ready(made.running["dagster-webserver"], READY_SECONDS)
-            # Before the daemon, which would run it.
-            made.turn_schedule_off()
-            made.start(services.daemon(layout))
-            yield made
+            dagster.start_code_server()
+            dagster.start(services.webserver(settings, layout))
+            services.wait_until_ready(dagster.running["dagster-webserver"], READY_SECONDS)
+            # Before the daemon starts, which would run it.
+            dagster.turn_schedule_off()
+            dagster.start(services.daemon(layout))
+            yield dagster
         finally:
-            services.stop_all(list(made.running.values()))
+            services.stop_all(list(dagster.running.values()))
 
 
 def run_processes(code_server: int) -> list[psutil.Process]:
-    """Return the processes of runs under way: children of the one that is forked for them."""
-    prepared = [
+    """Return the processes of active runs: the children of the fork server."""
+    fork_servers = [
         child
         for child in psutil.Process(code_server).children()
         if "multiprocessing.forkserver" in " ".join(child.cmdline())
     ]
-    return [run for each in prepared for run in each.children()]
+    return [run for fork_server in fork_servers for run in fork_server.children()]
 
 
 def kill(running: services.Running) -> None:
-    """End a process as `kill -9` does, and nothing that it started."""
+    """Kill a process, but not its children."""
     running.process.kill()
     running.process.wait()
 
 
 @contextmanager
 def _event_log(directory: Path, url: str) -> Iterator[dg.DagsterInstance]:
-    """Yield an instance that this process needs no environment for."""
+    """Yield an instance that reads its storage from a file instead of the environment."""
     directory.mkdir()
     (directory / "dagster.yaml").write_text(
         f"storage:\n  postgres:\n    postgres_url: {url}\ntelemetry:\n  enabled: false\n"

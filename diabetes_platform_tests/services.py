@@ -1,43 +1,37 @@
-"""What tests ask of the running platform: until something holds, and what does not work."""
+"""The state of the running platform: processes, unhealthy services, waiting for a condition."""
 
-import time
 from collections.abc import Callable
-from contextlib import suppress
 
 import httpx
-import pytest
 from confluent_kafka import KafkaException
 
 from diabetes_platform.local.connect.state import connector_of
 from diabetes_platform.local.errors import TOLD
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.local.supervisor import ProcessState, Supervisor
+from diabetes_platform.polling import wait_until
 
 
-def within(seconds: float, condition: Callable[[], object]) -> float:
-    """Return the seconds until `condition` held; services may not answer in between."""
-    started = time.monotonic()
-    while time.monotonic() < started + seconds:
-        with suppress(*TOLD, httpx.HTTPError, KafkaException):
-            if condition():
-                return time.monotonic() - started
-        time.sleep(0.5)  # the supervisor's answer is costly
-    pytest.fail(f"not within {seconds:.0f} s")
+def within(seconds: float, condition: Callable[[], object]) -> None:
+    """Wait until `condition` holds, for at most `seconds`; services may be down in between."""
+    errors = (*TOLD, httpx.HTTPError, KafkaException)
+    # Each status request costs the supervisor CPU time.
+    wait_until(condition, timeout=seconds, interval=0.5, retry_on=errors)
 
 
 def processes(stack: Stack) -> tuple[ProcessState, ...]:
-    """The platform's processes as the supervisor sees them."""
-    found = Supervisor(stack.layout).processes()
-    assert found is not None
-    return found
+    """Return the platform's processes as the supervisor sees them."""
+    states = Supervisor(stack.layout).processes()
+    assert states is not None
+    return states
 
 
 def state_of(stack: Stack, name: str) -> ProcessState:
-    """One of them."""
+    """Return the state of one process."""
     return next(process for process in processes(stack) if process.name == name)
 
 
-def ill(stack: Stack) -> list[str]:
-    """What does not work: processes by their names, and the connector."""
-    found = [process.name for process in processes(stack) if not process.healthy]
-    return found if connector_of(stack).running else [*found, "connector"]
+def unhealthy_services(stack: Stack) -> list[str]:
+    """Return the names of unhealthy processes, and `connector` if it does not run."""
+    names = [process.name for process in processes(stack) if not process.healthy]
+    return names if connector_of(stack).running else [*names, "connector"]

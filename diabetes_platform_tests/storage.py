@@ -1,7 +1,7 @@
-"""The test run's own S3 storage: endpoint and users, and buckets of a test's own."""
+"""S3 storage for tests: endpoint, users, and buckets for a single test."""
 
 import secrets
-import time
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ from diabetes_platform.local.home import Layout
 from diabetes_platform.local.minio.setup import DIRECTORY, read, setup_storage
 from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.local.processes import require_alive, spawn, stop_group
+from diabetes_platform.polling import wait_until
 from diabetes_platform.tls import tls
 
 ROOT = "root"
@@ -25,7 +26,7 @@ BINARY = Layout(Path()).tools / "bin" / "minio"
 
 @dataclass(frozen=True)
 class Storage:
-    """A running MinIO: its `endpoint` is a URL, `passwords` has its root user's too."""
+    """A running MinIO with the passwords of its users, including the root user."""
 
     endpoint: str
     passwords: Mapping[str, str] = field(repr=False)
@@ -36,11 +37,11 @@ class Storage:
         return self.endpoint.removeprefix("http://")
 
     def s3(self, user: str) -> S3:
-        """Return how `user` reaches it."""
+        """Return the S3 settings of `user`."""
         return S3(self.endpoint, user, self.passwords[user], REGION)
 
     def environment(self, user: str) -> dict[str, str]:
-        """Return the variables by which a process reaches it as `user`."""
+        """Return the environment variables of a process that acts as `user`."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": user,
@@ -50,7 +51,7 @@ class Storage:
         }
 
     def client(self, user: str) -> Minio:
-        """Return a client of S3's plain operations."""
+        """Return an S3 client."""
         return Minio(
             endpoint=self.address,
             access_key=user,
@@ -60,24 +61,24 @@ class Storage:
         )
 
     def admin(self, user: str) -> MinioAdmin:
-        """Return a client of MinIO's administration."""
+        """Return an administration client."""
         credentials = StaticProvider(user, self.passwords[user])
         return MinioAdmin(endpoint=self.address, credentials=credentials, secure=False)
 
     @contextmanager
     def bucket(self) -> Iterator[str]:
-        """Yield an empty bucket that only the root user may use; it is gone afterwards."""
+        """Yield an empty bucket that only the root user can access; delete it afterwards."""
         client, name = self.client(ROOT), f"test-{secrets.token_hex(6)}"
         client.make_bucket(bucket_name=name)
         yield name
-        for found in client.list_objects(bucket_name=name, recursive=True):
-            client.remove_object(bucket_name=name, object_name=str(found.object_name))
+        for entry in client.list_objects(bucket_name=name, recursive=True):
+            client.remove_object(bucket_name=name, object_name=str(entry.object_name))
         client.remove_bucket(bucket_name=name)
 
 
 @contextmanager
 def running_minio(directory: Path, *, root_password: str) -> Iterator[str]:
-    """Run a MinIO on a free port, its data in `directory`; yield its endpoint."""
+    """Run MinIO on a free port with its data in `directory`; yield its endpoint."""
     address, console = f"{HOST}:{free_port()}", f"{HOST}:{free_port()}"
     log = directory.with_suffix(".log")
     process = spawn(
@@ -91,19 +92,16 @@ def running_minio(directory: Path, *, root_password: str) -> Iterator[str]:
         },
     )
     try:
-        deadline = time.monotonic() + 30
-        while not _ready(f"http://{address}"):
-            require_alive(process, "minio", log)
-            assert time.monotonic() < deadline, log.read_text(encoding="utf-8")
-            time.sleep(0.05)
-        yield f"http://{address}"
+        endpoint = f"http://{address}"
+        wait_until(lambda: _ready(endpoint, process, log), timeout=30, interval=0.05)
+        yield endpoint
     finally:
         stop_group(process, grace=10)
 
 
 @contextmanager
 def own_storage(directory: Path) -> Iterator[Storage]:
-    """Run a MinIO and make it the platform's, as the set-up does it."""
+    """Run MinIO with the platform's buckets, users and policies."""
     users = read(DIRECTORY).policies
     passwords = {user: secrets.token_urlsafe(24) for user in (ROOT, *users)}
     with running_minio(directory, root_password=passwords[ROOT]) as endpoint:
@@ -111,7 +109,8 @@ def own_storage(directory: Path) -> Iterator[Storage]:
         yield Storage(endpoint, passwords)
 
 
-def _ready(endpoint: str) -> bool:
+def _ready(endpoint: str, process: subprocess.Popen[bytes], log: Path) -> bool:
+    require_alive(process, "minio", log)
     try:
         return httpx.get(f"{endpoint}/minio/health/ready", verify=tls(), trust_env=False).is_success
     except httpx.TransportError:

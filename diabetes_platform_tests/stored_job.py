@@ -1,17 +1,17 @@
-"""The least job that leaves something in Dagster's storage."""
+"""A minimal Dagster job that writes an event to Dagster's storage."""
 
 import dagster as dg
 
-SAID = "stored as dagster"
+MESSAGE = "stored as dagster"
 
 
 @dg.op
-def say_something(context: dg.OpExecutionContext) -> None:
+def log_message(context: dg.OpExecutionContext) -> None:
     """Log one line."""
-    context.log.info(SAID)
+    context.log.info(MESSAGE)
 
 
 @dg.job
 def stored() -> None:
-    """Say it."""
-    say_something()
+    """Run the op."""
+    log_message()

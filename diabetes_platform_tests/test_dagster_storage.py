@@ -13,7 +13,7 @@ import yaml
 from diabetes_platform import dagster_storage
 from diabetes_platform.dagster_storage import KEPT_CONNECTIONS
 from diabetes_platform.local.dagster.home import INSTANCE
-from diabetes_platform_tests.stored_job import SAID, stored
+from diabetes_platform_tests.stored_job import MESSAGE, stored
 
 pytestmark = pytest.mark.integration
 
@@ -57,7 +57,7 @@ def test_a_run_and_the_next_instance_use_one_connection(
         first = connections(database_url)
     with instance_at(dagster_home) as another:
         assert another.get_run_by_id(result.run_id) is not None
-        assert any(SAID in log.user_message for log in another.all_logs(result.run_id))
+        assert any(MESSAGE in log.user_message for log in another.all_logs(result.run_id))
         assert another.all_instigator_state() == []
     assert len(first) == 1
     assert connections(database_url) == first

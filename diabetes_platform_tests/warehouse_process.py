@@ -1,8 +1,8 @@
-"""`python -m diabetes_platform_tests.warehouse_process DIRECTORY`: a warehouse for other projects.
+"""A warehouse for the tests of other projects: `python -m … DIRECTORY`.
 
-Their environments hold neither PostgreSQL nor the migrations. Prints the URLs of the server's users
-as one line of JSON and serves until its standard input ends; a line `stop` or `start` is an outage,
-answered by `stopped` or `started`.
+Their environments contain neither PostgreSQL nor the migrations. It prints the URLs of the server's
+users as one line of JSON and serves until its standard input ends. The lines `stop` and `start`
+simulate an outage; the answers are `stopped` and `started`.
 """
 
 import json
@@ -27,20 +27,20 @@ def main(directory: Path) -> None:
     try:
         provisioned = provision(server)
         urls = {user: provisioned.url(user) for user in USERS}
-        say(json.dumps({"superuser": server.url("diabetes"), **urls}))
+        reply(json.dumps({"superuser": server.url("diabetes"), **urls}))
         for line in sys.stdin:
             if line.strip() == "stop":
                 server.stop()
-                say("stopped")
+                reply("stopped")
             else:
                 server.start()
-                say("started")
+                reply("started")
     finally:
         server.stop()
 
 
-def say(line: str) -> None:
-    """Print at once, for who waits for it."""
+def reply(line: str) -> None:
+    """Print a line and flush it."""
     print(line, flush=True)  # noqa: T201 - the protocol
 
 

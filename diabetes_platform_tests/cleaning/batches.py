@@ -56,7 +56,7 @@ def write_batch(lake: Path, rows: Iterable[Row]) -> Batch:
 
 def raw_table(rows: Iterable[Row], content_hash: str) -> pa.Table:
     """The rows as `raw/patients` holds them."""
-    origin = {"content_hash": content_hash, "source": "made", "received_at": RECEIVED_AT}
+    origin = {"content_hash": content_hash, "source": "sample", "received_at": RECEIVED_AT}
     return pa.Table.from_pylist(
         [{"source_line": line, **row, **origin} for line, row in enumerate(rows, FIRST_LINE)],
         schema=arrow_schema(RAW_PATIENTS),

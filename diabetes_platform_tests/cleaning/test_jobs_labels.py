@@ -54,7 +54,7 @@ def test_labels_are_rows_of_the_batch_that_say_where_they_came_from(
     assert {name: label[name] for name in EXAMPLE} == EXAMPLE
     assert (incomplete["insulin"], incomplete["verdict"]) == (None, "accepted")
     assert incomplete["insulin_filled"] is not None
-    assert {row["source"] for row in rows.values()} == {"made", STREAM}
+    assert {row["source"] for row in rows.values()} == {"sample", STREAM}
 
 
 def test_without_labels_the_batch_is_its_source(spark: SparkSession, lake: Path) -> None:

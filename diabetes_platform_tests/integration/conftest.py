@@ -1,4 +1,4 @@
-"""What the integration tests share."""
+"""Fixtures of the integration tests."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ from diabetes_platform_tests.storage import Storage
 def dagster(
     tmp_path_factory: pytest.TempPathFactory, postgres: Postgres, storage: Storage
 ) -> Iterator[RunningDagster]:
-    """A Dagster whose schedule would fire every minute, were it on."""
+    """A Dagster with a schedule of every minute that is switched off."""
     home = tmp_path_factory.mktemp("dagster")
     cron = {"PLATFORM_BATCH_SCHEDULE": "* * * * *"}
     with running_dagster(home, postgres, storage, **cron) as running:

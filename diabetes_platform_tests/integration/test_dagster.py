@@ -1,4 +1,4 @@
-"""Dagster as the whole platform runs it: runs that are queued, followed, lost, ended, scheduled."""
+"""Dagster on the whole platform: queued, followed, lost, cancelled and scheduled runs."""
 
 import threading
 import time
@@ -18,6 +18,7 @@ from diabetes_platform.local.dagster.batch import Follower, Outcome, Step
 from diabetes_platform.local.dagster.submit import Wanted, wanted_batch
 from diabetes_platform.local.dagster.submit import submit as submit_job
 from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PIMA_CSV
 from diabetes_platform_tests.running_dagster import RunningDagster, kill
 from diabetes_platform_tests.storage import Storage
@@ -28,12 +29,12 @@ ONLY_RAW = 'key:"raw/patients"'
 _STATUS = dg.DagsterRunStatus
 
 
-class HeldBack(ThreadingHTTPServer):
-    """Serves the Pima data, the first time only once `release` is set."""
+class SlowSource(ThreadingHTTPServer):
+    """Serves the Pima data. The first response waits for `release`."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Pima)
-        self.asked = threading.Event()
+        self.requested = threading.Event()
         self.release = threading.Event()
 
     @property
@@ -42,28 +43,28 @@ class HeldBack(ThreadingHTTPServer):
 
 
 class _Pima(BaseHTTPRequestHandler):
-    server: HeldBack
+    server: SlowSource
 
     def do_GET(self) -> None:
-        first = not self.server.asked.is_set()
-        self.server.asked.set()
+        first = not self.server.requested.is_set()
+        self.server.requested.set()
         if first:
             self.server.release.wait(60)
         content = PIMA_CSV.read_bytes()
         self.send_response(200)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        # Whoever asked first may have been killed meanwhile.
+        # The first client may have been killed in the meantime.
         if not first:
             self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-        """The default writes to stderr."""
+        """Write nothing; the default writes to stderr."""
 
 
 @contextmanager
-def held_back() -> Iterator[HeldBack]:
-    with HeldBack() as server:
+def slow_source() -> Iterator[SlowSource]:
+    with SlowSource() as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -84,10 +85,10 @@ def submit(
 
 
 def launch(
-    dagster: RunningDagster, wanted: Wanted, on_start: Callable[[Step], None] = lambda _: None
+    dagster: RunningDagster, request: Wanted, on_start: Callable[[Step], None] = lambda _: None
 ) -> Outcome:
     follower = Follower(on_start, lambda _: None)
-    return submit_job(wanted, dagster.client, dagster.instance, follower, log=dagster.log)
+    return submit_job(request, dagster.client, dagster.instance, follower, log=dagster.log)
 
 
 def run_of(dagster: RunningDagster, run_id: str) -> dg.DagsterRun:
@@ -116,30 +117,30 @@ def test_a_submitted_batch_runs_in_the_platform_and_is_followed_to_its_end(
     objects = storage.client("pipeline").list_objects(
         bucket_name="logs", prefix=f"dagster/storage/{'/'.join(key)}", recursive=True
     )
-    kept = {str(each.object_name).rpartition("/")[2]: each.size for each in objects}
-    assert set(kept) >= {f"{key[-1]}.err", f"{key[-1]}.out"}
-    assert kept[f"{key[-1]}.err"] > 0
+    sizes = {str(entry.object_name).rpartition("/")[2]: entry.size for entry in objects}
+    assert set(sizes) >= {f"{key[-1]}.err", f"{key[-1]}.out"}
+    assert sizes[f"{key[-1]}.err"] > 0
     assert "raw__patients" in (dagster.output(key)["stderr"] or "")
 
 
 def test_output_is_shown_while_a_step_runs(dagster: RunningDagster) -> None:
-    with held_back() as server, ThreadPoolExecutor() as pool:
+    with slow_source() as server, ThreadPoolExecutor() as pool:
         run = pool.submit(submit, dagster, server.url, ONLY_RAW)
-        assert server.asked.wait(120)
-        (going,) = dagster.instance.get_runs(dg.RunsFilter(statuses=[_STATUS.STARTED]))
+        assert server.requested.wait(120)
+        (active,) = dagster.instance.get_runs(dg.RunsFilter(statuses=[_STATUS.STARTED]))
         (captured,) = dagster.instance.all_logs(
-            going.run_id, of_type=dg.DagsterEventType.LOGS_CAPTURED
+            active.run_id, of_type=dg.DagsterEventType.LOGS_CAPTURED
         )
         assert captured.dagster_event is not None
         file_key = captured.dagster_event.logs_captured_data.file_key
-        shown = dagster.output([going.run_id, "compute_logs", file_key])
-        assert "STEP_START" in (shown["stderr"] or "")
+        output = dagster.output([active.run_id, "compute_logs", file_key])
+        assert "STEP_START" in (output["stderr"] or "")
         (worker,) = dagster.workers()
         worker.kill()
         assert run.result(120).failures == []
 
 
-def test_a_source_that_is_refused_fails_the_run_and_is_not_tried_again(
+def test_a_rejected_source_fails_the_run_without_retry(
     dagster: RunningDagster, tmp_path: Path
 ) -> None:
     outcome = submit(dagster, tmp_path / "absent.csv", ONLY_RAW)
@@ -150,45 +151,45 @@ def test_a_source_that_is_refused_fails_the_run_and_is_not_tried_again(
     assert run_of(dagster, outcome.run_id).tags["dagster/will_retry"] == "false"
 
 
-def test_a_selection_of_nothing_submits_nothing(dagster: RunningDagster) -> None:
-    before = dagster.instance.get_runs_count()
+def test_an_empty_selection_submits_no_run(dagster: RunningDagster) -> None:
+    run_count = dagster.instance.get_runs_count()
     with pytest.raises(LauncherError, match="names no asset"):
         submit(dagster, select='key:"no/such"')
-    assert dagster.instance.get_runs_count() == before
+    assert dagster.instance.get_runs_count() == run_count
 
 
 def test_two_runs_of_the_same_assets_do_not_overlap(dagster: RunningDagster) -> None:
     with ThreadPoolExecutor() as pool:
-        both = [pool.submit(submit, dagster, select=ONLY_RAW) for _ in range(2)]
-        outcomes = [each.result(300) for each in both]
+        runs = [pool.submit(submit, dagster, select=ONLY_RAW) for _ in range(2)]
+        outcomes = [run.result(300) for run in runs]
 
     assert [outcome.failures for outcome in outcomes] == [[], []]
-    records = [dagster.instance.get_run_record_by_id(each.run_id) for each in outcomes]
+    records = [dagster.instance.get_run_record_by_id(outcome.run_id) for outcome in outcomes]
     first, second = sorted(
         (record.start_time or 0.0, record.end_time or 0.0) for record in records if record
     )
     assert first[1] <= second[0]
 
 
-def test_ctrl_c_ends_the_run_in_the_platform(dagster: RunningDagster) -> None:
+def test_ctrl_c_cancels_the_run_on_the_platform(dagster: RunningDagster) -> None:
     def interrupt(_: Step) -> None:
         raise KeyboardInterrupt
 
-    with held_back() as server, pytest.raises(KeyboardInterrupt):
+    with slow_source() as server, pytest.raises(KeyboardInterrupt):
         submit(dagster, server.url, ONLY_RAW, on_start=interrupt)
 
     (newest,) = dagster.instance.get_runs(limit=1)
     assert newest.status == _STATUS.CANCELED
-    gone, left = psutil.wait_procs(dagster.workers(), timeout=20)
-    assert left == [], gone
+    gone, alive = psutil.wait_procs(dagster.workers(), timeout=20)
+    assert alive == [], gone
 
 
-def test_a_run_whose_process_is_killed_is_started_again_and_followed(
+def test_a_run_whose_process_is_killed_is_retried_and_followed(
     dagster: RunningDagster,
 ) -> None:
-    with held_back() as server, ThreadPoolExecutor() as pool:
+    with slow_source() as server, ThreadPoolExecutor() as pool:
         run = pool.submit(submit, dagster, server.url, ONLY_RAW)
-        assert server.asked.wait(120)
+        assert server.requested.wait(120)
         (worker,) = dagster.workers()
         killed_at = time.time()
         worker.kill()
@@ -204,12 +205,12 @@ def test_a_run_whose_process_is_killed_is_started_again_and_followed(
     assert record.end_time - killed_at < 30
 
 
-def test_a_killed_code_server_takes_its_runs_along_and_they_are_started_again(
+def test_runs_of_a_killed_code_server_end_and_are_retried(
     dagster: RunningDagster,
 ) -> None:
-    with held_back() as server, ThreadPoolExecutor() as pool:
+    with slow_source() as server, ThreadPoolExecutor() as pool:
         run = pool.submit(submit, dagster, server.url, ONLY_RAW)
-        assert server.asked.wait(120)
+        assert server.requested.wait(120)
         (worker,) = dagster.workers()
         kill(dagster.running["dagster-code"])
         killed_at = time.time()
@@ -226,7 +227,7 @@ def test_a_killed_code_server_takes_its_runs_along_and_they_are_started_again(
     assert record.end_time - killed_at < 60
 
 
-def test_a_schedule_that_is_turned_on_runs_the_batch(
+def test_a_schedule_that_is_switched_on_runs_the_batch(
     dagster: RunningDagster, storage: Storage
 ) -> None:
     assert dagster.schedule()["status"] == "STOPPED"
@@ -239,49 +240,45 @@ def test_a_schedule_that_is_turned_on_runs_the_batch(
     assert tick["error"] is None
     (run_id,) = tick["runIds"]
     run = _ended(dagster, run_id, seconds=300)
-    told = describe_failure(dagster.instance, run_id, dagster.settings.dagster)
-    assert run.status == _STATUS.SUCCESS, told.text
+    failure = describe_failure(dagster.instance, run_id, dagster.settings.dagster)
+    assert run.status == _STATUS.SUCCESS, failure.text
     assert run.tags["dagster/schedule_name"] == "batch_schedule"
     objects = storage.client("pipeline").list_objects(
         bucket_name="logs", prefix=f"dagster/storage/{run_id}/", recursive=True
     )
-    assert [each for each in objects if str(each.object_name).endswith(".err")]
+    assert [entry for entry in objects if str(entry.object_name).endswith(".err")]
     assert dagster.schedule()["status"] == "STOPPED"
 
 
 def _first_tick(dagster: RunningDagster, seconds: float) -> dict[str, object]:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    def ended_tick() -> dict[str, object]:
         ticks = dagster.schedule()["ticks"]
         assert isinstance(ticks, list)
-        for tick in ticks:
-            if tick["status"] in {"SUCCESS", "FAILURE"}:
-                return dict(tick)
-        time.sleep(0.5)
-    raise AssertionError("no tick")
+        return next((dict(t) for t in ticks if t["status"] in {"SUCCESS", "FAILURE"}), {})
+
+    return wait_until(ended_tick, timeout=seconds, interval=0.5)
 
 
 def _ended(dagster: RunningDagster, run_id: str, seconds: float) -> dg.DagsterRun:
-    deadline = time.monotonic() + seconds
-    while not (run := run_of(dagster, run_id)).is_finished:
-        assert time.monotonic() < deadline, run.status
-        time.sleep(0.5)
-    return run
+    wait_until(lambda: run_of(dagster, run_id).is_finished, timeout=seconds, interval=0.5)
+    return run_of(dagster, run_id)
 
 
-def test_any_job_is_launched_and_followed(dagster: RunningDagster) -> None:
+def test_any_job_can_be_launched_and_followed(dagster: RunningDagster) -> None:
     outcome = launch(dagster, Wanted("maintenance"))
     assert outcome.failures == []
     assert {"maintain_stream", "maintain_rejected"} <= {step.name for step in outcome.steps}
 
 
-def test_a_job_runs_for_one_day_and_says_what_it_lacks(dagster: RunningDagster) -> None:
+def test_a_partitioned_job_runs_for_one_day_and_names_the_missing_setting(
+    dagster: RunningDagster,
+) -> None:
     outcome = launch(dagster, Wanted("stream", partition="2026-11-24"))
     (failure,) = outcome.failures
     assert "PLATFORM_KAFKA_SERVERS: given nothing" in failure
     assert run_of(dagster, outcome.run_id).tags["dagster/partition"] == "2026-11-24"
 
 
-def test_a_job_that_is_not_there_is_refused(dagster: RunningDagster) -> None:
-    with pytest.raises(LauncherError, match="nothing_like_it was not launched"):
-        launch(dagster, Wanted("nothing_like_it"))
+def test_an_unknown_job_is_rejected(dagster: RunningDagster) -> None:
+    with pytest.raises(LauncherError, match="unknown_job was not launched"):
+        launch(dagster, Wanted("unknown_job"))

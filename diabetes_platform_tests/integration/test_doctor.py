@@ -1,4 +1,4 @@
-"""`diabetes doctor`: every service tried end to end, and what to do about each that fails."""
+"""`diabetes doctor`: an end-to-end test of every service, and a remedy for each failure."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ NOT_A_SERVICE = "jars"
 
 
 @pytest.mark.slow
-def test_every_service_works(stack: Stack) -> None:
+def test_every_service_passes_on_a_running_platform(stack: Stack) -> None:
     code, output = finish(command(stack.given, "materialize"))
     assert code == 0, output
     code, output = finish(command(stack.given, "doctor"))
@@ -27,22 +27,24 @@ def test_every_service_works(stack: Stack) -> None:
         assert f"✓ {check.service}" in output
 
 
-def test_where_nothing_runs_every_check_fails_and_says_what_to_do(tmp_path: Path) -> None:
-    nowhere = Stack(PlatformSettings(home=tmp_path, port_offset=free_offset()))
-    for finding in examine(nowhere, CHECKS):
+def test_every_check_fails_with_a_remedy_when_no_service_runs(tmp_path: Path) -> None:
+    stopped = Stack(PlatformSettings(home=tmp_path, port_offset=free_offset()))
+    for finding in examine(stopped, CHECKS):
         assert (finding.error is None) is (finding.check.service == NOT_A_SERVICE), finding
         assert "diabetes" in finding.check.remedy or "make" in finding.check.remedy
 
 
-def test_a_wrong_password_of_the_storage_is_said(stack: Stack) -> None:
-    right = load_or_create(stack.layout.secrets).values
+def test_a_wrong_storage_password_is_reported(stack: Stack) -> None:
+    correct = load_or_create(stack.layout.secrets).values
     wrong = Stack(stack.given)
-    # What another home's file would hold.
-    wrong.__dict__["secrets"] = type(stack.secrets)({**right, storage_secret("pipeline"): "guess"})
+    # The password of another home.
+    wrong.__dict__["secrets"] = type(stack.secrets)(
+        {**correct, storage_secret("pipeline"): "guess"}
+    )
     with pytest.raises(Exception, match="SignatureDoesNotMatch"):
         storage.write_and_read(wrong)
 
 
-def test_the_doctor_wants_a_running_platform(tmp_path: Path) -> None:
+def test_doctor_requires_a_running_platform(tmp_path: Path) -> None:
     code, output = finish(command(PlatformSettings(home=tmp_path), "doctor"))
     assert (code, "start it with `make up`" in output) == (3, True), output

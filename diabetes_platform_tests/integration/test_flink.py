@@ -1,4 +1,4 @@
-"""The Flink session cluster: a real job, its checkpoints on S3, and its servers killed."""
+"""The Flink session cluster: a real job, its checkpoints on S3, and killed servers."""
 
 import os
 import secrets
@@ -27,10 +27,10 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 SLOTS = 4
 FREE = SLOTS - 1
-"""The stream's own job holds one."""
+"""The stream job uses one."""
 RECOVERED_SECONDS = 60.0
 ENDLESS = 2_000_000_000
-"""Patients that would keep the smoke job busy for a day."""
+"""Enough patients to keep the smoke job busy for a day."""
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def client(stack: Stack) -> Client:
 
 @pytest.fixture
 def job(client: Client, cluster: FlinkCluster) -> Iterator[str]:
-    """The id of a smoke job after its first checkpoint; it goes on until it is cancelled."""
+    """The id of a smoke job after its first checkpoint; it runs until it is cancelled."""
     name = f"endless-{secrets.token_hex(4)}"
     process = subprocess.Popen(
         [*client.command(SMOKE_JOB, cluster, name), "--rows", str(ENDLESS)],
@@ -72,9 +72,10 @@ def state(cluster: FlinkCluster, job_id: str) -> str | None:
 
 
 def task_managers(cluster: FlinkCluster) -> set[str]:
-    """Where the registered TaskManagers listen: elsewhere after each start."""
-    told = httpx.get(f"{cluster.url}/taskmanagers", trust_env=False).json()["taskmanagers"]
-    return {each["path"] for each in told}
+    """Return the addresses of the registered TaskManagers, which change with each start."""
+    url = f"{cluster.url}/taskmanagers"
+    managers = httpx.get(url, trust_env=False).json()["taskmanagers"]
+    return {manager["path"] for manager in managers}
 
 
 def kill(stack: Stack, service: str) -> None:
@@ -85,12 +86,12 @@ def kill(stack: Stack, service: str) -> None:
 
 
 def checkpoint_files(stack: Stack, path: str) -> set[str]:
-    """The names of the objects below `path` (`s3://…`), as Flink's own user sees them."""
+    """Return the names of the objects below `path` (`s3://…`) that Flink's user can list."""
     bucket, _, prefix = path.removeprefix("s3://").partition("/")
     password = stack.secrets[storage_secret("flink")]
     storage = Minio(f"{HOST}:{stack.port(Port.MINIO)}", "flink", password, secure=False)
-    found = storage.list_objects(bucket, prefix=f"{prefix}/", recursive=True)
-    return {str(each.object_name).rpartition("/")[2] for each in found}
+    entries = storage.list_objects(bucket, prefix=f"{prefix}/", recursive=True)
+    return {str(entry.object_name).rpartition("/")[2] for entry in entries}
 
 
 @pytest.mark.slow
@@ -102,7 +103,7 @@ def test_the_smoke_job_proves_the_cluster(client: Client, cluster: FlinkCluster)
 
 
 @pytest.mark.slow
-def test_checkpoints_lie_on_s3_and_outlive_a_cancelled_job(
+def test_checkpoints_are_on_s3_and_survive_a_cancelled_job(
     stack: Stack, cluster: FlinkCluster, job: str
 ) -> None:
     newest = cluster.checkpoints(job).newest
@@ -116,12 +117,12 @@ def test_checkpoints_lie_on_s3_and_outlive_a_cancelled_job(
 
 
 @pytest.mark.slow
-def test_a_killed_taskmanager_comes_back_and_the_job_goes_on_from_its_checkpoint(
+def test_the_job_continues_from_its_checkpoint_after_its_taskmanager_was_killed(
     stack: Stack, cluster: FlinkCluster, job: str
 ) -> None:
-    before = task_managers(cluster)
+    killed = task_managers(cluster)
     kill(stack, "flink-taskmanager")
-    within(RECOVERED_SECONDS, lambda: task_managers(cluster) - before)
+    within(RECOVERED_SECONDS, lambda: task_managers(cluster) - killed)
     within(RECOVERED_SECONDS, lambda: cluster.overview().slots == SLOTS)
     within(RECOVERED_SECONDS, lambda: cluster.checkpoints(job).restored)
     completed = cluster.checkpoints(job).completed
@@ -129,16 +130,16 @@ def test_a_killed_taskmanager_comes_back_and_the_job_goes_on_from_its_checkpoint
 
 
 @pytest.mark.slow
-def test_a_killed_jobmanager_comes_back_with_all_slots(
+def test_all_slots_return_after_the_jobmanager_was_killed(
     stack: Stack, client: Client, cluster: FlinkCluster
 ) -> None:
     kill(stack, "flink-jobmanager")
-    within(5, lambda: not answers(cluster))
+    within(5, lambda: not is_reachable(cluster))
     within(RECOVERED_SECONDS, lambda: cluster.overview().slots == SLOTS)
     assert smoke(client, cluster)
 
 
-def answers(cluster: FlinkCluster) -> bool:
+def is_reachable(cluster: FlinkCluster) -> bool:
     try:
         cluster.overview()
     except ServiceError:

@@ -1,4 +1,4 @@
-"""Ctrl-C while the platform starts: what was started is stopped, and the next start goes on."""
+"""Ctrl-C while the platform starts: all started processes stop."""
 
 import signal
 from pathlib import Path
@@ -19,7 +19,7 @@ INTERRUPTED = 130
 
 @pytest.mark.slow
 @pytest.mark.parametrize("phase", ["configured", "✓ kafka"])
-def test_an_interrupted_start_leaves_nothing_running(tmp_path: Path, phase: str) -> None:
+def test_an_interrupted_start_leaves_no_process(tmp_path: Path, phase: str) -> None:
     settings = PlatformSettings(home=tmp_path, port_offset=free_offset())
     process = command(settings, "up")
     assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""Nothing lost, nothing twice: a ledger of changes while the stream's services are killed."""
+"""Predictions match a ledger of changes while the stream's services are killed."""
 
 import json
 import logging
@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import httpx
 import psycopg
@@ -22,10 +23,11 @@ from diabetes_platform.local.platform import WAREHOUSE_DATABASE
 from diabetes_platform.local.postgres.data import SUPERUSER
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.local.supervisor import ProcessState
+from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import Port
 from diabetes_platform_tests.answering import released
 from diabetes_platform_tests.ledger import CREATE, Balance, Writer, balance, newest
-from diabetes_platform_tests.services import ill, state_of
+from diabetes_platform_tests.services import state_of, unhealthy_services
 from diabetes_platform_tests.storage import Storage
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
@@ -42,41 +44,41 @@ KILLED = (
     "api",
 )
 RECOVERED_SECONDS = 180.0
-"""A machine that does nothing else takes 30, after the loss of the JobManager 60."""
-STEADY_SECONDS = 5.0
-SETTLED_SECONDS = 180.0
+"""An idle machine takes 30 s, and 60 s after the loss of the JobManager."""
+STABLE_SECONDS = 5.0
+BALANCED_SECONDS = 180.0
 POISON = (b"{", b"\xff\xfe", b"[" * 1000, b'{"op": "x"}', b"null", b'"text"')
 
 
-def not_working(stack: Stack, before: ProcessState) -> list[str]:
-    """Return what does not work, `before` included while it has not been started again."""
-    found = ill(stack)
-    found += [before.name] if state_of(stack, before.name).pid == before.pid else []
-    return found + ([] if stream_job_of(stack).running else ["job"])
+def failures_after_kill(stack: Stack, killed: ProcessState) -> list[str]:
+    """Return all unhealthy services, including `killed` until it has a new process."""
+    failures = unhealthy_services(stack)
+    failures += [killed.name] if state_of(stack, killed.name).pid == killed.pid else []
+    return failures + ([] if stream_job_of(stack).running else ["job"])
 
 
 def kill(stack: Stack, service: str) -> float:
-    """Kill a service; return after how many seconds all worked again, and went on to."""
-    before = state_of(stack, service)
+    """Kill a service; return the seconds until all services were healthy and stayed healthy."""
+    killed = state_of(stack, service)
     started = time.monotonic()
-    os.kill(before.pid, signal.SIGKILL)
-    since = None
-    while since is None or time.monotonic() - since < STEADY_SECONDS:
-        # The others notice the loss a moment later.
-        if found := not_working(stack, before):
-            assert time.monotonic() - started < RECOVERED_SECONDS, (service, found)
-            since = None
-        elif since is None:
-            since = time.monotonic()
+    os.kill(killed.pid, signal.SIGKILL)
+    healthy_since = None
+    while healthy_since is None or time.monotonic() - healthy_since < STABLE_SECONDS:
+        # Other services notice the loss a moment later.
+        if failures := failures_after_kill(stack, killed):
+            assert time.monotonic() - started < RECOVERED_SECONDS, (service, failures)
+            healthy_since = None
+        elif healthy_since is None:
+            healthy_since = time.monotonic()
         time.sleep(0.2)
-    return since - started
+    return healthy_since - started
 
 
 class Poisoner:
-    """Sends what is no change event to the topic of changes, and keeps where each lies."""
+    """Sends invalid messages to the change topic and records their partitions and offsets."""
 
     def __init__(self, servers: str) -> None:
-        self.places: set[tuple[int, int]] = set()
+        self.offsets: set[tuple[int, int]] = set()
         self._producer = Producer(
             {
                 "bootstrap.servers": servers,
@@ -89,24 +91,24 @@ class Poisoner:
 
     def send(self, number: int) -> None:
         value = POISON[number % len(POISON)]
-        self._producer.produce(CDC_TOPIC, value, key=b'{"id": 1}', on_delivery=self._kept)
+        self._producer.produce(CDC_TOPIC, value, key=b'{"id": 1}', on_delivery=self._delivered)
         self._producer.poll(0)
 
     def finish(self) -> None:
         assert self._producer.flush(120) == 0
 
-    def _kept(self, error: KafkaError | None, message: Message) -> None:
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
         assert error is None
-        self.places.add((message.partition() or 0, message.offset() or 0))
+        self.offsets.add((message.partition() or 0, message.offset() or 0))
 
 
 def dead_letters(servers: str) -> set[tuple[int, int]]:
-    """Return where in the topic of changes each dead letter came from."""
+    """Return partition and offset in the change topic of each dead letter's original."""
     consumer = Consumer({"bootstrap.servers": servers, "group.id": "test", "log_level": 0})
     try:
         _, end = consumer.get_watermark_offsets(TopicPartition(REJECTED_TOPIC, 0), timeout=30)
         consumer.assign([TopicPartition(REJECTED_TOPIC, 0, 0)])
-        found: set[tuple[int, int]] = set()
+        originals: set[tuple[int, int]] = set()
         while True:
             messages = consumer.consume(1000, timeout=1)
             for message in messages:
@@ -114,12 +116,12 @@ def dead_letters(servers: str) -> set[tuple[int, int]]:
                 assert json.loads(headers[DEAD_LETTER_HEADERS.reasons])
                 if headers[DEAD_LETTER_HEADERS.topic] == CDC_TOPIC.encode():
                     partition = int(headers[DEAD_LETTER_HEADERS.partition])
-                    found.add((partition, int(headers[DEAD_LETTER_HEADERS.offset])))
+                    originals.add((partition, int(headers[DEAD_LETTER_HEADERS.offset])))
             if (
                 not messages
                 and consumer.position([TopicPartition(REJECTED_TOPIC, 0)])[0].offset >= end
             ):
-                return found
+                return originals
     finally:
         consumer.close()
 
@@ -140,9 +142,7 @@ def model(storage: Storage) -> Iterator[None]:
     ],
 )
 @pytest.mark.usefixtures("model")
-def test_the_predictions_are_what_the_ledger_says(
-    stack: Stack, changes: int, rate: float, times: int
-) -> None:
+def test_predictions_match_the_ledger(stack: Stack, changes: int, rate: float, times: int) -> None:
     url = database_url(stack, SUPERUSER, WAREHOUSE_DATABASE)
     servers = f"127.0.0.1:{stack.port(Port.KAFKA)}"
     with psycopg.connect(url) as connection:
@@ -163,12 +163,10 @@ def test_the_predictions_are_what_the_ledger_says(
             done.set()
         poisoning.result()
     logger.info("%s changes, %s outages of the database", writer.written, writer.outages)
-    assert settled(url) == Balance(0, 0)
+    assert final_balance(url) == Balance(0, 0)
     assert_scored(stack, url)
-    deadline = time.monotonic() + SETTLED_SECONDS
-    while poisoner.places - (found := dead_letters(servers)):
-        assert time.monotonic() < deadline, len(poisoner.places - found)
-    assert poisoner.places
+    wait_until(lambda: poisoner.offsets <= dead_letters(servers), timeout=BALANCED_SECONDS)
+    assert poisoner.offsets
 
 
 def poison_until(done: threading.Event, poisoner: Poisoner) -> None:
@@ -179,22 +177,20 @@ def poison_until(done: threading.Event, poisoner: Poisoner) -> None:
     poisoner.finish()
 
 
-def settled(url: str) -> Balance:
-    """Return the balance once it is even, or as it is when that took too long."""
-    deadline = time.monotonic() + SETTLED_SECONDS
-    while not (found := balance(url)).even and time.monotonic() < deadline:
-        time.sleep(1)
-    return found
+def final_balance(url: str) -> Balance:
+    """Return the balance as soon as it is even, or the last one before the deadline."""
+    with suppress(TimeoutError):
+        wait_until(lambda: balance(url).even, timeout=BALANCED_SECONDS, interval=1)
+    return balance(url)
 
 
 def assert_scored(stack: Stack, url: str) -> None:
-    """Each newest prediction is what the API says of the patient's present measurements."""
+    """Check that the newest predictions equal the API's for the current measurements."""
     patients = list(newest(url).values())
     for first in range(0, len(patients), 1000):
-        part = patients[first : first + 1000]
-        answer = httpx.post(
-            f"{stack.url(Port.API)}/predict/batch", json=[row for row, _ in part], timeout=60
+        chunk = patients[first : first + 1000]
+        response = httpx.post(
+            f"{stack.url(Port.API)}/predict/batch", json=[row for row, _ in chunk], timeout=60
         ).raise_for_status()
-        answers = answer.json()["results"]
-        said = [one["probability"] for one in answers]
-        assert said == pytest.approx([probability for _, probability in part])
+        scores = [result["probability"] for result in response.json()["results"]]
+        assert scores == pytest.approx([probability for _, probability in chunk])

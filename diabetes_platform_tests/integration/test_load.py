@@ -1,4 +1,4 @@
-"""`diabetes load` on the running platform: what it sends is what comes back, and Ctrl-C ends it."""
+"""`diabetes load` on the running platform: all messages are accounted for, and Ctrl-C ends it."""
 
 import re
 import signal
@@ -28,28 +28,30 @@ def model(storage: Storage) -> Iterator[None]:
         yield
 
 
-def tally(output: str) -> dict[str, int]:
-    """The counts in the last table of a run."""
+def last_counts(output: str) -> dict[str, int]:
+    """Return the counts of the last table of a run."""
     rows = re.findall(r"│ +" + r" +│ +".join([r"([\d,]+)"] * len(COLUMNS)) + r" +│", output)
     assert rows, output
-    return dict(zip(COLUMNS, (int(one.replace(",", "")) for one in rows[-1]), strict=True))
+    return dict(zip(COLUMNS, (int(count.replace(",", "")) for count in rows[-1]), strict=True))
 
 
 def patients(stack: Stack) -> int:
-    with psycopg.connect(database_url(stack, "postgres", "diabetes")) as opened:
-        row = opened.execute("SELECT count(*) FROM public.diabetes_new").fetchone()
+    with psycopg.connect(database_url(stack, "postgres", "diabetes")) as connection:
+        row = connection.execute("SELECT count(*) FROM public.diabetes_new").fetchone()
     assert row is not None
     return int(row[0])
 
 
 @pytest.mark.slow
-def test_all_that_was_sent_is_answered_rejected_or_known_already(stack: Stack) -> None:
-    within(60, lambda: (found := stream_job_of(stack).counters) is not None and found.balanced)
-    before, stored = stream_job_of(stack).counters, patients(stack)
+def test_every_sent_message_is_predicted_rejected_or_a_duplicate(stack: Stack) -> None:
+    within(
+        60, lambda: (counters := stream_job_of(stack).counters) is not None and counters.balanced
+    )
+    initial, stored = stream_job_of(stack).counters, patients(stack)
     shares = ("--invalid", "20%", "--duplicates", "20%")
     run = command(stack.given, "load", "--rate", str(RATE), "--for", str(SECONDS), *shares)
     code, output = finish(run)
-    counted = tally(output)
+    counted = last_counts(output)
     assert code == 0, output
     assert counted["sent"] + counted["invalid"] + counted["duplicates"] <= RATE * SECONDS
     assert min(counted["sent"], counted["invalid"], counted["duplicates"]) > 0
@@ -58,28 +60,30 @@ def test_all_that_was_sent_is_answered_rejected_or_known_already(stack: Stack) -
     assert patients(stack) == stored + counted["sent"]
     assert re.search(r"total +│ commit → stored row +│ +[\d.]+ │ +[\d.]+ │", output)
 
-    def known_already() -> bool:
-        now = stream_job_of(stack).counters
-        assert before is not None
-        return now is not None and now.duplicates - before.duplicates == counted["duplicates"]
+    def duplicates_counted() -> bool:
+        current = stream_job_of(stack).counters
+        assert initial is not None
+        if current is None:
+            return False
+        return current.duplicates - initial.duplicates == counted["duplicates"]
 
-    within(30, known_already)
+    within(30, duplicates_counted)
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_it_at_once_with_the_counts_so_far(stack: Stack) -> None:
-    before = patients(stack)
+def test_ctrl_c_ends_the_load_at_once_and_prints_the_counts(stack: Stack) -> None:
+    initial = patients(stack)
     run = command(stack.given, "load", "--rate", str(RATE), "--for", "600")
-    within(60, lambda: patients(stack) >= before + RATE)
+    within(60, lambda: patients(stack) >= initial + RATE)
     interrupted = time.monotonic()
     run.send_signal(signal.SIGINT)
     code, output = finish(run, seconds=30)
     assert time.monotonic() - interrupted < 15
     assert code == 130, output
-    assert tally(output)["sent"] >= RATE
+    assert last_counts(output)["sent"] >= RATE
     assert "Traceback" not in output
-    stored = patients(stack) - before
-    # The last statement may have been committed when its answer was no longer waited for.
-    assert tally(output)["sent"] <= stored <= tally(output)["sent"] + RATE
+    stored = patients(stack) - initial
+    # The last statement may have been committed after the command stopped waiting for it.
+    assert last_counts(output)["sent"] <= stored <= last_counts(output)["sent"] + RATE
     time.sleep(1)
-    assert patients(stack) - before == stored
+    assert patients(stack) - initial == stored

@@ -1,4 +1,4 @@
-"""The page of the whole platform, used in a real browser by tests of the serving environment."""
+"""The page of the whole platform in a real browser, tested from the serving environment."""
 
 import subprocess
 from collections.abc import Iterator
@@ -22,11 +22,11 @@ def model(storage: Storage) -> Iterator[None]:
 
 
 @pytest.mark.slow
-def test_the_page_answers_through_the_stream_in_a_real_browser(stack: Stack) -> None:
+def test_the_page_shows_results_from_the_stream_in_a_real_browser(stack: Stack) -> None:
     # Playwright is in the serving environment only.
     python = str(Layout(TOOLS).serving_python)
     command = [python, "-m", "pytest", "on_stack/tests", "-q", "--api", stack.url(Port.API)]
-    done = subprocess.run(
+    completed = subprocess.run(
         command,
         cwd=PROJECT_ROOT / "serving",
         stdout=subprocess.PIPE,
@@ -35,5 +35,5 @@ def test_the_page_answers_through_the_stream_in_a_real_browser(stack: Stack) -> 
         timeout=500,
         check=False,
     )
-    assert done.returncode == 0, done.stdout
-    assert "6 passed" in done.stdout
+    assert completed.returncode == 0, completed.stdout
+    assert "6 passed" in completed.stdout

@@ -1,4 +1,4 @@
-"""A savepoint of the stream's job, restored into a graph that has one table more."""
+"""A savepoint of the stream job, restored into a graph with one more table."""
 
 import json
 import secrets
@@ -32,7 +32,7 @@ SECONDS = 90.0
 
 @dataclass(frozen=True)
 class OwnJob:
-    """The job between topics of the test's own."""
+    """The stream job between separate topics."""
 
     cluster: FlinkCluster
     client: Client
@@ -40,11 +40,11 @@ class OwnJob:
     name: str
 
     def submit(self, *arguments: str, **options: str) -> str:
-        """Return its id once every task runs."""
-        given = ["--bootstrap-servers", self.servers]
+        """Submit the job; return its id once every task runs."""
+        topics = ["--bootstrap-servers", self.servers]
         for kind in KINDS:
-            given += [f"--{kind}", f"{self.name}.{kind}"]
-        self.client.run(JOB, self.cluster, self.name, arguments=[*given, *arguments], **options)
+            topics += [f"--{kind}", f"{self.name}.{kind}"]
+        self.client.run(JOB, self.cluster, self.name, arguments=[*topics, *arguments], **options)
         (job,) = (job for job in self.cluster.jobs() if job.name == self.name and not job.ended)
         within(SECONDS, lambda: self.cluster.all_tasks_run(job.id))
         return job.id
@@ -58,35 +58,35 @@ class OwnJob:
         assert producer.flush(10) == 0
 
     def written(self) -> list[int]:
-        """The lsn of each image that was written, in order."""
-        given = {"bootstrap.servers": self.servers, "group.id": "test"}
-        consumer = Consumer({**given, "enable.auto.commit": False})
-        found = []
+        """Return the lsn of each image in the sink topic, in order."""
+        config = {"bootstrap.servers": self.servers, "group.id": "test"}
+        consumer = Consumer({**config, "enable.auto.commit": False})
+        lsns = []
         try:
             consumer.assign([TopicPartition(f"{self.name}.images", 0, OFFSET_BEGINNING)])
             while (message := consumer.poll(3)) is not None:
                 assert message.error() is None, message.error()
-                found.append(json.loads(message.value() or b"")["lsn"])
+                lsns.append(json.loads(message.value() or b"")["lsn"])
         finally:
             consumer.close()
-        return found
+        return lsns
 
     def stop_with_savepoint(self, job_id: str) -> str:
-        """Return where the savepoint lies."""
+        """Stop the job; return the URL of its savepoint."""
         jobs = f"{self.cluster.url}/jobs/{job_id}/savepoints"
-        asked = {"target-directory": f"s3://checkpoints/{self.name}", "cancel-job": True}
-        asking = httpx.post(jobs, json=asked, trust_env=False, timeout=30).raise_for_status()
-        trigger = asking.json()["request-id"]
-        told: dict[str, dict[str, str]] = {}
+        body = {"target-directory": f"s3://checkpoints/{self.name}", "cancel-job": True}
+        response = httpx.post(jobs, json=body, trust_env=False, timeout=30).raise_for_status()
+        trigger = response.json()["request-id"]
+        status: dict[str, dict[str, str]] = {}
 
-        def done() -> bool:
-            answer = httpx.get(f"{jobs}/{trigger}", trust_env=False, timeout=30)
-            told.update(answer.raise_for_status().json())
-            return told["status"]["id"] == "COMPLETED"
+        def completed() -> bool:
+            current = httpx.get(f"{jobs}/{trigger}", trust_env=False, timeout=30)
+            status.update(current.raise_for_status().json())
+            return status["status"]["id"] == "COMPLETED"
 
-        within(SECONDS, done)
-        assert "location" in told["operation"], told
-        return told["operation"]["location"]
+        within(SECONDS, completed)
+        assert "location" in status["operation"], status
+        return status["operation"]["location"]
 
 
 @pytest.fixture
@@ -99,30 +99,30 @@ def own_job(stack: Stack) -> Iterator[OwnJob]:
     job = OwnJob(cluster, client, servers, f"savepoint-{secrets.token_hex(4)}")
     topics = [NewTopic(f"{job.name}.{kind}", 1) for kind in KINDS]
     with AdminClient({"bootstrap.servers": servers}) as admin:
-        for answer in admin.create_topics(topics).values():
-            answer.result()
+        for future in admin.create_topics(topics).values():
+            future.result()
         yield job
         cancel(job.cluster, job.name)
-        for answer in admin.delete_topics([topic.topic for topic in topics]).values():
-            answer.result()
+        for future in admin.delete_topics([topic.topic for topic in topics]).values():
+            future.result()
 
 
 @pytest.mark.slow
-def test_a_savepoint_keeps_what_was_newest_though_a_table_is_added(own_job: OwnJob) -> None:
-    before = own_job.submit("--without", "windowed")
+def test_a_savepoint_keeps_the_newest_images_when_a_table_is_added(own_job: OwnJob) -> None:
+    first_job = own_job.submit("--without", "windowed")
     own_job.change(20)
     within(SECONDS, lambda: own_job.written() == [20])
-    tables = len(own_job.cluster.vertices(before))
-    savepoint = own_job.stop_with_savepoint(before)
-    now = own_job.submit(**{"execution.state-recovery.path": savepoint})
-    assert len(own_job.cluster.vertices(now)) == tables + 1
+    tables = len(own_job.cluster.vertices(first_job))
+    savepoint = own_job.stop_with_savepoint(first_job)
+    restored_job = own_job.submit(**{"execution.state-recovery.path": savepoint})
+    assert len(own_job.cluster.vertices(restored_job)) == tables + 1
     own_job.change(10)
     own_job.change(30)
     written: list[int] = []
 
-    def came() -> bool:
+    def newest_arrived() -> bool:
         written[:] = own_job.written()
         return 30 in written
 
-    within(SECONDS, came)
+    within(SECONDS, newest_arrived)
     assert written == [20, 30]

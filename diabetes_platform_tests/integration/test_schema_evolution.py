@@ -1,4 +1,4 @@
-"""Columns of the intake table that come and go while the whole platform runs."""
+"""Columns that are added to and removed from the intake table of the running platform."""
 
 import json
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ DROP = "ALTER TABLE public.diabetes_new DROP COLUMN note"
 RENAME = "ALTER TABLE public.diabetes_new RENAME COLUMN blood_pressure TO pressure"
 NAME_BACK = "ALTER TABLE public.diabetes_new RENAME COLUMN pressure TO blood_pressure"
 REASON = "blood_pressure:missing"
-"""Of this column alone no other test's broken event gives it."""
+"""No other test rejects an event for this column alone."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -33,42 +33,46 @@ def model(storage: Storage) -> Iterator[None]:
 
 @pytest.fixture
 def database(stack: Stack) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(database_url(stack, "postgres", "diabetes"), autocommit=True) as opened:
-        yield opened
+    with psycopg.connect(
+        database_url(stack, "postgres", "diabetes"), autocommit=True
+    ) as connection:
+        yield connection
 
 
 @contextmanager
-def altered(database: psycopg.Connection, change: bytes, back: bytes) -> Iterator[None]:
-    """Have a changed table within the block."""
+def altered(database: psycopg.Connection, change: bytes, revert: bytes) -> Iterator[None]:
+    """Change the table during the block."""
     database.execute(change)
     try:
         yield
     finally:
-        database.execute(back)
+        database.execute(revert)
 
 
 def alerts(stack: Stack) -> list[dict[str, object]]:
-    """The alerts that were raised for the column."""
+    """Return the alerts that were raised for the column."""
     if not stack.settings.alerts.exists():
         return []
     lines = map(json.loads, stack.settings.alerts.read_text(encoding="utf-8").splitlines())
-    return [one for one in lines if REASON in one.get("reasons", ()) and one["state"] == "raised"]
+    return [a for a in lines if REASON in a.get("reasons", ()) and a["state"] == "raised"]
 
 
 def rejected(stack: Stack, row_id: int) -> list[list[str]]:
-    """The reasons of each dead letter of one patient."""
+    """Return the reasons of each dead letter of one patient."""
     return [
-        json.loads(dict(one.headers() or [])["reasons"] or b"")
-        for one in messages(stack, REJECTED_TOPIC)
-        if one.key() and f'"id":{row_id}}}'.encode() in one.key().replace(b" ", b"")
+        json.loads(dict(letter.headers() or [])["reasons"] or b"")
+        for letter in messages(stack, REJECTED_TOPIC)
+        if letter.key() and f'"id":{row_id}}}'.encode() in letter.key().replace(b" ", b"")
     ]
 
 
-def test_a_new_nullable_column_stops_nothing(stack: Stack, database: psycopg.Connection) -> None:
+def test_the_stream_continues_when_a_nullable_column_is_added(
+    stack: Stack, database: psycopg.Connection
+) -> None:
     with altered(database, ADD.encode(), DROP.encode()):
         row_id = insert(database)
         within(60, lambda: answers(database, row_id) == 1)
-        # As large as no topic takes it: the source must not stop at what nobody reads.
+        # Too large for every topic: the source must not stop at a column that nobody reads.
         change = (
             "UPDATE public.diabetes_new SET note = repeat('x', 2000000), age = 51 WHERE id = %s"
         )
@@ -79,22 +83,22 @@ def test_a_new_nullable_column_stops_nothing(stack: Stack, database: psycopg.Con
     within(60, lambda: answers(database, later) == 1)
 
 
-def test_rows_without_a_required_column_are_dead_letters_and_raise_one_alert(
+def test_rows_without_a_required_column_become_dead_letters_and_raise_one_alert(
     stack: Stack, database: psycopg.Connection
 ) -> None:
-    before = len(alerts(stack))
+    alert_count = len(alerts(stack))
     rows = "INSERT INTO public.diabetes_new (pregnancies, diabetes_pedigree_function, age)"
     with altered(database, RENAME.encode(), NAME_BACK.encode()):
         ids = [
-            int(found[0])
+            int(row[0])
             for _ in range(3)
-            for found in database.execute(f"{rows} VALUES (1, 0.5, 30) RETURNING id".encode())
+            for row in database.execute(f"{rows} VALUES (1, 0.5, 30) RETURNING id".encode())
         ]
         for row_id in ids:
             within(60, lambda row_id=row_id: rejected(stack, row_id) == [[REASON]])
-        within(90, lambda: len(alerts(stack)) > before)
+        within(90, lambda: len(alerts(stack)) > alert_count)
     row_id = insert(database)
     within(60, lambda: answers(database, row_id) == 1)
-    (alert,) = alerts(stack)[before:]
+    (alert,) = alerts(stack)[alert_count:]
     assert alert["topic"] == REJECTED_TOPIC
-    assert [answers(database, one) for one in ids] == [0, 0, 0]
+    assert [answers(database, patient_id) for patient_id in ids] == [0, 0, 0]

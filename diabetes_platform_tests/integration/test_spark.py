@@ -1,9 +1,8 @@
-"""Three engines, one lake on S3: Sail, the platform's Spark server, a cluster of two workers."""
+"""Sail, the platform's Spark server and a cluster of two workers write equal tables to S3."""
 
 import os
 import secrets
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from diabetes_platform.local.install.java import find_java
 from diabetes_platform.local.ports import HOST, free_port, listens
 from diabetes_platform.local.processes import spawn, stop_group
 from diabetes_platform.local.stack import INFRA, Stack
+from diabetes_platform.polling import wait_until
 from diabetes_platform_tests.cleaning.batches import dirty_rows, raw_table
 from diabetes_platform_tests.intakes import changed, stream
 from diabetes_platform_tests.storage import Storage
@@ -38,13 +38,13 @@ Results = Mapping[str, list[dict[str, object]]]
 
 @dataclass(frozen=True)
 class Cluster:
-    """A standalone master with two workers, and the Connect server that is their application."""
+    """A standalone master with two workers, and a Connect server that uses them."""
 
     remote: str
     work: Path
 
     def executors(self, worker: int) -> list[Path]:
-        """The directories of the executors that a worker has started."""
+        """Return the directories of the executors that a worker has started."""
         return list(self.work.glob(f"worker-{worker}/executors/app-*/*"))
 
 
@@ -52,27 +52,27 @@ class Cluster:
 def cluster(
     stack: Stack, storage: Storage, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cluster]:
-    """The processes that `make up SPARK=cluster` adds, each by the supervisor's own command."""
+    """The processes of `make up SPARK=cluster`, started with the supervisor's commands."""
     work = tmp_path_factory.mktemp("spark-cluster")
     port, master_port = free_port(), free_port()
     master = f"spark://{HOST}:{master_port}"
     environment = {**os.environ, **storage.environment("spark")}
     with ExitStack() as running:
 
-        def start(name: str, server: str, *more: str) -> None:
+        def start(name: str, server: str, *arguments: str) -> None:
             process = spawn(
-                [*serve(server, stack, work / name), *more],
+                [*serve(server, stack, work / name), *arguments],
                 log=work / f"{name}.log",
                 environment=environment,
             )
             running.callback(stop_group, process, grace=10)
 
         start("master", "master", "--port", str(master_port))
-        until_it_listens(master_port)
+        wait_for_port(master_port)
         for worker in (1, 2):
             start(f"worker-{worker}", "worker", "--master", master)
         start("connect", "connect", "--port", str(port), "--master", master)
-        until_it_listens(port)
+        wait_for_port(port)
         yield Cluster(f"sc://{HOST}:{port}", work)
 
 
@@ -83,11 +83,8 @@ def serve(server: str, stack: Stack, work: Path) -> list[str]:
     return [*command, *(text for option in options.items() for text in option)]
 
 
-def until_it_listens(port: int) -> None:
-    deadline = time.monotonic() + STARTED_SECONDS
-    while not listens(port):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+def wait_for_port(port: int) -> None:
+    wait_until(lambda: listens(port), timeout=STARTED_SECONDS, interval=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -106,29 +103,29 @@ def raw(storage: Storage) -> DeltaPath:
 
 @pytest.fixture(scope="module")
 def labels(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> Labels:
-    """Labels on S3, where users of the platform may read and write them."""
+    """Labels on S3, where the users of the platform can read and write them."""
     local = Lake(str(tmp_path_factory.mktemp("stream")))
     stream(local, *(changed(n, n, outcome=n % 2, age=20.0 + n) for n in range(1, LABELLED + 1)))
-    kept = keep_labels(local)
+    snapshot = keep_labels(local)
     root = f"s3://lake/labels/{secrets.token_hex(4)}"
     lake = Lake(root, storage.s3("pipeline"))
     rows = local.table(LABELLED_PATIENTS).open().to_pyarrow_table()
-    version, _ = lake.snapshot(LABELLED_PATIENTS, rows, kept.content_hash)
-    lake.snapshot(LABELLED_PATIENTS, rows.slice(1), "those of a later batch")
-    return Labels(lake.table(LABELLED_PATIENTS), version, kept.content_hash)
+    version, _ = lake.snapshot(LABELLED_PATIENTS, rows, snapshot.content_hash)
+    lake.snapshot(LABELLED_PATIENTS, rows.slice(1), "labels of a later batch")
+    return Labels(lake.table(LABELLED_PATIENTS), version, snapshot.content_hash)
 
 
 @pytest.fixture(scope="module")
 def by_sail(raw: DeltaPath, labels: Labels, storage: Storage) -> Results:
     with pytest.MonkeyPatch.context() as patch:
-        # Sail, in this process, reads them from the environment.
+        # Sail runs in this process and reads the environment.
         for name, value in storage.environment("pipeline").items():
             patch.setenv(name, value)
         return cleaned_by(None, raw, labels)
 
 
 def cleaned_by(remote: str | None, raw: DeltaPath, labels: Labels) -> Results:
-    """Every table of the batch by the engine at `remote`; None: Sail."""
+    """Return every table of the batch, computed by the engine at `remote` (None: Sail)."""
     engine = secrets.token_hex(4)
     tables = {name: DeltaPath(f"s3://lake/{name}/{engine}", raw.s3) for name in KEYS}
     with spark_session(remote) as session:
@@ -140,13 +137,15 @@ def clean(
     session: SparkSession, raw: DeltaPath, labels: Labels, tables: Mapping[str, DeltaPath]
 ) -> None:
     fit_statistics(session, raw, CONTENT_HASH, tables["statistics"], labels)
-    done = clean_batch(session, raw, CONTENT_HASH, tables["statistics"], tables["cleaned"], labels)
-    assert done.rows == ROWS + LABELLED
-    quarantine_batch(tables["cleaned"], done.batch_id, tables["quarantine"])
+    cleaned = clean_batch(
+        session, raw, CONTENT_HASH, tables["statistics"], tables["cleaned"], labels
+    )
+    assert cleaned.rows == ROWS + LABELLED
+    quarantine_batch(tables["cleaned"], cleaned.batch_id, tables["quarantine"])
 
 
 def exact(table: DeltaPath, key: str) -> list[dict[str, object]]:
-    """The rows by key, numbers as hexadecimal text: equal means equal to the last bit."""
+    """Return the rows sorted by key, with floats as hexadecimal text for a bit-exact comparison."""
     rows = [
         {name: v.hex() if isinstance(v, float) else v for name, v in row.items()}
         for row in table.open().to_pyarrow_table().to_pylist()
@@ -155,7 +154,7 @@ def exact(table: DeltaPath, key: str) -> list[dict[str, object]]:
 
 
 @pytest.mark.slow
-def test_the_platforms_spark_writes_to_s3_what_sail_writes(
+def test_the_platforms_spark_writes_the_same_tables_as_sail(
     stack: Stack, raw: DeltaPath, labels: Labels, by_sail: Results
 ) -> None:
     assert all(by_sail.values())
@@ -163,7 +162,7 @@ def test_the_platforms_spark_writes_to_s3_what_sail_writes(
 
 
 @pytest.mark.slow
-def test_a_cluster_of_two_workers_writes_to_s3_what_sail_writes(
+def test_a_cluster_of_two_workers_writes_the_same_tables_as_sail(
     cluster: Cluster, raw: DeltaPath, labels: Labels, by_sail: Results
 ) -> None:
     assert all(by_sail.values())

@@ -1,4 +1,4 @@
-"""Every message of the stream comes into the lake once, whatever is killed on its way."""
+"""Every message of the stream is in the lake exactly once after services are killed."""
 
 import logging
 import os
@@ -20,6 +20,7 @@ from diabetes_platform.local.environments import database_url
 from diabetes_platform.local.platform import WAREHOUSE_DATABASE
 from diabetes_platform.local.postgres.data import SUPERUSER
 from diabetes_platform.local.stack import Stack
+from diabetes_platform.polling import wait_until
 from diabetes_platform_tests.running_dagster import run_processes
 from diabetes_platform_tests.services import state_of, within
 from diabetes_platform_tests.storage import Storage
@@ -39,7 +40,7 @@ VALUES (1, %s, 70, NULL, NULL, 31.5, 0.4, 40) RETURNING id
 
 
 def write(url: str) -> set[int]:
-    """Take in one patient after the other; return their ids."""
+    """Insert patients one after the other; return their ids."""
     ids, chance = set(), random.Random(MESSAGES)
     with psycopg.connect(url, autocommit=True) as connection:
         for _ in range(MESSAGES):
@@ -50,33 +51,32 @@ def write(url: str) -> set[int]:
     return ids
 
 
-def runs_under_way(stack: Stack) -> list[psutil.Process]:
+def active_runs(stack: Stack) -> list[psutil.Process]:
     with suppress(psutil.NoSuchProcess):
         return run_processes(state_of(stack, "dagster-code").pid)
     return []
 
 
 def kill(stack: Stack, victim: str) -> None:
-    """Kill it, and wait until the supervisor has it back."""
+    """Kill a victim, and wait until the supervisor has restarted it."""
     if victim == RUN:
-        found: list[psutil.Process] = []
-        within(120, lambda: found.extend(runs_under_way(stack)) or found)
-        found[0].kill()
+        runs = wait_until(lambda: active_runs(stack), timeout=120)
+        runs[0].kill()
         return
-    before = state_of(stack, victim)
-    os.kill(before.pid, signal.SIGKILL)
-    within(120, lambda: (now := state_of(stack, victim)).healthy and now.pid != before.pid)
+    killed = state_of(stack, victim)
+    os.kill(killed.pid, signal.SIGKILL)
+    within(120, lambda: (state := state_of(stack, victim)).healthy and state.pid != killed.pid)
 
 
-def in_the_lake(storage: Storage) -> Counter[int]:
-    """Return how often each patient is there."""
+def lake_counts(storage: Storage) -> Counter[int]:
+    """Return the number of rows of each patient in the lake."""
     target = Lake("s3://lake", storage.s3("pipeline")).table(STREAM_PATIENTS)
     if not target.exists():
         return Counter()
     return Counter(target.open().to_pyarrow_dataset().to_table(columns=["id"])["id"].to_pylist())
 
 
-def test_of_ten_thousand_messages_each_is_there_once_after_twenty_kills(
+def test_each_of_ten_thousand_messages_is_stored_once_after_twenty_kills(
     stack: Stack, storage: Storage
 ) -> None:
     url = database_url(stack, SUPERUSER, WAREHOUSE_DATABASE)
@@ -86,10 +86,10 @@ def test_of_ten_thousand_messages_each_is_there_once_after_twenty_kills(
         for number in range(KILLS):
             victim = VICTIMS[number % len(VICTIMS)]
             kill(stack, victim)
-            logger.info("%s: killed %s, %s in the lake", number, victim, len(in_the_lake(storage)))
+            logger.info("%s: killed %s, %s in the lake", number, victim, len(lake_counts(storage)))
             waiting.wait(chance.uniform(1, 10))
         ids = writing.result()
-    within(ARRIVED_SECONDS, lambda: ids <= in_the_lake(storage).keys())
+    within(ARRIVED_SECONDS, lambda: ids <= lake_counts(storage).keys())
 
-    found = in_the_lake(storage)
-    assert {found[one] for one in ids} == {1}
+    rows = lake_counts(storage)
+    assert {rows[patient_id] for patient_id in ids} == {1}

@@ -1,4 +1,4 @@
-"""`make up`, `status`, `logs`: what a person sees of the running platform."""
+"""The output of `make up`, `status` and `logs` on the running platform."""
 
 import re
 import socket
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 GIB = 2**30
 
 
-def test_every_service_is_healthy_and_shown_with_its_url(stack: Stack) -> None:
+def test_status_shows_every_healthy_service_with_its_url(stack: Stack) -> None:
     code, output = finish(command(stack.given, "status"))
     assert code == 0, output
     for process in Supervisor(stack.layout).processes() or ():
@@ -27,22 +27,22 @@ def test_every_service_is_healthy_and_shown_with_its_url(stack: Stack) -> None:
     assert f"http://127.0.0.1:{stack.port(Port.FLINK)}" in output
 
 
-def test_all_of_it_together_is_small(stack: Stack) -> None:
+def test_all_services_together_use_less_than_three_gibibytes(stack: Stack) -> None:
     processes = Supervisor(stack.layout).processes()
     assert processes is not None
     assert sum(memory(process.pid) for process in processes) < 3 * GIB
 
 
-def test_starting_it_again_changes_nothing(stack: Stack) -> None:
+def test_a_second_start_changes_nothing(stack: Stack) -> None:
     supervisor = Supervisor(stack.layout)
-    before = set(supervisor.processes() or ())
+    initial = set(supervisor.processes() or ())
     code, output = finish(command(stack.given, "up"))
     assert code == 0, output
     assert "the platform already runs" in output
-    assert set(supervisor.processes() or ()) == before
+    assert set(supervisor.processes() or ()) == initial
 
 
-def test_a_log_is_shown_and_an_unknown_one_names_those_that_are_there(stack: Stack) -> None:
+def test_logs_shows_a_log_and_lists_the_logs_for_an_unknown_service(stack: Stack) -> None:
     code, output = finish(command(stack.given, "logs", "postgres", "--lines", "50"))
     assert (code, "database system is ready" in output) == (0, True), output
     code, output = finish(command(stack.given, "logs", "redis"))
@@ -50,18 +50,18 @@ def test_a_log_is_shown_and_an_unknown_one_names_those_that_are_there(stack: Sta
     assert re.search(r"no log of redis; there are .*kafka.*postgres", output)
 
 
-def test_the_demo_does_not_start_beside_it_in_one_home(stack: Stack) -> None:
+def test_the_demo_does_not_start_in_the_home_of_a_running_platform(stack: Stack) -> None:
     code, output = finish(command(stack.given, "demo", "--once"))
     assert code == 3
     assert "the platform already runs in" in output
 
 
-def test_every_port_in_use_is_named_with_its_owner(tmp_path: Path) -> None:
+def test_every_port_in_use_is_reported_with_its_process(tmp_path: Path) -> None:
     settings = PlatformSettings(home=tmp_path, port_offset=free_offset())
     with socket.socket() as first, socket.socket() as second:
-        for taken, port in ((first, Port.KAFKA), (second, Port.FLINK)):
-            taken.bind(("127.0.0.1", settings.port(port)))
-            taken.listen()
+        for listener, port in ((first, Port.KAFKA), (second, Port.FLINK)):
+            listener.bind(("127.0.0.1", settings.port(port)))
+            listener.listen()
         code, output = finish(command(settings, "up"))
     assert code == 3
     for port in (Port.KAFKA, Port.FLINK):

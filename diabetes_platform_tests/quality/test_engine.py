@@ -9,8 +9,8 @@ from diabetes_platform.contract.validation import parse, reason_for, reasons_to_
 from diabetes_platform.quality.engine import outcomes_by_name, run_suite
 from diabetes_platform.quality.expectations import EXPECTATIONS
 from diabetes_platform_tests.contract.cases import AgreementRow, agreement_rows
-from diabetes_platform_tests.made_patients import staged_patient
 from diabetes_platform_tests.quality.staged_batches import Patient, create_table, load
+from diabetes_platform_tests.staged_patients import staged_patient
 
 ROW_RULES = (
     "expect_column_values_to_not_be_null",

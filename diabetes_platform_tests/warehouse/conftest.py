@@ -9,7 +9,7 @@ from diabetes_platform.contract.tables import STAGING_PATIENTS
 from diabetes_platform.lake.arrow import arrow_schema
 from diabetes_platform.warehouse.migrate import upgrade
 from diabetes_platform.warehouse.staging import StagedBatch, record_validation, stage
-from diabetes_platform_tests.made_patients import staged_patient
+from diabetes_platform_tests.staged_patients import staged_patient
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from diabetes_platform.warehouse.promotion import (
     serving_state,
 )
 from diabetes_platform.warehouse.staging import count_staged, newest, record_validation, stage
-from diabetes_platform_tests.made_patients import staged_patient
 from diabetes_platform_tests.provisioned import ProvisionedServer
-from diabetes_platform_tests.stored_job import SAID, stored
+from diabetes_platform_tests.staged_patients import staged_patient
+from diabetes_platform_tests.stored_job import MESSAGE, stored
 from diabetes_platform_tests.warehouse.conftest import reader as stream
 
 pytestmark = pytest.mark.integration
@@ -75,7 +75,7 @@ def test_dagster_stores_runs_events_and_schedules_as_its_role(
         result = stored.execute_in_process(instance=instance)
         assert instance.get_run_by_id(result.run_id) is not None
         assert instance.all_instigator_state() == []
-        assert any(SAID in log.user_message for log in instance.all_logs(result.run_id))
+        assert any(MESSAGE in log.user_message for log in instance.all_logs(result.run_id))
     with psycopg.connect(provisioned.url("dagster")) as connection:
         events = connection.execute("SELECT count(*) > 5 FROM event_logs").fetchone()
     assert events == (True,)

@@ -15,7 +15,7 @@ from diabetes_platform.warehouse.staging import (
     newest,
     stage,
 )
-from diabetes_platform_tests.made_patients import staged_patient
+from diabetes_platform_tests.staged_patients import staged_patient
 from diabetes_platform_tests.warehouse.conftest import STAGING_SCHEMA, reader
 
 pytestmark = pytest.mark.integration
