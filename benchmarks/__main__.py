@@ -13,7 +13,7 @@ from benchmarks.flink import run as flink
 from benchmarks.increments import run as increments
 from benchmarks.predictor import run as predictor
 from benchmarks.stream import run as stream
-from diabetes_platform.local.errors import TOLD
+from diabetes_platform.local.errors import USER_ERRORS
 from diabetes_platform.local.home import Layout
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings
 
@@ -39,7 +39,7 @@ def main() -> None:
         for each in ("batch", "cdc") if name == "all" else (name,):
             if each in _WITH_OPTIONS:
                 _WITH_OPTIONS[each](options)
-    except TOLD as error:
+    except USER_ERRORS as error:
         raise SystemExit(str(error)) from error
     if name in {"all", "serving"}:
         # In the API's own environment, which is what it is served from.

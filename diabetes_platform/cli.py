@@ -14,9 +14,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from diabetes_platform.local.errors import TOLD
-from diabetes_platform.local.moments import read_moment
+from diabetes_platform.local.errors import USER_ERRORS
 from diabetes_platform.local.spark.modes import SparkMode
+from diabetes_platform.local.timestamps import parse_timestamp
 from diabetes_platform.patient_options import read_json, takes_patient, why_refused
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def materialize(
     ] = None,
 ) -> None:
     """Run the batch graph; PostgreSQL is started for it where it does not run."""
-    from diabetes_platform.local.commands.commands import materialize as run
+    from diabetes_platform.local.commands.runs import materialize as run
 
     with _told_in_one_line() as settings:
         run(settings, console, source=_absolute(source), select=select)
@@ -120,12 +120,12 @@ def launch(
     ] = None,
 ) -> None:
     """Run a job of the running platform, as its UI would, and follow it."""
-    from diabetes_platform.local.commands.commands import launch as run
-    from diabetes_platform.local.dagster.submit import Wanted
+    from diabetes_platform.local.commands.runs import launch as run
+    from diabetes_platform.local.dagster.submit import LaunchRequest
 
     with _told_in_one_line() as settings:
         given = {} if config is None else read_json("--config", config)
-        run(settings, console, Wanted(job, run_config=given, partition=partition))
+        run(settings, console, LaunchRequest(job, run_config=given, partition=partition))
 
 
 @app.command()
@@ -156,7 +156,7 @@ def load(
     seed: Annotated[int, typer.Option(min=0, help="The same seed, the same patients.")] = 1,
 ) -> None:
     """Feed realistic patients to the running platform and show how fast they are answered."""
-    from diabetes_platform.local.commands.commands import load as run
+    from diabetes_platform.local.commands.load import load as run
     from diabetes_platform.streaming.load_plan import LoadPlan, read_share
 
     try:
@@ -177,10 +177,10 @@ def training_set(
     ] = None,
 ) -> None:
     """Show the training set as it was at a past time: versions, hash, where its rows are from."""
-    from diabetes_platform.local.commands.commands import training_set as run
+    from diabetes_platform.local.commands.training_set import training_set as run
 
     try:
-        moment = read_moment(at)
+        moment = parse_timestamp(at)
     except ValueError as error:
         raise typer.BadParameter(f"--at: {error}") from error
     with _told_in_one_line() as settings:
@@ -190,7 +190,7 @@ def training_set(
 @app.command()
 def rollback() -> None:
     """Put the previous version of serving.patients back."""
-    from diabetes_platform.local.commands.commands import rollback as run
+    from diabetes_platform.local.commands.rollback import rollback as run
 
     with _told_in_one_line() as settings:
         run(settings, console)
@@ -206,7 +206,7 @@ def rollback_model(
     ] = None,
 ) -> None:
     """Release an earlier model; the one of now is not released again by a batch."""
-    from diabetes_platform.local.commands.commands import rollback_model as run
+    from diabetes_platform.local.commands.rollback import rollback_model as run
 
     with _told_in_one_line() as settings:
         run(settings, console, version=version, reason=reason)
@@ -215,7 +215,7 @@ def rollback_model(
 @app.command()
 def status() -> None:
     """Show which services answer; exit code 3 where one does not."""
-    from diabetes_platform.local.commands.commands import status as run
+    from diabetes_platform.local.commands.status import status as run
 
     with _told_in_one_line() as settings:
         run(settings, console)
@@ -251,7 +251,7 @@ def install(
     ] = False,
 ) -> None:
     """Install the servers without starting them."""
-    from diabetes_platform.local.commands.commands import install as run
+    from diabetes_platform.local.commands.install import install as run
 
     with _told_in_one_line() as settings:
         run(settings, console, development=development)
@@ -275,7 +275,7 @@ def _told_in_one_line() -> Iterator["PlatformSettings"]:
         _fail(f"{name}: given {first['input']!r}: {first['msg']}", CANNOT_RUN)
     except FailedError as error:
         _fail(str(error))
-    except TOLD as error:
+    except USER_ERRORS as error:
         _fail(str(error), CANNOT_RUN)
     except KeyboardInterrupt:
         _fail("interrupted", INTERRUPTED)

@@ -29,10 +29,10 @@ READY_SECONDS = 120.0
 T = TypeVar("T")
 
 
-def serve_command(server: str, *arguments: str) -> list[str]:
-    """Return the supervisor's command for `broker` or `worker`."""
+def serve_command(service: str, *arguments: str) -> list[str]:
+    """Return the supervisor's command for `kafka` or `connect`."""
     java = str(find_java(os.environ))
-    command = [sys.executable, "-m", "diabetes_platform.local.kafka.serve", server]
+    command = [sys.executable, "-m", f"diabetes_platform.local.{service}.serve"]
     return [*command, "--java", java, "--tools", str(TOOLS), "--infra", str(INFRA), *arguments]
 
 
@@ -86,7 +86,7 @@ class Kafka(Service):
             "KAFKA_CONTROLLER_PORT": str(free_port()),
             "KAFKA_DATA": str(data_dir),
         }
-        command = serve_command("broker", "--data-dir", str(data_dir))
+        command = serve_command("kafka", "--data-dir", str(data_dir))
         super().__init__(command, variables, data_dir.with_suffix(".log"))
 
     @property
@@ -160,7 +160,7 @@ class Connect(Service):
             "POSTGRES_PORT": str(database.server.port),
             "DEBEZIUM_PASSWORD": database.passwords["debezium"],
         }
-        super().__init__(serve_command("worker"), variables, log)
+        super().__init__(serve_command("connect"), variables, log)
 
     @property
     def url(self) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.home import Layout
 from diabetes_platform.local.ports import require_free
 from diabetes_platform.local.postgres.data import running_server
@@ -28,7 +28,7 @@ def free_offset() -> int:
         try:
             for port in Port:
                 require_free(port + offset, "the test")
-        except LauncherError:
+        except PlatformError:
             continue
         return offset
 

@@ -10,7 +10,6 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from diabetes_platform.local.members import members
 from diabetes_platform.local.ports import free_port
 from diabetes_platform.local.postgres.server import Postgres
 from diabetes_platform.local.processes import heed_interrupts
@@ -20,6 +19,7 @@ from diabetes_platform.local.stack import (
     Stack,
     storage_secret,
 )
+from diabetes_platform.local.supervised import members
 from diabetes_platform.settings import PlatformSettings, Port
 from diabetes_platform_tests.capture import Connect, Kafka, own_connect, own_kafka
 from diabetes_platform_tests.commands import (

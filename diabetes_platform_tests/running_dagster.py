@@ -9,9 +9,17 @@ from pathlib import Path
 import dagster as dg
 import psutil
 
-from diabetes_platform.local import demo_services as services
+from diabetes_platform.local.child_server import (
+    RunningServer,
+    Server,
+    start,
+    stop_all,
+    wait_until_listening,
+    wait_until_ready,
+)
 from diabetes_platform.local.dagster.client import LOCATION, REPOSITORY, DagsterClient
 from diabetes_platform.local.dagster.home import INSTANCE
+from diabetes_platform.local.dagster.server import code_server, daemon, webserver
 from diabetes_platform.local.environment import child_environment
 from diabetes_platform.local.home import Layout
 from diabetes_platform.local.postgres.server import Postgres
@@ -53,7 +61,7 @@ class RunningDagster:
     settings: PlatformSettings
     environment: Mapping[str, str]
     instance: dg.DagsterInstance
-    running: dict[str, services.Running] = dataclasses.field(default_factory=dict)
+    running: dict[str, RunningServer] = dataclasses.field(default_factory=dict)
 
     @property
     def client(self) -> DagsterClient:
@@ -63,13 +71,13 @@ class RunningDagster:
     def log(self) -> Path:
         return Layout.of(self.settings).log("batch")
 
-    def start(self, service: services.Service) -> None:
+    def start(self, service: Server) -> None:
         layout = Layout.of(self.settings)
-        self.running[service.name] = services.start(service, layout, self.environment)
+        self.running[service.name] = start(service, layout, self.environment)
 
     def start_code_server(self) -> None:
-        self.start(services.code_server(self.settings, Layout.of(self.settings)))
-        services.wait_until_listening(self.running["dagster-code"], READY_SECONDS)
+        self.start(code_server(self.settings, Layout.of(self.settings)))
+        wait_until_listening(self.running["dagster-code"], READY_SECONDS)
 
     def workers(self) -> list[psutil.Process]:
         """Return the processes of runs that the code server has started."""
@@ -121,14 +129,14 @@ def running_dagster(
         dagster = RunningDagster(settings, environment, instance)
         try:
             dagster.start_code_server()
-            dagster.start(services.webserver(settings, layout))
-            services.wait_until_ready(dagster.running["dagster-webserver"], READY_SECONDS)
+            dagster.start(webserver(settings, layout))
+            wait_until_ready(dagster.running["dagster-webserver"], READY_SECONDS)
             # Before the daemon starts, which would run it.
             dagster.turn_schedule_off()
-            dagster.start(services.daemon(layout))
+            dagster.start(daemon(layout))
             yield dagster
         finally:
-            services.stop_all(list(dagster.running.values()))
+            stop_all(list(dagster.running.values()))
 
 
 def run_processes(code_server: int) -> list[psutil.Process]:
@@ -141,7 +149,7 @@ def run_processes(code_server: int) -> list[psutil.Process]:
     return [run for fork_server in fork_servers for run in fork_server.children()]
 
 
-def kill(running: services.Running) -> None:
+def kill(running: RunningServer) -> None:
     """Kill a process, but not its children."""
     running.process.kill()
     running.process.wait()

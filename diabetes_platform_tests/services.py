@@ -6,7 +6,7 @@ import httpx
 from confluent_kafka import KafkaException
 
 from diabetes_platform.local.connect.state import connector_of
-from diabetes_platform.local.errors import TOLD
+from diabetes_platform.local.errors import USER_ERRORS
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.local.supervisor import ProcessState, Supervisor
 from diabetes_platform.polling import wait_until
@@ -14,7 +14,7 @@ from diabetes_platform.polling import wait_until
 
 def within(seconds: float, condition: Callable[[], object]) -> None:
     """Wait until `condition` holds, for at most `seconds`; services may be down in between."""
-    errors = (*TOLD, httpx.HTTPError, KafkaException)
+    errors = (*USER_ERRORS, httpx.HTTPError, KafkaException)
     # Each status request costs the supervisor CPU time.
     wait_until(condition, timeout=seconds, interval=0.5, retry_on=errors)
 

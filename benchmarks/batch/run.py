@@ -15,7 +15,8 @@ from benchmarks.batch.databases import new_server
 from benchmarks.batch.generate import SEED, write_patients
 from benchmarks.batch.measure import ENGINES, SPARK, Laboratory, Measurement
 from benchmarks.batch.results import require_equal
-from diabetes_platform.local.install.plan import install, spark_alone
+from diabetes_platform.local.install.plan import install
+from diabetes_platform.local.spark.service import SERVICE as SPARK_SERVICE
 from diabetes_platform.settings import PlatformSettings, inherited_environment
 
 ROWS = (768, 1_000_000, 10_000_000)
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = PlatformSettings()
     home = settings.home.absolute()
     if SPARK in given.engines:
-        install(spark_alone(), home, inherited_environment(), print)
+        install(SPARK_SERVICE.install_plan(), home, inherited_environment(), print)
     (home / "bench").mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=home / "bench") as folder:
         directory = Path(folder)

@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from benchmarks.cdc.latency import Round, measure
 from diabetes_platform.local.connect.setup import read_config, setup_connector
 from diabetes_platform.local.install.jars import read_lock
-from diabetes_platform.local.install.plan import Parts, install
+from diabetes_platform.local.install.plan import InstallPlan, install
 from diabetes_platform.local.ports import free_port
 from diabetes_platform.local.postgres.server import Postgres
 from diabetes_platform.settings import PlatformSettings, inherited_environment
@@ -71,8 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _install() -> None:
     lock = read_lock()
-    parts = Parts(jars=(lock["kafka"], lock["connect/debezium"]))
-    install(parts, TOOLS, inherited_environment(), print)
+    plan = InstallPlan(jars=(lock["kafka"], lock["connect/debezium"]))
+    install(plan, TOOLS, inherited_environment(), print)
 
 
 @contextmanager

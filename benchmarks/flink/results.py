@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 
 from benchmarks.flink.events import Expected
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 
 
 def verified(servers: str, images: str, rejected: str, expected: Expected) -> float:
     """Return the seconds from the first to the last message that was written.
 
-    LauncherError where one of them is not as it must be.
+    PlatformError where one of them is not as it must be.
     """
     stamps: list[int] = []
     newest: dict[int, int | None] = {}
@@ -30,10 +30,10 @@ def verified(servers: str, images: str, rejected: str, expected: Expected) -> fl
     found = {"written": written, "rejected": letters}
     wanted = {"written": expected.written, "rejected": expected.rejected}
     if found != wanted:
-        raise LauncherError(f"the job wrote {found}, expected {wanted}")
+        raise PlatformError(f"the job wrote {found}, expected {wanted}")
     wrong = [row_id for row_id, lsn in expected.newest.items() if newest.get(row_id, -1) != lsn]
     if wrong:
-        raise LauncherError(f"{len(wrong)} patients have another newest image than expected")
+        raise PlatformError(f"{len(wrong)} patients have another newest image than expected")
     return (max(stamps) - min(stamps)) / 1000
 
 
@@ -52,6 +52,6 @@ def _all(servers: str, topic: str) -> Iterator[Message]:
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                     ended += 1
                 else:
-                    raise LauncherError(str(error))
+                    raise PlatformError(str(error))
     finally:
         consumer.close()

@@ -24,7 +24,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from benchmarks.flink.events import Expected, backlog
 from benchmarks.flink.results import verified
 from diabetes_platform.clients.flink import FlinkCluster
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.flink.client import Client, cancel
 from diabetes_platform.local.flink.distribution import FlinkHome
 from diabetes_platform.local.flink.stream_job.watcher import JOB
@@ -121,10 +121,10 @@ def _wait_for_end(cluster: FlinkCluster, name: str) -> None:
         job = next(job for job in cluster.jobs() if job.name == name)
         if job.ended:
             if job.state != "FINISHED":
-                raise LauncherError(f"{name} is {job.state}: {cluster.root_exception(job.id)}")
+                raise PlatformError(f"{name} is {job.state}: {cluster.root_exception(job.id)}")
             return
         time.sleep(0.5)
-    raise LauncherError(f"{name} has not ended after {_SECONDS:.0f} s")
+    raise PlatformError(f"{name} has not ended after {_SECONDS:.0f} s")
 
 
 @contextmanager
@@ -163,7 +163,7 @@ def _produce(bench: Bench, events: int, expected: Expected) -> None:
         if number % 10_000 == 0:
             producer.poll(0)
     if producer.flush(120):
-        raise LauncherError("Kafka does not take the backlog")
+        raise PlatformError("Kafka does not take the backlog")
 
 
 def _print_table(rates: dict[Way, list[float]], events: dict[Way, int], load: float) -> None:

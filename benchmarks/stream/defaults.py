@@ -19,16 +19,16 @@ from diabetes_platform.clients.flink import FlinkCluster
 from diabetes_platform.contract.events import STREAM_JOB
 from diabetes_platform.contract.s3 import S3
 from diabetes_platform.local.connect.setup import read_config, setup_connector
-from diabetes_platform.local.environments import REGION, database_url
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.flink.client import Client, cancel
 from diabetes_platform.local.flink.distribution import FlinkHome
 from diabetes_platform.local.flink.stream_job.checkpoints import DIRECTORY, retained
 from diabetes_platform.local.flink.stream_job.decisions import current, to_restore
 from diabetes_platform.local.install.java import find_java
 from diabetes_platform.local.install.tools import Tools
-from diabetes_platform.local.platform import WAREHOUSE_DATABASE
+from diabetes_platform.local.minio.connection import REGION
 from diabetes_platform.local.ports import HOST
+from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, database_url
 from diabetes_platform.local.stack import Stack, storage_secret
 from diabetes_platform.local.supervisor import Supervisor
 from diabetes_platform.settings import PROJECT_ROOT, Port, inherited_environment
@@ -106,5 +106,5 @@ def _wait(condition: Callable[[], bool], otherwise: str) -> None:
     deadline = time.monotonic() + SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise LauncherError(otherwise)
+            raise PlatformError(otherwise)
         time.sleep(0.5)

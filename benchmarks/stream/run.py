@@ -17,9 +17,8 @@ import psutil
 from benchmarks.stream.defaults import default_waits
 from benchmarks.stream.patients import Round, Stored, measure
 from benchmarks.stream.shortcut import Shortcut, tell
-from diabetes_platform.local.environments import database_url
-from diabetes_platform.local.errors import LauncherError
-from diabetes_platform.local.platform import WAREHOUSE_DATABASE
+from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, database_url
 from diabetes_platform.local.postgres.data import SUPERUSER
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.local.supervisor import Supervisor
@@ -62,7 +61,7 @@ def _round(url: str, port: int, rate: float, seconds: float, stored: Stored | No
 def _pids(stack: Stack) -> dict[str, int]:
     processes = Supervisor(stack.layout).processes()
     if processes is None:
-        raise LauncherError("The platform is not running: start it with `make up`.")
+        raise PlatformError("The platform is not running: start it with `make up`.")
     return {one.name: one.pid for one in processes if one.name in SERVICES}
 
 

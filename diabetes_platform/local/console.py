@@ -103,7 +103,7 @@ def timings_table(timings: Timings, total: float) -> Table:
     return table
 
 
-def answer_table(answer: dict[str, Any]) -> Table:
+def prediction_table(answer: dict[str, Any]) -> Table:
     """Return the table of a prediction: the result first, nested values as `name value`."""
     table = Table(title="POST /predict", title_justify="left", show_header=False)
     for name, value in answer.items():

@@ -3,13 +3,13 @@
 from diabetes_platform.clients.errors import ServiceError
 
 
-class LauncherError(RuntimeError):
+class PlatformError(RuntimeError):
     """It could not run, and the person can act on that; `str(error)` says all of it."""
 
 
-class FailedError(LauncherError):
+class FailedError(PlatformError):
     """It ran, and the graph, a check or a patient failed."""
 
 
-TOLD = (LauncherError, ServiceError)
+USER_ERRORS = (PlatformError, ServiceError)
 """What says all of it in one line: the launcher's own errors, and those of the services it asks."""

@@ -1,4 +1,4 @@
-"""What a check of the doctor is and says; running all of them at once."""
+"""Health checks of the services: their definition, running them, and the table of results."""
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,61 +14,67 @@ from diabetes_platform.settings import Port
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """`try_it` returns in a few words what it saw working and raises where it does not work.
+class HealthCheck:
+    """One check of a service; `run` returns a short description or raises if the service fails.
 
-    Without a listener on `port` it is not called: clients would try again for minutes.
+    `run` is not called if nothing listens on `port`, because clients would retry for minutes.
+    `remedy` tells a person what to do after a failure.
     """
 
     service: str
     does: str
-    try_it: Callable[[Stack], str]
+    run: Callable[[Stack], str]
     remedy: str
     port: Port | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """What came of a check; `error` is None where the service works."""
+class HealthResult:
+    """The result of a check: a description, or `error` if the service does not work."""
 
-    check: Check
-    seen: str
+    check: HealthCheck
+    description: str
     error: str | None
     seconds: float
 
 
-def examine(stack: Stack, checks: Sequence[Check]) -> list[Finding]:
-    """Try every check, several at a time, and return the findings in the order of the checks."""
+def restart_remedy(process: str) -> str:
+    """Return the usual remedy: read the log of `process` and restart the platform."""
+    return f"see `diabetes logs {process}`; `make down` and `make up` set it up again"
+
+
+def run_checks(stack: Stack, checks: Sequence[HealthCheck]) -> list[HealthResult]:
+    """Run all checks concurrently and return the results in the order of the checks."""
     with ThreadPoolExecutor(max_workers=len(checks)) as pool:
-        return list(pool.map(lambda check: _try(stack, check), checks))
+        return list(pool.map(lambda check: _run(stack, check), checks))
 
 
-def findings_table(findings: Iterable[Finding]) -> Table:
+def results_table(results: Iterable[HealthResult]) -> Table:
     """Return the table of what works and what does not."""
     table = Table(title="Doctor", title_justify="left")
-    for column in ("service", "does", "found"):
+    for column in ("service", "check", "result"):
         table.add_column(column, overflow="fold")
     table.add_column("seconds", justify="right")
-    for finding in findings:
-        mark = "[green]✓[/green]" if finding.error is None else "[red]✗[/red]"
-        found = escape(finding.seen if finding.error is None else finding.error)
-        check = finding.check
-        table.add_row(f"{mark} {check.service}", check.does, found, f"{finding.seconds:.1f}")
+    for result in results:
+        symbol = "[green]✓[/green]" if result.error is None else "[red]✗[/red]"
+        text = escape(result.description if result.error is None else result.error)
+        check = result.check
+        table.add_row(f"{symbol} {check.service}", check.does, text, f"{result.seconds:.1f}")
     return table
 
 
-def _try(stack: Stack, check: Check) -> Finding:
+def _run(stack: Stack, check: HealthCheck) -> HealthResult:
     started = perf_counter()
-    seen, error = "", None
+    description, error = "", None
     try:
         _require_listener(stack, check.port)
-        seen = check.try_it(stack)
-    except Exception as caught:  # noqa: BLE001 - whatever is wrong with a service is the finding
-        lines = str(caught).strip().splitlines() or ["it does not say why"]
-        error = f"{type(caught).__name__}: {lines[0]}"
-    return Finding(check, seen, error, perf_counter() - started)
+        description = check.run(stack)
+    except Exception as exception:  # noqa: BLE001 - any error of a service is the result
+        lines = str(exception).strip().splitlines() or ["no message"]
+        error = f"{type(exception).__name__}: {lines[0]}"
+    return HealthResult(check, description, error, perf_counter() - started)
 
 
 def _require_listener(stack: Stack, port: Port | None) -> None:
     if port is not None and not listens(stack.port(port)):
-        raise ConnectionRefusedError(f"nobody listens on port {stack.port(port)}")
+        raise ConnectionRefusedError(f"nothing listens on port {stack.port(port)}")

@@ -4,10 +4,14 @@ Standard library only: a supervised server must not wait for imports.
 """
 
 import hashlib
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
+
+COULD_NOT_RUN = 3
 
 
 class Archived(Protocol):
@@ -69,6 +73,28 @@ class JavaServer:
         classes = ":".join(map(str, self.class_path))
         files = [f"@{file}" for file in self.option_files]
         return [str(java), *files, *options, logging, "-cp", classes]
+
+
+def replace_process(
+    server: JavaServer, java: Path, archive_directory: Path, *, directory: Path
+) -> NoReturn:
+    """Become `server`, run in `directory`; exit with one line on stderr if it cannot start.
+
+    The environment is passed on. The class archive is used if it exists.
+    """
+    try:
+        options = archive_options(archive_path(server, java, archive_directory))
+        os.chdir(directory)
+    except OSError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(COULD_NOT_RUN)
+    command = server.command(java, options)
+    os.execv(command[0], command)  # noqa: S606 - a list, and no shell
+
+
+def archives(tools: Path) -> Path:
+    """Return the directory of the class archives of Kafka and Connect."""
+    return tools / "cds"
 
 
 def archive_path(server: Archived, java: Path, directory: Path) -> Path:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TextIO
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.home import Layout
 
 
@@ -33,7 +33,7 @@ class Holder:
     use: Use
 
 
-class BusyError(LauncherError):
+class BusyError(PlatformError):
     """Another process holds the lock."""
 
     def __init__(self, message: str, holder: Holder) -> None:

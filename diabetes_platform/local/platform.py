@@ -16,12 +16,10 @@ from diabetes_platform.local.environment import (
 )
 from diabetes_platform.local.home import Layout
 from diabetes_platform.local.locks import BusyError, Use, exclusive, make_private
+from diabetes_platform.local.postgres.connection import DAGSTER_DATABASE, WAREHOUSE_DATABASE
 from diabetes_platform.local.postgres.server import Postgres
 from diabetes_platform.local.secrets import POSTGRES, load_or_create
 from diabetes_platform.settings import PlatformSettings, Port, inherited_environment
-
-WAREHOUSE_DATABASE = "diabetes"
-DAGSTER_DATABASE = "dagster"
 
 
 @dataclass(frozen=True)

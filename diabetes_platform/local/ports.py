@@ -5,7 +5,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 
 HOST = "127.0.0.1"
 _LISTEN = "0A"
@@ -24,7 +24,7 @@ class Owner:
 
 
 def require_free(port: int, service: str) -> None:
-    """Raise LauncherError that names the port and its owner where `port` cannot be bound."""
+    """Raise PlatformError that names the port and its owner where `port` cannot be bound."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         # Servers set it too: a port that only lingers in TIME_WAIT is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -32,8 +32,8 @@ def require_free(port: int, service: str) -> None:
             probe.bind((HOST, port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise LauncherError(_in_use(port, service, port_owner(port))) from error
-            raise LauncherError(f"{service}: port {port} cannot be opened: {error}") from error
+                raise PlatformError(_in_use(port, service, port_owner(port))) from error
+            raise PlatformError(f"{service}: port {port} cannot be opened: {error}") from error
 
 
 def listens(port: int) -> bool:

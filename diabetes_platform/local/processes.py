@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 
 
 def spawn(
@@ -86,9 +86,9 @@ def wait_all(processes: Iterable[subprocess.Popen[bytes]], seconds: float) -> bo
 
 
 def require_alive(process: subprocess.Popen[bytes], service: str, log: Path) -> None:
-    """Raise LauncherError with the log's last line where the process has ended."""
+    """Raise PlatformError with the log's last line where the process has ended."""
     if process.poll() is not None:
-        raise LauncherError(f"{service} ended with code {process.returncode}: {last_line(log)}")
+        raise PlatformError(f"{service} ended with code {process.returncode}: {last_line(log)}")
 
 
 def last_line(log: Path) -> str:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.home import Layout
 from diabetes_platform.local.processes import last_line
 from diabetes_platform.local.supervisor import ProcessState, Supervisor
@@ -22,7 +22,7 @@ def wait_until_healthy(
 ) -> list[ProcessState]:
     """Wait until every process is healthy, telling each once; return their states.
 
-    Raises LauncherError, naming the process, its last line and its log, where one will not come.
+    Raises PlatformError, naming the process, its last line and its log, where one will not come.
     """
     told: set[str] = set()
     deadline = time.monotonic() + seconds
@@ -35,11 +35,11 @@ def wait_until_healthy(
         processes = list(states.values())
         hopeless = without_hope(processes)
         if hopeless is not None:
-            raise LauncherError(f"{hopeless} does not start: {last_line(layout.log(hopeless))}")
+            raise PlatformError(f"{hopeless} does not start: {last_line(layout.log(hopeless))}")
         waited_for = [process.name for process in processes if not process.healthy]
         if waited_for:
             if time.monotonic() > deadline:
-                raise LauncherError(_late(processes, seconds))
+                raise PlatformError(_late(processes, seconds))
             time.sleep(_POLL_SECONDS)
             states |= _ask(supervisor, layout, waited_for)
         else:
@@ -57,7 +57,7 @@ def _ask(
         answers.extend(supervisor.processes() or [None])
     states = [state for state in answers if state is not None]
     if len(states) < len(answers):
-        raise LauncherError(f"the supervisor has ended: {last_line(layout.supervisor_log)}")
+        raise PlatformError(f"the supervisor has ended: {last_line(layout.supervisor_log)}")
     return {state.name: state for state in states}
 
 

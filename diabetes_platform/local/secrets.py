@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 
 POSTGRES = "postgres_password"
 """What opens PostgreSQL as its superuser."""
@@ -26,7 +26,7 @@ class Secrets:
 
 
 def load_or_create(path: Path, names: Iterable[str] = (POSTGRES,)) -> Secrets:
-    """Return the secrets in `path`, those of `names` that are missing made now; LauncherError."""
+    """Return the secrets in `path`, those of `names` that are missing made now; PlatformError."""
     known = _read(path) if path.exists() else {}
     missing = [name for name in names if name not in known]
     if missing:
@@ -37,14 +37,14 @@ def load_or_create(path: Path, names: Iterable[str] = (POSTGRES,)) -> Secrets:
 
 def _read(path: Path) -> dict[str, str]:
     if path.stat().st_mode & 0o077:
-        raise LauncherError(f"{path} can be read by others: run `chmod 600 {path}`")
+        raise PlatformError(f"{path} can be read by others: run `chmod 600 {path}`")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         content = None
     if not isinstance(content, dict) or not all(isinstance(v, str) for v in content.values()):
         # The content itself must not appear in a message.
-        raise LauncherError(f"{path} is damaged: restore it, or run `make clean`")
+        raise PlatformError(f"{path} is damaged: restore it, or run `make clean`")
     return content
 
 

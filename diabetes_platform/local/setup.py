@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from pydantic import SecretStr
 
-from diabetes_platform.local.errors import TOLD
+from diabetes_platform.local.errors import USER_ERRORS
 from diabetes_platform.settings import PlatformSettings, SetupSettings
 
 
@@ -17,7 +17,7 @@ def run_setup(setup: Callable[[PlatformSettings, SetupSettings], str]) -> int:
     """Do the set-up, and say what was done; returns the exit code."""
     try:
         done = setup(PlatformSettings(), SetupSettings())
-    except TOLD as error:
+    except USER_ERRORS as error:
         print(error, file=sys.stderr)  # noqa: T201 - the supervisor keeps it as the log
         return 1
     print(done)  # noqa: T201

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import yaml
-
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.home import Layout
+from diabetes_platform.local.locks import Use, holder
 from diabetes_platform.local.ports import HOST
 from diabetes_platform.local.secrets import POSTGRES, Secrets, load_or_create
 from diabetes_platform.local.spark.modes import SparkMode
@@ -17,11 +17,6 @@ STORAGE_USERS = ("pipeline", "spark", "api", "predictor", "flink")
 """Who reads or writes on S3 besides its root user."""
 STORAGE_ROOT = "storage_root_password"
 INFRA = PROJECT_ROOT / "infra"
-COMPOSE = INFRA / "local" / "process-compose.yaml"
-COMPOSE_CLUSTER = INFRA / "local" / "process-compose.spark-cluster.yaml"
-SPARK = "spark-connect"
-SPARK_MASTER = "spark-master"
-"""Runs only where Spark is a cluster."""
 
 
 def role_secret(role: str) -> str:
@@ -36,27 +31,27 @@ def storage_secret(user: str) -> str:
 
 @dataclass(frozen=True)
 class Stack:
-    """The whole platform below `given.home`; its data lie apart from the demo's."""
+    """The whole platform below `base_settings.home`; its data lie apart from the demo's."""
 
-    given: PlatformSettings
+    base_settings: PlatformSettings
     spark: SparkMode = SparkMode.SERVER
 
     @property
     def home(self) -> Layout:
         """The home that the demo and the whole platform share: one of them runs at a time."""
-        return Layout.of(self.given)
+        return Layout.of(self.base_settings)
 
     @cached_property
     def settings(self) -> PlatformSettings:
         """The settings of its processes: data below `stack`, storage on S3, a Spark server."""
-        given = self.given
-        spark = f"sc://{HOST}:{given.port(Port.SPARK_CONNECT)}"
-        return given.model_copy(
+        base = self.base_settings
+        spark = f"sc://{HOST}:{base.port(Port.SPARK_CONNECT)}"
+        return base.model_copy(
             update={
                 "home": self.home.home / "stack",
-                "lake_url": given.lake_url or "s3://lake",
-                "models_url": given.models_url or "s3://models",
-                "spark_remote": given.spark_remote or spark,
+                "lake_url": base.lake_url or "s3://lake",
+                "models_url": base.models_url or "s3://models",
+                "spark_remote": base.spark_remote or spark,
             }
         )
 
@@ -78,26 +73,24 @@ class Stack:
         """Where each process's own variables lie, secrets among them."""
         return self.layout.home / "run" / "env"
 
-    @property
-    def compose_files(self) -> tuple[Path, ...]:
-        """What the supervisor reads, the later file changing the one before."""
-        return (COMPOSE,) if self.spark == SparkMode.SERVER else (COMPOSE, COMPOSE_CLUSTER)
-
-    @cached_property
-    def order(self) -> tuple[str, ...]:
-        """The names of all processes that there may be, in the order of the data."""
-        usual, cluster = (
-            yaml.safe_load(file.read_text(encoding="utf-8"))["processes"]
-            for file in (COMPOSE, COMPOSE_CLUSTER)
-        )
-        more = [name for name in cluster if name not in usual]
-        at = list(usual).index(SPARK)
-        return (*list(usual)[:at], *more, *list(usual)[at:])
-
     def port(self, port: Port) -> int:
         """Return a server's port."""
-        return self.given.port(port)
+        return self.base_settings.port(port)
 
     def url(self, port: Port) -> str:
         """Return the base URL of a server that speaks HTTP."""
         return f"http://{HOST}:{self.port(port)}"
+
+
+def running_stack(settings: PlatformSettings) -> Stack | None:
+    """Return the platform if it runs in this home, or None."""
+    current = holder(Layout.of(settings))
+    return Stack(settings) if current is not None and current.use == Use.STACK else None
+
+
+def require_running_stack(settings: PlatformSettings) -> Stack:
+    """Return the platform that runs in this home; raises PlatformError if it does not run."""
+    stack = running_stack(settings)
+    if stack is None:
+        raise PlatformError("the platform is not running: start it with `make up`")
+    return stack

@@ -13,11 +13,17 @@ from typing import Any
 
 import httpx
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.home import Layout
+from diabetes_platform.local.install.go import Program
 from diabetes_platform.local.locks import make_private
 from diabetes_platform.local.processes import last_line
 
+PROGRAM = Program(
+    "process-compose",
+    "github.com/f1bonacc1/process-compose/src",
+    "github.com/f1bonacc1/process-compose/src/config.Version",
+)
 ANSWER_SECONDS = 15.0
 BUSY_SECONDS = 30.0
 """It counts every process's memory before it answers, on a machine where all of them start."""
@@ -70,7 +76,7 @@ class Supervisor:
         self.socket = socket_path(layout.home)
 
     def start(self, files: Sequence[Path], environment: Mapping[str, str], *, holding: int) -> int:
-        """Start it, wait until it answers and return its pid; LauncherError where it does not.
+        """Start it, wait until it answers and return its pid; PlatformError where it does not.
 
         It goes on when this process ends, and holds the lock `holding` as long as it runs.
         """
@@ -139,10 +145,10 @@ class Supervisor:
         deadline = time.monotonic() + ANSWER_SECONDS
         while not self.answers():
             if process.poll() is not None:
-                raise LauncherError(f"the supervisor ended at once: {last_line(output)}")
+                raise PlatformError(f"the supervisor ended at once: {last_line(output)}")
             if time.monotonic() > deadline:
                 process.kill()
-                raise LauncherError(f"the supervisor does not answer: {last_line(output)}")
+                raise PlatformError(f"the supervisor does not answer: {last_line(output)}")
             time.sleep(0.05)
 
 

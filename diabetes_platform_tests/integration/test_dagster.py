@@ -15,9 +15,9 @@ import pytest
 from diabetes_platform.definitions import build_definitions
 from diabetes_platform.defs.alerts.failures import describe_failure
 from diabetes_platform.local.dagster.batch import Follower, Outcome, Step
-from diabetes_platform.local.dagster.submit import Wanted, wanted_batch
+from diabetes_platform.local.dagster.submit import LaunchRequest, batch_request
 from diabetes_platform.local.dagster.submit import submit as submit_job
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PIMA_CSV
 from diabetes_platform_tests.running_dagster import RunningDagster, kill
@@ -81,11 +81,13 @@ def submit(
     select: str | None = None,
     on_start: Callable[[Step], None] = lambda _: None,
 ) -> Outcome:
-    return launch(dagster, wanted_batch(build_definitions, str(source), select), on_start)
+    return launch(dagster, batch_request(build_definitions, str(source), select), on_start)
 
 
 def launch(
-    dagster: RunningDagster, request: Wanted, on_start: Callable[[Step], None] = lambda _: None
+    dagster: RunningDagster,
+    request: LaunchRequest,
+    on_start: Callable[[Step], None] = lambda _: None,
 ) -> Outcome:
     follower = Follower(on_start, lambda _: None)
     return submit_job(request, dagster.client, dagster.instance, follower, log=dagster.log)
@@ -153,7 +155,7 @@ def test_a_rejected_source_fails_the_run_without_retry(
 
 def test_an_empty_selection_submits_no_run(dagster: RunningDagster) -> None:
     run_count = dagster.instance.get_runs_count()
-    with pytest.raises(LauncherError, match="names no asset"):
+    with pytest.raises(PlatformError, match="names no asset"):
         submit(dagster, select='key:"no/such"')
     assert dagster.instance.get_runs_count() == run_count
 
@@ -265,7 +267,7 @@ def _ended(dagster: RunningDagster, run_id: str, seconds: float) -> dg.DagsterRu
 
 
 def test_any_job_can_be_launched_and_followed(dagster: RunningDagster) -> None:
-    outcome = launch(dagster, Wanted("maintenance"))
+    outcome = launch(dagster, LaunchRequest("maintenance"))
     assert outcome.failures == []
     assert {"maintain_stream", "maintain_rejected"} <= {step.name for step in outcome.steps}
 
@@ -273,12 +275,12 @@ def test_any_job_can_be_launched_and_followed(dagster: RunningDagster) -> None:
 def test_a_partitioned_job_runs_for_one_day_and_names_the_missing_setting(
     dagster: RunningDagster,
 ) -> None:
-    outcome = launch(dagster, Wanted("stream", partition="2026-11-24"))
+    outcome = launch(dagster, LaunchRequest("stream", partition="2026-11-24"))
     (failure,) = outcome.failures
     assert "PLATFORM_KAFKA_SERVERS: given nothing" in failure
     assert run_of(dagster, outcome.run_id).tags["dagster/partition"] == "2026-11-24"
 
 
 def test_an_unknown_job_is_rejected(dagster: RunningDagster) -> None:
-    with pytest.raises(LauncherError, match="unknown_job was not launched"):
-        launch(dagster, Wanted("unknown_job"))
+    with pytest.raises(PlatformError, match="unknown_job was not launched"):
+        launch(dagster, LaunchRequest("unknown_job"))

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from diabetes_platform.local.locks import holder
-from diabetes_platform.local.members import members
 from diabetes_platform.local.ports import require_free
 from diabetes_platform.local.stack import Stack
+from diabetes_platform.local.supervised import members
 from diabetes_platform.settings import PlatformSettings, Port
 from diabetes_platform_tests.commands import command, finish, free_offset
 

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from diabetes_platform.contract.events import CDC_TOPIC, REJECTED_TOPIC, SINK_KEYS
 from diabetes_platform.contract.fields import FEATURES
-from diabetes_platform.local.environments import database_url
+from diabetes_platform.local.postgres.connection import database_url
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.streaming.broken_events import NOBODY, change_event
 from diabetes_platform_tests.integration.test_stream_job import insert, messages, servers, written

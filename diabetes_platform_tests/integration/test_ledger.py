@@ -17,9 +17,8 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 from diabetes_platform.contract.events import CDC_TOPIC, DEAD_LETTER_HEADERS, REJECTED_TOPIC
-from diabetes_platform.local.environments import database_url
 from diabetes_platform.local.flink.job_state import stream_job_of
-from diabetes_platform.local.platform import WAREHOUSE_DATABASE
+from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, database_url
 from diabetes_platform.local.postgres.data import SUPERUSER
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.local.supervisor import ProcessState

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from diabetes_platform.local.environments import database_url
 from diabetes_platform.local.flink.job_state import stream_job_of
+from diabetes_platform.local.postgres.connection import database_url
 from diabetes_platform.local.stack import Stack
 from diabetes_platform_tests.answering import released
 from diabetes_platform_tests.commands import command, finish
@@ -49,7 +49,7 @@ def test_every_sent_message_is_predicted_rejected_or_a_duplicate(stack: Stack) -
     )
     initial, stored = stream_job_of(stack).counters, patients(stack)
     shares = ("--invalid", "20%", "--duplicates", "20%")
-    run = command(stack.given, "load", "--rate", str(RATE), "--for", str(SECONDS), *shares)
+    run = command(stack.base_settings, "load", "--rate", str(RATE), "--for", str(SECONDS), *shares)
     code, output = finish(run)
     counted = last_counts(output)
     assert code == 0, output
@@ -73,7 +73,7 @@ def test_every_sent_message_is_predicted_rejected_or_a_duplicate(stack: Stack) -
 @pytest.mark.slow
 def test_ctrl_c_ends_the_load_at_once_and_prints_the_counts(stack: Stack) -> None:
     initial = patients(stack)
-    run = command(stack.given, "load", "--rate", str(RATE), "--for", "600")
+    run = command(stack.base_settings, "load", "--rate", str(RATE), "--for", "600")
     within(60, lambda: patients(stack) >= initial + RATE)
     interrupted = time.monotonic()
     run.send_signal(signal.SIGINT)

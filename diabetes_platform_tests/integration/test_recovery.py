@@ -52,8 +52,8 @@ def test_a_killed_service_becomes_healthy_again(stack: Stack, service: str) -> N
 
 @pytest.mark.slow
 def test_the_batch_and_the_doctor_succeed_after_all_kills(stack: Stack) -> None:
-    code, output = finish(command(stack.given, "materialize"))
+    code, output = finish(command(stack.base_settings, "materialize"))
     assert "✓ features/training_set" in output, output
     assert code == 0, output
-    code, output = finish(command(stack.given, "doctor"))
+    code, output = finish(command(stack.base_settings, "doctor"))
     assert code == 0, output

@@ -16,8 +16,7 @@ import pytest
 
 from diabetes_platform.contract.tables import STREAM_PATIENTS
 from diabetes_platform.lake.delta import Lake
-from diabetes_platform.local.environments import database_url
-from diabetes_platform.local.platform import WAREHOUSE_DATABASE
+from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, database_url
 from diabetes_platform.local.postgres.data import SUPERUSER
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.polling import wait_until

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from diabetes_platform.local.members import members, memory
 from diabetes_platform.local.stack import Stack
+from diabetes_platform.local.supervised import members, memory
 from diabetes_platform.local.supervisor import Supervisor
 from diabetes_platform.settings import PlatformSettings, Port
 from diabetes_platform_tests.commands import command, finish, free_offset
@@ -18,7 +18,7 @@ GIB = 2**30
 
 
 def test_status_shows_every_healthy_service_with_its_url(stack: Stack) -> None:
-    code, output = finish(command(stack.given, "status"))
+    code, output = finish(command(stack.base_settings, "status"))
     assert code == 0, output
     for process in Supervisor(stack.layout).processes() or ():
         if not process.one_shot:
@@ -36,22 +36,22 @@ def test_all_services_together_use_less_than_three_gibibytes(stack: Stack) -> No
 def test_a_second_start_changes_nothing(stack: Stack) -> None:
     supervisor = Supervisor(stack.layout)
     initial = set(supervisor.processes() or ())
-    code, output = finish(command(stack.given, "up"))
+    code, output = finish(command(stack.base_settings, "up"))
     assert code == 0, output
     assert "the platform already runs" in output
     assert set(supervisor.processes() or ()) == initial
 
 
 def test_logs_shows_a_log_and_lists_the_logs_for_an_unknown_service(stack: Stack) -> None:
-    code, output = finish(command(stack.given, "logs", "postgres", "--lines", "50"))
+    code, output = finish(command(stack.base_settings, "logs", "postgres", "--lines", "50"))
     assert (code, "database system is ready" in output) == (0, True), output
-    code, output = finish(command(stack.given, "logs", "redis"))
+    code, output = finish(command(stack.base_settings, "logs", "redis"))
     assert code == 3
     assert re.search(r"no log of redis; there are .*kafka.*postgres", output)
 
 
 def test_the_demo_does_not_start_in_the_home_of_a_running_platform(stack: Stack) -> None:
-    code, output = finish(command(stack.given, "demo", "--once"))
+    code, output = finish(command(stack.base_settings, "demo", "--once"))
     assert code == 3
     assert "the platform already runs in" in output
 

@@ -7,9 +7,9 @@ from rich.console import Console
 
 from diabetes_platform.local.console import (
     Progress,
-    answer_table,
     failure_line,
     model_rollback_line,
+    prediction_table,
     rollback_line,
     timings_table,
     urls_table,
@@ -77,7 +77,7 @@ def test_a_terminal_shows_what_is_going_on() -> None:
 def test_tables_hold_their_rows() -> None:
     out = console()
     out.print(urls_table([("Dagster", "http://127.0.0.1:3000")]))
-    out.print(answer_table({"result": "Normal", "contributions": {"age": 0.5}}))
+    out.print(prediction_table({"result": "Normal", "contributions": {"age": 0.5}}))
     assert "http://127.0.0.1:3000" in printed(out)
     assert "age 0.5" in printed(out)
 

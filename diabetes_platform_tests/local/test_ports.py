@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.ports import (
     HOST,
     free_port,
@@ -44,20 +44,20 @@ def test_a_free_port_is_accepted() -> None:
 
 def test_a_taken_port_is_refused_with_its_owner(taken: int) -> None:
     expected = rf"PostgreSQL: port {taken} is in use by .* \(pid {os.getpid()}\)"
-    with pytest.raises(LauncherError, match=expected):
+    with pytest.raises(PlatformError, match=expected):
         require_free(taken, "PostgreSQL")
 
 
 def test_a_server_on_all_addresses_takes_the_port_here_too() -> None:
     with (
         socket.create_server(("0.0.0.0", 0)) as server,  # noqa: S104 - the very case
-        pytest.raises(LauncherError, match="PLATFORM_PORT_OFFSET"),
+        pytest.raises(PlatformError, match="PLATFORM_PORT_OFFSET"),
     ):
         require_free(server.getsockname()[1], "API")
 
 
 def test_a_port_that_cannot_be_opened_says_why() -> None:
-    with pytest.raises((LauncherError, OverflowError), match="port"):
+    with pytest.raises((PlatformError, OverflowError), match="port"):
         require_free(70_000, "API")
 
 

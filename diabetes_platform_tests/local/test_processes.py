@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.processes import (
     last_line,
     require_alive,
@@ -119,7 +119,7 @@ def test_a_dead_service_is_reported_with_the_end_of_its_log(tmp_path: Path) -> N
     log = tmp_path / "api.log"
     process = spawn(["sh", "-c", "echo starting; echo no such model; exit 3"], log=log)
     process.wait()
-    with pytest.raises(LauncherError, match=r"api ended with code 3: no such model \(log: .*api"):
+    with pytest.raises(PlatformError, match=r"api ended with code 3: no such model \(log: .*api"):
         require_alive(process, "api", log)
 
 

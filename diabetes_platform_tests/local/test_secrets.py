@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.secrets import POSTGRES, load_or_create
 
 
@@ -39,7 +39,7 @@ def test_only_the_owner_reads_the_file(path: Path) -> None:
 def test_a_file_that_others_read_is_refused_with_the_remedy(path: Path) -> None:
     load_or_create(path)
     path.chmod(0o644)
-    with pytest.raises(LauncherError, match=f"chmod 600 {path}"):
+    with pytest.raises(PlatformError, match=f"chmod 600 {path}"):
         load_or_create(path)
 
 
@@ -48,7 +48,7 @@ def test_a_damaged_file_is_refused_without_showing_it(path: Path, content: str) 
     path.parent.mkdir()
     path.write_text(content)
     path.chmod(0o600)
-    with pytest.raises(LauncherError, match="is damaged") as refused:
+    with pytest.raises(PlatformError, match="is damaged") as refused:
         load_or_create(path)
     assert "hunter2" not in str(refused.value)
 

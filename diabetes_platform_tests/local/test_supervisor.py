@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from diabetes_platform.local.commands.stop import stop
-from diabetes_platform.local.environments import SUPERVISED
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.commands.down import stop
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.locks import Use, exclusive, holder
-from diabetes_platform.local.members import members, memory
 from diabetes_platform.local.readiness import wait_until_healthy
 from diabetes_platform.local.stack import Stack
+from diabetes_platform.local.supervised import SUPERVISED, members, memory
 from diabetes_platform.local.supervisor import ProcessState, Supervisor, socket_path
 from diabetes_platform.settings import PlatformSettings
 
@@ -42,7 +41,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 
 def start(stack: Stack, more: str = "") -> Supervisor:
     """Start it as `diabetes up` does: the lock stays held when the command has ended."""
-    file = stack.given.home / "compose.yaml"
+    file = stack.base_settings.home / "compose.yaml"
     file.write_text(COMPOSE.format(more=more), encoding="utf-8")
     stack.layout.home.mkdir(parents=True, exist_ok=True)
     supervisor = Supervisor(stack.layout)
@@ -110,12 +109,12 @@ def test_a_process_that_ends_again_and_again_is_named_with_its_last_words(stack:
     log_location: {log}
 """
     supervisor = start(stack, broken)
-    with pytest.raises(LauncherError, match=r"broken-setup does not start: .*the disk is full"):
+    with pytest.raises(PlatformError, match=r"broken-setup does not start: .*the disk is full"):
         healthy(supervisor, stack)
 
 
 def test_a_file_that_is_none_of_its_own_is_said_at_once(stack: Stack) -> None:
-    with pytest.raises(LauncherError, match="the supervisor ended at once"):
+    with pytest.raises(PlatformError, match="the supervisor ended at once"):
         start(stack, "  wrong: [1, 2")
     assert members(stack.layout.home) == []
 

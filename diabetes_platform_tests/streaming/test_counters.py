@@ -7,7 +7,7 @@ import pytest
 
 from diabetes_platform.streaming.counters import Counters, read_counters
 
-TOLD = {
+USER_ERRORS = {
     "judge": {
         "PythonCalc[2].numRecordsIn": 100,
         "PythonCalc[2].numRecordsOut": 100,
@@ -41,7 +41,7 @@ class Told:
 
 
 def test_each_kind_is_counted_where_it_ends() -> None:
-    found = read_counters(Told(TOLD), "job")
+    found = read_counters(Told(USER_ERRORS), "job")
     assert found == Counters(
         received=100, written=70, duplicates=10, rejected=15, ignored=5, late=2
     )
@@ -58,6 +58,6 @@ def test_each_kind_is_counted_where_it_ends() -> None:
     ],
 )
 def test_a_message_that_is_lost_is_missed(vertex: str, metric: str) -> None:
-    fewer = {**TOLD[vertex], metric: TOLD[vertex][metric] - 1}
-    found = read_counters(Told({**TOLD, vertex: fewer}), "job")
+    fewer = {**USER_ERRORS[vertex], metric: USER_ERRORS[vertex][metric] - 1}
+    found = read_counters(Told({**USER_ERRORS, vertex: fewer}), "job")
     assert found.unaccounted == 1

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from diabetes_platform.contract.fields import FEATURES
-from diabetes_platform.local.errors import FailedError, LauncherError
+from diabetes_platform.local.errors import FailedError, PlatformError
 
 _TIMEOUT = 10.0
 
@@ -21,20 +21,20 @@ def predict(
 ) -> dict[str, Any]:
     """Return the API's answer for one patient, a JSON object.
 
-    Raises FailedError where it refuses the patient, LauncherError where it cannot answer.
+    Raises FailedError where it refuses the patient, PlatformError where it cannot answer.
     """
     params = {"contributions": "true"} if contributions else None
     try:
         with httpx.Client(base_url=base_url, trust_env=False, timeout=_TIMEOUT) as client:
             response = client.post("/predict", json=dict(patient), params=params)
     except httpx.TransportError as error:
-        raise LauncherError(
+        raise PlatformError(
             f"the API at {base_url} does not answer: start it with `make demo`"
         ) from error
     if response.is_client_error:
         raise FailedError(refusal(response))
     if not response.is_success:
-        raise LauncherError(
+        raise PlatformError(
             f"the API at {base_url} answers {response.status_code}: {response.text}"
         )
     answer: dict[str, Any] = response.json()
@@ -53,7 +53,7 @@ def refusal(response: httpx.Response) -> str:
     return "\n".join(reasons) or str(problem.get("detail") or problem["title"])
 
 
-def answer_of(url: str) -> str:
+def service_state(url: str) -> str:
     """Return what a service answers, in a few words."""
     try:
         response = httpx.get(url, timeout=2.0, trust_env=False)

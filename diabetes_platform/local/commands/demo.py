@@ -1,28 +1,36 @@
-"""`diabetes demo`: from nothing to a served prediction, then serving until told to stop."""
+"""`diabetes demo`: start PostgreSQL, the API and Dagster, run a batch, and serve predictions."""
 
 import functools
 import time
 from contextlib import ExitStack
-from typing import Any
 
 import dagster as dg
 from rich.console import Console
 
-from diabetes_platform.local import demo_services as services
-from diabetes_platform.local.api.client import answer_of, example_patient, predict
+from diabetes_platform.local.api.client import example_patient, predict, service_state
+from diabetes_platform.local.api.server import api_server
+from diabetes_platform.local.child_server import (
+    RunningServer,
+    start,
+    stop_all,
+    wait_until_listening,
+    wait_until_ready,
+)
 from diabetes_platform.local.console import (
     Progress,
-    answer_table,
     failure_line,
+    prediction_table,
     timings_table,
     urls_table,
 )
 from diabetes_platform.local.dagster.batch import JOB, Follower, Outcome, run_batch
+from diabetes_platform.local.dagster.server import code_server, daemon, webserver
 from diabetes_platform.local.dagster.supervision import supervised
 from diabetes_platform.local.errors import FailedError
 from diabetes_platform.local.locks import Use, exclusive
-from diabetes_platform.local.platform import WAREHOUSE_DATABASE, Platform
+from diabetes_platform.local.platform import Platform
 from diabetes_platform.local.ports import HOST, require_free
+from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE
 from diabetes_platform.local.processes import require_alive
 from diabetes_platform.local.signals import ignore_signals, stoppable
 from diabetes_platform.settings import PlatformSettings, Port
@@ -32,25 +40,25 @@ _WATCH_SECONDS = 0.5
 
 
 def demo(settings: PlatformSettings, console: Console, *, once: bool, started: float) -> None:
-    """Start everything, run the batch graph, predict, and serve until SIGINT or SIGTERM.
+    """Start the servers, run the batch job, predict, and serve until SIGINT or SIGTERM.
 
-    With `once`, stop after the prediction. `started` is what `time.perf_counter` said when the
-    command began, before its imports. A batch that fails is told, and what was released before
-    is served; with `once` it is the end, as a FailedError. Raises LauncherError with one line
-    where anything else fails; whatever was started has been stopped when this returns or raises.
+    With `once`, stop after the prediction. `started` is the value of `time.perf_counter` when the
+    command began, before its imports. A failed batch is reported and the previous release is
+    served; with `once` it raises FailedError. Any other failure raises PlatformError. All servers
+    are stopped when this returns or raises.
     """
     platform = Platform(settings)
     with stoppable(), exclusive(platform.layout) as lock, ExitStack() as stack:
-        running: list[services.Running] = []
+        running: list[RunningServer] = []
         try:
             with Progress(console, started) as progress:
                 progress.timings.append(("command loaded", progress.elapsed))
-                api = _start(platform, progress, stack, running)
+                api = _start_databases_and_api(platform, progress, stack, running)
                 lock.tell(Use.SHARED)
-                outcome = _materialize(platform, progress)
+                outcome = _run_batch(platform, progress)
                 if once and outcome.failures:
                     raise FailedError(failure_line(outcome, platform.layout.log(JOB)))
-                _serve_it(platform, progress, running, api, outcome)
+                _start_dagster_and_predict(platform, progress, running, api, outcome)
             _show_tables(platform, progress)
             if not once:
                 console.print("Serving until Ctrl-C.")
@@ -61,10 +69,10 @@ def demo(settings: PlatformSettings, console: Console, *, once: bool, started: f
             console.print("Stopping.")
 
 
-def _start(
-    platform: Platform, progress: Progress, stack: ExitStack, running: list[services.Running]
-) -> services.Running:
-    """Start PostgreSQL and the API, which is returned; `stack` stops all that is `running`."""
+def _start_databases_and_api(
+    platform: Platform, progress: Progress, stack: ExitStack, running: list[RunningServer]
+) -> RunningServer:
+    """Start PostgreSQL and the API, and return the API; `stack` stops all `running` servers."""
     settings, layout = platform.settings, platform.layout
     if layout.setup_seconds.exists():
         seconds = float(layout.setup_seconds.read_text(encoding="ascii"))
@@ -75,16 +83,16 @@ def _start(
     platform.enter()
     with progress.measured("PostgreSQL"):
         stack.enter_context(platform.postgres)
-    stack.callback(services.stop_all, running)
-    api = services.start(services.api(settings, layout), layout, platform.public_environment)
+    stack.callback(stop_all, running)
+    api = start(api_server(settings, layout), layout, platform.public_environment)
     running.append(api)
-    # The other processes load while this one imports; two threads that import would deadlock.
+    # The API imports meanwhile. A second thread that imports in this process would deadlock.
     with progress.measured("migrations"):
         platform.prepare_databases()
     return api
 
 
-def _materialize(platform: Platform, progress: Progress) -> Outcome:
+def _run_batch(platform: Platform, progress: Progress) -> Outcome:
     with ExitStack() as stack:
         with progress.measured("Dagster"):
             instance = stack.enter_context(dg.DagsterInstance.get())
@@ -98,51 +106,47 @@ def _materialize(platform: Platform, progress: Progress) -> Outcome:
         return supervised(platform, instance, run)
 
 
-def _serve_it(
+def _start_dagster_and_predict(
     platform: Platform,
     progress: Progress,
-    running: list[services.Running],
-    api: services.Running,
+    running: list[RunningServer],
+    api: RunningServer,
     outcome: Outcome,
 ) -> None:
-    """Start Dagster's services, and predict where the batch brought a model."""
+    """Start Dagster's processes, and predict if the batch succeeded."""
     settings, layout = platform.settings, platform.layout
-    # Only now: on two cores they would take from the graph as long as they load.
-    dagster = (
-        services.code_server(settings, layout),
-        services.webserver(settings, layout),
-        services.daemon(layout),
-    )
-    running.extend(services.start(one, layout, platform.environment) for one in dagster)
-    code, ui, _ = running[-len(dagster) :]
+    # After the batch: on two cores their imports would slow it down.
+    servers = (code_server(settings, layout), webserver(settings, layout), daemon(layout))
+    code, ui, _ = dagster = [start(server, layout, platform.environment) for server in servers]
+    running.extend(dagster)
     if outcome.failures:
-        # Ready it may never be: that takes a model of an earlier batch.
-        services.wait_until_ready(api, READY_SECONDS, f"http://{HOST}:{api.service.port}/health")
+        # The API is only ready with a model, which an earlier batch may have released or not.
+        wait_until_ready(api, READY_SECONDS, f"http://{HOST}:{api.server.port}/health")
     else:
         _predict(settings, progress, api)
     with progress.measured("Dagster UI ready"):
-        services.wait_until_listening(code, READY_SECONDS)
-        services.wait_until_ready(ui, READY_SECONDS)
+        wait_until_listening(code, READY_SECONDS)
+        wait_until_ready(ui, READY_SECONDS)
     if outcome.failures:
-        _tell_failure(platform, progress, outcome)
+        _report_failure(platform, progress, outcome)
 
 
-def _predict(settings: PlatformSettings, progress: Progress, api: services.Running) -> None:
+def _predict(settings: PlatformSettings, progress: Progress, api: RunningServer) -> None:
     with progress.measured("API ready with the model"):
-        services.wait_until_ready(api, READY_SECONDS)
+        wait_until_ready(api, READY_SECONDS)
     with progress.measured("prediction"):
-        answer: dict[str, Any] = predict(settings.api, example_patient())
+        prediction = predict(settings.api, example_patient())
     progress.timings.append(("from start to prediction", progress.elapsed))
-    progress.console.print(answer_table(answer))
+    progress.console.print(prediction_table(prediction))
 
 
-def _tell_failure(platform: Platform, progress: Progress, outcome: Outcome) -> None:
+def _report_failure(platform: Platform, progress: Progress, outcome: Outcome) -> None:
     settings = platform.settings
     progress.say(failure_line(outcome, platform.layout.log(JOB)), "[red]✗[/red]")
     progress.say(f"the run: {settings.dagster}/runs/{outcome.run_id}")
     progress.say(f"its checks: {settings.api}/data-docs/")
-    progress.say(f"the API: {answer_of(f'{settings.api}/ready')}")
-    progress.say("what was released before stays; `diabetes materialize` tries again")
+    progress.say(f"the API: {service_state(f'{settings.api}/ready')}")
+    progress.say("the previous release stays; `diabetes materialize` runs the batch again")
 
 
 def _show_tables(platform: Platform, progress: Progress) -> None:
@@ -163,12 +167,12 @@ def _show_tables(platform: Platform, progress: Progress) -> None:
     progress.console.print(timings_table(progress.timings, total))
 
 
-def _serve(running: list[services.Running]) -> None:
-    """Wait for the signal to stop; raises LauncherError where a service ends by itself."""
+def _serve(running: list[RunningServer]) -> None:
+    """Wait for a signal; raises PlatformError if a server ends by itself."""
     try:
         while True:
-            for one in running:
-                require_alive(one.process, one.service.name, one.log)
+            for child in running:
+                require_alive(child.process, child.server.name, child.log)
             time.sleep(_WATCH_SECONDS)
     except KeyboardInterrupt:
         return

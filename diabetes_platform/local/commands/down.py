@@ -1,31 +1,55 @@
-"""What the short commands on the whole platform do."""
+"""`diabetes down`: stop the platform."""
 
+import contextlib
 import time
 
 from rich.console import Console
 
-from diabetes_platform.local.commands.stop import stop
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.locks import Use, holder
 from diabetes_platform.local.signals import ignore_signals
 from diabetes_platform.local.stack import Stack
+from diabetes_platform.local.supervised import alive, end, members
+from diabetes_platform.local.supervisor import Supervisor
+from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PlatformSettings
+
+DOWN_SECONDS = 12.0
+_GRACE_SECONDS = 2.0
 
 
 def down(settings: PlatformSettings, console: Console) -> None:
-    """Stop the whole platform; raises LauncherError where the home is another command's."""
+    """Stop the platform; raises PlatformError if another command holds the home."""
     started = time.perf_counter()
     stack = Stack(settings)
-    now = holder(stack.home)
-    if now is not None and now.use != Use.STACK:
-        raise LauncherError(
-            f"another command is running in {stack.home.home} (pid {now.pid}): "
+    current = holder(stack.home)
+    if current is not None and current.use != Use.STACK:
+        raise PlatformError(
+            f"another command is running in {stack.home.home} (pid {current.pid}): "
             "end it with Ctrl-C there"
         )
     ignore_signals()
     stopped = stop(stack)
     if not stopped:
-        console.print("The platform does not run.")
+        console.print("The platform is not running.")
         return
     seconds = time.perf_counter() - started
-    console.print(f"Stopped {stopped} processes ({seconds:.1f} s). The data stay.")
+    console.print(f"Stopped {stopped} processes ({seconds:.1f} s). The data are kept.")
+
+
+def stop(stack: Stack) -> int:
+    """Stop every process of the platform and return their number.
+
+    The supervisor stops them in reverse order of their dependencies. Processes that are left
+    after DOWN_SECONDS, or that have lost their supervisor, are terminated.
+    """
+    state = stack.layout.home
+    processes = members(state)
+    supervisor = Supervisor(stack.layout)
+    if supervisor.answers():
+        supervisor.shut_down()
+        with contextlib.suppress(TimeoutError):
+            wait_until(lambda: not any(map(alive, processes)), timeout=DOWN_SECONDS)
+    end(members(state), _GRACE_SECONDS)
+    supervisor.socket.unlink(missing_ok=True)
+    return len(processes)

@@ -1,4 +1,4 @@
-"""`diabetes load`: feeds patients to the running platform and shows how fast they are answered."""
+"""`diabetes load`: send patients to the running platform and show the latency of predictions."""
 
 import json
 import time
@@ -11,22 +11,21 @@ import psycopg
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from psycopg import sql
 from psycopg.rows import dict_row
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
+from rich.table import Table
 
 from diabetes_platform.contract.events import CDC_TOPIC, REJECTED_TOPIC
 from diabetes_platform.contract.fields import FEATURE_NAMES
 from diabetes_platform.contract.tables import DIABETES_NEW, PREDICTIONS
-from diabetes_platform.local.commands.load_view import load_table
-from diabetes_platform.local.environments import database_url
-from diabetes_platform.local.errors import FailedError, LauncherError
-from diabetes_platform.local.platform import WAREHOUSE_DATABASE
+from diabetes_platform.local.errors import FailedError, PlatformError
 from diabetes_platform.local.ports import HOST
-from diabetes_platform.local.stack import Stack
-from diabetes_platform.settings import PIMA_CSV, Port
+from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, database_url
+from diabetes_platform.local.stack import Stack, require_running_stack
+from diabetes_platform.settings import PIMA_CSV, PlatformSettings, Port
 from diabetes_platform.streaming.broken_events import NOBODY, Event, broken_event, change_event
 from diabetes_platform.streaming.load_plan import Kind, LoadPlan
-from diabetes_platform.streaming.load_tally import STAMPS, LoadTally
+from diabetes_platform.streaming.load_tally import HOPS, STAMPS, LoadTally
 from diabetes_platform.streaming.sampler import Patient, read_patients, sample_patients
 from diabetes_platform.warehouse.roles import API
 
@@ -46,18 +45,19 @@ _ANSWERS = sql.SQL("SELECT intake_id, {} FROM {} WHERE intake_id = ANY(%s)").for
 )
 
 
-def load(stack: Stack, console: Console, plan: LoadPlan) -> None:
-    """Send what `plan` says and show what comes back; Ctrl-C ends it with the same summary.
+def load(settings: PlatformSettings, console: Console, plan: LoadPlan) -> None:
+    """Send the events of `plan` and show the predictions; Ctrl-C ends it with the same summary.
 
-    Raises LauncherError where a service is missing, FailedError where patients got no answer.
+    Raises PlatformError if a service does not answer, FailedError if a patient has no prediction.
     """
+    stack = require_running_stack(settings)
     tally = LoadTally()
     try:
         with ExitStack() as opened:
             _Load(stack, plan, tally, opened).run(console)
     except (psycopg.OperationalError, KafkaException) as error:
         line = str(error).strip().splitlines()[0]
-        raise LauncherError(f"the platform does not take the load: {line}") from error
+        raise PlatformError(f"the platform does not take the load: {line}") from error
     finally:
         if tally.sent:
             console.print(load_table(tally, plan))
@@ -66,6 +66,32 @@ def load(stack: Stack, console: Console, plan: LoadPlan) -> None:
             f"{len(tally.waiting)} of {tally.sent[Kind.PATIENT]} patients without an answer after "
             f"{_LAST_ANSWER_SECONDS:.0f} s: see `diabetes doctor`"
         )
+
+
+def load_table(tally: LoadTally, plan: LoadPlan) -> Group:
+    """Return the tables of counts and of the latency of each stage."""
+    title = f"{plan.rate:g} events a second for {plan.seconds:g} s"
+    counts = Table(title=title, title_justify="left")
+    columns = {
+        "patients sent": tally.sent[Kind.PATIENT],
+        "answered": tally.answered,
+        "waiting": len(tally.waiting),
+        "invalid sent": tally.sent[Kind.INVALID],
+        "rejected": tally.rejected,
+        "duplicates sent": tally.sent[Kind.DUPLICATE],
+    }
+    for name in columns:
+        counts.add_column(name, justify="right")
+    counts.add_row(*(f"{number:,}" for number in columns.values()))
+    hops = Table()
+    hops.add_column("hop")
+    hops.add_column("from → to")
+    for name in ("p50 ms", "p99 ms"):
+        hops.add_column(name, justify="right")
+    for hop in HOPS:
+        shares = (tally.quantile(hop.name, share) for share in (0.5, 0.99))
+        hops.add_row(hop.name, hop.description, *("-" if x is None else f"{x:.1f}" for x in shares))
+    return Group(counts, hops)
 
 
 class _Load:

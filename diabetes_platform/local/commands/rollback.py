@@ -1,18 +1,46 @@
-"""What was served before put back, rows or model, and Dagster told of it."""
+"""`diabetes rollback` and `diabetes rollback-model`: serve an earlier batch or an earlier model."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import dagster as dg
 from rich.console import Console
 
 from diabetes_platform.local.console import model_rollback_line, rollback_line
+from diabetes_platform.local.dagster.environment import pipeline_environment
+from diabetes_platform.local.dagster.supervision import refuse_beside_another
+from diabetes_platform.local.environment import enter
 from diabetes_platform.local.errors import FailedError
-from diabetes_platform.settings import PlatformSettings
+from diabetes_platform.local.locks import one_batch
+from diabetes_platform.local.platform import running_platform
+from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, database_url
+from diabetes_platform.local.stack import running_stack
+from diabetes_platform.settings import PlatformSettings, inherited_environment
+from diabetes_platform.warehouse.roles import PIPELINE
 
 
-def roll_back(warehouse_url: str, instance: dg.DagsterInstance, console: Console) -> None:
-    """Put it back and say so; raises FailedError where there is none.
+def rollback(settings: PlatformSettings, console: Console) -> None:
+    """Serve the previous version of serving.patients; FailedError if there is none."""
+    with _exclusive_instance(settings) as (instance, warehouse_url):
+        roll_back_table(warehouse_url, instance, console)
 
-    Dagster then shows the version that is served and what was made from another.
-    """
+
+def rollback_model(
+    settings: PlatformSettings, console: Console, *, version: str | None, reason: str
+) -> None:
+    """Release an earlier model and withdraw the champion; FailedError if there is none."""
+    with _exclusive_instance(settings) as (instance, _):
+        roll_back_model(
+            PlatformSettings() if running_stack(settings) else settings,
+            instance,
+            console,
+            version=version,
+            reason=reason,
+        )
+
+
+def roll_back_table(warehouse_url: str, instance: dg.DagsterInstance, console: Console) -> None:
+    """Serve the previous version and record it in Dagster; FailedError if there is none."""
     from diabetes_platform.defs.batch.serving import rollback_event
     from diabetes_platform.warehouse import promotion
 
@@ -20,7 +48,7 @@ def roll_back(warehouse_url: str, instance: dg.DagsterInstance, console: Console
         restored = promotion.rollback(warehouse_url)
     except promotion.PromotionRefusedError as error:
         raise FailedError(str(error)) from error
-    # First: it is served now, also where Dagster cannot be told.
+    # Printed before Dagster is called: the version is served even if Dagster fails.
     console.print(rollback_line(restored.version, restored.batch_id, restored.rows))
     instance.report_runless_asset_event(rollback_event(restored))
 
@@ -33,7 +61,7 @@ def roll_back_model(
     version: str | None,
     reason: str,
 ) -> None:
-    """Release an earlier champion and withdraw this one; FailedError where there is none."""
+    """Release an earlier champion, record it in Dagster; FailedError if there is none."""
     from diabetes_platform.contract.bundle import BundleError
     from diabetes_platform.contract.s3 import StorageError
     from diabetes_platform.defs.model.champion import put_back
@@ -43,9 +71,32 @@ def roll_back_model(
 
     models = Models(settings.models, settings.s3)
     try:
-        told = put_back(models, instance, version=version, reason=reason)
+        event = put_back(models, instance, version=version, reason=reason)
     except (RollbackError, ModelStoreError, BundleError, StorageError) as error:
         raise FailedError(str(error)) from error
-    released, withdrawn = (str(told.metadata[n].value) for n in ("model_version", "previous"))
+    released, withdrawn = (str(event.metadata[n].value) for n in ("model_version", "previous"))
     console.print(model_rollback_line(released, withdrawn))
-    instance.report_runless_asset_event(told)
+    instance.report_runless_asset_event(event)
+
+
+@contextmanager
+def _exclusive_instance(
+    settings: PlatformSettings,
+) -> Iterator[tuple[dg.DagsterInstance, str]]:
+    """Yield the Dagster instance and the URL of the warehouse; no batch runs meanwhile.
+
+    Raises PlatformError if a batch is running.
+    """
+    stack = running_stack(settings)
+    if stack is None:
+        with (
+            running_platform(settings) as platform,
+            one_batch(platform.layout),
+            dg.DagsterInstance.get() as instance,
+        ):
+            yield instance, platform.warehouse_url
+        return
+    enter(pipeline_environment(stack, inherited_environment()))
+    with one_batch(stack.layout), dg.DagsterInstance.get() as instance:
+        refuse_beside_another(instance, stack.settings)
+        yield instance, database_url(stack, PIPELINE.name, WAREHOUSE_DATABASE)

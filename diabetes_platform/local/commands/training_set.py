@@ -1,4 +1,4 @@
-"""`diabetes training-set`: the training set of a past time, and where its rows are from."""
+"""`diabetes training-set`: the training set as of a time, with the sources of its rows."""
 
 import os
 from datetime import datetime
@@ -18,7 +18,10 @@ from diabetes_platform.contract.tables import (
 )
 from diabetes_platform.lake.delta import Lake, LakeError, commits
 from diabetes_platform.lake.labels import STREAM_VERSION
-from diabetes_platform.local.errors import FailedError, LauncherError
+from diabetes_platform.local.dagster.environment import pipeline_environment
+from diabetes_platform.local.environment import enter
+from diabetes_platform.local.errors import FailedError, PlatformError
+from diabetes_platform.local.stack import running_stack
 from diabetes_platform.modelling.training_set import TrainingSetError
 from diabetes_platform.modelling.training_set_snapshot import (
     LABELS_VERSION,
@@ -26,23 +29,35 @@ from diabetes_platform.modelling.training_set_snapshot import (
     TrainingSetSnapshot,
     read_training_set_as_of,
 )
+from diabetes_platform.settings import PlatformSettings, inherited_environment
+
+
+def training_set(
+    settings: PlatformSettings, console: Console, *, at: datetime, output: Path | None
+) -> None:
+    """Show the training set as of `at`, in the lake of the running platform or of the demo."""
+    stack = running_stack(settings)
+    if stack is not None:
+        enter(pipeline_environment(stack, inherited_environment()))
+        settings = PlatformSettings()
+    show_training_set(Lake(settings.lake, settings.s3), console, at, output)
 
 
 def show_training_set(lake: Lake, console: Console, at: datetime, output: Path | None) -> None:
-    """Show the training set as it was `at` a time with a zone; write its rows to `output`.
+    """Show the training set as of `at`, a timestamp with time zone; write its rows to `output`.
 
-    Raises FailedError where there was none or it is not as it was written, LauncherError where
-    the lake cannot be read or the file not written.
+    Raises FailedError if there was none or its rows do not match its recorded hash, PlatformError
+    if the lake cannot be read or the file cannot be written.
     """
     try:
-        found = read_training_set_as_of(lake, at)
-        rows = {**_facts(found), **_labels(lake, found)}
+        snapshot = read_training_set_as_of(lake, at)
+        rows = {**_facts(snapshot), **_labels(lake, snapshot)}
     except (LakeError, TrainingSetError) as error:
         raise FailedError(str(error)) from error
     except StorageError as error:
-        raise LauncherError(str(error)) from error
+        raise PlatformError(str(error)) from error
     if output is not None:
-        _write(found, output)
+        _write(snapshot, output)
     table = Table(title=f"{TRAINING_SET.name} at {at.isoformat()}", title_justify="left")
     table.add_column("what", no_wrap=True)
     table.add_column("value", overflow="fold")
@@ -51,36 +66,36 @@ def show_training_set(lake: Lake, console: Console, at: datetime, output: Path |
     console.print(table)
 
 
-def _facts(found: TrainingSetSnapshot) -> dict[str, str]:
-    commit = found.commit
+def _facts(snapshot: TrainingSetSnapshot) -> dict[str, str]:
+    commit = snapshot.commit
     return {
         "version": str(commit.version),
         "written at": commit.written_at.isoformat(),
-        "content hash": found.content_hash,
-        "rows": str(found.rows.num_rows),
-        **{f"  of {source}": str(count) for source, count in found.sources.items()},
-        "batch": str(found.rows[BATCH_ID.name][0]),
-        f"{RAW_PATIENTS.name}: content hash": str(commit.metadata.get(RAW_HASH, "not told")),
+        "content hash": snapshot.content_hash,
+        "rows": str(snapshot.rows.num_rows),
+        **{f"  of {source}": str(count) for source, count in snapshot.sources.items()},
+        "batch": str(snapshot.rows[BATCH_ID.name][0]),
+        f"{RAW_PATIENTS.name}: content hash": str(commit.metadata.get(RAW_HASH, "not recorded")),
     }
 
 
-def _labels(lake: Lake, found: TrainingSetSnapshot) -> dict[str, str]:
-    """Say by which versions of the labels and of the stream its labelled rows came."""
-    told = found.commit.metadata.get(LABELS_VERSION)
-    if told is None:
+def _labels(lake: Lake, snapshot: TrainingSetSnapshot) -> dict[str, str]:
+    """Return the versions of the labels and of the stream that its labelled rows are from."""
+    version = snapshot.commit.metadata.get(LABELS_VERSION)
+    if version is None:
         return {}
-    written = next(c for c in commits(lake.table(LABELLED_PATIENTS)) if c.version <= int(told))
+    labels = next(c for c in commits(lake.table(LABELLED_PATIENTS)) if c.version <= int(version))
     return {
-        f"{LABELLED_PATIENTS.name}: version": told,
-        f"{STREAM_PATIENTS.name}: version": str(written.metadata.get(STREAM_VERSION, "none")),
+        f"{LABELLED_PATIENTS.name}: version": version,
+        f"{STREAM_PATIENTS.name}: version": str(labels.metadata.get(STREAM_VERSION, "none")),
     }
 
 
-def _write(found: TrainingSetSnapshot, output: Path) -> None:
-    """Write the rows for their owner only: they are of patients."""
+def _write(snapshot: TrainingSetSnapshot, output: Path) -> None:
+    """Write the rows, readable by their owner only: they are patient data."""
     try:
         descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            pq.write_table(found.rows, file)
+            pq.write_table(snapshot.rows, file)
     except OSError as error:
-        raise LauncherError(f"{output}: cannot be written ({error.strerror})") from error
+        raise PlatformError(f"{output}: cannot be written ({error.strerror})") from error

@@ -5,26 +5,31 @@ from contextlib import ExitStack
 
 from rich.console import Console
 
+from diabetes_platform.local.commands.down import stop
 from diabetes_platform.local.commands.logs import set_aside_large_logs
-from diabetes_platform.local.commands.status_table import status_table
-from diabetes_platform.local.commands.stop import stop
-from diabetes_platform.local.connect.state import connector_of
+from diabetes_platform.local.commands.status import status_table
 from diabetes_platform.local.console import Progress, timings_table
-from diabetes_platform.local.environments import public_environment, write_environments
-from diabetes_platform.local.errors import LauncherError
-from diabetes_platform.local.flink.job_state import stream_job_of
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.install.disk import GIB, require_space
 from diabetes_platform.local.install.java import find_java
-from diabetes_platform.local.install.plan import install_all
+from diabetes_platform.local.install.plan import install
 from diabetes_platform.local.install.shown import Shown
 from diabetes_platform.local.locks import BusyError, HomeLock, Use, exclusive, make_private
-from diabetes_platform.local.members import end, members
 from diabetes_platform.local.platform import link
 from diabetes_platform.local.ports import require_free
 from diabetes_platform.local.readiness import wait_until_healthy
+from diabetes_platform.local.services import (
+    components,
+    install_plan,
+    process_files,
+    supervisor_environment,
+    write_environments,
+)
 from diabetes_platform.local.signals import ignore_signals, stoppable
 from diabetes_platform.local.spark.modes import SparkMode
-from diabetes_platform.local.stack import SPARK_MASTER, Stack
+from diabetes_platform.local.spark.service import MASTER
+from diabetes_platform.local.stack import Stack
+from diabetes_platform.local.supervised import end, members
 from diabetes_platform.local.supervisor import ProcessState, Supervisor
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, Port, inherited_environment
 
@@ -37,7 +42,7 @@ def up(settings: PlatformSettings, console: Console, *, spark: SparkMode, starte
     """Install what is missing, start every service in the background, wait until all is healthy.
 
     Where the platform runs already, it is only waited for. `started` is what
-    `time.perf_counter` said when the command began. Raises LauncherError with one line where
+    `time.perf_counter` said when the command began. Raises PlatformError with one line where
     something fails or this is interrupted; then nothing that was started is left.
     """
     stack = Stack(settings, spark)
@@ -49,7 +54,7 @@ def up(settings: PlatformSettings, console: Console, *, spark: SparkMode, starte
             if busy.holder.use != Use.STACK:
                 raise
             processes = _join(stack, progress)
-    console.print(status_table(stack, processes, connector_of(stack), stream_job_of(stack)))
+    console.print(status_table(stack, processes, components(stack)))
     console.print(timings_table(progress.timings, progress.elapsed))
 
 
@@ -58,15 +63,15 @@ def _start(stack: Stack, lock: HomeLock, progress: Progress) -> list[ProcessStat
     java_home = str(find_java(environment).parents[1])
     _end_orphans(stack, progress)
     require_free_ports(stack)
-    install_all(stack.layout.tools, environment, Shown(progress))
+    install(install_plan(), stack.layout.tools, environment, Shown(progress))
     require_space({stack.home.home: STATE_SPACE})
     with progress.measured("configured"):
         _configure(stack)
-    public = public_environment(stack, java_home=java_home, inherited=environment)
+    public = supervisor_environment(stack, java_home=java_home, inherited=environment)
     supervisor = Supervisor(stack.layout)
     with ExitStack() as undo:
         undo.callback(_stop_after_failure, stack, progress)
-        pid = supervisor.start(stack.compose_files, public, holding=lock.fileno())
+        pid = supervisor.start(process_files(stack), public, holding=lock.fileno())
         lock.tell(Use.STACK, pid)
         processes = wait_until_healthy(supervisor, stack.layout, progress.reached)
         undo.pop_all()
@@ -77,7 +82,7 @@ def _join(stack: Stack, progress: Progress) -> list[ProcessState]:
     supervisor = Supervisor(stack.layout)
     if not supervisor.answers():
         left = len(members(stack.layout.home))
-        raise LauncherError(
+        raise PlatformError(
             f"the platform's supervisor is gone and {left} of its processes still run: "
             "stop them with `make down`, then start again"
         )
@@ -88,23 +93,23 @@ def _join(stack: Stack, progress: Progress) -> list[ProcessState]:
 
 def _require_mode(stack: Stack, running: set[str]) -> None:
     """A cluster cannot be put below a server that runs; who asks for none takes what there is."""
-    if stack.spark == SparkMode.CLUSTER and SPARK_MASTER not in running:
-        raise LauncherError(
+    if stack.spark == SparkMode.CLUSTER and MASTER not in running:
+        raise PlatformError(
             "the platform already runs, with one Spark server: `make down` first, then "
             "`make up SPARK=cluster`"
         )
 
 
 def require_free_ports(stack: Stack) -> None:
-    """Raise LauncherError that names every port that is in use, and by whom."""
+    """Raise PlatformError that names every port that is in use, and by whom."""
     taken = []
     for port in Port:
         try:
             require_free(stack.port(port), port.name.lower().replace("_", "-"))
-        except LauncherError as error:
+        except PlatformError as error:
             taken.append(str(error))
     if taken:
-        raise LauncherError("\n".join(taken))
+        raise PlatformError("\n".join(taken))
 
 
 def _configure(stack: Stack) -> None:

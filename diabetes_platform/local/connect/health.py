@@ -1,9 +1,16 @@
-"""The health check of Kafka Connect: the connector runs."""
+"""The health checks of Kafka Connect: the connector runs and reads the replication slot."""
+
+import psycopg
 
 from diabetes_platform.contract.events import CONNECTOR
 from diabetes_platform.local.connect.failures import explain
 from diabetes_platform.local.connect.state import connector_of
+from diabetes_platform.local.health import HealthCheck
+from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, database_url
+from diabetes_platform.local.postgres.data import SUPERUSER
 from diabetes_platform.local.stack import Stack
+from diabetes_platform.settings import Port
+from diabetes_platform.warehouse.replication import MIB, SLOT, read_slot, slot_problem
 
 
 def connector_runs(stack: Stack) -> str:
@@ -13,3 +20,34 @@ def connector_runs(stack: Stack) -> str:
         why = f": {explain(state.trace)}" if state.trace else ""
         raise RuntimeError(f"{CONNECTOR} is {state}{why}")
     return f"{CONNECTOR} is {state}"
+
+
+def replication_slot(stack: Stack) -> str:
+    """Return how far the slot's consumer is behind; raises where it has none or is lost."""
+    superuser = database_url(stack, SUPERUSER, WAREHOUSE_DATABASE)
+    with psycopg.connect(superuser) as connection:
+        slot = read_slot(connection)
+    problem = slot_problem(slot, WAREHOUSE_DATABASE)
+    if slot is None or problem is not None:
+        raise RuntimeError(problem)
+    if slot.held_by is None:
+        raise RuntimeError(f"nobody reads {SLOT}, {slot.kept / MIB:.1f} MiB are kept for it")
+    return f"{SLOT} is read by {slot.held_by}, {slot.behind / MIB:.1f} MiB behind"
+
+
+CHECKS = (
+    HealthCheck(
+        "connect",
+        "connector runs",
+        connector_runs,
+        "see `diabetes logs connect`; `make down` and `make up` register the connector again",
+        Port.CONNECT,
+    ),
+    HealthCheck(
+        "replication slot",
+        "is read",
+        replication_slot,
+        "the connector reads it: see `diabetes logs connect`",
+        Port.POSTGRES,
+    ),
+)

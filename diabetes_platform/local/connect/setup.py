@@ -22,9 +22,9 @@ from diabetes_platform.local.connect.failures import (
     reader_problem,
     table_problem,
 )
-from diabetes_platform.local.errors import LauncherError
-from diabetes_platform.local.platform import WAREHOUSE_DATABASE
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.ports import HOST
+from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE
 from diabetes_platform.local.postgres.data import connection_url
 from diabetes_platform.local.setup import plain_passwords, run_setup
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, Port, SetupSettings
@@ -66,7 +66,7 @@ def setup_connector(
     """Give Connect at `connect_url` the connector of `file` and wait until it reads the slot.
 
     `database_url` is the warehouse as the role of the connector. Doing it again changes nothing;
-    a paused connector goes on and what has failed is started again. Raises LauncherError that says
+    a paused connector goes on and what has failed is started again. Raises PlatformError that says
     why changes are not captured, ServiceError where Connect does not answer.
     """
     config = read_config(file)
@@ -79,12 +79,12 @@ def setup_connector(
             state = _wait_until_running(api, deadline)
             _wait_until_read(api, database_url, deadline)
         except RefusedError as error:
-            raise LauncherError(f"{CONNECTOR}: {explain(str(error))}") from error
+            raise PlatformError(f"{CONNECTOR}: {explain(str(error))}") from error
     return Outcome(changed, state)
 
 
 def read_config(file: Path = CONNECTOR_FILE) -> Config:
-    """Return the connector's configuration, all of it text; raises LauncherError.
+    """Return the connector's configuration, all of it text; raises PlatformError.
 
     `file`, and the contract's columns as those that are captured: what else somebody keeps in the
     table does not travel, nor stop the connector by a value that no topic takes.
@@ -92,9 +92,9 @@ def read_config(file: Path = CONNECTOR_FILE) -> Config:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise LauncherError(f"{file}: {error}") from error
+        raise PlatformError(f"{file}: {error}") from error
     if not isinstance(content, dict) or not all(isinstance(v, str) for v in content.values()):
-        raise LauncherError(f"{file}: given other values, allowed an object with text values only")
+        raise PlatformError(f"{file}: given other values, allowed an object with text values only")
     return {**content, "column.include.list": _COLUMNS}
 
 
@@ -104,7 +104,7 @@ def _require_tables(config: Config, database_url: str) -> None:
         published = connection.execute(_PUBLISHED, (config["publication.name"],))
         problem = table_problem(config, existing, [name for (name,) in published])
     if problem is not None:
-        raise LauncherError(problem)
+        raise PlatformError(problem)
 
 
 def _register(api: ConnectApi, config: Config, deadline: float) -> bool:
@@ -126,13 +126,13 @@ def _wait_until_running(api: ConnectApi, deadline: float) -> ConnectorState:
     restarted = False
     while not (state := api.state(CONNECTOR)).running:
         if state.failed and restarted:
-            raise LauncherError(f"{CONNECTOR}: {explain(state.trace)}")
+            raise PlatformError(f"{CONNECTOR}: {explain(state.trace)}")
         if state.failed:
             api.restart_failed(CONNECTOR)
             restarted = True
             _wait_while_failed(api, deadline)
         if time.monotonic() > deadline:
-            raise LauncherError(f"{CONNECTOR} does not run: {state}; see `diabetes logs connect`")
+            raise PlatformError(f"{CONNECTOR} does not run: {state}; see `diabetes logs connect`")
         time.sleep(_PAUSE)
     return state
 
@@ -153,10 +153,10 @@ def _wait_until_read(api: ConnectApi, database_url: str, deadline: float) -> Non
             return
         state = api.state(CONNECTOR)
         if state.failed:
-            raise LauncherError(f"{CONNECTOR}: {explain(state.trace)}")
+            raise PlatformError(f"{CONNECTOR}: {explain(state.trace)}")
         if time.monotonic() > deadline:
             problem = problem or "runs but does not read its replication slot"
-            raise LauncherError(f"{CONNECTOR}: {problem}; see `diabetes logs connect`")
+            raise PlatformError(f"{CONNECTOR}: {problem}; see `diabetes logs connect`")
         time.sleep(_PAUSE)
 
 
@@ -174,7 +174,7 @@ def _connected(url: str) -> Iterator[Connection]:
     except psycopg.Error as error:
         reason = str(error).strip().splitlines()[-1]
         where = f"{parts.hostname}:{parts.port or 5432} as {parts.username}"
-        raise LauncherError(f"PostgreSQL on {where}: {reason}") from error
+        raise PlatformError(f"PostgreSQL on {where}: {reason}") from error
 
 
 def _setup(settings: PlatformSettings, given: SetupSettings) -> str:

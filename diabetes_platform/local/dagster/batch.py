@@ -11,7 +11,7 @@ import dagster as dg
 from diabetes_platform.contract.tables import RAW_PATIENTS
 from diabetes_platform.defs.alerts.failures import root_cause
 from diabetes_platform.local.dagster.run_log import RunLog
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 
 JOB = "batch"
 IN_PROCESS = {"platform/launcher": "in-process"}
@@ -115,7 +115,7 @@ def run_batch(
     """Run the batch job, or the assets of it that `select` names, and return how it went.
 
     `source` is read instead of the configured one. `select` is Dagster's asset selection, for
-    example `key:"staging/patients"+`; LauncherError where it names no asset of the job, or leaves
+    example `key:"staging/patients"+`; PlatformError where it names no asset of the job, or leaves
     out the one that reads `source`. Events are appended to `log`. An interrupt is raised again
     once Dagster has recorded it.
     """
@@ -155,25 +155,25 @@ def source_config(source: str | None) -> dict[str, object]:
 def chosen_assets(
     definitions: dg.Definitions, select: str, source: str | None
 ) -> list[dg.AssetKey]:
-    """Return what `select` names; LauncherError where that does not read the `source` given."""
+    """Return what `select` names; PlatformError where that does not read the `source` given."""
     keys = selected(definitions, select)
     if source is not None and SOURCE_ASSET not in keys:
-        raise LauncherError(f"--source needs {SOURCE_ASSET.to_user_string()} in --select {select}")
+        raise PlatformError(f"--source needs {SOURCE_ASSET.to_user_string()} in --select {select}")
     return keys
 
 
 def selected(definitions: dg.Definitions, select: str) -> list[dg.AssetKey]:
-    """Return the keys of the job's assets that `select` names; raises LauncherError for none."""
+    """Return the keys of the job's assets that `select` names; raises PlatformError for none."""
     assets = definitions.resolve_asset_graph()
     try:
         keys = dg.AssetSelection.from_string(select).resolve(assets)
     except dg.DagsterError as error:
-        raise LauncherError(f"--select {select}: {str(error).splitlines()[0]}") from error
+        raise PlatformError(f"--select {select}: {str(error).splitlines()[0]}") from error
     job = definitions.resolve_job_def(JOB)
     keys = {key for key in job.asset_layer.executable_asset_keys if key in keys}
     if not keys:
         known = ", ".join(sorted(key.to_user_string() for key in assets.executable_asset_keys))
-        raise LauncherError(f"--select {select} names no asset; there are {known}")
+        raise PlatformError(f"--select {select} names no asset; there are {known}")
     return sorted(keys)
 
 

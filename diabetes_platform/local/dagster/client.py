@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 import httpx
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.tls import tls
 
 LOCATION = "diabetes_platform"
@@ -36,7 +36,7 @@ mutation ($run: String!) {
 
 
 class DagsterClient:
-    """Asks the webserver at `base_url`; every method raises LauncherError where it refuses."""
+    """Asks the webserver at `base_url`; every method raises PlatformError where it refuses."""
 
     def __init__(self, base_url: str) -> None:
         self.base_url = base_url
@@ -53,17 +53,17 @@ class DagsterClient:
                 trust_env=False,
             )
         except httpx.TransportError as error:
-            raise LauncherError(
+            raise PlatformError(
                 f"Dagster at {self.base_url} does not answer: see `diabetes status`"
             ) from error
         # With an error inside, a whole answer comes as 500 too.
         if not response.headers.get("content-type", "").startswith("application/json"):
-            raise LauncherError(
+            raise PlatformError(
                 f"Dagster at {self.base_url} answers {response.status_code}: {response.text[:200]}"
             )
         answer = response.json()
         if answer.get("errors"):
-            raise LauncherError(f"Dagster refuses: {_reason(answer)}")
+            raise PlatformError(f"Dagster refuses: {_reason(answer)}")
         data: dict[str, Any] = answer["data"]
         return data
 
@@ -90,7 +90,7 @@ class DagsterClient:
         }
         answer = self.ask(_LAUNCH, params=params)["launchRun"]
         if answer["__typename"] != "LaunchRunSuccess":
-            raise LauncherError(f"{job} was not launched: {_reason(answer)}")
+            raise PlatformError(f"{job} was not launched: {_reason(answer)}")
         run_id: str = answer["run"]["runId"]
         return run_id
 
@@ -98,7 +98,7 @@ class DagsterClient:
         """Ask a run to end, wherever it is: in the queue or in its own process."""
         answer = self.ask(_TERMINATE, run=run_id)["terminateRun"]
         if answer["__typename"] != "TerminateRunSuccess":
-            raise LauncherError(f"run {run_id} was not ended: {_reason(answer)}")
+            raise PlatformError(f"run {run_id} was not ended: {_reason(answer)}")
 
 
 def _reason(answer: Mapping[str, Any]) -> str:

@@ -1,7 +1,9 @@
 """The doctor at Dagster: the code location is loaded, the daemon's parts are alive."""
 
 from diabetes_platform.local.dagster.client import DagsterClient
+from diabetes_platform.local.health import HealthCheck
 from diabetes_platform.local.stack import Stack
+from diabetes_platform.settings import Port
 
 _QUERY = """
 {
@@ -41,3 +43,14 @@ def code_location(stack: Stack) -> str:
     if ill:
         raise RuntimeError(f"without a heartbeat: {', '.join(ill)}")
     return f"{', '.join(names)} loaded, {len(statuses)} daemons alive"
+
+
+CHECKS = (
+    HealthCheck(
+        "dagster",
+        "code location, daemons",
+        code_location,
+        "see `diabetes logs dagster-code` and `diabetes logs dagster-daemon`",
+        Port.DAGSTER,
+    ),
+)

@@ -21,7 +21,7 @@ from diabetes_platform.local.dagster.batch import (
 )
 from diabetes_platform.local.dagster.client import DagsterClient
 from diabetes_platform.local.dagster.run_log import RunLog
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 
 Handler = Callable[[dg.EventLogEntry], None]
 Tell = Callable[[str], None]
@@ -41,7 +41,7 @@ _STATUS = dg.DagsterRunStatus
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class LaunchRequest:
     """A run to ask for: a job, all of it or some of its assets, perhaps of one partition."""
 
     job: str
@@ -55,20 +55,20 @@ class Wanted:
         return {} if self.partition is None else {"dagster/partition": self.partition}
 
 
-def wanted_batch(
+def batch_request(
     load: Callable[[], dg.Definitions], source: str | None = None, select: str | None = None
-) -> Wanted:
+) -> LaunchRequest:
     """Ask for the batch job, or the assets of it that `select` names.
 
-    `load` gives the definitions that `select` is looked up in. Raises LauncherError where it names
+    `load` gives the definitions that `select` is looked up in. Raises PlatformError where it names
     none.
     """
     keys = None if select is None else chosen_assets(load(), select, source)
-    return Wanted(JOB, run_config=source_config(source), assets=keys)
+    return LaunchRequest(JOB, run_config=source_config(source), assets=keys)
 
 
 def submit(
-    wanted: Wanted,
+    wanted: LaunchRequest,
     client: DagsterClient,
     instance: dg.DagsterInstance,
     follower: Follower,
@@ -80,7 +80,7 @@ def submit(
 
     Like `run_batch`, but in a process of the platform's: in its queue, visible in its UI, retried
     where its process is lost, which is followed too. `on_wait` is told why nothing happens yet. An
-    interrupt ends the run and is raised again. Raises LauncherError where Dagster does not answer
+    interrupt ends the run and is raised again. Raises PlatformError where Dagster does not answer
     or refuses.
     """
     run_id = client.launch(
@@ -110,7 +110,7 @@ class _Runs:
         """Return a run as it is now."""
         run = self._patiently(lambda: self._instance.get_run_by_id(run_id))
         if run is None:
-            raise LauncherError(f"run {run_id} was deleted while it was followed")
+            raise PlatformError(f"run {run_id} was deleted while it was followed")
         return run
 
     def events(
@@ -129,7 +129,7 @@ class _Runs:
             except _AWAY as error:
                 problem = f"Dagster's database does not answer ({type(error).__name__})"
                 if time.monotonic() > deadline:
-                    raise LauncherError(f"{problem}: see `diabetes status`") from error
+                    raise PlatformError(f"{problem}: see `diabetes status`") from error
                 if not told:
                     self._on_wait(problem)
                 told = True
@@ -192,7 +192,7 @@ def _end(client: DagsterClient, runs: _Runs, run_id: str) -> None:
     deadline = time.monotonic() + _ENDING_SECONDS
     while not runs.get(run_id).is_finished:
         if time.monotonic() > deadline:
-            raise LauncherError(f"run {run_id} has not ended yet: {client.base_url}/runs/{run_id}")
+            raise PlatformError(f"run {run_id} has not ended yet: {client.base_url}/runs/{run_id}")
         time.sleep(_POLL_SECONDS)
 
 

@@ -7,7 +7,7 @@ import dagster as dg
 from diabetes_platform.defs.alerts.alerts import AlertError, send_alert
 from diabetes_platform.defs.alerts.failures import describe_failure
 from diabetes_platform.local.dagster.batch import IN_PROCESS, Outcome
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.locks import one_batch
 from diabetes_platform.local.platform import Platform
 from diabetes_platform.settings import PlatformSettings
@@ -23,7 +23,7 @@ def supervised(
 ) -> Outcome:
     """Call `run` as the only batch of this home and tell the alert channels where it failed.
 
-    Raises LauncherError where another batch is running. An alert that was not taken is one more
+    Raises PlatformError where another batch is running. An alert that was not taken is one more
     of the outcome's failures.
     """
     with one_batch(platform.layout):
@@ -49,10 +49,10 @@ def fail_abandoned_runs(instance: dg.DagsterInstance, *, alone: bool) -> list[st
 
 
 def refuse_beside_another(instance: dg.DagsterInstance, settings: PlatformSettings) -> None:
-    """Raise LauncherError where a batch that Dagster's queue started is running."""
+    """Raise PlatformError where a batch that Dagster's queue started is running."""
     running = instance.get_runs(dg.RunsFilter(statuses=_RUNNING, tags=BATCH), limit=1)
     for run in running:
-        raise LauncherError(
+        raise PlatformError(
             f"another batch is running ({settings.dagster}/runs/{run.run_id}): "
             "wait until it has ended and try again"
         )

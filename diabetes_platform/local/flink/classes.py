@@ -35,7 +35,7 @@ from diabetes_platform.local.processes import dying_with_parent, spawn, stop_gro
 async def record(home: FlinkHome, java: Path, environment: Mapping[str, str]) -> None:
     """Start both servers, run the smoke job, stop them, keep the three archives.
 
-    `environment` is the caller's. Raises LauncherError with the last line of a server that does
+    `environment` is the caller's. Raises PlatformError with the last line of a server that does
     not start, or that says why the job failed.
     """
     scratch = home.root / "recording"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diabetes_platform.clients.flink import FlinkCluster
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.flink.distribution import CLIENT, FlinkHome
 from diabetes_platform.local.java_traces import innermost_cause
 from diabetes_platform.local.jvm import archive_options
@@ -45,7 +45,7 @@ class Client:
     ) -> str:
         """Run the program `job`, with its `arguments`, to its end and return what it printed.
 
-        On `cluster` its job is known by `name`; `options` are Flink's. Raises LauncherError that
+        On `cluster` its job is known by `name`; `options` are Flink's. Raises PlatformError that
         says why it failed. One that takes longer than `SECONDS`, or is interrupted, is cancelled.
         """
         process = subprocess.Popen(
@@ -62,11 +62,11 @@ class Client:
             stop_group(process, grace=0)
             cancel(cluster, name)
             if isinstance(error, subprocess.TimeoutExpired):
-                raise LauncherError(f"{name}: not done after {SECONDS:.0f} s") from error
+                raise PlatformError(f"{name}: not done after {SECONDS:.0f} s") from error
             raise
         if process.returncode != 0:
             why = reason(printed.decode(errors="replace"), said.decode(errors="replace"))
-            raise LauncherError(f"{name}: {why}")
+            raise PlatformError(f"{name}: {why}")
         return printed.decode()
 
     def command(self, job: Path, cluster: FlinkCluster, name: str, **options: str) -> list[str]:
@@ -116,17 +116,17 @@ def smoke(client: Client, cluster: FlinkCluster, **options: str) -> str:
     """Prove a cluster from end to end and return in a few words what was seen.
 
     Python in the TaskManager, SQL in the JVM, a checkpoint, the right result; `options` are
-    Flink's. Raises LauncherError where any of it fails.
+    Flink's. Raises PlatformError where any of it fails.
     """
     overview = cluster.overview()
     if overview.slots_available == 0:
-        raise LauncherError(f"no slot is free: {overview}")
+        raise PlatformError(f"no slot is free: {overview}")
     name = f"smoke-{secrets.token_hex(4)}"
     printed = client.run(SMOKE_JOB, cluster, name, **{"restart-strategy.type": "none"}, **options)
     (job,) = (job for job in cluster.jobs() if job.name == name)
     checkpoints = cluster.checkpoints(job.id)
     if checkpoints.completed == 0:
-        raise LauncherError(
+        raise PlatformError(
             f"{name} had the right result but no checkpoint, {checkpoints.failed} failed: "
             "is the object store there, and may Flink write to it?"
         )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.install.tools import Tools
 from diabetes_platform.settings import PROJECT_ROOT
 
@@ -62,10 +62,10 @@ class FlinkHome:
 
     @property
     def site_packages(self) -> Path:
-        """Where that Python's packages lie; LauncherError where Flink is not among them."""
+        """Where that Python's packages lie; PlatformError where Flink is not among them."""
         found = sorted(self.tools.venv(VENV).glob("lib/python*/site-packages"))
         if not found or not (found[0] / "pyflink" / "bin").is_dir():
-            raise LauncherError(f"{self.tools.venv(VENV)} has no Flink: run `make up`")
+            raise PlatformError(f"{self.tools.venv(VENV)} has no Flink: run `make up`")
         return found[0]
 
     def arguments(self, program: Program) -> Path:

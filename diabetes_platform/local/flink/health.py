@@ -5,6 +5,7 @@ from diabetes_platform.contract.events import STREAM_JOB
 from diabetes_platform.local.flink.client import Client, smoke
 from diabetes_platform.local.flink.distribution import FlinkHome
 from diabetes_platform.local.flink.job_state import stream_job_of
+from diabetes_platform.local.health import HealthCheck
 from diabetes_platform.local.install.java import find_java
 from diabetes_platform.local.install.tools import Tools
 from diabetes_platform.local.stack import Stack
@@ -28,3 +29,22 @@ def stream_job_runs(stack: Stack) -> str:
     if not state.running:
         raise RuntimeError(f"job {STREAM_JOB} is {state}")
     return f"job {STREAM_JOB} is {state}"
+
+
+CHECKS = (
+    HealthCheck(
+        "flink",
+        "runs a job",
+        flink_job,
+        "without a free slot: cancel a job in Flink's UI; otherwise see `diabetes logs "
+        "flink-taskmanager` and `diabetes logs flink-jobmanager`",
+        Port.FLINK,
+    ),
+    HealthCheck(
+        "stream-job",
+        "job runs",
+        stream_job_runs,
+        "it is submitted again automatically: see `diabetes logs stream-job`",
+        Port.FLINK,
+    ),
+)

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.flink import classes as flink_classes
 from diabetes_platform.local.flink.distribution import (
     CLIENT,
@@ -19,11 +19,24 @@ from diabetes_platform.local.flink.distribution import (
     Program,
     Server,
 )
-from diabetes_platform.local.install import environments, jars, stamp
+from diabetes_platform.local.install import jars, stamp
+from diabetes_platform.local.install.environments import Environment
 from diabetes_platform.local.install.running import run
 from diabetes_platform.local.install.stamp import Stamp
 from diabetes_platform.local.install.tools import Tools
+from diabetes_platform.settings import PROJECT_ROOT
 
+_PROJECT = PROJECT_ROOT / "flink"
+ENVIRONMENT = Environment(
+    "flink", _PROJECT / "requirements.lock", _PROJECT / "requirements.lock", _PROJECT
+)
+DEVELOPMENT_ENVIRONMENT = Environment(
+    "flink-development",
+    _PROJECT / "requirements-dev.lock",
+    _PROJECT / "requirements-dev.lock",
+    _PROJECT,
+)
+"""Only the tests of the Flink jobs need it."""
 JARS, S3_JARS = "flink", "flink-s3"
 _ANSWER = "BASH_JAVA_UTILS_EXEC_RESULT:"
 """How Flink marks what its scripts are to read among what it logs."""
@@ -40,7 +53,7 @@ def is_current(tools: Tools, java: Path) -> bool:
 async def install(tools: Tools, java: Path, environment: Mapping[str, str], say: Say) -> None:
     """Make FLINK_HOME anew; the wheel's environment and Flink's jars are there already.
 
-    `environment` is the caller's. Raises LauncherError that says why it cannot.
+    `environment` is the caller's. Raises PlatformError that says why it cannot.
     """
     home = FlinkHome(tools)
     await require_shared_python(home, environment)
@@ -60,7 +73,7 @@ async def install(tools: Tools, java: Path, environment: Mapping[str, str], say:
 
 
 async def require_shared_python(home: FlinkHome, environment: Mapping[str, str]) -> None:
-    """Raise LauncherError where the jobs' Python has no library that the JVM can load."""
+    """Raise PlatformError where the jobs' Python has no library that the JVM can load."""
     found: list[str] = []
     program = "from find_libpython import find_libpython; print(find_libpython() or '')"
     await run(
@@ -71,7 +84,7 @@ async def require_shared_python(home: FlinkHome, environment: Mapping[str, str])
         on_line=found.append,
     )
     if not "".join(found).strip():
-        raise LauncherError(
+        raise PlatformError(
             f"Flink runs Python inside its JVM, and {home.python.resolve()} has no shared "
             "library: install it (Debian and Ubuntu: apt-get install libpython3-dev; pyenv: "
             "PYTHON_CONFIGURE_OPTS=--enable-shared), then run `make up` again"
@@ -155,7 +168,7 @@ async def _ask(
 def _jars(tools: Tools, directory: str) -> list[Path]:
     found = sorted(tools.jars(directory).glob("*.jar"))
     if not found:
-        raise LauncherError(f"no jars in {tools.jars(directory)}: run `make up`")
+        raise PlatformError(f"no jars in {tools.jars(directory)}: run `make up`")
     return found
 
 
@@ -170,7 +183,7 @@ def _digest(tools: Tools, java: Path) -> str:
     locked = jars.read_lock()
     release = java.parents[1] / "release"
     return stamp.digest_of(
-        environments.FLINK.digest(tools),
+        ENVIRONMENT.digest(tools),
         *(locked[directory].digest for directory in (JARS, S3_JARS)),
         CONF_DIR / "config.yaml",
         str(java),

@@ -4,13 +4,13 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 
 GIB = 2**30
 
 
 def require_space(needed: Mapping[Path, int]) -> None:
-    """Raise LauncherError where a disk has less room than its directories need together.
+    """Raise PlatformError where a disk has less room than its directories need together.
 
     `needed` is bytes by directory; one that does not exist counts where it will be made.
     """
@@ -22,7 +22,7 @@ def require_space(needed: Mapping[Path, int]) -> None:
         wanted = sum(directories.values())
         free = shutil.disk_usage(_existing(next(iter(directories)))).free
         if free < wanted:
-            raise LauncherError(too_small(list(directories), wanted, free))
+            raise PlatformError(too_small(list(directories), wanted, free))
 
 
 def too_small(directories: list[Path], wanted: int, free: int) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.install import stamp
 from diabetes_platform.local.install.report import Reporter
 from diabetes_platform.local.install.running import run
@@ -51,24 +51,11 @@ class Environment:
         return stamp.digest_of(self.lock, *project, sys.version, venv)
 
 
-SPARK = Environment("spark", PROJECT_ROOT / "infra" / "spark" / "requirements.lock", PLATFORM_LOCK)
-_FLINK = PROJECT_ROOT / "flink"
-FLINK = Environment("flink", _FLINK / "requirements.lock", _FLINK / "requirements.lock", _FLINK)
-FLINK_DEVELOPMENT = Environment(
-    "flink-development",
-    _FLINK / "requirements-dev.lock",
-    _FLINK / "requirements-dev.lock",
-    _FLINK,
-)
-"""For the tests of the jobs; the servers need it not."""
-ALL = (SPARK, FLINK)
-
-
 def find_uv(tools: Tools, environment: Mapping[str, str]) -> Path:
     """Return the bootstrap's uv, or the one on PATH."""
     found = str(tools.uv) if tools.uv.exists() else shutil.which("uv", path=environment.get("PATH"))
     if found is None:
-        raise LauncherError(f"the environments need uv and {tools.uv} is missing: run `make demo`")
+        raise PlatformError(f"the environments need uv and {tools.uv} is missing: run `make demo`")
     return Path(found)
 
 
@@ -82,7 +69,7 @@ def is_current(tools: Tools, venv: Environment) -> bool:
 async def install(
     tools: Tools, venv: Environment, uv: Path, environment: Mapping[str, str], reporter: Reporter
 ) -> None:
-    """Make the environment anew; raises LauncherError that says why it cannot."""
+    """Make the environment anew; raises PlatformError that says why it cannot."""
     directory = tools.venv(venv.name)
     (directory / stamp.NAME).unlink(missing_ok=True)
     python = str(directory / "bin" / "python")

@@ -1,4 +1,4 @@
-"""MinIO and process-compose: built by Go from the pinned modules below `infra/local/go`.
+"""Programs that Go builds from the pinned modules below `infra/local/go`.
 
 Go is the machine's where it is new enough, else one from a wheel. Modules and compiled packages
 take 2 GB, so they go once both programs are built.
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.install import stamp
 from diabetes_platform.local.install.environments import uv_environment
 from diabetes_platform.local.install.report import Reporter
@@ -56,15 +56,6 @@ class Program:
         return [str(go), "build", *options, "-ldflags", linker, "-o", str(output), self.package]
 
 
-MINIO = Program("minio", "github.com/minio/minio", "github.com/minio/minio/cmd.ReleaseTag")
-PROCESS_COMPOSE = Program(
-    "process-compose",
-    "github.com/f1bonacc1/process-compose/src",
-    "github.com/f1bonacc1/process-compose/src/config.Version",
-)
-PROGRAMS = (PROCESS_COMPOSE, MINIO)
-
-
 def is_current(tools: Tools, program: Program) -> bool:
     """Whether the program was built from these pins and has not changed since."""
     binary = tools.program(program.name)
@@ -75,7 +66,7 @@ def is_current(tools: Tools, program: Program) -> bool:
 async def build(
     tools: Tools, program: Program, go: Path, environment: Mapping[str, str], reporter: Reporter
 ) -> None:
-    """Build a program and put it in place; raises LauncherError that says why it cannot."""
+    """Build a program and put it in place; raises PlatformError that says why it cannot."""
     binary = tools.program(program.name)
     built = tools.cache("go") / "built" / program.name
     counted = 0
@@ -127,7 +118,7 @@ def go_version(output: str) -> Version | None:
 
 def go_needed() -> Version:
     """Return the Go that the pinned modules ask for."""
-    mods = [(program.directory / "go.mod").read_text(encoding="utf-8") for program in PROGRAMS]
+    mods = [mod.read_text(encoding="utf-8") for mod in sorted(MODULES.glob("*/go.mod"))]
     found = [re.search(r"^go (\d+)\.(\d+)", mod, re.MULTILINE) for mod in mods]
     return max((int(match[1]), int(match[2])) for match in found if match)
 
@@ -153,7 +144,7 @@ async def install_toolchain(
         environment=uv_environment(tools, environment),
     )
     if not go.exists():
-        raise LauncherError(f"go: {TOOLCHAIN_LOCK.name} brings no {go.relative_to(directory)}")
+        raise PlatformError(f"go: {TOOLCHAIN_LOCK.name} brings no {go.relative_to(directory)}")
     wanted.write(complete)
     return go
 
@@ -185,7 +176,7 @@ def pinned_version(mod: str, package: str) -> str:
         module, _, version = line.removesuffix("// indirect").strip().partition(" ")
         if version.startswith("v") and (package == module or package.startswith(f"{module}/")):
             return version
-    raise LauncherError(f"no version of {package} in its go.mod: run `go get` in that directory")
+    raise PlatformError(f"no version of {package} in its go.mod: run `go get` in that directory")
 
 
 def _stamp(binary: Path) -> Path:

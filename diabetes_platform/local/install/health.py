@@ -1,5 +1,6 @@
 """The doctor at what was installed: every jar is the one that the lock names."""
 
+from diabetes_platform.local.health import HealthCheck
 from diabetes_platform.local.install.jars import all_faults
 from diabetes_platform.local.install.tools import Tools
 from diabetes_platform.local.stack import Stack
@@ -11,3 +12,13 @@ def jars_are_whole(stack: Stack) -> str:
     if faults:
         raise RuntimeError("; ".join(faults))
     return "every jar has the SHA-256 of the lock"
+
+
+CHECKS = (
+    HealthCheck(
+        "jars",
+        "match the lock",
+        jars_are_whole,
+        "`make down` and `make up` fetch what is missing or damaged",
+    ),
+)

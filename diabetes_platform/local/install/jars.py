@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.install import stamp
 from diabetes_platform.local.install.report import Reporter
 from diabetes_platform.local.install.running import run
@@ -53,10 +53,10 @@ class Maven:
 
 
 def read_lock(lock: Path = LOCK, pom: Path = POM) -> dict[str, JarSet]:
-    """Return the locked sets by their directory; LauncherError where the pom is another one."""
+    """Return the locked sets by their directory; PlatformError where the pom is another one."""
     text = lock.read_text(encoding="utf-8")
     if f"{_POM_LINE}{stamp.sha256(pom)}" not in text.splitlines():
-        raise LauncherError(f"{pom} has changed since {lock.name} was made: run `make lock`")
+        raise PlatformError(f"{pom} has changed since {lock.name} was made: run `make lock`")
     return parse_lock(text)
 
 
@@ -104,7 +104,7 @@ def all_faults(tools: Tools) -> list[str]:
 async def install(tools: Tools, jars: JarSet, maven: Maven, reporter: Reporter) -> None:
     """Put the directory in place; a download that was damaged is tried once more.
 
-    Raises LauncherError that names the jar which is not what the lock says.
+    Raises PlatformError that names the jar which is not what the lock says.
     """
     target = tools.jars(jars.directory)
     made = stamp.read_stamp(target / stamp.NAME)
@@ -120,7 +120,7 @@ async def install(tools: Tools, jars: JarSet, maven: Maven, reporter: Reporter) 
         await _copy(tools, jars, maven, aside, reporter)
     if wrong := faults(aside, jars):
         _forget(repository, wrong)
-        raise LauncherError(f"{jars.profile}: {next(iter(wrong.values()))}")
+        raise PlatformError(f"{jars.profile}: {next(iter(wrong.values()))}")
     Stamp.of(jars.digest, aside.glob("*.jar")).write(aside / stamp.NAME)
     shutil.rmtree(target, ignore_errors=True)
     target.parent.mkdir(parents=True, exist_ok=True)

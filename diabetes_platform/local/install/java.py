@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 
 JAVA_VERSIONS = (17, 21)
 MAVEN_VERSION = (3, 6, 3)
@@ -27,7 +27,7 @@ class _Runtime:
 
 
 def find_java(environment: Mapping[str, str]) -> Path:
-    """Return the `java` that every server runs on; LauncherError says how to get one.
+    """Return the `java` that every server runs on; PlatformError says how to get one.
 
     `environment` is the caller's, of which JAVA_HOME or else PATH is searched. The result is no
     link or stub: `result.parents[1]` is its JAVA_HOME.
@@ -36,11 +36,11 @@ def find_java(environment: Mapping[str, str]) -> Path:
     java = shutil.which(f"{home}/bin/java" if home else "java", path=_path(environment))
     if java is None:
         where = f"JAVA_HOME={home} has none" if home else "there is none on PATH"
-        raise LauncherError(f"{_NEEDING} need Java and {where}: {_GET_JAVA}")
+        raise PlatformError(f"{_NEEDING} need Java and {where}: {_GET_JAVA}")
     runtime = _runtime_of(Path(java).resolve())
     if runtime.version not in JAVA_VERSIONS:
         found = f"Java {runtime.version}" if runtime.version else "no Java that says its version"
-        raise LauncherError(f"{_NEEDING} need Java 17 or 21, {java} is {found}: {_GET_JAVA}")
+        raise PlatformError(f"{_NEEDING} need Java 17 or 21, {java} is {found}: {_GET_JAVA}")
     return runtime.java
 
 
@@ -62,13 +62,13 @@ def java_version(output: str) -> int | None:
 
 
 def find_maven(environment: Mapping[str, str], java: Path) -> Path:
-    """Return the `mvn` on the caller's PATH; LauncherError says how to get one that is new enough.
+    """Return the `mvn` on the caller's PATH; PlatformError says how to get one that is new enough.
 
     It is asked with `java`, which it will run on.
     """
     maven = shutil.which("mvn", path=_path(environment))
     if maven is None:
-        raise LauncherError(f"the jars need Maven and there is none on PATH: {_GET_MAVEN}")
+        raise PlatformError(f"the jars need Maven and there is none on PATH: {_GET_MAVEN}")
     with_java = {**environment, "JAVA_HOME": str(java.parents[1])}
     command = [maven, "-B", "--version"]
     done = subprocess.run(command, env=with_java, capture_output=True, text=True, check=False)
@@ -76,7 +76,7 @@ def find_maven(environment: Mapping[str, str], java: Path) -> Path:
     if version is None or version < MAVEN_VERSION:
         needed = ".".join(map(str, MAVEN_VERSION))
         found = "Maven " + ".".join(map(str, version)) if version else "no Maven that works"
-        raise LauncherError(
+        raise PlatformError(
             f"the jars need Maven {needed} or newer, {maven} is {found}: {_GET_MAVEN}"
         )
     return Path(maven)

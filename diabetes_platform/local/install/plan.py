@@ -1,15 +1,14 @@
-"""All that the servers need on this machine: what is missing is installed, three at a time."""
+"""The install plan: what servers need on this machine, and the installation of what is missing."""
 
 import asyncio
 import fcntl
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from diabetes_platform.local.errors import LauncherError
-from diabetes_platform.local.flink import install as flink_home
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.install import environments, go, jars
 from diabetes_platform.local.install.disk import GIB, require_space
 from diabetes_platform.local.install.environments import Environment, find_uv
@@ -19,12 +18,11 @@ from diabetes_platform.local.install.java import find_java, find_maven
 from diabetes_platform.local.install.report import OnReport, Report, State, reported
 from diabetes_platform.local.install.running import run_interruptible
 from diabetes_platform.local.install.tools import Tools
-from diabetes_platform.local.kafka import classes as kafka_classes
 
 _BUILD_SPACE = 3 * GIB
 _JARS_SPACE = GIB // 4
 _ENVIRONMENT_SPACE = 3 * GIB // 2
-_FINISH_SPACE = GIB // 4
+_STEP_SPACE = GIB // 4
 
 
 Say = Callable[[str], None]
@@ -34,31 +32,33 @@ Downloads = tuple[list[Start], list[Start]]
 
 
 @dataclass(frozen=True, slots=True)
-class Finish:
-    """What is made on this machine out of jars and environments that are installed already."""
+class InstallStep:
+    """A build step that takes jars and environments that are installed already."""
 
     name: str
     is_current: Callable[[Tools, Path], bool]
     install: Callable[[Tools, Path, Mapping[str, str], Say], Coroutine[None, None, None]]
 
 
-FINISHES = (
-    Finish("flink", flink_home.is_current, flink_home.install),
-    Finish("cds/kafka", kafka_classes.is_current, kafka_classes.install),
-)
-
-
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """Parts of an installation; nothing where empty."""
+class InstallPlan:
+    """InstallPlan of an installation; nothing where empty."""
 
     programs: tuple[Program, ...] = ()
     jars: tuple[JarSet, ...] = ()
     environments: tuple[Environment, ...] = ()
-    finishes: tuple[Finish, ...] = ()
+    steps: tuple[InstallStep, ...] = ()
+
+    def __add__(self, other: "InstallPlan") -> "InstallPlan":
+        return InstallPlan(
+            self.programs + other.programs,
+            self.jars + other.jars,
+            self.environments + other.environments,
+            self.steps + other.steps,
+        )
 
     def __bool__(self) -> bool:
-        return bool(self.programs or self.jars or self.environments or self.finishes)
+        return bool(self.programs or self.jars or self.environments or self.steps)
 
     @property
     def space(self) -> int:
@@ -67,56 +67,37 @@ class Parts:
             _BUILD_SPACE * bool(self.programs)
             + _JARS_SPACE * len(self.jars)
             + _ENVIRONMENT_SPACE * len(self.environments)
-            + _FINISH_SPACE * len(self.finishes)
+            + _STEP_SPACE * len(self.steps)
         )
 
-    def missing(self, tools: Tools, java: Path) -> "Parts":
+    def missing(self, tools: Tools, java: Path) -> "InstallPlan":
         """Return those that are not installed as the checkout's locks say, for this `java`."""
-        return Parts(
+        return InstallPlan(
             tuple(part for part in self.programs if not go.is_current(tools, part)),
             tuple(part for part in self.jars if not jars.is_current(tools, part)),
             tuple(part for part in self.environments if not environments.is_current(tools, part)),
-            tuple(part for part in self.finishes if not part.is_current(tools, java)),
+            tuple(part for part in self.steps if not part.is_current(tools, java)),
         )
 
 
-def everything() -> Parts:
-    """Return all that the whole platform needs."""
-    return Parts(go.PROGRAMS, tuple(jars.read_lock().values()), environments.ALL, FINISHES)
+def install(
+    plan: InstallPlan, root: Path, environment: Mapping[str, str], on_report: OnReport
+) -> None:
+    """Install below `root` those of `plan` that are missing; a moment where none is.
 
-
-def with_development() -> Parts:
-    """Return that and what the tests of the servers' own code need."""
-    whole = everything()
-    return replace(whole, environments=(*whole.environments, environments.FLINK_DEVELOPMENT))
-
-
-def spark_alone() -> Parts:
-    """Return what Apache Spark's server needs."""
-    return Parts(jars=(jars.read_lock()["spark"],), environments=(environments.SPARK,))
-
-
-def install_all(root: Path, environment: Mapping[str, str], on_report: OnReport) -> None:
-    """Install all that the whole platform needs, see `install`."""
-    install(everything(), root, environment, on_report)
-
-
-def install(parts: Parts, root: Path, environment: Mapping[str, str], on_report: OnReport) -> None:
-    """Install below `root` those of `parts` that are missing; a moment where none is.
-
-    `environment` is the caller's. Two at a time wait for each other. Raises LauncherError in one
+    `environment` is the caller's. Two at a time wait for each other. Raises PlatformError in one
     line: what the machine lacks, before anything is installed, or what failed. What was complete
     by then stays, and the next call goes on from there; so it does after Ctrl-C, which ends all
     that was started.
     """
     tools = Tools(root)
     java = find_java(environment)
-    if not parts.missing(tools, java):
+    if not plan.missing(tools, java):
         return
     with _one_at_a_time(tools, on_report):
-        missing = parts.missing(tools, java)
+        missing = plan.missing(tools, java)
         require_space({root: missing.space})
-        work = _Installation(parts, missing, tools, java, environment, on_report)
+        work = _Installation(plan, missing, tools, java, environment, on_report)
         run_interruptible(work.all(work.downloads()))
 
 
@@ -124,15 +105,15 @@ def install(parts: Parts, root: Path, environment: Mapping[str, str], on_report:
 class _Installation:
     """One installation of what is missing."""
 
-    parts: Parts
-    missing: Parts
+    plan: InstallPlan
+    missing: InstallPlan
     tools: Tools
     java: Path
     environment: Mapping[str, str]
     on_report: OnReport
 
     def downloads(self) -> Downloads:
-        """Return what is to run; LauncherError where the machine lacks a program for it."""
+        """Return what is to run; PlatformError where the machine lacks a program for it."""
         uv = find_uv(self.tools, self.environment)
         building: list[Start] = []
         others: list[Start] = []
@@ -156,7 +137,7 @@ class _Installation:
     async def _serve(self, downloads: list[Start]) -> None:
         """Run what does not need Go, and then what needs all of that."""
         await _at_once(downloads)
-        for part in self.parts.finishes:
+        for part in self.plan.steps:
             # Only now: what was just installed may have changed it.
             if not part.is_current(self.tools, self.java):
                 with reported(part.name, self.on_report) as reporter:
@@ -192,8 +173,8 @@ async def _at_once(work: list[Start]) -> None:
 
 
 def _first(failures: ExceptionGroup[Exception]) -> Exception:
-    """Return the first of the failures that are no LauncherError, or of all."""
-    known, unknown = failures.split(LauncherError)
+    """Return the first of the failures that are no PlatformError, or of all."""
+    known, unknown = failures.split(PlatformError)
     group = unknown or known or failures
     first = group.exceptions[0]
     return _first(first) if isinstance(first, ExceptionGroup) else first

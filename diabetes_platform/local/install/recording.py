@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.processes import require_alive, signal_group, wait_all
 
 READY_SECONDS = 120.0
@@ -31,7 +31,7 @@ async def wait_until_ready(
 ) -> None:
     """Return once `healthy` says so.
 
-    Raises LauncherError with the last line of a server that ended, or with all logs after
+    Raises PlatformError with the last line of a server that ended, or with all logs after
     `READY_SECONDS`.
     """
     deadline = time.monotonic() + READY_SECONDS
@@ -41,14 +41,14 @@ async def wait_until_ready(
         if time.monotonic() > deadline:
             names = " and ".join(server.name for server in started)
             logs = ", ".join(str(server.log) for server in started)
-            raise LauncherError(f"{names}: not ready after {READY_SECONDS:.0f} s (logs: {logs})")
+            raise PlatformError(f"{names}: not ready after {READY_SECONDS:.0f} s (logs: {logs})")
         await asyncio.sleep(_POLL_SECONDS)
 
 
 async def end(started: Sequence[Recorded]) -> None:
     """Ask all of `started` to end, so that they write their archives, and wait for them.
 
-    Raises LauncherError where one has not ended by itself: its archive is not complete.
+    Raises PlatformError where one has not ended by itself: its archive is not complete.
     """
     for server in started:
         signal_group(server.process.pid, signal.SIGTERM)
@@ -60,10 +60,10 @@ async def end(started: Sequence[Recorded]) -> None:
 
 
 def require_archive(archive: Path, name: str, log: Path) -> None:
-    """Raise LauncherError where the program `name`, which logs to `log`, has left no `archive`."""
+    """Raise PlatformError where the program `name`, which logs to `log`, has left no `archive`."""
     if not archive.exists():
         raise _no_archive(name, log)
 
 
-def _no_archive(name: str, log: Path) -> LauncherError:
-    return LauncherError(f"{name} left no archive of its classes (log: {log})")
+def _no_archive(name: str, log: Path) -> PlatformError:
+    return PlatformError(f"{name} left no archive of its classes (log: {log})")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.processes import dying_with_parent, signal_group
 
 GRACE_SECONDS = 5.0
@@ -32,7 +32,7 @@ async def run(
 ) -> None:
     """Run `command` to its end, its output into `log` and line by line to `on_line`.
 
-    Raises LauncherError with the line that says why it failed. Whatever ends this ends the whole
+    Raises PlatformError with the line that says why it failed. Whatever ends this ends the whole
     process group.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ async def run(
         await _end_group(process)
     if code != 0:
         program = Path(command[0]).name
-        raise LauncherError(f"{part}: {program} failed: {reason(lines)} (log: {log})")
+        raise PlatformError(f"{part}: {program} failed: {reason(lines)} (log: {log})")
 
 
 def run_interruptible(work: Coroutine[None, None, None]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 
+from diabetes_platform.local.connect.serve import worker
 from diabetes_platform.local.install.recording import (
     Recorded,
     end,
@@ -18,9 +19,9 @@ from diabetes_platform.local.install.recording import (
     wait_until_ready,
 )
 from diabetes_platform.local.install.tools import Tools
-from diabetes_platform.local.jvm import JavaServer, archive_path
+from diabetes_platform.local.jvm import JavaServer, archive_path, archives
 from diabetes_platform.local.kafka.data import prepare
-from diabetes_platform.local.kafka.serve import archives, broker, format_command, worker
+from diabetes_platform.local.kafka.serve import broker, format_command
 from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.local.processes import dying_with_parent, spawn, stop_group
 from diabetes_platform.settings import PROJECT_ROOT
@@ -38,7 +39,7 @@ def is_current(tools: Tools, java: Path) -> bool:
 async def install(tools: Tools, java: Path, environment: Mapping[str, str], say: Say) -> None:
     """Make both archives anew and remove the old ones; Kafka's jars are there already.
 
-    `environment` is the caller's. Raises LauncherError with the last line of a server that does
+    `environment` is the caller's. Raises PlatformError with the last line of a server that does
     not start.
     """
     say("recording the classes that Kafka and Connect load")

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 
 _META = "meta.properties"
 _ID = "cluster.id"
@@ -17,7 +17,7 @@ def prepare(data_dir: Path, format_command: Sequence[str]) -> None:
     """Make sure that `data_dir` holds this platform's cluster; one that is new is formatted.
 
     The cluster's id is kept beside the directory. `format_command` formats the directory that the
-    variable KAFKA_DATA names when a cluster's id is added to it. Raises LauncherError, nothing
+    variable KAFKA_DATA names when a cluster's id is added to it. Raises PlatformError, nothing
     touched, where the directory holds another cluster's data or something else.
     """
     id_file = id_file_of(data_dir)
@@ -25,7 +25,7 @@ def prepare(data_dir: Path, format_command: Sequence[str]) -> None:
     found = found_cluster(data_dir)
     problem = cluster_problem(data_dir, id_file, known, found)
     if problem is not None:
-        raise LauncherError(problem)
+        raise PlatformError(problem)
     if found is None:
         if known is None:
             known = new_cluster_id()
@@ -48,14 +48,14 @@ def new_cluster_id() -> str:
 def found_cluster(data_dir: Path) -> str | None:
     """Return the id of the cluster whose data lie in `data_dir`; None where it is new.
 
-    Raises LauncherError for a directory that is neither.
+    Raises PlatformError for a directory that is neither.
     """
     if not data_dir.exists() or not any(data_dir.iterdir()):
         return None
     meta = data_dir / _META
     found = cluster_id_in(meta.read_text(encoding="utf-8")) if meta.exists() else None
     if found is None:
-        raise LauncherError(
+        raise PlatformError(
             f"{data_dir} is not empty and not a Kafka data directory: move it away to start with "
             "empty topics"
         )
@@ -97,7 +97,7 @@ def _format(data_dir: Path, cluster: str, format_command: Sequence[str]) -> None
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         lines = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()
-        raise LauncherError(f"Kafka could not create {data_dir}: {lines[-1].strip()}")
+        raise PlatformError(f"Kafka could not create {data_dir}: {lines[-1].strip()}")
     if data_dir.exists():
         data_dir.rmdir()
     building.rename(data_dir)

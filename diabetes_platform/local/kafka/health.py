@@ -11,6 +11,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from diabetes_platform.local.health import HealthCheck, restart_remedy
 from diabetes_platform.local.kafka.setup import pending_changes
 from diabetes_platform.local.ports import HOST
 from diabetes_platform.local.stack import Stack
@@ -69,3 +70,17 @@ def _produce(servers: dict[str, str], content: bytes) -> TopicPartition:
     if not placed:
         raise RuntimeError(f"the broker does not take a message within {SECONDS:.0f} s")
     return placed[0]
+
+
+CHECKS = (
+    HealthCheck(
+        "kafka", "produces and consumes", produce_and_consume, restart_remedy("kafka"), Port.KAFKA
+    ),
+    HealthCheck(
+        "topics",
+        "have their settings",
+        topics_are_as_set,
+        "`diabetes down` and `diabetes up` create them again and restore their settings",
+        Port.KAFKA,
+    ),
+)

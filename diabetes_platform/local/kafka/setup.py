@@ -31,7 +31,7 @@ from pydantic import (
     ValidationError,
 )
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.ports import HOST
 from diabetes_platform.local.setup import run_setup
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, Port, SetupSettings
@@ -76,7 +76,7 @@ def setup_topics(
 ) -> Plan:
     """Bring the broker's topics to what `file` says, and return what had to be done.
 
-    Doing it again does nothing. Each request may take `seconds`. Raises LauncherError.
+    Doing it again does nothing. Each request may take `seconds`. Raises PlatformError.
     """
     wanted = read_topics(file)
     with _connected(bootstrap_servers) as admin:
@@ -95,16 +95,16 @@ def pending_changes(
 
 
 def read_topics(file: Path = TOPICS_FILE) -> Topics:
-    """Return the topics of `file`; LauncherError names what is not allowed in it."""
+    """Return the topics of `file`; PlatformError names what is not allowed in it."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
         return TypeAdapter(dict[str, Topic]).validate_python(content)
     except (yaml.YAMLError, ValidationError) as error:
-        raise LauncherError(f"{file}: {' '.join(str(error).split())}") from error
+        raise PlatformError(f"{file}: {' '.join(str(error).split())}") from error
 
 
 def plan_topics(wanted: Topics, existing: Topics) -> Plan:
-    """Return what turns `existing` into `wanted`; LauncherError where partitions are too many.
+    """Return what turns `existing` into `wanted`; PlatformError where partitions are too many.
 
     A setting that stands in `existing` only was made by hand and goes back to the default.
     """
@@ -115,7 +115,7 @@ def plan_topics(wanted: Topics, existing: Topics) -> Plan:
             plan.create[name] = topic
             continue
         if found.partitions > topic.partitions:
-            raise LauncherError(
+            raise PlatformError(
                 f"topic {name} has {found.partitions} partitions, {topic.partitions} are wanted: "
                 "Kafka cannot take partitions away; raise the number in infra/kafka/topics.yaml, "
                 "or delete the topic with all its messages"
@@ -190,7 +190,7 @@ def _wait(answers: Mapping[Any, "Future[Any]"]) -> None:
 
 @contextmanager
 def _connected(bootstrap_servers: str) -> Iterator[AdminClient]:
-    """Yield a client; what the broker refuses or does not answer becomes LauncherError."""
+    """Yield a client; what the broker refuses or does not answer becomes PlatformError."""
     where = f"Kafka at {bootstrap_servers}"
     try:
         with AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0}) as admin:
@@ -198,9 +198,9 @@ def _connected(bootstrap_servers: str) -> Iterator[AdminClient]:
     except KafkaException as failure:
         error = failure.args[0]
         if isinstance(error, KafkaError) and error.code() in _UNREACHABLE:
-            raise LauncherError(f"{where} does not answer: see `diabetes logs kafka`") from failure
+            raise PlatformError(f"{where} does not answer: see `diabetes logs kafka`") from failure
         reason = error.str() if isinstance(error, KafkaError) else str(failure)
-        raise LauncherError(f"{where} refused: {reason}") from failure
+        raise PlatformError(f"{where} refused: {reason}") from failure
 
 
 _UNREACHABLE = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN)  # noqa: SLF001 - their public names

@@ -5,6 +5,7 @@ import uuid
 
 from minio import Minio
 
+from diabetes_platform.local.health import HealthCheck, restart_remedy
 from diabetes_platform.local.ports import HOST
 from diabetes_platform.local.stack import Stack, storage_secret
 from diabetes_platform.settings import Port
@@ -33,3 +34,8 @@ def write_and_read(stack: Stack) -> str:
     if read != content:
         raise RuntimeError(f"{BUCKET}/{name} reads otherwise than it was written")
     return f"wrote, read and removed an object in {BUCKET} as {USER}"
+
+
+CHECKS = (
+    HealthCheck("minio", "writes and reads", write_and_read, restart_remedy("minio"), Port.MINIO),
+)

@@ -16,7 +16,7 @@ from minio.credentials.providers import StaticProvider
 from minio.error import MinioAdminException, MinioException, S3Error
 from minio.versioningconfig import VersioningConfig
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 
 _NOT_THIS_USER = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch"})
 _TIMEOUT = urllib3.Timeout(connect=5, read=30)
@@ -58,20 +58,20 @@ class MinioServer:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Raise LauncherError in place of the client's own errors."""
+        """Raise PlatformError in place of the client's own errors."""
         where = f"MinIO at {self._endpoint}"
         try:
             yield
         except urllib3.exceptions.HTTPError as error:
-            raise LauncherError(f"{where} does not answer: {_reason(error)}") from error
+            raise PlatformError(f"{where} does not answer: {_reason(error)}") from error
         except (MinioException, MinioAdminException) as error:
             code = _code(error)
             if code in _NOT_THIS_USER:
-                raise LauncherError(
+                raise PlatformError(
                     f"{where} knows no user {self._root_user} with this password ({code}): was it "
                     "started with another MINIO_ROOT_USER or MINIO_ROOT_PASSWORD?"
                 ) from error
-            raise LauncherError(f"{where} refused: {str(error)[:300]}") from error
+            raise PlatformError(f"{where} refused: {str(error)[:300]}") from error
 
     def look(self, buckets: Iterable[str], passwords: Mapping[str, str]) -> Found:
         """Return what is there of `buckets`, and which users have these passwords.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.minio.server import Found, MinioServer
 from diabetes_platform.local.setup import plain_passwords, run_setup
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, SetupSettings
@@ -48,12 +48,12 @@ def setup_storage(
 ) -> list[Change]:
     """Make the MinIO at `endpoint` (an http URL) as `infra/minio/` says; return what was changed.
 
-    `passwords` are the users'. Buckets and users besides are left alone. Raises LauncherError.
+    `passwords` are the users'. Buckets and users besides are left alone. Raises PlatformError.
     """
     wanted = read(DIRECTORY)
     if set(passwords) != set(wanted.policies):
         given, allowed = (", ".join(sorted(names)) for names in (passwords, wanted.policies))
-        raise LauncherError(f"storage: given passwords of {given}; policies are there of {allowed}")
+        raise PlatformError(f"storage: given passwords of {given}; policies are there of {allowed}")
     server = MinioServer(endpoint, root_user, root_password)
     with server.errors():
         changes = plan(wanted, server.look(wanted.rewritable, passwords))

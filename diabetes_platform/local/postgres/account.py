@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.processes import dying_with_parent
 
 _NAMELESS = "nobody"
@@ -38,7 +38,7 @@ class Account:
 
 
 def unprivileged(paths: Iterable[Path]) -> Account:
-    """Return an account that is not root and reaches `paths`; raises LauncherError.
+    """Return an account that is not root and reaches `paths`; raises PlatformError.
 
     An ordinary user is that account. Root, and a user without a name (as in a container that is
     run with a bare uid), becomes `nobody` of a user namespace: outside it, its files stay the
@@ -53,14 +53,14 @@ def unprivileged(paths: Iterable[Path]) -> Account:
 
 
 def nobody(paths: Iterable[Path]) -> Account:
-    """Return the account `nobody` for root to become; raises LauncherError where it cannot.
+    """Return the account `nobody` for root to become; raises PlatformError where it cannot.
 
     Where `nobody` may not pass a directory above `paths` (a checkout below /root), it keeps
     root's right to pass, and no other.
     """
     setpriv = shutil.which("setpriv")
     if setpriv is None:
-        raise LauncherError(
+        raise PlatformError(
             "PostgreSQL does not run as root, and neither `unshare --user` nor `setpriv` is "
             "allowed here: run as an ordinary user, or install util-linux"
         )

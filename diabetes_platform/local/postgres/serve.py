@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.postgres.data import environment, prepare, server_command
 
 SUPERUSER_SECRET = "POSTGRES_PASSWORD"  # noqa: S105 - a variable's name
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     write_to(given.log.absolute())
     try:
         command = foreground_command(given.data_dir.absolute(), given.port, given.config.absolute())
-    except LauncherError as error:
+    except PlatformError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(COULD_NOT_RUN)
     os.execvpe(command[0], command, environment())  # noqa: S606 - a list, and no shell
@@ -48,7 +48,7 @@ def write_to(log: Path) -> None:
 
 
 def foreground_command(data_dir: Path, port: int, config_file: Path) -> list[str]:
-    """Prepare `data_dir` and return the command that serves it; raises LauncherError."""
+    """Prepare `data_dir` and return the command that serves it; raises PlatformError."""
     account = prepare(data_dir, port, _password)
     # No death signal: it comes when the parent's *thread* ends, and a supervisor has many.
     return [*account.prefix, *server_command(data_dir, config_file), f"--port={port}"]
@@ -60,7 +60,7 @@ def _password() -> str:
 
     password = inherited_environment().get(SUPERUSER_SECRET)
     if not password:
-        raise LauncherError(f"{SUPERUSER_SECRET}: given nothing, allowed the superuser's password")
+        raise PlatformError(f"{SUPERUSER_SECRET}: given nothing, allowed the superuser's password")
     return password
 
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.ports import HOST
 from diabetes_platform.local.postgres.account import Account
 from diabetes_platform.local.postgres.data import (
@@ -94,7 +94,7 @@ class Postgres:
     def start(self) -> None:
         """Create the data directory where there is none, start, and wait until it is ready.
 
-        Raises LauncherError where the port or the data directory cannot be used.
+        Raises PlatformError where the port or the data directory cannot be used.
         """
         # Iterations slow down guessing. Dagster opens a connection for each event it stores.
         initdb_options = ["--set=scram_iterations=1"] if self._generated_password else []
@@ -124,7 +124,7 @@ class Postgres:
             server.wait(STOP_SECONDS)
 
     def create_database(self, name: str, *, durable: bool = True) -> str:
-        """Create the database where it is missing and return its URL; raises LauncherError.
+        """Create the database where it is missing and return its URL; raises PlatformError.
 
         One that is not `durable` may lose its last second when the machine crashes, not more and
         never its consistency; a commit to it does not wait for the disk.
@@ -140,7 +140,7 @@ class Postgres:
                         connection.execute(lazy.format(sql.Identifier(name)))
         except psycopg.OperationalError as error:
             reason = str(error).strip().splitlines()[-1]
-            raise LauncherError(f"PostgreSQL on port {self.port}: {reason}") from error
+            raise PlatformError(f"PostgreSQL on port {self.port}: {reason}") from error
         return self.url(name)
 
     def _wait_until_ready(self, server: subprocess.Popen[bytes]) -> None:
@@ -151,7 +151,7 @@ class Postgres:
             if written is not None and written.ready and written.pid == server.pid:
                 return
             time.sleep(0.02)
-        raise LauncherError(
+        raise PlatformError(
             f"PostgreSQL on port {self.port} was not ready after {START_SECONDS:.0f} s: "
             f"{last_line(self.log)}"
         )

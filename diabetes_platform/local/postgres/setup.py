@@ -11,8 +11,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import psycopg
 from psycopg import Connection, sql
 
-from diabetes_platform.local.errors import LauncherError
-from diabetes_platform.local.platform import DAGSTER_DATABASE, WAREHOUSE_DATABASE
+from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.local.postgres.connection import DAGSTER_DATABASE, WAREHOUSE_DATABASE
 from diabetes_platform.local.postgres.data import SUPERUSER, connection_url
 from diabetes_platform.local.setup import plain_passwords, run_setup
 from diabetes_platform.settings import PlatformSettings, Port, SetupSettings
@@ -36,7 +36,7 @@ def setup_warehouse(
 
     `passwords` has one for each of ROLES. `generated_passwords` says that nobody can guess them,
     however fast a guess is checked. Doing it again changes nothing but the passwords. Raises
-    LauncherError; an invalidated slot is no error here, for the batch graph does without it:
+    PlatformError; an invalidated slot is no error here, for the batch graph does without it:
     `slot_problem` judges it.
     """
     _require_roles(passwords)
@@ -70,7 +70,7 @@ def _require_roles(passwords: Mapping[str, str]) -> None:
     wanted = {role.name for role in ROLES}
     given = {name for name, password in passwords.items() if password}
     if given != wanted:
-        raise LauncherError(
+        raise PlatformError(
             f"passwords of roles: given {', '.join(sorted(given)) or 'none'}, "
             f"allowed one for each of {', '.join(sorted(wanted))}"
         )
@@ -78,7 +78,7 @@ def _require_roles(passwords: Mapping[str, str]) -> None:
 
 @contextmanager
 def _connected(url: str) -> Iterator[Connection]:
-    """Yield a connection without transactions; what the server refuses becomes LauncherError."""
+    """Yield a connection without transactions; what the server refuses becomes PlatformError."""
     parts = urlsplit(url)
     who = f"PostgreSQL on {parts.hostname}:{parts.port or 5432} as {parts.username}"
     with _told(who), psycopg.connect(url, autocommit=True) as connection:
@@ -93,7 +93,7 @@ def _told(who: str) -> Iterator[None]:
         yield
     except (psycopg.Error, SQLAlchemyError) as error:
         reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
-        raise LauncherError(f"{who}: {reason}") from error
+        raise PlatformError(f"{who}: {reason}") from error
 
 
 def _ensure_role(connection: Connection, role: Role, password: str, *, generated: bool) -> None:
@@ -108,7 +108,7 @@ def _ensure_role(connection: Connection, role: Role, password: str, *, generated
         connection.execute(sql.SQL("CREATE ROLE {}").format(name))
     privileged, replicates = found or (False, False)
     if privileged or (replicates and not role.replication):
-        raise LauncherError(
+        raise PlatformError(
             f"role {role.name} may do more than it should: given SUPERUSER, CREATEROLE, CREATEDB, "
             f"BYPASSRLS or REPLICATION, allowed {'REPLICATION' if role.replication else 'none'}"
         )

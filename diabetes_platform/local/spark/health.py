@@ -1,7 +1,9 @@
 """The health check of Spark: a query."""
 
 from diabetes_platform.cleaning.session import spark_session
+from diabetes_platform.local.health import HealthCheck, restart_remedy
 from diabetes_platform.local.stack import Stack
+from diabetes_platform.settings import Port
 
 ROWS = 1000
 
@@ -14,3 +16,14 @@ def spark_query(stack: Stack) -> str:
     if counted != ROWS * (ROWS - 1) // 2:
         raise RuntimeError(f"Spark adds up the first {ROWS} numbers to {counted}")
     return f"Spark {version} answered a query"
+
+
+CHECKS = (
+    HealthCheck(
+        "spark-connect",
+        "answers a query",
+        spark_query,
+        restart_remedy("spark-connect"),
+        Port.SPARK_CONNECT,
+    ),
+)

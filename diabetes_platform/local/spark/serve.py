@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 
 COULD_NOT_RUN = 3
 HOST = "127.0.0.1"
@@ -44,20 +44,20 @@ class SparkProcess:
 
     @property
     def home(self) -> Path:
-        """The distribution's directory; LauncherError where it is not installed."""
+        """The distribution's directory; PlatformError where it is not installed."""
         venv = self.tools / "venvs" / "spark"
         found = sorted(venv.glob("lib/python*/site-packages/pyspark/bin/spark-submit"))
         if not found:
-            raise LauncherError(f"{self.name}: Apache Spark is not installed in {venv}")
+            raise PlatformError(f"{self.name}: Apache Spark is not installed in {venv}")
         return found[0].parents[1]
 
     @property
     def class_path(self) -> tuple[Path, ...]:
-        """Every jar, in one order: Delta and S3 first, then Spark's; LauncherError without any."""
+        """Every jar, in one order: Delta and S3 first, then Spark's; PlatformError without any."""
         ours = self.tools / "jars" / "spark"
         jars = sorted(ours.glob("*.jar"))
         if not jars:
-            raise LauncherError(f"{self.name}: no jars in {ours}")
+            raise PlatformError(f"{self.name}: no jars in {ours}")
         return (*jars, *sorted((self.home / "jars").glob("*.jar")))
 
     @property
@@ -151,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         environment = process.environment(os.environ)
         process.prepare()
         os.chdir(process.work)
-    except (LauncherError, OSError) as error:
+    except (PlatformError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(COULD_NOT_RUN)
     os.execve(command[0], command, environment)  # noqa: S606 - a list, and no shell

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.install.java import find_java
 from diabetes_platform.local.ports import HOST, free_port, require_free
 from diabetes_platform.local.processes import (
@@ -81,7 +81,7 @@ class SparkConnectServer:
         return self._process.pid if self._process else None
 
     def start(self) -> Self:
-        """Start the server and wait until it listens; LauncherError says why it does not."""
+        """Start the server and wait until it listens; PlatformError says why it does not."""
         server = self._server
         require_free(self.port, server.name)
         java = find_java(self._environment)
@@ -124,6 +124,6 @@ class SparkConnectServer:
                 if probe.connect_ex((HOST, self.port)) == 0:
                     return
             time.sleep(0.1)
-        raise LauncherError(
+        raise PlatformError(
             f"{self._server.name} was not ready after {READY_SECONDS:.0f} s: {last_line(self.log)}"
         )

@@ -6,7 +6,7 @@ import pytest
 from diabetes_platform.contract.fields import FEATURES
 from diabetes_platform.contract.validation import reasons_to_reject
 from diabetes_platform.local.api.client import example_patient, predict, refusal
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.ports import HOST, free_port
 
 
@@ -19,7 +19,7 @@ def test_the_example_is_a_patient_that_the_contract_accepts() -> None:
 
 
 def test_a_silent_api_is_named_with_the_remedy() -> None:
-    with pytest.raises(LauncherError, match=r"does not answer: start it with `make demo`"):
+    with pytest.raises(PlatformError, match=r"does not answer: start it with `make demo`"):
         predict(f"http://{HOST}:{free_port()}", example_patient())
 
 

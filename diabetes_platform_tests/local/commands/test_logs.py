@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from diabetes_platform.local.commands.logs import LARGEST, chosen, set_aside_large_logs
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.home import Layout
 
 
@@ -24,12 +24,12 @@ def test_one_log_or_all_of_them(layout: Layout) -> None:
 
 
 def test_an_unknown_service_is_refused_with_those_that_are_there(layout: Layout) -> None:
-    with pytest.raises(LauncherError, match="no log of redis; there are kafka, postgres"):
+    with pytest.raises(PlatformError, match="no log of redis; there are kafka, postgres"):
         chosen(layout, "redis")
 
 
 def test_where_nothing_was_started_there_are_none(tmp_path: Path) -> None:
-    with pytest.raises(LauncherError, match="nothing has been started yet"):
+    with pytest.raises(PlatformError, match="nothing has been started yet"):
         chosen(Layout(tmp_path), None)
 
 

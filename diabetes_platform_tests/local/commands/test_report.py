@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from diabetes_platform.local.commands.report import write_report
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.settings import PlatformSettings
 
 
@@ -30,6 +30,6 @@ def test_the_file_is_written_for_its_owner_and_says_what_is_in_it(
 def test_a_directory_that_is_not_there_is_refused_before_anything_starts(
     settings: PlatformSettings, tmp_path: Path
 ) -> None:
-    with pytest.raises(LauncherError, match="given a directory that is not there"):
+    with pytest.raises(PlatformError, match=r"the directory .* does not exist"):
         write_report(settings, Console(), tmp_path / "no" / "report.html")
     assert not (settings.home / "postgres").exists()

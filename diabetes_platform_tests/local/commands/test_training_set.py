@@ -12,8 +12,8 @@ from diabetes_platform.contract.tables import TRAINING_SET
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.labels import keep_labels
 from diabetes_platform.local.commands.training_set import show_training_set
-from diabetes_platform.local.errors import FailedError, LauncherError
-from diabetes_platform.local.moments import read_moment
+from diabetes_platform.local.errors import FailedError, PlatformError
+from diabetes_platform.local.timestamps import parse_timestamp
 from diabetes_platform.modelling.training_set import training_set_from_arrow
 from diabetes_platform.modelling.training_set_snapshot import LABELS_VERSION, RAW_HASH, ROWS_HASH
 from diabetes_platform_tests.intakes import changed, stream
@@ -65,7 +65,7 @@ def test_its_rows_are_written_for_their_owner_only(lake: Lake, tmp_path: Path) -
 
 def test_a_file_that_cannot_be_written_is_told(lake: Lake, tmp_path: Path) -> None:
     absent = tmp_path / "absent" / "rows.parquet"
-    with pytest.raises(LauncherError, match=r"rows.parquet: cannot be written \(No such file"):
+    with pytest.raises(PlatformError, match=r"rows.parquet: cannot be written \(No such file"):
         shown(lake, datetime.now(UTC) + timedelta(seconds=1), absent)
 
 
@@ -82,14 +82,14 @@ def test_before_the_first_there_was_none(lake: Lake) -> None:
     ],
 )
 def test_a_moment_has_a_zone(text: str, moment: datetime) -> None:
-    assert read_moment(text) == moment
+    assert parse_timestamp(text) == moment
 
 
 @pytest.mark.parametrize("text", ["2026-11-01", "2026-11-01T00:00:00", "yesterday", ""])
 def test_a_moment_without_one_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"given .*, allowed a time with its zone"):
-        read_moment(text)
+    with pytest.raises(ValueError, match=r"is not a timestamp with a time zone, for example"):
+        parse_timestamp(text)
 
 
 def test_without_a_moment_it_is_now() -> None:
-    assert abs(datetime.now(UTC) - read_moment(None)) < timedelta(seconds=1)
+    assert abs(datetime.now(UTC) - parse_timestamp(None)) < timedelta(seconds=1)

@@ -11,7 +11,7 @@ from diabetes_platform.clients.connect import ConnectApi, connector_state
 from diabetes_platform.clients.errors import ServiceError
 from diabetes_platform.contract.events import CDC_TOPIC, CONNECTOR
 from diabetes_platform.local.connect.setup import read_config, setup_connector
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.kafka.setup import read_topics
 from diabetes_platform.local.postgres.data import binary
 from diabetes_platform.warehouse.replication import (
@@ -69,25 +69,25 @@ def test_a_paused_connector_goes_on(capturing: Connect) -> None:
 def test_a_table_that_does_not_exist_is_named_though_debezium_would_run(
     capturing: Connect, changed: Changed
 ) -> None:
-    with pytest.raises(LauncherError, match=r"table public\.diabetes_old does not exist: given in"):
+    with pytest.raises(PlatformError, match=r"table public\.diabetes_old does not exist: given in"):
         set_up(capturing, changed(table_include_list="public.diabetes_old"))
     assert connector_state(capturing.url, CONNECTOR).running
 
 
 def test_a_table_that_is_not_published_is_named(capturing: Connect, changed: Changed) -> None:
-    with pytest.raises(LauncherError, match=r"table staging\.patients is not in the publication"):
+    with pytest.raises(PlatformError, match=r"table staging\.patients is not in the publication"):
         set_up(capturing, changed(table_include_list="staging.patients"))
 
 
 def test_a_publication_that_is_missing_is_named(capturing: Connect, changed: Changed) -> None:
-    with pytest.raises(LauncherError, match="is not in the publication no_publication"):
+    with pytest.raises(PlatformError, match="is not in the publication no_publication"):
         set_up(capturing, changed(publication_name="no_publication"))
 
 
 def test_a_wrong_password_is_told_without_what_was_given(
     capturing: Connect, changed: Changed
 ) -> None:
-    with pytest.raises(LauncherError) as refused:
+    with pytest.raises(PlatformError) as refused:
         set_up(capturing, changed(database_password="sesame"))
     assert "PostgreSQL does not take the connector's password" in str(refused.value)
     assert "sesame" not in str(refused.value)
@@ -97,7 +97,7 @@ def test_a_wrong_password_is_told_without_what_was_given(
 def test_a_variable_that_is_not_for_connectors_stays_unread(
     capturing: Connect, changed: Changed
 ) -> None:
-    with pytest.raises(LauncherError, match=r'authentication failed for user "\$\{env:PATH\}"'):
+    with pytest.raises(PlatformError, match=r'authentication failed for user "\$\{env:PATH\}"'):
         set_up(capturing, changed(database_user="${env:PATH}"))
 
 
@@ -122,7 +122,7 @@ def test_a_table_that_the_role_may_not_read_is_named(
     intake.execute("REVOKE SELECT ON public.diabetes_new FROM debezium")
     try:
         with pytest.raises(
-            LauncherError, match=r"debezium may not read table public\.diabetes_new"
+            PlatformError, match=r"debezium may not read table public\.diabetes_new"
         ):
             set_up(capturing)
     finally:
@@ -141,7 +141,7 @@ def test_a_lost_slot_is_told_or_bridged_by_a_new_snapshot(
     eventually(lambda: dropped(intake))
     (in_the_gap,) = insert(intake, 60)
     ensure_slot(intake)
-    with pytest.raises(LauncherError, match=f"{SLOT} was given up: docs/operations.md"):
+    with pytest.raises(PlatformError, match=f"{SLOT} was given up: docs/operations.md"):
         set_up(capturing, changed(snapshot_mode="initial"))
     places = capturing.kafka.ends(CDC_TOPIC)
     assert set_up(capturing).state.running
@@ -161,7 +161,7 @@ def test_a_slot_that_another_program_holds_is_told_with_its_holder(
         try:
             eventually(lambda: held(intake))
             with pytest.raises(
-                LauncherError, match=f"{SLOT} is held by pg_recvlogical as debezium"
+                PlatformError, match=f"{SLOT} is held by pg_recvlogical as debezium"
             ):
                 set_up(capturing, seconds=15)
         finally:
@@ -184,5 +184,5 @@ def test_a_connect_that_does_not_answer_is_named(connect: Connect) -> None:
 
 
 def test_a_database_that_does_not_answer_is_named(connect: Connect) -> None:
-    with pytest.raises(LauncherError, match=r"PostgreSQL on 127\.0\.0\.1:1 as debezium"):
+    with pytest.raises(PlatformError, match=r"PostgreSQL on 127\.0\.0\.1:1 as debezium"):
         setup_connector(connect.url, "postgresql://debezium@127.0.0.1:1/diabetes")

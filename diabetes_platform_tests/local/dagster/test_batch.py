@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from diabetes_platform.local.dagster.batch import Follower, Outcome, Step, run_batch, run_config
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 
 RAW = dg.AssetKey(["raw", "patients"])
 SERVING = dg.AssetKey(["serving", "patients"])
@@ -157,11 +157,11 @@ def test_only_the_selected_assets_are_materialized(
 
 @pytest.mark.parametrize("select", ['key:"no/such"', "no/such", "(("])
 def test_a_selection_of_nothing_is_refused_with_what_there_is(tmp_path: Path, select: str) -> None:
-    with pytest.raises(LauncherError, match=r"--select") as refused:
+    with pytest.raises(PlatformError, match=r"--select") as refused:
         run(graph(), tmp_path, select=select)
     assert "\n" not in str(refused.value)
 
 
 def test_a_source_that_no_selected_asset_reads_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(LauncherError, match="--source needs raw/patients"):
+    with pytest.raises(PlatformError, match="--source needs raw/patients"):
         run(graph(), tmp_path, source="/data/other.csv", select='key:"serving/patients"')

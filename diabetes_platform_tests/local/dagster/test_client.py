@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from diabetes_platform.local.dagster.client import DagsterClient
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.ports import free_port
 
 
@@ -99,7 +99,7 @@ def test_a_refused_launch_says_why_in_one_line(
     webserver: Answering, client: DagsterClient, answer: dict[str, object], reason: str
 ) -> None:
     webserver.answer = {"data": {"launchRun": answer}}
-    with pytest.raises(LauncherError) as refused:
+    with pytest.raises(PlatformError) as refused:
         client.launch("batch")
     assert str(refused.value) == reason
 
@@ -107,7 +107,7 @@ def test_a_refused_launch_says_why_in_one_line(
 def test_a_run_that_cannot_be_ended_is_named(webserver: Answering, client: DagsterClient) -> None:
     answer = {"__typename": "TerminateRunFailure", "message": "it has ended"}
     webserver.answer = {"data": {"terminateRun": answer}}
-    with pytest.raises(LauncherError, match="run 7 was not ended: it has ended"):
+    with pytest.raises(PlatformError, match="run 7 was not ended: it has ended"):
         client.terminate("7")
 
 
@@ -116,7 +116,7 @@ def test_an_error_within_dagster_is_told_by_its_first_line(
 ) -> None:
     error = {"__typename": "PythonError", "message": "OperationalError: closed\n\tThis means"}
     webserver.status, webserver.answer = 500, {"data": {"launchRun": error}}
-    with pytest.raises(LauncherError) as refused:
+    with pytest.raises(PlatformError) as refused:
         client.launch("batch")
     assert str(refused.value) == "batch was not launched: OperationalError: closed"
 
@@ -125,17 +125,17 @@ def test_a_question_that_dagster_does_not_understand_is_told(
     webserver: Answering, client: DagsterClient
 ) -> None:
     webserver.status, webserver.answer = 400, {"errors": [{"message": "Unknown field"}]}
-    with pytest.raises(LauncherError, match="Dagster refuses: Unknown field"):
+    with pytest.raises(PlatformError, match="Dagster refuses: Unknown field"):
         client.ask("{ version }")
 
 
 def test_an_answer_of_another_server_is_told(webserver: Answering, client: DagsterClient) -> None:
     webserver.status, webserver.content_type, webserver.answer = 404, "text/html", "no such page"
-    with pytest.raises(LauncherError, match="answers 404"):
+    with pytest.raises(PlatformError, match="answers 404"):
         client.ask("{ version }")
 
 
 def test_a_webserver_that_does_not_answer_is_named() -> None:
     port = free_port()
-    with pytest.raises(LauncherError, match=rf"Dagster at http://127.0.0.1:{port} does not answer"):
+    with pytest.raises(PlatformError, match=rf"Dagster at http://127.0.0.1:{port} does not answer"):
         DagsterClient(f"http://127.0.0.1:{port}").terminate("7")

@@ -12,7 +12,7 @@ from sqlalchemy import create_engine
 
 from diabetes_platform.local.dagster import submit
 from diabetes_platform.local.dagster.batch import Follower
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.local.postgres.server import Postgres
 from diabetes_platform_tests.conftest import FAST
@@ -84,7 +84,7 @@ def test_a_database_that_stays_away_is_an_error_in_one_line(
     nowhere = create_engine(f"postgresql://ada@{HOST}:{free_port()}/events")
     with dg.instance_for_test() as instance:
         runs = submit._Runs(instance, lambda _: None)
-        with pytest.raises(LauncherError, match="database does not answer") as raised:
+        with pytest.raises(PlatformError, match="database does not answer") as raised:
             runs._patiently(nowhere.connect)
     assert "\n" not in str(raised.value)
 
@@ -92,7 +92,7 @@ def test_a_database_that_stays_away_is_an_error_in_one_line(
 def test_a_run_that_was_deleted_is_named() -> None:
     with dg.instance_for_test() as instance:
         run_id = "1f3c8f6e-3d0e-4b52-a0f3-0d1f6f6c2f11"
-        with pytest.raises(LauncherError, match=f"run {run_id} was deleted"):
+        with pytest.raises(PlatformError, match=f"run {run_id} was deleted"):
             submit._Runs(instance, lambda _: None).get(run_id)
 
 

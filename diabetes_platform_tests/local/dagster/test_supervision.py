@@ -14,7 +14,7 @@ from diabetes_platform.local.dagster.supervision import (
     refuse_beside_another,
     supervised,
 )
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.locks import BusyError, one_batch
 from diabetes_platform.local.platform import Platform
 from diabetes_platform.settings import PlatformSettings
@@ -105,7 +105,7 @@ def test_a_batch_of_the_queue_is_waited_for(
 ) -> None:
     refuse_beside_another(instance, platform.settings)
     run_id = unfinished(instance, BATCH)
-    with pytest.raises(LauncherError, match=rf"another batch is running \(.*/runs/{run_id}\)"):
+    with pytest.raises(PlatformError, match=rf"another batch is running \(.*/runs/{run_id}\)"):
         batch(platform, instance, healthy=True)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from diabetes_platform.clients.flink import FlinkCluster
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.flink.client import SMOKE_JOB, Client, reason
 from diabetes_platform.local.flink.distribution import CLIENT, FlinkHome
 from diabetes_platform.local.install.tools import Tools
@@ -61,7 +61,7 @@ def test_what_a_job_prints_is_returned(client: Client) -> None:
 
 def test_a_job_that_fails_says_why_in_one_line(client: Client) -> None:
     program(client, "echo 'Caused by: java.net.ConnectException: refused'; exit 1")
-    with pytest.raises(LauncherError, match=r"^proof: java\.net\.ConnectException: refused$"):
+    with pytest.raises(PlatformError, match=r"^proof: java\.net\.ConnectException: refused$"):
         client.run(SMOKE_JOB, CLUSTER, "proof")
 
 

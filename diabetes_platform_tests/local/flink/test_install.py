@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.flink import install as flink_home
 from diabetes_platform.local.flink.distribution import (
     CLIENT,
@@ -78,7 +78,7 @@ def test_flinks_core_comes_last_in_the_class_path(home: FlinkHome) -> None:
 @pytest.mark.parametrize("missing", ["venvs/flink", "jars/flink", "jars/flink-s3"])
 def test_what_is_not_installed_yet_is_named(home: FlinkHome, missing: str) -> None:
     (home.tools.root / missing).rename(home.tools.root / "elsewhere")
-    with pytest.raises(LauncherError, match=f"{home.tools.root / missing}.*: run `make up`"):
+    with pytest.raises(PlatformError, match=f"{home.tools.root / missing}.*: run `make up`"):
         lay_out(home)
 
 
@@ -144,7 +144,7 @@ def test_a_python_that_no_jvm_can_load_is_refused_with_how_to_get_one(
     home.python.chmod(0o755)
     asked = require_shared_python(home, inherited_environment())
     if refused:
-        with pytest.raises(LauncherError, match="has no shared library: install it"):
+        with pytest.raises(PlatformError, match="has no shared library: install it"):
             asyncio.run(asked)
     else:
         asyncio.run(asked)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.install.disk import GIB, require_space, too_small
 
 
@@ -15,7 +15,7 @@ def test_enough_room_is_not_worth_a_word(tmp_path: Path) -> None:
 
 def test_directories_on_one_disk_count_together(tmp_path: Path) -> None:
     half = 2**60
-    with pytest.raises(LauncherError, match=r" 2147483648\.0 GiB are needed") as caught:
+    with pytest.raises(PlatformError, match=r" 2147483648\.0 GiB are needed") as caught:
         require_space({tmp_path / "tools": half, tmp_path / "stack": half})
     named = re.escape(f"{tmp_path / 'tools'} and {tmp_path / 'stack'}")
     assert re.match(f"the disk of {named} has", str(caught.value))

@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.local.flink.install import DEVELOPMENT_ENVIRONMENT
+from diabetes_platform.local.flink.install import ENVIRONMENT as FLINK
 from diabetes_platform.local.install import environments
-from diabetes_platform.local.install.environments import FLINK, SPARK, Environment
+from diabetes_platform.local.install.environments import Environment
 from diabetes_platform.local.install.report import Reporter, State
 from diabetes_platform.local.install.tools import Tools
+from diabetes_platform.local.spark.service import ENVIRONMENT as SPARK
 from diabetes_platform_tests.local.install.conftest import Program, Reports
 
-ENVIRONMENTS = (*environments.ALL, environments.FLINK_DEVELOPMENT)
+ENVIRONMENTS = (SPARK, FLINK, DEVELOPMENT_ENVIRONMENT)
 
 
 @pytest.fixture
@@ -78,7 +81,7 @@ def test_an_environment_that_could_not_be_made_is_not_current(
 ) -> None:
     asyncio.run(environments.install(tools, SPARK, uv, {}, reporter))
     broken = program(tmp_path / "broken", "echo 'error: Failed to fetch'; exit 2")
-    with pytest.raises(LauncherError, match="spark: broken failed: error: Failed to fetch"):
+    with pytest.raises(PlatformError, match="spark: broken failed: error: Failed to fetch"):
         asyncio.run(environments.install(tools, SPARK, broken, {}, reporter))
     assert not environments.is_current(tools, SPARK)
 
@@ -101,5 +104,5 @@ def test_the_bootstraps_uv_is_taken_before_the_one_on_path(
 
 
 def test_without_uv_the_set_up_is_named(tools: Tools) -> None:
-    with pytest.raises(LauncherError, match=r"need uv and .* is missing: run `make demo`"):
+    with pytest.raises(PlatformError, match=r"need uv and .* is missing: run `make demo`"):
         environments.find_uv(tools, {})

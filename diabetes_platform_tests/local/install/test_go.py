@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.install import go
 from diabetes_platform.local.install.report import Reporter, State
 from diabetes_platform.local.install.tools import Tools
+from diabetes_platform.local.minio.service import PROGRAM as MINIO
+from diabetes_platform.local.services import install_plan
 from diabetes_platform_tests.local.install.conftest import Program, Reports
 
 BUILD = """
@@ -50,11 +52,11 @@ def test_the_version_is_the_one_that_the_module_pins() -> None:
     mod = "module x\n\ngo 1.24.0\n\nrequire (\n\tgithub.com/a/b/c v1.2.0 // indirect\n"
     mod += "\tgithub.com/a/b v0.0.0-2026 // indirect\n)\n"
     assert go.pinned_version(mod, "github.com/a/b/src") == "v0.0.0-2026"
-    with pytest.raises(LauncherError, match=r"no version of github\.com/a/x in its go\.mod"):
+    with pytest.raises(PlatformError, match=r"no version of github\.com/a/x in its go\.mod"):
         go.pinned_version(mod, "github.com/a/x")
 
 
-@pytest.mark.parametrize("program", go.PROGRAMS, ids=lambda program: program.name)
+@pytest.mark.parametrize("program", install_plan().programs, ids=lambda program: program.name)
 def test_each_program_is_held_to_its_sums(program: go.Program) -> None:
     command = program.build_command(Path("/go"), Path("/out"))
     assert "-mod=readonly" in command
@@ -80,9 +82,9 @@ def test_a_program_is_built_once(
     tmp_path: Path, tools: Tools, program: Program, reporter: Reporter, reports: Reports
 ) -> None:
     compiler = program(tmp_path / "go", BUILD)
-    assert not go.is_current(tools, go.MINIO)
-    asyncio.run(go.build(tools, go.MINIO, compiler, os.environ, reporter))
-    assert go.is_current(tools, go.MINIO)
+    assert not go.is_current(tools, MINIO)
+    asyncio.run(go.build(tools, MINIO, compiler, os.environ, reporter))
+    assert go.is_current(tools, MINIO)
     built = tools.program("minio")
     assert built.read_text() == f"{compiler} {tools.cache('go')}/path "
     assert reports.texts(State.DOING) == [
@@ -91,20 +93,20 @@ def test_a_program_is_built_once(
         "2 packages compiled",
     ]
     built.write_text("cut")
-    assert not go.is_current(tools, go.MINIO), "a damaged program is built again"
+    assert not go.is_current(tools, MINIO), "a damaged program is built again"
     built.unlink()
-    assert not go.is_current(tools, go.MINIO)
+    assert not go.is_current(tools, MINIO)
 
 
 def test_a_build_that_fails_leaves_what_was_there(
     tmp_path: Path, tools: Tools, program: Program, reporter: Reporter
 ) -> None:
     compiler = program(tmp_path / "go", BUILD)
-    asyncio.run(go.build(tools, go.MINIO, compiler, os.environ, reporter))
+    asyncio.run(go.build(tools, MINIO, compiler, os.environ, reporter))
     program(compiler, f"{BUILD}\necho 'go: x@v1: dial tcp: no route to host'; exit 1")
-    with pytest.raises(LauncherError, match="minio: go failed: go: x@v1: dial tcp: no route"):
-        asyncio.run(go.build(tools, go.MINIO, compiler, os.environ, reporter))
-    assert go.is_current(tools, go.MINIO)
+    with pytest.raises(PlatformError, match="minio: go failed: go: x@v1: dial tcp: no route"):
+        asyncio.run(go.build(tools, MINIO, compiler, os.environ, reporter))
+    assert go.is_current(tools, MINIO)
 
 
 def test_the_caches_go_when_all_is_built(tools: Tools) -> None:
@@ -140,5 +142,5 @@ def test_a_wheel_without_go_is_told(
     tmp_path: Path, tools: Tools, program: Program, reporter: Reporter
 ) -> None:
     uv = program(tmp_path / "uv", "exit 0")
-    with pytest.raises(LauncherError, match=r"go: requirements.lock brings no go/bin/go"):
+    with pytest.raises(PlatformError, match=r"go: requirements.lock brings no go/bin/go"):
         asyncio.run(go.install_toolchain(tools, uv, {}, reporter))

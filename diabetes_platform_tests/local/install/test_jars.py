@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.home import Layout
 from diabetes_platform.local.install import jars
 from diabetes_platform.local.install.jars import JarSet, Maven
@@ -61,7 +61,7 @@ def test_no_plugin_brings_what_its_server_has() -> None:
 def test_a_pom_that_changed_after_the_lock_is_refused(tmp_path: Path) -> None:
     pom = tmp_path / "pom.xml"
     pom.write_text("<project/>", encoding="utf-8")
-    with pytest.raises(LauncherError, match=r"pom.xml has changed since jars.lock .* `make lock`"):
+    with pytest.raises(PlatformError, match=r"pom.xml has changed since jars.lock .* `make lock`"):
         jars.read_lock(pom=pom)
 
 
@@ -157,7 +157,7 @@ def test_other_jars_than_the_locked_ones_are_refused(
     tools: Tools, maven: Maven, reporter: Reporter
 ) -> None:
     other = JarSet(PLUGIN.directory, {**PLUGIN.checksums, "a-1.jar": sha256(b"other").hexdigest()})
-    with pytest.raises(LauncherError, match=r"^plugin: a-1.jar does not have the SHA-256"):
+    with pytest.raises(PlatformError, match=r"^plugin: a-1.jar does not have the SHA-256"):
         asyncio.run(jars.install(tools, other, maven, reporter))
     assert not tools.jars(PLUGIN.directory).exists()
 
@@ -167,7 +167,7 @@ def test_what_was_there_stays_when_the_new_jars_cannot_be_had(
 ) -> None:
     directory = installed(tools, maven, reporter)
     program(maven.program, "echo '[ERROR] Could not resolve x'; exit 1")
-    with pytest.raises(LauncherError, match=r"^plugin: mvn failed: Could not resolve x \(log: "):
+    with pytest.raises(PlatformError, match=r"^plugin: mvn failed: Could not resolve x \(log: "):
         asyncio.run(jars.install(tools, PLUGIN, maven, reporter))
     assert (directory / "a-1.jar").read_bytes() == b"good"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.install.java import (
     find_java,
     find_maven,
@@ -45,7 +45,7 @@ def test_another_java_is_refused_with_how_to_get_one(
     java = tmp_path / "java"
     java.write_text(f"#!/bin/sh\necho '{says}' >&2\n", encoding="utf-8")
     java.chmod(0o755)
-    with pytest.raises(LauncherError, match=message):
+    with pytest.raises(PlatformError, match=message):
         find_java({"PATH": str(tmp_path)})
 
 
@@ -60,7 +60,7 @@ def test_another_java_is_refused_with_how_to_get_one(
 def test_a_machine_without_java_is_told_how_to_get_one(
     environment: dict[str, str], message: str
 ) -> None:
-    with pytest.raises(LauncherError, match=message) as caught:
+    with pytest.raises(PlatformError, match=message) as caught:
         find_java(environment)
     assert "\n" not in str(caught.value)
 
@@ -82,7 +82,7 @@ def test_a_stub_is_asked_for_the_java_behind_it(tmp_path: Path, program: Program
 
 
 def test_a_machine_without_maven_is_told_how_to_get_one() -> None:
-    with pytest.raises(LauncherError, match="need Maven and there is none on PATH: install it"):
+    with pytest.raises(PlatformError, match="need Maven and there is none on PATH: install it"):
         find_maven({"PATH": "/nowhere"}, JAVA)
 
 
@@ -104,7 +104,7 @@ def test_another_maven_is_refused_with_how_to_get_one(
     tmp_path: Path, program: Program, says: str, message: str
 ) -> None:
     program(tmp_path / "mvn", f"echo '{says}'")
-    with pytest.raises(LauncherError, match=message) as caught:
+    with pytest.raises(PlatformError, match=message) as caught:
         find_maven({"PATH": str(tmp_path)}, JAVA)
     assert "\n" not in str(caught.value)
 

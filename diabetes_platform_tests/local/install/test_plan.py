@@ -11,28 +11,29 @@ from pathlib import Path
 import pytest
 
 from diabetes_platform.cli import CANNOT_RUN
-from diabetes_platform.local.errors import LauncherError
-from diabetes_platform.local.install import go, jars
+from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.local.flink.install import DEVELOPMENT_ENVIRONMENT
+from diabetes_platform.local.install import jars
 from diabetes_platform.local.install.disk import GIB
-from diabetes_platform.local.install.environments import FLINK_DEVELOPMENT, SPARK
 from diabetes_platform.local.install.jars import JarSet
 from diabetes_platform.local.install.plan import (
-    Finish,
-    Parts,
+    InstallPlan,
+    InstallStep,
     Say,
-    everything,
     install,
-    spark_alone,
-    with_development,
 )
 from diabetes_platform.local.install.report import Report, State
 from diabetes_platform.local.install.tools import Tools
+from diabetes_platform.local.services import install_plan
+from diabetes_platform.local.spark.service import ENVIRONMENT as SPARK
+from diabetes_platform.local.spark.service import SERVICE as SPARK_SERVICE
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform_tests.commands import command, finish
 from diabetes_platform_tests.local.install.conftest import Program, Reports
 
+PROGRAMS = install_plan().programs
 JARS = (JarSet("plugin", {"a-1.jar": sha256(b"good").hexdigest()}),)
-ALL = Parts(go.PROGRAMS, JARS, (SPARK,))
+ALL = InstallPlan(PROGRAMS, JARS, (SPARK,))
 PARTS = ("bin/minio", "bin/process-compose", "jars/plugin", "venvs/spark")
 MAVEN_VERSION = '[ "$2" = --version ] && { echo Apache Maven 3.8.7; exit; }'
 MAVEN = f"""{MAVEN_VERSION}
@@ -66,19 +67,19 @@ def done(reports: Reports) -> set[str]:
 
 
 def test_the_whole_platform_is_all_parts_and_spark_two_of_them() -> None:
-    whole = everything()
-    assert {program.name for program in whole.programs} == {"minio", "process-compose"}
-    assert {jar_set.directory for jar_set in whole.jars} == jars.read_lock().keys()
-    assert {venv.name for venv in whole.environments} == {"spark", "flink"}
-    assert {finish.name for finish in whole.finishes} == {"flink", "cds/kafka"}
-    spark = spark_alone()
+    plan = install_plan()
+    assert {program.name for program in plan.programs} == {"minio", "process-compose"}
+    assert {jar_set.directory for jar_set in plan.jars} == jars.read_lock().keys()
+    assert {venv.name for venv in plan.environments} == {"spark", "flink"}
+    assert {step.name for step in plan.steps} == {"flink", "cds/kafka"}
+    spark = SPARK_SERVICE.install_plan()
     assert [jar_set.directory for jar_set in spark.jars] == ["spark"]
-    assert (spark.environments, spark.programs, spark.finishes) == ((SPARK,), (), ())
+    assert (spark.environments, spark.programs, spark.steps) == ((SPARK,), (), ())
 
 
 def test_for_development_flinks_test_environment_comes_too() -> None:
-    added = set(with_development().environments) - set(everything().environments)
-    assert added == {FLINK_DEVELOPMENT}
+    added = set(install_plan(development=True).environments) - set(install_plan().environments)
+    assert added == {DEVELOPMENT_ENVIRONMENT}
 
 
 def test_what_is_missing_is_installed_and_then_left_alone(
@@ -127,15 +128,15 @@ def test_what_is_made_of_jars_is_made_after_them_and_again_when_they_change(
         say("recording")
         made.write_bytes(jar.read_bytes())
 
-    parts = Parts(jars=JARS, finishes=(Finish("classes", is_current, make),))
-    install(parts, tools.root, machine, reports.append)
+    plan = InstallPlan(jars=JARS, steps=(InstallStep("classes", is_current, make),))
+    install(plan, tools.root, machine, reports.append)
     assert made.read_bytes() == b"good"
-    install(parts, tools.root, machine, reports.append)
+    install(plan, tools.root, machine, reports.append)
     assert reports.texts(State.DOING).count("recording") == 1
     jar.write_bytes(b"bad!")
-    install(parts, tools.root, machine, reports.append)
+    install(plan, tools.root, machine, reports.append)
     assert reports.texts(State.DOING).count("recording") == 2
-    assert not parts.missing(tools, Path("/java"))
+    assert not plan.missing(tools, Path("/java"))
 
 
 def test_the_space_that_is_needed_is_that_of_what_is_missing(
@@ -155,7 +156,7 @@ def test_what_the_machine_lacks_is_said_before_anything_is_installed(
     tools: Tools, machine: dict[str, str], reports: Reports, missing: str, message: str
 ) -> None:
     (Path(machine["PATH"]) / missing).unlink()
-    with pytest.raises(LauncherError, match=f"^{message} .*none on PATH: install"):
+    with pytest.raises(PlatformError, match=f"^{message} .*none on PATH: install"):
         install(ALL, tools.root, machine, reports.append)
     assert reports == []
 
@@ -173,7 +174,7 @@ def test_too_little_room_is_said_before_anything_is_installed(
     tools: Tools, machine: dict[str, str], reports: Reports, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("diabetes_platform.local.install.plan._JARS_SPACE", 2**60)
-    with pytest.raises(LauncherError, match=r"^the disk of .* has .* GiB free, and .* are needed"):
+    with pytest.raises(PlatformError, match=r"^the disk of .* has .* GiB free, and .* are needed"):
         install(ALL, tools.root, machine, reports.append)
     assert reports == []
 
@@ -185,11 +186,11 @@ def test_the_first_failure_ends_the_rest_and_what_was_complete_stays(
     program(path / "go", f"{GO_VERSION}\nexec sleep 60")
     program(path / "mvn", f"{MAVEN_VERSION}\nsleep 1; echo '[ERROR] no route'; exit 1")
     started = time.monotonic()
-    with pytest.raises(LauncherError, match=r"^plugin: mvn failed: no route"):
+    with pytest.raises(PlatformError, match=r"^plugin: mvn failed: no route"):
         install(ALL, tools.root, machine, reports.append)
     assert time.monotonic() - started < 30
     assert done(reports) == {"venvs/spark"}
-    assert ALL.missing(tools, Path("/java")) == Parts(go.PROGRAMS, JARS)
+    assert ALL.missing(tools, Path("/java")) == InstallPlan(PROGRAMS, JARS)
 
 
 @pytest.mark.parametrize("part", ["go", "mvn", "uv"])

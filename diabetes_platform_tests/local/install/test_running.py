@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.install.running import reason, run, run_interruptible
 from diabetes_platform_tests.local.install.conftest import Program
 
@@ -29,7 +29,7 @@ def test_a_failure_names_the_part_the_program_the_reason_and_the_log(
 ) -> None:
     maven = program(tmp_path / "mvn", "echo '[INFO] x'; echo '[ERROR] no such jar'; exit 1")
     log = tmp_path / "x.log"
-    with pytest.raises(LauncherError) as caught:
+    with pytest.raises(PlatformError) as caught:
         asyncio.run(run([str(maven)], part="kafka", log=log, environment={}))
     assert str(caught.value) == f"kafka: mvn failed: no such jar (log: {log})"
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.connect.serve import worker
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.install.java import find_java
 from diabetes_platform.local.install.tools import Tools
-from diabetes_platform.local.jvm import JavaServer, archive_path
+from diabetes_platform.local.jvm import JavaServer, archive_path, archives
 from diabetes_platform.local.kafka import classes as kafka_classes
-from diabetes_platform.local.kafka.serve import archives, broker, worker
+from diabetes_platform.local.kafka.serve import broker
 from diabetes_platform.settings import inherited_environment
 from diabetes_platform_tests.capture import INFRA, TOOLS
 
@@ -60,6 +61,6 @@ def test_servers_that_do_not_start_are_told_with_their_last_line(
 ) -> None:
     (tmp_path / "jars" / "kafka").mkdir(parents=True)
     recording = kafka_classes.install(Tools(tmp_path), java, ENVIRONMENT, lambda _: None)
-    with pytest.raises(LauncherError, match=r"StorageTool"):
+    with pytest.raises(PlatformError, match=r"StorageTool"):
         asyncio.run(recording)
     assert list(archives(tmp_path).iterdir()) == []

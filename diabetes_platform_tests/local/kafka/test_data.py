@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.kafka.data import (
     cluster_id_in,
     cluster_problem,
@@ -76,7 +76,7 @@ def test_a_directory_that_is_missing_or_empty_is_new(tmp_path: Path) -> None:
 
 def test_a_directory_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").touch()
-    with pytest.raises(LauncherError, match="not empty and not a Kafka data directory"):
+    with pytest.raises(PlatformError, match="not empty and not a Kafka data directory"):
         prepare(tmp_path, NEVER)
 
 
@@ -85,7 +85,7 @@ def test_another_clusters_data_are_refused_untouched(tmp_path: Path) -> None:
     id_file_of(data_dir).write_text(f"{OURS}\n")
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     with pytest.raises(
-        LauncherError, match=f"cluster {ANOTHER}, this platform's cluster is {OURS}"
+        PlatformError, match=f"cluster {ANOTHER}, this platform's cluster is {OURS}"
     ):
         prepare(data_dir, NEVER)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
@@ -93,7 +93,7 @@ def test_another_clusters_data_are_refused_untouched(tmp_path: Path) -> None:
 
 def test_data_are_adopted_as_the_message_says(tmp_path: Path) -> None:
     data_dir = holding(tmp_path / "kafka", ANOTHER)
-    with pytest.raises(LauncherError, match="is missing: if they are this platform's"):
+    with pytest.raises(PlatformError, match="is missing: if they are this platform's"):
         prepare(data_dir, NEVER)
     id_file_of(data_dir).write_text(f"{ANOTHER}\n")
     prepare(data_dir, NEVER)
@@ -101,6 +101,6 @@ def test_data_are_adopted_as_the_message_says(tmp_path: Path) -> None:
 
 def test_a_directory_that_cannot_be_formatted_stays_new(tmp_path: Path) -> None:
     why = ["sh", "-c", 'mkdir "$KAFKA_DATA"; echo "no space left" >&2; exit 1']
-    with pytest.raises(LauncherError, match=r"could not create .*kafka: no space left"):
+    with pytest.raises(PlatformError, match=r"could not create .*kafka: no space left"):
         prepare(tmp_path / "kafka", why)
     assert found_cluster(tmp_path / "kafka") is None

@@ -8,8 +8,8 @@ import pytest
 from confluent_kafka import KafkaError, Producer
 from confluent_kafka.admin import NewTopic
 
+from diabetes_platform.local.jvm import COULD_NOT_RUN
 from diabetes_platform.local.kafka.data import cluster_id_in, id_file_of
-from diabetes_platform.local.kafka.serve import COULD_NOT_RUN
 from diabetes_platform_tests.capture import Kafka, running
 
 pytestmark = pytest.mark.integration

@@ -18,7 +18,7 @@ from diabetes_platform.contract.events import (
     SINK_TOPIC,
     WINDOWED_TOPIC,
 )
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.kafka.setup import (
     Plan,
     Topic,
@@ -75,7 +75,7 @@ def test_a_difference_is_planned_away(existing: Topics, plan: Plan) -> None:
 
 
 def test_partitions_are_never_taken_away() -> None:
-    with pytest.raises(LauncherError, match=r"topic events has 6 partitions, 4 are wanted: "):
+    with pytest.raises(PlatformError, match=r"topic events has 6 partitions, 4 are wanted: "):
         plan_topics({"events": EVENTS}, found(6))
 
 
@@ -136,7 +136,7 @@ def test_what_is_not_allowed_in_the_file_is_named_in_one_line(
 ) -> None:
     file = tmp_path / "topics.yaml"
     file.write_text(content)
-    with pytest.raises(LauncherError) as refused:
+    with pytest.raises(PlatformError) as refused:
         read_topics(file)
     assert str(file) in str(refused.value)
     assert told in str(refused.value)
@@ -145,7 +145,7 @@ def test_what_is_not_allowed_in_the_file_is_named_in_one_line(
 
 def test_a_broker_that_does_not_answer_is_named() -> None:
     port = free_port()
-    with pytest.raises(LauncherError, match=rf"Kafka at {HOST}:{port} does not answer"):
+    with pytest.raises(PlatformError, match=rf"Kafka at {HOST}:{port} does not answer"):
         setup_topics(f"{HOST}:{port}", seconds=1)
 
 
@@ -203,7 +203,7 @@ def test_a_topic_grows_and_is_not_cut(kafka: Kafka, tmp_path: Path) -> None:
         # A broker tells of new partitions a moment after it has made them.
         eventually(partial(has_partitions, kafka, "growing", partitions))
     file.write_text(yaml.safe_dump({"growing": {"partitions": 2}}))
-    with pytest.raises(LauncherError, match="topic growing has 3 partitions, 2 are wanted"):
+    with pytest.raises(PlatformError, match="topic growing has 3 partitions, 2 are wanted"):
         setup_topics(kafka.bootstrap_servers, file)
 
 
@@ -213,7 +213,7 @@ def test_a_setting_that_kafka_does_not_know_is_refused_by_its_name(
 ) -> None:
     file = tmp_path / "topics.yaml"
     file.write_text("misspelt: {partitions: 1, config: {retention.hours: 1}}")
-    with pytest.raises(LauncherError, match=r"refused: .*retention\.hours"):
+    with pytest.raises(PlatformError, match=r"refused: .*retention\.hours"):
         setup_topics(kafka.bootstrap_servers, file)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from diabetes_platform.contract import tables
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.minio.server import Found
 from diabetes_platform.local.minio.setup import (
     DIRECTORY,
@@ -105,7 +105,7 @@ def test_every_user_of_the_platform_has_a_policy() -> None:
 
 
 def test_passwords_are_those_of_the_users_that_have_a_policy() -> None:
-    with pytest.raises(LauncherError, match="given passwords of api; policies are there of api, "):
+    with pytest.raises(PlatformError, match="given passwords of api; policies are there of api, "):
         setup_storage("http://127.0.0.1:1", ROOT, "secret", {"api": "secret"})
 
 
@@ -150,7 +150,7 @@ def test_what_was_changed_by_hand_is_put_back(storage: Storage) -> None:
 def test_wrong_root_credentials_are_told_in_one_line(
     storage: Storage, user: str, code: str
 ) -> None:
-    with pytest.raises(LauncherError) as raised:
+    with pytest.raises(PlatformError) as raised:
         setup_storage(storage.endpoint, user, "T0SECRET", dict.fromkeys(USERS, "T0SECRET"))
     told = f"MinIO at {storage.endpoint} knows no user {user} with this password ({code})"
     assert str(raised.value).startswith(told)
@@ -160,5 +160,5 @@ def test_wrong_root_credentials_are_told_in_one_line(
 
 def test_a_server_that_does_not_answer_is_told() -> None:
     nobody = f"http://127.0.0.1:{free_port()}"
-    with pytest.raises(LauncherError, match=f"MinIO at {nobody} does not answer: .*refused"):
+    with pytest.raises(PlatformError, match=f"MinIO at {nobody} does not answer: .*refused"):
         setup_storage(nobody, ROOT, "secret", dict.fromkeys(USERS, "secret"))

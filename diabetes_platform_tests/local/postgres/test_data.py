@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.ports import free_port
 from diabetes_platform.local.postgres.data import (
     PidFile,
@@ -28,7 +28,7 @@ LONG_QUERY = "SELECT count(*) FROM generate_series(1, 1000000) a, generate_serie
 
 def test_a_directory_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").touch()
-    with pytest.raises(LauncherError, match="not empty and not a PostgreSQL data directory"):
+    with pytest.raises(PlatformError, match="not empty and not a PostgreSQL data directory"):
         refuse_foreign_data(tmp_path)
 
 
@@ -107,7 +107,7 @@ def stubborn(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
 def test_a_session_that_does_not_end_is_named(
     tmp_path: Path, stubborn: subprocess.Popen[bytes]
 ) -> None:
-    with pytest.raises(LauncherError, match=rf"still in use by pid {stubborn.pid}: end it"):
+    with pytest.raises(PlatformError, match=rf"still in use by pid {stubborn.pid}: end it"):
         end_orphans(tmp_path, seconds=0.2)
     assert stubborn.poll() is None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.ports import free_port
 from diabetes_platform.local.postgres.data import read_pid_file, running_server
 from diabetes_platform.local.postgres.server import Postgres
@@ -70,7 +70,7 @@ def test_a_data_directory_of_another_password_is_named(server: Postgres) -> None
     other = Postgres(server.data_dir, server.port, "another")
     with (
         other,
-        pytest.raises(LauncherError, match=rf"port {server.port}.*password authentication"),
+        pytest.raises(PlatformError, match=rf"port {server.port}.*password authentication"),
     ):
         other.create_database("diabetes")
 
@@ -105,7 +105,7 @@ def test_no_value_of_a_row_reaches_the_log(server: Postgres) -> None:
 def test_a_port_in_use_is_named_with_its_owner(server: Postgres, tmp_path: Path) -> None:
     with (
         server,
-        pytest.raises(LauncherError, match=rf"port {server.port} .* postgres \(pid {server.pid}\)"),
+        pytest.raises(PlatformError, match=rf"port {server.port} .* postgres \(pid {server.pid}\)"),
     ):
         Postgres(tmp_path / "other", server.port, PASSWORD).start()
 
@@ -115,7 +115,7 @@ def test_a_directory_that_is_served_already_is_named_with_port_and_pid(server: P
         running = running_server(server.data_dir)
         assert running is not None
         assert (running.pid, running.port) == (server.pid, str(server.port))
-        with pytest.raises(LauncherError, match=rf"port {server.port} \(pid {server.pid}\)"):
+        with pytest.raises(PlatformError, match=rf"port {server.port} \(pid {server.pid}\)"):
             Postgres(server.data_dir, free_port(), PASSWORD).start()
 
 
@@ -157,13 +157,13 @@ def test_stopping_waits_until_the_process_is_gone(server: Postgres) -> None:
 
 def test_data_of_another_major_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "PG_VERSION").write_text("16\n")
-    with pytest.raises(LauncherError, match="PostgreSQL 16, this is PostgreSQL 18"):
+    with pytest.raises(PlatformError, match="PostgreSQL 16, this is PostgreSQL 18"):
         Postgres(tmp_path, free_port(), PASSWORD).start()
 
 
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
     broken = Postgres(tmp_path / "data", free_port(), PASSWORD, settings={"shared_buffers": "huge"})
-    with pytest.raises(LauncherError, match=r"ended with code 1: .*shared_buffers"):
+    with pytest.raises(PlatformError, match=r"ended with code 1: .*shared_buffers"):
         broken.start()
     assert broken.pid is None
 
@@ -172,7 +172,7 @@ def test_a_disk_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     server = Postgres(tmp_path / "data" / "file" / "data", free_port(), PASSWORD)
     (tmp_path / "data" / "file").touch()
-    with pytest.raises((LauncherError, OSError), match="file"):
+    with pytest.raises((PlatformError, OSError), match="file"):
         server.start()
 
 

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.ports import free_port
 from diabetes_platform.local.postgres.server import Postgres
 from diabetes_platform.local.postgres.setup import role_url, setup_warehouse
@@ -50,7 +50,7 @@ def test_a_roles_url_keeps_the_options_of_a_managed_server() -> None:
 def test_a_role_without_password_or_without_a_place_here_is_refused(
     changed: dict[str, str], given: str
 ) -> None:
-    with pytest.raises(LauncherError, match=f"given {given}, allowed one for each of api, dagster"):
+    with pytest.raises(PlatformError, match=f"given {given}, allowed one for each of api, dagster"):
         setup_warehouse("postgresql://postgres@127.0.0.1:1/postgres", AWKWARD | changed)
 
 
@@ -116,7 +116,7 @@ def test_a_server_that_captures_no_changes_is_named_and_only_dagsters_database_i
     data_dir, port = tmp_path / "data", free_port()
     with (
         Postgres(data_dir, port, "secret") as server,
-        pytest.raises(LauncherError, match=rf':{port} as debezium: replication slots .*"wal_level'),
+        pytest.raises(PlatformError, match=rf':{port} as debezium: replication slots .*"wal_level'),
     ):
         setup_warehouse(server.url("postgres"), AWKWARD)
     with Postgres(data_dir, port, "secret", settings=CAPTURE) as server:
@@ -170,7 +170,7 @@ def test_a_role_that_may_more_than_it_should_is_refused(
 ) -> None:
     admin.execute(f"ALTER ROLE {role} {right}")
     try:
-        with pytest.raises(LauncherError, match=rf"role {role} may do more .* allowed {allowed}$"):
+        with pytest.raises(PlatformError, match=rf"role {role} may do more .* allowed {allowed}$"):
             setup_warehouse(provisioned.superuser_url, provisioned.passwords)
     finally:
         admin.execute(f"ALTER ROLE {role} NO{right}")
@@ -207,7 +207,7 @@ def test_what_the_server_refuses_is_one_line_without_the_password(
     provisioned: ProvisionedServer,
 ) -> None:
     wrong = re.sub(":[^:@]*@", ":wr0ng@", provisioned.superuser_url)
-    with pytest.raises(LauncherError) as refused:
+    with pytest.raises(PlatformError) as refused:
         setup_warehouse(wrong, provisioned.passwords)
     line = str(refused.value)
     assert line.startswith(f"PostgreSQL on 127.0.0.1:{provisioned.server.port} as postgres: ")

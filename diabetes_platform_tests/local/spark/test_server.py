@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.spark.server import SparkConnectServer
 
 
 def test_a_server_that_is_not_installed_says_so(tmp_path: Path) -> None:
-    with pytest.raises(LauncherError, match=f"no jars in {tmp_path}"):
+    with pytest.raises(PlatformError, match=f"no jars in {tmp_path}"):
         SparkConnectServer(tmp_path, os.environ).start()
 
 
@@ -22,6 +22,6 @@ def test_a_server_that_cannot_start_says_why_and_leaves_no_process(tmp_path: Pat
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).touch()
     server = SparkConnectServer(tmp_path, os.environ)
-    with pytest.raises(LauncherError, match=r"ended with code 1: .*SparkSubmit"):
+    with pytest.raises(PlatformError, match=r"ended with code 1: .*SparkSubmit"):
         server.start()
     assert server.pid is None

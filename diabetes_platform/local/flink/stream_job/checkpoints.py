@@ -11,7 +11,7 @@ from obstore.store import from_url
 
 from diabetes_platform.contract.events import STREAM_JOB
 from diabetes_platform.contract.s3 import S3
-from diabetes_platform.local.errors import LauncherError
+from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.flink.stream_job.decisions import Checkpoint
 
 BUCKET = "s3://checkpoints"
@@ -21,7 +21,7 @@ _METADATA = re.compile(rf"{STREAM_JOB}/(?P<job>[0-9a-f]{{32}})/chk-\d+/_metadata
 
 
 def retained(s3: S3) -> list[Checkpoint]:
-    """Return every completed checkpoint, in no order. Raises LauncherError."""
+    """Return every completed checkpoint, in no order. Raises PlatformError."""
     found = []
     with _reached(s3) as store:
         for page in obstore.list(store, prefix=STREAM_JOB):
@@ -35,7 +35,7 @@ def retained(s3: S3) -> list[Checkpoint]:
 
 
 def clear(s3: S3, job_id: str) -> int:
-    """Delete the checkpoints of a job that is gone; return how many objects. LauncherError."""
+    """Delete the checkpoints of a job that is gone; return how many objects. PlatformError."""
     with _reached(s3) as store:
         listed = obstore.list(store, prefix=f"{STREAM_JOB}/{job_id}")
         paths = [each["path"] for page in listed for each in page]
@@ -50,4 +50,4 @@ def _reached(s3: S3) -> Iterator[Any]:
         with s3.errors(DIRECTORY):
             yield from_url(BUCKET, **s3.for_obstore())
     except (BaseError, RuntimeError, OSError) as error:
-        raise LauncherError(f"{DIRECTORY}: {' '.join(str(error).split())[:300]}") from error
+        raise PlatformError(f"{DIRECTORY}: {' '.join(str(error).split())[:300]}") from error

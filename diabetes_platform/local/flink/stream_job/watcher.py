@@ -8,7 +8,7 @@ from pathlib import Path
 from diabetes_platform.clients.flink import FlinkCluster, Job
 from diabetes_platform.contract.events import STREAM_JOB
 from diabetes_platform.contract.s3 import S3
-from diabetes_platform.local.errors import TOLD
+from diabetes_platform.local.errors import USER_ERRORS
 from diabetes_platform.local.flink.client import Client
 from diabetes_platform.local.flink.stream_job.checkpoints import DIRECTORY, clear, retained
 from diabetes_platform.local.flink.stream_job.decisions import (
@@ -58,7 +58,7 @@ class Watcher:
                 return self._watch(job)
             self._unready()
             return self._failed_since(jobs) or self._submit()
-        except TOLD as error:
+        except USER_ERRORS as error:
             self._unready()
             self.say(str(error))
             return POLL_SECONDS
@@ -126,7 +126,7 @@ class Watcher:
         arguments = ("--bootstrap-servers", self.bootstrap_servers)
         try:
             self.client.run(JOB, self.cluster, STREAM_JOB, arguments=arguments, **options)
-        except TOLD as error:
+        except USER_ERRORS as error:
             self._seen |= {job.id for job in self.cluster.jobs() if job.ended}
             if checkpoint is not None and spoils(str(error)):
                 self._give_up(checkpoint, str(error))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import psutil
 
-from diabetes_platform.local.environments import SUPERVISED
-
+SUPERVISED = "PLATFORM_SUPERVISED"
+"""The variable that marks every process of a platform with its state directory."""
 Gone = (psutil.NoSuchProcess, psutil.AccessDenied)
 
 

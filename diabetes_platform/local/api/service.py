@@ -1,0 +1,43 @@
+"""The prediction API and the stream predictor as a service of the local platform."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from diabetes_platform.local.health import HealthCheck
+from diabetes_platform.local.minio.connection import s3_environment
+from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, database_url
+from diabetes_platform.local.service import Environment, Service
+from diabetes_platform.local.stack import Stack
+from diabetes_platform.settings import Port
+
+
+def _environments(stack: Stack) -> Mapping[str, Environment]:
+    return {user: _environment(stack, user) for user in ("api", "predictor")}
+
+
+def _environment(stack: Stack, user: str) -> Environment:
+    """Return the variables of a process that is `user` both in PostgreSQL and in MinIO."""
+    return {
+        "PLATFORM_MODELS_URL": stack.settings.models,
+        "PLATFORM_DATABASE_URL": database_url(stack, user, WAREHOUSE_DATABASE),
+        **s3_environment(stack, user),
+    }
+
+
+def _checks() -> Sequence[HealthCheck]:
+    from diabetes_platform.local.api.health import CHECKS
+
+    return CHECKS
+
+
+def _urls(stack: Stack) -> Mapping[str, str]:
+    return {"api": stack.settings.api, "predictor": f"{stack.url(Port.PREDICTOR)}/metrics"}
+
+
+SERVICE = Service(
+    "api",
+    process_files=lambda _: [Path(__file__).with_name("processes.yaml")],
+    environments=_environments,
+    checks=_checks,
+    urls=_urls,
+)

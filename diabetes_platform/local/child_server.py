@@ -1,0 +1,117 @@
+"""Servers as child processes of a command: start, readiness, stop."""
+
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.local.home import Layout
+from diabetes_platform.local.ports import listens, require_free
+from diabetes_platform.local.processes import (
+    dying_with_parent,
+    require_alive,
+    signal_group,
+    spawn,
+    stop_group,
+    wait_all,
+)
+from diabetes_platform.polling import wait_until
+from diabetes_platform.settings import PROJECT_ROOT
+
+STOP_SECONDS = 5.0
+_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server's command; `ready_url` answers 2xx once the server can be used."""
+
+    name: str
+    command: tuple[str, ...]
+    port: int | None = None
+    ready_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A server that was started."""
+
+    server: Server
+    process: subprocess.Popen[bytes]
+    log: Path
+
+
+def start(server: Server, layout: Layout, environment: Mapping[str, str]) -> RunningServer:
+    """Start `server`; raises PlatformError if its port is in use or its program is missing."""
+    if server.port is not None:
+        require_free(server.port, server.name)
+    if not Path(server.command[0]).exists():
+        raise PlatformError(f"{server.name}: {server.command[0]} is missing: run `make demo`")
+    log = layout.log(server.name)
+    command = [*dying_with_parent(signal.SIGTERM), *server.command]
+    process = spawn(command, log=log, environment=environment, directory=PROJECT_ROOT)
+    return RunningServer(server, process, log)
+
+
+def wait_until_ready(running: RunningServer, seconds: float, url: str | None = None) -> None:
+    """Wait until the server answers 2xx at `url`, by default at its `ready_url`.
+
+    Raises PlatformError with the last answer after `seconds`, or as soon as the server ends.
+    """
+    url = url or running.server.ready_url
+    if url is None:
+        return
+    answer = "no answer"
+
+    with httpx.Client(trust_env=False, timeout=2.0) as client:
+
+        def is_ready() -> bool:
+            nonlocal answer
+            require_alive(running.process, running.server.name, running.log)
+            try:
+                response = client.get(url)
+            except httpx.TransportError as error:
+                answer = f"no answer ({error})"
+                return False
+            answer = f"it answers {response.status_code}: {response.text[:200]}"
+            return response.is_success
+
+        try:
+            wait_until(is_ready, timeout=seconds, interval=_POLL_SECONDS)
+        except TimeoutError:
+            raise _not_ready(running, seconds, answer) from None
+
+
+def wait_until_listening(running: RunningServer, seconds: float) -> None:
+    """Wait until the server accepts connections; raises PlatformError as `wait_until_ready`."""
+    server = running.server
+
+    def is_listening() -> bool:
+        require_alive(running.process, server.name, running.log)
+        return listens(server.port or 0)
+
+    try:
+        wait_until(is_listening, timeout=seconds, interval=_POLL_SECONDS)
+    except TimeoutError:
+        raise _not_ready(running, seconds, f"nothing listens on port {server.port}") from None
+
+
+def stop_all(servers: Sequence[RunningServer]) -> None:
+    """Ask all servers to end at the same time, and kill those that run on after a grace period."""
+    processes = [running.process for running in servers]
+    for process in processes:
+        if process.poll() is None:
+            signal_group(process.pid, signal.SIGTERM)
+    wait_all(processes, STOP_SECONDS)
+    for process in processes:
+        stop_group(process, grace=0.0)
+
+
+def _not_ready(running: RunningServer, seconds: float, reason: str) -> PlatformError:
+    return PlatformError(
+        f"{running.server.name} was not ready after {seconds:.0f} s: {reason} (log: {running.log})"
+    )

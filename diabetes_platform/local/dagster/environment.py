@@ -1,0 +1,46 @@
+"""The environment of the processes that load the definitions of the running platform."""
+
+from collections.abc import Mapping
+
+from diabetes_platform.local.environment import (
+    DAGSTER_POSTGRES_URL,
+    READER_URL,
+    WAREHOUSE_URL,
+    child_environment,
+)
+from diabetes_platform.local.minio.connection import s3_environment
+from diabetes_platform.local.ports import HOST
+from diabetes_platform.local.postgres.connection import (
+    DAGSTER_DATABASE,
+    WAREHOUSE_DATABASE,
+    database_url,
+)
+from diabetes_platform.local.stack import Stack
+from diabetes_platform.settings import Port
+
+
+def pipeline_environment(stack: Stack, inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a process that runs assets next to the platform's own ones."""
+    return {**child_environment(stack.settings, inherited=inherited), **pipeline_variables(stack)}
+
+
+def pipeline_variables(stack: Stack) -> dict[str, str]:
+    """Return the URLs and credentials with which assets reach the services."""
+    settings = stack.settings
+    configured = {WAREHOUSE_URL: settings.warehouse_url, READER_URL: settings.reader_url}
+    urls = {name: url.get_secret_value() for name, url in configured.items() if url is not None}
+    if WAREHOUSE_URL not in urls:
+        for name, role in ((WAREHOUSE_URL, "pipeline"), (READER_URL, "reader")):
+            urls.setdefault(name, database_url(stack, role, WAREHOUSE_DATABASE))
+    return {
+        **urls,
+        DAGSTER_POSTGRES_URL: database_url(stack, "dagster", DAGSTER_DATABASE),
+        "PLATFORM_LAKE_URL": settings.lake,
+        "PLATFORM_MODELS_URL": settings.models,
+        "SPARK_REMOTE": settings.spark_remote or "",
+        "PLATFORM_KAFKA_SERVERS": f"{HOST}:{stack.port(Port.KAFKA)}",
+        "PLATFORM_CONNECT_URL": stack.url(Port.CONNECT),
+        "PLATFORM_FLINK_URL": stack.url(Port.FLINK),
+        "PLATFORM_STORAGE_CONSOLE_URL": stack.url(Port.MINIO_CONSOLE),
+        **s3_environment(stack, "pipeline"),
+    }

@@ -1,0 +1,52 @@
+"""Flink with the stream job as a service of the local platform."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from diabetes_platform.contract.events import STREAM_JOB
+from diabetes_platform.local.flink import install
+from diabetes_platform.local.flink.job_state import stream_job_of
+from diabetes_platform.local.health import HealthCheck
+from diabetes_platform.local.install.jars import read_lock
+from diabetes_platform.local.install.plan import InstallPlan, InstallStep
+from diabetes_platform.local.minio.connection import s3_environment
+from diabetes_platform.local.service import Component, Environment, Service
+from diabetes_platform.local.stack import Stack
+from diabetes_platform.settings import Port
+
+_PROCESSES = ("flink-jobmanager", "flink-taskmanager", "stream-job")
+
+
+def _environments(stack: Stack) -> Mapping[str, Environment]:
+    return dict.fromkeys(_PROCESSES, s3_environment(stack, "flink"))
+
+
+def _checks() -> Sequence[HealthCheck]:
+    from diabetes_platform.local.flink.health import CHECKS
+
+    return CHECKS
+
+
+def _components(stack: Stack) -> Sequence[Component]:
+    state = stream_job_of(stack)
+    return [Component("stream-job", f"job {STREAM_JOB}", state.running, str(state))]
+
+
+def _install_plan() -> InstallPlan:
+    jars = read_lock()
+    return InstallPlan(
+        jars=(jars["flink"], jars["flink-s3"]),
+        environments=(install.ENVIRONMENT,),
+        steps=(InstallStep("flink", install.is_current, install.install),),
+    )
+
+
+SERVICE = Service(
+    "flink",
+    process_files=lambda _: [Path(__file__).with_name("processes.yaml")],
+    environments=_environments,
+    checks=_checks,
+    urls=lambda stack: {"flink-jobmanager": stack.url(Port.FLINK)},
+    install_plan=_install_plan,
+    components=_components,
+)

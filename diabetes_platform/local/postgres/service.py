@@ -1,0 +1,42 @@
+"""PostgreSQL as a service of the local platform."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from diabetes_platform.local.health import HealthCheck
+from diabetes_platform.local.ports import HOST
+from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, superuser_password
+from diabetes_platform.local.postgres.data import binary
+from diabetes_platform.local.service import Environment, Service
+from diabetes_platform.local.stack import Stack, role_secret
+from diabetes_platform.settings import Port
+from diabetes_platform.warehouse.roles import ROLES
+
+
+def _environments(stack: Stack) -> Mapping[str, Environment]:
+    superuser = {"POSTGRES_PASSWORD": superuser_password(stack)}
+    roles = {
+        f"ROLE_PASSWORDS__{role.name.upper()}": stack.secrets[role_secret(role.name)]
+        for role in ROLES
+    }
+    return {"postgres": superuser, "warehouse-setup": {**superuser, **roles}}
+
+
+def _checks() -> Sequence[HealthCheck]:
+    from diabetes_platform.local.postgres.health import CHECKS
+
+    return CHECKS
+
+
+def _urls(stack: Stack) -> Mapping[str, str]:
+    return {"postgres": f"postgresql://{HOST}:{stack.port(Port.POSTGRES)}/{WAREHOUSE_DATABASE}"}
+
+
+SERVICE = Service(
+    "postgres",
+    process_files=lambda _: [Path(__file__).with_name("processes.yaml")],
+    environments=_environments,
+    checks=_checks,
+    urls=_urls,
+    variables=lambda: {"POSTGRES_BIN": str(binary("postgres").parent)},
+)

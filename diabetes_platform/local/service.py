@@ -1,0 +1,49 @@
+"""The description of one service of the local platform: processes, environments, URLs, checks.
+
+Each service folder holds a `service.py` with its `SERVICE`; `services.py` lists them all.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from diabetes_platform.local.health import HealthCheck
+from diabetes_platform.local.install.plan import InstallPlan
+from diabetes_platform.local.stack import Stack
+
+Environment = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A part that runs inside a service's process, for example a connector or a Flink job.
+
+    The status table shows it below `process`.
+    """
+
+    process: str
+    name: str
+    running: bool
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service: what `diabetes up`, `status`, `doctor` and `install` need to know about it.
+
+    The fields are functions where the answer takes an import or a file, so that a command loads
+    only what it uses.
+    """
+
+    name: str
+    process_files: Callable[[Stack], Sequence[Path]]
+    """The process-compose files; a later file overrides an earlier one."""
+    environments: Callable[[Stack], Mapping[str, Environment]]
+    """The private variables, with passwords, by the name of the file that a process sources."""
+    checks: Callable[[], Sequence[HealthCheck]]
+    urls: Callable[[Stack], Mapping[str, str]] = lambda _: {}
+    """The address of each process that listens, by the name of the process."""
+    install_plan: Callable[[], InstallPlan] = InstallPlan
+    variables: Callable[[], Environment] = dict
+    """Public variables that the process-compose files of the service refer to."""
+    components: Callable[[Stack], Sequence[Component]] = lambda _: ()
