@@ -2,13 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 
-import pyarrow as pa
-
 from diabetes_platform.contract.fields import FEATURES, OUTCOME
 from diabetes_platform.contract.tables import STREAM_PATIENTS
-from diabetes_platform.lake.arrow import row_schema
 from diabetes_platform.lake.delta import Lake
-from diabetes_platform.lake.increments import Mark, add, create_table
+from diabetes_platform_tests.lake.appending import append_rows
 
 EXAMPLE = {field.name: field.example for field in FEATURES}
 BEGIN = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -37,10 +34,7 @@ def deleted(intake: int, offset: int, /) -> Row:
 
 def stream(lake: Lake, *rows: Row) -> int:
     """Add the changes to `stream/patients` of `lake`; return the table's version."""
-    create_table(lake)
-    table = pa.Table.from_pylist(list(rows), schema=row_schema(STREAM_PATIENTS))
-    offsets = table["kafka_offset"].to_pylist()
-    return add(lake, table, [Mark("sink", "t", 0, min(offsets), max(offsets), DAY)]).version
+    return append_rows(lake, STREAM_PATIENTS, rows).version
 
 
 def _source_columns(intake: int, change: str, offset: int) -> Row:

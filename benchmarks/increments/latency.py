@@ -1,4 +1,4 @@
-"""From a message's writing to its materialization on the running platform, by phases."""
+"""Latency from a message's timestamp to its materialization on the running platform."""
 
 import json
 import statistics
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from diabetes_platform.contract.events import SINK_TOPIC
+from diabetes_platform.lake.incremental_table import OffsetRange
 from diabetes_platform.local.dagster.client import DagsterClient
 from diabetes_platform.local.ports import HOST
 from diabetes_platform.settings import PlatformSettings, Port
-from diabetes_platform.streaming.ranges import parse_range
-from diabetes_platform.streaming.topic import Topic, opened
+from diabetes_platform.streaming.topic import Topic, open_topic
 
 AIMS = (8.0, 20.0)
 _QUERY = """
@@ -29,36 +29,36 @@ query ($limit: Int!, $after: String!) {
   }
 }
 """
-_PHASES = ("asked for (sensor)", "taken up (queue)", "begun (process)", "materialized (work)")
+_PHASES = ("requested (sensor)", "dequeued", "started (process)", "materialized")
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Seconds since 1970: written, then the end of each phase."""
+    """Seconds since 1970: the message's timestamp, then the end of each phase."""
 
     written: float
     phases: tuple[float, ...]
 
     @property
     def seconds(self) -> float:
-        """From writing to materialization."""
+        """The latency from writing to materialization."""
         return self.phases[-1] - self.written
 
     @property
     def parts(self) -> tuple[float, ...]:
         """Seconds in each phase."""
-        before = (self.written, *self.phases[:-1])
-        return tuple(end - begin for begin, end in zip(before, self.phases, strict=True))
+        starts = (self.written, *self.phases[:-1])
+        return tuple(end - start for start, end in zip(starts, self.phases, strict=True))
 
 
 def print_latency(minutes: float) -> None:
-    """Print what the runs of the last minutes took; SystemExit where there are none."""
+    """Print the latency of the runs of the last minutes; SystemExit if there are none."""
     settings = PlatformSettings()
     after = str(int((time.time() - minutes * 60) * 1000))
     answer = DagsterClient(settings.dagster).ask(_QUERY, limit=1000, after=after)
     events = answer["assetOrError"].get("assetMaterializations", [])
     servers = f"{HOST}:{settings.port(Port.KAFKA)}"
-    with opened(SINK_TOPIC, servers) as topic:
+    with open_topic(SINK_TOPIC, servers) as topic:
         messages = [message for event in events for message in _messages(topic, event)]
     if not messages:
         raise SystemExit(f"nothing was materialized in {minutes} minutes: run `diabetes load`")
@@ -69,9 +69,9 @@ def _messages(topic: Topic, event: dict[str, Any]) -> Iterator[Message]:
     stats = event["runOrError"]["stats"]
     ends = tuple(float(stats[name]) for name in ("enqueuedTime", "launchTime", "startTime"))
     phases = (*ends, float(event["timestamp"]) / 1000)
-    said = {one["label"]: one.get("jsonString") for one in event["metadataEntries"]}
-    for text in json.loads(said["offsets"] or "[]"):
-        for message in topic.read(topic.topic_id(), parse_range(text)):
+    metadata = {entry["label"]: entry.get("jsonString") for entry in event["metadataEntries"]}
+    for text in json.loads(metadata["offsets"] or "[]"):
+        for message in topic.read(topic.topic_id(), OffsetRange.parse(text)):
             yield Message(message.written_ms / 1000, phases)
 
 

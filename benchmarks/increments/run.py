@@ -1,8 +1,8 @@
-"""What the thousandth increment costs beside the first, against a plain MERGE in the same run.
+"""The cost of the thousandth commit beside the first, compared with a plain MERGE.
 
 `python -m benchmarks increments [--increments N --rows N]` fills two tables in turn and prints a
-Markdown table. With `--platform` it takes the running platform's own runs instead:
-from a message's writing to its materialization, by phases, of the last `--minutes`.
+Markdown table. With `--platform` it measures the running platform instead: the latency from a
+message's timestamp to its materialization, by phases, in the last `--minutes`.
 """
 
 import argparse
@@ -20,46 +20,45 @@ from benchmarks.increments.latency import print_latency
 from diabetes_platform.contract.fields import FEATURES
 from diabetes_platform.contract.tables import STREAM_PATIENTS
 from diabetes_platform.lake.delta import Lake
-from diabetes_platform.lake.increments import Mark, create_table, open_or_create
-from diabetes_platform.streaming.destinations import PATIENTS
-from diabetes_platform.streaming.messages import Row
+from diabetes_platform.lake.incremental_table import IncrementalTable, OffsetCommit, OffsetRange
+from diabetes_platform.streaming.rows import PATIENTS, Row
 
 OURS, PEER = "bounds of lsn and offset", "plain MERGE by change"
 _SAMPLE = 20
-"""So many increments at the beginning and at the end are compared, by their medians."""
+"""Commits at the beginning and at the end whose medians are compared."""
 _DAY = "2026-11-24"
-_EXAMPLE = {one.name: one.example for one in FEATURES}
+_EXAMPLE = {field.name: field.example for field in FEATURES}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
-    given = _parse(arguments)
-    if given.platform:
-        print_latency(given.minutes)
+    options = _parse(arguments)
+    if options.platform:
+        print_latency(options.minutes)
         return
-    ways: dict[str, Callable[[Lake, pa.Table, Mark], object]] = {OURS: _ours, PEER: _plain}
+    ways: dict[str, Callable[[Lake, pa.Table, OffsetCommit], object]] = {OURS: _ours, PEER: _plain}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     with TemporaryDirectory() as folder:
         lakes = {name: Lake(str(Path(folder) / str(n))) for n, name in enumerate(ways)}
         for lake in lakes.values():
-            create_table(lake)
-        for number in range(given.increments):
-            rows, mark = _increment(number, given.rows)
+            IncrementalTable.open_or_create(lake, STREAM_PATIENTS)
+        for number in range(options.increments):
+            rows, commit = _increment(number, options.rows)
             for name, way in ways.items():
                 started = time.perf_counter()
-                way(lakes[name], rows, mark)
+                way(lakes[name], rows, commit)
                 seconds[name].append(time.perf_counter() - started)
         for name, lake in lakes.items():
-            _verify(lake, name, given.increments * given.rows)
-    _print(seconds, given.rows)
+            _verify(lake, name, options.increments * options.rows)
+    _print(seconds, options.rows)
 
 
-def _increment(number: int, rows: int) -> tuple[pa.Table, Mark]:
-    """Return changes of patients old and new, every tenth a deletion."""
+def _increment(number: int, rows: int) -> tuple[pa.Table, OffsetCommit]:
+    """Return changes of new and known patients; every tenth is a deletion."""
     first = number * rows
     now = datetime.now(UTC)
-    mark = Mark("sink", "id", 0, first, first + rows - 1, _DAY)
-    return PATIENTS.table_of(_row(first + n, now) for n in range(rows)), mark
+    commit = OffsetCommit("sink", "id", _DAY, (OffsetRange(0, first, first + rows - 1),))
+    return PATIENTS.to_arrow(_row(first + n, now) for n in range(rows)), commit
 
 
 def _row(offset: int, now: datetime) -> Row:
@@ -78,13 +77,13 @@ def _row(offset: int, now: datetime) -> Row:
     return row if deleted else {**row, "lsn": offset, "received_at": now, **_EXAMPLE}
 
 
-def _ours(lake: Lake, rows: pa.Table, mark: Mark) -> None:
-    table = open_or_create(lake)
-    table.committed_offsets(mark.topic, mark.topic_id, [mark.partition])
-    table.add(rows, [mark])
+def _ours(lake: Lake, rows: pa.Table, commit: OffsetCommit) -> None:
+    table = IncrementalTable.open_or_create(lake, STREAM_PATIENTS)
+    table.committed_offsets(commit.topic, commit.topic_id, commit.committed)
+    table.append(rows, commit)
 
 
-def _plain(lake: Lake, rows: pa.Table, _mark: Mark) -> None:
+def _plain(lake: Lake, rows: pa.Table, _commit: OffsetCommit) -> None:
     table = lake.table(STREAM_PATIENTS).open()
     predicate = "target.change_id = source.change_id"
     merger = table.merge(rows, predicate, source_alias="source", target_alias="target")

@@ -1,7 +1,7 @@
-"""Rebuilding a day of a stream's table: from Kafka while it has it, else from its history.
+"""Rebuilding a day of a table: from Kafka while it has the day, else from the table's history.
 
-What is there is left alone and what is missing is added, so that a rebuild can neither lose nor
-double a row. Whether the day is whole afterwards is said, never assumed.
+A rebuild adds the rows that are missing and leaves the others alone, so it neither loses nor
+duplicates a row. It fails unless it can show that the day is complete afterwards.
 """
 
 from dataclasses import dataclass
@@ -9,94 +9,118 @@ from datetime import date
 
 from diabetes_platform.lake.arrow import row_schema
 from diabetes_platform.lake.delta import Lake
-from diabetes_platform.lake.increments import (
-    Grown,
-    Mark,
-    add,
-    count_rows,
-    open_or_create,
+from diabetes_platform.lake.incremental_table import (
+    DayHistory,
+    IncrementalTable,
+    OffsetCommit,
+    OffsetRange,
 )
-from diabetes_platform.lake.stream_history import DayHistory, history_of_day
-from diabetes_platform.streaming.destinations import Destination
-from diabetes_platform.streaming.increments import mark_of
-from diabetes_platform.streaming.ranges import Range, begins_in_kafka, ranges_of_day
+from diabetes_platform.streaming.offsets import has_start_of_day, offsets_of_day, split
+from diabetes_platform.streaming.rows import TopicTable
 from diabetes_platform.streaming.topic import Topic
-
-REBUILD = "rebuild"
 
 
 class DayLostError(RuntimeError):
-    """A day that neither Kafka nor the table's history has whole."""
+    """A day that neither Kafka nor the table's history has completely."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rebuilt:
-    """Where the day came from, and its rows: all, and those that had been missing."""
+class RebuildResult:
+    """The day's source, `kafka` or `history`, its rows, and how many of them had been missing."""
 
     source: str
     rows: int
-    added: int
-    ranges: tuple[Range, ...]
+    rows_added: int
+    ranges: tuple[OffsetRange, ...]
 
 
-def rebuild(lake: Lake, topic: Topic, destination: Destination, day: date, today: date) -> Rebuilt:
-    """Add what is missing of a day. Raises DayLostError where it is not whole afterwards.
+def rebuild(
+    lake: Lake, topic: Topic, topic_table: TopicTable, day: date, today: date
+) -> RebuildResult:
+    """Add the missing rows of a day.
 
-    UnreadableError, KafkaException and StorageError pass.
+    Raises DayLostError, UnreadableMessageError, KafkaException, StorageError.
     """
-    grown = destination.grown
-    table = open_or_create(lake, grown)
-    topic_id, ends = topic.topic_id(), topic.ends()
-    ranges = ranges_of_day(day, ends, topic.begins, today, destination.most_messages)
-    known = table.committed_offsets(topic.name, topic_id, ends)
-    added, messages = 0, 0
-    for each in ranges:
-        rows = [destination.row_of(message, day) for message in topic.read(topic_id, each)]
-        messages += len(rows)
-        # Where the table has all that comes before, it has all up to here now.
-        advances = each.first <= known.get(each.partition, each.last) + 1 <= each.last
-        mark = mark_of(topic.name, topic_id, day, each, advances=advances)
-        added += add(lake, destination.table_of(rows), [mark], grown).rows
-        if advances:
-            known[each.partition] = each.last
-    begun = all(begins_in_kafka(day, partition, ends, topic.begins) for partition in ends)
-    if begun and messages == sum(map(len, ranges)):
-        return Rebuilt("kafka", count_rows(lake, day.isoformat(), grown), added, ranges)
-    return _from_history(lake, topic.name, grown, day, added, ranges)
-
-
-def _from_history(
-    lake: Lake, topic: str, grown: Grown, day: date, added: int, ranges: tuple[Range, ...]
-) -> Rebuilt:
-    text, table = day.isoformat(), grown.table
-    history = history_of_day(lake, text, table)
-    unreadable = None
-    for version in history.versions_before_removal:
-        try:
-            rows = lake.stream(table, table.column_names, {"day": text}, version).read_all()
-        except FileNotFoundError:
-            unreadable = version
-            continue
-        mark = Mark(topic, REBUILD, -1, version, version, text, advances=False)
-        added += add(lake, rows.cast(row_schema(table)), [mark], grown).rows
-    found = count_rows(lake, text, grown)
-    problem = missing(history, found, unreadable)
+    table = IncrementalTable.open_or_create(lake, topic_table.contract)
+    watermarks = topic.watermarks()
+    bounds = offsets_of_day(day, watermarks, topic.day_starts, today)
+    ranges = tuple(
+        offsets
+        for partition, (start, end) in bounds.items()
+        for offsets in split(partition, start, end, topic_table.batch_messages)
+    )
+    messages, rows_added = _add_from_kafka(table, topic, topic_table, day, ranges)
+    starts_in_kafka = all(
+        has_start_of_day(partition, day, watermarks, topic.day_starts) for partition in watermarks
+    )
+    if starts_in_kafka and messages == sum(map(len, ranges)):
+        return RebuildResult("kafka", table.count_rows(day.isoformat()), rows_added, ranges)
+    history = table.history_of(day.isoformat())
+    restored, unreadable_version = _add_from_history(table, topic.name, day, history)
+    rows = table.count_rows(day.isoformat())
+    problem = incompleteness(history, rows, unreadable_version)
     if problem is not None:
         raise DayLostError(
-            f"{table.name} of {text}: Kafka has deleted or compacted messages of this day, and "
-            f"the table's history cannot make up for it: {problem}; {found} rows are there"
+            f"{topic_table.contract.name} of {day}: Kafka has deleted or compacted messages of "
+            f"this day, and the table's history cannot replace them: {problem}; the table has "
+            f"{rows} rows of the day"
         )
-    return Rebuilt("history", found, added, ranges)
+    return RebuildResult("history", rows, rows_added + restored, ranges)
 
 
-def missing(history: DayHistory, found: int, unreadable: int | None) -> str | None:
-    """Return why a day of `found` rows may not be whole; None where history shows that it is."""
-    if not history.whole:
-        return "it does not reach back to before the day, nor to the table's first version"
-    if history.added == 0:
-        return "it has no increment of this day"
-    if found >= history.added:
+def _add_from_kafka(
+    table: IncrementalTable,
+    topic: Topic,
+    topic_table: TopicTable,
+    day: date,
+    ranges: tuple[OffsetRange, ...],
+) -> tuple[int, int]:
+    """Return the number of messages that Kafka still has, and of rows that were missing."""
+    topic_id = topic.topic_id()
+    partitions = {offsets.partition for offsets in ranges}
+    committed = table.committed_offsets(topic.name, topic_id, partitions)
+    messages, rows_added = 0, 0
+    for offsets in ranges:
+        rows = [topic_table.row_of(message, day) for message in topic.read(topic_id, offsets)]
+        messages += len(rows)
+        next_offset = committed.get(offsets.partition, offsets.last) + 1
+        advances = offsets.first <= next_offset <= offsets.last
+        commit = OffsetCommit(topic.name, topic_id, day.isoformat(), (offsets,), advances)
+        rows_added += table.append(topic_table.to_arrow(rows), commit).rows
+        if advances:
+            committed[offsets.partition] = offsets.last
+    return messages, rows_added
+
+
+def _add_from_history(
+    table: IncrementalTable, topic: str, day: date, history: DayHistory
+) -> tuple[int, int | None]:
+    """Restore rows from the versions before each removal.
+
+    Returns how many were missing, and the last version whose files VACUUM has removed.
+    """
+    contract, day_text = table.contract, day.isoformat()
+    restored, unreadable_version = 0, None
+    for version in history.versions_before_removal:
+        where = {"day": day_text}
+        try:
+            rows = table.lake.stream(contract, contract.column_names, where, version).read_all()
+        except FileNotFoundError:
+            unreadable_version = version
+            continue
+        commit = OffsetCommit(topic, f"version {version}", day_text, (), advances=False)
+        restored += table.append(rows.cast(row_schema(contract)), commit).rows
+    return restored, unreadable_version
+
+
+def incompleteness(history: DayHistory, rows: int, unreadable_version: int | None) -> str | None:
+    """Return why a day of `rows` rows may be incomplete; None if the history shows it complete."""
+    if not history.complete:
+        return "it reaches back neither to before the day nor to the table's first version"
+    if history.rows_added == 0:
+        return "it has no ingest of this day"
+    if rows >= history.rows_added:
         return None
-    if unreadable is not None:
-        return f"the files of version {unreadable} were removed by VACUUM"
-    return f"its increments added {history.added} rows"
+    if unreadable_version is not None:
+        return f"VACUUM has removed the files of version {unreadable_version}"
+    return f"{history.rows_added} rows of the day were ingested"

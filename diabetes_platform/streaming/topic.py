@@ -1,123 +1,149 @@
-"""Asking and reading a topic by offsets: no group, nothing committed, no trace at the broker."""
+"""Reading a topic by offsets: without a consumer group and without commits at the broker."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka import TopicCollection as Names
 from confluent_kafka.admin import AdminClient
 
-from diabetes_platform.streaming.messages import Place, TopicMessage
-from diabetes_platform.streaming.ranges import Range
+from diabetes_platform.lake.incremental_table import OffsetRange
 
-_SECONDS = 5.0
-"""For one answer of the broker."""
+_REQUEST_SECONDS = 5.0
 _IDLE_SECONDS = 30.0
-"""A broker that is being restarted is waited for."""
-_AT_ONCE = 1000
+"""Long enough for a broker to restart."""
+_POLL_MESSAGES = 1000
 _GROUP = "stream-patients"
-"""Demanded by the client; nothing is ever committed for it."""
+"""The client requires a group; nothing is committed for it."""
 
 
-class RangeGoneError(RuntimeError):
-    """Offsets that the topic no longer has; the message names them."""
+class OffsetsDeletedError(RuntimeError):
+    """Offsets that the topic does not have any more; the message names them."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicPartitionOffset:
+    """The position of a message; `topic_id` is Kafka's id of the topic."""
+
+    topic: str
+    topic_id: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}-{self.partition}-{self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class TopicMessage:
+    """A message as Kafka has it; `value` is None for a tombstone."""
+
+    position: TopicPartitionOffset
+    written_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Mapping[str, bytes | None] = field(default_factory=dict)
 
 
 class Topic:
-    """One topic, for as long as the `with` block of `opened` lasts. Every method may raise
-    KafkaException.
+    """One topic, open for the `with` block of `open_topic`.
+
+    Every method may raise KafkaException.
     """
 
     def __init__(self, name: str, servers: str, consumer: Consumer) -> None:
         self.name = name
         self._servers, self._consumer = servers, consumer
-        self._begins: dict[date, dict[int, int]] = {}
+        self._day_starts: dict[date, dict[int, int]] = {}
 
     def topic_id(self) -> str:
-        """Return Kafka's id: a topic of the same name that is made anew gets another."""
+        """Return Kafka's id: a topic that is deleted and created again has another one."""
         with AdminClient({"bootstrap.servers": self._servers, "log_level": 0}) as admin:
-            answers = admin.describe_topics(Names([self.name]), request_timeout=_SECONDS)
-            return str(answers[self.name].result().topic_id)
+            topics = admin.describe_topics(Names([self.name]), request_timeout=_REQUEST_SECONDS)
+            return str(topics[self.name].result().topic_id)
 
-    def ends(self) -> dict[int, tuple[int, int]]:
-        """Return by partition the first offset kept and the offset of the next message."""
-        metadata = self._consumer.list_topics(self.name, timeout=_SECONDS).topics[self.name]
+    def watermarks(self) -> dict[int, tuple[int, int]]:
+        """Return the first offset that is kept and that of the next message, by partition."""
+        topics = self._consumer.list_topics(self.name, timeout=_REQUEST_SECONDS).topics
+        metadata = topics[self.name]
         if metadata.error is not None:
             raise KafkaException(metadata.error)
-        return {number: self._watermarks(number) for number in sorted(metadata.partitions)}
+        return {partition: self._watermarks(partition) for partition in sorted(metadata.partitions)}
 
-    def begins(self, day: date) -> dict[int, int]:
-        """Return by partition where `day` begins: one question, asked once."""
-        if day not in self._begins:
+    def day_starts(self, day: date) -> dict[int, int]:
+        """Return the offset at which `day` starts, by partition; the broker is asked once a day."""
+        if day not in self._day_starts:
             midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
-            ends = self.ends()
-            asked = [TopicPartition(self.name, p, int(midnight.timestamp() * 1000)) for p in ends]
-            found = self._consumer.offsets_for_times(asked, timeout=_SECONDS)
-            # Where nothing is that young the answer is a code below 0.
-            self._begins[day] = {
-                one.partition: one.offset if one.offset >= 0 else ends[one.partition][1]
-                for one in found
+            timestamp_ms = int(midnight.timestamp() * 1000)
+            watermarks = self.watermarks()
+            offsets = self._consumer.offsets_for_times(
+                [TopicPartition(self.name, partition, timestamp_ms) for partition in watermarks],
+                timeout=_REQUEST_SECONDS,
+            )
+            # A partition without a message that young has a code below 0.
+            self._day_starts[day] = {
+                start.partition: (
+                    start.offset if start.offset >= 0 else watermarks[start.partition][1]
+                )
+                for start in offsets
             }
-        return self._begins[day]
+        return self._day_starts[day]
 
-    def read(self, topic_id: str, wanted: Range) -> Iterator[TopicMessage]:
-        """Yield the messages of a range; offsets that compaction took away have none.
+    def read(self, topic_id: str, offsets: OffsetRange) -> Iterator[TopicMessage]:
+        """Yield the messages of a range; offsets that compaction removed have none.
 
-        Raises RangeGoneError where Kafka has deleted a part of it, before or meanwhile.
+        Raises OffsetsDeletedError if Kafka has deleted a part of the range, before or meanwhile.
         """
-        self._consumer.assign([TopicPartition(self.name, wanted.partition, wanted.first)])
+        self._consumer.assign([TopicPartition(self.name, offsets.partition, offsets.first)])
         try:
-            for message in self._messages(wanted):
-                _, written_ms = message.timestamp()
-                place = Place(self.name, topic_id, wanted.partition, message.offset() or 0)
-                told = dict(message.headers() or [])
-                headers = {name: _bytes(each) for name, each in told.items()}
-                key, value = _bytes(message.key()), _bytes(message.value())
-                yield TopicMessage(place, written_ms, key, value, headers)
+            for message in self._messages(offsets):
+                yield _topic_message(self.name, topic_id, message)
         finally:
             self._consumer.unassign()
-        # Segments are deleted from the front: what was kept until now was kept when it was read.
-        self.require(wanted)
+        # Kafka deletes from the front: if the first offset is still there, all were when read.
+        self.require(offsets)
 
-    def require(self, wanted: Range) -> None:
-        """Raise RangeGoneError unless the topic has all of a range."""
-        low, high = self._watermarks(wanted.partition)
-        if wanted.first < low or wanted.last >= high:
-            raise RangeGoneError(
-                f"{self.name}-{wanted.partition}: given offsets {wanted.first} to {wanted.last}, "
-                f"allowed {low} to {high - 1}: Kafka has deleted the others"
+    def require(self, offsets: OffsetRange) -> None:
+        """Raise OffsetsDeletedError unless the topic has the whole range."""
+        low, high = self._watermarks(offsets.partition)
+        if offsets.first < low or offsets.last >= high:
+            raise OffsetsDeletedError(
+                f"{self.name}-{offsets.partition}: Kafka has deleted offsets of {offsets.first} to "
+                f"{offsets.last}; available: {low} to {high - 1}"
             )
 
-    def _messages(self, wanted: Range) -> Iterator[Message]:
+    def _messages(self, offsets: OffsetRange) -> Iterator[Message]:
         deadline = time.monotonic() + _IDLE_SECONDS
         while True:
-            for message in self._consumer.consume(min(_AT_ONCE, len(wanted)), 0.2):
-                problem = message.error()
-                if problem is not None and problem.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+            for message in self._consumer.consume(min(_POLL_MESSAGES, len(offsets)), 0.2):
+                error = message.error()
+                if error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                     return
-                if problem is not None and problem.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - its public name
-                    self.require(wanted)
-                if problem is not None:
-                    raise KafkaException(problem)
-                if (message.offset() or 0) > wanted.last:
+                if error is not None and error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - its public name
+                    self.require(offsets)
+                if error is not None:
+                    raise KafkaException(error)
+                if (message.offset() or 0) > offsets.last:
                     return
                 yield message
-                if message.offset() == wanted.last:
+                if message.offset() == offsets.last:
                     return
                 deadline = time.monotonic() + _IDLE_SECONDS
             if time.monotonic() > deadline:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001 - its public name
 
     def _watermarks(self, partition: int) -> tuple[int, int]:
-        place = TopicPartition(self.name, partition)
-        low, high = self._consumer.get_watermark_offsets(place, timeout=_SECONDS)
+        low, high = self._consumer.get_watermark_offsets(
+            TopicPartition(self.name, partition), timeout=_REQUEST_SECONDS
+        )
         return low, high
 
 
 @contextmanager
-def opened(name: str, servers: str) -> Iterator[Topic]:
+def open_topic(name: str, servers: str) -> Iterator[Topic]:
     """Yield a topic; `servers` is Kafka's `host:port,…`."""
     consumer = Consumer(
         {
@@ -126,9 +152,9 @@ def opened(name: str, servers: str) -> Iterator[Topic]:
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "enable.partition.eof": True,
-            # The next range would wait for the end of a question about what comes after this one.
+            # A fetch past the end would delay the next range by the default of half a second.
             "fetch.wait.max.ms": 10,
-            # What Kafka has deleted is an error and no jump over it.
+            # Deleted offsets are an error; the client must not skip them.
             "auto.offset.reset": "error",
         }
     )
@@ -138,5 +164,16 @@ def opened(name: str, servers: str) -> Iterator[Topic]:
         consumer.close()
 
 
-def _bytes(given: str | bytes | None) -> bytes | None:
-    return given.encode() if isinstance(given, str) else given
+def _topic_message(topic: str, topic_id: str, message: Message) -> TopicMessage:
+    position = TopicPartitionOffset(
+        topic, topic_id, message.partition() or 0, message.offset() or 0
+    )
+    _, written_ms = message.timestamp()
+    headers = {name: _as_bytes(value) for name, value in dict(message.headers() or []).items()}
+    return TopicMessage(
+        position, written_ms, _as_bytes(message.key()), _as_bytes(message.value()), headers
+    )
+
+
+def _as_bytes(value: str | bytes | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value

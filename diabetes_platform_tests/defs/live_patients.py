@@ -5,17 +5,15 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import psycopg
-import pyarrow as pa
 
 from diabetes_platform.contract.fields import FEATURE_NAMES
 from diabetes_platform.contract.tables import STREAM_PATIENTS, TRAINING_SET
-from diabetes_platform.lake.arrow import row_schema
 from diabetes_platform.lake.delta import Lake
-from diabetes_platform.lake.increments import Mark, add, create_table
 from diabetes_platform.modelling.classifier import predict_proba
 from diabetes_platform.modelling.store import ModelStore, ModelVersion
 from diabetes_platform.modelling.training_set import FloatArray, training_set_from_arrow
 from diabetes_platform_tests.defs.conftest import Platform
+from diabetes_platform_tests.lake.appending import append_rows
 
 NOW = datetime.now(UTC)
 TAKEN_IN = NOW - timedelta(hours=3)
@@ -36,9 +34,7 @@ class Live:
         """Write the first patients to `stream/patients`, one for each outcome."""
         lake, day = Lake(self.platform.settings.lake), TAKEN_IN.date().isoformat()
         rows = [self._row(n, outcome, day, changed) for n, outcome in enumerate(outcomes)]
-        table = pa.Table.from_pylist(rows, schema=row_schema(STREAM_PATIENTS))
-        create_table(lake)
-        add(lake, table, [Mark("t", "t", 0, 0, len(rows), day)])
+        append_rows(lake, STREAM_PATIENTS, rows)
 
     def predict(self, probabilities: FloatArray) -> None:
         """Store an answer of the champion for each patient."""

@@ -9,9 +9,8 @@ import pytest
 from deltalake import write_deltalake
 
 from diabetes_platform.contract.tables import STATISTICS_PATIENTS, STREAM_PATIENTS
-from diabetes_platform.lake.arrow import row_schema
 from diabetes_platform.lake.delta import TIME_TRAVEL, Lake, Maintained, maintain
-from diabetes_platform.lake.increments import Mark, add, create_table
+from diabetes_platform_tests.lake.appending import append_rows
 
 INCREMENTS = 5
 DAY = "2026-03-02"
@@ -23,13 +22,10 @@ def lake(tmp_path: Path) -> Lake:
 
 
 def with_increments(lake: Lake) -> None:
-    schema = row_schema(STREAM_PATIENTS)
-    create_table(lake)
     for number in range(INCREMENTS):
         row = {"change_id": f"{number}-{number}", "day": DAY, "id": number, "op": "c"}
         place = {"topic_id": "t", "kafka_partition": 0, "kafka_offset": number}
-        rows = pa.Table.from_pylist([row | place | {"written_at": number}], schema=schema)
-        add(lake, rows, [Mark("topic", "t", 0, number, number, DAY)])
+        append_rows(lake, STREAM_PATIENTS, [row | place | {"written_at": number}])
 
 
 def test_small_files_become_one_and_no_row_changes(lake: Lake) -> None:

@@ -9,8 +9,8 @@ import pytest
 from diabetes_platform.contract.tables import STREAM_PATIENTS
 from diabetes_platform.lake.arrow import row_schema
 from diabetes_platform.lake.delta import Lake
-from diabetes_platform.lake.increments import Mark, add, create_table
 from diabetes_platform.lake.newest_patients import newest_images, patients_since
+from diabetes_platform_tests.lake.appending import append_rows
 
 MONDAY = datetime(2026, 3, 2, 12, tzinfo=UTC)
 SCHEMA = row_schema(STREAM_PATIENTS)
@@ -72,13 +72,10 @@ def test_of_no_change_there_is_no_image() -> None:
 def test_patients_taken_in_before_are_left_out_though_they_changed_since(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
     assert patients_since(lake, MONDAY).num_rows == 0
-    create_table(lake)
-    for day, rows in (
-        (0, [change(1, 0, "c", 100)]),
-        (2, [change(1, 1, "u", 110, days=2), change(2, 2, "c", 120, days=2)]),
+    for rows in (
+        [change(1, 0, "c", 100)],
+        [change(1, 1, "u", 110, days=2), change(2, 2, "c", 120, days=2)],
     ):
-        written = (MONDAY + timedelta(days=day)).date().isoformat()
-        last = int(str(rows[-1]["kafka_offset"]))
-        add(lake, changes(*rows), [Mark("topic", "t", 0, last, last, written)])
+        append_rows(lake, STREAM_PATIENTS, rows)
     assert glucose_by_patient(patients_since(lake, MONDAY)) == {1: 110, 2: 120}
     assert glucose_by_patient(patients_since(lake, MONDAY + timedelta(days=1))) == {2: 120}

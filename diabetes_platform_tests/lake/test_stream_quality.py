@@ -8,7 +8,7 @@ import pytest
 from diabetes_platform.contract.stream_tables import STREAM_REJECTED, STREAM_WINDOWS
 from diabetes_platform.lake.arrow import row_schema
 from diabetes_platform.lake.delta import Lake
-from diabetes_platform.lake.increments import REJECTED, Mark, add, committed_offsets, create_table
+from diabetes_platform.lake.incremental_table import IncrementalTable
 from diabetes_platform.lake.stream_quality import (
     OTHER,
     Rejections,
@@ -20,6 +20,7 @@ from diabetes_platform.lake.stream_quality import (
     sums_of,
     windows_since,
 )
+from diabetes_platform_tests.lake.appending import append_rows
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -97,21 +98,19 @@ def test_of_a_window_that_was_written_again_the_last_one_counts() -> None:
 
 
 def test_what_lies_before_is_left_out(lake: Lake) -> None:
-    create_table(lake, REJECTED)
     for hours, offset in ((30, 0), (2, 1)):
         row = letter(offset, "age:missing", source=offset, hours=hours)
-        add(lake, letters(row), [Mark("t", "id", 0, offset, offset, str(row["day"]))], REJECTED)
+        append_rows(lake, STREAM_REJECTED, [row])
     assert rejections_since(lake, NOW - timedelta(days=1)).records == 1
     assert rejections_since(lake, NOW - timedelta(days=2)).records == 2
     assert rejections_of_day(lake, "2026-11-23").records == 1
 
 
 def test_a_dead_letter_is_there_once_and_its_bytes_are_not_in_the_log(lake: Lake) -> None:
-    create_table(lake, REJECTED)
-    mark = Mark("t", "id", 0, 0, 1, "2026-11-24")
-    rows = letters(letter(0, "age:missing", source=1), letter(1, "age:missing", source=2))
-    assert [add(lake, rows, [mark], REJECTED).rows for _ in range(2)] == [2, 0]
-    assert committed_offsets(lake, "t", "id", [0], REJECTED) == {0: 1}
+    rows = [letter(0, "age:missing", source=1), letter(1, "age:missing", source=2)]
+    assert [append_rows(lake, STREAM_REJECTED, rows).rows for _ in range(2)] == [2, 0]
+    table = IncrementalTable.open_or_create(lake, STREAM_REJECTED)
+    assert table.committed_offsets("topic", "id", [0]) == {0: 1}
     files = pa.table(lake.table(STREAM_REJECTED).open().get_add_actions(flatten=True))
     assert "min.kafka_offset" in files.column_names
     bounds = [name for name in files.column_names if name.startswith(("min.", "max."))]

@@ -1,4 +1,4 @@
-"""Messages of the sink topic as Flink writes them, and topics of a test's own."""
+"""Messages of the sink topic as Flink writes them, and topics that one test owns."""
 
 import json
 import secrets
@@ -6,14 +6,14 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import NewTopic
 
 from diabetes_platform.contract.fields import FEATURES
-from diabetes_platform.streaming.topic import opened
+from diabetes_platform.streaming.topic import open_topic
 from diabetes_platform_tests.capture import Kafka, eventually
 
-EXAMPLE = {one.name: one.example for one in FEATURES}
+EXAMPLE = {field.name: field.example for field in FEATURES}
 COMPACTED = {"cleanup.policy": "compact"}
 
 Record = tuple[bytes | None, bytes | None]
@@ -54,12 +54,12 @@ def own_topic(
 ) -> Iterator[str]:
     """Yield a topic that only this test uses."""
     name = f"test_{secrets.token_hex(6)}"
-    make(kafka, name, partitions, config)
+    create(kafka, name, partitions, config)
     yield name
     remove(kafka, name)
 
 
-def make(
+def create(
     kafka: Kafka, name: str, partitions: int = 1, config: Mapping[str, str] | None = None
 ) -> None:
     topic = NewTopic(name, partitions, replication_factor=1, config=dict(config or {}))
@@ -68,10 +68,10 @@ def make(
 
 
 def has_leaders(kafka: Kafka, name: str, partitions: int) -> bool:
-    """Whether every partition can be asked: a broker leads one a moment after it has made it."""
+    """Whether every partition has a leader, which takes a moment after its creation."""
     try:
-        with opened(name, kafka.bootstrap_servers) as topic:
-            return len(topic.ends()) == partitions
+        with open_topic(name, kafka.bootstrap_servers) as topic:
+            return len(topic.watermarks()) == partitions
     except KafkaException:
         return False
 
@@ -80,20 +80,26 @@ def remove(kafka: Kafka, name: str) -> None:
     kafka.admin.delete_topics([name])[name].result(30)
 
 
-def remake(kafka: Kafka, name: str, partitions: int = 1) -> None:
-    """Delete a topic and make it anew, as seen by clients."""
-    with opened(name, kafka.bootstrap_servers) as topic:
-        before = topic.topic_id()
+def recreate(kafka: Kafka, name: str, partitions: int = 1) -> None:
+    """Delete a topic and create it again; return once clients see the new one."""
+    with open_topic(name, kafka.bootstrap_servers) as topic:
+        previous_id = topic.topic_id()
         remove(kafka, name)
-        make(kafka, name, partitions)
+        create(kafka, name, partitions)
 
-        def known() -> bool:
+        def has_new_id() -> bool:
             try:
-                return topic.topic_id() != before
+                return topic.topic_id() != previous_id
             except KafkaException:
                 return False
 
-        eventually(known)
+        eventually(has_new_id)
+
+
+def delete_before(kafka: Kafka, topic: str, partition: int, offset: int) -> None:
+    """Have Kafka delete the messages before an offset, as retention does."""
+    before = TopicPartition(topic, partition, offset)
+    kafka.admin.delete_records([before])[before].result(30)
 
 
 def send(
@@ -105,15 +111,15 @@ def send(
     written_ms: int = 0,
     headers: Mapping[str, bytes] | None = None,
 ) -> None:
-    """Write records; `written_ms` is the time that they bear, now where it is 0."""
+    """Write records with the timestamp `written_ms`, or the current time if it is 0."""
     producer = Producer(
         {"bootstrap.servers": kafka.bootstrap_servers, "linger.ms": 5, "batch.size": 131_072}
     )
-    refused: list[KafkaError] = []
+    errors: list[KafkaError] = []
 
     def delivered(error: KafkaError | None, _message: Message) -> None:
         if error is not None:
-            refused.append(error)
+            errors.append(error)
 
     for key, value in records:
         producer.produce(
@@ -127,4 +133,4 @@ def send(
         )
         producer.poll(0)
     assert producer.flush(30) == 0
-    assert refused == [], refused[0]
+    assert errors == [], errors[0]

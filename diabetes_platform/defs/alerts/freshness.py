@@ -13,13 +13,13 @@ import dagster as dg
 
 from diabetes_platform.defs.alerts.alerts import tell
 from diabetes_platform.defs.alerts.stream_health import alerts_of, read_cursor
-from diabetes_platform.defs.stream.feeds import FEEDS
+from diabetes_platform.defs.stream.assets import STREAM_ASSETS
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming.troubles import Trouble, follow
 
 Fresh = Literal["passed", "warning", "failed", "not run"]
 Policies = Mapping[dg.AssetKey, dg.FreshnessPolicy]
-_OF_STREAM = frozenset(feed.key for feed in FEEDS)
+_OF_STREAM = frozenset(asset.key for asset in STREAM_ASSETS)
 
 
 @dg.sensor(

@@ -3,13 +3,13 @@
 import dagster as dg
 
 from diabetes_platform.defs.monitoring.jobs import MONITORED
-from diabetes_platform.defs.stream.feeds import FEEDS
+from diabetes_platform.defs.stream.assets import STREAM_ASSETS
 from diabetes_platform.orchestration.automation import AUTOMATED
 
 batch = dg.define_asset_job(
     "batch",
     selection=dg.AssetSelection.all()
-    - dg.AssetSelection.assets(*(feed.key for feed in FEEDS))
+    - dg.AssetSelection.assets(*(asset.key for asset in STREAM_ASSETS))
     - MONITORED,
     description="Raw source to released model; what has not changed is not processed again.",
     executor_def=dg.in_process_executor,

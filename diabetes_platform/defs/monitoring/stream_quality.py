@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from diabetes_platform.defs.stream.feeds import MOST_REASONS
+from diabetes_platform.defs.stream.assets import MAX_REASONS
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.stream_quality import (
     changes_since,
@@ -43,7 +43,7 @@ def few_records_rejected(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
             "dead_letters": found.letters,
             "rejected_records": found.records,
             "let_through": let_through,
-            "reasons": counts_markdown(found.reasons, "reason", "records", MOST_REASONS),
+            "reasons": counts_markdown(found.reasons, "reason", "records", MAX_REASONS),
         },
     )
 

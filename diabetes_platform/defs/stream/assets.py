@@ -1,167 +1,293 @@
-"""`stream/…`: what the stream wrote to a topic, by days; one asset for each topic that is kept."""
+"""The tables that the stream's topics are ingested into, as assets partitioned by day (UTC)."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
+from diabetes_platform.contract.events import (
+    CDC_TOPIC,
+    REJECTED_TOPIC,
+    SINK_TOPIC,
+    WINDOWED_TOPIC,
+)
 from diabetes_platform.contract.tables import DIABETES_NEW
-from diabetes_platform.defs.stream.feeds import FEEDS, Feed
 from diabetes_platform.lake.delta import Lake
-from diabetes_platform.lake.increments import count_rows
-from diabetes_platform.orchestration.describe import asset_options, table_metadata, topic_key
+from diabetes_platform.lake.incremental_table import IncrementalTable, OffsetRange
+from diabetes_platform.lake.stream_quality import rejections_of_day, windows_of_day
+from diabetes_platform.orchestration.describe import (
+    DAILY,
+    REJECTED,
+    REJECTED_POOL,
+    STREAM,
+    STREAM_POOL,
+    WINDOWS,
+    WINDOWS_POOL,
+    asset_options,
+    table_metadata,
+    topic_key,
+)
+from diabetes_platform.orchestration.figures import counts_markdown
 from diabetes_platform.orchestration.refusals import refusals
 from diabetes_platform.orchestration.retries import retried
 from diabetes_platform.settings import PlatformSettings
-from diabetes_platform.streaming.increments import (
-    Brought,
-    IncrementOrderError,
-    IncrementRefusedError,
-    bring,
+from diabetes_platform.streaming import rows
+from diabetes_platform.streaming.ingest import (
+    IngestRequest,
+    IngestResult,
+    PartitionsBlockedError,
+    ingest,
 )
-from diabetes_platform.streaming.messages import UnreadableError
-from diabetes_platform.streaming.ranges import FIRST_DAY, Increment, Range, parse_range
+from diabetes_platform.streaming.offsets import FIRST_DAY, MessagesLostError
 from diabetes_platform.streaming.rebuild import DayLostError, rebuild
-from diabetes_platform.streaming.topic import RangeGoneError, Topic, opened
+from diabetes_platform.streaming.rows import TopicTable, UnreadableMessageError
+from diabetes_platform.streaming.topic import OffsetsDeletedError, Topic, open_topic
 
-REFUSED_TAG = "platform/refused"
-"""Of a failed run: the partitions of the topic in which another try would fail again."""
-NO_STREAM = "PLATFORM_KAFKA_SERVERS: given nothing, so there is no stream to look at"
+NO_STREAM = "PLATFORM_KAFKA_SERVERS is not set, so there is no stream"
+MAX_REASONS = 20
 DAYS = dg.DailyPartitionsDefinition(start_date=FIRST_DAY.isoformat(), end_offset=1)
-"""Today's too: it is filled while it lasts."""
+"""Up to today, which is filled while it lasts."""
+_FAST_SECONDS = 1
+"""The daemon evaluates a sensor at most every five seconds."""
+_SLOW_SECONDS = 300
+"""A run costs a process, and another sensor alerts about dead letters at once."""
 
 
-class IncrementConfig(dg.Config):
-    """Which offsets to add, as the sensor says it; without ranges the whole day is rebuilt."""
+@dataclass(frozen=True, slots=True)
+class StreamAsset:
+    """The asset of a topic, partitioned by the day (UTC) on which Flink wrote the message.
 
-    topic_id: str = Field(default="", description="Kafka's id of the topic that they are of.")
-    ranges: list[str] = Field(default=[], description="`partition:first-last`, one a partition.")
+    `day_metadata` describes a day beyond its row count. The sensor is evaluated every
+    `sensor_seconds` and observes the topic as well as `observed_topics`.
+    """
+
+    key: dg.AssetKey
+    topic: str
+    topic_table: TopicTable
+    description: str
+    pool: str
+    sensor: str
+    job: str
+    sensor_seconds: int
+    freshness: dg.FreshnessPolicy | None
+    day_metadata: Callable[[Lake, str], Mapping[str, Any]] = lambda _lake, _day: {}
+    observed_topics: tuple[str, ...] = ()
+
+
+def _rejections_metadata(lake: Lake, day: str) -> dict[str, Any]:
+    rejections = rejections_of_day(lake, day)
+    return {
+        "records_of_day": rejections.records,
+        "reasons": counts_markdown(rejections.reasons, "reason", "records", MAX_REASONS),
+    }
+
+
+def _windows_metadata(lake: Lake, day: str) -> dict[str, Any]:
+    sums = windows_of_day(lake, day)
+    counts = {name: getattr(sums, name) for name in ("events", "accepted", "rejected", "late")}
+    return {"windows_of_day": sums.windows, **{f"{n}_of_day": c for n, c in counts.items()}}
+
+
+PATIENTS_ASSET = StreamAsset(
+    STREAM,
+    SINK_TOPIC,
+    rows.PATIENTS,
+    "Every change that the stream accepted, deletions included, by the day (UTC) on which Flink "
+    "wrote it. Each change once. The Delta log records the ingested offsets.",
+    pool=STREAM_POOL,
+    sensor="stream_increments",
+    job="stream",
+    sensor_seconds=_FAST_SECONDS,
+    freshness=DAILY,
+    observed_topics=(CDC_TOPIC,),
+)
+REJECTED_ASSET = StreamAsset(
+    REJECTED,
+    REJECTED_TOPIC,
+    rows.REJECTED,
+    "Every dead letter of the stream, by the day (UTC) on which it was written: original bytes, "
+    "all reasons and the position of the original. Contains patients' values.",
+    pool=REJECTED_POOL,
+    sensor="rejected_increments",
+    job="stream_rejected",
+    sensor_seconds=_SLOW_SECONDS,
+    # A day without a dead letter is a good day.
+    freshness=None,
+    day_metadata=_rejections_metadata,
+)
+WINDOWS_ASSET = StreamAsset(
+    WINDOWS,
+    WINDOWED_TOPIC,
+    rows.WINDOWS,
+    "Counts and means of each minute of event time, by the day (UTC) on which Flink wrote them. "
+    "Contains no values of single patients.",
+    pool=WINDOWS_POOL,
+    sensor="windows_increments",
+    job="stream_windows",
+    sensor_seconds=_SLOW_SECONDS,
+    freshness=DAILY,
+    day_metadata=_windows_metadata,
+)
+STREAM_ASSETS = (PATIENTS_ASSET, REJECTED_ASSET, WINDOWS_ASSET)
+
+
+class IngestConfig(dg.Config):
+    """The unread offsets, as the sensor fills them in; without `ranges` the day is rebuilt."""
+
+    topic_id: str = Field(default="", description="Kafka's id of the topic.")
+    ranges: list[str] = Field(
+        default=[], description="Unread offsets, `partition:first-last`, one range a partition."
+    )
     accept_loss: bool = Field(
         default=False,
-        description="Go on without messages that Kafka has deleted or that cannot be read.",
+        description="Skip messages of `ranges` that Kafka has deleted or that cannot be read.",
     )
 
 
-def build_stream_assets(feeds: Iterable[Feed] = FEEDS) -> list[dg.AssetsDefinition]:
-    """Return the assets that the topics become."""
-    return [_asset(feed) for feed in feeds]
+def build_stream_assets(
+    stream_assets: Iterable[StreamAsset] = STREAM_ASSETS,
+) -> list[dg.AssetsDefinition]:
+    """Return the Dagster assets."""
+    return [_build(stream_asset) for stream_asset in stream_assets]
 
 
-def _asset(feed: Feed) -> dg.AssetsDefinition:
-    table, topic = feed.destination.grown.table, topic_key(feed.topic)
-    options = asset_options(feed.key, {"python", "kafka", "deltalake"}, feed.pool)
+def _build(stream_asset: StreamAsset) -> dg.AssetsDefinition:
+    contract, upstream = stream_asset.topic_table.contract, topic_key(stream_asset.topic)
+    options = asset_options(stream_asset.key, {"python", "kafka", "deltalake"}, stream_asset.pool)
 
     @dg.asset(
-        **{**options, "freshness_policy": feed.freshness},
+        **{**options, "freshness_policy": stream_asset.freshness},
         partitions_def=DAYS,
-        deps=[topic],
-        description=feed.description,
-        metadata=table_metadata(table, {topic: DIABETES_NEW}),
+        deps=[upstream],
+        description=stream_asset.description,
+        metadata=table_metadata(contract, {upstream: DIABETES_NEW}),
     )
     @retried
     def stream_table(
         context: dg.AssetExecutionContext,
-        config: IncrementConfig,
+        config: IngestConfig,
         settings: dg.ResourceParam[PlatformSettings],
         lake: dg.ResourceParam[Lake],
     ) -> dg.MaterializeResult:
-        """Add a range of offsets, or rebuild a day."""
+        """Ingest the unread offsets of a day, or rebuild the day."""
         if settings.kafka_servers is None:
             raise dg.Failure(NO_STREAM, allow_retries=False)
         with (
-            refusals(IncrementOrderError, DayLostError, RangeGoneError, UnreadableError),
-            opened(feed.topic, settings.kafka_servers) as opened_topic,
+            refusals(MessagesLostError, DayLostError, OffsetsDeletedError, UnreadableMessageError),
+            open_topic(stream_asset.topic, settings.kafka_servers) as topic,
         ):
-            ranges, told = _filled(context, feed, config, lake, opened_topic)
-        context.log.info("%s: %s", ", ".join(map(str, ranges)), told)
+            if config.ranges:
+                metadata = _ingest(context, stream_asset, config, lake, topic)
+            else:
+                metadata = _rebuild(context, stream_asset, lake, topic)
+        context.log.info("%s", metadata)
         day = context.partition_key
         return dg.MaterializeResult(
             metadata={
-                **_state(feed, lake, day),
-                "offsets": [str(each) for each in ranges],
-                **told,
-                **feed.told(lake, day),
+                **_table_state(stream_asset, lake, day),
+                **metadata,
+                **stream_asset.day_metadata(lake, day),
             }
         )
 
-    made: dg.AssetsDefinition = stream_table
-    return made
+    asset: dg.AssetsDefinition = stream_table
+    return asset
 
 
-def _state(feed: Feed, lake: Lake, day: str) -> dict[str, Any]:
-    """Describe the table as it is now, and how much of it is the day's."""
-    grown = feed.destination.grown
-    target = lake.table(grown.table)
-    return {
-        "dagster/partition_row_count": count_rows(lake, day, grown),
-        "dagster/uri": target.path,
-        "delta_version": target.version(),
-        "topic": feed.topic,
-    }
+def blocked_tag(partition: int) -> str:
+    """Return the tag of a failed run for a partition whose next offset no retry can ingest.
+
+    Its value is that of `blocked_at`.
+    """
+    return f"platform/blocked-{partition}"
 
 
-def _filled(
+def blocked_at(topic_id: str, offset: int) -> str:
+    """Return the value of `blocked_tag`."""
+    return f"{topic_id}:{offset}"
+
+
+def _ingest(
     context: dg.AssetExecutionContext,
-    feed: Feed,
-    config: IncrementConfig,
+    stream_asset: StreamAsset,
+    config: IngestConfig,
     lake: Lake,
     topic: Topic,
-) -> tuple[tuple[Range, ...], dict[str, Any]]:
-    """Add the ranges of `config`, or rebuild the day; return what was read and what came of it."""
-    day = date.fromisoformat(context.partition_key)
-    if not config.ranges:
-        found = rebuild(lake, topic, feed.destination, day, datetime.now(UTC).date())
-        return found.ranges, {"rebuilt_from": found.source, "rows_added": found.added}
-    ranges = _ranges(config)
-    increment = Increment(feed.topic, config.topic_id or topic.topic_id(), day, ranges)
-    brought = _bring(context, feed, lake, topic, increment, accept_loss=config.accept_loss)
-    return ranges, _sums(feed, brought)
-
-
-def _ranges(config: IncrementConfig) -> tuple[Range, ...]:
+) -> dict[str, Any]:
+    """Ingest and return the metadata; blocked partitions become tags, for the sensor."""
+    request = IngestRequest(
+        config.topic_id or topic.topic_id(),
+        date.fromisoformat(context.partition_key),
+        _parse_ranges(config),
+        config.accept_loss,
+    )
     try:
-        return tuple(map(parse_range, config.ranges))
+        result = ingest(lake, topic, stream_asset.topic_table, request, _today())
+    except PartitionsBlockedError as error:
+        tags = {
+            blocked_tag(partition): blocked_at(request.topic_id, offset)
+            for partition, offset in error.offsets.items()
+        }
+        context.instance.add_run_tags(context.run.run_id, tags)
+        raise dg.Failure(
+            f"{error}; to continue without these messages, launch this run again with "
+            "accept_loss: true",
+            allow_retries=False,
+        ) from None  # an alert shows the innermost cause
+    return _result_metadata(stream_asset, result)
+
+
+def _parse_ranges(config: IngestConfig) -> tuple[OffsetRange, ...]:
+    try:
+        return tuple(map(OffsetRange.parse, config.ranges))
     except ValueError as error:
         raise dg.Failure(f"config: {error}", allow_retries=False) from error
 
 
-def _bring(
-    context: dg.AssetExecutionContext,
-    feed: Feed,
-    lake: Lake,
-    topic: Topic,
-    increment: Increment,
-    *,
-    accept_loss: bool,
-) -> Brought:
-    """Add the increment; a refusal is also told to the sensor, by a tag."""
-    try:
-        return bring(lake, topic, feed.destination, increment, accept_loss=accept_loss)
-    except IncrementRefusedError as error:
-        partitions = ",".join(map(str, sorted(error.partitions)))
-        context.instance.add_run_tags(context.run.run_id, {REFUSED_TAG: partitions})
-        raise dg.Failure(
-            f"{error}; to go on without them, launch this run again with accept_loss: true",
-            allow_retries=False,
-        ) from None  # an alert shows the innermost cause
-
-
-def _sums(feed: Feed, brought: Brought) -> dict[str, Any]:
-    parts = brought.parts
-    told: dict[str, Any] = {
-        "messages": sum(part.messages for part in parts),
-        "rows_added": brought.rows,
-        "lost_offsets": sum(part.lost for part in parts),
-        "unreadable": [place for part in parts for place in part.unreadable],
+def _rebuild(
+    context: dg.AssetExecutionContext, stream_asset: StreamAsset, lake: Lake, topic: Topic
+) -> dict[str, Any]:
+    day = date.fromisoformat(context.partition_key)
+    result = rebuild(lake, topic, stream_asset.topic_table, day, _today())
+    return {
+        "offsets": list(map(str, result.ranges)),
+        "rebuilt_from": result.source,
+        "rows_added": result.rows_added,
     }
-    if "op" in feed.destination.grown.table.column_names:
-        told["deletions"] = sum(part.deletions for part in parts)
-    return told
+
+
+def _result_metadata(stream_asset: StreamAsset, result: IngestResult) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "offsets": list(map(str, result.ranges)),
+        "messages": result.messages,
+        "rows_added": result.rows_added,
+        "lost_offsets": result.lost_offsets,
+        "unreadable": list(result.unreadable),
+    }
+    if "op" in stream_asset.topic_table.contract.column_names:
+        metadata["deletions"] = result.deletions
+    return metadata
+
+
+def _table_state(stream_asset: StreamAsset, lake: Lake, day: str) -> dict[str, Any]:
+    contract = stream_asset.topic_table.contract
+    table = IncrementalTable.open_or_create(lake, contract)
+    return {
+        "dagster/partition_row_count": table.count_rows(day),
+        "dagster/uri": lake.table(contract).path,
+        "delta_version": table.version,
+        "topic": stream_asset.topic,
+    }
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
 
 
 @dg.definitions
 def stream() -> dg.Definitions:
-    """Return the assets of all feeds."""
-    return dg.Definitions(assets=build_stream_assets(FEEDS))
+    """Return the assets of all topics."""
+    return dg.Definitions(assets=build_stream_assets())

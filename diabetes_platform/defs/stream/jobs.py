@@ -1,17 +1,17 @@
-"""The jobs of the stream's assets."""
+"""The jobs that ingest the stream's topics."""
 
 import dagster as dg
 
-from diabetes_platform.defs.stream.feeds import FEEDS
+from diabetes_platform.defs.stream.assets import STREAM_ASSETS
 
 stream_jobs = [
     dg.define_asset_job(
-        feed.job,
-        selection=dg.AssetSelection.assets(feed.key).without_checks(),
-        description=f"{feed.topic} into the lake; the sensor `{feed.sensor}` asks.",
+        stream_asset.job,
+        selection=dg.AssetSelection.assets(stream_asset.key).without_checks(),
+        description=f"Ingests {stream_asset.topic}; requested by `{stream_asset.sensor}`.",
         executor_def=dg.in_process_executor,
-        # The sensor itself asks again: it knows what the table has by then.
+        # The sensor repeats a failed run, from the offsets that the table has by then.
         tags={"platform/graph": "stream", "dagster/max_retries": "0"},
     )
-    for feed in FEEDS
+    for stream_asset in STREAM_ASSETS
 ]

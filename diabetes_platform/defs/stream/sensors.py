@@ -1,155 +1,269 @@
-"""The sensors that turn what is new in a topic into runs of the job of its asset.
+"""The sensors that request an ingest run when a topic has unread offsets.
 
-A tick asks for offsets and reads no message, so that its cost is the same for any backlog. It
-commits nothing to the broker: the cursor says what is on its way, the table what has arrived.
+A tick compares the topic's offsets with those that the table has committed. It reads no message, so
+its cost does not depend on the backlog, and it commits nothing at the broker. At most one run of a
+job is queued or running.
 """
 
 import time
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
 import dagster as dg
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from diabetes_platform.defs.stream.assets import NO_STREAM, REFUSED_TAG
-from diabetes_platform.defs.stream.feeds import FEEDS, Feed
+from diabetes_platform.defs.stream.assets import (
+    NO_STREAM,
+    STREAM_ASSETS,
+    StreamAsset,
+    blocked_at,
+    blocked_tag,
+)
 from diabetes_platform.lake.delta import Lake
-from diabetes_platform.lake.increments import committed_offsets
+from diabetes_platform.lake.incremental_table import IncrementalTable, OffsetRange
 from diabetes_platform.orchestration.describe import topic_key
 from diabetes_platform.settings import PlatformSettings
-from diabetes_platform.streaming.progress import (
-    Outcome,
-    Progress,
-    ask,
-    follow_topic,
-    read_cursor,
-    settle,
-    write_cursor,
+from diabetes_platform.streaming.offsets import Watermarks, first_unread_day, next_offsets
+from diabetes_platform.streaming.topic import Topic, open_topic
+
+OBSERVATION_MS = 60_000
+"""At most one observation of a topic a minute: each is an event in Dagster's database."""
+RETRY_SECONDS = 60.0
+"""A failed run is repeated at once; after two failures in a row a minute passes before the next."""
+_FINISHED = (
+    dg.DagsterRunStatus.SUCCESS,
+    dg.DagsterRunStatus.FAILURE,
+    dg.DagsterRunStatus.CANCELED,
 )
-from diabetes_platform.streaming.ranges import Increment
-from diabetes_platform.streaming.topic import Topic, opened
-
-_OBSERVE_MS = 60_000
-"""So often may a topic's asset say how far it is: each time is an event that is kept."""
+UNFINISHED = [status for status in dg.DagsterRunStatus if status not in _FINISHED]
 
 
-def build_increments(feed: Feed) -> dg.SensorDefinition:
+class TopicSnapshot(BaseModel):
+    """The topic at the last tick, kept as the sensor's cursor.
+
+    It is only needed if somebody deletes the topic: then neither Kafka nor the table knows which
+    offsets were unread. Cursors of older versions hold the same fields.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    topic: str
+    topic_id: str
+    positions: dict[int, int] = {}
+    ends: dict[int, int] = {}
+    observed_ms: int = 0
+
+    @classmethod
+    def parse(cls, cursor: str | None, topic: str) -> "TopicSnapshot | None":
+        """Return the snapshot in a cursor; None for any text that is not one of this topic."""
+        try:
+            snapshot = cls.model_validate_json(cursor or "")
+        except ValidationError:
+            return None
+        return snapshot if snapshot.topic == topic else None
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadOffsets:
+    """The unread offsets of a topic: from `positions` to the end of each partition."""
+
+    topic_id: str
+    positions: Mapping[int, int]
+    ends: Mapping[int, int]
+    deleted: bool = False
+
+    @property
+    def ranges(self) -> list[OffsetRange]:
+        """The unread offsets of each partition that has any."""
+        return [
+            OffsetRange(partition, position, self.ends[partition] - 1)
+            for partition, position in sorted(self.positions.items())
+            if position < self.ends[partition]
+        ]
+
+    @property
+    def lag(self) -> int:
+        """The number of unread offsets."""
+        return sum(map(len, self.ranges))
+
+    def without(self, partitions: Mapping[int, object]) -> "UnreadOffsets":
+        """Leave partitions out."""
+        positions = {p: offset for p, offset in self.positions.items() if p not in partitions}
+        return replace(self, positions=positions)
+
+
+def build_increments(stream_asset: StreamAsset) -> dg.SensorDefinition:
     """Return the sensor of a topic's asset."""
 
     @dg.sensor(
-        name=feed.sensor,
-        job_name=feed.job,
-        description=f"Asks for a run over the offsets of {feed.topic} that are not in the lake "
-        "yet: at most one at work and one waiting.",
+        name=stream_asset.sensor,
+        job_name=stream_asset.job,
+        description=f"Requests a run when {stream_asset.topic} has offsets that the table has not "
+        "ingested: one run at a time.",
         default_status=dg.DefaultSensorStatus.RUNNING,
-        minimum_interval_seconds=feed.seconds,
+        minimum_interval_seconds=stream_asset.sensor_seconds,
     )
     def increments(
         context: dg.SensorEvaluationContext, settings: dg.ResourceParam[PlatformSettings]
     ) -> dg.SensorResult | dg.SkipReason:
         if settings.kafka_servers is None:
             return dg.SkipReason(NO_STREAM)
-        with opened(feed.topic, settings.kafka_servers) as topic:
-            wanted, progress = _tick(context, feed, topic, Lake(settings.lake, settings.s3))
-        now_ms = _now_ms()
-        events = []
-        if now_ms - progress.observed_ms >= _OBSERVE_MS:
-            events = _observations(feed, progress, settings.kafka_servers)
-            progress = replace(progress, observed_ms=now_ms)
-        keys = [pending.run_key for pending in progress.pending[-len(wanted) :]]
-        return dg.SensorResult(
-            run_requests=[_request(feed, *each) for each in zip(wanted, keys, strict=False)],
-            skip_reason=None if wanted else _why_nothing(progress, now_ms),
-            cursor=write_cursor(progress),
-            asset_events=events,
-        )
+        lake = Lake(settings.lake, settings.s3)
+        with open_topic(stream_asset.topic, settings.kafka_servers) as topic:
+            return _tick(context, stream_asset, topic, lake, settings.kafka_servers)
 
     return increments
 
 
 def _tick(
-    context: dg.SensorEvaluationContext, feed: Feed, topic: Topic, lake: Lake
-) -> tuple[tuple[Increment, ...], Progress]:
-    topic_id, ends, now_ms = topic.topic_id(), topic.ends(), _now_ms()
-    start = Progress(topic.name, topic_id)
-    progress = read_cursor(context.cursor, topic.name) if context.cursor else start
-    keys = [one.run_key for one in progress.pending]
-    outcomes = {key: outcome(context.instance, feed.sensor, key) for key in keys}
-    committed = progress.committed
-    ended = any(one.state == "ended" for one in outcomes.values())
-    if ended or progress.held or not context.cursor:
-        partitions = progress.positions.keys() | ends.keys()
-        grown = feed.destination.grown
-        committed = committed_offsets(lake, topic.name, progress.topic_id, partitions, grown)
-    progress = settle(progress, outcomes, committed, now_ms)
-    progress = follow_topic(progress, topic_id, ends)
-    most = feed.destination.most_messages
-    return ask(progress, topic_id, ends, topic.begins, _today(), now_ms, most)
-
-
-def outcome(instance: dg.DagsterInstance, sensor: str, run_key: str) -> Outcome:
-    """Return what became of the run; one that is not there any more has ended."""
-    tags = {"dagster/run_key": run_key, "dagster/sensor_name": sensor}
-    runs = instance.get_runs(dg.RunsFilter(tags=tags))
-    if any(not run.is_finished for run in runs):
-        return Outcome("under way")
-    refused = [run.tags.get(REFUSED_TAG, "") for run in runs]
-    partitions = (int(number) for text in refused for number in text.split(",") if number)
-    return Outcome("ended", frozenset(partitions))
-
-
-def _request(feed: Feed, increment: Increment, run_key: str) -> dg.RunRequest:
-    config = {
-        "topic_id": increment.topic_id,
-        "ranges": [str(each) for each in increment.ranges],
-    }
-    return dg.RunRequest(
-        run_key=run_key,
-        partition_key=increment.day.isoformat(),
-        run_config={"ops": {feed.key.to_python_identifier(): {"config": config}}},
+    context: dg.SensorEvaluationContext,
+    stream_asset: StreamAsset,
+    topic: Topic,
+    lake: Lake,
+    servers: str,
+) -> dg.SensorResult:
+    # Before the table is opened: a run that ends meanwhile has committed its offsets by then.
+    reason = _wait_reason(context.instance, stream_asset)
+    previous = TopicSnapshot.parse(context.cursor, topic.name)
+    table = IncrementalTable.find(lake, stream_asset.topic_table.contract)
+    topic_id, watermarks = topic.topic_id(), topic.watermarks()
+    unread = _unread_of_deleted_topic(table, previous, topic_id)
+    if unread is None:
+        unread = _unread(table, topic.name, topic_id, watermarks)
+    request = None
+    if reason is None:
+        request, reason = _request(context.instance, stream_asset, unread, topic, watermarks)
+    events, observed_ms = [], 0 if previous is None else previous.observed_ms
+    if (now_ms := time.time_ns() // 1_000_000) - observed_ms >= OBSERVATION_MS:
+        events, observed_ms = _observations(stream_asset, servers, unread.lag), now_ms
+    snapshot = TopicSnapshot(
+        topic=topic.name,
+        topic_id=unread.topic_id,
+        positions=dict(unread.positions),
+        ends=dict(unread.ends),
+        observed_ms=observed_ms,
+    )
+    return dg.SensorResult(
+        run_requests=[] if request is None else [request],
+        skip_reason=reason,
+        cursor=snapshot.model_dump_json(),
+        asset_events=events,
     )
 
 
-def _why_nothing(progress: Progress, now_ms: int) -> str:
-    waiting = sum(len(each) for one in progress.pending for each in one.ranges)
-    said = [f"{waiting} messages on their way" if waiting else "nothing new"]
-    said += [
-        f"{progress.topic}-{partition} is held at offset {progress.positions[partition]}: its run "
-        "failed for good and says why"
-        for partition in sorted(progress.held)
-    ]
-    if now_ms < progress.not_before_ms:
-        said.append(f"{progress.failures} runs failed in a row: the next one waits")
-    return "; ".join(said)
+def _unread(
+    table: IncrementalTable | None, topic: str, topic_id: str, watermarks: Watermarks
+) -> UnreadOffsets:
+    """Return the unread offsets. Raises MessagesLostError."""
+    committed = {} if table is None else table.committed_offsets(topic, topic_id, watermarks)
+    positions = next_offsets(topic, committed, watermarks)
+    return UnreadOffsets(topic_id, positions, {p: high for p, (_, high) in watermarks.items()})
 
 
-def _observations(feed: Feed, progress: Progress, servers: str) -> list[dg.AssetObservation]:
-    """Return how far each topic is; of the feed's own also what is not in the lake yet."""
-    unread = sum(end - progress.positions.get(p, end) for p, end in progress.ends.items())
-    on_their_way = sum(len(each) for one in progress.pending for each in one.ranges)
-    found = []
-    for name in (feed.topic, *feed.observed):
-        with opened(name, servers) as topic:
-            ends = topic.ends()
+def _unread_of_deleted_topic(
+    table: IncrementalTable | None, previous: TopicSnapshot | None, topic_id: str
+) -> UnreadOffsets | None:
+    """Return the offsets that were unread when the topic was deleted; None if it was not, or if
+    all of them were ingested.
+    """
+    if previous is None or previous.topic_id == topic_id:
+        return None
+    committed = {}
+    if table is not None:
+        committed = table.committed_offsets(previous.topic, previous.topic_id, previous.ends)
+    positions = previous.positions | {p: offset + 1 for p, offset in committed.items()}
+    positions = {p: positions.get(p, 0) for p in previous.ends}
+    unread = UnreadOffsets(previous.topic_id, positions, previous.ends, deleted=True)
+    return unread if unread.lag else None
+
+
+def _wait_reason(instance: dg.DagsterInstance, stream_asset: StreamAsset) -> str | None:
+    """Return why no run may start now: one is unfinished, or the last two have failed."""
+    of_job = dg.RunsFilter(job_name=stream_asset.job, statuses=UNFINISHED)
+    for run in instance.get_runs(of_job, limit=1):
+        return f"run {run.run_id} is {run.status.value.lower()}"
+    of_sensor = dg.RunsFilter(
+        job_name=stream_asset.job, tags={"dagster/sensor_name": stream_asset.sensor}
+    )
+    records = instance.get_run_records(of_sensor, limit=2)
+    failed = [r for r in records if r.dagster_run.status is dg.DagsterRunStatus.FAILURE]
+    if len(failed) < 2:  # noqa: PLR2004 - the two latest runs
+        return None
+    seconds = (failed[0].end_time or 0) + RETRY_SECONDS - time.time()
+    if seconds <= 0:
+        return None
+    return f"the last two runs failed: the next one starts in {seconds:.0f} s"
+
+
+def _request(
+    instance: dg.DagsterInstance,
+    stream_asset: StreamAsset,
+    unread: UnreadOffsets,
+    topic: Topic,
+    watermarks: Watermarks,
+) -> tuple[dg.RunRequest | None, str | None]:
+    """Return the run to start, or why there is none."""
+    blocking = _blocking_runs(instance, stream_asset, unread)
+    unread = unread.without(blocking)
+    if not unread.ranges:
+        reasons = [
+            f"{topic.name}-{partition} is blocked at its next offset: see the failed run {run_id}"
+            for partition, run_id in blocking.items()
+        ]
+        return None, "; ".join(reasons) or "nothing new"
+    today = datetime.now(UTC).date()
+    day, ranges = today, unread.ranges
+    if not unread.deleted:
+        first = first_unread_day(unread.positions, watermarks, topic.day_starts, today)
+        day, ranges = first or (day, ranges)
+    return _run_request(stream_asset, unread.topic_id, day, ranges), None
+
+
+def _blocking_runs(
+    instance: dg.DagsterInstance, stream_asset: StreamAsset, unread: UnreadOffsets
+) -> dict[int, str]:
+    """Return the failed run that blocks a partition, by partition, as long as its next offset is
+    the one that the run could not ingest.
+    """
+    blocking: dict[int, str] = {}
+    for offsets in unread.ranges:
+        tag = {blocked_tag(offsets.partition): blocked_at(unread.topic_id, offsets.first)}
+        of_partition = dg.RunsFilter(job_name=stream_asset.job, tags=tag)
+        for run in instance.get_runs(of_partition, limit=1):
+            blocking[offsets.partition] = run.run_id
+    return blocking
+
+
+def _run_request(
+    stream_asset: StreamAsset, topic_id: str, day: date, ranges: list[OffsetRange]
+) -> dg.RunRequest:
+    config = {"topic_id": topic_id, "ranges": list(map(str, ranges))}
+    # Without a run key: Dagster would launch no second run for it after a failure.
+    return dg.RunRequest(
+        partition_key=day.isoformat(),
+        run_config={"ops": {stream_asset.key.to_python_identifier(): {"config": config}}},
+    )
+
+
+def _observations(stream_asset: StreamAsset, servers: str, lag: int) -> list[dg.AssetObservation]:
+    """Return the offsets of each observed topic; the lag is that of the asset's own topic."""
+    observations = []
+    for name in (stream_asset.topic, *stream_asset.observed_topics):
+        with open_topic(name, servers) as topic:
+            watermarks = topic.watermarks()
         metadata: dict[str, Any] = {
-            "end_offsets": {str(partition): high for partition, (_, high) in ends.items()},
-            "offsets_kept": sum(high - low for low, high in ends.values()),
+            "end_offsets": {str(partition): high for partition, (_, high) in watermarks.items()},
+            "offsets_kept": sum(high - low for low, high in watermarks.values()),
         }
-        if name == feed.topic:
-            metadata["lag"] = unread + on_their_way
-        found.append(dg.AssetObservation(topic_key(name), metadata=metadata))
-    return found
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-def _today() -> date:
-    return datetime.now(UTC).date()
+        if name == stream_asset.topic:
+            metadata["lag"] = lag
+        observations.append(dg.AssetObservation(topic_key(name), metadata=metadata))
+    return observations
 
 
 @dg.definitions
 def increments() -> dg.Definitions:
-    """Return the sensors of all feeds."""
-    return dg.Definitions(sensors=[build_increments(feed) for feed in FEEDS])
+    """Return the sensors of all topics."""
+    return dg.Definitions(sensors=[build_increments(asset) for asset in STREAM_ASSETS])

@@ -12,10 +12,9 @@ import pytest
 from diabetes_platform.contract.fields import FEATURE_NAMES
 from diabetes_platform.contract.tables import STREAM_PATIENTS, TRAINING_SET
 from diabetes_platform.defs.monitoring.drift import drift_checks
-from diabetes_platform.lake.arrow import row_schema
 from diabetes_platform.lake.delta import Lake
-from diabetes_platform.lake.increments import Mark, add, create_table
 from diabetes_platform.orchestration.automation import drift_check
+from diabetes_platform_tests.lake.appending import append_rows
 
 PATIENTS = 300
 
@@ -60,9 +59,7 @@ def with_patients(lake: Lake, glucose: float, age: timedelta) -> None:
         }
         for n in range(PATIENTS)
     ]
-    schema = row_schema(STREAM_PATIENTS)
-    create_table(lake)
-    add(lake, pa.Table.from_pylist(rows, schema=schema), [Mark("t", "t", 0, 0, PATIENTS - 1, day)])
+    append_rows(lake, STREAM_PATIENTS, rows)
 
 
 def results(lake: Lake) -> dict[str, dg.AssetCheckEvaluation]:

@@ -4,14 +4,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
-import pyarrow as pa
 import pytest
 
+from diabetes_platform.contract.stream_tables import STREAM_REJECTED, STREAM_WINDOWS
+from diabetes_platform.contract.tables import STREAM_PATIENTS, Table
 from diabetes_platform.defs.monitoring.stream_quality import few_events_late, few_records_rejected
-from diabetes_platform.lake import increments
-from diabetes_platform.lake.arrow import row_schema
 from diabetes_platform.lake.delta import Lake
-from diabetes_platform.lake.increments import Grown, Mark, add, create_table
+from diabetes_platform_tests.lake.appending import append_rows
 
 WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
 NOW = datetime.now(UTC)
@@ -23,29 +22,24 @@ def lake(tmp_path: Path) -> Lake:
     return Lake(str(tmp_path))
 
 
-def put(lake: Lake, grown: Grown, rows: list[dict[str, object]]) -> None:
-    create_table(lake, grown)
-    placed = [{**PLACE, "kafka_offset": n, **row} for n, row in enumerate(rows)]
-    table = pa.Table.from_pylist(placed, schema=row_schema(grown.table))
-    add(lake, table, [Mark("t", "t", 0, 0, len(rows), str(PLACE["day"]))], grown)
+def put(lake: Lake, contract: Table, rows: list[dict[str, object]]) -> None:
+    append_rows(lake, contract, [{**PLACE, "kafka_offset": n, **row} for n, row in enumerate(rows)])
 
 
 def with_stream(lake: Lake, let_through: int, rejected: int) -> None:
     changes = [{"change_id": f"{n}-{n}", "id": n, "op": "c", "lsn": n} for n in range(let_through)]
-    put(lake, increments.PATIENTS, changes)
+    put(lake, STREAM_PATIENTS, changes)
     source = {"source_topic": "changes", "source_partition": 0}
     letters = [
         {"reasons": ["age:missing"], **source, "source_offset": n, "message_value": b"4711"}
         for n in range(rejected)
     ]
-    put(lake, increments.REJECTED, letters)
+    put(lake, STREAM_REJECTED, letters)
 
 
 def with_windows(lake: Lake, events: int, late: int) -> None:
     counts = {"events": events, "accepted": events - late, "deleted": 0, "rejected": 0}
-    put(
-        lake, increments.WINDOWS, [{"window_start": NOW, "window_end": NOW, **counts, "late": late}]
-    )
+    put(lake, STREAM_WINDOWS, [{"window_start": NOW, "window_end": NOW, **counts, "late": late}])
 
 
 def result(check: dg.AssetChecksDefinition, lake: Lake) -> dg.AssetCheckEvaluation:

@@ -1,0 +1,313 @@
+"""Delta tables that are ingested from Kafka: new rows and their offsets in one commit.
+
+The table itself records its progress. The newest offset of each partition up to which nothing is
+missing is a Delta application transaction of the commit that added it. Each commit leaves a small
+file, so the small files of a day are compacted once there are many of them.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import (
+    CommitProperties,
+    DeltaTable,
+    PostCommitHookProperties,
+    Transaction,
+    WriterProperties,
+)
+
+from diabetes_platform.contract.tables import Table
+from diabetes_platform.lake.delta import MAINTENANCE, Lake
+
+SMALL_FILE_BYTES = 2**20
+"""Files below this size are compacted, to files of about this size."""
+MAX_SMALL_FILES = 16
+"""Small files of a day before they are compacted, which takes a twentieth of a second."""
+
+_OFFSET_RANGE = re.compile(r"(\d+):(\d+)-(\d+)")
+_AFTER_COMMIT = PostCommitHookProperties(cleanup_expired_logs=False)
+"""Cleaning up expired logs lists the whole log; the daily maintenance does it."""
+_ONLY_ADDS_ROWS = MAINTENANCE | {"CREATE TABLE", "MERGE"}
+"""Operations that remove no row: merges into these tables only insert."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class OffsetRange:
+    """Offsets `first` to `last` of one partition, both included."""
+
+    partition: int
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        return f"{self.partition}:{self.first}-{self.last}"
+
+    def __len__(self) -> int:
+        return self.last - self.first + 1
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the range written as `partition:first-last`; ValueError for any other text."""
+        match = _OFFSET_RANGE.fullmatch(text)
+        if match is None or int(match[2]) > int(match[3]):
+            raise ValueError(
+                f"offset range is {text!r}; allowed: <partition>:<first>-<last>, first <= last"
+            )
+        return cls(*map(int, match.groups()))
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetCommit:
+    """The offsets that one commit covers: at most one range of each partition, all of `day`.
+
+    `advances` is False where earlier offsets are missing from the table: the rows are added, and
+    the committed offsets stay as they are.
+    """
+
+    topic: str
+    topic_id: str
+    day: str
+    ranges: tuple[OffsetRange, ...]
+    advances: bool = True
+
+    @property
+    def committed(self) -> dict[int, int]:
+        """The offsets by partition that the table has committed after this commit."""
+        return {r.partition: r.last for r in self.ranges} if self.advances else {}
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The entry in the Delta log."""
+        metadata = {
+            "topic": self.topic,
+            "topic_id": self.topic_id,
+            "day": self.day,
+            "offsets": ",".join(map(str, self.ranges)),
+        }
+        return metadata if self.advances else {**metadata, "rebuilt": "true"}
+
+
+@dataclass(frozen=True, slots=True)
+class AppendResult:
+    """The number of rows that were new, and the table's version with them."""
+
+    rows: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class DayHistory:
+    """The table's log about one day.
+
+    `rows_added` counts what ingest runs inserted, `versions_before_removal` are the versions before
+    each commit that removed rows. `complete` where the log reaches back to before the day or to the
+    table's first version.
+    """
+
+    rows_added: int
+    versions_before_removal: tuple[int, ...]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IncrementalTable:
+    """An open table; its key columns decide whether a row is already present.
+
+    Every method may raise StorageError.
+    """
+
+    lake: Lake
+    contract: Table
+    delta: DeltaTable
+
+    @classmethod
+    def find(cls, lake: Lake, contract: Table) -> Self | None:
+        """Open the table; None if it does not exist."""
+        delta = lake.table(contract).find()
+        return None if delta is None else cls(lake, contract, delta)
+
+    @classmethod
+    def open_or_create(cls, lake: Lake, contract: Table) -> Self:
+        """Open the table, and create it first if it does not exist."""
+        table = cls.find(lake, contract)
+        if table is not None:
+            return table
+        target = lake.table(contract)
+        target.create(contract, partition_by="day", configuration=_configuration(contract))
+        return cls(lake, contract, target.open())
+
+    @property
+    def version(self) -> int:
+        """The version that is open."""
+        return int(self.delta.version())
+
+    def committed_offsets(
+        self, topic: str, topic_id: str, partitions: Iterable[int]
+    ) -> dict[int, int]:
+        """Return the newest offset of each partition up to which the table misses nothing.
+
+        Partitions that were never ingested are left out.
+        """
+        with self.lake.s3.errors(self._path):
+            offsets = {
+                partition: self.delta.transaction_version(_transaction(topic, topic_id, partition))
+                for partition in partitions
+            }
+        return {partition: at for partition, at in offsets.items() if at is not None}
+
+    def commit_offsets(self, topic: str, topic_id: str, offsets: Mapping[int, int]) -> None:
+        """Commit offsets without a row."""
+        metadata = {"topic": topic, "topic_id": topic_id}
+        with self.lake.s3.errors(self._path):
+            self._commit_without_rows(_commit_properties(topic, topic_id, offsets, metadata))
+
+    def append(self, rows: pa.Table, commit: OffsetCommit) -> AppendResult:
+        """Add the rows whose key is new, together with the offsets, in one commit.
+
+        `rows` has the table's schema and each key once. Appending the same rows again adds nothing.
+        Only files that may hold one of the keys are read, so the cost does not grow with the table.
+        A column that is new in the contract is added to the table. Raises CommitFailedError if
+        another writer committed first.
+        """
+        properties = _commit_properties(
+            commit.topic, commit.topic_id, commit.committed, commit.metadata
+        )
+        with self.lake.s3.errors(self._path):
+            added = self._insert_new(rows, properties) if rows.num_rows else 0
+            if not added and commit.committed:
+                # A merge that inserts nothing writes no version, so the offsets need their own.
+                self._commit_without_rows(properties)
+            self._compact_small_files(commit.day)
+        return AppendResult(added, self.version)
+
+    def count_rows(self, day: str) -> int:
+        """Count the rows of a day from the log, without opening a data file."""
+        files = self._files_of(day)
+        return int(pc.sum(files["num_records"]).as_py()) if files.num_rows else 0
+
+    def history_of(self, day: str) -> DayHistory:
+        """Return the log's record of a day."""
+        with self.lake.s3.errors(self._path):
+            return day_history(self.delta.history(), day)
+
+    @property
+    def _path(self) -> str:
+        return self.lake.table(self.contract).path
+
+    def _insert_new(self, rows: pa.Table, properties: CommitProperties) -> int:
+        same_key = " AND ".join(f"target.{name} = source.{name}" for name in self.contract.key)
+        metrics = (
+            self.delta.merge(
+                rows,
+                f"{same_key} AND ({_search_bounds(rows)})",
+                source_alias="source",
+                target_alias="target",
+                merge_schema=True,
+                streamed_exec=False,
+                writer_properties=WriterProperties(compression="ZSTD"),
+                commit_properties=properties,
+                post_commithook_properties=_AFTER_COMMIT,
+            )
+            .when_not_matched_insert_all()
+            .execute()
+        )
+        return int(metrics["num_target_rows_inserted"])
+
+    def _commit_without_rows(self, properties: CommitProperties) -> None:
+        self.delta.create_write_transaction(
+            [],
+            mode="append",
+            schema=self.delta.schema(),
+            partition_by=["day"],
+            commit_properties=properties,
+            post_commithook_properties=_AFTER_COMMIT,
+        )
+        self.delta.update_incremental()
+
+    def _files_of(self, day: str) -> pa.Table:
+        with self.lake.s3.errors(self._path):
+            files = pa.table(self.delta.get_add_actions(flatten=True))
+        # The list of an empty table has no columns.
+        return files.filter(pc.equal(files["partition.day"], day)) if files.num_rows else files
+
+    def _compact_small_files(self, day: str) -> None:
+        files = self._files_of(day)
+        if files.num_rows <= MAX_SMALL_FILES:
+            return
+        small = files.filter(pc.less(files["size_bytes"], SMALL_FILE_BYTES))
+        if small.num_rows > MAX_SMALL_FILES:
+            self.delta.optimize.compact(
+                [("day", "=", day)],
+                target_size=SMALL_FILE_BYTES,
+                writer_properties=WriterProperties(compression="ZSTD"),
+                post_commithook_properties=_AFTER_COMMIT,
+            )
+
+
+def day_history(commits: Iterable[Mapping[str, Any]], day: str) -> DayHistory:
+    """Return what `commits`, in the form of deltalake's `history()`, record about `day`."""
+    rows_added, versions_before_removal, complete = 0, [], False
+    start_ms = datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() * 1000
+    for commit in commits:
+        version, operation = int(commit["version"]), commit.get("operation")
+        complete = complete or version == 0 or int(commit["timestamp"]) < start_ms
+        if operation == "MERGE" and commit.get("day") == day and commit.get("rebuilt") is None:
+            metrics = commit.get("operationMetrics", {})
+            rows_added += int(metrics.get("num_target_rows_inserted", 0))
+        if version > 0 and operation not in _ONLY_ADDS_ROWS and not _is_append(commit):
+            versions_before_removal.append(version - 1)
+    return DayHistory(rows_added, tuple(sorted(versions_before_removal)), complete=complete)
+
+
+def _is_append(commit: Mapping[str, Any]) -> bool:
+    mode = commit.get("operationParameters", {}).get("mode")
+    return commit.get("operation") == "WRITE" and mode == "Append"
+
+
+def _configuration(contract: Table) -> dict[str, str | None]:
+    """Return the table's Delta properties."""
+    indexed = [column for column in contract.columns if column.type != "bytes"]
+    return {
+        # Opening a table reads every commit since the last checkpoint.
+        "delta.checkpointInterval": "10",
+        # The contract puts columns of bytes last, so these have no statistics.
+        "delta.dataSkippingNumIndexedCols": str(len(indexed)),
+    }
+
+
+def _search_bounds(rows: pa.Table) -> str:
+    """Return a predicate on file statistics that every row with one of the keys satisfies.
+
+    A change is found by its lsn. Deletions, dead letters and windows have none and are found by
+    their offset.
+    """
+    offsets = rows["kafka_offset"]
+    bounds = {"kafka_offset": offsets}
+    if "lsn" in rows.column_names:
+        lsn = rows["lsn"]
+        bounds = {"lsn": lsn, "kafka_offset": offsets.filter(pc.is_null(lsn))}
+    extremes = {column: pc.min_max(values).as_py() for column, values in bounds.items()}
+    return " OR ".join(
+        f"target.{column} BETWEEN {extreme['min']} AND {extreme['max']}"
+        for column, extreme in extremes.items()
+        if extreme["min"] is not None
+    )
+
+
+def _commit_properties(
+    topic: str, topic_id: str, offsets: Mapping[int, int], metadata: dict[str, str]
+) -> CommitProperties:
+    transactions = [
+        Transaction(_transaction(topic, topic_id, partition), offset)
+        for partition, offset in offsets.items()
+    ]
+    return CommitProperties(custom_metadata=metadata, app_transactions=transactions)
+
+
+def _transaction(topic: str, topic_id: str, partition: int) -> str:
+    return f"{topic}/{topic_id}/{partition}"

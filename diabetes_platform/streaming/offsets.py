@@ -1,0 +1,132 @@
+"""Offset arithmetic: the next offsets to ingest, and the day (UTC) of every offset. Pure.
+
+A day of a partition starts at the first message written on it or later. So every offset belongs to
+exactly one day, even where clocks jump: a clock that runs ahead moves messages to a later day, at
+most to today.
+"""
+
+import bisect
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date, timedelta
+
+from diabetes_platform.lake.incremental_table import OffsetRange
+
+FIRST_DAY = date(2026, 1, 1)
+"""Earlier messages belong to this day."""
+BATCH_MESSAGES = 10_000
+"""Messages of a partition that are in memory at once, if they are no larger than a patient's."""
+
+Watermarks = Mapping[int, tuple[int, int]]
+"""By partition: the first offset that Kafka has, and the offset of the next message."""
+DayStarts = Callable[[date], Mapping[int, int]]
+"""The offset by partition at which a day starts: the end of the partition if it is later."""
+
+
+class MessagesLostError(RuntimeError):
+    """A topic that ends before the offsets that the table has already committed."""
+
+
+def next_offsets(
+    topic: str, committed: Mapping[int, int], watermarks: Watermarks
+) -> dict[int, int]:
+    """Return the next offset to ingest by partition: the one after the committed offset.
+
+    A partition that was never ingested starts at the first offset that Kafka has. Raises
+    MessagesLostError.
+    """
+    positions = {}
+    for partition, (low, high) in watermarks.items():
+        position = committed.get(partition, low - 1) + 1
+        if position > high:
+            raise MessagesLostError(
+                f"{topic}-{partition}: the next offset to ingest is {position}, but the topic ends "
+                f"at {high}: the broker has lost messages (see docs/operations.md)"
+            )
+        positions[partition] = position
+    return positions
+
+
+def unread_ranges(
+    positions: Mapping[int, int],
+    watermarks: Watermarks,
+    day_starts: DayStarts,
+    day: date,
+    today: date,
+    limit: int | None = None,
+) -> list[OffsetRange]:
+    """Return the offsets of `day` from each position on, at most `limit` of a partition.
+
+    Offsets that Kafka has deleted are a range of their own, before that of any message.
+    """
+    bounds = offsets_of_day(day, watermarks, day_starts, today)
+    ranges = []
+    for partition, position in sorted(positions.items()):
+        low, high = watermarks[partition]
+        if position < low:
+            end = min(low, high)
+        else:
+            start, end = bounds[partition]
+            if position < start:
+                continue
+            end = end if limit is None else min(end, position + limit)
+        if position < end:
+            ranges.append(OffsetRange(partition, position, end - 1))
+    return ranges
+
+
+def first_unread_day(
+    positions: Mapping[int, int], watermarks: Watermarks, day_starts: DayStarts, today: date
+) -> tuple[date, list[OffsetRange]] | None:
+    """Return the earliest day with unread offsets and these; None if everything is ingested."""
+    days = {
+        partition: day_of(partition, max(position, watermarks[partition][0]), day_starts, today)
+        for partition, position in positions.items()
+        if position < watermarks[partition][1]
+    }
+    if not days:
+        return None
+    day = min(days.values())
+    of_day = {partition: positions[partition] for partition in days if days[partition] == day}
+    return day, unread_ranges(of_day, watermarks, day_starts, day, today)
+
+
+def day_of(partition: int, offset: int, day_starts: DayStarts, today: date) -> date:
+    """Return the day of an offset: the last day, up to today, that starts at it or before it.
+
+    The broker is asked a few times, however long the topic is.
+    """
+    if day_starts(today)[partition] <= offset:
+        return today
+    days = range(FIRST_DAY.toordinal(), today.toordinal())
+    index = bisect.bisect_right(
+        days, offset, key=lambda day: day_starts(date.fromordinal(day))[partition]
+    )
+    return date.fromordinal(days[max(index - 1, 0)]) if days else today
+
+
+def offsets_of_day(
+    day: date, watermarks: Watermarks, day_starts: DayStarts, today: date
+) -> dict[int, tuple[int, int]]:
+    """Return the first offset of a day that Kafka has, and the first one after it, by partition."""
+    bounds = {}
+    for partition, (low, high) in sorted(watermarks.items()):
+        start = low if day <= FIRST_DAY else max(low, day_starts(day)[partition])
+        end = high if day >= today else day_starts(day + timedelta(days=1))[partition]
+        bounds[partition] = (start, min(end, high))
+    return bounds
+
+
+def has_start_of_day(
+    partition: int, day: date, watermarks: Watermarks, day_starts: DayStarts
+) -> bool:
+    """Whether Kafka has a day's first message: it has an older one, or has deleted nothing."""
+    low, _ = watermarks[partition]
+    return low == 0 or day_starts(day)[partition] > low
+
+
+def split(
+    partition: int, start: int, end: int, limit: int = BATCH_MESSAGES
+) -> Iterator[OffsetRange]:
+    """Yield the offsets from `start` to below `end` in ranges of at most `limit`."""
+    for first in range(start, end, limit):
+        yield OffsetRange(partition, first, min(first + limit, end) - 1)

@@ -1,0 +1,199 @@
+"""The rows of the lake that messages become: patients, dead letters and windows. Pure."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import cache
+from typing import Annotated, Any
+
+import pyarrow as pa
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from diabetes_platform.contract.events import (
+    DEAD_LETTER_HEADERS,
+    DELETED,
+    DIABETES_NEW_CHANGED,
+    TIMESTAMP_KEYS,
+    WINDOW_KEYS,
+)
+from diabetes_platform.contract.stream_tables import STREAM_REJECTED, STREAM_WINDOWS
+from diabetes_platform.contract.tables import DIABETES_NEW, STREAM_PATIENTS, Column, Table
+from diabetes_platform.lake.arrow import row_schema
+from diabetes_platform.streaming.offsets import BATCH_MESSAGES
+from diabetes_platform.streaming.rejections import reasons_in
+from diabetes_platform.streaming.topic import TopicMessage
+
+Row = dict[str, object]
+
+_INTEGER = re.compile(rb"\d{1,18}")
+_PARTITIONS = 2**31
+_MAX_MS = 2**43
+"""The year 2248: a larger number is no timestamp."""
+_TYPES: dict[str, Any] = {
+    "bigint": Annotated[int, Field(ge=-(2**63), lt=2**63)],
+    "integer": Annotated[int, Field(ge=-(2**31), lt=2**31)],
+    "number": float,
+    "timestamp": AwareDatetime,
+}
+_MILLISECONDS = Annotated[int, Field(ge=0, lt=_MAX_MS)]
+_COUNT = Annotated[int, Field(ge=0, lt=2**63)]
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class UnreadableMessageError(ValueError):
+    """A message that has no row: its position and all reasons, without its values."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicTable:
+    """The table that a topic is ingested into.
+
+    `row_of` returns the row of a message of a day, or raises UnreadableMessageError. At most
+    `batch_messages` of a partition are in memory at once.
+    """
+
+    contract: Table
+    row_of: Callable[[TopicMessage, date], Row]
+    batch_messages: int = BATCH_MESSAGES
+
+    def to_arrow(self, rows: Iterable[Row]) -> pa.Table:
+        """Return the rows with each key once: after a failure Flink may write a message again."""
+        first_by_key: dict[tuple[object, ...], Row] = {}
+        for row in rows:
+            first_by_key.setdefault(tuple(row[name] for name in self.contract.key), row)
+        return pa.Table.from_pylist(list(first_by_key.values()), schema=row_schema(self.contract))
+
+
+def patient_row(message: TopicMessage, day: date) -> Row:
+    """Return the row of STREAM_PATIENTS for an image or a tombstone of the sink topic.
+
+    Flink has validated the values; only the types are checked here. Raises UnreadableMessageError.
+    """
+    position = message.position
+    try:
+        # Typed as Any: these models are rendered from the contract.
+        key: Any = _key_model().model_validate_json(message.key or b"")
+        image: Any = None
+        if message.value is not None:
+            image = _image_model().model_validate_json(message.value)
+    except ValidationError as error:
+        raise UnreadableMessageError(f"{position}: {_reasons(error)}") from None
+    if image is not None and image.id != key.id:
+        raise UnreadableMessageError(f"{position}: key: is not the id of the image")
+    row: Row = {**_position_columns(message, day), "id": key.id}
+    if image is None:
+        change_id = f"{key.id}-deleted-{position.topic_id}-{position.partition}-{position.offset}"
+        return {**row, "change_id": change_id, "op": DELETED}
+    return {
+        **row,
+        "change_id": f"{image.id}-{image.lsn}",
+        "op": image.op,
+        "lsn": image.lsn,
+        "changed_at": _timestamp(image.changed_ms),
+        "captured_at": _timestamp(image.captured_ms),
+        "judged_at": _timestamp(image.judged_ms),
+        **{name: getattr(image, name) for name in DIABETES_NEW.column_names},
+    }
+
+
+def rejected_row(message: TopicMessage, day: date) -> Row:
+    """Return the row of STREAM_REJECTED for a dead letter.
+
+    Every message has one: headers that are missing or cannot be read are NULL.
+    """
+    headers, names = message.headers, DEAD_LETTER_HEADERS
+    topic = headers.get(names.topic)
+    rejected_ms = _integer(headers.get(names.rejected_ms), _MAX_MS)
+    return {
+        **_position_columns(message, day),
+        "reasons": list(reasons_in(headers.get(names.reasons))),
+        "source_topic": None if topic is None else topic.decode(errors="replace"),
+        "source_partition": _integer(headers.get(names.partition), _PARTITIONS),
+        "source_offset": _integer(headers.get(names.offset)),
+        "rejected_at": None if rejected_ms is None else _timestamp(rejected_ms),
+        "message_key": message.key,
+        "message_value": message.value,
+    }
+
+
+def window_row(message: TopicMessage, day: date) -> Row:
+    """Return the row of STREAM_WINDOWS; UnreadableMessageError if the message has none."""
+    try:
+        # Typed as Any: the model is rendered from the contract.
+        window: Any = _window_model().model_validate_json(message.value or b"")
+    except ValidationError as error:
+        raise UnreadableMessageError(f"{message.position}: {_reasons(error)}") from None
+    values = window.model_dump()
+    return {
+        **_position_columns(message, day),
+        "window_start": _timestamp(values.pop(WINDOW_KEYS.start)),
+        "window_end": _timestamp(values.pop(WINDOW_KEYS.end)),
+        **values,
+    }
+
+
+PATIENTS = TopicTable(STREAM_PATIENTS, patient_row)
+REJECTED = TopicTable(STREAM_REJECTED, rejected_row, batch_messages=500)
+"""A dead letter may have 1 MiB, an image has about 1 KiB."""
+WINDOWS = TopicTable(STREAM_WINDOWS, window_row)
+
+
+def _position_columns(message: TopicMessage, day: date) -> Row:
+    return {
+        "day": day.isoformat(),
+        "topic_id": message.position.topic_id,
+        "kafka_partition": message.position.partition,
+        "kafka_offset": message.position.offset,
+        "written_at": _timestamp(message.written_ms),
+    }
+
+
+def _timestamp(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _integer(header: bytes | None, limit: int = 2**63) -> int | None:
+    if header is None or not _INTEGER.fullmatch(header):
+        return None
+    return value if (value := int(header)) < limit else None
+
+
+def _reasons(error: ValidationError) -> str:
+    """Return all reasons in one line, without values of the message."""
+    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    reasons = (f"{'.'.join(map(str, e['loc'])) or 'message'}: {e['type']}" for e in errors)
+    return ", ".join(sorted(reasons))
+
+
+@cache
+def _key_model() -> type[BaseModel]:
+    fields: Mapping[str, Any] = dict.fromkeys(DIABETES_NEW.key, (_TYPES["bigint"], ...))
+    return create_model("Key", __config__=_STRICT, **fields)
+
+
+@cache
+def _image_model() -> type[BaseModel]:
+    operations = "|".join(sorted(DIABETES_NEW_CHANGED.operations.keys() - {DELETED}))
+    fields: Mapping[str, Any] = {
+        **{column.name: (_type(column), ...) for column in DIABETES_NEW.columns},
+        "op": (Annotated[str, Field(pattern=f"^({operations})$")], ...),
+        "lsn": (_TYPES["bigint"], ...),
+        **dict.fromkeys(TIMESTAMP_KEYS, (_MILLISECONDS, ...)),
+    }
+    return create_model("Image", __config__=_STRICT, **fields)
+
+
+@cache
+def _window_model() -> type[BaseModel]:
+    times = (WINDOW_KEYS.start, WINDOW_KEYS.end)
+    types = {**dict.fromkeys(times, _MILLISECONDS), **dict.fromkeys(WINDOW_KEYS.counts, _COUNT)}
+    fields: Mapping[str, Any] = {
+        name: (types.get(name, float | None), ...) for name in WINDOW_KEYS.all
+    }
+    return create_model("Window", __config__=_STRICT, **fields)
+
+
+def _type(column: Column) -> Any:  # noqa: ANN401 - a type that is rendered at run time
+    required = column.name in DIABETES_NEW_CHANGED.required_image_keys and not column.nullable
+    return _TYPES[column.type] if required else _TYPES[column.type] | None
