@@ -34,8 +34,8 @@ def _maintained(context: dg.OpExecutionContext, lake: Lake, tables: Sequence[Tab
         context.log.info(
             "%s: %s files made of %s, %s old ones removed, version %s",
             table.name,
-            done.made,
-            done.merged,
+            done.added,
+            done.compacted,
             done.removed,
             done.version,
         )

@@ -24,7 +24,7 @@ _ARROW: dict[ColumnType, pa.DataType] = {
 
 
 def arrow_schema(table: Table) -> pa.Schema:
-    """Return the Arrow schema of `table`; descriptions travel as field metadata."""
+    """Return the Arrow schema of `table` with the descriptions as field metadata."""
     return pa.schema(
         [
             pa.field(
@@ -39,14 +39,14 @@ def arrow_schema(table: Table) -> pa.Schema:
 
 
 def row_schema(table: Table) -> pa.Schema:
-    """Return the schema of rows for `table`: Delta refuses descriptions that it does not have."""
+    """Return the schema of rows for `table`, without descriptions: Delta rejects changed ones."""
     return pa.schema([field.remove_metadata() for field in arrow_schema(table)])
 
 
 def content_hash_of(rows: pa.Table, key: str) -> str:
-    """Return the SHA-256 of names and values of `rows` as text, in the order of the column `key`.
+    """Return the SHA-256 of the column names and values of `rows` as CSV, sorted by `key`.
 
-    `key` has no value twice. Each number is the shortest text that reads as that number again.
+    The values of `key` are unique. A number is written as the shortest text that parses to it.
     """
     sink = _Digest(hashlib.sha256())
     pa_csv.write_csv(rows.sort_by(key), pa.PythonFile(sink, mode="w"))
@@ -54,7 +54,7 @@ def content_hash_of(rows: pa.Table, key: str) -> str:
 
 
 class _Digest(RawIOBase):
-    """Takes what is written into a hash: no text of a whole table is held."""
+    """A file that hashes what is written, so that the text is never held in memory."""
 
     def __init__(self, digest: "_Hash") -> None:
         super().__init__()

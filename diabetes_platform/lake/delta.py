@@ -1,4 +1,4 @@
-"""The lake's Delta tables: location, reading, snapshots, commit history and maintenance."""
+"""The lake's Delta tables: location, schema evolution, reading, snapshots, history, maintenance."""
 
 import functools
 import operator
@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Schema, write_deltalake
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from diabetes_platform.contract.s3 import DEFAULT_S3, S3, is_s3_url
@@ -19,21 +19,25 @@ from diabetes_platform.lake.arrow import arrow_schema, row_schema
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
 
-MAINTENANCE = frozenset({"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES"})
-"""Operations that change files or settings and no row."""
-KEPT_FOR_GOOD = {"delta.enableExpiredLogCleanup": "false"}
-"""The configuration of a table each of whose versions can be read again at any later time."""
+MAINTENANCE = frozenset(
+    {"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "ADD COLUMN"}
+)
+"""Operations that change files, settings or the schema, and no row."""
+RETAIN_LOG = {"delta.enableExpiredLogCleanup": "false"}
+"""Table properties that keep every version readable."""
+TIME_TRAVEL = timedelta(days=30)
+"""How long a replaced version stays readable, unless the table has RETAIN_LOG."""
 
 
 class LakeError(RuntimeError):
-    """A Delta table that is not there, or lacks what is asked of it; the message names it."""
+    """A Delta table is missing, or has another schema than expected; the message names it."""
 
 
 @dataclass(frozen=True)
 class DeltaPath:
-    """A Delta table's directory or URL; `s3` says how the URL is reached.
+    """The directory or URL of a Delta table; `s3` configures the connection for a URL.
 
-    Each method raises StorageError where S3 cannot be used as asked.
+    Every method raises StorageError if S3 fails.
     """
 
     path: str
@@ -41,12 +45,12 @@ class DeltaPath:
 
     @property
     def for_spark(self) -> str:
-        """The path in Spark's spelling: Hadoop knows S3 as `s3a://`."""
+        """The path for Spark: Hadoop's scheme for S3 is `s3a://`."""
         return re.sub(r"^s3://", "s3a://", self.path)
 
     @property
     def storage_options(self) -> dict[str, str]:
-        """What deltalake needs besides the path."""
+        """The storage options of deltalake."""
         return self.s3.for_deltalake() if is_s3_url(self.path) else {}
 
     def exists(self) -> bool:
@@ -55,15 +59,15 @@ class DeltaPath:
             return bool(DeltaTable.is_deltatable(self.path, self.storage_options))
 
     def open(self, version: int | None = None) -> DeltaTable:
-        """Open `version`, or the newest; LakeError names a path that has none."""
+        """Open `version`, by default the newest; raises LakeError if there is no table."""
         table = self.find(version)
         if table is None:
             raise LakeError(f"{self.path}: no Delta table at this path")
         return table
 
     def find(self, version: int | None = None) -> DeltaTable | None:
-        """Open `version`, or the newest; None where there is no table."""
-        # To ask first whether there is one takes as long again, the longer the table's log is.
+        """Open `version`, by default the newest; None if there is no table."""
+        # Calling `exists` first would read the log twice.
         try:
             with self.s3.errors(self.path):
                 return DeltaTable(self.path, version=version, storage_options=self.storage_options)
@@ -71,19 +75,15 @@ class DeltaPath:
             return None
 
     def version(self) -> int:
-        """Return the newest version; LakeError names a path that has none."""
+        """Return the newest version; raises LakeError if there is no table."""
         return self.open().version()
 
     def version_of_rows(self) -> int | None:
-        """Return the newest version that changed rows; LakeError names a path that has none.
+        """Return the newest version that changed rows; raises LakeError if there is no table.
 
-        None where the log goes back to maintenance only.
+        None if the log contains maintenance only.
         """
-        table = self.open()
-        with self.s3.errors(self.path):
-            history = table.history()
-        rows = (each["version"] for each in history if each["operation"] not in MAINTENANCE)
-        return next((int(version) for version in rows), None)
+        return next((commit.version for commit in commits(self)), None)
 
     def create(
         self,
@@ -92,38 +92,76 @@ class DeltaPath:
         partition_by: str | None = None,
         configuration: Mapping[str, str | None] | None = None,
     ) -> None:
-        """Create the empty table with the contract's schema unless it is there.
+        """Create the empty table with the contract's schema, or add the columns it lacks.
 
-        Spark would infer one from the first batch: Sail makes a column NOT NULL that happens to
-        have no NULL in it.
+        Spark would infer a schema from the first batch: Sail makes a column NOT NULL if the batch
+        has no NULL in it. Raises LakeError if `table` removes or retypes a column.
         """
-        if self.exists():
-            return
-        try:
-            with self.s3.errors(self.path):
-                DeltaTable.create(
-                    self.path,
-                    arrow_schema(table),
-                    mode="ignore",
-                    partition_by=partition_by,
-                    configuration=configuration,
-                    storage_options=self.storage_options,
-                )
-        except CommitFailedError:
-            # Another process made it meanwhile.
-            if not self.exists():
-                raise
+        opened = self.find()
+        if opened is None:
+            try:
+                with self.s3.errors(self.path):
+                    DeltaTable.create(
+                        self.path,
+                        arrow_schema(table),
+                        mode="ignore",
+                        partition_by=partition_by,
+                        configuration=configuration,
+                        storage_options=self.storage_options,
+                    )
+            except CommitFailedError:
+                # Another process may have created it meanwhile.
+                if not self.exists():
+                    raise
+            opened = self.open()
+        with self.s3.errors(self.path):
+            add_missing_columns(opened, table)
+
+
+def add_missing_columns(opened: DeltaTable, table: Table) -> None:
+    """Add the optional columns of `table` that the open Delta table lacks; `opened` is updated.
+
+    Raises LakeError, which names all of them, for columns that `table` removes or retypes and for
+    new columns that are not nullable. Raises CommitFailedError beside another writer.
+    """
+    contract = {field.name: field for field in Schema.from_arrow(arrow_schema(table)).fields}
+    stored = {field.name: _type_name(field.type) for field in opened.schema().fields}
+    expected = {name: _type_name(field.type) for name, field in contract.items()}
+    new = [field for name, field in contract.items() if name not in stored]
+    problems = [
+        *(f"{name} is not in the contract" for name in stored if name not in contract),
+        *(
+            f"{name} has type {stored[name]}, in the contract {expected[name]}"
+            for name in stored
+            if name in contract and stored[name] != expected[name]
+        ),
+        *(f"{field.name} is new and not optional" for field in new if not field.nullable),
+    ]
+    if problems:
+        raise LakeError(
+            f"{table.name}: column {'; column '.join(problems)}: only optional columns may be added"
+        )
+    if new:
+        opened.alter.add_columns(new)
+
+
+def _type_name(delta_type: object) -> str:
+    # Whether an array may contain NULL differs between writers.
+    element = getattr(delta_type, "element_type", None)
+    if element is not None:
+        return f"array<{_type_name(element)}>"
+    return str(getattr(delta_type, "type", delta_type))
 
 
 @dataclass(frozen=True)
 class Lake:
-    """The root of the Delta tables: a directory or an S3 URL, which `s3` says how to reach."""
+    """The root of the Delta tables: a directory or an S3 URL, with its S3 configuration."""
 
     root: str
     s3: S3 = DEFAULT_S3
 
     def table(self, table: Table) -> DeltaPath:
-        """Return where `table` lies; nothing is read or made."""
+        """Return the path of `table`; no I/O."""
         return DeltaPath(f"{self.root.rstrip('/')}/{table.name}", self.s3)
 
     def stream(
@@ -135,10 +173,12 @@ class Lake:
     ) -> pa.RecordBatchReader:
         """Stream `columns` of the rows whose text columns equal `where`, by default the newest.
 
-        Memory holds a few batches only, however long the table is.
+        A column that this version lacks is NULL. Memory holds a few batches, whatever the size of
+        the table.
         """
-        scanner = self._dataset(table, where, version).scanner(
-            columns=list(columns),
+        dataset = self._dataset(table, where, version)
+        scanner = dataset.scanner(
+            columns=projection(dataset, table, columns),
             filter=_all_equal(where),
             batch_size=65_536,
             batch_readahead=2,
@@ -153,10 +193,10 @@ class Lake:
         columns: Sequence[str] | None = None,
         where: "ds.Expression | None" = None,
     ) -> pa.Table:
-        """Read the days (UTC) of `table` from that of `since` on; of no table no rows.
+        """Read the days (UTC) of `table` from that of `since` on; no rows if there is no table.
 
-        `table` is one that lies by `day`; rows that are not `where` are left out while it is read.
-        Raises StorageError.
+        `table` is partitioned by `day`. Rows that do not match `where` are filtered while reading.
+        A column that the table lacks is NULL. Raises StorageError.
         """
         target = self.table(table)
         names = list(table.column_names if columns is None else columns)
@@ -167,9 +207,10 @@ class Lake:
         day = since.astimezone(UTC).date().isoformat()
         with self.s3.errors(target.path):
             dataset = opened.to_pyarrow_dataset(file_pruning_predicate=[("day", ">=", day)])
-            wanted = ds.field("day") >= day
+            in_days = ds.field("day") >= day
             return dataset.to_table(
-                columns=names, filter=wanted if where is None else wanted & where
+                columns=projection(dataset, table, names),
+                filter=in_days if where is None else in_days & where,
             )
 
     def count(self, table: Table, where: dict[str, str], version: int | None = None) -> int:
@@ -181,10 +222,10 @@ class Lake:
     def _dataset(
         self, table: Table, where: dict[str, str], version: int | None = None
     ) -> "ds.Dataset":
-        """Open the files of `table` that may hold such rows, as its log knows."""
+        """Open the files of `table` that may contain such rows according to the log."""
         opened = self.table(table).open(version)
-        partitioned = opened.metadata().partition_columns
-        pruning = [(name, "=", value) for name, value in where.items() if name in partitioned]
+        partition_columns = opened.metadata().partition_columns
+        pruning = [(name, "=", value) for name, value in where.items() if name in partition_columns]
         return opened.to_pyarrow_dataset(file_pruning_predicate=pruning or None)
 
     def snapshot(
@@ -192,43 +233,59 @@ class Lake:
         table: Table,
         rows: pa.Table,
         content_hash: str,
-        told: Mapping[str, str] | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> tuple[int, bool]:
         """Make `rows` the newest version of `table`; return the version and whether it was added.
 
-        The same content as the newest version's adds none. What is `told` stands in the commit.
-        Every version of the table can be read again for good.
+        If the newest version has the same content hash, no version is added. `metadata` is added
+        to the commit. Every version of the table stays readable.
         """
         target = self.table(table)
         if (current := target.find()) is not None:
             if current.history(1)[0].get("content_hash") == content_hash:
                 return current.version(), False
             with self.s3.errors(target.path):
-                _keep_for_good(current)
-        said = {"content_hash": content_hash, **(told or {})}
+                _retain_log(current)
+        commit_metadata = {"content_hash": content_hash, **(metadata or {})}
         with self.s3.errors(target.path):
             write_deltalake(
                 target.path,
                 rows,
                 mode="overwrite",
-                # The contract may have another column by now.
+                # The contract may have gained a column since the last version.
                 schema_mode="overwrite",
-                configuration=KEPT_FOR_GOOD,
+                configuration=RETAIN_LOG,
                 storage_options=target.storage_options,
-                commit_properties=CommitProperties(custom_metadata=said),
+                commit_properties=CommitProperties(custom_metadata=commit_metadata),
             )
         return target.version(), True
 
 
-def _keep_for_good(table: DeltaTable) -> None:
-    """Set a table right that was made without: a setting given with rows counts at its making."""
-    lacking = KEPT_FOR_GOOD.items() - table.metadata().configuration.items()
-    if lacking:
-        table.alter.set_table_properties(dict(lacking))
+def projection(
+    dataset: "ds.Dataset", table: Table, names: Sequence[str]
+) -> "dict[str, ds.Expression]":
+    """Return a scan's columns `names`: NULL for a column of `table` that the dataset lacks."""
+    import pyarrow.dataset as ds
+
+    schema = row_schema(table)
+    present = set(dataset.schema.names)
+    return {
+        name: ds.field(name)
+        if name in present or name not in schema.names
+        else ds.scalar(pa.scalar(None, schema.field(name).type))
+        for name in names
+    }
+
+
+def _retain_log(table: DeltaTable) -> None:
+    """Set RETAIN_LOG on an existing table: `write_deltalake` applies it to new tables only."""
+    missing = RETAIN_LOG.items() - table.metadata().configuration.items()
+    if missing:
+        table.alter.set_table_properties(dict(missing))
 
 
 def _all_equal(where: dict[str, str]) -> "ds.Expression | None":
-    # It brings pandas along, which the code location need not load.
+    # Imported here because it imports pandas, which the code location need not load.
     import pyarrow.dataset as ds
 
     terms = [ds.field(name) == value for name, value in where.items()]
@@ -245,69 +302,67 @@ class Commit:
 
 
 def commits(target: DeltaPath) -> list[Commit]:
-    """Return the versions that changed rows, newest first; LakeError names a path without one.
+    """Return the versions that changed rows, newest first.
 
-    Raises StorageError.
+    Raises LakeError if there is no table, and StorageError.
     """
     table = target.open()
     with target.s3.errors(target.path):
         history = table.history()
     return [
-        Commit(int(each["version"]), datetime.fromtimestamp(each["timestamp"] / 1000, tz=UTC), each)
-        for each in history
-        if each["operation"] not in MAINTENANCE
+        Commit(
+            int(entry["version"]), datetime.fromtimestamp(entry["timestamp"] / 1000, tz=UTC), entry
+        )
+        for entry in history
+        if entry["operation"] not in MAINTENANCE
     ]
 
 
-def commit_as_of(target: DeltaPath, moment: datetime) -> Commit:
-    """Return the newest version that was there at `moment`, by the clock of its writer.
+def commit_as_of(target: DeltaPath, as_of: datetime) -> Commit:
+    """Return the newest version at `as_of`, by the clock of its writer.
 
-    Raises LakeError where there was none, and ValueError for a moment without a time zone.
+    Raises LakeError if the table had no version yet, and ValueError for a time without a zone.
     """
-    if moment.tzinfo is None:
-        raise ValueError(f"time: given {moment.isoformat()} without a zone, allowed one with it")
-    known = commits(target)
-    found = next((each for each in known if each.written_at <= moment), None)
-    if found is None:
-        first = known[-1].written_at if known else None
-        since = f"{first:%Y-%m-%dT%H:%M:%S.%fZ} or later" if first else "a table with rows"
-        raise LakeError(f"{target.path}: given {moment.isoformat()}, allowed {since}")
-    return found
-
-
-TIME_TRAVEL = timedelta(days=30)
-"""So long a version that was replaced can still be read."""
+    if as_of.tzinfo is None:
+        raise ValueError(f"time {as_of.isoformat()} has no time zone")
+    versions = commits(target)
+    commit = next((commit for commit in versions if commit.written_at <= as_of), None)
+    if commit is None:
+        first = versions[-1].written_at if versions else None
+        allowed = f"{first:%Y-%m-%dT%H:%M:%S.%fZ} or later" if first else "a table with rows"
+        raise LakeError(f"{target.path}: no version at {as_of.isoformat()}; allowed: {allowed}")
+    return commit
 
 
 @dataclass(frozen=True, slots=True)
-class Maintained:
-    """What was done to a table: files that were merged and made of them, files taken away."""
+class MaintenanceResult:
+    """Files that were compacted, the files they became, and files of old versions removed."""
 
-    merged: int
-    made: int
+    compacted: int
+    added: int
     removed: int
     version: int
 
 
-def maintain(lake: Lake, table: Table, keep: timedelta = TIME_TRAVEL) -> Maintained | None:
-    """Merge the small files of a table and remove what no version younger than `keep` needs.
+def maintain(lake: Lake, table: Table, keep: timedelta = TIME_TRAVEL) -> MaintenanceResult | None:
+    """Compact small files and vacuum files that no version younger than `keep` needs.
 
-    Returns None where there is no table. No row changes. Raises StorageError, and
-    CommitFailedError where another writer was faster.
+    Returns None if there is no table. No row changes. Raises StorageError, and CommitFailedError
+    beside another writer.
     """
     target = lake.table(table)
     opened = target.find()
     if opened is None:
         return None
     with lake.s3.errors(target.path):
-        compacted = opened.optimize.compact()
+        compaction = opened.optimize.compact()
         hours = int(keep.total_seconds() // 3600)
-        # Its commits take expired logs away too, unless the table is kept for good.
+        # Its commits also clean up expired logs, except with RETAIN_LOG.
         removed = opened.vacuum(hours, dry_run=False, enforce_retention_duration=True)
         opened.create_checkpoint()
-    return Maintained(
-        merged=int(compacted["numFilesRemoved"]),
-        made=int(compacted["numFilesAdded"]),
+    return MaintenanceResult(
+        compacted=int(compaction["numFilesRemoved"]),
+        added=int(compaction["numFilesAdded"]),
         removed=len(removed),
         version=opened.version(),
     )

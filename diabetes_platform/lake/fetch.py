@@ -29,10 +29,10 @@ def public_name(url: str) -> str:
 
 
 def download(url: str, target: Path, s3: S3 = DEFAULT_S3) -> None:
-    """Write what `url` holds to `target`; `s3` says how an `s3://` URL is reached.
+    """Write what `url` holds to `target`; `s3` configures `s3://` URLs.
 
-    Raises SourceError, which tells no secret of the URL, where it is not allowed or not readable,
-    and StorageError where S3 cannot be used as asked.
+    Raises SourceError, without secrets of the URL, if the URL is not allowed or not readable, and
+    StorageError if S3 fails.
     """
     parts = _split(url)
     if parts is None or not parts.hostname:
@@ -52,7 +52,7 @@ def download(url: str, target: Path, s3: S3 = DEFAULT_S3) -> None:
 
 
 def _split(url: str) -> SplitResult | None:
-    """Split `url`, None where that fails: the error would quote a part that may be a password."""
+    """Split `url`; None on failure, because the error would quote a possible password."""
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -62,7 +62,7 @@ def _split(url: str) -> SplitResult | None:
 
 
 def _from_http(url: str, target: Path) -> str | None:
-    """Return what went wrong, None if nothing did: httpx's own errors quote the URL."""
+    """Download; return a description of the failure, because httpx's errors quote the URL."""
     import httpx
 
     request = httpx.stream(
@@ -73,7 +73,7 @@ def _from_http(url: str, target: Path) -> str | None:
         headers={"Accept-Encoding": "identity"},
     )
     try:
-        with _requests_unlogged(), request as response, target.open("wb") as file:
+        with _without_request_log(), request as response, target.open("wb") as file:
             response.raise_for_status()
             for chunk in response.iter_bytes():
                 file.write(chunk)
@@ -85,8 +85,8 @@ def _from_http(url: str, target: Path) -> str | None:
 
 
 @contextmanager
-def _requests_unlogged() -> Iterator[None]:
-    """Keep httpx from logging the URL: it writes each one, query and all, at level INFO."""
+def _without_request_log() -> Iterator[None]:
+    """Suppress httpx's log of URLs, which contain the query, at level INFO."""
     logger = logging.getLogger("httpx")
 
     def drop(_: logging.LogRecord) -> bool:
@@ -100,7 +100,7 @@ def _requests_unlogged() -> Iterator[None]:
 
 
 def _from_s3(url: str, target: Path, s3: S3) -> str | StorageError | None:
-    """Return what went wrong, None if nothing did. The key is taken as written, not decoded."""
+    """Download; return a description of the failure. The key is used as written, not decoded."""
     import obstore
     from obstore.exceptions import BaseError
     from obstore.store import from_url
@@ -114,7 +114,7 @@ def _from_s3(url: str, target: Path, s3: S3) -> str | StorageError | None:
     except (BaseError, ValueError) as error:
         return storage_error(s3, public_name(url), str(error)) or type(error).__name__
     except OSError as error:
-        # What is not there is a FileNotFoundError without the number that the disk's errors have.
+        # For a missing object obstore raises a FileNotFoundError without the errno of disk errors.
         if error.errno is not None:
             raise
         return storage_error(s3, public_name(url), str(error)) or type(error).__name__
@@ -123,7 +123,7 @@ def _from_s3(url: str, target: Path, s3: S3) -> str | StorageError | None:
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """What a write changes of a file, however little it writes."""
+    """The file attributes that every write changes."""
 
     inode: int
     size: int
@@ -131,16 +131,16 @@ class FileState:
 
     @classmethod
     def of(cls, path: Path) -> "FileState":
-        """Look at `path`; OSError where there is none."""
+        """Read the state of `path`; raises OSError if it does not exist."""
         stat = path.stat()
         return cls(stat.st_ino, stat.st_size, stat.st_mtime_ns)
 
 
 @dataclass(frozen=True, slots=True)
 class FetchedSource:
-    """A source as bytes on this machine: `name` carries no credentials.
+    """A source as a local file; `name` contains no credentials.
 
-    `state` is the file's as the hash was begun: rows belong to the hash while it stays so.
+    `state` is that of the file before hashing: its rows belong to the hash while it is unchanged.
     """
 
     path: Path
@@ -153,8 +153,8 @@ class FetchedSource:
         """The short name of the batch: 12 hex digits of the content hash."""
         return batch_id_of(self.content_hash)
 
-    def change(self) -> SourceError | None:
-        """Return the refusal of a file that was written to since it was hashed, else None."""
+    def change_error(self) -> SourceError | None:
+        """Return the error for a file that was written to since it was hashed, else None."""
         try:
             unchanged = FileState.of(self.path) == self.state
         except OSError:
@@ -167,11 +167,11 @@ class FetchedSource:
 
 
 @contextmanager
-def fetched(source: str, s3: S3 = DEFAULT_S3) -> Iterator[FetchedSource]:
-    """Yield `source` as a local file, downloaded to a temporary one where it is a URL.
+def fetch(source: str, s3: S3 = DEFAULT_S3) -> Iterator[FetchedSource]:
+    """Yield `source` as a local file; a URL is downloaded to a temporary file.
 
-    `s3` says how an `s3://` URL is reached. Raises SourceError where it does not exist or cannot
-    be read, and StorageError where S3 cannot be used as asked.
+    `s3` configures `s3://` URLs. Raises SourceError if the source does not exist or cannot be read,
+    and StorageError if S3 fails.
     """
     if "://" in source and not source.startswith("file://"):
         with tempfile.TemporaryDirectory(prefix="diabetes-source-") as directory:
@@ -181,8 +181,8 @@ def fetched(source: str, s3: S3 = DEFAULT_S3) -> Iterator[FetchedSource]:
         return
     path = Path(source.removeprefix("file://")).expanduser().absolute()
     if not path.is_file():
-        given = "a directory" if path.is_dir() else "a path that does not exist"
-        raise SourceError(f"{path}: given {given}, allowed a CSV or Parquet file or its URL")
+        problem = "a directory" if path.is_dir() else "a path that does not exist"
+        raise SourceError(f"{path}: given {problem}, allowed a CSV or Parquet file or its URL")
     yield _hashed(path, str(path))
 
 

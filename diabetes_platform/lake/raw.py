@@ -1,4 +1,4 @@
-"""Writing a source into `raw/patients`: append-only, as received, each content once."""
+"""Ingestion of a source into `raw/patients`: append-only, as received, each content once."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -12,21 +12,21 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from diabetes_platform.contract.tables import RAW_PATIENTS
 from diabetes_platform.lake.arrow import row_schema
-from diabetes_platform.lake.delta import KEPT_FOR_GOOD, Lake
-from diabetes_platform.lake.fetch import FetchedSource, fetched
+from diabetes_platform.lake.delta import RETAIN_LOG, Lake
+from diabetes_platform.lake.fetch import FetchedSource, fetch
 from diabetes_platform.lake.source_files import SourceError, read_as_text
 
 RAW_SCHEMA = row_schema(RAW_PATIENTS)
 _FIRST_LINE = 2
 """Line 1 is the header of a CSV file; a Parquet file's first row counts as line 2 too."""
-_TRIES = 5
+_MAX_ATTEMPTS = 5
 _ROW_GROUP_ROWS = 131_072
-"""Engines read a file's row groups in parallel; by default a million rows are one group."""
+"""Engines read row groups in parallel; the default is a million rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class RawBatch:
-    """One batch of the raw table: `added` is False where its content was there already."""
+    """One batch of the raw table; `added` is False if its content was ingested before."""
 
     batch_id: str
     content_hash: str
@@ -39,11 +39,11 @@ class RawBatch:
 def ingest(lake: Lake, source: str) -> RawBatch:
     """Append the rows of `source` to `raw/patients` as text, unless their content is there.
 
-    The commit carries the content hash as a Delta application transaction, so that two processes
-    that bring the same content at once add one version. Raises SourceError, and writes no
-    version, where the source cannot be read as this table.
+    The commit contains the content hash as a Delta application transaction, so that two processes
+    with the same content add one version. Raises SourceError, and writes no version, if the source
+    is not such a table, and LakeError if the contract removes or retypes a column.
     """
-    with fetched(source, lake.s3) as file:
+    with fetch(source, lake.s3) as file:
         added = _append(lake, file)
         return RawBatch(
             batch_id=file.batch_id,
@@ -56,10 +56,10 @@ def ingest(lake: Lake, source: str) -> RawBatch:
 
 
 def _append(lake: Lake, file: FetchedSource) -> bool:
-    """Commit the rows unless their content is there; False where it is."""
+    """Commit the rows unless their content is there; return whether they were committed."""
     _create_table(lake, file)
     target = lake.table(RAW_PATIENTS)
-    for attempt in range(1, _TRIES + 1):
+    for attempt in range(1, _MAX_ATTEMPTS + 1):
         table = target.open()
         if table.transaction_version(file.content_hash) is not None:
             return False
@@ -68,8 +68,8 @@ def _append(lake: Lake, file: FetchedSource) -> bool:
             with lake.s3.errors(target.path):
                 _commit(table, file, rows)
         except CommitFailedError:
-            # Another process committed first: perhaps this very content.
-            if attempt == _TRIES:
+            # Another process committed first, possibly the same content.
+            if attempt == _MAX_ATTEMPTS:
                 raise
         except DeltaError:
             if rows.error is None:
@@ -77,36 +77,36 @@ def _append(lake: Lake, file: FetchedSource) -> bool:
         else:
             return True
         if rows.error is not None:
-            # The writer wraps what stopped the rows in its own words: give the cause instead,
-            # here, where the writer's error is no context of it.
+            # The writer's error hides the cause. Raise the cause, outside of the `except` block, so
+            # that the writer's error is not its context.
             raise rows.error
     return False
 
 
 def _create_table(lake: Lake, file: FetchedSource) -> None:
-    """Create the empty table: two first writers of rows would not see each other's transaction.
+    """Create the empty table, or add the columns it lacks, before rows are written.
 
-    The source is read through before, so that one that is refused leaves no table behind.
+    Two first writers would not see each other's transaction. The source is read through before,
+    so that an invalid source leaves no table behind.
     """
     target = lake.table(RAW_PATIENTS)
     if not target.exists():
         deque(_Rows(file), maxlen=0)
-        target.create(
-            RAW_PATIENTS,
-            partition_by="content_hash",
-            # What was received is kept for good, and so is the log of it.
-            configuration={
-                "delta.appendOnly": "true",
-                **KEPT_FOR_GOOD,
-                # Spark reads each commit since the last checkpoint anew: a second for a hundred.
-                "delta.checkpointInterval": "10",
-            },
-        )
+    target.create(
+        RAW_PATIENTS,
+        partition_by="content_hash",
+        configuration={
+            "delta.appendOnly": "true",
+            **RETAIN_LOG,
+            # Spark reads every commit since the last checkpoint: a second for a hundred.
+            "delta.checkpointInterval": "10",
+        },
+    )
 
 
 def _commit(table: DeltaTable, file: FetchedSource, rows: "_Rows") -> None:
-    # `table` is the very snapshot in which the content was looked for: the same content
-    # committed since then is a conflict.
+    # `table` is the version in which the content was looked for: the same content committed
+    # since then is a conflict.
     write_deltalake(
         table,
         pa.RecordBatchReader.from_batches(RAW_SCHEMA, iter(rows)),
@@ -120,7 +120,7 @@ def _commit(table: DeltaTable, file: FetchedSource, rows: "_Rows") -> None:
 
 
 class _Rows:
-    """The rows of a source in the raw schema; `error` is what stopped them, if anything did."""
+    """The rows of a source in the raw schema; `error` is the error that ended the iteration."""
 
     def __init__(self, file: FetchedSource) -> None:
         self._file = file
@@ -135,8 +135,8 @@ class _Rows:
                 line += batch.num_rows
         except (SourceError, OSError) as error:
             self.error = error
-        # Rows of a file that changed belong to no hash, and a fault in them may be gone by now.
-        self.error = self._file.change() or self.error
+        # A changed file no longer has this hash, and its fault may have disappeared.
+        self.error = self._file.change_error() or self.error
         if self.error is not None:
             raise self.error
 

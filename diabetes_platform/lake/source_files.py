@@ -9,7 +9,7 @@ import csv
 import functools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,46 +17,49 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from diabetes_platform.contract.fields import FIELD_NAMES, FIELDS_BY_ALIAS
+from diabetes_platform.contract.fields import FIELD_NAMES, FIELDS, FIELDS_BY_ALIAS
 from diabetes_platform.contract.validation import NUMBER_PATTERN
 
 TEXT_SCHEMA = pa.schema([(name, pa.string()) for name in FIELD_NAMES])
 ALLOWED_HEADER = ", ".join(FIELD_NAMES)
 _NUMBER = re.compile(NUMBER_PATTERN)
-_SHOWN_CHARACTERS = 40
+_MAX_DISPLAYED_CHARACTERS = 40
 
 
 class SourceError(ValueError):
-    """A source that is no table of patients: where, what was given, what is allowed.
+    """A source is not a table of patients; the message names place, content and allowed content.
 
-    It is raised outside the handler of the error behind it, and so has neither cause nor context:
-    Arrow's errors quote whole rows, HTTP errors whole URLs, and both would follow it into logs.
+    It is raised outside of `except` blocks, so that it has neither cause nor context: Arrow's
+    errors quote whole rows, HTTP errors whole URLs, and a log would contain both.
     """
 
 
 def column_order(header: list[str], name: str) -> list[str]:
-    """Map a header of field names or flat names, in any order, to field names."""
+    """Map a header of field names or aliases, in any order, to field names.
+
+    An optional field may be absent: files that are older than the field remain readable.
+    """
     names = [FIELDS_BY_ALIAS[h].name if h in FIELDS_BY_ALIAS else h for h in header]
-    _refuse_numbers(header, name)
+    _reject_numbers(header, name)
     for position, column in enumerate(names, start=1):
-        where = f"{name}: line 1, column {position}: given {_shown(header[position - 1])}"
+        where = f"{name}: line 1, column {position}: given {_displayed(header[position - 1])}"
         if column not in FIELD_NAMES:
             raise SourceError(f"{where}, allowed one of {ALLOWED_HEADER}")
         if column in names[: position - 1]:
             raise SourceError(f"{where} a second time, allowed once")
-    absent = [field for field in FIELD_NAMES if field not in names]
+    absent = [field.name for field in FIELDS if field.required and field.name not in names]
     if absent:
         raise SourceError(
             f"{name}: line 1, column {len(header) + 1}: given {len(header)} columns without "
-            f"{', '.join(absent)}, allowed {len(FIELD_NAMES)}: {ALLOWED_HEADER}"
+            f"{', '.join(absent)}, allowed: {ALLOWED_HEADER}"
         )
     return names
 
 
-def unreadable(error: Exception) -> bool:
-    """Whether Arrow's `error` means that the content is at fault, not the disk or the memory.
+def is_content_error(error: Exception) -> bool:
+    """Return whether Arrow's `error` is caused by the content, not by disk or memory.
 
-    An OSError of the operating system has a number; Arrow's own, of a damaged page, has none.
+    An OSError of the operating system has an errno; Arrow's own, for a damaged page, has none.
     """
     if isinstance(error, OSError):
         return error.errno is None
@@ -65,7 +68,7 @@ def unreadable(error: Exception) -> bool:
     )
 
 
-def _refuse_numbers(header: list[str], name: str) -> None:
+def _reject_numbers(header: list[str], name: str) -> None:
     for position, cell in enumerate(header, start=1):
         if _NUMBER.fullmatch(cell):
             raise SourceError(
@@ -74,39 +77,39 @@ def _refuse_numbers(header: list[str], name: str) -> None:
             )
 
 
-def _shown(cell: str) -> str:
-    """Show what can only be a name: `6;148;72` is a row of values in another dialect."""
+def _displayed(cell: str) -> str:
+    """Return the cell if it can only be a name: `6;148;72` are values in another dialect."""
     if cell.isidentifier() or not any(character.isdigit() for character in cell):
-        return repr(cell[:_SHOWN_CHARACTERS])
+        return repr(cell[:_MAX_DISPLAYED_CHARACTERS])
     return "text that is no name"
 
 
 MAX_LINE_BYTES = 8 << 20
-"""A longer line does not fit a block of Arrow's reader."""
+"""The block size of Arrow's reader, which a line must fit."""
 _TAIL_BYTES = 1 << 16
 _NEWLINE = ord("\n")
 
 
 def end_of_rows(path: Path) -> int:
-    """Return the offset behind the last line that is not blank: blank lines may follow it."""
+    """Return the offset after the last line that is not blank."""
     with path.open("rb") as file:
         position = file.seek(0, os.SEEK_END)
         while position > 0:
             size = min(_TAIL_BYTES, position)
             position = file.seek(position - size)
-            used = len(file.read(size).rstrip())
-            if used:
+            content = len(file.read(size).rstrip())
+            if content:
                 # Spaces after the last visible byte may belong to the last value.
-                file.seek(position + used)
-                return position + used + len(file.readline())
+                file.seek(position + content)
+                return position + content + len(file.readline())
     return 0
 
 
 def count_lines(path: Path, end: int) -> int | None:
-    """Count the lines before byte `end`, blank ones too.
+    """Count the lines before byte `end`, including blank ones.
 
-    None where a line is too long, holds a carriage return that does not end it, or is the last and
-    leaves a quote open: Arrow would see other lines than an editor does.
+    None if a line is too long, contains a carriage return, or is the last and leaves a quote open:
+    Arrow would then count other lines than an editor does.
     """
     lines = offset = 0
     with path.open("rb") as file:
@@ -115,13 +118,13 @@ def count_lines(path: Path, end: int) -> int | None:
             if not chunk.endswith(b"\n"):
                 chunk += file.readline(min(MAX_LINE_BYTES, end - offset - len(chunk)))
             offset += len(chunk)
-            if not (_whole_lines(chunk) if offset < end else _last_lines(chunk)):
+            if not (_complete_lines(chunk) if offset < end else _last_lines(chunk)):
                 return None
             lines += int(np.count_nonzero(np.frombuffer(chunk, np.uint8) == _NEWLINE))
     return lines if chunk.endswith(b"\n") else lines + 1
 
 
-def _whole_lines(chunk: bytes) -> bool:
+def _complete_lines(chunk: bytes) -> bool:
     # Counting "\r\n" is slow: most files have no carriage return.
     stray = b"\r" in chunk and chunk.count(b"\r") != chunk.count(b"\r\n")
     return chunk.endswith(b"\n") and not stray
@@ -130,11 +133,11 @@ def _whole_lines(chunk: bytes) -> bool:
 def _last_lines(chunk: bytes) -> bool:
     body = chunk.removesuffix(b"\n")
     last = chunk[body.rfind(b"\n") + 1 :]
-    return _whole_lines(body + b"\n") and _split(last)[1] is None
+    return _complete_lines(body + b"\n") and _split(last)[1] is None
 
 
-def first_fault(path: Path, columns: int, end: int) -> str | None:
-    """Return what is wrong with the first line at fault before byte `end`, None if none is."""
+def first_fault(path: Path, columns: Sequence[str], end: int) -> str | None:
+    """Describe the first invalid line before byte `end`; None if all are valid."""
     offset = 0
     with path.open("rb") as file:
         lines = iter(functools.partial(file.readline, MAX_LINE_BYTES), b"")
@@ -149,26 +152,27 @@ def first_fault(path: Path, columns: int, end: int) -> str | None:
 
 
 def split_header(line: bytes) -> tuple[list[str], str | None]:
-    """Return the cells of line 1 without their outer spaces, or what is wrong with the line."""
+    """Return the stripped cells of line 1, or a description of its fault."""
     cells, fault = _split(line.removeprefix(codecs.BOM_UTF8))
     return [cell.strip() for cell in cells], None if fault is None else f"line 1, {fault}"
 
 
-def _fault(line: bytes, columns: int) -> str | None:
+def _fault(line: bytes, columns: Sequence[str]) -> str | None:
     cells, fault = _split(line)
-    if fault is None and len(cells) != columns:
-        column = min(len(cells), columns) + 1
-        return f"column {column}: given {len(cells)} columns, allowed {columns}: {ALLOWED_HEADER}"
+    if fault is None and len(cells) != len(columns):
+        column = min(len(cells), len(columns)) + 1
+        names = ", ".join(columns)
+        return f"column {column}: given {len(cells)} columns, allowed {len(columns)}: {names}"
     return fault
 
 
 def _split(line: bytes) -> tuple[list[str], str | None]:
-    """Return the cells of one physical line, or what is wrong with it; no value is quoted."""
+    """Return the cells of one physical line, or a description of its fault without its values."""
     body = line.removesuffix(b"\r\n").removesuffix(b"\n")
-    before, carriage_return, _ = body.partition(b"\r")
+    head, carriage_return, _ = body.partition(b"\r")
     if carriage_return:
         fault = "given a carriage return inside a line, allowed lines that end with LF or CRLF"
-        return [], f"column {before.count(b',') + 1}: {fault}"
+        return [], f"column {head.count(b',') + 1}: {fault}"
     if not body.strip():
         return [], "column 1: given a blank line, allowed only after the last row"
     if len(line) >= MAX_LINE_BYTES:
@@ -199,24 +203,24 @@ _NO_LINE_AT_FAULT = "given lines that do not parse as CSV, allowed one row of nu
 
 
 def read_csv(path: Path, name: str) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of the CSV file `path`; row n of them is line n + 1 of the file.
+    """Yield the rows of the CSV file `path`; row n is line n + 1 of the file.
 
-    Raises SourceError that names the line; rows may have been yielded before it.
+    Raises SourceError that names the line, possibly after rows were yielded.
     """
     header_bytes, names = _read_header(path, name)
     end = end_of_rows(path)
     if end <= header_bytes:
         raise SourceError(f"{name}: line 2: given no rows, allowed at least one")
     lines = count_lines(path, end)
-    read = 1
+    rows = 1  # the header
     if lines is not None:
         for batch in _parse(path, names, end):
-            read += batch.num_rows
+            rows += batch.num_rows
             yield batch
-    # Arrow leaves out blank lines and takes a quoted line break as part of a value, so that the
-    # numbers are equal only where each line is a row.
-    if read != lines:
-        fault = first_fault(path, len(names), end)
+    # Arrow skips blank lines and takes a quoted line break as part of a value, so that the
+    # numbers are equal only if every line is a row.
+    if rows != lines:
+        fault = first_fault(path, names, end)
         raise SourceError(f"{name}: {fault or _NO_LINE_AT_FAULT}")
 
 
@@ -236,7 +240,7 @@ def _read_header(path: Path, name: str) -> tuple[int, list[str]]:
 def _parse(path: Path, names: list[str], end: int) -> Iterator[pa.RecordBatch]:
     """Yield the rows before byte `end` up to a block that does not parse.
 
-    The caller misses rows and finds out why: Arrow's error quotes a row and must not leave here.
+    The caller notices the missing rows: Arrow's error quotes a row and must not be raised.
     """
     try:
         with (
@@ -245,7 +249,7 @@ def _parse(path: Path, names: list[str], end: int) -> Iterator[pa.RecordBatch]:
         ):
             yield from reader
     except (pa.ArrowException, OSError) as error:
-        if not unreadable(error):
+        if not is_content_error(error):
             raise
 
 
@@ -256,8 +260,9 @@ def _options(names: list[str]) -> dict[str, object]:
         ),
         "parse_options": pa_csv.ParseOptions(newlines_in_values=False, ignore_empty_lines=True),
         "convert_options": pa_csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()),
+            column_types=dict.fromkeys(FIELD_NAMES, pa.string()),
             include_columns=list(FIELD_NAMES),
+            include_missing_columns=True,
             strings_can_be_null=False,
             check_utf8=True,
         ),
@@ -271,7 +276,7 @@ _BATCH_ROWS = 65_536
 def read_parquet(path: Path, name: str) -> Iterator[pa.RecordBatch]:
     """Yield the rows of the Parquet file `path`.
 
-    Raises SourceError; rows may have been yielded before it.
+    Raises SourceError, possibly after rows were yielded.
     """
     file = _open(path)
     if file is None:
@@ -288,36 +293,39 @@ def read_parquet(path: Path, name: str) -> Iterator[pa.RecordBatch]:
     if rows != expected:
         raise SourceError(
             f"{name}: row {rows + 1} or later: given damaged data, "
-            f"allowed the {expected} rows that the file's footer tells of"
+            f"allowed the {expected} rows of the file's footer"
         )
 
 
 def _open(path: Path) -> pq.ParquetFile | None:
-    """Open the file, None where its footer is damaged."""
+    """Open the file; None if its footer is damaged."""
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)
-        file.schema_arrow.names  # noqa: B018  # a damaged name fails only when it is read
+        file.schema_arrow.names  # noqa: B018  # a damaged name raises on access
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        if not unreadable(error):
+        if not is_content_error(error):
             raise
         return None
     return file
 
 
 def _batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
-    """Yield the batches up to damaged data: the caller misses rows and says so."""
+    """Yield the batches up to damaged data: the caller notices the missing rows."""
     try:
         for batch in file.iter_batches(batch_size=_BATCH_ROWS):
             batch.validate(full=True)
             yield batch
     except (pa.ArrowException, OSError) as error:
-        if not unreadable(error):
+        if not is_content_error(error):
             raise
 
 
 def _cast_to_text(batch: pa.RecordBatch, name: str) -> pa.RecordBatch:
     columns = []
     for position, field in enumerate(TEXT_SCHEMA, start=1):
+        if field.name not in batch.schema.names:
+            columns.append(pa.nulls(batch.num_rows, field.type))
+            continue
         column = batch.column(field.name)
         text = _as_text(column)
         if text is None:
@@ -339,8 +347,8 @@ def _as_text(column: pa.Array) -> pa.Array | None:
 def read_as_text(path: Path, name: str) -> Iterator[pa.RecordBatch]:
     """Yield the rows of `path` as batches of text columns in contract order.
 
-    `name` is what messages call the source. Raises SourceError that names line, column, what was
-    given and what is allowed; rows may have been yielded before it.
+    An absent optional column is NULL. `name` identifies the source in messages. Raises SourceError
+    that names line, column, content and allowed content, possibly after rows were yielded.
     """
     with path.open("rb") as file:
         start = file.read(len(MAGIC))

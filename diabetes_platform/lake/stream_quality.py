@@ -1,6 +1,6 @@
-"""What the stream's tables say of its quality since a time: changes, dead letters, windows.
+"""Quality counts of the stream's tables: changes, dead letters and windows since a time.
 
-What Flink wrote twice after a failure counts once. No value of a patient is read.
+Records that Flink repeated after a failure count once. No patient value is read.
 """
 
 import re
@@ -23,15 +23,15 @@ from diabetes_platform.contract.tables import STREAM_PATIENTS, Table
 from diabetes_platform.lake.delta import Lake
 
 _SOURCE = ("source_topic", "source_partition", "source_offset")
-_PLACE = tuple(column.name for column in TOPIC_PARTITION_OFFSET)
+_TOPIC_PARTITION_OFFSET = tuple(column.name for column in TOPIC_PARTITION_OFFSET)
 _REASON = re.compile(r"[a-z_.]{1,60}:[a-z_]{1,40}")
 OTHER = "other"
-"""A reason that is not written `field:code`: whoever wrote it may have put values in it."""
+"""Replaces a reason that is not of the form `field:code` and may contain values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejections:
-    """Dead letters, the records that they are of, and how many of these each reason rejected."""
+    """Dead letters, distinct rejected records, and the number of records by reason."""
 
     letters: int
     records: int
@@ -40,7 +40,7 @@ class Rejections:
 
 @dataclass(frozen=True, slots=True)
 class WindowSums:
-    """Windows that began since a time, and the sums of what they count."""
+    """The number of windows and the sums of their counts."""
 
     windows: int
     events: int
@@ -51,47 +51,49 @@ class WindowSums:
 
 
 def changes_since(lake: Lake, since: datetime) -> int:
-    """Count the changes that the stream let through since then; of no table none."""
+    """Count the accepted changes since then; 0 without a table."""
     return int(_since(lake, STREAM_PATIENTS, (), since).num_rows)
 
 
 def rejections_since(lake: Lake, since: datetime) -> Rejections:
-    """Count what was rejected since then; of no table nothing."""
-    return rejections_in(_since(lake, STREAM_REJECTED, ("reasons", *_SOURCE, *_PLACE), since))
+    """Count the rejections since then; 0 without a table."""
+    return rejections_in(
+        _since(lake, STREAM_REJECTED, ("reasons", *_SOURCE, *_TOPIC_PARTITION_OFFSET), since)
+    )
 
 
 def rejections_of_day(lake: Lake, day: str) -> Rejections:
-    """Count what was rejected on a day (UTC)."""
-    columns = ("reasons", *_SOURCE, *_PLACE)
+    """Count the rejections of a day (UTC)."""
+    columns = ("reasons", *_SOURCE, *_TOPIC_PARTITION_OFFSET)
     return rejections_in(lake.stream(STREAM_REJECTED, columns, {"day": day}).read_all())
 
 
 def rejections_in(letters: pa.Table) -> Rejections:
-    """Count rows of STREAM_REJECTED: a record by where its original lies, else by its own place."""
+    """Count rows of STREAM_REJECTED; a record is identified by its original's offset or its own."""
     reasons_by_record: dict[tuple[object, ...], set[str]] = {}
     for row in letters.to_pylist():
         source = tuple(row[name] for name in _SOURCE)
-        record = tuple(row[name] for name in _PLACE) if None in source else source
-        shown = {one if _REASON.fullmatch(one) else OTHER for one in row["reasons"]}
-        reasons_by_record.setdefault(record, set()).update(shown)
-    counted = Counter(reason for reasons in reasons_by_record.values() for reason in reasons)
-    ordered = sorted(counted.items(), key=lambda each: (-each[1], each[0]))
+        record = tuple(row[name] for name in _TOPIC_PARTITION_OFFSET) if None in source else source
+        reasons = {reason if _REASON.fullmatch(reason) else OTHER for reason in row["reasons"]}
+        reasons_by_record.setdefault(record, set()).update(reasons)
+    counts = Counter(reason for reasons in reasons_by_record.values() for reason in reasons)
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return Rejections(letters.num_rows, len(reasons_by_record), dict(ordered))
 
 
 def windows_since(lake: Lake, since: datetime) -> WindowSums:
-    """Sum the windows written since then; of no table none."""
+    """Sum the windows written since then; 0 without a table."""
     return sums_of(_since(lake, STREAM_WINDOWS, ("window_start", *WINDOW_KEYS.counts), since))
 
 
 def windows_of_day(lake: Lake, day: str) -> WindowSums:
-    """Sum the windows that were written on a day (UTC)."""
+    """Sum the windows written on a day (UTC)."""
     columns = ("window_start", "written_at", *WINDOW_KEYS.counts)
     return sums_of(lake.stream(STREAM_WINDOWS, columns, {"day": day}).read_all())
 
 
 def sums_of(windows: pa.Table) -> WindowSums:
-    """Sum rows of STREAM_WINDOWS; of a window that was written again the last one."""
+    """Sum rows of STREAM_WINDOWS; a repeated window counts with its last row."""
     newest: dict[object, dict[str, Any]] = {
         row["window_start"]: row for row in windows.sort_by("written_at").to_pylist()
     }
@@ -101,5 +103,5 @@ def sums_of(windows: pa.Table) -> WindowSums:
 
 def _since(lake: Lake, table: Table, columns: Sequence[str], since: datetime) -> pa.Table:
     """Return these columns, and `written_at`, of rows written at `since` or later."""
-    late_enough = pc.field("written_at") >= pa.scalar(since, pa.timestamp("us", "UTC"))
-    return lake.days_since(table, since, (*columns, "written_at"), late_enough)
+    recent = pc.field("written_at") >= pa.scalar(since, pa.timestamp("us", "UTC"))
+    return lake.days_since(table, since, (*columns, "written_at"), recent)

@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 from diabetes_platform.cleaning.batch_tables import Labels
 from diabetes_platform.contract.tables import LABELLED_PATIENTS
 from diabetes_platform.lake.delta import Lake
-from diabetes_platform.lake.labels import keep_labels
+from diabetes_platform.lake.labels import update_labels
 from diabetes_platform_tests.cleaning.batches import Batch, dirty_rows, write_batch
 from diabetes_platform_tests.cleaning.results import run
 from diabetes_platform_tests.intakes import changed, stream
@@ -29,7 +29,7 @@ def batches(
     lakes = tmp_path_factory.mktemp("lakes")
     on_sail = write_batch(lakes / "sail", dirty_rows(ROWS, seed=4))
     stream(Lake(str(on_sail.lake)), *(changed(n, n, outcome=n % 2) for n in range(1, LABELS + 1)))
-    keep_labels(Lake(str(on_sail.lake)))
+    update_labels(Lake(str(on_sail.lake)))
     shutil.copytree(on_sail.lake, lakes / "spark")
     on_spark = Batch(lakes / "spark", on_sail.content_hash, on_sail.rows)
     clean(spark, on_sail)
@@ -39,7 +39,7 @@ def batches(
 
 def clean(spark: SparkSession, batch: Batch) -> None:
     lake = Lake(str(batch.lake))
-    kept = keep_labels(lake)
+    kept = update_labels(lake)
     run(spark, batch, Labels(lake.table(LABELLED_PATIENTS), kept.version, kept.content_hash))
 
 

@@ -15,7 +15,7 @@ from diabetes_platform.cleaning.jobs import fit_statistics
 from diabetes_platform.cleaning.reconciliation import Conservation
 from diabetes_platform.contract.tables import LABELLED_PATIENTS, batch_id_of
 from diabetes_platform.lake.delta import Lake
-from diabetes_platform.lake.labels import keep_labels
+from diabetes_platform.lake.labels import update_labels
 from diabetes_platform_tests.cleaning.batches import patients, write_batch
 from diabetes_platform_tests.cleaning.results import run, stored
 from diabetes_platform_tests.contract.cases import ORDINARY
@@ -28,7 +28,7 @@ def labels_of(root: Path, *rows: Row) -> Labels:
     """Bring the changes by the stream and keep what labels they give."""
     lake = Lake(str(root))
     stream(lake, *rows)
-    kept = keep_labels(lake)
+    kept = update_labels(lake)
     return Labels(lake.table(LABELLED_PATIENTS), kept.version, kept.content_hash)
 
 

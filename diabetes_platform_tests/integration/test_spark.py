@@ -17,7 +17,7 @@ from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics, quarant
 from diabetes_platform.cleaning.session import spark_session
 from diabetes_platform.contract.tables import LABELLED_PATIENTS
 from diabetes_platform.lake.delta import DeltaPath, Lake
-from diabetes_platform.lake.labels import keep_labels
+from diabetes_platform.lake.labels import update_labels
 from diabetes_platform.local.install.java import find_java
 from diabetes_platform.local.ports import HOST, free_port, listens
 from diabetes_platform.local.processes import spawn, stop_group
@@ -106,7 +106,7 @@ def labels(storage: Storage, tmp_path_factory: pytest.TempPathFactory) -> Labels
     """Labels on S3, where the users of the platform can read and write them."""
     local = Lake(str(tmp_path_factory.mktemp("stream")))
     stream(local, *(changed(n, n, outcome=n % 2, age=20.0 + n) for n in range(1, LABELLED + 1)))
-    snapshot = keep_labels(local)
+    snapshot = update_labels(local)
     root = f"s3://lake/labels/{secrets.token_hex(4)}"
     lake = Lake(root, storage.s3("pipeline"))
     rows = local.table(LABELLED_PATIENTS).open().to_pyarrow_table()

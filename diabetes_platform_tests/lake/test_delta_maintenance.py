@@ -9,7 +9,7 @@ import pytest
 from deltalake import write_deltalake
 
 from diabetes_platform.contract.tables import STATISTICS_PATIENTS, STREAM_PATIENTS
-from diabetes_platform.lake.delta import TIME_TRAVEL, Lake, Maintained, maintain
+from diabetes_platform.lake.delta import TIME_TRAVEL, Lake, MaintenanceResult, maintain
 from diabetes_platform_tests.lake.appending import append_rows
 
 INCREMENTS = 5
@@ -34,7 +34,7 @@ def test_small_files_become_one_and_no_row_changes(lake: Lake) -> None:
     before = table.open().to_pyarrow_table().sort_by("id")
     done = maintain(lake, STREAM_PATIENTS)
     assert done is not None
-    assert (done.merged, done.made, done.removed) == (INCREMENTS, 1, 0)
+    assert (done.compacted, done.added, done.removed) == (INCREMENTS, 1, 0)
     assert len(table.open().file_uris()) == 1
     assert table.open().to_pyarrow_table().sort_by("id") == before
 
@@ -93,5 +93,5 @@ def test_less_than_a_week_of_history_is_refused(lake: Lake) -> None:
 
 
 def test_of_no_table_nothing_is_done(lake: Lake) -> None:
-    done: Maintained | None = maintain(lake, STREAM_PATIENTS)
+    done: MaintenanceResult | None = maintain(lake, STREAM_PATIENTS)
     assert done is None

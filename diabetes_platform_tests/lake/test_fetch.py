@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from diabetes_platform.lake.fetch import fetched
+from diabetes_platform.lake.fetch import fetch
 from diabetes_platform.lake.source_files import SourceError
 from diabetes_platform_tests.lake.conftest import Save, behind
 from diabetes_platform_tests.lake.web import CONTENT, serving
@@ -16,9 +16,9 @@ def test_a_url_gives_the_same_content_hash_as_the_file(save: Save) -> None:
     path, expected = save(CONTENT), hashlib.sha256(CONTENT).hexdigest()
     with (
         serving() as web,
-        fetched(f"{web.url}/a%20b.csv?key=s3cret") as download,
-        fetched(str(path)) as file,
-        fetched(f"file://{path}") as again,
+        fetch(f"{web.url}/a%20b.csv?key=s3cret") as download,
+        fetch(str(path)) as file,
+        fetch(f"file://{path}") as again,
     ):
         assert {s.content_hash for s in (file, again, download)} == {expected}
         assert file.batch_id == expected[:12]
@@ -26,7 +26,7 @@ def test_a_url_gives_the_same_content_hash_as_the_file(save: Save) -> None:
 
 
 def test_a_download_is_deleted_after_use() -> None:
-    with serving() as web, fetched(f"{web.url}/a.csv") as download:
+    with serving() as web, fetch(f"{web.url}/a.csv") as download:
         assert download.path.exists()
     assert not download.path.exists()
 
@@ -38,16 +38,16 @@ def test_a_path_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         Path("/proc/self/mem"): "given a file that cannot be read (Input/output error), allowed",
     }
     for path, message in cases.items():
-        with pytest.raises(SourceError, match=f"^{path}: ") as refused, fetched(str(path)):
+        with pytest.raises(SourceError, match=f"^{path}: ") as refused, fetch(str(path)):
             pass
         assert message in str(refused.value)
         assert behind(refused.value) == []
 
 
 def test_a_file_is_known_to_be_unchanged_while_nothing_writes_to_it(save: Save) -> None:
-    with fetched(str(save("6,148"))) as file:
+    with fetch(str(save("6,148"))) as file:
         file.path.read_bytes()
-        assert file.change() is None
+        assert file.change_error() is None
 
 
 def test_any_write_is_a_change(save: Save, tmp_path: Path) -> None:
@@ -67,6 +67,6 @@ def test_any_write_is_a_change(save: Save, tmp_path: Path) -> None:
         other.replace(path)
 
     for write in (append, overwrite, replace, Path.unlink):
-        with fetched(str(save("6,148"))) as file:
+        with fetch(str(save("6,148"))) as file:
             write(file.path)
-            assert "changed while it was read" in str(file.change())
+            assert "changed while it was read" in str(file.change_error())

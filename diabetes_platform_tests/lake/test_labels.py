@@ -9,7 +9,7 @@ from diabetes_platform.contract.tables import LABELLED_PATIENTS
 from diabetes_platform.contract.validation import parse
 from diabetes_platform.lake.arrow import row_schema
 from diabetes_platform.lake.delta import Lake, commits
-from diabetes_platform.lake.labels import STREAM_VERSION, keep_labels, waiting_labels
+from diabetes_platform.lake.labels import STREAM_VERSION, update_labels, waiting_labels
 from diabetes_platform_tests.intakes import BEGIN, EXAMPLE, Row, changed, deleted, stream
 
 
@@ -46,12 +46,12 @@ def test_the_label_of_a_patient(
     # Each change comes by an increment of its own.
     for row in rows:
         stream(lake, row)
-    assert keep_labels(lake).rows == len(labels), says
+    assert update_labels(lake).rows == len(labels), says
     assert outcomes(lake) == labels, says
 
 
 def test_without_a_stream_there_is_an_empty_table(lake: Lake) -> None:
-    first, again = keep_labels(lake), keep_labels(lake)
+    first, again = update_labels(lake), update_labels(lake)
     assert (first.rows, first.version, first.added, first.stream_version) == (0, 0, True, None)
     assert (again.version, again.added) == (0, False)
     table = lake.table(LABELLED_PATIENTS).open().to_pyarrow_table()
@@ -60,7 +60,7 @@ def test_without_a_stream_there_is_an_empty_table(lake: Lake) -> None:
 
 def test_a_label_says_which_change_it_is_and_when_it_was_confirmed(lake: Lake) -> None:
     version = stream(lake, changed(7, 10), changed(7, 12, outcome=1, bmi=None))
-    kept = keep_labels(lake)
+    kept = update_labels(lake)
     (label,) = lake.table(LABELLED_PATIENTS).open().to_pyarrow_table().to_pylist()
     assert (label["change_id"], label["received_at"]) == ("7-12", BEGIN)
     assert label["outcome_recorded_at"].second == 12
@@ -74,11 +74,11 @@ def test_a_label_says_which_change_it_is_and_when_it_was_confirmed(lake: Lake) -
 
 def test_the_same_labels_add_no_version(lake: Lake) -> None:
     stream(lake, changed(1, 10, outcome=1))
-    first = keep_labels(lake)
+    first = update_labels(lake)
     stream(lake, changed(2, 11), changed(3, 12), deleted(3, 13))
     # Debezium reads the table again and each row comes with another place in the log.
     stream(lake, changed(1, 20, outcome=1, op="r", outcome_recorded_at=BEGIN.replace(second=10)))
-    again = keep_labels(lake)
+    again = update_labels(lake)
     assert (again.version, again.content_hash, again.added) == (0, first.content_hash, False)
     (label,) = lake.table(LABELLED_PATIENTS).open().to_pyarrow_table().to_pylist()
     assert label["change_id"] == "1-10"
@@ -86,11 +86,11 @@ def test_the_same_labels_add_no_version(lake: Lake) -> None:
 
 def test_the_labels_of_a_past_version_can_be_read_again(lake: Lake) -> None:
     stream(lake, changed(1, 10, outcome=1))
-    first = keep_labels(lake)
+    first = update_labels(lake)
     stream(lake, changed(1, 11, outcome=0), changed(2, 12, outcome=1))
-    second = keep_labels(lake)
+    second = update_labels(lake)
     stream(lake, deleted(2, 13))
-    third = keep_labels(lake)
+    third = update_labels(lake)
     found = [outcomes(lake, each.version) for each in (first, second, third)]
     assert found == [{1: "1"}, {1: "0", 2: "1"}, {1: "0"}]
     assert len({each.content_hash for each in (first, second, third)}) == 3
@@ -98,7 +98,7 @@ def test_the_labels_of_a_past_version_can_be_read_again(lake: Lake) -> None:
 
 def test_an_outcome_without_the_time_of_its_confirmation_counts(lake: Lake) -> None:
     stream(lake, changed(1, 10, outcome=1, outcome_recorded_at=None, received_at=None))
-    assert keep_labels(lake).rows == 1
+    assert update_labels(lake).rows == 1
 
 
 def test_a_value_as_text_reads_as_the_same_value(lake: Lake) -> None:
@@ -107,7 +107,7 @@ def test_a_value_as_text_reads_as_the_same_value(lake: Lake) -> None:
         n: {field.name: some_value(field, random_) for field in FEATURES} for n in range(2000)
     }
     stream(lake, *(changed(n, n, outcome=n % 2, **measured[n]) for n in measured))
-    keep_labels(lake)
+    update_labels(lake)
     for label in lake.table(LABELLED_PATIENTS).open().to_pyarrow_table().to_pylist():
         expected = {**measured[label["id"]], "outcome": label["id"] % 2}
         assert {f.name: parse(f, label[f.name]).value for f in FIELDS} == expected
@@ -123,18 +123,18 @@ def test_labels_wait_that_are_new_changed_or_gone_since_they_were_kept(lake: Lak
     assert waiting_labels(lake) == 0
     stream(lake, changed(1, 10, outcome=1), changed(2, 11, outcome=0), changed(3, 12))
     assert waiting_labels(lake) == 2, "no batch has ever asked for labels"
-    keep_labels(lake)
+    update_labels(lake)
     assert waiting_labels(lake) == 0
     stream(lake, changed(1, 20, outcome=0), deleted(2, 21), changed(3, 22, outcome=1))
     stream(lake, changed(4, 23), changed(5, 24, outcome=1), deleted(5, 25))
     assert waiting_labels(lake) == 3, "one was changed, one is gone, one is new"
-    keep_labels(lake)
+    update_labels(lake)
     assert waiting_labels(lake) == 0
 
 
 def test_a_snapshot_that_brings_every_change_again_makes_nobody_wait(lake: Lake) -> None:
     stream(lake, changed(1, 10, outcome=1))
-    keep_labels(lake)
+    update_labels(lake)
     again = changed(1, 10, outcome=1) | {"change_id": "1-99", "lsn": 99, "kafka_offset": 99}
     stream(lake, again)
     assert waiting_labels(lake) == 0

@@ -105,6 +105,19 @@ def test_a_file_that_is_not_this_table_is_refused_with_its_place(
     assert not any(value in str(refused.value) for value in ("148", "33.6", "0.627"))
 
 
+def test_an_absent_optional_column_is_null(save: Save) -> None:
+    row = dict(zip(FIELD_NAMES, ROW.split(","), strict=True))
+    present = [field.name for field in reversed(FIELDS) if field.name not in {"insulin", "outcome"}]
+    path = save(f"{','.join(present)}\n{','.join(row[name] for name in present)}\n")
+    assert read(path) == [list((row | {"insulin": None, "outcome": None}).values())]
+
+
+def test_names_the_columns_of_a_file_without_an_optional_column(save: Save) -> None:
+    present = [name for name in FIELD_NAMES if name != "insulin"]
+    with pytest.raises(SourceError, match=r"given 1 columns, allowed 8: .*thickness, bmi"):
+        read(save(f"{','.join(present)}\n1\n"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "message"),

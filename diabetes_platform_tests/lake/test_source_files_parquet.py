@@ -59,6 +59,13 @@ def test_a_parquet_file_of_another_shape_is_refused(
     assert behind(refused.value) == []
 
 
+def test_an_absent_optional_column_is_null(tmp_path: Path) -> None:
+    path = tmp_path / "patients.parquet"
+    names = [name for name in FIELD_NAMES if name != "insulin"]
+    pq.write_table(pa.table({name: [1] for name in names}), path)
+    assert read(path) == [[None if name == "insulin" else "1" for name in FIELD_NAMES]]
+
+
 def test_a_parquet_file_without_rows_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "patients.parquet"
     pq.write_table(pa.table({name: pa.array([], pa.string()) for name in FIELD_NAMES}), path)

@@ -4,7 +4,7 @@ import dagster as dg
 
 from diabetes_platform.contract.tables import LABELLED_PATIENTS, STREAM_PATIENTS
 from diabetes_platform.lake.delta import DeltaPath, Lake
-from diabetes_platform.lake.labels import keep_labels
+from diabetes_platform.lake.labels import update_labels
 from diabetes_platform.orchestration.automation import LEARN_AGAIN
 from diabetes_platform.orchestration.describe import (
     CLEANING_POOL,
@@ -45,7 +45,7 @@ def labelled_patients(
     if unchanged(before, target, version):
         return again(context, before, str(before.recall("content_hash")))
     with refusals():
-        kept = keep_labels(lake)
+        kept = update_labels(lake)
     context.log.info("%s labels, %s", kept.rows, "added" if kept.added else "known")
     return dg.MaterializeResult(
         data_version=dg.DataVersion(kept.content_hash),

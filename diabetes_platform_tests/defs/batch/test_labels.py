@@ -13,7 +13,7 @@ from diabetes_platform.contract.tables import (
     batch_id_of,
 )
 from diabetes_platform.lake.delta import Lake
-from diabetes_platform.lake.labels import keep_labels
+from diabetes_platform.lake.labels import update_labels
 from diabetes_platform.modelling.training_set_snapshot import read_training_set_as_of
 from diabetes_platform.settings import PIMA_CSV
 from diabetes_platform_tests.defs.conftest import Platform
@@ -128,7 +128,7 @@ def test_labels_of_one_class_that_are_rejected_or_come_twice_cost_no_other_row(
 
     assert serving.served() == file
     assert trained_on(serving) == []
-    assert keep_labels(lake).rows == 0
+    assert update_labels(lake).rows == 0
     assert lake.count(LABELLED_PATIENTS, {}, 1) == len(good) + 2
 
 

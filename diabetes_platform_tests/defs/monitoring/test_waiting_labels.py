@@ -7,7 +7,7 @@ import pytest
 
 from diabetes_platform.defs.monitoring.waiting_labels import few_labels_wait
 from diabetes_platform.lake.delta import Lake
-from diabetes_platform.lake.labels import keep_labels
+from diabetes_platform.lake.labels import update_labels
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform_tests.defs.monitoring.test_skew import result
 from diabetes_platform_tests.intakes import changed, stream
@@ -40,5 +40,5 @@ def test_as_many_as_asked_for_are_a_warning(settings: PlatformSettings) -> None:
         "for at 3."
     )
     assert (check.metadata["waiting"].value, check.metadata["enough"].value) == (3, 3)
-    keep_labels(lake)
+    update_labels(lake)
     assert found(settings).passed

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from diabetes_platform.contract.tables import TRAINING_SET
 from diabetes_platform.lake.delta import Lake
-from diabetes_platform.lake.labels import keep_labels
+from diabetes_platform.lake.labels import update_labels
 from diabetes_platform.local.commands.training_set import show_training_set
 from diabetes_platform.local.errors import FailedError, PlatformError
 from diabetes_platform.local.timestamps import parse_timestamp
@@ -27,7 +27,7 @@ def lake(tmp_path: Path) -> Lake:
     """A training set that was written with labels of the stream."""
     made = Lake(str(tmp_path / "lake"))
     stream(made, changed(1, 10, outcome=1))
-    told = {RAW_HASH: RAW, LABELS_VERSION: str(keep_labels(made).version)}
+    told = {RAW_HASH: RAW, LABELS_VERSION: str(update_labels(made).version)}
     rows_hash = training_set_from_arrow(pima_table()).content_hash
     made.snapshot(TRAINING_SET, pima_table(), "any", {ROWS_HASH: rows_hash, **told})
     return made
