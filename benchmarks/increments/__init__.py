@@ -1,1 +1,1 @@
-"""What an increment of the stream costs, and how long a message takes into the lake."""
+"""The cost of a commit of the ingest, and the latency from a message to its row in the lake."""

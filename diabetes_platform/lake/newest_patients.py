@@ -10,12 +10,12 @@ from diabetes_platform.contract.tables import STREAM_PATIENTS
 from diabetes_platform.lake.delta import Lake
 
 ORDER = ("written_at", "kafka_offset")
-"""All changes of a patient lie in one partition of the topic, in the order of their offsets; a
-topic that was made anew begins again, but later."""
+"""All changes of a patient are in one partition of the topic, in the order of their offsets. A
+topic that is created again starts at 0 again, but later."""
 
 
 def newest_images(changes: pa.Table) -> pa.Table:
-    """Return of each `id` the newest row of STREAM_PATIENTS; of a deleted patient none."""
+    """Return the newest row of STREAM_PATIENTS for each `id`, without deleted patients."""
     ordered = changes.sort_by([(name, "ascending") for name in ("id", *ORDER)])
     ids = ordered["id"].combine_chunks()
     if not len(ids):
@@ -27,10 +27,10 @@ def newest_images(changes: pa.Table) -> pa.Table:
 
 
 def patients_since(lake: Lake, since: datetime) -> pa.Table:
-    """Return the newest images of the patients taken in at `since` or later; of no table none.
+    """Return the newest images of the patients received at `since` or later.
 
-    Raises StorageError.
+    The result is empty if the table does not exist. Raises StorageError.
     """
-    # A change is written to the topic after its patient was taken in, and so are its deletion's.
+    # Every change of a patient is written to the topic after the patient was received.
     newest = newest_images(lake.days_since(STREAM_PATIENTS, since))
     return newest.filter(pc.greater_equal(newest["received_at"], pa.scalar(since)))

@@ -206,8 +206,8 @@ class _Run:
 
 
 def _shortened(reasons: Sequence[str]) -> str:
-    more = len(reasons) - _REASONS_SHOWN
-    return "; ".join([*reasons[:_REASONS_SHOWN], *([f"and {more} more"] if more > 0 else [])])
+    shown, remaining = list(reasons[:_REASONS_SHOWN]), len(reasons) - _REASONS_SHOWN
+    return "; ".join([*shown, f"and {remaining} more"] if remaining > 0 else shown)
 
 
 def _joined(ranges: Iterable[OffsetRange]) -> tuple[OffsetRange, ...]:

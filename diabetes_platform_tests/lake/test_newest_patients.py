@@ -1,4 +1,4 @@
-"""The newest image of each patient, whatever the order in which its changes were stored."""
+"""The newest image of each patient, in whatever order its changes were stored."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +19,7 @@ SCHEMA = row_schema(STREAM_PATIENTS)
 def change(
     patient: int, offset: int, op: str = "u", glucose: float | None = None, days: int = 0
 ) -> dict[str, object]:
-    """A row: written `days` after Monday, of a patient taken in then with its first change."""
+    """A row that was written `days` after Monday; a creation receives the patient at that time."""
     written = MONDAY + timedelta(days=days, seconds=offset)
     return {
         "change_id": f"{patient}-{offset}",
@@ -44,7 +44,7 @@ def glucose_by_patient(table: pa.Table) -> dict[int, float]:
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_of_many_images_the_newest_stays(order: int) -> None:
+def test_returns_the_newest_image_of_each_patient(order: int) -> None:
     rows = [
         change(1, 0, "c", 100),
         change(2, 1, "c", 120),
@@ -60,16 +60,16 @@ def test_a_deleted_patient_has_no_image() -> None:
     assert glucose_by_patient(newest_images(rows)) == {2: 120}
 
 
-def test_of_a_topic_that_was_made_anew_the_later_change_counts() -> None:
+def test_a_recreated_topic_starts_again_at_offset_0_and_its_change_is_newer() -> None:
     rows = changes(change(1, 500, "c", 100), change(1, 0, "u", 110, days=1))
     assert glucose_by_patient(newest_images(rows)) == {1: 110}
 
 
-def test_of_no_change_there_is_no_image() -> None:
+def test_no_changes_give_no_images() -> None:
     assert newest_images(changes()).num_rows == 0
 
 
-def test_patients_taken_in_before_are_left_out_though_they_changed_since(tmp_path: Path) -> None:
+def test_leaves_out_patients_received_earlier_even_if_they_changed_since(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
     assert patients_since(lake, MONDAY).num_rows == 0
     for rows in (

@@ -1,4 +1,4 @@
-"""Messages of the topics of dead letters and of windows, as Flink writes them."""
+"""Dead letters and windows as Flink writes them."""
 
 import json
 
@@ -6,7 +6,7 @@ from diabetes_platform.contract.events import CDC_TOPIC, DEAD_LETTER_HEADERS, WI
 from diabetes_platform_tests.streaming.sink import Record
 
 SECRET = b'{"glucose": 4711'
-"""The original of a dead letter: a value that must not be shown anywhere."""
+"""The original of a dead letter; its value must appear in no log and no metadata."""
 START_MS = 1_795_550_040_000
 
 
@@ -23,7 +23,7 @@ def letter_headers(*reasons: str, offset: int = 7, topic: str = CDC_TOPIC) -> di
 
 
 def window(number: int = 0, /, **changed: object) -> dict[str, object]:
-    """A window as JSON: the minute after `number` others, ten events."""
+    """A window of one minute with ten events, `number` minutes after the first."""
     start = START_MS + 60_000 * number
     counts = {"events": 10, "accepted": 8, "deleted": 0, "rejected": 1, "late": 1}
     numbers = dict.fromkeys(WINDOW_KEYS.all, 0.25)
@@ -32,6 +32,6 @@ def window(number: int = 0, /, **changed: object) -> dict[str, object]:
 
 
 def window_message(number: int = 0, /, **changed: object) -> Record:
-    """A message of the topic of windows."""
+    """The message of a window."""
     key = {WINDOW_KEYS.start: START_MS + 60_000 * number}
     return json.dumps(key).encode(), json.dumps(window(number, **changed)).encode()

@@ -1,4 +1,4 @@
-"""The topics of the stream as assets that are only observed."""
+"""The topics of the stream, as observed assets."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,33 +17,34 @@ from diabetes_platform.orchestration.describe import GROUPS, OWNER, table_metada
 
 @dg.definitions
 def topics() -> dg.Definitions:
-    """Return the topics of the stream: what writes them is no run of Dagster's."""
+    """Return the topics of the stream, which no run of Dagster writes."""
     cdc, sink = topic_key(CDC_TOPIC), topic_key(SINK_TOPIC)
     specs = [
         _topic(
             CDC_TOPIC,
             {"debezium", "kafka"},
-            "Changes of the intake table, as Debezium reads them from the write-ahead log. A week.",
+            "Changes of the intake table, as Debezium reads them from the write-ahead log. Kept a "
+            "week.",
             metadata=table_metadata(DIABETES_NEW),
         ),
         _topic(
             SINK_TOPIC,
             {"flink", "kafka"},
-            "The newest valid image of each patient, by Flink; a tombstone of a deleted one.",
+            "The newest valid image of each patient, by Flink; a tombstone for a deleted one.",
             [cdc],
             metadata=table_metadata(DIABETES_NEW, {cdc: DIABETES_NEW}),
         ),
         _topic(
             REJECTED_TOPIC,
             {"flink", "kafka"},
-            "Changes that break the contract, and images that could not be read: original bytes "
-            "with all reasons. A month.",
+            "Changes that violate the contract, and unreadable images: original bytes with all "
+            "reasons. Kept a month.",
             [cdc, sink],
         ),
         _topic(
             WINDOWED_TOPIC,
             {"flink", "kafka"},
-            "Counts and means of each minute of event time. A month.",
+            "Counts and means of each minute of event time. Kept a month.",
             [cdc],
         ),
     ]
