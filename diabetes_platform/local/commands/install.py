@@ -5,7 +5,7 @@ from rich.console import Console
 from diabetes_platform.local.console import Progress
 from diabetes_platform.local.home import Layout
 from diabetes_platform.local.install.plan import install as install_missing
-from diabetes_platform.local.install.shown import Shown
+from diabetes_platform.local.install.progress import ConsoleProgress
 from diabetes_platform.local.services import install_plan
 from diabetes_platform.settings import PlatformSettings, inherited_environment
 
@@ -15,4 +15,4 @@ def install(settings: PlatformSettings, console: Console, *, development: bool) 
     plan = install_plan(development=development)
     tools = Layout.of(settings).tools
     with Progress(console) as progress:
-        install_missing(plan, tools, inherited_environment(), Shown(progress))
+        install_missing(plan, tools, inherited_environment(), ConsoleProgress(progress))

@@ -13,7 +13,7 @@ from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.install.disk import GIB, require_space
 from diabetes_platform.local.install.java import find_java
 from diabetes_platform.local.install.plan import install
-from diabetes_platform.local.install.shown import Shown
+from diabetes_platform.local.install.progress import ConsoleProgress
 from diabetes_platform.local.locks import BusyError, HomeLock, Use, exclusive, make_private
 from diabetes_platform.local.platform import link
 from diabetes_platform.local.ports import require_free
@@ -63,7 +63,7 @@ def _start(stack: Stack, lock: HomeLock, progress: Progress) -> list[ProcessStat
     java_home = str(find_java(environment).parents[1])
     _end_orphans(stack, progress)
     require_free_ports(stack)
-    install(install_plan(), stack.layout.tools, environment, Shown(progress))
+    install(install_plan(), stack.layout.tools, environment, ConsoleProgress(progress))
     require_space({stack.home.home: STATE_SPACE})
     with progress.measured("configured"):
         _configure(stack)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from diabetes_platform.local.jvm import JavaServer, archives, replace_process
+from diabetes_platform.local.jvm import JavaServer, replace_process
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -19,14 +19,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     tools = options.tools.absolute()
     server = worker(tools, options.infra.absolute())
     # The worker's plugin path is relative to its working directory.
-    replace_process(server, options.java.absolute(), archives(tools), directory=tools)
+    replace_process(server, options.java.absolute(), directory=tools)
 
 
 def worker(tools: Path, infra: Path) -> JavaServer:
     """Return the Connect worker, whose working directory is `tools`."""
     jars = tools / "jars" / "kafka"
     main_class = "org.apache.kafka.connect.cli.ConnectDistributed"
-    return JavaServer("connect", main_class, jars, infra / "connect", "worker.properties")
+    return JavaServer(main_class, jars, infra / "connect", "worker.properties")
 
 
 def _parser() -> argparse.ArgumentParser:

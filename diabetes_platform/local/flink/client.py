@@ -11,7 +11,6 @@ from diabetes_platform.clients.flink import FlinkCluster
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.flink.distribution import CLIENT, FlinkHome
 from diabetes_platform.local.java_traces import innermost_cause
-from diabetes_platform.local.jvm import archive_options
 from diabetes_platform.local.processes import stop_group
 from diabetes_platform.settings import PROJECT_ROOT
 
@@ -24,15 +23,11 @@ _WARNINGS_APART = ("-Xlog:disable", "-Xlog:all=warning:stderr")
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Flink's client: its distribution, the Java that it runs on, the caller's environment.
-
-    With `recording` it leaves the classes that it loaded in that file.
-    """
+    """Flink's client: its distribution, the Java that it runs on, the caller's environment."""
 
     home: FlinkHome
     java: Path
     environment: Mapping[str, str]
-    recording: Path | None = None
 
     def run(
         self,
@@ -78,13 +73,7 @@ class Client:
         # Python in the JVM's threads looks for packages only where it is told to.
         path = f"{self.home.site_packages}:{PROJECT_ROOT}"
         # Flink's script would start two more JVMs before this one.
-        command = [
-            str(self.java),
-            *_WARNINGS_APART,
-            *self._archived,
-            f"@{self.home.arguments(CLIENT)}",
-            "run",
-        ]
+        command = [str(self.java), *_WARNINGS_APART, f"@{self.home.arguments(CLIENT)}", "run"]
         command += ["-m", cluster.url.removeprefix("http://")]
         command += ["-pyexec", python, "-pyclientexec", python]
         given = {"pipeline.name": name, "python.pythonpath": path, **options}
@@ -98,12 +87,6 @@ class Client:
         kept = {name: self.environment[name] for name in _KEPT if name in self.environment}
         return {**kept, **self.home.variables, "JAVA_HOME": str(self.java.parents[1])}
 
-    @property
-    def _archived(self) -> tuple[str, ...]:
-        if self.recording is not None:
-            return (f"-XX:ArchiveClassesAtExit={self.recording}",)
-        return archive_options(self.home.archive(CLIENT))
-
 
 def cancel(cluster: FlinkCluster, name: str) -> None:
     """Ask for the end of every job of that name that has not ended."""
@@ -112,17 +95,17 @@ def cancel(cluster: FlinkCluster, name: str) -> None:
             cluster.cancel(job.id)
 
 
-def smoke(client: Client, cluster: FlinkCluster, **options: str) -> str:
+def smoke(client: Client, cluster: FlinkCluster) -> str:
     """Prove a cluster from end to end and return in a few words what was seen.
 
-    Python in the TaskManager, SQL in the JVM, a checkpoint, the right result; `options` are
-    Flink's. Raises PlatformError where any of it fails.
+    Python in the TaskManager, SQL in the JVM, a checkpoint, the right result. Raises
+    PlatformError where any of it fails.
     """
     overview = cluster.overview()
     if overview.slots_available == 0:
         raise PlatformError(f"no slot is free: {overview}")
     name = f"smoke-{secrets.token_hex(4)}"
-    printed = client.run(SMOKE_JOB, cluster, name, **{"restart-strategy.type": "none"}, **options)
+    printed = client.run(SMOKE_JOB, cluster, name, **{"restart-strategy.type": "none"})
     (job,) = (job for job in cluster.jobs() if job.name == name)
     checkpoints = cluster.checkpoints(job.id)
     if checkpoints.completed == 0:

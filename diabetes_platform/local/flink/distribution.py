@@ -1,4 +1,4 @@
-"""Where Flink's distribution lies below the tools, and what its servers and its client run with."""
+"""Paths of Flink's distribution, and the Java programs that it contains."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ VENV = "flink"
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A Java program of Flink's: its class, and the file of `infra/flink` for its log."""
+    """A Java program of Flink: its main class, and its logging configuration in `infra/flink`."""
 
     name: str
     main: str
@@ -22,9 +22,9 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Server(Program):
-    """One of Flink's servers, and the word by which Flink tells its memory."""
+    """A Flink server, and the BashJavaUtils command that computes its memory settings."""
 
-    memory: str
+    memory_command: str
 
 
 CLIENT = Program("client", "org.apache.flink.client.cli.CliFrontend", "log4j-cli.properties")
@@ -41,7 +41,6 @@ TASKMANAGER = Server(
     "GET_TM_RESOURCE_PARAMS",
 )
 SERVERS = (JOBMANAGER, TASKMANAGER)
-PROGRAMS = (*SERVERS, CLIENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +61,19 @@ class FlinkHome:
 
     @property
     def site_packages(self) -> Path:
-        """Where that Python's packages lie; PlatformError where Flink is not among them."""
-        found = sorted(self.tools.venv(VENV).glob("lib/python*/site-packages"))
-        if not found or not (found[0] / "pyflink" / "bin").is_dir():
+        """The packages of that Python; raises PlatformError if Flink is not among them."""
+        directories = sorted(self.tools.venv(VENV).glob("lib/python*/site-packages"))
+        if not directories or not (directories[0] / "pyflink" / "bin").is_dir():
             raise PlatformError(f"{self.tools.venv(VENV)} has no Flink: run `make up`")
-        return found[0]
+        return directories[0]
 
     def arguments(self, program: Program) -> Path:
-        """Return the file with which `java @file` becomes a program; its own options may follow."""
+        """Return the file for `java @file` that starts a program; more options may follow."""
         return self.root / f"{program.name}.args"
-
-    def archive(self, program: Program) -> Path:
-        """Return the archive of classes that a program maps instead of reading them anew."""
-        return self.root / f"{program.name}.jsa"
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment variables by which Flink finds its own parts."""
+        """The environment variables by which Flink finds its directories."""
         return {
             "FLINK_HOME": str(self.root),
             "FLINK_CONF_DIR": str(CONF_DIR),

@@ -1,16 +1,15 @@
-"""FLINK_HOME: Flink's distribution out of its wheel, and how its servers and client are started.
+"""Installation of FLINK_HOME: the distribution from Flink's wheel, and its start arguments.
 
-Flink's own scripts start up to three more JVMs before the one that stays, each time. Here Flink is
-asked once, at installation, and its answer is kept as a file of arguments for `java`.
+Flink's own scripts start up to three JVMs before the server's at each start. Here Flink's
+configuration is evaluated once, at installation, and stored as argument files for `java`.
 """
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.flink import classes as flink_classes
 from diabetes_platform.local.flink.distribution import (
     CLIENT,
     CONF_DIR,
@@ -19,10 +18,11 @@ from diabetes_platform.local.flink.distribution import (
     Program,
     Server,
 )
-from diabetes_platform.local.install import jars, stamp
+from diabetes_platform.local.install import jars
 from diabetes_platform.local.install.environments import Environment
-from diabetes_platform.local.install.running import run
-from diabetes_platform.local.install.stamp import Stamp
+from diabetes_platform.local.install.progress import StepProgress
+from diabetes_platform.local.install.stamps import STAMP_FILE, Stamp, digest_of, read_stamp
+from diabetes_platform.local.install.subprocesses import run
 from diabetes_platform.local.install.tools import Tools
 from diabetes_platform.settings import PROJECT_ROOT
 
@@ -38,52 +38,50 @@ DEVELOPMENT_ENVIRONMENT = Environment(
 )
 """Only the tests of the Flink jobs need it."""
 JARS, S3_JARS = "flink", "flink-s3"
-_ANSWER = "BASH_JAVA_UTILS_EXEC_RESULT:"
-"""How Flink marks what its scripts are to read among what it logs."""
-
-Say = Callable[[str], None]
+_RESULT = "BASH_JAVA_UTILS_EXEC_RESULT:"
+"""The prefix that separates BashJavaUtils' results from its log output."""
 
 
 def is_current(tools: Tools, java: Path) -> bool:
-    """Whether FLINK_HOME was made from this wheel, these jars, this configuration and this Java."""
-    made = stamp.read_stamp(FlinkHome(tools).root / stamp.NAME)
-    return made == Stamp(_digest(tools, java))
+    """Whether FLINK_HOME was built from this wheel, these jars, this configuration and `java`."""
+    return read_stamp(FlinkHome(tools).root / STAMP_FILE) == Stamp(_digest(tools, java))
 
 
-async def install(tools: Tools, java: Path, environment: Mapping[str, str], say: Say) -> None:
-    """Make FLINK_HOME anew; the wheel's environment and Flink's jars are there already.
+async def install(
+    tools: Tools, java: Path, environment: Mapping[str, str], progress: StepProgress
+) -> None:
+    """Build FLINK_HOME from scratch; the wheel's environment and the jars must be installed.
 
-    `environment` is the caller's. Raises PlatformError that says why it cannot.
+    `environment` is the caller's. Raises PlatformError with the reason of a failure.
     """
     home = FlinkHome(tools)
     await require_shared_python(home, environment)
-    say("laying out the distribution")
+    progress.running("copying scripts and linking jars")
     shutil.rmtree(home.root, ignore_errors=True)
-    lay_out(home)
-    say("asking Flink how its servers start")
-    told = await _ask(home, ("UPDATE_AND_GET_FLINK_CONFIGURATION", "-flatten"), java, environment)
-    classes = class_path(home)
+    build_home(home)
+    progress.running("computing the start arguments of its servers")
+    update = ("UPDATE_AND_GET_FLINK_CONFIGURATION", "-flatten")
+    configuration = await _run_java_utils(home, update, java, environment)
+    jar_path = class_path(home)
     for server in SERVERS:
-        memory = await _ask(home, (server.memory,), java, environment)
-        _write(home, server, server_options(server, memory, told, classes))
-    _write(home, CLIENT, java_options(CLIENT, told, classes))
-    say("recording the classes that its servers and its client load")
-    await flink_classes.record(home, java, environment)
-    Stamp(_digest(tools, java)).write(home.root / stamp.NAME)
+        memory = await _run_java_utils(home, (server.memory_command,), java, environment)
+        _write(home, server, server_arguments(server, memory, configuration, jar_path))
+    _write(home, CLIENT, java_arguments(CLIENT, configuration, jar_path))
+    Stamp(_digest(tools, java)).write(home.root / STAMP_FILE)
 
 
 async def require_shared_python(home: FlinkHome, environment: Mapping[str, str]) -> None:
-    """Raise PlatformError where the jobs' Python has no library that the JVM can load."""
-    found: list[str] = []
+    """Raise PlatformError if the jobs' Python has no shared library that the JVM can load."""
+    output: list[str] = []
     program = "from find_libpython import find_libpython; print(find_libpython() or '')"
     await run(
         [str(home.python), "-c", program],
-        part="flink",
+        step="flink",
         log=home.tools.log("flink"),
         environment=environment,
-        on_line=found.append,
+        on_line=output.append,
     )
-    if not "".join(found).strip():
+    if not "".join(output).strip():
         raise PlatformError(
             f"Flink runs Python inside its JVM, and {home.python.resolve()} has no shared "
             "library: install it (Debian and Ubuntu: apt-get install libpython3-dev; pyenv: "
@@ -91,8 +89,8 @@ async def require_shared_python(home: FlinkHome, environment: Mapping[str, str])
         )
 
 
-def lay_out(home: FlinkHome) -> None:
-    """Copy the scripts, link the jars: Flink's into `lib` and `opt`, each plugin into its own."""
+def build_home(home: FlinkHome) -> None:
+    """Copy the scripts, and link the jars into `lib`, `opt` and the plugin's directory."""
     wheel = home.site_packages / "pyflink"
     shutil.copytree(wheel / "bin", home.root / "bin")
     _link(sorted((wheel / "opt").glob("*.jar")), home.root / "opt")
@@ -104,37 +102,37 @@ def lay_out(home: FlinkHome) -> None:
 
 
 def class_path(home: FlinkHome) -> str:
-    """Return Flink's jars in the order in which its scripts give them: its core comes last."""
-    found = sorted((home.root / "lib").glob("*.jar"))
-    core = [jar for jar in found if jar.name.startswith("flink-dist")]
-    return os.pathsep.join(map(str, [*(jar for jar in found if jar not in core), *core]))
+    """Return the class path in the order of Flink's scripts: `flink-dist` comes last."""
+    jar_files = sorted((home.root / "lib").glob("*.jar"))
+    core = [jar for jar in jar_files if jar.name.startswith("flink-dist")]
+    return os.pathsep.join(map(str, [*(jar for jar in jar_files if jar not in core), *core]))
 
 
-def answers(lines: Sequence[str]) -> list[str]:
-    """Return what Flink wants its scripts to read, of all that it printed."""
-    return [line.removeprefix(_ANSWER) for line in lines if line.startswith(_ANSWER)]
+def results(lines: Sequence[str]) -> list[str]:
+    """Return the results in the output of BashJavaUtils, without its log lines."""
+    return [line.removeprefix(_RESULT) for line in lines if line.startswith(_RESULT)]
 
 
-def server_options(
-    server: Server, memory: Sequence[str], configuration: Sequence[str], classes: str
+def server_arguments(
+    server: Server, memory: Sequence[str], configuration: Sequence[str], jar_path: str
 ) -> list[str]:
-    """Return the arguments for `java`, from Flink's answers about memory and configuration.
+    """Return the arguments of `java` for a server.
 
-    `memory` is two lines: options of the JVM, then Flink's own. What the configuration says of
-    the JVM comes after its memory, so that it may start with a smaller heap than it may reach.
+    `memory` is two lines from Flink: JVM options, then Flink's dynamic properties. The JVM
+    options of the configuration come after those for memory, so that `-Xms` can be lowered.
     """
     jvm, dynamic = memory
-    options = java_options(server, configuration, classes)
-    return [*jvm.split(), *options, "--configDir", str(CONF_DIR), *dynamic.split()]
+    arguments = java_arguments(server, configuration, jar_path)
+    return [*jvm.split(), *arguments, "--configDir", str(CONF_DIR), *dynamic.split()]
 
 
-def java_options(program: Program, configuration: Sequence[str], classes: str) -> list[str]:
-    """Return the arguments for `java` that the configuration gives, up to the program's own."""
-    told = dict(line.split(": ", 1) for line in configuration)
-    options = told.get("env.java.opts.all", "").split()
-    options += told.get(f"env.java.opts.{program.name}", "").split()
-    options.append(f"-Dlog4j.configurationFile=file:{CONF_DIR / program.logging}")
-    return [*options, "-cp", classes, program.main]
+def java_arguments(program: Program, configuration: Sequence[str], jar_path: str) -> list[str]:
+    """Return the arguments of `java` up to the main class; `configuration` is `name: value`."""
+    settings = dict(line.split(": ", 1) for line in configuration)
+    arguments = settings.get("env.java.opts.all", "").split()
+    arguments += settings.get(f"env.java.opts.{program.name}", "").split()
+    arguments.append(f"-Dlog4j.configurationFile=file:{CONF_DIR / program.logging}")
+    return [*arguments, "-cp", jar_path, program.main]
 
 
 def as_argument_file(arguments: Sequence[str]) -> str:
@@ -143,33 +141,34 @@ def as_argument_file(arguments: Sequence[str]) -> str:
     return "".join(f'"{argument}"\n' for argument in escaped)
 
 
-def _write(home: FlinkHome, program: Program, options: Sequence[str]) -> None:
-    home.arguments(program).write_text(as_argument_file(options), encoding="utf-8")
+def _write(home: FlinkHome, program: Program, arguments: Sequence[str]) -> None:
+    home.arguments(program).write_text(as_argument_file(arguments), encoding="utf-8")
 
 
-async def _ask(
-    home: FlinkHome, question: Sequence[str], java: Path, environment: Mapping[str, str]
+async def _run_java_utils(
+    home: FlinkHome, command: Sequence[str], java: Path, environment: Mapping[str, str]
 ) -> list[str]:
-    said: list[str] = []
+    """Run BashJavaUtils, which Flink's scripts use too, and return its results."""
+    output: list[str] = []
     core = next((home.root / "lib").glob("flink-dist-*.jar"))
-    classes = f"{home.root / 'bin' / 'bash-java-utils.jar'}{os.pathsep}{core}"
-    utilities = "org.apache.flink.runtime.util.bash.BashJavaUtils"
-    asked, *more = question
+    jar_path = f"{home.root / 'bin' / 'bash-java-utils.jar'}{os.pathsep}{core}"
+    main = "org.apache.flink.runtime.util.bash.BashJavaUtils"
+    name, *options = command
     await run(
-        [str(java), "-cp", classes, utilities, asked, "--configDir", str(CONF_DIR), *more],
-        part="flink",
+        [str(java), "-cp", jar_path, main, name, "--configDir", str(CONF_DIR), *options],
+        step="flink",
         log=home.tools.log("flink"),
         environment=environment,
-        on_line=said.append,
+        on_line=output.append,
     )
-    return answers(said)
+    return results(output)
 
 
 def _jars(tools: Tools, directory: str) -> list[Path]:
-    found = sorted(tools.jars(directory).glob("*.jar"))
-    if not found:
+    jar_files = sorted(tools.jars(directory).glob("*.jar"))
+    if not jar_files:
         raise PlatformError(f"no jars in {tools.jars(directory)}: run `make up`")
-    return found
+    return jar_files
 
 
 def _link(sources: Sequence[Path], directory: Path) -> None:
@@ -179,15 +178,14 @@ def _link(sources: Sequence[Path], directory: Path) -> None:
 
 
 def _digest(tools: Tools, java: Path) -> str:
-    """What FLINK_HOME is made from: the locks, the configuration, Java, and its modules."""
+    """Return the digest of the locks, the configuration, Java and this module."""
     locked = jars.read_lock()
     release = java.parents[1] / "release"
-    return stamp.digest_of(
+    return digest_of(
         ENVIRONMENT.digest(tools),
         *(locked[directory].digest for directory in (JARS, S3_JARS)),
         CONF_DIR / "config.yaml",
         str(java),
         release if release.exists() else "",
         Path(__file__),
-        Path(flink_classes.__file__),
     )

@@ -1,1 +1,1 @@
-"""What the local servers need besides the Python environments of the bootstrap, installed once."""
+"""Installation of the local servers' software: programs, jars and Python environments."""

@@ -1,4 +1,4 @@
-"""Whether the disk has room for what is about to be written there."""
+"""Checks of free disk space before an installation or a start."""
 
 import shutil
 from collections.abc import Mapping
@@ -10,31 +10,30 @@ GIB = 2**30
 
 
 def require_space(needed: Mapping[Path, int]) -> None:
-    """Raise PlatformError where a disk has less room than its directories need together.
+    """Raise PlatformError if a disk has less free space than its directories need together.
 
-    `needed` is bytes by directory; one that does not exist counts where it will be made.
+    `needed` is bytes by directory. A directory that does not exist counts for the disk of its
+    nearest existing parent.
     """
-    by_disk: dict[int, dict[Path, int]] = {}
+    disks: dict[int, dict[Path, int]] = {}
     for directory, size in needed.items():
-        disk = _existing(directory).stat().st_dev
-        by_disk.setdefault(disk, {})[directory] = size
-    for directories in by_disk.values():
-        wanted = sum(directories.values())
-        free = shutil.disk_usage(_existing(next(iter(directories)))).free
-        if free < wanted:
-            raise PlatformError(too_small(list(directories), wanted, free))
+        device = _existing(directory).stat().st_dev
+        disks.setdefault(device, {})[directory] = size
+    for sizes in disks.values():
+        required = sum(sizes.values())
+        free = shutil.disk_usage(_existing(next(iter(sizes)))).free
+        if free < required:
+            raise PlatformError(space_error(list(sizes), required, free))
 
 
-def too_small(directories: list[Path], wanted: int, free: int) -> str:
-    """Return the line that says which disk lacks room, and what to do."""
-    places = " and ".join(map(str, directories))
+def space_error(directories: list[Path], required: int, free: int) -> str:
+    """Return the message for a disk that is too small, with what to do."""
     return (
-        f"the disk of {places} has {free / GIB:.1f} GiB free, "
-        f"and {wanted / GIB:.1f} GiB are needed: make room, or name another disk's directory with "
-        "PLATFORM_HOME"
+        f"the disk of {' and '.join(map(str, directories))} has {free / GIB:.1f} GiB free, "
+        f"and {required / GIB:.1f} GiB are needed: make room, or name another disk's directory "
+        "with PLATFORM_HOME"
     )
 
 
 def _existing(directory: Path) -> Path:
-    """Return the directory or the nearest one above it that exists."""
     return next(path for path in (directory, *directory.parents) if path.exists())

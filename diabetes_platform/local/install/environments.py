@@ -1,4 +1,4 @@
-"""The servers' Python environments: uv makes each from its own hashed lock."""
+"""Python environments of the servers, which uv installs from hashed locks."""
 
 import os
 import shutil
@@ -6,72 +6,84 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.install import stamp
-from diabetes_platform.local.install.report import Reporter
-from diabetes_platform.local.install.running import run
-from diabetes_platform.local.install.stamp import Stamp
+from diabetes_platform.local.install.progress import StepProgress
+from diabetes_platform.local.install.stamps import STAMP_FILE, Stamp, digest_of, read_stamp
+from diabetes_platform.local.install.subprocesses import run
 from diabetes_platform.local.install.tools import Tools
 from diabetes_platform.settings import PROJECT_ROOT
 
 PLATFORM_LOCK = PROJECT_ROOT / "requirements.lock"
-_FOREIGN = ("VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_USER")
-_CHATTER = ("Using ", "Activate ", "Resolved ", "Audited ", " + ", " - ", " ~ ")
+_PYTHON_VARIABLES = (
+    "VIRTUAL_ENV",
+    "CONDA_PREFIX",
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "PIP_TARGET",
+    "PIP_USER",
+)
+_UNINTERESTING = ("Using ", "Activate ", "Resolved ", "Audited ", " + ", " - ", " ~ ")
+"""Beginnings of uv's output lines that are not shown as progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """A virtual environment of a server's own."""
+    """A virtual environment of a server.
+
+    `build_lock` pins the build requirements of packages that come as source. `project` is
+    installed as an editable package.
+    """
 
     name: str
     lock: Path
     build_lock: Path
-    """Pins what builds those packages that come as source."""
     project: Path | None = None
-    """Installed into it, editable; the environment has a Python that it allows."""
 
     @property
     def python(self) -> str:
-        """What uv is asked for: this Python, or the first that the project allows."""
+        """The Python request for uv: the version range of the project, or else this Python."""
         if self.project is None:
             return sys.executable
         pyproject = (self.project / "pyproject.toml").read_text(encoding="utf-8")
         return str(tomllib.loads(pyproject)["project"]["requires-python"])
 
     def digest(self, tools: Tools) -> str:
-        """What the stamp is held to: its scripts name the Python and the directory.
+        """Return the digest for the stamp.
 
-        What builds its packages is not in it: the same sources give the same packages.
+        It includes this Python and the directory, because the scripts contain both. It excludes
+        the build lock, because the same sources give the same packages.
         """
         project = [] if self.project is None else [self.project / "pyproject.toml"]
-        venv = str(tools.venv(self.name))
-        return stamp.digest_of(self.lock, *project, sys.version, venv)
+        return digest_of(self.lock, *project, sys.version, str(tools.venv(self.name)))
 
 
 def find_uv(tools: Tools, environment: Mapping[str, str]) -> Path:
-    """Return the bootstrap's uv, or the one on PATH."""
-    found = str(tools.uv) if tools.uv.exists() else shutil.which("uv", path=environment.get("PATH"))
-    if found is None:
+    """Return the uv of the bootstrap, or the one on PATH; raises PlatformError if none exists."""
+    uv = str(tools.uv) if tools.uv.exists() else shutil.which("uv", path=environment.get("PATH"))
+    if uv is None:
         raise PlatformError(f"the environments need uv and {tools.uv} is missing: run `make demo`")
-    return Path(found)
+    return Path(uv)
 
 
 def is_current(tools: Tools, venv: Environment) -> bool:
-    """Whether the environment was completed from these locks."""
+    """Whether the environment is complete and matches its lock."""
     directory = tools.venv(venv.name)
-    made = stamp.read_stamp(directory / stamp.NAME)
-    return made == Stamp(venv.digest(tools)) and (directory / "bin" / "python").exists()
+    stamp = read_stamp(directory / STAMP_FILE)
+    return stamp == Stamp(venv.digest(tools)) and (directory / "bin" / "python").exists()
 
 
 async def install(
-    tools: Tools, venv: Environment, uv: Path, environment: Mapping[str, str], reporter: Reporter
+    tools: Tools,
+    venv: Environment,
+    uv: Path,
+    environment: Mapping[str, str],
+    progress: StepProgress,
 ) -> None:
-    """Make the environment anew; raises PlatformError that says why it cannot."""
+    """Create the environment from scratch; raises PlatformError with the reason of a failure."""
     directory = tools.venv(venv.name)
-    (directory / stamp.NAME).unlink(missing_ok=True)
+    (directory / STAMP_FILE).unlink(missing_ok=True)
     python = str(directory / "bin" / "python")
     hashed = ["--require-hashes", "--build-constraints", str(venv.build_lock)]
     commands = [
@@ -79,24 +91,29 @@ async def install(
         ["pip", "sync", "--python", python, *hashed, str(venv.lock)],
     ]
     if venv.project is not None:
-        alone = ["--no-deps", "--no-build-isolation"]
-        commands.append(["pip", "install", "--python", python, *alone, "-e", str(venv.project)])
+        options = ["--no-deps", "--no-build-isolation"]
+        commands.append(["pip", "install", "--python", python, *options, "-e", str(venv.project)])
+
+    def show(line: str) -> None:
+        if line.strip() and not line.startswith(_UNINTERESTING):
+            progress.running(line.strip())
+
     for arguments in commands:
         await run(
             [str(uv), *arguments],
-            part=venv.name,
+            step=venv.name,
             log=tools.log(f"{venv.name}-environment"),
             environment=uv_environment(tools, environment),
-            on_line=partial(_tell, reporter),
+            on_line=show,
         )
-    Stamp(venv.digest(tools)).write(directory / stamp.NAME)
+    Stamp(venv.digest(tools)).write(directory / STAMP_FILE)
 
 
 def uv_environment(tools: Tools, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment for uv: this Python comes first, no cache lies outside `tools`."""
-    kept = {name: value for name, value in environment.items() if name not in _FOREIGN}
+    """Return uv's environment: it prefers this Python and keeps its caches below `tools`."""
+    inherited = {k: v for k, v in environment.items() if k not in _PYTHON_VARIABLES}
     return {
-        **kept,
+        **inherited,
         "PATH": f"{Path(sys.base_prefix) / 'bin'}{os.pathsep}{environment.get('PATH', '')}",
         "UV_CACHE_DIR": str(tools.cache("uv")),
         "UV_PYTHON_DOWNLOADS": "never",
@@ -104,8 +121,3 @@ def uv_environment(tools: Tools, environment: Mapping[str, str]) -> dict[str, st
         # uv leaves a lock file there.
         "TMPDIR": str(tools.root / "cache"),
     }
-
-
-def _tell(reporter: Reporter, line: str) -> None:
-    if line.strip() and not line.startswith(_CHATTER):
-        reporter.doing(line.strip())

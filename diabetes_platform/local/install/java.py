@@ -1,4 +1,4 @@
-"""The machine's Java and Maven: which are taken, and how to get one where there is none."""
+"""Detection of the machine's Java and Maven, with instructions if they are missing."""
 
 import re
 import shutil
@@ -11,13 +11,13 @@ from diabetes_platform.local.errors import PlatformError
 
 JAVA_VERSIONS = (17, 21)
 MAVEN_VERSION = (3, 6, 3)
-"""What the plugin that copies the jars asks for."""
-_NEEDING = "Kafka, Spark and Flink"
-_GET_JAVA = (
+"""The minimum of the plugin that copies the jars."""
+_JAVA_SERVERS = "Kafka, Spark and Flink"
+_INSTALL_JAVA = (
     "install Java 17 or 21 (Debian and Ubuntu: apt-get install openjdk-17-jdk-headless; "
     "macOS: brew install openjdk@17) and put it on PATH or name it with JAVA_HOME"
 )
-_GET_MAVEN = "install it (Debian and Ubuntu: apt-get install maven; macOS: brew install maven)"
+_INSTALL_MAVEN = "install it (Debian and Ubuntu: apt-get install maven; macOS: brew install maven)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,67 +27,69 @@ class _Runtime:
 
 
 def find_java(environment: Mapping[str, str]) -> Path:
-    """Return the `java` that every server runs on; PlatformError says how to get one.
+    """Return the `java` that every server runs on.
 
-    `environment` is the caller's, of which JAVA_HOME or else PATH is searched. The result is no
-    link or stub: `result.parents[1]` is its JAVA_HOME.
+    Searches JAVA_HOME of the caller's `environment`, or else PATH. The result is neither a link
+    nor a stub: `result.parents[1]` is its JAVA_HOME. Raises PlatformError with instructions.
     """
     home = environment.get("JAVA_HOME")
     java = shutil.which(f"{home}/bin/java" if home else "java", path=_path(environment))
     if java is None:
-        where = f"JAVA_HOME={home} has none" if home else "there is none on PATH"
-        raise PlatformError(f"{_NEEDING} need Java and {where}: {_GET_JAVA}")
-    runtime = _runtime_of(Path(java).resolve())
+        reason = f"JAVA_HOME={home} has none" if home else "there is none on PATH"
+        raise PlatformError(f"{_JAVA_SERVERS} need Java and {reason}: {_INSTALL_JAVA}")
+    runtime = _inspect(Path(java).resolve())
     if runtime.version not in JAVA_VERSIONS:
-        found = f"Java {runtime.version}" if runtime.version else "no Java that says its version"
-        raise PlatformError(f"{_NEEDING} need Java 17 or 21, {java} is {found}: {_GET_JAVA}")
+        version = f"Java {runtime.version}" if runtime.version else "a Java of unknown version"
+        raise PlatformError(
+            f"{_JAVA_SERVERS} need Java 17 or 21, {java} is {version}: {_INSTALL_JAVA}"
+        )
     return runtime.java
 
 
-def _runtime_of(java: Path) -> _Runtime:
-    """Ask the file beside `java`, which is quick, or else `java` itself: it may be a stub."""
+def _inspect(java: Path) -> _Runtime:
+    """Read the `release` file, which is quick, or else run `java`, which may be a stub."""
     release = java.parents[1] / "release"
     if release.exists():
         return _Runtime(java, java_version(release.read_text(encoding="utf-8", errors="replace")))
     command = [str(java), "-XshowSettings:properties", "-version"]
-    said = subprocess.run(command, capture_output=True, text=True, check=False).stderr
-    home = re.search(r"^ *java\.home = (.+)$", said, re.MULTILINE)
-    return _Runtime(Path(home[1]) / "bin" / "java" if home else java, java_version(said))
+    output = subprocess.run(command, capture_output=True, text=True, check=False).stderr
+    home = re.search(r"^ *java\.home = (.+)$", output, re.MULTILINE)
+    return _Runtime(Path(home[1]) / "bin" / "java" if home else java, java_version(output))
 
 
 def java_version(output: str) -> int | None:
-    """Return the major version in what Java says or its `release` file, None where it has none."""
+    """Return the major version from Java's output or its `release` file, or None."""
     match = re.search(r'(?:version |^JAVA_VERSION=)"(?:1\.)?(\d+)', output, re.MULTILINE)
     return int(match.group(1)) if match else None
 
 
 def find_maven(environment: Mapping[str, str], java: Path) -> Path:
-    """Return the `mvn` on the caller's PATH; PlatformError says how to get one that is new enough.
+    """Return the `mvn` on the caller's PATH, which will run on `java`.
 
-    It is asked with `java`, which it will run on.
+    Raises PlatformError with instructions if it is missing or too old.
     """
     maven = shutil.which("mvn", path=_path(environment))
     if maven is None:
-        raise PlatformError(f"the jars need Maven and there is none on PATH: {_GET_MAVEN}")
+        raise PlatformError(f"the jars need Maven and there is none on PATH: {_INSTALL_MAVEN}")
     with_java = {**environment, "JAVA_HOME": str(java.parents[1])}
     command = [maven, "-B", "--version"]
-    done = subprocess.run(command, env=with_java, capture_output=True, text=True, check=False)
-    version = maven_version(done.stdout)
+    result = subprocess.run(command, env=with_java, capture_output=True, text=True, check=False)
+    version = maven_version(result.stdout)
     if version is None or version < MAVEN_VERSION:
-        needed = ".".join(map(str, MAVEN_VERSION))
-        found = "Maven " + ".".join(map(str, version)) if version else "no Maven that works"
+        minimum = ".".join(map(str, MAVEN_VERSION))
+        actual = "Maven " + ".".join(map(str, version)) if version else "not a working Maven"
         raise PlatformError(
-            f"the jars need Maven {needed} or newer, {maven} is {found}: {_GET_MAVEN}"
+            f"the jars need Maven {minimum} or newer, {maven} is {actual}: {_INSTALL_MAVEN}"
         )
     return Path(maven)
 
 
 def maven_version(output: str) -> tuple[int, ...] | None:
-    """Return the version in what `mvn --version` prints, or None where it has none."""
+    """Return the version in the output of `mvn --version`, or None."""
     match = re.search(r"Apache Maven (\d+)\.(\d+)\.(\d+)", output)
     return tuple(map(int, match.groups())) if match else None
 
 
 def _path(environment: Mapping[str, str]) -> str:
-    """The caller's PATH; shutil.which() takes None for this process's own."""
+    """Return the caller's PATH; for None, shutil.which() would use this process's PATH."""
     return environment.get("PATH", "")

@@ -1,4 +1,4 @@
-"""The install plan: what servers need on this machine, and the installation of what is missing."""
+"""The installation plan: the parts of the servers' software, and how they are installed."""
 
 import asyncio
 import fcntl
@@ -15,8 +15,14 @@ from diabetes_platform.local.install.environments import Environment, find_uv
 from diabetes_platform.local.install.go import Program
 from diabetes_platform.local.install.jars import JarSet, Maven
 from diabetes_platform.local.install.java import find_java, find_maven
-from diabetes_platform.local.install.report import OnReport, Report, State, reported
-from diabetes_platform.local.install.running import run_interruptible
+from diabetes_platform.local.install.progress import (
+    OnEvent,
+    StepEvent,
+    StepProgress,
+    StepStatus,
+    step_progress,
+)
+from diabetes_platform.local.install.subprocesses import run_interruptible
 from diabetes_platform.local.install.tools import Tools
 
 _BUILD_SPACE = 3 * GIB
@@ -24,25 +30,21 @@ _JARS_SPACE = GIB // 4
 _ENVIRONMENT_SPACE = 3 * GIB // 2
 _STEP_SPACE = GIB // 4
 
-
-Say = Callable[[str], None]
-Start = Callable[[], Coroutine[None, None, None]]
-Downloads = tuple[list[Start], list[Start]]
-"""What Go builds, and what does not need Go."""
+_Task = Callable[[], Coroutine[None, None, None]]
 
 
 @dataclass(frozen=True, slots=True)
 class InstallStep:
-    """A build step that takes jars and environments that are installed already."""
+    """A step that builds something from the installed jars and environments."""
 
     name: str
     is_current: Callable[[Tools, Path], bool]
-    install: Callable[[Tools, Path, Mapping[str, str], Say], Coroutine[None, None, None]]
+    install: Callable[[Tools, Path, Mapping[str, str], StepProgress], Coroutine[None, None, None]]
 
 
 @dataclass(frozen=True, slots=True)
 class InstallPlan:
-    """InstallPlan of an installation; nothing where empty."""
+    """The parts to install."""
 
     programs: tuple[Program, ...] = ()
     jars: tuple[JarSet, ...] = ()
@@ -62,7 +64,7 @@ class InstallPlan:
 
     @property
     def space(self) -> int:
-        """Bytes that are needed while they are installed, with all that is downloaded for them."""
+        """Bytes of disk space that the installation needs, downloads included."""
         return (
             _BUILD_SPACE * bool(self.programs)
             + _JARS_SPACE * len(self.jars)
@@ -71,7 +73,7 @@ class InstallPlan:
         )
 
     def missing(self, tools: Tools, java: Path) -> "InstallPlan":
-        """Return those that are not installed as the checkout's locks say, for this `java`."""
+        """Return the parts that are not installed or differ from the locks, for this `java`."""
         return InstallPlan(
             tuple(part for part in self.programs if not go.is_current(tools, part)),
             tuple(part for part in self.jars if not jars.is_current(tools, part)),
@@ -81,113 +83,118 @@ class InstallPlan:
 
 
 def install(
-    plan: InstallPlan, root: Path, environment: Mapping[str, str], on_report: OnReport
+    plan: InstallPlan, root: Path, environment: Mapping[str, str], on_event: OnEvent
 ) -> None:
-    """Install below `root` those of `plan` that are missing; a moment where none is.
+    """Install the missing parts of `plan` below `root`, up to three at a time.
 
-    `environment` is the caller's. Two at a time wait for each other. Raises PlatformError in one
-    line: what the machine lacks, before anything is installed, or what failed. What was complete
-    by then stays, and the next call goes on from there; so it does after Ctrl-C, which ends all
-    that was started.
+    `environment` is the caller's. A second installation waits for the first one to end. Raises
+    PlatformError with one line: a missing prerequisite of the machine, before any part is
+    installed, or the first failure. Completed parts stay, and the next call installs the rest;
+    the same holds for Ctrl-C, which ends all child processes.
     """
     tools = Tools(root)
     java = find_java(environment)
     if not plan.missing(tools, java):
         return
-    with _one_at_a_time(tools, on_report):
+    with _installation_lock(tools, on_event):
         missing = plan.missing(tools, java)
         require_space({root: missing.space})
-        work = _Installation(plan, missing, tools, java, environment, on_report)
-        run_interruptible(work.all(work.downloads()))
+        installation = _Installation(plan, missing, tools, java, environment, on_event)
+        run_interruptible(installation.run(*installation.tasks()))
 
 
 @dataclass(frozen=True, slots=True)
 class _Installation:
-    """One installation of what is missing."""
+    """One installation of the missing parts."""
 
     plan: InstallPlan
     missing: InstallPlan
     tools: Tools
     java: Path
     environment: Mapping[str, str]
-    on_report: OnReport
+    on_event: OnEvent
 
-    def downloads(self) -> Downloads:
-        """Return what is to run; PlatformError where the machine lacks a program for it."""
+    def tasks(self) -> tuple[list[_Task], list[_Task]]:
+        """Return the builds with Go and the other downloads.
+
+        Raises PlatformError if the machine lacks a program for one of them.
+        """
         uv = find_uv(self.tools, self.environment)
-        building: list[Start] = []
-        others: list[Start] = []
+        builds: list[_Task] = []
+        downloads: list[_Task] = []
         if self.missing.programs:
-            building.append(partial(self._build, go.find_go(self.environment), uv))
+            builds.append(partial(self._build_programs, go.find_go(self.environment), uv))
         if self.missing.jars:
-            maven = find_maven(self.environment, self.java)
-            others.append(partial(self._copy, Maven(maven, self.java, self.environment)))
+            maven = Maven(find_maven(self.environment, self.java), self.java, self.environment)
+            downloads.append(partial(self._install_jars, maven))
         if self.missing.environments:
-            others.append(partial(self._make, uv))
-        return building, others
+            downloads.append(partial(self._install_environments, uv))
+        return builds, downloads
 
-    async def all(self, downloads: Downloads) -> None:
-        """Run all of it; raises the first failure, which ends the rest."""
-        building, others = downloads
+    async def run(self, builds: list[_Task], downloads: list[_Task]) -> None:
+        """Run all tasks concurrently; the first failure cancels the rest and is raised."""
+
+        async def install_the_rest() -> None:
+            await _gather(downloads)
+            await self._run_steps()
+
         try:
-            await _at_once([*building, partial(self._serve, others)])
+            await _gather([*builds, install_the_rest])
         except ExceptionGroup as failures:
             raise _first(failures) from None
 
-    async def _serve(self, downloads: list[Start]) -> None:
-        """Run what does not need Go, and then what needs all of that."""
-        await _at_once(downloads)
-        for part in self.plan.steps:
-            # Only now: what was just installed may have changed it.
-            if not part.is_current(self.tools, self.java):
-                with reported(part.name, self.on_report) as reporter:
-                    await part.install(self.tools, self.java, self.environment, reporter.doing)
-
-    async def _build(self, toolchain: Path | None, uv: Path) -> None:
+    async def _build_programs(self, toolchain: Path | None, uv: Path) -> None:
         for program in self.missing.programs:
-            with reported(f"bin/{program.name}", self.on_report) as reporter:
+            with step_progress(f"bin/{program.name}", self.on_event) as progress:
                 if toolchain is None:
                     toolchain = await go.install_toolchain(
-                        self.tools, uv, self.environment, reporter
+                        self.tools, uv, self.environment, progress
                     )
-                await go.build(self.tools, program, toolchain, self.environment, reporter)
-        with reported("cache/go", self.on_report, done="removed"):
+                await go.build(self.tools, program, toolchain, self.environment, progress)
+        with step_progress("cache/go", self.on_event, result="removed"):
             await go.remove_caches(self.tools)
 
-    async def _copy(self, maven: Maven) -> None:
-        # One after the other: two Mavens at a time would write to one repository.
+    async def _install_jars(self, maven: Maven) -> None:
+        # One set after the other: two Maven processes must not write to one local repository.
         for jar_set in self.missing.jars:
-            with reported(f"jars/{jar_set.directory}", self.on_report) as reporter:
-                await jars.install(self.tools, jar_set, maven, reporter)
+            with step_progress(f"jars/{jar_set.directory}", self.on_event) as progress:
+                await jars.install(self.tools, jar_set, maven, progress)
 
-    async def _make(self, uv: Path) -> None:
+    async def _install_environments(self, uv: Path) -> None:
         for venv in self.missing.environments:
-            with reported(f"venvs/{venv.name}", self.on_report) as reporter:
-                await environments.install(self.tools, venv, uv, self.environment, reporter)
+            with step_progress(f"venvs/{venv.name}", self.on_event) as progress:
+                await environments.install(self.tools, venv, uv, self.environment, progress)
+
+    async def _run_steps(self) -> None:
+        for step in self.plan.steps:
+            # Checked here, because the jars or environments may just have changed.
+            if not step.is_current(self.tools, self.java):
+                with step_progress(step.name, self.on_event) as progress:
+                    await step.install(self.tools, self.java, self.environment, progress)
 
 
-async def _at_once(work: list[Start]) -> None:
+async def _gather(tasks: list[_Task]) -> None:
     async with asyncio.TaskGroup() as group:
-        for start in work:
-            group.create_task(start())
+        for task in tasks:
+            group.create_task(task())
 
 
 def _first(failures: ExceptionGroup[Exception]) -> Exception:
-    """Return the first of the failures that are no PlatformError, or of all."""
-    known, unknown = failures.split(PlatformError)
-    group = unknown or known or failures
-    first = group.exceptions[0]
+    """Return the first unexpected exception, or else the first PlatformError."""
+    expected, unexpected = failures.split(PlatformError)
+    first = (unexpected or expected or failures).exceptions[0]
     return _first(first) if isinstance(first, ExceptionGroup) else first
 
 
 @contextmanager
-def _one_at_a_time(tools: Tools, on_report: OnReport) -> Iterator[None]:
-    """Hold a lock that the kernel drops with the process, so that two installations do not meet."""
+def _installation_lock(tools: Tools, on_event: OnEvent) -> Iterator[None]:
+    """Hold the installation lock; the kernel releases it when the process ends."""
     tools.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tools.lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            on_report(Report("tools", State.NOTE, "waiting for another installation", 0))
+            waiting = "waiting for another installation"
+            on_event(StepEvent("tools", StepStatus.WARNING, waiting, 0))
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

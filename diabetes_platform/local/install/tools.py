@@ -1,4 +1,4 @@
-"""Where installed software lies. Nothing is created here."""
+"""Paths of the installed software; nothing is created here."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,16 +6,16 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """Paths below `root`, which every home of a checkout shares."""
+    """Paths below `root`, the installation directory that all homes of a checkout share."""
 
     root: Path
 
     def program(self, name: str) -> Path:
-        """Return the path of a program that is built here."""
+        """Return the path of a program that is built from source."""
         return self.root / "bin" / name
 
     def jars(self, directory: str) -> Path:
-        """Return a directory of jars, named as in `infra/local/jars/jars.lock`."""
+        """Return a directory of jars; the names are those in `infra/local/jars/jars.lock`."""
         return self.root / "jars" / directory
 
     def venv(self, name: str) -> Path:
@@ -23,19 +23,19 @@ class Tools:
         return self.root / "venvs" / name
 
     def cache(self, name: str) -> Path:
-        """Return what one installer downloads into; it may be removed at any time."""
+        """Return the download cache of an installer, which may be removed at any time."""
         return self.root / "cache" / name
 
-    def log(self, part: str) -> Path:
-        """Return where the output of a part's installation goes."""
-        return self.root / "logs" / f"install-{part}.log"
+    def log(self, step: str) -> Path:
+        """Return the log of an installation step."""
+        return self.root / "logs" / f"install-{step}.log"
 
     @property
     def lock(self) -> Path:
-        """Held while something is being installed."""
+        """The lock file that an installation holds."""
         return self.root / "install.lock"
 
     @property
     def uv(self) -> Path:
-        """The uv of the bootstrap."""
+        """The uv that the bootstrap installed."""
         return self.root / "tools" / "uv" / "bin" / "uv"

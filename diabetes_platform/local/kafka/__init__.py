@@ -1,1 +1,1 @@
-"""The Kafka broker on this machine: class archive, data directory, server, topics, health."""
+"""The Kafka broker on this machine: data directory, server, topics, health."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.jvm import COULD_NOT_RUN, JavaServer, archives, replace_process
+from diabetes_platform.local.jvm import COULD_NOT_RUN, JavaServer, replace_process
 from diabetes_platform.local.kafka.data import prepare
 
 _STORAGE_TOOL = "kafka.tools.StorageTool"
@@ -27,13 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (PlatformError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(COULD_NOT_RUN)
-    replace_process(server, java, archives(tools), directory=tools)
+    replace_process(server, java, directory=tools)
 
 
 def broker(tools: Path, infra: Path) -> JavaServer:
     """Return the broker of the installation `tools`, configured by `infra`."""
     jars = tools / "jars" / "kafka"
-    return JavaServer("kafka", "kafka.Kafka", jars, infra / "kafka", "broker.properties")
+    return JavaServer("kafka.Kafka", jars, infra / "kafka", "broker.properties")
 
 
 def format_command(server: JavaServer, java: Path) -> list[str]:

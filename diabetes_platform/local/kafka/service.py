@@ -5,8 +5,7 @@ from pathlib import Path
 
 from diabetes_platform.local.health import HealthCheck
 from diabetes_platform.local.install.jars import read_lock
-from diabetes_platform.local.install.plan import InstallPlan, InstallStep
-from diabetes_platform.local.kafka import classes
+from diabetes_platform.local.install.plan import InstallPlan
 from diabetes_platform.local.ports import HOST
 from diabetes_platform.local.service import Service
 from diabetes_platform.settings import Port
@@ -18,16 +17,11 @@ def _checks() -> Sequence[HealthCheck]:
     return CHECKS
 
 
-def _install_plan() -> InstallPlan:
-    archives = InstallStep("cds/kafka", classes.is_current, classes.install)
-    return InstallPlan(jars=(read_lock()["kafka"],), steps=(archives,))
-
-
 SERVICE = Service(
     "kafka",
     process_files=lambda _: [Path(__file__).with_name("processes.yaml")],
     environments=lambda _: {"kafka": {}, "topics-setup": {}},
     checks=_checks,
     urls=lambda stack: {"kafka": f"{HOST}:{stack.port(Port.KAFKA)}"},
-    install_plan=_install_plan,
+    install_plan=lambda: InstallPlan(jars=(read_lock()["kafka"],)),
 )

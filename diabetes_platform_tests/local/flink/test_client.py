@@ -36,16 +36,9 @@ def test_a_job_runs_in_the_python_of_flinks_own_environment(client: Client) -> N
     assert command[-2:] == ["-py", str(SMOKE_JOB)]
 
 
-def test_the_client_starts_as_it_was_told_at_installation_with_its_classes_if_they_were_recorded(
-    client: Client,
-) -> None:
-    archived = f"-XX:SharedArchiveFile={client.home.archive(CLIENT)}"
+def test_starts_with_the_argument_file_of_the_installation(client: Client) -> None:
     command = client.command(SMOKE_JOB, CLUSTER, "proof")
     assert f"@{client.home.arguments(CLIENT)}" == command[command.index("run") - 1]
-    assert archived not in command
-    client.home.root.mkdir()
-    client.home.archive(CLIENT).touch()
-    assert archived in client.command(SMOKE_JOB, CLUSTER, "proof")
 
 
 def test_the_client_gets_no_secret_and_no_foreign_python(client: Client) -> None:

@@ -1,21 +1,21 @@
-"""Programs that only pretend: what an installer runs, without a download."""
+"""Fixtures of the installation tests: fake installer programs, and recorded progress events."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from diabetes_platform.local.install.report import Report, Reporter, State
+from diabetes_platform.local.install.progress import StepEvent, StepProgress, StepStatus
 from diabetes_platform.local.install.tools import Tools
 
-Program = Callable[[Path, str], Path]
+WriteScript = Callable[[Path, str], Path]
 
 
-class Reports(list[Report]):
-    """All that was reported, to look at afterwards."""
+class Events(list[StepEvent]):
+    """The progress events of an installation."""
 
-    def texts(self, state: State) -> list[str]:
-        return [report.text for report in self if report.state == state]
+    def texts(self, status: StepStatus) -> list[str]:
+        return [event.text for event in self if event.status == status]
 
 
 @pytest.fixture
@@ -24,18 +24,18 @@ def tools(tmp_path: Path) -> Tools:
 
 
 @pytest.fixture
-def reports() -> Reports:
-    return Reports()
+def events() -> Events:
+    return Events()
 
 
 @pytest.fixture
-def reporter(reports: Reports) -> Reporter:
-    return Reporter("part", reports.append)
+def progress(events: Events) -> StepProgress:
+    return StepProgress("step", events.append)
 
 
 @pytest.fixture
-def program() -> Program:
-    """Writes an executable shell script."""
+def write_script() -> WriteScript:
+    """Return a function that writes an executable shell script and returns its path."""
 
     def write(path: Path, script: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)

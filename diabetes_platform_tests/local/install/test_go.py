@@ -1,4 +1,4 @@
-"""Programs in Go: which Go is taken, and that what it builds is pinned and put in place whole."""
+"""Go programs: choice of the toolchain, pinned builds, and replacement of the binary."""
 
 import asyncio
 import os
@@ -8,11 +8,11 @@ import pytest
 
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.install import go
-from diabetes_platform.local.install.report import Reporter, State
+from diabetes_platform.local.install.progress import StepProgress, StepStatus
 from diabetes_platform.local.install.tools import Tools
 from diabetes_platform.local.minio.service import PROGRAM as MINIO
 from diabetes_platform.local.services import install_plan
-from diabetes_platform_tests.local.install.conftest import Program, Reports
+from diabetes_platform_tests.local.install.conftest import Events, WriteScript
 
 BUILD = """
 while [ "$1" != -o ]; do shift; done
@@ -34,21 +34,23 @@ def test_go_version(output: str, version: tuple[int, int] | None) -> None:
     assert go.go_version(output) == version
 
 
-@pytest.mark.parametrize(("version", "taken"), [("1.19.8", False), ("1.24", True), ("2.0", True)])
-def test_go_is_taken_where_it_is_new_enough(
-    tmp_path: Path, program: Program, version: str, taken: bool
+@pytest.mark.parametrize(
+    ("version", "accepted"), [("1.19.8", False), ("1.24", True), ("2.0", True)]
+)
+def test_uses_go_on_path_if_it_is_new_enough(
+    tmp_path: Path, write_script: WriteScript, version: str, accepted: bool
 ) -> None:
-    assert go.go_needed() == (1, 24)
-    found = program(tmp_path / "go", f"echo go version go{version} linux/amd64")
-    assert go.find_go({"PATH": str(tmp_path)}) == (found if taken else None)
+    assert go.required_go() == (1, 24)
+    path = write_script(tmp_path / "go", f"echo go version go{version} linux/amd64")
+    assert go.find_go({"PATH": str(tmp_path)}) == (path if accepted else None)
 
 
-def test_no_go_on_path_is_none() -> None:
+def test_finds_no_go_without_one_on_path() -> None:
     assert go.find_go({"PATH": "/nowhere"}) is None
     assert go.find_go({}) is None
 
 
-def test_the_version_is_the_one_that_the_module_pins() -> None:
+def test_reads_the_pinned_version_of_a_package() -> None:
     mod = "module x\n\ngo 1.24.0\n\nrequire (\n\tgithub.com/a/b/c v1.2.0 // indirect\n"
     mod += "\tgithub.com/a/b v0.0.0-2026 // indirect\n)\n"
     assert go.pinned_version(mod, "github.com/a/b/src") == "v0.0.0-2026"
@@ -57,7 +59,7 @@ def test_the_version_is_the_one_that_the_module_pins() -> None:
 
 
 @pytest.mark.parametrize("program", install_plan().programs, ids=lambda program: program.name)
-def test_each_program_is_held_to_its_sums(program: go.Program) -> None:
+def test_builds_are_pinned_by_go_sum(program: go.Program) -> None:
     command = program.build_command(Path("/go"), Path("/out"))
     assert "-mod=readonly" in command
     version = go.pinned_version((program.directory / "go.mod").read_text(), program.package)
@@ -66,7 +68,7 @@ def test_each_program_is_held_to_its_sums(program: go.Program) -> None:
     assert any(argument.endswith(f"={version}") for argument in command)
 
 
-def test_a_build_writes_nothing_outside_the_tools_and_is_for_this_machine(tools: Tools) -> None:
+def test_build_targets_this_machine_and_keeps_caches_below_the_tools(tools: Tools) -> None:
     caller = {"GOOS": "plan9", "GOFLAGS": "-mod=mod", "GOPROXY": "https://intranet", "HOME": "/me"}
     environment = go.go_environment(tools, caller)
     assert "GOOS" not in environment
@@ -78,38 +80,38 @@ def test_a_build_writes_nothing_outside_the_tools_and_is_for_this_machine(tools:
         assert environment[name].startswith(cache)
 
 
-def test_a_program_is_built_once(
-    tmp_path: Path, tools: Tools, program: Program, reporter: Reporter, reports: Reports
+def test_builds_a_program_and_detects_damage(
+    tmp_path: Path, tools: Tools, write_script: WriteScript, progress: StepProgress, events: Events
 ) -> None:
-    compiler = program(tmp_path / "go", BUILD)
+    compiler = write_script(tmp_path / "go", BUILD)
     assert not go.is_current(tools, MINIO)
-    asyncio.run(go.build(tools, MINIO, compiler, os.environ, reporter))
+    asyncio.run(go.build(tools, MINIO, compiler, os.environ, progress))
     assert go.is_current(tools, MINIO)
     built = tools.program("minio")
     assert built.read_text() == f"{compiler} {tools.cache('go')}/path "
-    assert reports.texts(State.DOING) == [
+    assert events.texts(StepStatus.RUNNING) == [
         "downloading example.org/x v1",
         "1 packages compiled",
         "2 packages compiled",
     ]
     built.write_text("cut")
-    assert not go.is_current(tools, MINIO), "a damaged program is built again"
+    assert not go.is_current(tools, MINIO), "a damaged binary is not current"
     built.unlink()
     assert not go.is_current(tools, MINIO)
 
 
-def test_a_build_that_fails_leaves_what_was_there(
-    tmp_path: Path, tools: Tools, program: Program, reporter: Reporter
+def test_keeps_the_previous_binary_if_a_build_fails(
+    tmp_path: Path, tools: Tools, write_script: WriteScript, progress: StepProgress
 ) -> None:
-    compiler = program(tmp_path / "go", BUILD)
-    asyncio.run(go.build(tools, MINIO, compiler, os.environ, reporter))
-    program(compiler, f"{BUILD}\necho 'go: x@v1: dial tcp: no route to host'; exit 1")
+    compiler = write_script(tmp_path / "go", BUILD)
+    asyncio.run(go.build(tools, MINIO, compiler, os.environ, progress))
+    write_script(compiler, f"{BUILD}\necho 'go: x@v1: dial tcp: no route to host'; exit 1")
     with pytest.raises(PlatformError, match="minio: go failed: go: x@v1: dial tcp: no route"):
-        asyncio.run(go.build(tools, MINIO, compiler, os.environ, reporter))
+        asyncio.run(go.build(tools, MINIO, compiler, os.environ, progress))
     assert go.is_current(tools, MINIO)
 
 
-def test_the_caches_go_when_all_is_built(tools: Tools) -> None:
+def test_removes_the_caches(tools: Tools) -> None:
     modules = tools.cache("go") / "path" / "pkg" / "mod"
     modules.mkdir(parents=True)
     asyncio.run(go.remove_caches(tools))
@@ -117,30 +119,30 @@ def test_the_caches_go_when_all_is_built(tools: Tools) -> None:
     asyncio.run(go.remove_caches(tools))
 
 
-def test_the_wheels_go_is_installed_from_its_lock(
-    tmp_path: Path, tools: Tools, program: Program, reporter: Reporter, reports: Reports
+def test_installs_the_toolchain_from_its_hashed_lock_once(
+    tmp_path: Path, tools: Tools, write_script: WriteScript, progress: StepProgress, events: Events
 ) -> None:
     script = f"""
-    echo "$*" >> {tmp_path}/given
+    echo "$*" >> {tmp_path}/arguments
     while [ "$1" != --target ]; do shift; done
     mkdir -p "$2/go/bin"; touch "$2/go/bin/go"
     """
-    uv = program(tmp_path / "uv", script)
+    uv = write_script(tmp_path / "uv", script)
     for _ in range(2):
-        found = asyncio.run(go.install_toolchain(tools, uv, {}, reporter))
-        assert found == tools.cache("go") / "toolchain" / "go" / "bin" / "go"
-    given = (tmp_path / "given").read_text(encoding="utf-8").splitlines()
-    assert len(given) == 1
-    assert "--require-hashes" in given[0]
-    assert given[0].endswith(f"-r {go.TOOLCHAIN_LOCK}")
-    assert reports.texts(State.NOTE) == [
+        path = asyncio.run(go.install_toolchain(tools, uv, {}, progress))
+        assert path == tools.cache("go") / "toolchain" / "go" / "bin" / "go"
+    calls = (tmp_path / "arguments").read_text(encoding="utf-8").splitlines()
+    assert len(calls) == 1
+    assert "--require-hashes" in calls[0]
+    assert calls[0].endswith(f"-r {go.TOOLCHAIN_LOCK}")
+    assert events.texts(StepStatus.WARNING) == [
         "no Go 1.24 or newer on PATH: installing one for the build"
     ]
 
 
-def test_a_wheel_without_go_is_told(
-    tmp_path: Path, tools: Tools, program: Program, reporter: Reporter
+def test_rejects_a_wheel_without_go(
+    tmp_path: Path, tools: Tools, write_script: WriteScript, progress: StepProgress
 ) -> None:
-    uv = program(tmp_path / "uv", "exit 0")
-    with pytest.raises(PlatformError, match=r"go: requirements.lock brings no go/bin/go"):
-        asyncio.run(go.install_toolchain(tools, uv, {}, reporter))
+    uv = write_script(tmp_path / "uv", "exit 0")
+    with pytest.raises(PlatformError, match=r"go: requirements.lock installs no go/bin/go"):
+        asyncio.run(go.install_toolchain(tools, uv, {}, progress))

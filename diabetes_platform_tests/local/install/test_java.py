@@ -1,4 +1,4 @@
-"""The machine's Java and Maven: which are taken, and one clear line where they lack."""
+"""Detection of Java and Maven, and the error if one is missing or has a wrong version."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from diabetes_platform.local.install.java import (
     java_version,
     maven_version,
 )
-from diabetes_platform_tests.local.install.conftest import Program
+from diabetes_platform_tests.local.install.conftest import WriteScript
 
 JAVA = Path("/opt/jdk/bin/java")
 
@@ -33,17 +33,17 @@ def test_java_version(output: str, version: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("says", "message"),
+    ("output", "message"),
     [
         ('openjdk version "25.0.1"', "need Java 17 or 21, .* is Java 25: install Java 17 or 21"),
-        ("no runtime", "is no Java that says its version: install Java 17 or 21"),
+        ("no runtime", "is a Java of unknown version: install Java 17 or 21"),
     ],
 )
-def test_another_java_is_refused_with_how_to_get_one(
-    tmp_path: Path, says: str, message: str
+def test_rejects_other_java_versions_with_instructions(
+    tmp_path: Path, output: str, message: str
 ) -> None:
     java = tmp_path / "java"
-    java.write_text(f"#!/bin/sh\necho '{says}' >&2\n", encoding="utf-8")
+    java.write_text(f"#!/bin/sh\necho '{output}' >&2\n", encoding="utf-8")
     java.chmod(0o755)
     with pytest.raises(PlatformError, match=message):
         find_java({"PATH": str(tmp_path)})
@@ -57,16 +57,16 @@ def test_another_java_is_refused_with_how_to_get_one(
         ({}, "there is none on PATH"),
     ],
 )
-def test_a_machine_without_java_is_told_how_to_get_one(
-    environment: dict[str, str], message: str
-) -> None:
+def test_error_without_java_has_instructions(environment: dict[str, str], message: str) -> None:
     with pytest.raises(PlatformError, match=message) as caught:
         find_java(environment)
     assert "\n" not in str(caught.value)
 
 
-def test_java_is_known_by_the_release_file_beside_it(tmp_path: Path, program: Program) -> None:
-    java = program(tmp_path / "jdk" / "bin" / "java", "exit 1")
+def test_reads_the_java_version_from_the_release_file(
+    tmp_path: Path, write_script: WriteScript
+) -> None:
+    java = write_script(tmp_path / "jdk" / "bin" / "java", "exit 1")
     (tmp_path / "jdk" / "release").write_text('IMPLEMENTOR="x"\nJAVA_VERSION="21.0.2"\n')
     link = tmp_path / "bin" / "java"
     link.parent.mkdir()
@@ -75,35 +75,37 @@ def test_java_is_known_by_the_release_file_beside_it(tmp_path: Path, program: Pr
     assert find_java({"PATH": "/nowhere", "JAVA_HOME": str(tmp_path / "jdk")}) == java
 
 
-def test_a_stub_is_asked_for_the_java_behind_it(tmp_path: Path, program: Program) -> None:
-    says = 'Property settings:\n    java.home = /opt/jdk 17\n\nopenjdk version "17.0.1"'
-    program(tmp_path / "java", f"echo '{says}' >&2")
+def test_resolves_a_stub_to_the_java_behind_it(tmp_path: Path, write_script: WriteScript) -> None:
+    output = 'Property settings:\n    java.home = /opt/jdk 17\n\nopenjdk version "17.0.1"'
+    write_script(tmp_path / "java", f"echo '{output}' >&2")
     assert find_java({"PATH": str(tmp_path)}) == Path("/opt/jdk 17/bin/java")
 
 
-def test_a_machine_without_maven_is_told_how_to_get_one() -> None:
+def test_error_without_maven_has_instructions() -> None:
     with pytest.raises(PlatformError, match="need Maven and there is none on PATH: install it"):
         find_maven({"PATH": "/nowhere"}, JAVA)
 
 
-def test_maven_is_asked_with_the_java_that_it_will_run_on(tmp_path: Path, program: Program) -> None:
-    maven = program(
+def test_checks_maven_with_the_java_that_it_will_run_on(
+    tmp_path: Path, write_script: WriteScript
+) -> None:
+    maven = write_script(
         tmp_path / "mvn", '[ "$JAVA_HOME" = /opt/jdk ] && echo "Apache Maven 3.8.7 (x)"'
     )
     assert find_maven({"PATH": str(tmp_path)}, JAVA) == maven
 
 
 @pytest.mark.parametrize(
-    ("says", "message"),
+    ("output", "message"),
     [
         ("Apache Maven 3.6.1", "need Maven 3.6.3 or newer, .*/mvn is Maven 3.6.1: install it"),
-        ("The JAVA_HOME variable is not defined", "is no Maven that works: install it"),
+        ("The JAVA_HOME variable is not defined", "is not a working Maven: install it"),
     ],
 )
-def test_another_maven_is_refused_with_how_to_get_one(
-    tmp_path: Path, program: Program, says: str, message: str
+def test_rejects_other_maven_versions_with_instructions(
+    tmp_path: Path, write_script: WriteScript, output: str, message: str
 ) -> None:
-    program(tmp_path / "mvn", f"echo '{says}'")
+    write_script(tmp_path / "mvn", f"echo '{output}'")
     with pytest.raises(PlatformError, match=message) as caught:
         find_maven({"PATH": str(tmp_path)}, JAVA)
     assert "\n" not in str(caught.value)

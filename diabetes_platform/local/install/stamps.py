@@ -1,4 +1,4 @@
-"""The stamp of a complete installation: what it was made from, and its files as they were then."""
+"""Stamp files of completed installations: the digest of the locks, and the installed files."""
 
 import hashlib
 import json
@@ -6,37 +6,37 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-NAME = "locked-by"
+STAMP_FILE = "locked-by"
 
 Signature = tuple[int, int]
-"""Bytes and time of change in ns: differs for nearly every change, without reading a file."""
+"""Size in bytes and modification time in ns: detects nearly every change without reading."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """`digest` of the locks that it was made from, `files` by name with their signatures."""
+    """The digest of an installation's locks, and the signatures of its files by name."""
 
     digest: str
     files: dict[str, Signature] = field(default_factory=dict)
 
     @classmethod
     def of(cls, digest: str, files: Iterable[Path]) -> "Stamp":
-        """Return the stamp of `files` as they are now."""
+        """Return the stamp of `files` in their current state."""
         return cls(digest, {file.name: signature(file) for file in files})
 
     def write(self, path: Path) -> None:
-        """Write the stamp; it is the last step of an installation."""
+        """Write the stamp; this is the last step of an installation."""
         path.write_text(json.dumps({"digest": self.digest, "files": self.files}), encoding="utf-8")
 
     def changed(self, files: Iterable[Path]) -> set[str]:
-        """Return the names that came, went or changed since the stamp was written."""
-        now = {file.name: signature(file) for file in files}
-        names = now.keys() | self.files.keys()
-        return {name for name in names if now.get(name) != self.files.get(name)}
+        """Return the names of files that were added, removed or changed since the stamp."""
+        signatures = {file.name: signature(file) for file in files}
+        names = signatures.keys() | self.files.keys()
+        return {name for name in names if signatures.get(name) != self.files.get(name)}
 
 
 def read_stamp(path: Path) -> Stamp | None:
-    """Return the stamp at `path`; None where there is none or another program's."""
+    """Return the stamp at `path`, or None if there is no readable stamp."""
     if not path.exists():
         return None
     try:
@@ -44,12 +44,12 @@ def read_stamp(path: Path) -> Stamp | None:
         files = {name: (size, changed) for name, (size, changed) in content["files"].items()}
         return Stamp(content["digest"], files)
     except (ValueError, TypeError, KeyError, AttributeError):
-        # Half written, or of a format that it once had: as good as none.
+        # Incomplete, or in the format of an older version: the part is installed again.
         return None
 
 
 def signature(file: Path) -> Signature:
-    """Return the size and the time of change of `file`."""
+    """Return the size and the modification time of `file`."""
     status = file.stat()
     return status.st_size, status.st_mtime_ns
 

@@ -1,4 +1,4 @@
-"""Running an installer: a process group of its own that ends with the installation."""
+"""Child processes of an installation; each runs in its own process group and ends with it."""
 
 import asyncio
 import contextlib
@@ -12,9 +12,9 @@ from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.processes import dying_with_parent, signal_group
 
 GRACE_SECONDS = 5.0
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+INTERRUPTING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LONGEST_LINE = 2**20
-_SAYS_WHY = re.compile(
+_ERROR_LINE = re.compile(
     r"\[ERROR\] (?!\[ERROR\]|$)|error\b|go: .*: |.*\.go:\d+:\d+: ", re.IGNORECASE
 )
 
@@ -24,16 +24,16 @@ OnLine = Callable[[str], None]
 async def run(
     command: Sequence[str],
     *,
-    part: str,
+    step: str,
     log: Path,
     environment: Mapping[str, str],
     directory: Path | None = None,
     on_line: OnLine | None = None,
 ) -> None:
-    """Run `command` to its end, its output into `log` and line by line to `on_line`.
+    """Run `command` to its end; its output goes to `log` and line by line to `on_line`.
 
-    Raises PlatformError with the line that says why it failed. Whatever ends this ends the whole
-    process group.
+    Raises PlatformError with the reason if the command fails. Any exception, cancellation
+    included, ends the whole process group.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     process = await asyncio.create_subprocess_exec(
@@ -48,52 +48,53 @@ async def run(
         limit=LONGEST_LINE,
     )
     try:
-        lines = await _follow(process, log, on_line)
+        lines = await _read_output(process, log, on_line)
         code = await process.wait()
     finally:
         await _end_group(process)
     if code != 0:
         program = Path(command[0]).name
-        raise PlatformError(f"{part}: {program} failed: {reason(lines)} (log: {log})")
+        raise PlatformError(f"{step}: {program} failed: {failure_reason(lines)} (log: {log})")
 
 
 def run_interruptible(work: Coroutine[None, None, None]) -> None:
-    """Run `work` to its end; what interrupts a command cancels it.
+    """Run `work` to its end, or cancel it on SIGINT, SIGTERM or SIGHUP.
 
-    Raises KeyboardInterrupt after it was cancelled and has ended its processes. Call it from the
-    main thread.
+    After a cancellation, when its processes have ended, raises KeyboardInterrupt. Call it from
+    the main thread.
     """
     try:
-        asyncio.run(_cancelled_by_signals(work))
+        asyncio.run(_cancel_on_signals(work))
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
 
 
-async def _cancelled_by_signals(work: Coroutine[None, None, None]) -> None:
-    """An exception out of a signal handler could hit anywhere, also while a process is started."""
+async def _cancel_on_signals(work: Coroutine[None, None, None]) -> None:
+    # An exception from a signal handler could be raised anywhere, even between the start of a
+    # process and the statement that guards it.
     loop = asyncio.get_running_loop()
     task = cast("asyncio.Task[None]", asyncio.current_task())
-    before = {number: signal.getsignal(number) for number in STOPPING}
-    for number in STOPPING:
+    handlers = {number: signal.getsignal(number) for number in INTERRUPTING_SIGNALS}
+    for number in INTERRUPTING_SIGNALS:
         loop.add_signal_handler(number, task.cancel)
     try:
         await work
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             loop.remove_signal_handler(number)
             signal.signal(number, handler)
 
 
-def reason(lines: Sequence[str]) -> str:
-    """Return the line of an installer's output that says why it failed."""
-    spoken = [line.strip() for line in lines if line.strip()]
-    for line in spoken:
-        if _SAYS_WHY.match(line):
+def failure_reason(lines: Sequence[str]) -> str:
+    """Return the first error line of an installer's output, or else its last line."""
+    printed = [line.strip() for line in lines if line.strip()]
+    for line in printed:
+        if _ERROR_LINE.match(line):
             return line.removeprefix("[ERROR] ")
-    return spoken[-1] if spoken else "it said nothing"
+    return printed[-1] if printed else "no output"
 
 
-async def _follow(
+async def _read_output(
     process: asyncio.subprocess.Process, log: Path, on_line: OnLine | None
 ) -> list[str]:
     lines = []
@@ -109,7 +110,7 @@ async def _follow(
 
 
 async def _end_group(process: asyncio.subprocess.Process) -> None:
-    """Ask what is left of the group to end, then force it."""
+    """Terminate the process, then kill whatever remains of its group."""
     try:
         if process.returncode is None:
             signal_group(process.pid, signal.SIGTERM)
@@ -117,5 +118,5 @@ async def _end_group(process: asyncio.subprocess.Process) -> None:
                 await asyncio.wait_for(process.wait(), GRACE_SECONDS)
     finally:
         signal_group(process.pid, signal.SIGKILL)
-    # The end of its output closes the pipe.
+    # Reads to the end of the output, which closes the pipe.
     await process.communicate()

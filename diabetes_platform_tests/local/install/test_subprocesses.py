@@ -1,56 +1,56 @@
-"""Installers as child processes: what they say, why they failed, and that none outlives us."""
+"""Child processes of an installation: output, failure reasons and interruption."""
 
 import asyncio
 import os
 import signal
 import threading
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.install.running import reason, run, run_interruptible
-from diabetes_platform_tests.local.install.conftest import Program
+from diabetes_platform.local.install.subprocesses import failure_reason, run, run_interruptible
+from diabetes_platform.polling import wait_until
+from diabetes_platform_tests.local.install.conftest import WriteScript
 
 
-def test_each_line_is_handed_on_and_logged(tmp_path: Path) -> None:
+def test_passes_on_and_logs_every_line(tmp_path: Path) -> None:
     lines: list[str] = []
     log = tmp_path / "logs" / "x.log"
     command = ["sh", "-c", "echo one; echo two >&2"]
-    asyncio.run(run(command, part="x", log=log, environment=os.environ, on_line=lines.append))
+    asyncio.run(run(command, step="x", log=log, environment=os.environ, on_line=lines.append))
     assert lines == ["one", "two"]
     assert log.read_text(encoding="utf-8") == "one\ntwo\n"
 
 
-def test_a_failure_names_the_part_the_program_the_reason_and_the_log(
-    tmp_path: Path, program: Program
-) -> None:
-    maven = program(tmp_path / "mvn", "echo '[INFO] x'; echo '[ERROR] no such jar'; exit 1")
+def test_error_names_step_program_reason_and_log(tmp_path: Path, write_script: WriteScript) -> None:
+    maven = write_script(tmp_path / "mvn", "echo '[INFO] x'; echo '[ERROR] no such jar'; exit 1")
     log = tmp_path / "x.log"
     with pytest.raises(PlatformError) as caught:
-        asyncio.run(run([str(maven)], part="kafka", log=log, environment={}))
+        asyncio.run(run([str(maven)], step="kafka", log=log, environment={}))
     assert str(caught.value) == f"kafka: mvn failed: no such jar (log: {log})"
 
 
 @pytest.mark.parametrize(
-    ("lines", "why"),
+    ("lines", "expected"),
     [
         (["[INFO] Scanning", "[ERROR] Could not resolve x", "[ERROR] "], "Could not resolve x"),
         (["Using CPython", "error: Failed to fetch", "  Caused by: dns"], "error: Failed to fetch"),
         (["a/b", "go: a/b@v1: dial tcp: timeout", ""], "go: a/b@v1: dial tcp: timeout"),
         (["a/b", "cmd/main.go:3:2: undefined: x"], "cmd/main.go:3:2: undefined: x"),
         (["one", "no space left on device", ""], "no space left on device"),
-        (["", " "], "it said nothing"),
+        (["", " "], "no output"),
     ],
 )
-def test_the_reason_is_the_line_that_says_why(lines: list[str], why: str) -> None:
-    assert reason(lines) == why
+def test_failure_reason_is_the_first_error_line_or_the_last_line(
+    lines: list[str], expected: str
+) -> None:
+    assert failure_reason(lines) == expected
 
 
-def test_an_interrupt_ends_the_whole_group_before_it_is_raised(tmp_path: Path) -> None:
-    # The grandchild does not care for SIGTERM, and holds the pipe.
+def test_sigint_ends_the_process_group_before_keyboard_interrupt(tmp_path: Path) -> None:
+    # The grandchild ignores SIGTERM and keeps the pipe open.
     script = """sh -c 'trap "" TERM; echo $$; sleep 60' & wait"""
     pids: list[int] = []
 
@@ -59,17 +59,17 @@ def test_an_interrupt_ends_the_whole_group_before_it_is_raised(tmp_path: Path) -
         os.kill(os.getpid(), signal.SIGINT)
 
     command = ["sh", "-c", script]
-    work = run(command, part="x", log=tmp_path / "x", environment=os.environ, on_line=interrupt)
-    before = signal.getsignal(signal.SIGINT)
+    work = run(command, step="x", log=tmp_path / "x", environment=os.environ, on_line=interrupt)
+    handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         run_interruptible(work)
     assert pids
-    # The kernel takes a moment between a signal that nobody can ignore and the end.
-    assert [pid for pid in pids if _runs_on(pid)] == []
-    assert signal.getsignal(signal.SIGINT) is before
+    # After SIGKILL the kernel takes a moment to end a process.
+    assert [pid for pid in pids if _keeps_running(pid)] == []
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
-def test_sigterm_interrupts_too() -> None:
+def test_sigterm_raises_keyboard_interrupt() -> None:
     async def wait() -> None:
         threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
         await asyncio.sleep(60)
@@ -78,14 +78,12 @@ def test_sigterm_interrupts_too() -> None:
         run_interruptible(wait())
 
 
-def _runs_on(pid: int, seconds: float = 5.0) -> bool:
+def _keeps_running(pid: int) -> bool:
     try:
         process = psutil.Process(pid)
-        deadline = time.monotonic() + seconds
-        while process.status() != psutil.STATUS_ZOMBIE:
-            if time.monotonic() > deadline:
-                return True
-            time.sleep(0.05)
+        wait_until(lambda: process.status() == psutil.STATUS_ZOMBIE, timeout=5, interval=0.05)
     except psutil.NoSuchProcess:
         return False
+    except TimeoutError:
+        return True
     return False
