@@ -1,4 +1,4 @@
-"""Fixtures that every test shares: the whole platform, one PostgreSQL, an empty database each."""
+"""Shared fixtures: the whole platform, PostgreSQL, Kafka, Connect, an empty database per test."""
 
 import secrets
 import sys
@@ -33,22 +33,22 @@ from diabetes_platform_tests.provisioned import CAPTURE, ProvisionedServer, prov
 from diabetes_platform_tests.storage import ROOT, Storage
 
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
-"""Tests need no data after a power cut."""
+"""Tests do not need durable data."""
 SHARED = ("stack", "kafka", "provisioned", "original")
-"""What takes long to start or to make; a test that asks for several belongs to the first."""
-LIVES = pytest.StashKey[Lifetimes]()
+"""Expensive fixtures; a test that requests several belongs to the group of the first."""
+LIFETIMES = pytest.StashKey[Lifetimes]()
 
 
 def pytest_configure() -> None:
-    """Stop the services also where the run itself was started in the background."""
+    """Stop the services even if the test run was started in the background."""
     heed_interrupts()
-    # A worker of the test run has a main module without a file, which PySpark takes for a doctest.
+    # An xdist worker has a main module without a file, which PySpark takes for a doctest.
     vars(sys.modules["__main__"]).setdefault("__file__", pytest.__file__)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give what shares expensive servers to one worker, so that they start once per test run."""
+    """Assign tests that share an expensive server to one worker, so that it starts once."""
     for item in items:
         names = getattr(item, "fixturenames", ())
         shared = next((name for name in SHARED if name in names), None)
@@ -56,43 +56,43 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Count who will ask for which shared server."""
-    session.config.stash.setdefault(LIVES, Lifetimes()).expect(session.items)
+    """Count the tests that request each shared server."""
+    session.config.stash.setdefault(LIFETIMES, Lifetimes()).expect(session.items)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Stop a shared server after the last test that asks for it."""
-    item.config.stash[LIVES].end(item, nextitem)
+    """Stop a shared server after the last test that requests it."""
+    item.config.stash[LIFETIMES].end(item, nextitem)
 
 
 @pytest.fixture(scope="session")
-def lives(pytestconfig: pytest.Config) -> Lifetimes:
-    """Who is the last to ask for a shared server ends it."""
-    return pytestconfig.stash[LIVES]
+def lifetimes(pytestconfig: pytest.Config) -> Lifetimes:
+    """The lifetimes of the shared servers of this run."""
+    return pytestconfig.stash[LIFETIMES]
 
 
 @pytest.fixture(scope="session")
-def stack(lives: Lifetimes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The whole platform, started once by the users' own command and stopped in any case."""
-    with lives.of("stack") as shared:
+def stack(lifetimes: Lifetimes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The whole platform, started once with `diabetes up` and always stopped."""
+    with lifetimes.of("stack") as shared:
         yield shared.enter_context(own_stack(tmp_path_factory.mktemp("platform")))
 
 
 @contextmanager
 def own_stack(home: Path) -> Iterator[Stack]:
-    """A platform of its own under `home`."""
+    """Run a separate platform in `home`."""
     settings = PlatformSettings(home=home, port_offset=free_offset())
-    made = Stack(settings)
+    stack = Stack(settings)
     with stopped_when_killed(settings):
         try:
             code, output = finish(command(settings, "up"), seconds=900)
             assert code == 0, output
-            yield made
+            yield stack
         finally:
             code, output = finish(command(settings, "down"))
             assert code == 0, output
-            assert members(made.layout.home) == []
+            assert members(stack.layout.home) == []
 
 
 @pytest.fixture(scope="session")
@@ -104,7 +104,7 @@ def storage(stack: Stack) -> Storage:
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    """A running server of the test run's own, on a free port."""
+    """A running server for this test run, on a free port."""
     data_dir = tmp_path_factory.mktemp("postgres") / "data"
     password = secrets.token_urlsafe(24)
     with Postgres(
@@ -123,22 +123,22 @@ def provisioned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provisione
 
 
 @pytest.fixture(scope="session")
-def kafka(lives: Lifetimes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+def kafka(lifetimes: Lifetimes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
     """A running broker with the platform's topics."""
-    with lives.of("kafka") as shared:
+    with lifetimes.of("kafka") as shared:
         yield shared.enter_context(own_kafka(tmp_path_factory.mktemp("kafka")))
 
 
 @pytest.fixture(scope="session")
 def connect(
-    lives: Lifetimes, kafka: Kafka, tmp_path_factory: pytest.TempPathFactory
+    lifetimes: Lifetimes, kafka: Kafka, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Connect]:
-    """A running Connect worker beside a warehouse of its own: who reads a slot reads it alone."""
+    """A running Connect worker with its own warehouse, because a slot has one reader."""
     directory = tmp_path_factory.mktemp("connect")
     server = Postgres(
         directory / "postgres", free_port(), secrets.token_urlsafe(24), settings=FAST | CAPTURE
     )
-    with lives.of("connect") as shared:
+    with lifetimes.of("connect") as shared:
         warehouse = provision(shared.enter_context(server))
         yield shared.enter_context(own_connect(kafka, warehouse, directory))
 

@@ -24,8 +24,8 @@ from diabetes_platform.local.stack import Stack
 from diabetes_platform.local.supervisor import ProcessState
 from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import Port
-from diabetes_platform_tests.answering import released
 from diabetes_platform_tests.ledger import CREATE, Balance, Writer, balance, newest
+from diabetes_platform_tests.released_model import released
 from diabetes_platform_tests.services import state_of, unhealthy_services
 from diabetes_platform_tests.storage import Storage
 

@@ -11,8 +11,8 @@ import pytest
 from diabetes_platform.local.flink.job_state import stream_job_of
 from diabetes_platform.local.postgres.connection import database_url
 from diabetes_platform.local.stack import Stack
-from diabetes_platform_tests.answering import released
 from diabetes_platform_tests.commands import command, finish
+from diabetes_platform_tests.released_model import released
 from diabetes_platform_tests.services import within
 from diabetes_platform_tests.storage import Storage
 

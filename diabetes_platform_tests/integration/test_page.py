@@ -8,8 +8,8 @@ import pytest
 from diabetes_platform.local.home import Layout
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.settings import PROJECT_ROOT, Port
-from diabetes_platform_tests.answering import released
 from diabetes_platform_tests.capture import TOOLS
+from diabetes_platform_tests.released_model import released
 from diabetes_platform_tests.storage import Storage
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]

@@ -10,8 +10,8 @@ import pytest
 from diabetes_platform.contract.events import REJECTED_TOPIC, SINK_KEYS
 from diabetes_platform.local.postgres.connection import database_url
 from diabetes_platform.local.stack import Stack
-from diabetes_platform_tests.answering import answers, released
 from diabetes_platform_tests.integration.test_stream_job import insert, messages, written
+from diabetes_platform_tests.released_model import prediction_count, released
 from diabetes_platform_tests.services import within
 from diabetes_platform_tests.storage import Storage
 
@@ -71,16 +71,16 @@ def test_the_stream_continues_when_a_nullable_column_is_added(
 ) -> None:
     with altered(database, ADD.encode(), DROP.encode()):
         row_id = insert(database)
-        within(60, lambda: answers(database, row_id) == 1)
+        within(60, lambda: prediction_count(database, row_id) == 1)
         # Too large for every topic: the source must not stop at a column that nobody reads.
         change = (
             "UPDATE public.diabetes_new SET note = repeat('x', 2000000), age = 51 WHERE id = %s"
         )
         database.execute(change, [row_id])
-        within(60, lambda: answers(database, row_id) == 2)
+        within(60, lambda: prediction_count(database, row_id) == 2)
         assert [tuple(image or ()) for image in written(stack, row_id)] == [SINK_KEYS] * 2
     later = insert(database)
-    within(60, lambda: answers(database, later) == 1)
+    within(60, lambda: prediction_count(database, later) == 1)
 
 
 def test_rows_without_a_required_column_become_dead_letters_and_raise_one_alert(
@@ -98,7 +98,7 @@ def test_rows_without_a_required_column_become_dead_letters_and_raise_one_alert(
             within(60, lambda row_id=row_id: rejected(stack, row_id) == [[REASON]])
         within(90, lambda: len(alerts(stack)) > alert_count)
     row_id = insert(database)
-    within(60, lambda: answers(database, row_id) == 1)
+    within(60, lambda: prediction_count(database, row_id) == 1)
     (alert,) = alerts(stack)[alert_count:]
     assert alert["topic"] == REJECTED_TOPIC
-    assert [answers(database, patient_id) for patient_id in ids] == [0, 0, 0]
+    assert [prediction_count(database, patient_id) for patient_id in ids] == [0, 0, 0]

@@ -1,4 +1,4 @@
-"""What the pipeline may try with an object that it has written once, and how MinIO refuses."""
+"""Attempts of the pipeline to change or delete an object that it has written once."""
 
 import io
 import tarfile
@@ -14,13 +14,13 @@ from minio.versioningconfig import SUSPENDED, VersioningConfig
 from diabetes_platform_tests.storage import Storage
 
 FIRST, OTHER = b"as received", b"something else"
-REFUSALS = {"AccessDenied", "MaxVersionsExceeded"}
+REJECTIONS = {"AccessDenied", "MaxVersionsExceeded"}
 ARCHIVE = {"X-Amz-Meta-Snowball-Auto-Extract": "true"}
-"""By this header MinIO unpacks what it is sent."""
+"""With this header MinIO unpacks the uploaded archive."""
 
 
-class Written:
-    """An object that the pipeline has written once, and what it tries to do with it afterwards."""
+class WrittenObject:
+    """An object that the pipeline has written once."""
 
     def __init__(self, storage: Storage, bucket: str, key: str) -> None:
         self.bucket, self.key = bucket, key
@@ -28,12 +28,12 @@ class Written:
         self.version = put(self.client, bucket, key, FIRST)
 
     @property
-    def where(self) -> dict[str, str]:
+    def location(self) -> dict[str, str]:
         return {"bucket_name": self.bucket, "object_name": self.key}
 
-    def send(self, method: str, key: str, body: bytes = b"", **more: dict[str, str]) -> None:
-        """Send a request that the client has no function for."""
-        self.client._execute(method, bucket_name=self.bucket, object_name=key, body=body, **more)
+    def send(self, method: str, key: str, body: bytes = b"", **options: dict[str, str]) -> None:
+        """Send a request for which the client has no method."""
+        self.client._execute(method, bucket_name=self.bucket, object_name=key, body=body, **options)
 
     def send_archive(self, key: str, name: str, below: str) -> None:
         """Send an archive of one file that claims to be the object's version."""
@@ -57,105 +57,113 @@ def archive(name: str, version: str | None) -> bytes:
     return packed.getvalue()
 
 
-def overwrite(it: Written) -> None:
-    put(it.client, it.bucket, it.key, OTHER)
+def overwrite(written: WrittenObject) -> None:
+    put(written.client, written.bucket, written.key, OTHER)
 
 
-def overwrite_by_parts(it: Written) -> None:
-    it.client.put_object(**it.where, data=io.BytesIO(OTHER), length=-1, part_size=5 << 20)
+def overwrite_by_parts(written: WrittenObject) -> None:
+    written.client.put_object(
+        **written.location, data=io.BytesIO(OTHER), length=-1, part_size=5 << 20
+    )
 
 
-def copy_over_it(it: Written) -> None:
-    put(it.client, "lake", "cleaned/other", OTHER)
-    it.client.copy_object(**it.where, source=CopySource("lake", "cleaned/other"))
+def copy_another_object_over(written: WrittenObject) -> None:
+    put(written.client, "lake", "cleaned/other", OTHER)
+    written.client.copy_object(**written.location, source=CopySource("lake", "cleaned/other"))
 
 
-def copy_it_onto_itself(it: Written) -> None:
-    it.client.copy_object(
-        **it.where,
-        source=CopySource(it.bucket, it.key),
+def copy_onto_itself(written: WrittenObject) -> None:
+    written.client.copy_object(
+        **written.location,
+        source=CopySource(written.bucket, written.key),
         metadata={"a": "b"},
         metadata_directive=REPLACE,
     )
 
 
-def give_the_version_other_content(it: Written) -> None:
-    it.send("PUT", it.key, OTHER, query_params={"versionId": str(it.version)})
+def give_the_version_other_content(written: WrittenObject) -> None:
+    written.send("PUT", written.key, OTHER, query_params={"versionId": str(written.version)})
 
 
-def unpack_an_archive_at_the_top(it: Written) -> None:
-    it.send_archive(f"{it.key}.tar", it.key, below="")
+def unpack_an_archive_at_the_top(written: WrittenObject) -> None:
+    written.send_archive(f"{written.key}.tar", written.key, below="")
 
 
-def unpack_an_archive_in_its_directory(it: Written) -> None:
-    directory, _, name = it.key.rpartition("/")
-    it.send_archive(f"{it.key}.tar", name, below=directory)
+def unpack_an_archive_in_its_directory(written: WrittenObject) -> None:
+    directory, _, name = written.key.rpartition("/")
+    written.send_archive(f"{written.key}.tar", name, below=directory)
 
 
-def unpack_an_archive_elsewhere_that_climbs(it: Written) -> None:
-    it.send_archive("cleaned/a.tar", f"../{it.key}", below="cleaned")
+def unpack_an_archive_elsewhere_that_climbs(written: WrittenObject) -> None:
+    written.send_archive("cleaned/a.tar", f"../{written.key}", below="cleaned")
 
 
-def delete(it: Written) -> None:
-    it.client.remove_object(**it.where)
+def delete(written: WrittenObject) -> None:
+    written.client.remove_object(**written.location)
 
 
-def delete_the_version(it: Written) -> None:
-    it.client.remove_object(**it.where, version_id=it.version)
+def delete_the_version(written: WrittenObject) -> None:
+    written.client.remove_object(**written.location, version_id=written.version)
 
 
-def delete_several(it: Written) -> None:
-    several = [DeleteObject(it.key), DeleteObject(it.key, it.version)]
-    for error in it.client.remove_objects(bucket_name=it.bucket, delete_object_list=several):
+def delete_several(written: WrittenObject) -> None:
+    several = [DeleteObject(written.key), DeleteObject(written.key, written.version)]
+    for error in written.client.remove_objects(
+        bucket_name=written.bucket, delete_object_list=several
+    ):
         raise S3Error(None, error.code, error.message, None, None, None)
 
 
-def delete_all_below(it: Written) -> None:
-    it.send("DELETE", it.key.partition("/")[0], headers={"x-minio-force-delete": "true"})
+def delete_all_below(written: WrittenObject) -> None:
+    written.send("DELETE", written.key.partition("/")[0], headers={"x-minio-force-delete": "true"})
 
 
-def delete_the_bucket(it: Written) -> None:
-    it.client._execute("DELETE", bucket_name=it.bucket, headers={"x-minio-force-delete": "true"})
+def delete_the_bucket(written: WrittenObject) -> None:
+    written.client._execute(
+        "DELETE", bucket_name=written.bucket, headers={"x-minio-force-delete": "true"}
+    )
 
 
-def tag(it: Written) -> None:
+def tag(written: WrittenObject) -> None:
     tags = Tags.new_object_tags()
     tags["a"] = "b"
-    it.client.set_object_tags(**it.where, tags=tags)
+    written.client.set_object_tags(**written.location, tags=tags)
 
 
-def suspend_versioning(it: Written) -> None:
-    it.client.set_bucket_versioning(bucket_name=it.bucket, config=VersioningConfig(SUSPENDED))
-
-
-def except_raw_from_versioning(it: Written) -> None:
-    config = VersioningConfig(ENABLED, excluded_prefixes=["raw/", "diabetes/"])
-    it.client.set_bucket_versioning(bucket_name=it.bucket, config=config)
-
-
-def lock_the_bucket(it: Written) -> None:
-    config = ObjectLockConfig(COMPLIANCE, 1, DAYS)
-    it.client.set_object_lock_config(bucket_name=it.bucket, config=config)
-
-
-def let_the_objects_expire(it: Written) -> None:
-    rule = Rule(ENABLED, rule_filter=Filter(prefix=""), expiration=Expiration(days=1))
-    it.client.set_bucket_lifecycle(bucket_name=it.bucket, config=LifecycleConfig([rule]))
-
-
-def open_the_bucket_to_all(it: Written) -> None:
-    anything = (
-        '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": ["*"]}, '
-        f'"Action": ["s3:*"], "Resource": ["arn:aws:s3:::{it.bucket}/*"]}}]}}'
+def suspend_versioning(written: WrittenObject) -> None:
+    written.client.set_bucket_versioning(
+        bucket_name=written.bucket, config=VersioningConfig(SUSPENDED)
     )
-    it.client.set_bucket_policy(bucket_name=it.bucket, policy=anything)
+
+
+def except_raw_from_versioning(written: WrittenObject) -> None:
+    config = VersioningConfig(ENABLED, excluded_prefixes=["raw/", "diabetes/"])
+    written.client.set_bucket_versioning(bucket_name=written.bucket, config=config)
+
+
+def lock_the_bucket(written: WrittenObject) -> None:
+    config = ObjectLockConfig(COMPLIANCE, 1, DAYS)
+    written.client.set_object_lock_config(bucket_name=written.bucket, config=config)
+
+
+def let_the_objects_expire(written: WrittenObject) -> None:
+    rule = Rule(ENABLED, rule_filter=Filter(prefix=""), expiration=Expiration(days=1))
+    written.client.set_bucket_lifecycle(bucket_name=written.bucket, config=LifecycleConfig([rule]))
+
+
+def open_the_bucket_to_all(written: WrittenObject) -> None:
+    public_policy = (
+        '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": ["*"]}, '
+        f'"Action": ["s3:*"], "Resource": ["arn:aws:s3:::{written.bucket}/*"]}}]}}'
+    )
+    written.client.set_bucket_policy(bucket_name=written.bucket, policy=public_policy)
 
 
 ATTEMPTS = [
     overwrite,
     overwrite_by_parts,
-    copy_over_it,
-    copy_it_onto_itself,
+    copy_another_object_over,
+    copy_onto_itself,
     give_the_version_other_content,
     unpack_an_archive_at_the_top,
     unpack_an_archive_in_its_directory,

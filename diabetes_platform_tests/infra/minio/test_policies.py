@@ -1,4 +1,4 @@
-"""Each user may do its own work and nothing else, nor administer even itself."""
+"""Policies of the S3 users: each can do its own work, nothing else, and no administration."""
 
 from collections.abc import Callable
 from uuid import uuid4
@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 from minio.error import MinioAdminException, S3Error
 
-from diabetes_platform_tests.infra.minio.attempts import FIRST, OTHER, REFUSALS, put
+from diabetes_platform_tests.infra.minio.attempts import FIRST, OTHER, REJECTIONS, put
 from diabetes_platform_tests.storage import ROOT, Storage
 
 pytestmark = pytest.mark.integration
@@ -37,30 +37,30 @@ RIGHTS = {
     "predictor": {"models/diabetes/": READ},
     "flink": {"checkpoints/": ALL},
 }
-PLACES = sorted({place for places in RIGHTS.values() for place in places})
+PREFIXES = sorted({prefix for rights in RIGHTS.values() for prefix in rights})
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("path", PREFIXES)
 @pytest.mark.parametrize("user", RIGHTS)
-def test_a_user_may_do_its_own_work_and_nothing_else(
-    storage: Storage, user: str, place: str
+def test_a_user_can_do_its_own_work_and_nothing_else(
+    storage: Storage, user: str, path: str
 ) -> None:
-    bucket, _, prefix = place.partition("/")
+    bucket, _, prefix = path.partition("/")
     key, client = f"{prefix}{uuid4().hex}", storage.client(user)
     put(storage.client(ROOT), bucket, key, FIRST)
-    where = {"bucket_name": bucket, "object_name": key}
+    location = {"bucket_name": bucket, "object_name": key}
     actions: dict[str, Callable[[], object]] = {
-        "read": lambda: client.get_object(**where),
+        "read": lambda: client.get_object(**location),
         "add": lambda: put(client, bucket, f"{key}.new", OTHER),
         "replace": lambda: put(client, bucket, key, OTHER),
-        "delete": lambda: client.remove_object(**where),
+        "delete": lambda: client.remove_object(**location),
     }
-    done = {name for name, action in actions.items() if allowed(action)}
-    assert done == RIGHTS[user].get(place, set())
+    permitted = {name for name, action in actions.items() if is_allowed(action)}
+    assert permitted == RIGHTS[user].get(path, set())
 
 
 @pytest.mark.parametrize("user", RIGHTS)
-def test_no_user_administers_even_itself(storage: Storage, user: str) -> None:
+def test_no_user_can_administer_the_server_or_itself(storage: Storage, user: str) -> None:
     admin = storage.admin(user)
     everything = {"Statement": [{"Effect": "Allow", "Action": ["s3:*"], "Resource": ["*"]}]}
     for attempt in (
@@ -75,11 +75,11 @@ def test_no_user_administers_even_itself(storage: Storage, user: str) -> None:
             attempt()
 
 
-def allowed(action: Callable[[], object]) -> bool:
+def is_allowed(action: Callable[[], object]) -> bool:
     try:
         action()
     except S3Error as error:
-        if error.code not in REFUSALS:
+        if error.code not in REJECTIONS:
             raise
         return False
     return True

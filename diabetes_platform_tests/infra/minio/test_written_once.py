@@ -1,4 +1,4 @@
-"""Raw, labels and models stay as the pipeline wrote them; what is replaced by design can be."""
+"""Raw data, labels and models are written once; rewritable objects can be replaced."""
 
 from collections.abc import Callable
 from uuid import uuid4
@@ -12,8 +12,8 @@ from diabetes_platform_tests.infra.minio.attempts import (
     ATTEMPTS,
     FIRST,
     OTHER,
-    REFUSALS,
-    Written,
+    REJECTIONS,
+    WrittenObject,
     put,
 )
 from diabetes_platform_tests.storage import ROOT, Storage
@@ -41,19 +41,21 @@ def model_file(name: str) -> tuple[str, str]:
 @pytest.mark.parametrize(
     "kind", [raw_file, raw_commit, labels_commit, model_file], ids=lambda k: k.__name__
 )
-def test_what_the_pipeline_wrote_once_it_can_neither_change_nor_delete(
-    storage: Storage, attempt: Callable[[Written], None], kind: Callable[[str], tuple[str, str]]
+def test_the_pipeline_cannot_change_or_delete_an_object_that_is_written_once(
+    storage: Storage,
+    attempt: Callable[[WrittenObject], None],
+    kind: Callable[[str], tuple[str, str]],
 ) -> None:
-    it = Written(storage, *kind(uuid4().hex))
-    with pytest.raises(S3Error) as refused:
-        attempt(it)
-    assert refused.value.code in REFUSALS
-    everything = storage.client(ROOT)
-    versions = everything.list_objects(
-        bucket_name=it.bucket, prefix=it.key, recursive=True, include_version=True
+    written = WrittenObject(storage, *kind(uuid4().hex))
+    with pytest.raises(S3Error) as rejected:
+        attempt(written)
+    assert rejected.value.code in REJECTIONS
+    root = storage.client(ROOT)
+    versions = root.list_objects(
+        bucket_name=written.bucket, prefix=written.key, recursive=True, include_version=True
     )
-    assert [version.version_id for version in versions] == [it.version]
-    assert everything.get_object(**it.where).data == FIRST
+    assert [version.version_id for version in versions] == [written.version]
+    assert root.get_object(**written.location).data == FIRST
 
 
 @pytest.mark.parametrize(
@@ -65,17 +67,17 @@ def test_what_the_pipeline_wrote_once_it_can_neither_change_nor_delete(
         ("models", champion_key()),
     ],
 )
-def test_what_is_replaced_by_design_can_be_replaced(
+def test_the_pipeline_can_replace_rewritable_objects(
     storage: Storage, bucket: str, key: str
 ) -> None:
-    root, found = storage.client(ROOT), None
+    root, original = storage.client(ROOT), None
     if key == champion_key() and exists(root, bucket, key):
-        found = root.get_object(bucket_name=bucket, object_name=key).data
+        original = root.get_object(bucket_name=bucket, object_name=key).data
     client = storage.client("pipeline")
-    for content in (FIRST, OTHER, found or OTHER):
+    for content in (FIRST, OTHER, original or OTHER):
         put(client, bucket, key, content)
         assert client.get_object(bucket_name=bucket, object_name=key).data == content
-    if found is None:
+    if original is None:
         root.remove_object(bucket_name=bucket, object_name=key)
 
 

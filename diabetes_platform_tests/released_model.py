@@ -1,4 +1,4 @@
-"""A model released on the running platform, and the answers of its stream."""
+"""A released model on the running platform, and the predictions of its stream."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from serving.tests.bundles import make_bundle
 
 @contextmanager
 def released(storage: Storage) -> Iterator[None]:
-    """Have a champion within the block: the platform's own, or else a small model of the tests."""
+    """Provide a champion during the block: the platform's own, or a small test model."""
     store = ModelStore("s3://models", storage.s3("pipeline"))
     if store.champion() is not None:
         yield
@@ -27,8 +27,8 @@ def released(storage: Storage) -> Iterator[None]:
         storage.client(ROOT).remove_object(bucket_name="models", object_name=champion_key())
 
 
-def answers(database: psycopg.Connection, patient_id: int) -> int:
-    """How many predictions are stored of a patient."""
+def prediction_count(database: psycopg.Connection, patient_id: int) -> int:
+    """Return the number of stored predictions of a patient."""
     row = database.execute(
         "SELECT count(*) FROM serving.predictions WHERE intake_id = %s", [patient_id]
     ).fetchone()
