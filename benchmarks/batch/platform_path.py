@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.batch.steps import Steps
 from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics, quarantine_batch
-from diabetes_platform.cleaning.reconciliation import Conservation
+from diabetes_platform.cleaning.reconciliation import RowReconciliation
 from diabetes_platform.cleaning.session import spark_session
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
@@ -55,6 +55,6 @@ def run(source: Path, lake_root: Path, url: str, remote: str | None) -> Steps:
 
 def _require_all_rows(lake: Lake, content_hash: str, accepted: int, rejected: int) -> None:
     raw = lake.count(RAW_PATIENTS, {"content_hash": content_hash})
-    conservation = Conservation(raw, accepted, rejected)
-    if not conservation.holds:
-        raise SystemExit(str(conservation))
+    reconciliation = RowReconciliation(raw, accepted, rejected)
+    if not reconciliation.balanced:
+        raise SystemExit(str(reconciliation))

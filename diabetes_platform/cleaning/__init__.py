@@ -1,4 +1,4 @@
-"""Spark rules, written once for Sail, Apache Spark and a cluster: raw rows to rows with a verdict.
+"""Spark cleaning rules for Sail and Apache Spark: raw rows become accepted or rejected rows.
 
-Reading a source is not here (`lake/`), nor loading PostgreSQL (`warehouse/`).
+Reading a source belongs in `lake/`, loading PostgreSQL in `warehouse/`.
 """

@@ -23,12 +23,12 @@ _BATCH_ID = re.compile(r"[0-9a-f]{12}")
 
 
 class CleaningError(RuntimeError):
-    """A batch that cleaning needs and that is not there; the message names it."""
+    """A batch is missing or is not the expected one; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
-    """Rows of a version of the cleaned table by verdict and by reason."""
+class VerdictCounts:
+    """Row counts of a version of the cleaned table by verdict and by reason."""
 
     verdicts: Mapping[str, int]
     reasons: Mapping[str, int]
@@ -36,15 +36,15 @@ class Counted:
 
 
 def checked_batch_id(batch_id: str) -> str:
-    """Return `batch_id`, safe to write into a predicate; ValueError for what is none."""
+    """Return `batch_id` if it is safe in a predicate; raises ValueError otherwise."""
     if not _BATCH_ID.fullmatch(batch_id):
-        raise ValueError(f"batch id: given {batch_id!r}, allowed 12 hex digits")
+        raise ValueError(f"batch id is {batch_id!r}; allowed: 12 hex digits")
     return batch_id
 
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """A version of `labels/patients` that has rows: they are of the batch, beside the source's."""
+    """A version of `labels/patients` with rows, which belong to the batch beside the source's."""
 
     table: DeltaPath
     version: int
@@ -52,21 +52,22 @@ class Labels:
 
 
 def batch_hash(raw_hash: str, labels: Labels | None) -> str:
-    """Return the content hash of a batch: its source's, or with labels that of both."""
+    """Return the content hash of a batch: that of its source, or of source and labels."""
     return batch_content_hash(raw_hash, None if labels is None else labels.content_hash)
 
 
 def require_labels(labels: Labels) -> int | None:
-    """Return how many rows that version has, None where its writer did not say.
+    """Return the number of rows of that version, None if its writer did not record it.
 
-    Raises CleaningError where it has other content. The Delta log alone is read.
+    Raises CleaningError if the version has another content hash. Only the Delta log is read.
     """
-    written = next((c for c in commits(labels.table) if c.version <= labels.version), None)
-    given = None if written is None else written.metadata.get("content_hash")
-    if given != labels.content_hash:
+    history = commits(labels.table)
+    commit = next((commit for commit in history if commit.version <= labels.version), None)
+    content_hash = None if commit is None else commit.metadata.get("content_hash")
+    if content_hash != labels.content_hash:
         raise CleaningError(
-            f"{labels.table.path}: version {labels.version}: given content hash {given}, "
-            f"allowed {labels.content_hash}"
+            f"{labels.table.path}: version {labels.version} has content hash {content_hash}, "
+            f"expected {labels.content_hash}"
         )
     actions = pa.table(labels.table.open(labels.version).get_add_actions(flatten=True))
     rows = actions["num_records"].to_pylist()
@@ -74,15 +75,15 @@ def require_labels(labels: Labels) -> int | None:
 
 
 def require_batch(raw: DeltaPath, content_hash: str) -> int | None:
-    """Return how many rows of this content `raw` has, None where its writer did not say.
+    """Return the number of rows of this content in `raw`, None if its writer did not record it.
 
-    Raises CleaningError where it has none. The Delta log alone is read.
+    Raises CleaningError if there are none. Only the Delta log is read.
     """
     actions = pa.table(raw.open().get_add_actions(flatten=True))
-    ours = actions.filter(pc.field("partition.content_hash") == content_hash)
-    if not ours.num_rows:
+    batch = actions.filter(pc.field("partition.content_hash") == content_hash)
+    if not batch.num_rows:
         raise CleaningError(f"{raw.path}: no batch with content hash {content_hash}")
-    rows = ours["num_records"].to_pylist()
+    rows = batch["num_records"].to_pylist()
     return None if None in rows else sum(rows)
 
 
@@ -106,22 +107,22 @@ def write_statistics(
 
 
 def read_statistics(statistics: DeltaPath, batch_id: str) -> "list[FieldStatistics]":
-    """Read the newest statistics; CleaningError where they are absent or another batch's."""
+    """Read the newest statistics; raises CleaningError if they belong to another batch."""
     from diabetes_platform.cleaning.statistics import FieldStatistics
 
     opened = statistics.open()
     with statistics.s3.errors(statistics.path):
         rows = opened.to_pyarrow_table().to_pylist()
-    found = {row.pop("batch_id") for row in rows}
-    if found != {batch_id}:
+    batch_ids = {row.pop("batch_id") for row in rows}
+    if batch_ids != {batch_id}:
         raise CleaningError(
-            f"{statistics.path}: given statistics of batch {sorted(found)}, allowed {batch_id}"
+            f"{statistics.path} has statistics of batch {sorted(batch_ids)}, expected {batch_id}"
         )
     return [FieldStatistics(**row) for row in rows]
 
 
-def count_verdicts(cleaned: DeltaPath) -> Counted:
-    """Count the newest version as it was written; two of its columns are read."""
+def count_verdicts(cleaned: DeltaPath) -> VerdictCounts:
+    """Count the rows of the newest version; only two columns are read."""
     opened = cleaned.open()
     verdicts: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
@@ -129,34 +130,38 @@ def count_verdicts(cleaned: DeltaPath) -> Counted:
         for batch in opened.to_pyarrow_dataset().to_batches(columns=["verdict", "reasons"]):
             verdicts.update(_counts(batch["verdict"]))
             reasons.update(_counts(pc.list_flatten(batch["reasons"])))
-    return Counted(verdicts, reasons, opened.version())
+    return VerdictCounts(verdicts, reasons, opened.version())
 
 
-def require_only(cleaned: DeltaPath, batch_id: str, version: int | None = None) -> int:
-    """Return the version that was asked for, or the newest.
+def require_single_batch(cleaned: DeltaPath, batch_id: str, version: int | None = None) -> int:
+    """Return `version`, or the newest, if all its rows belong to `batch_id`.
 
-    Raises CleaningError where it holds rows of another batch than `batch_id`.
+    Raises CleaningError if it contains rows of another batch.
     """
     import pyarrow.dataset as ds
 
     opened = cleaned.open(version)
-    other = ds.field("batch_id") != batch_id
+    of_another_batch = ds.field("batch_id") != batch_id
     with cleaned.s3.errors(cleaned.path):
-        rows = opened.to_pyarrow_dataset().head(1, columns=["batch_id"], filter=other).to_pylist()
+        rows = (
+            opened.to_pyarrow_dataset()
+            .head(1, columns=["batch_id"], filter=of_another_batch)
+            .to_pylist()
+        )
     if rows:
-        given = rows[0]["batch_id"]
-        raise CleaningError(f"{cleaned.path}: given batch {given}, allowed {batch_id}")
+        found_id = rows[0]["batch_id"]
+        raise CleaningError(f"{cleaned.path} contains batch {found_id}, expected {batch_id}")
     return opened.version()
 
 
-def rows_of(quarantine: DeltaPath, batch_id: str) -> tuple[int, int]:
-    """Return how many rows of a batch the newest version holds, and that version."""
+def count_batch_rows(quarantine: DeltaPath, batch_id: str) -> tuple[int, int]:
+    """Return the number of rows of a batch in the newest version, and that version."""
     import pyarrow.dataset as ds
 
     opened = quarantine.open()
-    only = [("batch_id", "=", batch_id)]
+    pruning = [("batch_id", "=", batch_id)]
     with quarantine.s3.errors(quarantine.path):
-        dataset = opened.to_pyarrow_dataset(file_pruning_predicate=only)
+        dataset = opened.to_pyarrow_dataset(file_pruning_predicate=pruning)
         rows: int = dataset.count_rows(filter=ds.field("batch_id") == batch_id)
     return rows, opened.version()
 

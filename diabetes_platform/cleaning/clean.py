@@ -35,55 +35,53 @@ _SPARK: dict[ColumnType, str] = {
 }
 
 
-def spark_schema(table: Table) -> str:
-    """Return the schema of `table` as Spark's DDL: `count bigint NOT NULL, q1 double, …`."""
-    return ", ".join(
-        f"`{column.name}` {_SPARK[column.type]}{'' if column.nullable else ' NOT NULL'}"
-        for column in table.columns
-    )
-
-
 def conform(frame: DataFrame, table: Table) -> DataFrame:
-    """Return exactly the columns of `table`, in its order and with its types."""
+    """Return exactly the columns of `table`, in its order and with its types.
+
+    The types are text: from a `StringType()` of the client, Apache Spark writes the Delta type
+    `string collate UTF8_BINARY`, which no other Delta reader supports.
+    """
     return frame.select(*(sf.col(c.name).cast(_SPARK[c.type]).alias(c.name) for c in table.columns))
 
 
 SOURCE_LINE = "source_line"
 LABELLED = "_labelled"
-"""Whether a row is a label of the stream: its `source_line` is then the intake's id."""
-PLACE = (LABELLED, SOURCE_LINE)
-"""What a row of a batch is known by. Rows of the source come before labels."""
-PLACE_SCHEMA = f"{LABELLED} boolean, {SOURCE_LINE} bigint"
+"""Whether a row is a label from the stream; its `source_line` is then the intake id."""
+ROW_KEY = (LABELLED, SOURCE_LINE)
+"""Identifies a row of a batch. Rows of the source come before labels."""
+ROW_KEY_SCHEMA = f"{LABELLED} boolean, {SOURCE_LINE} bigint"
 
 
-def duplicate_places(received: DataFrame) -> DataFrame:
-    """Return the place of every duplicate but the first, from a batch's rows as received.
+def find_duplicates(received: DataFrame) -> DataFrame:
+    """Return the key of every duplicate but the first, from a batch's rows as received.
 
-    Missing equals missing, however it was written; a value that is no finite number is compared
-    as its trimmed text. A hash that equal rows share finds the few candidates, so that only those
-    are parsed, compared and sorted, not the whole batch.
+    Rows are duplicates if all parsed values are equal; missing values are equal. A value that is
+    not a finite number is compared as trimmed text. A hash that equal rows share selects the few
+    candidates, so that only they are parsed, compared and sorted.
     """
-    hashed = received.select("*", sf.xxhash64(*(_coarse(field) for field in FIELDS)).alias("_hash"))
+    hashed = received.select(
+        "*", sf.xxhash64(*(_hash_input(field) for field in FIELDS)).alias("_hash")
+    )
     counts = hashed.select("_hash").groupBy("_hash").agg(sf.count("*").alias("_n"))
     shared = counts.where("_n > 1").select("_hash")
     candidates = with_values(shared.join(hashed, "_hash")).select(
-        *PLACE,
+        *ROW_KEY,
         *(value_name(field) for field in FIELDS),
         *(unparsed(field).alias(f"_{field.name}_unparsed") for field in FIELDS),
     )
     same_values = Window.partitionBy(
         *(value_name(field) for field in FIELDS),
         *(f"_{field.name}_unparsed" for field in FIELDS),
-    ).orderBy(*PLACE)
-    numbered = candidates.select(*PLACE, sf.row_number().over(same_values).alias("_nth"))
-    return numbered.where("_nth > 1").select(*PLACE)
+    ).orderBy(*ROW_KEY)
+    numbered = candidates.select(*ROW_KEY, sf.row_number().over(same_values).alias("_nth"))
+    return numbered.where("_nth > 1").select(*ROW_KEY)
 
 
-def _coarse(field: Field) -> Column:
-    """A number that is equal where two values are equal to `duplicate_places`; cheap to compute.
+def _hash_input(field: Field) -> Column:
+    """A cheap number that is equal for all values that `find_duplicates` considers equal.
 
-    What is missing or reads as no number is 0. Whether a text that casts to a number is one to the
-    contract does not matter here: such rows are compared as text later.
+    A missing value, and text that does not cast to a number, is 0. The contract's own definition
+    of a number does not matter here: candidates are compared as text afterwards.
     """
     number = sf.trim(sf.col(field.name)).try_cast("double")
     if field.missing_codes:
@@ -101,15 +99,15 @@ def clean(
 ) -> DataFrame:
     """Return every row of `received` with the columns of `cleaned/patients`.
 
-    `duplicates` holds the place of each row that `duplicate_places` found. Reasons stand in
-    one order: row rules by field, then outliers by field, then the duplicate. A measured column
-    holds the value that passes its row rule, else NULL; what was received stands beside it.
+    `duplicates` has the keys from `find_duplicates`. Reasons are ordered: row rules by field,
+    outliers by field, duplicate. A measured column has the value if it passes its row rule, else
+    NULL; the received text is in a column of its own.
     """
     fitted = by_field(statistics)
-    marked = duplicates.select(*PLACE, sf.lit(True).alias("_duplicate"))
-    rows = with_reasons(with_values(received)).join(marked, list(PLACE), "left")
+    duplicate_keys = duplicates.select(*ROW_KEY, sf.lit(True).alias("_duplicate"))
+    rows = with_reasons(with_values(received)).join(duplicate_keys, list(ROW_KEY), "left")
     measured = rows.select(
-        *PLACE,
+        *ROW_KEY,
         "source",
         "_duplicate",
         *(sf.col(f.name).alias(f"{f.name}_received") for f in FIELDS),
@@ -117,7 +115,7 @@ def clean(
         *(allowed_value(f).alias(f.name) for f in FIELDS),
     )
     filled = measured.select("*", *(_filled(f, fitted[f.name]) for f in FEATURES))
-    judged = filled.select(
+    evaluated = filled.select(
         "*",
         *(_normed(f, fitted[f.name]) for f in FEATURES),
         _reasons(fitted).alias("reasons"),
@@ -125,7 +123,7 @@ def clean(
         _record_id(batch_id).alias("record_id"),
     )
     verdict = sf.when(sf.size("reasons") == 0, sf.lit(ACCEPTED)).otherwise(sf.lit(REJECTED))
-    return conform(judged.select("*", verdict.alias("verdict")), CLEANED_PATIENTS)
+    return conform(evaluated.select("*", verdict.alias("verdict")), CLEANED_PATIENTS)
 
 
 def _record_id(batch_id: str) -> Column:
@@ -160,11 +158,12 @@ def _outlier(field: Field, fitted: FieldStatistics) -> Column | None:
 
 def _reasons(fitted: dict[str, FieldStatistics]) -> Column:
     outliers = (_outlier(field, fitted[field.name]) for field in FEATURES)
-    found = [
+    reasons = [
         *(sf.col(reason_name(field)) for field in FIELDS),
         *(reason for reason in outliers if reason is not None),
         sf.when(sf.col("_duplicate"), sf.lit(DUPLICATE_REASON)),
     ]
     none = sf.array().cast("array<string>")
-    # Most rows have none: no array is built for those.
-    return sf.when(sf.coalesce(*found).isNull(), none).otherwise(sf.array_compact(sf.array(*found)))
+    # Most rows have no reason: building no array for them is faster.
+    has_none = sf.coalesce(*reasons).isNull()
+    return sf.when(has_none, none).otherwise(sf.array_compact(sf.array(*reasons)))

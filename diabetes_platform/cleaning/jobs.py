@@ -13,16 +13,16 @@ from diabetes_platform.cleaning.batch_tables import (
     Labels,
     batch_hash,
     checked_batch_id,
+    count_batch_rows,
     count_verdicts,
     read_statistics,
     require_batch,
     require_labels,
-    require_only,
-    rows_of,
+    require_single_batch,
     write_statistics,
 )
 from diabetes_platform.cleaning.reconciliation import ACCEPTED, REJECTED
-from diabetes_platform.cleaning.session import suit
+from diabetes_platform.cleaning.session import tune_for_batch
 from diabetes_platform.contract.fields import FIELD_NAMES, FIELDS
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
@@ -34,21 +34,24 @@ from diabetes_platform.contract.tables import (
     batch_id_of,
 )
 from diabetes_platform.lake.arrow import arrow_schema
-from diabetes_platform.lake.delta import DeltaPath
+from diabetes_platform.lake.delta import DeltaPath, projection
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from deltalake import DeltaTable
+    from pyspark.sql import Column, DataFrame, SparkSession
 
     from diabetes_platform.cleaning.statistics import FieldStatistics
 
 _ORIGIN = (SOURCE_LINE.name, SOURCE.name)
+_RECEIVED_COLUMNS = {field.name: f"{field.name}_received" for field in FIELDS}
+"""The cleaned table's column of a value as received: its own name has the parsed value."""
 WITHOUT_COLUMN_STATISTICS = {"delta.dataSkippingNumIndexedCols": "0"}
-"""Minima and maxima of sixty columns in the log: nobody asks for them, and writing them is slow."""
+"""Column statistics of sixty columns in the log are never used, and writing them is slow."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
-    """What `fit_statistics` wrote."""
+class FitResult:
+    """The result of `fit_statistics`."""
 
     statistics: "tuple[FieldStatistics, ...]"
     batch_id: str
@@ -57,8 +60,8 @@ class Fitted:
 
 
 @dataclass(frozen=True, slots=True)
-class Cleaned:
-    """What `clean_batch` wrote: `reasons` counts rows by reason, most frequent first."""
+class CleanResult:
+    """The result of `clean_batch`; `reasons` counts rows by reason, most frequent first."""
 
     rows: int
     accepted: int
@@ -75,18 +78,18 @@ def fit_statistics(
     content_hash: str,
     statistics: DeltaPath,
     labels: Labels | None = None,
-) -> Fitted:
+) -> FitResult:
     """Fit the batch's statistics and overwrite `statistics/patients` with them.
 
-    The batch is the raw rows of that content and the labels, where it has any. Raises LakeError
-    where a table is not there, CleaningError where rows of the batch are not in it.
+    The batch consists of the raw rows with that content hash and of the labels. Raises LakeError
+    if a table is missing, CleaningError if the batch is not in it.
     """
     from diabetes_platform.cleaning.statistics import fit
 
     batch_id = batch_id_of(batch_hash(content_hash, labels))
     fitted = fit(_received(spark, raw, content_hash, labels))
     version = write_statistics(statistics, fitted, batch_id)
-    return Fitted(tuple(fitted), batch_id, statistics.path, version)
+    return FitResult(tuple(fitted), batch_id, statistics.path, version)
 
 
 def clean_batch(
@@ -96,51 +99,51 @@ def clean_batch(
     statistics: DeltaPath,
     cleaned: DeltaPath,
     labels: Labels | None = None,
-) -> Cleaned:
-    """Judge every row of the batch and overwrite `cleaned/patients`.
+) -> CleanResult:
+    """Apply all rules to every row of the batch and overwrite `cleaned/patients`.
 
-    The batch is the raw rows of that content and the labels, where it has any. Raises LakeError
-    where a table is not there, CleaningError where rows of the batch are not in it, or where the
-    statistics are another batch's.
+    The batch consists of the raw rows with that content hash and of the labels. Raises LakeError
+    if a table is missing, CleaningError if the batch is not in it or the statistics belong to
+    another batch.
     """
-    from diabetes_platform.cleaning.clean import PLACE_SCHEMA, clean, duplicate_places
+    from diabetes_platform.cleaning.clean import ROW_KEY_SCHEMA, clean, find_duplicates
 
     batch_id = batch_id_of(batch_hash(content_hash, labels))
     rows = _received(spark, raw, content_hash, labels)
     fitted = read_statistics(statistics, batch_id)
-    # Through the client, 9 bytes a duplicate: a relation of known size. Of a join with the plan
-    # itself, Sail builds the hash table from the whole batch: gigabytes at 10 M rows.
-    places = duplicate_places(rows).toArrow()
-    # The schema is said: the client infers none where there is no duplicate.
-    duplicates = spark.createDataFrame(places, PLACE_SCHEMA)
+    # Collected by the client, 9 bytes per duplicate, to make a relation of known size. In a join
+    # with the plan itself, Sail builds the hash table from the whole batch: gigabytes at 10 M rows.
+    row_keys = find_duplicates(rows).toArrow()
+    # The client cannot infer a schema without rows.
+    duplicates = spark.createDataFrame(row_keys, ROW_KEY_SCHEMA)
     frame = clean(rows, duplicates, fitted, batch_id)
     cleaned.create(CLEANED_PATIENTS, configuration=WITHOUT_COLUMN_STATISTICS)
-    # Not partitioned by verdict: both engines would sort the whole batch before they write it.
+    # Not partitioned by verdict: both engines would sort the whole batch before writing.
     frame.write.format("delta").mode("overwrite").save(cleaned.for_spark)
-    counted = count_verdicts(cleaned)
-    return Cleaned(
-        rows=sum(counted.verdicts.values()),
-        accepted=counted.verdicts.get(ACCEPTED, 0),
-        rejected=counted.verdicts.get(REJECTED, 0),
-        reasons=dict(sorted(counted.reasons.items(), key=lambda item: (-item[1], item[0]))),
+    counts = count_verdicts(cleaned)
+    return CleanResult(
+        rows=sum(counts.verdicts.values()),
+        accepted=counts.verdicts.get(ACCEPTED, 0),
+        rejected=counts.verdicts.get(REJECTED, 0),
+        reasons=dict(sorted(counts.reasons.items(), key=lambda item: (-item[1], item[0]))),
         batch_id=batch_id,
         path=cleaned.path,
-        delta_version=counted.version,
+        delta_version=counts.version,
     )
 
 
 def _received(
     spark: "SparkSession", raw: DeltaPath, content_hash: str, labels: Labels | None
 ) -> "DataFrame":
-    """Return the rows of the batch, those of its source and its labels, each with its place."""
+    """Return the rows of the batch, of source and labels, with their row keys."""
     from pyspark.sql import functions as sf
 
     from diabetes_platform.cleaning.clean import LABELLED
 
-    suit(spark, _count(require_batch(raw, content_hash), labels))
+    tune_for_batch(spark, _row_count(require_batch(raw, content_hash), labels))
     stored = spark.read.format("delta").load(raw.for_spark)
     rows = stored.where(sf.col("content_hash") == content_hash).select(
-        sf.lit(False).alias(LABELLED), *_ORIGIN, *FIELD_NAMES
+        sf.lit(False).alias(LABELLED), *_ORIGIN, *_field_columns(raw.open())
     )
     return rows if labels is None else rows.union(_labelled(spark, labels))
 
@@ -156,22 +159,29 @@ def _labelled(spark: "SparkSession", labels: Labels) -> "DataFrame":
         sf.lit(True).alias(LABELLED),
         sf.col(*LABELLED_PATIENTS.key).alias(line),
         sf.lit(STREAM_PATIENTS.name).alias(source),
-        *FIELD_NAMES,
+        *_field_columns(labels.table.open(labels.version)),
     )
 
 
-def _count(raw_rows: int | None, labels: Labels | None) -> int | None:
+def _field_columns(opened: "DeltaTable") -> "list[Column]":
+    """Select every field as text; a field that this version of the table lacks is NULL."""
+    from pyspark.sql import functions as sf
+
+    present = {column.name for column in opened.schema().fields}
+    return [
+        (sf.col(name) if name in present else sf.lit(None).cast("string")).alias(name)
+        for name in FIELD_NAMES
+    ]
+
+
+def _row_count(raw_rows: int | None, labels: Labels | None) -> int | None:
     labelled = 0 if labels is None else require_labels(labels)
     return None if raw_rows is None or labelled is None else raw_rows + labelled
 
 
-_STORED_AS = {field.name: f"{field.name}_received" for field in FIELDS}
-"""Where a value as received stands in the cleaned table: its own name has the measurement."""
-
-
 @dataclass(frozen=True, slots=True)
-class Quarantined:
-    """What `quarantine_batch` wrote: `rows` rejected rows of the batch."""
+class QuarantineResult:
+    """The result of `quarantine_batch`: the number of rejected rows of the batch."""
 
     rows: int
     batch_id: str
@@ -181,23 +191,25 @@ class Quarantined:
 
 def quarantine_batch(
     cleaned: DeltaPath, batch_id: str, quarantine: DeltaPath, *, version: int | None = None
-) -> Quarantined:
-    """Put the batch's rejected rows into `quarantine/patients`, replacing the batch's earlier ones.
+) -> QuarantineResult:
+    """Copy the batch's rejected rows to `quarantine/patients`; replaces its rows there.
 
-    They are those of `version` of the cleaned table, or of the newest. Raises LakeError where
-    there is no such table, CleaningError where it holds another batch.
+    They are read from `version` of the cleaned table, by default the newest. Raises LakeError if
+    that table is missing, CleaningError if it contains another batch.
     """
     import pyarrow.dataset as ds
 
-    version = require_only(cleaned, checked_batch_id(batch_id), version)
+    version = require_single_batch(cleaned, checked_batch_id(batch_id), version)
     schema = arrow_schema(QUARANTINE_PATIENTS)
-    columns = {name: ds.field(_STORED_AS.get(name, name)) for name in schema.names}
     with cleaned.s3.errors(cleaned.path):
-        scanner = (
-            cleaned.open(version)
-            .to_pyarrow_dataset()
-            .scanner(columns=columns, filter=ds.field("verdict") == REJECTED)
+        dataset = cleaned.open(version).to_pyarrow_dataset()
+        stored = projection(
+            dataset,
+            CLEANED_PATIENTS,
+            [_RECEIVED_COLUMNS.get(name, name) for name in schema.names],
         )
+        columns = dict(zip(schema.names, stored.values(), strict=True))
+        scanner = dataset.scanner(columns=columns, filter=ds.field("verdict") == REJECTED)
     quarantine.create(QUARANTINE_PATIENTS, partition_by="batch_id")
     with quarantine.s3.errors(quarantine.path):
         write_deltalake(
@@ -207,5 +219,5 @@ def quarantine_batch(
             predicate=f"batch_id = '{batch_id}'",
             storage_options=quarantine.storage_options,
         )
-    rows, written = rows_of(quarantine, batch_id)
-    return Quarantined(rows, batch_id, quarantine.path, written)
+    rows, written_version = count_batch_rows(quarantine, batch_id)
+    return QuarantineResult(rows, batch_id, quarantine.path, written_version)

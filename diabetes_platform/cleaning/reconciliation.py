@@ -3,15 +3,12 @@
 from dataclasses import dataclass
 
 ACCEPTED, REJECTED = "accepted", "rejected"
-"""The verdict on a row; there is no third."""
+"""The two values of the column `verdict`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Conservation:
-    """Row counts of one batch; `missing` rows vanished, a negative number appeared.
-
-    `labelled` rows came by the stream, beside the source's.
-    """
+class RowReconciliation:
+    """Row counts of one batch; `labelled` rows came from the stream, `raw` rows from the source."""
 
     raw: int
     accepted: int
@@ -20,18 +17,18 @@ class Conservation:
 
     @property
     def missing(self) -> int:
-        """Rows received that are neither accepted nor rejected."""
+        """Received rows that are neither accepted nor rejected; negative if there are too many."""
         return self.raw + self.labelled - self.accepted - self.rejected
 
     @property
-    def holds(self) -> bool:
-        """Whether every row is accounted for, once."""
+    def balanced(self) -> bool:
+        """Whether every row is accepted or rejected once."""
         return self.missing == 0
 
     def __str__(self) -> str:
         labelled = f" + labelled {self.labelled}" if self.labelled else ""
-        sides = f"raw {self.raw}{labelled} = accepted {self.accepted} + rejected {self.rejected}"
-        if self.holds:
-            return sides
-        word = "missing" if self.missing > 0 else "too many"
-        return f"not {sides}: {abs(self.missing)} {word}"
+        equation = f"raw {self.raw}{labelled} = accepted {self.accepted} + rejected {self.rejected}"
+        if self.balanced:
+            return equation
+        problem = "missing" if self.missing > 0 else "too many"
+        return f"not {equation}: {abs(self.missing)} {problem}"

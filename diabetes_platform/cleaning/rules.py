@@ -1,7 +1,7 @@
-"""The contract's row rules as Spark expressions: the same verdicts as `contract/validation.py`.
+"""The contract's row rules as Spark expressions, equivalent to `contract/validation.py`.
 
-Each stage is a projection of its own, so that an engine computes an intermediate once. Names that
-begin with `_` are intermediates; `clean.py` drops them.
+Each step is a separate projection, so that an engine computes an intermediate column once. Names
+that begin with `_` are intermediate columns; `clean.py` drops them.
 """
 
 from pyspark.sql import Column, DataFrame
@@ -50,7 +50,7 @@ def with_values(raw: DataFrame) -> DataFrame:
 
 
 def with_reasons(values: DataFrame) -> DataFrame:
-    """Add the reason of each field to rows that `with_values` made."""
+    """Add the reason of each field to rows from `with_values`."""
     return values.select("*", *(_reason(f).alias(reason_name(f)) for f in FIELDS))
 
 
@@ -61,7 +61,7 @@ def unparsed(field: Field) -> Column:
 
 
 def passes_row_rules() -> Column:
-    """Whether no field of the row has a reason."""
+    """Return whether no field of the row has a reason."""
     return sf.coalesce(*(sf.col(reason_name(field)) for field in FIELDS)).isNull()
 
 

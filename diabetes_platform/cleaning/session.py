@@ -1,6 +1,6 @@
-"""Spark sessions: Sail in this process, or a Spark Connect server elsewhere.
+"""Spark sessions on Sail in this process, or on a Spark Connect server.
 
-Nothing of Spark is imported before a session is asked for: a code location must load fast.
+Spark is imported when a session is created, so that the code location loads fast.
 """
 
 import threading
@@ -14,29 +14,29 @@ if TYPE_CHECKING:
 
 _sail_lock = threading.Lock()
 _sail: "list[SparkConnectServer]" = []
-"""The process's one Sail server, once started; it ends with the process."""
+"""The Sail server of this process, empty until it is started; it ends with the process."""
 
-SMALL_ROWS = 50_000
-_FOR_SMALL = {
+SMALL_BATCH_ROWS = 50_000
+_SMALL_BATCH_SETTINGS = {
     "spark.sql.adaptive.enabled": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.shuffle.partitions": "1",
 }
-"""Apache Spark's: to compile code and to plan again between stages takes longer than the work."""
+"""For Apache Spark: code generation and adaptive planning would take longer than the query."""
 
 
 @contextmanager
 def spark_session(remote: str | None = None) -> "Iterator[SparkSession]":
     """Yield a new session in UTC on `remote` (`sc://host:port`), or on Sail in this process.
 
-    Sail starts at the first call and stays warm. At the end the session is released, so that a
-    server that runs for weeks does not keep it; the server and its other sessions stay.
+    Sail starts at the first call and keeps running. The session is stopped at the end, so that a
+    long-running server does not accumulate sessions.
     """
     from pyspark.sql import SparkSession
 
     builder = SparkSession.builder.remote(remote or sail_url())
-    # Not getOrCreate(): it returns the active session even if that is on another server.
+    # Not getOrCreate(): it returns the active session even if it is on another server.
     session: SparkSession = builder.create()
     try:
         session.conf.set("spark.sql.session.timeZone", "UTC")
@@ -45,18 +45,18 @@ def spark_session(remote: str | None = None) -> "Iterator[SparkSession]":
         session.stop()
 
 
-def suit(session: "SparkSession", rows: int | None) -> None:
-    """Set `session` up for a batch of `rows`, where they are known to be few.
+def tune_for_batch(session: "SparkSession", rows: int | None) -> None:
+    """Configure `session` for a batch of `rows`; None, or many rows, keep the defaults.
 
-    The results are the same; engines other than Apache Spark do not know these settings.
+    The results do not change; engines other than Apache Spark ignore these settings.
     """
-    if rows is not None and rows <= SMALL_ROWS:
-        for name, value in _FOR_SMALL.items():
+    if rows is not None and rows <= SMALL_BATCH_ROWS:
+        for name, value in _SMALL_BATCH_SETTINGS.items():
             session.conf.set(name, value)
 
 
 def sail_url() -> str:
-    """Return the Spark Connect URL of this process's Sail server, started if need be."""
+    """Return the Spark Connect URL of this process's Sail server; start it on the first call."""
     from pysail.spark import SparkConnectServer
 
     with _sail_lock:

@@ -16,17 +16,19 @@ Value = float | None
 
 
 @dataclass(frozen=True, slots=True)
-class ReadBySpark:
-    """By field the value of each row, and whether the rule had a reason against it."""
+class SparkParsing:
+    """By field: the value that Spark parsed in each row, and whether its rule rejects the row."""
 
     values: Mapping[str, list[Value]]
-    refused: Mapping[str, list[bool]]
+    rejected: Mapping[str, list[bool]]
 
 
-def read_by_spark(session: "SparkSession", columns: Mapping[str, Sequence[Value]]) -> ReadBySpark:
-    """Give Spark's rules the values of each field of `FIELDS` as text, as a batch would have them.
+def parse_with_spark(
+    session: "SparkSession", columns: Mapping[str, Sequence[Value]]
+) -> SparkParsing:
+    """Parse the values of each field of `FIELDS` with Spark's rules, as text like in a batch.
 
-    `columns` holds by field equally many values, None where not measured.
+    `columns` maps each field to equally many values, None for a missing one.
     """
     from pyspark.sql import functions as sf
 
@@ -38,27 +40,27 @@ def read_by_spark(session: "SparkSession", columns: Mapping[str, Sequence[Value]
     )
 
     names = [field.name for field in FIELDS]
-    texts = [[as_received(field, value) for value in columns[field.name]] for field in FIELDS]
+    texts = [[to_source_text(field, value) for value in columns[field.name]] for field in FIELDS]
     rows = [(number, *row) for number, row in enumerate(zip(*texts, strict=True))]
     schema = ", ".join(["number bigint", *(f"`{name}` string" for name in names)])
     raw = session.createDataFrame(rows, schema)
-    judged = with_reasons(with_values(raw)).select(
+    parsed = with_reasons(with_values(raw)).select(
         "number",
         *(sf.col(value_name(field)).alias(field.name) for field in FIELDS),
         *(
-            sf.col(reason_name(field)).isNotNull().alias(f"{field.name}_refused")
+            sf.col(reason_name(field)).isNotNull().alias(f"{field.name}_rejected")
             for field in FIELDS
         ),
     )
-    found = judged.toArrow().sort_by("number")
-    return ReadBySpark(
-        {name: found[name].to_pylist() for name in names},
-        {name: found[f"{name}_refused"].to_pylist() for name in names},
+    rows_by_number = parsed.toArrow().sort_by("number")
+    return SparkParsing(
+        {name: rows_by_number[name].to_pylist() for name in names},
+        {name: rows_by_number[f"{name}_rejected"].to_pylist() for name in names},
     )
 
 
-def as_received(field: Field, value: Value) -> str | None:
-    """Return the text that a source of batches has for a value: the shortest that is read back."""
+def to_source_text(field: Field, value: Value) -> str | None:
+    """Return the value as text in a batch source: the shortest text that parses to it."""
     if value is None:
         return None
     return (
@@ -66,18 +68,20 @@ def as_received(field: Field, value: Value) -> str | None:
     )
 
 
-def differing(columns: Mapping[str, Sequence[Value]], spark: ReadBySpark) -> dict[str, int]:
-    """Return by field in how many rows Spark has another value or refuses it; none of it: empty."""
-    found = {
+def count_skewed_rows(
+    columns: Mapping[str, Sequence[Value]], spark: SparkParsing
+) -> dict[str, int]:
+    """Count by field the rows that Spark parses differently or rejects, without zeros."""
+    counts = {
         field.name: sum(
-            refused or mine != other
-            for mine, other, refused in zip(
+            rejected or stream_value != spark_value
+            for stream_value, spark_value, rejected in zip(
                 columns[field.name],
                 spark.values[field.name],
-                spark.refused[field.name],
+                spark.rejected[field.name],
                 strict=True,
             )
         )
         for field in FIELDS
     }
-    return {name: count for name, count in found.items() if count}
+    return {name: count for name, count in counts.items() if count}

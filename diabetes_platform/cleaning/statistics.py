@@ -1,8 +1,8 @@
-"""Robust statistics of a batch: quartiles as observed values, and the fences beyond them.
+"""Robust statistics of a batch: quartiles as observed values, and Tukey's outer fences.
 
-Fitted on rows that pass every row rule, before duplicates and outliers are taken out: quartiles
-barely move with the few rows that those are, and no second pass is needed. Quartiles are by nearest
-rank (SQL's `percentile_disc`) and all else is plain arithmetic, so every engine gives equal bits.
+They are fitted on rows that pass every row rule, including duplicates and outliers: the few rows
+barely move the quartiles, and no second pass is needed. Quartiles are by nearest rank (SQL's
+`percentile_disc`) and the rest is plain arithmetic, so that every engine gives the same bits.
 """
 
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ from diabetes_platform.cleaning.rules import (
 from diabetes_platform.contract.fields import FEATURES, FIELDS_BY_NAME, Field
 
 FENCE = 3.0
-"""Tukey's outer fences (1977): beyond three interquartile ranges a value is "far out"."""
+"""Tukey's outer fences (1977), in interquartile ranges beyond the quartiles."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldStatistics:
-    """One row of `statistics/patients`: `count` values and, where there are any, quartiles.
+    """One row of `statistics/patients`: the number of values and their quartiles.
 
-    The fences are None where nothing can be judged: no values, or no spread between quartiles.
+    Quartiles are None without values. Fences are None without values or without spread.
     """
 
     field: str
@@ -39,17 +39,17 @@ class FieldStatistics:
 
     @property
     def scale(self) -> float | None:
-        """What one unit on the robust scale is: q3 - q1, or 1 where that is 0 (RobustScaler)."""
+        """One unit of the robust scale: q3 - q1, or 1 if that is 0 (RobustScaler)."""
         if self.q1 is None or self.q3 is None:
             return None
         return (self.q3 - self.q1) or 1.0
 
 
 def fences(field: Field, q1: float, q3: float) -> tuple[float, float] | None:
-    """Return the outer fences in the field's unit, or None where quartiles show no spread.
+    """Return the outer fences in the field's unit, or None if the quartiles have no spread.
 
-    A skewed field is fenced on a ratio scale: the range of its logarithms, written with products
-    only, since logarithms differ in their last bit between engines. It needs positive quartiles.
+    A skewed field has fences on a ratio scale: those of its logarithms, written as products,
+    because logarithms differ in their last bit between engines. It needs positive quartiles.
     """
     if q1 == q3 or (field.skewed and q1 <= 0):
         return None
@@ -70,13 +70,13 @@ def describe(field: Field, count: int, quartiles: tuple[float, float, float]) ->
 def fit(received: DataFrame) -> list[FieldStatistics]:
     """Return the statistics of every feature, in contract order, from a batch's rows as received.
 
-    One pass over the rows counts each (field, value); quartiles come from those few counts.
+    One pass over the rows counts each (field, value); the quartiles are computed from the counts.
     """
     rows = _quartiles(_value_counts(received)).collect()
-    found = {row["field"]: row for row in rows}
+    rows_by_field = {row["field"]: row for row in rows}
     return [
         describe(field, row["count"], (row["q1"], row["median"], row["q3"]))
-        if (row := found.get(field.name))
+        if (row := rows_by_field.get(field.name))
         else FieldStatistics(field.name, 0)
         for field in FEATURES
     ]
@@ -84,8 +84,8 @@ def fit(received: DataFrame) -> list[FieldStatistics]:
 
 def _value_counts(received: DataFrame) -> DataFrame:
     rows = with_reasons(with_values(received)).select("*", passes_row_rules().alias("_passes"))
-    # Not where("_passes"): an optimizer moves a filter below the projections and so computes
-    # every rule again for it, five times slower on Sail.
+    # Not where("_passes"): an optimizer pushes the filter below the projections and evaluates
+    # every rule twice, five times slower on Sail.
     measurements = sf.array(
         *(
             sf.struct(
@@ -101,11 +101,11 @@ def _value_counts(received: DataFrame) -> DataFrame:
 
 def _quartiles(counts: DataFrame) -> DataFrame:
     field = Window.partitionBy("field")
-    up_to_here = field.orderBy("value").rowsBetween(Window.unboundedPreceding, Window.currentRow)
+    up_to_value = field.orderBy("value").rowsBetween(Window.unboundedPreceding, Window.currentRow)
     ranked = counts.select(
         "field",
         "value",
-        sf.sum("count").over(up_to_here).alias("rank"),
+        sf.sum("count").over(up_to_value).alias("rank"),
         sf.sum("count").over(field).alias("total"),
     )
     reached = [
@@ -116,7 +116,7 @@ def _quartiles(counts: DataFrame) -> DataFrame:
 
 
 def by_field(rows: list[FieldStatistics]) -> dict[str, FieldStatistics]:
-    """Index statistics by field; ValueError names a feature that has none or is foreign."""
+    """Index statistics by field; raises ValueError for missing and unknown features."""
     indexed = {row.field: row for row in rows}
     if set(indexed) != {field.name for field in FEATURES}:
         unknown = sorted(set(indexed) - set(FIELDS_BY_NAME))

@@ -22,7 +22,7 @@ from deltalake import (
 )
 
 from diabetes_platform.contract.tables import Table
-from diabetes_platform.lake.delta import MAINTENANCE, Lake
+from diabetes_platform.lake.delta import MAINTENANCE, Lake, add_missing_columns
 
 SMALL_FILE_BYTES = 2**20
 """Files below this size are compacted, to files of about this size."""
@@ -133,13 +133,18 @@ class IncrementalTable:
 
     @classmethod
     def open_or_create(cls, lake: Lake, contract: Table) -> Self:
-        """Open the table, and create it first if it does not exist."""
-        table = cls.find(lake, contract)
-        if table is not None:
-            return table
+        """Open the table; create it, or add the contract's new columns, first.
+
+        Raises LakeError if the contract removes or retypes a column.
+        """
         target = lake.table(contract)
-        target.create(contract, partition_by="day", configuration=_configuration(contract))
-        return cls(lake, contract, target.open())
+        table = cls.find(lake, contract)
+        if table is None:
+            target.create(contract, partition_by="day", configuration=_configuration(contract))
+            return cls(lake, contract, target.open())
+        with lake.s3.errors(target.path):
+            add_missing_columns(table.delta, contract)
+        return table
 
     @property
     def version(self) -> int:

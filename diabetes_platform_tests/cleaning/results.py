@@ -7,9 +7,9 @@ from pyspark.sql import SparkSession
 
 from diabetes_platform.cleaning.batch_tables import Labels
 from diabetes_platform.cleaning.jobs import (
-    Cleaned,
-    Fitted,
-    Quarantined,
+    CleanResult,
+    FitResult,
+    QuarantineResult,
     clean_batch,
     fit_statistics,
     quarantine_batch,
@@ -20,9 +20,9 @@ from diabetes_platform_tests.cleaning.batches import Batch
 
 @dataclass(frozen=True)
 class Results:
-    fitted: Fitted
-    cleaned: Cleaned
-    quarantined: Quarantined
+    fitted: FitResult
+    cleaned: CleanResult
+    quarantined: QuarantineResult
 
 
 def run(spark: SparkSession, batch: Batch, labels: Labels | None = None) -> Results:

@@ -4,7 +4,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as sf
 
-from diabetes_platform.cleaning.clean import LABELLED, PLACE, duplicate_places
+from diabetes_platform.cleaning.clean import LABELLED, ROW_KEY, find_duplicates
 from diabetes_platform_tests.cleaning.batches import patients, raw_table
 from diabetes_platform_tests.contract.cases import ORDINARY, Row
 
@@ -14,7 +14,7 @@ UNREADABLE = {**ORDINARY, "glucose": "high"}
 
 def duplicates(spark: SparkSession, rows: list[Row]) -> list[int]:
     frame = received(spark, rows)
-    return sorted(row["source_line"] for row in duplicate_places(frame).collect())
+    return sorted(row["source_line"] for row in find_duplicates(frame).collect())
 
 
 def received(spark: SparkSession, rows: list[Row], *, labelled: bool = False) -> DataFrame:
@@ -65,5 +65,5 @@ def test_a_label_never_takes_the_place_of_a_row_of_the_source(spark: SparkSessio
     source = received(spark, [LACKING, ORDINARY])
     labels = received(spark, [ORDINARY, LACKING, UNREADABLE, UNREADABLE], labelled=True)
     for rows in (source.union(labels), labels.union(source)):
-        found = sorted(tuple(row) for row in duplicate_places(rows).select(*PLACE).collect())
+        found = sorted(tuple(row) for row in find_duplicates(rows).select(*ROW_KEY).collect())
         assert found == [(True, 2), (True, 3), (True, 5)]

@@ -1,24 +1,32 @@
 """The jobs over real Delta tables on Sail: what they write, count and refuse."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import SparkSession
 
 from diabetes_platform.cleaning.batch_tables import CleaningError
 from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics, quarantine_batch
-from diabetes_platform.cleaning.reconciliation import Conservation
+from diabetes_platform.cleaning.reconciliation import RowReconciliation
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
     QUARANTINE_PATIENTS,
+    RAW_PATIENTS,
     STATISTICS_PATIENTS,
     Table,
 )
 from diabetes_platform.contract.validation import reasons_to_reject
 from diabetes_platform.lake.arrow import arrow_schema
 from diabetes_platform.lake.delta import DeltaPath, LakeError
-from diabetes_platform_tests.cleaning.batches import dirty_rows, patients, write_batch
+from diabetes_platform_tests.cleaning.batches import (
+    Batch,
+    dirty_rows,
+    patients,
+    raw_table,
+    write_batch,
+)
 from diabetes_platform_tests.cleaning.results import run, stored
 from diabetes_platform_tests.contract.cases import ORDINARY, Row
 
@@ -50,7 +58,7 @@ def test_every_row_is_accepted_or_rejected_with_its_reasons(
         assert row["record_id"] == f"{batch.batch_id}-{row['source_line']}"
         assert {name: row[f"{name}_received"] for name in given} == given
     cleaned = results.cleaned
-    assert Conservation(len(batch.rows), cleaned.accepted, cleaned.rejected).holds
+    assert RowReconciliation(len(batch.rows), cleaned.accepted, cleaned.rejected).balanced
     assert sum(cleaned.reasons.values()) == sum(len(row["reasons"]) for row in rows)
     assert results.quarantined.rows == cleaned.rejected > 0
     assert cleaned.accepted > 0
@@ -167,6 +175,40 @@ def test_cleaning_again_adds_a_version_with_the_same_rows(spark: SparkSession, l
     assert second.fitted.statistics == first.fitted.statistics
 
 
+def test_cleans_batches_from_before_and_after_a_new_optional_field(
+    spark: SparkSession, lake: Path
+) -> None:
+    raw = DeltaPath(str(lake / "raw" / "patients"))
+    old_rows, new_rows = patients(20, insulin=lambda _: None), patients(21)
+    old_hash = "a" * 64
+    old_table = raw_table(old_rows, old_hash).drop_columns(["insulin"])
+    write_deltalake(raw.path, old_table, partition_by=["content_hash"])
+    old = Batch(lake, old_hash, old_rows)
+    assert run(spark, old).cleaned.accepted == 20, "the table has no such column yet"
+
+    raw.create(RAW_PATIENTS, partition_by="content_hash")
+    new = write_batch(lake, new_rows)
+    assert run(spark, new).cleaned.accepted == 21
+    assert {row["insulin"] for row in stored(new.table("cleaned"))} == {125.0}
+    assert run(spark, old).cleaned.accepted == 20, "its files have no such column"
+    assert {row["insulin"] for row in stored(old.table("cleaned"))} == {None}
+
+
+def test_cleaned_and_quarantine_tables_take_a_new_optional_column(
+    spark: SparkSession, lake: Path
+) -> None:
+    batch = write_batch(lake, [*patients(5), {**ORDINARY, "age": "-7"}])
+    for name, table in (("cleaned", CLEANED_PATIENTS), ("quarantine", QUARANTINE_PATIENTS)):
+        older = replace(table, columns=tuple(c for c in table.columns if "insulin" not in c.name))
+        batch.table(name).create(older)
+
+    run(spark, batch)
+
+    assert {row["insulin_filled"] for row in stored(batch.table("cleaned"))} == {125.0}
+    (rejected,) = stored(batch.table("quarantine"))
+    assert rejected["insulin"] == ORDINARY["insulin"]
+
+
 def test_a_raw_table_that_does_not_exist_is_an_error_that_names_it(
     spark: SparkSession, lake: Path
 ) -> None:
@@ -192,7 +234,9 @@ def test_a_batch_that_is_not_in_raw_is_an_error_that_names_it(
 def test_statistics_of_another_batch_are_refused(spark: SparkSession, lake: Path) -> None:
     first, second = write_batch(lake, patients(5)), write_batch(lake, patients(6))
     run(spark, first)
-    with pytest.raises(CleaningError, match=f"given .*{first.batch_id}.*{second.batch_id}"):
+    with pytest.raises(
+        CleaningError, match=f"statistics of batch .*{first.batch_id}.*expected {second.batch_id}"
+    ):
         clean_batch(
             spark,
             second.raw,

@@ -12,7 +12,7 @@ from diabetes_platform.cleaning.batch_tables import (
     require_labels,
 )
 from diabetes_platform.cleaning.jobs import fit_statistics
-from diabetes_platform.cleaning.reconciliation import Conservation
+from diabetes_platform.cleaning.reconciliation import RowReconciliation
 from diabetes_platform.contract.tables import LABELLED_PATIENTS, batch_id_of
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.labels import update_labels
@@ -46,7 +46,7 @@ def test_labels_are_rows_of_the_batch_that_say_where_they_came_from(
 
     assert cleaned.batch_id == batch_id_of(batch_hash(batch.content_hash, labels))
     assert cleaned.batch_id != batch.batch_id
-    assert Conservation(40, cleaned.accepted, cleaned.rejected, labelled=2).holds
+    assert RowReconciliation(40, cleaned.accepted, cleaned.rejected, labelled=2).balanced
     rows = by_record(stored(batch.table("cleaned")))
     assert len(rows) == 42
     label, incomplete = rows["intake-1"], rows["intake-70"]

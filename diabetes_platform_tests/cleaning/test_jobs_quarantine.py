@@ -56,6 +56,6 @@ def test_the_version_that_was_asked_for_is_copied(spark: SparkSession, lake: Pat
     again = quarantine_batch(cleaned, first.batch_id, quarantine, version=version)
     assert again.rows == 1
     with pytest.raises(
-        CleaningError, match=f"given batch {second.batch_id}, allowed {first.batch_id}"
+        CleaningError, match=f"contains batch {second.batch_id}, expected {first.batch_id}"
     ):
         quarantine_batch(cleaned, first.batch_id, quarantine)

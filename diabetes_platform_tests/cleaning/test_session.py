@@ -5,7 +5,12 @@ import sys
 
 import pytest
 
-from diabetes_platform.cleaning.session import SMALL_ROWS, sail_url, spark_session, suit
+from diabetes_platform.cleaning.session import (
+    SMALL_BATCH_ROWS,
+    sail_url,
+    spark_session,
+    tune_for_batch,
+)
 
 
 def test_sessions_share_one_warm_sail_server() -> None:
@@ -24,14 +29,15 @@ def test_a_session_is_in_utc_and_leaves_the_server_running() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "partitions"), [(768, "1"), (SMALL_ROWS, "1"), (SMALL_ROWS + 1, "7"), (None, "7")]
+    ("rows", "partitions"),
+    [(768, "1"), (SMALL_BATCH_ROWS, "1"), (SMALL_BATCH_ROWS + 1, "7"), (None, "7")],
 )
 def test_a_session_is_set_up_for_few_rows_where_they_are_known_to_be_few(
     rows: int | None, partitions: str
 ) -> None:
     with spark_session() as session:
         session.conf.set("spark.sql.shuffle.partitions", "7")
-        suit(session, rows)
+        tune_for_batch(session, rows)
         assert session.conf.get("spark.sql.shuffle.partitions") == partitions
 
 

@@ -6,7 +6,7 @@ import random
 import pytest
 from pyspark.sql import SparkSession
 
-from diabetes_platform.cleaning.skew import as_received, differing, read_by_spark
+from diabetes_platform.cleaning.skew import count_skewed_rows, parse_with_spark, to_source_text
 from diabetes_platform.contract.fields import FIELD_NAMES, FIELDS, FIELDS_BY_NAME
 from diabetes_platform.contract.validation import parse, reasons_to_reject
 from diabetes_platform.settings import PIMA_CSV
@@ -35,16 +35,16 @@ def patients() -> Columns:
 def test_spark_reads_real_and_odd_numbers_as_the_stream_does(
     spark: SparkSession, patients: Columns
 ) -> None:
-    assert differing(patients, read_by_spark(spark, patients)) == {}
+    assert count_skewed_rows(patients, parse_with_spark(spark, patients)) == {}
 
 
 def test_a_value_that_differs_and_one_that_is_refused_are_told_by_their_field(
     spark: SparkSession, patients: Columns
 ) -> None:
     few = {name: values[:5] for name, values in patients.items()}
-    found = read_by_spark(spark, few | {"age": [200.0, *few["age"][1:]]})
+    found = parse_with_spark(spark, few | {"age": [200.0, *few["age"][1:]]})
     given = few | {"age": [200.0, *few["age"][1:]], "bmi": [*few["bmi"][:4], 11.5]}
-    assert differing(given, found) == {"age": 1, "bmi": 1}
+    assert count_skewed_rows(given, found) == {"age": 1, "bmi": 1}
 
 
 @pytest.mark.parametrize(
@@ -60,4 +60,4 @@ def test_a_value_that_differs_and_one_that_is_refused_are_told_by_their_field(
 def test_a_value_is_written_as_a_source_of_batches_has_it(
     field: str, value: float | None, text: str | None
 ) -> None:
-    assert as_received(FIELDS_BY_NAME[field], value) == text
+    assert to_source_text(FIELDS_BY_NAME[field], value) == text

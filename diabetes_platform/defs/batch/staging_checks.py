@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import psycopg
 
-from diabetes_platform.cleaning.reconciliation import Conservation
+from diabetes_platform.cleaning.reconciliation import RowReconciliation
 from diabetes_platform.contract.tables import LABELLED_PATIENTS, QUARANTINE_PATIENTS, RAW_PATIENTS
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.orchestration.automation import together_with
@@ -50,14 +50,14 @@ def nothing_vanished(
 ) -> dg.AssetCheckResult:
     """Count the batch in all the stores themselves, whatever the assets reported."""
     batch = current_batch(context)
-    conservation = Conservation(
+    conservation = RowReconciliation(
         raw=lake.count(RAW_PATIENTS, {"content_hash": batch.raw_hash}),
         accepted=count_staged(warehouse.url, batch.batch_id),
         rejected=lake.count(QUARANTINE_PATIENTS, {"batch_id": batch.batch_id}),
         labelled=_labelled(lake, batch),
     )
     return dg.AssetCheckResult(
-        passed=conservation.holds,
+        passed=conservation.balanced,
         description=str(conservation),
         metadata={
             "raw": conservation.raw,

@@ -31,7 +31,7 @@ def same_features(
     lake: dg.ResourceParam[Lake], spark: dg.ResourceParam[Spark]
 ) -> dg.AssetCheckResult:
     """Give what Flink let through to the rules of a batch, and to the contract's own."""
-    from diabetes_platform.cleaning.skew import differing, read_by_spark
+    from diabetes_platform.cleaning.skew import count_skewed_rows, parse_with_spark
     from diabetes_platform.contract.validation import reasons_to_reject
 
     columns = _columns(_newest(lake))
@@ -39,7 +39,7 @@ def same_features(
     by_spark: dict[str, int] = {}
     if rows:
         with spark.session() as session:
-            by_spark = differing(columns, read_by_spark(session, columns))
+            by_spark = count_skewed_rows(columns, parse_with_spark(session, columns))
     patients = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
     by_contract = sum(bool(reasons_to_reject(patient)) for patient in patients)
     differ = sum(by_spark.values()) + by_contract
