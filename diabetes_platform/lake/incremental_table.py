@@ -133,7 +133,7 @@ class IncrementalTable:
 
     @classmethod
     def open_or_create(cls, lake: Lake, contract: Table) -> Self:
-        """Open the table; create it, or add the contract's new columns, first.
+        """Open the table with all columns of the contract; create it if it does not exist.
 
         Raises LakeError if the contract removes or retypes a column.
         """
@@ -176,8 +176,7 @@ class IncrementalTable:
 
         `rows` has the table's schema and each key once. Appending the same rows again adds nothing.
         Only files that may hold one of the keys are read, so the cost does not grow with the table.
-        A column that is new in the contract is added to the table. Raises CommitFailedError if
-        another writer committed first.
+        Raises CommitFailedError if another writer committed first.
         """
         properties = _commit_properties(
             commit.topic, commit.topic_id, commit.committed, commit.metadata
@@ -212,7 +211,6 @@ class IncrementalTable:
                 f"{same_key} AND ({_search_bounds(rows)})",
                 source_alias="source",
                 target_alias="target",
-                merge_schema=True,
                 streamed_exec=False,
                 writer_properties=WriterProperties(compression="ZSTD"),
                 commit_properties=properties,

@@ -11,7 +11,7 @@ import pytest
 from deltalake.exceptions import CommitFailedError
 
 from diabetes_platform.contract.tables import STREAM_PATIENTS, Column
-from diabetes_platform.lake.delta import Lake
+from diabetes_platform.lake.delta import Lake, LakeError
 from diabetes_platform.lake.incremental_table import (
     MAX_SMALL_FILES,
     AppendResult,
@@ -208,6 +208,8 @@ def test_a_column_that_is_new_in_the_contract_is_added_to_the_table(
         {"id": 1, "waist": None},
         {"id": 2, "waist": 80.0},
     ]
+    with pytest.raises(LakeError, match="waist is not in the contract"):
+        open_table(lake)
 
 
 def merge(version: int, rows: int, day: str = DAY, **metadata: str) -> dict[str, Any]:
