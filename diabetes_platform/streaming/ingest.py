@@ -37,8 +37,8 @@ class IngestRequest:
     """What a run is asked to ingest: the partitions of `ranges`, of the topic with `topic_id`.
 
     `ranges` are the offsets that were unread at the time of the request; the run also reads what
-    has been added since. With `accept_loss` it skips messages of `ranges` that Kafka has deleted or
-    that cannot be read.
+    has been added since. With `accept_loss` it reads one batch, and skips messages that Kafka has
+    deleted or that cannot be read.
     """
 
     topic_id: str
@@ -88,15 +88,7 @@ def ingest(
     if starts := {p: at - 1 for p, at in positions.items() if p not in committed}:
         # If Kafka deletes the first messages before they are ingested, they count as lost.
         table.commit_offsets(topic.name, request.topic_id, starts)
-    if request.accept_loss:
-        watermarks = _until_requested(watermarks, request.ranges)
     return _Run(table, topic, topic_table, request, today).ingest(watermarks, positions)
-
-
-def _until_requested(watermarks: Watermarks, ranges: Iterable[OffsetRange]) -> Watermarks:
-    """Leave out offsets that were added since: nobody has accepted their loss."""
-    ends = {offsets.partition: offsets.last + 1 for offsets in ranges}
-    return {p: (low, min(high, ends[p])) for p, (low, high) in watermarks.items()}
 
 
 def _ingest_recreated(
@@ -118,7 +110,7 @@ def _ingest_recreated(
 
 
 def _recreated(
-    topic: Topic, request: IngestRequest, unread: Iterable[OffsetRange]
+    topic: Topic, request: IngestRequest, unread: Sequence[OffsetRange]
 ) -> PartitionsBlockedError:
     reasons = {
         offsets.partition: f"{topic.name}-{offsets.partition}: the topic with id "
@@ -141,7 +133,8 @@ class _Run:
         """Ingest batch by batch from `positions` on, until nothing is unread."""
         result = IngestResult()
         reasons, blocked = dict[int, str](), dict[int, int]()
-        for _ in range(MAX_BATCHES):
+        # The loss that somebody accepts is in the batch at which a partition was blocked.
+        for _ in range(1 if self.request.accept_loss else MAX_BATCHES):
             ranges = self._next_ranges(watermarks, positions)
             if not ranges:
                 break

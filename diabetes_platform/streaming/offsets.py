@@ -61,9 +61,9 @@ def unread_ranges(
     bounds = offsets_of_day(day, watermarks, day_starts, today)
     ranges = []
     for partition, position in sorted(positions.items()):
-        low, high = watermarks[partition]
+        low, _ = watermarks[partition]
         if position < low:
-            end = min(low, high)
+            end = low
         else:
             start, end = bounds[partition]
             if position < start:

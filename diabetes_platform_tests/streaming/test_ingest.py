@@ -1,7 +1,9 @@
 """Ingest runs from a real topic into a real table."""
 
+import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -80,7 +82,7 @@ def run(
 
 def ingest_every_day(lake: Lake, topic: Topic) -> list[IngestResult]:
     """Request and ingest day by day until nothing is unread, as the sensor does."""
-    results = []
+    results: list[IngestResult] = []
     while True:
         watermarks = topic.watermarks()
         positions = next_offsets(topic.name, committed_offsets(lake, topic), watermarks)
@@ -261,7 +263,8 @@ def test_unread_offsets_of_a_recreated_topic_are_lost(
     unread, previous_id = OffsetRange(0, 2, 2), topic.topic_id()
     recreate(kafka, topic.name)
     with pytest.raises(
-        PartitionsBlockedError, match=f"id {previous_id} was deleted .* offsets 2 to 2 were ing"
+        PartitionsBlockedError,
+        match=f"id {re.escape(previous_id)} was deleted .* its offsets 2 to 2 were ingested",
     ) as error:
         run(lake, topic, IngestRequest(previous_id, TODAY, (unread,)))
     assert error.value.offsets == {0: 2}
@@ -284,13 +287,20 @@ def test_an_unreadable_message_blocks_its_partition_and_no_other(kafka: Kafka, l
         assert sorted(change_ids(lake)) == ["1-10", "2-11", "3-12"]
 
 
-def test_accepts_the_loss_of_requested_offsets_only(kafka: Kafka, topic: Topic, lake: Lake) -> None:
-    put(kafka, topic, (b"{}", b"no json"))
-    requested = request(topic, accept_loss=True)
-    put(kafka, topic, message(1, 10), (b"{}", b"no json"))
-    assert run(lake, topic, requested).ranges == (OffsetRange(0, 0, 0),)
-    with pytest.raises(PartitionsBlockedError, match=f"{topic.name}-0-2: "):
-        run(lake, topic)
+def test_accepts_the_loss_of_the_blocked_batch_only(kafka: Kafka, topic: Topic, lake: Lake) -> None:
+    unreadable = (b"{}", b"no json")
+    changes = [message(n, n) for n in range(4)]
+    put(kafka, topic, changes[0], changes[1], unreadable, changes[2], changes[3], unreadable)
+    pairs = TopicTable(STREAM_PATIENTS, PATIENTS.row_of, batch_messages=2)
+    requested = request(topic, OffsetRange(0, 0, 0))
+    with pytest.raises(PartitionsBlockedError, match=f"{topic.name}-0-2: ") as error:
+        run(lake, topic, requested, pairs)
+    assert error.value.offsets == {0: 2}
+    accepted = run(lake, topic, replace(requested, accept_loss=True), pairs)
+    assert (accepted.ranges, len(accepted.unreadable)) == ((OffsetRange(0, 2, 3),), 1)
+    with pytest.raises(PartitionsBlockedError, match=f"{topic.name}-0-5: ") as error:
+        run(lake, topic, requested, pairs)
+    assert error.value.offsets == {0: 4}
 
 
 def test_all_partitions_share_a_commit(kafka: Kafka, lake: Lake) -> None:

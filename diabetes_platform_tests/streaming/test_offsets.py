@@ -122,7 +122,6 @@ def test_requests_the_earliest_day_with_unread_offsets(
         pytest.param(15, (0, 40), TODAY, [], id="nothing of an earlier day"),
         pytest.param(35, (0, 40), TODAY, [OffsetRange(0, 35, 39)], id="ends with the topic"),
         pytest.param(3, (30, 40), TODAY, [OffsetRange(0, 3, 29)], id="deleted offsets come alone"),
-        pytest.param(3, (30, 9), TODAY, [OffsetRange(0, 3, 8)], id="deleted, as far as requested"),
     ],
 )
 def test_a_batch_has_the_unread_offsets_of_one_day(

@@ -143,7 +143,8 @@ class IngestConfig(dg.Config):
     )
     accept_loss: bool = Field(
         default=False,
-        description="Skip messages of `ranges` that Kafka has deleted or that cannot be read.",
+        description="Ingest one batch, without messages that Kafka has deleted or that cannot be "
+        "read.",
     )
 
 
