@@ -40,21 +40,21 @@ class Round:
 
 
 def measure(connect: Connect, rate: float, seconds: float, warm_up: float) -> Round:
-    """Insert `rate` rows a second for `seconds` and return what was measured.
+    """Insert `rate` rows a second for `seconds` and return the measurements.
 
-    Those of the first `warm_up` seconds do not count. Raises RuntimeError where an event is lost.
+    Rows of the first `warm_up` seconds do not count. Raises RuntimeError if an event is lost.
     """
     idle = _cpu_share(connect.pid, 5.0)
     warm_up_rows, rows = int(rate * warm_up), int(rate * seconds)
     arrived: dict[int, float] = {}
-    places = connect.kafka.ends(CDC_TOPIC)
+    starts = connect.kafka.ends(CDC_TOPIC)
     total = warm_up_rows + rows
-    reader = threading.Thread(target=_read, args=(connect, places, arrived, total))
+    reader = threading.Thread(target=_read, args=(connect, starts, arrived, total))
     reader.start()
-    before, started = _cpu_seconds(connect.pid), time.perf_counter()
+    cpu_at_start, started = _cpu_seconds(connect.pid), time.perf_counter()
     sent = _insert(connect.database.server.url("diabetes"), rate, total)
     elapsed = time.perf_counter() - started
-    loaded = (_cpu_seconds(connect.pid) - before) / elapsed
+    loaded = (_cpu_seconds(connect.pid) - cpu_at_start) / elapsed
     reader.join()
     lost = sent.keys() - arrived.keys()
     if lost:
@@ -65,7 +65,7 @@ def measure(connect: Connect, rate: float, seconds: float, warm_up: float) -> Ro
 
 
 def _insert(url: str, rate: float, rows: int) -> dict[int, float]:
-    """Insert at a steady rate, each row in a transaction; return when each was sent."""
+    """Insert at a steady rate, each row in its own transaction; return the send times by id."""
     sent: dict[int, float] = {}
     with psycopg.connect(url, autocommit=True) as connection:
         first = time.perf_counter()
@@ -79,9 +79,9 @@ def _insert(url: str, rate: float, rows: int) -> dict[int, float]:
 
 
 def _read(
-    connect: Connect, places: list[TopicPartition], arrived: dict[int, float], rows: int
+    connect: Connect, starts: list[TopicPartition], arrived: dict[int, float], rows: int
 ) -> None:
-    for message in connect.kafka.messages(places, LOST_SECONDS):
+    for message in connect.kafka.messages(starts, LOST_SECONDS):
         at = time.perf_counter()
         patient = json.loads(message.value() or b"")["after"]["id"]
         arrived.setdefault(patient, at)
@@ -90,13 +90,13 @@ def _read(
 
 
 def _cpu_share(pid: int, seconds: float) -> float:
-    before = _cpu_seconds(pid)
+    cpu_at_start = _cpu_seconds(pid)
     time.sleep(seconds)
-    return (_cpu_seconds(pid) - before) / seconds
+    return (_cpu_seconds(pid) - cpu_at_start) / seconds
 
 
 def _cpu_seconds(pid: int) -> float:
-    """Return the CPU time a process has used; NaN where the system has no /proc."""
+    """Return the CPU time of a process, or NaN on a system without /proc."""
     stat = Path(f"/proc/{pid}/stat")
     if not stat.exists():
         return float("nan")

@@ -27,9 +27,9 @@ from diabetes_platform_tests.capture import TOOLS, Connect, own_connect, own_kaf
 from diabetes_platform_tests.provisioned import CAPTURE, provision
 
 OURS, DEFAULTS = "infra/debezium", "all default"
-P50_AIM, P99_AIM = 20.0, 60.0
+P50_TARGET, P99_TARGET = 20.0, 60.0
 WARM_UP = 5.0
-_DEMANDED = (
+_REQUIRED = (
     "connector.class",
     "database.dbname",
     "database.hostname",
@@ -44,29 +44,29 @@ _DEMANDED = (
     "tasks.max",
     "topic.prefix",
 )
-"""What a connector to this database cannot do without."""
+"""Settings that a connector to this database requires."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
-    given = _parse(arguments)
+    options = _parse(arguments)
     _install()
     home = PlatformSettings().home.absolute() / "bench"
     home.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=home) as folder:
         directory = Path(folder)
-        # Root's server runs as another user, who must get to its data directory.
+        # A server that root starts runs as another user, who needs access to its data directory.
         directory.chmod(0o711)
         files = _connectors(directory)
         rounds: dict[str, list[Round]] = {name: [] for name in files}
         with _services(directory) as connect:
-            for turn in range(given.rounds):
+            for turn in range(options.rounds):
                 for name in list(files) if turn % 2 == 0 else list(files)[::-1]:
                     setup_connector(connect.url, connect.database_url, files[name])
-                    measured = measure(connect, given.rate, given.seconds, WARM_UP)
+                    measured = measure(connect, options.rate, options.seconds, WARM_UP)
                     rounds[name].append(measured)
-                    _tell(turn, name, measured)
-    _print_table(rounds, given.rate)
+                    _print_round(turn, name, measured)
+    _print_table(rounds, options.rate)
 
 
 def _install() -> None:
@@ -90,19 +90,21 @@ def _services(directory: Path) -> Iterator[Connect]:
 def _connectors(directory: Path) -> dict[str, Path]:
     config = read_config()
     plain = directory / "defaults.json"
-    plain.write_text(json.dumps({name: config[name] for name in _DEMANDED}), encoding="utf-8")
+    plain.write_text(json.dumps({name: config[name] for name in _REQUIRED}), encoding="utf-8")
     ours = directory / "ours.json"
     ours.write_text(json.dumps(config), encoding="utf-8")
     return {OURS: ours, DEFAULTS: plain}
 
 
-def _tell(turn: int, name: str, measured: Round) -> None:
-    p50, p99 = measured.quantile(0.5), measured.quantile(0.99)
+def _print_round(turn: int, name: str, result: Round) -> None:
+    p50, p99 = result.quantile(0.5), result.quantile(0.99)
     print(f"round {turn + 1}, {name}: p50 {p50:.1f} ms, p99 {p99:.1f} ms", file=sys.stderr)
 
 
 def _print_table(rounds: dict[str, list[Round]], rate: float) -> None:
-    print(f"\n{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {rate:.0f} rows/s wanted.\n")
+    print(
+        f"\n{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {rate:.0f} rows/s requested.\n"
+    )
     print("| connector | rows/s | p50 ms | p99 ms | largest ms | CPU idle | CPU loaded | p50 is |")
     print("|---|---|---|---|---|---|---|---|")
     for name, measured in rounds.items():
@@ -115,9 +117,9 @@ def _print_table(rounds: dict[str, list[Round]], rate: float) -> None:
             f"| {_median(measured, lambda m: m.idle):.0%} "
             f"| {_median(measured, lambda m: m.loaded):.0%} | {ratio:.3f} times |"
         )
-    met = _p50(rounds[OURS]) <= P50_AIM and _p99(rounds[OURS]) <= P99_AIM
-    aim = f"p50 ≤ {P50_AIM:.0f} ms, p99 ≤ {P99_AIM:.0f} ms"
-    print(f"\nMedians of the rounds. Aim: {aim}: {'met' if met else 'missed'}.")
+    met = _p50(rounds[OURS]) <= P50_TARGET and _p99(rounds[OURS]) <= P99_TARGET
+    target = f"p50 ≤ {P50_TARGET:.0f} ms, p99 ≤ {P99_TARGET:.0f} ms"
+    print(f"\nMedians of the rounds. Target: {target}: {'met' if met else 'missed'}.")
 
 
 def _median(rounds: Sequence[Round], measure_of: Callable[[Round], float]) -> float:
@@ -125,11 +127,11 @@ def _median(rounds: Sequence[Round], measure_of: Callable[[Round], float]) -> fl
 
 
 def _p50(rounds: Sequence[Round]) -> float:
-    return _median(rounds, lambda one: one.quantile(0.5))
+    return _median(rounds, lambda round_: round_.quantile(0.5))
 
 
 def _p99(rounds: Sequence[Round]) -> float:
-    return _median(rounds, lambda one: one.quantile(0.99))
+    return _median(rounds, lambda round_: round_.quantile(0.99))
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

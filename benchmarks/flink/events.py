@@ -79,21 +79,25 @@ def envelope(op: str, image: object, lsn: object, changed_ms: int) -> dict[str, 
         "lsn": lsn, "xmin": None, "origin": None, "origin_lsn": None,
     }  # fmt: skip
     sides = {"before": image, "after": None} if op == "d" else {"before": None, "after": image}
-    stamps = {"ts_ms": changed_ms + 5, "ts_us": changed_ms * 1000, "ts_ns": changed_ms * 1_000_000}
-    return {**sides, "source": source, "transaction": None, "op": op, **stamps}
+    timestamps = {
+        "ts_ms": changed_ms + 5,
+        "ts_us": changed_ms * 1000,
+        "ts_ns": changed_ms * 1_000_000,
+    }
+    return {**sides, "source": source, "transaction": None, "op": op, **timestamps}
 
 
 def _bad(chance: random.Random, row_id: int, lsn: int, number: int) -> bytes:
     kind = chance.randrange(8)
-    if kind >= len(_WRONG):
+    if kind >= len(_INVALID):
         return chance.choice(_GARBAGE)
-    whole = json.loads(_change("u", row_id, lsn, number, chance))
-    part, name, value = _WRONG[kind]
-    (whole if part is None else whole[part])[name] = value
-    return json.dumps(whole).encode()
+    event = json.loads(_change("u", row_id, lsn, number, chance))
+    section, name, value = _INVALID[kind]
+    (event if section is None else event[section])[name] = value
+    return json.dumps(event).encode()
 
 
-_WRONG: tuple[tuple[str | None, str, object], ...] = (
+_INVALID: tuple[tuple[str | None, str, object], ...] = (
     ("after", "glucose", "148"),
     ("after", "glucose", -5),
     ("after", "id", None),

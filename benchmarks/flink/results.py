@@ -1,4 +1,4 @@
-"""What the job wrote, read to its end and held against what it must have written."""
+"""The job's output, read to its end and compared with the expected output."""
 
 import json
 from collections.abc import Iterator
@@ -10,31 +10,31 @@ from diabetes_platform.local.errors import PlatformError
 
 
 def verified(servers: str, images: str, rejected: str, expected: Expected) -> float:
-    """Return the seconds from the first to the last message that was written.
+    """Return the seconds between the first and the last written message.
 
-    PlatformError where one of them is not as it must be.
+    Raises PlatformError if the output differs from `expected`.
     """
-    stamps: list[int] = []
+    timestamps: list[int] = []
     newest: dict[int, int | None] = {}
     written = 0
     for message in _all(servers, images):
-        stamps.append(message.timestamp()[1])
+        timestamps.append(message.timestamp()[1])
         written += 1
         value = message.value()
         row_id = json.loads(message.key() or b"")["id"]
         newest[row_id] = None if value is None else json.loads(value)["lsn"]
     letters = 0
     for message in _all(servers, rejected):
-        stamps.append(message.timestamp()[1])
+        timestamps.append(message.timestamp()[1])
         letters += 1
-    found = {"written": written, "rejected": letters}
-    wanted = {"written": expected.written, "rejected": expected.rejected}
-    if found != wanted:
-        raise PlatformError(f"the job wrote {found}, expected {wanted}")
+    actual = {"written": written, "rejected": letters}
+    target = {"written": expected.written, "rejected": expected.rejected}
+    if actual != target:
+        raise PlatformError(f"the job wrote {actual}, expected {target}")
     wrong = [row_id for row_id, lsn in expected.newest.items() if newest.get(row_id, -1) != lsn]
     if wrong:
         raise PlatformError(f"{len(wrong)} patients have another newest image than expected")
-    return (max(stamps) - min(stamps)) / 1000
+    return (max(timestamps) - min(timestamps)) / 1000
 
 
 def _all(servers: str, topic: str) -> Iterator[Message]:
@@ -42,7 +42,7 @@ def _all(servers: str, topic: str) -> Iterator[Message]:
     consumer = Consumer({**options, "enable.partition.eof": True})
     try:
         partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        consumer.assign([TopicPartition(topic, each, OFFSET_BEGINNING) for each in partitions])
+        consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])
         ended = 0
         while ended < len(partitions):
             for message in consumer.consume(10_000, 10):

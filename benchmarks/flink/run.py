@@ -1,10 +1,10 @@
-"""A backlog of changes through the stream's job, and through two peers.
+"""A backlog of changes through the stream job and two peers.
 
 `python -m benchmarks flink [--events N --process-events N --rounds N]` needs the platform running
-(`make up`); it uses topics of its own. One peer is the shortest job that writes the same images
-and dead letters, which says what the machine can do; the other the same job with Python in a
-process beside the TaskManager, on fewer events. No time is printed before every message has been
-accounted for.
+(`make up`) and creates its own topics. One peer is the shortest job that writes the same images and
+dead letters, which shows what the machine can do. The other is the same job with Python in a
+process beside the TaskManager, on fewer events. A time is printed only after a check of the
+complete output.
 """
 
 import argparse
@@ -12,7 +12,6 @@ import os
 import secrets
 import statistics
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from benchmarks.flink.events import Expected, backlog
 from benchmarks.flink.results import verified
-from diabetes_platform.clients.flink import FlinkCluster
+from diabetes_platform.clients.flink import FlinkCluster, Job
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.flink.client import Client, cancel
 from diabetes_platform.local.flink.distribution import FlinkHome
@@ -32,31 +31,34 @@ from diabetes_platform.local.home import Layout
 from diabetes_platform.local.install.java import find_java
 from diabetes_platform.local.install.tools import Tools
 from diabetes_platform.local.ports import HOST
+from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PlatformSettings, Port, inherited_environment
 
-AIM = 25_000
-MINE = Path(__file__).parent
+TARGET = 25_000
+FOLDER = Path(__file__).parent
 PATIENTS = 100_000
 _SECONDS = 900.0
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """A job, and where its Python runs."""
+class Variant:
+    """A job, and the execution mode of its Python code."""
 
-    said: str
+    label: str
     job: Path
     mode: str
 
 
-OURS = Way("the job, in the TaskManager's threads", JOB, "thread")
-SHORTEST = Way("the shortest job, in the TaskManager's threads", MINE / "shortest.py", "thread")
-PROCESS = Way("the job, in a process beside it", JOB, "process")
+OURS = Variant("the job, in the TaskManager's threads", JOB, "thread")
+SHORTEST = Variant(
+    "the shortest job, in the TaskManager's threads", FOLDER / "shortest.py", "thread"
+)
+PROCESS = Variant("the job, in a process beside it", JOB, "process")
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Where it runs, and the names of this run's topics."""
+    """The services of a run, and the names of its topics."""
 
     servers: str
     cluster: FlinkCluster
@@ -70,28 +72,28 @@ class Bench:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print a Markdown table."""
-    given = _parse(arguments)
+    options = _parse(arguments)
     settings, environment = PlatformSettings(), inherited_environment()
     servers = f"{HOST}:{settings.port(Port.KAFKA)}"
     cluster = FlinkCluster(f"http://{HOST}:{settings.port(Port.FLINK)}")
     home = FlinkHome(Tools(Layout.of(settings).tools))
     client = Client(home, find_java(environment), environment)
     cluster.overview()
-    events = {OURS: given.events, SHORTEST: given.events, PROCESS: given.process_events}
-    ways = [way for way, number in events.items() if number]
-    rates: dict[Way, list[float]] = {way: [] for way in ways}
+    events = {OURS: options.events, SHORTEST: options.events, PROCESS: options.process_events}
+    variants = [variant for variant, number in events.items() if number]
+    rates: dict[Variant, list[float]] = {variant: [] for variant in variants}
     load = os.getloadavg()[0]
-    for turn in range(given.rounds):
-        for way in ways if turn % 2 == 0 else ways[::-1]:
+    for turn in range(options.rounds):
+        for variant in variants if turn % 2 == 0 else variants[::-1]:
             bench = Bench(servers, cluster, client, secrets.token_hex(4))
-            rate = _measure(bench, way, events[way])
-            rates[way].append(rate)
-            print(f"round {turn + 1}, {way.said}: {rate:,.0f} messages/s", file=sys.stderr)
+            rate = _measure(bench, variant, events[variant])
+            rates[variant].append(rate)
+            print(f"round {turn + 1}, {variant.label}: {rate:,.0f} messages/s", file=sys.stderr)
     _print_table(rates, events, load)
 
 
-def _measure(bench: Bench, way: Way, events: int) -> float:
-    """Return messages a second, after every one of them was found where it belongs."""
+def _measure(bench: Bench, variant: Variant, events: int) -> float:
+    """Return messages a second, after a check of the complete output."""
     expected = Expected()
     with _topics(bench):
         _produce(bench, events, expected)
@@ -100,12 +102,12 @@ def _measure(bench: Bench, way: Way, events: int) -> float:
         for kind in ("changes", "images", "rejected", "windowed"):
             arguments += [f"--{kind}", bench.topic(kind)]
         options = {
-            "python.execution-mode": way.mode,
+            "python.execution-mode": variant.mode,
             "execution.checkpointing.dir": f"s3://checkpoints/{name}",
             "execution.checkpointing.externalized-checkpoint-retention": "DELETE_ON_CANCELLATION",
             "restart-strategy.type": "none",
         }
-        bench.client.run(way.job, bench.cluster, name, arguments=arguments, **options)
+        bench.client.run(variant.job, bench.cluster, name, arguments=arguments, **options)
         try:
             _wait_for_end(bench.cluster, name)
         except BaseException:
@@ -116,30 +118,28 @@ def _measure(bench: Bench, way: Way, events: int) -> float:
 
 
 def _wait_for_end(cluster: FlinkCluster, name: str) -> None:
-    deadline = time.monotonic() + _SECONDS
-    while time.monotonic() < deadline:
-        job = next(job for job in cluster.jobs() if job.name == name)
-        if job.ended:
-            if job.state != "FINISHED":
-                raise PlatformError(f"{name} is {job.state}: {cluster.root_exception(job.id)}")
-            return
-        time.sleep(0.5)
-    raise PlatformError(f"{name} has not ended after {_SECONDS:.0f} s")
+    def find_job() -> Job:
+        return next(job for job in cluster.jobs() if job.name == name)
+
+    wait_until(lambda: find_job().ended, timeout=_SECONDS, interval=0.5)
+    job = find_job()
+    if job.state != "FINISHED":
+        raise PlatformError(f"{name} is {job.state}: {cluster.root_exception(job.id)}")
 
 
 @contextmanager
 def _topics(bench: Bench) -> Iterator[None]:
     partitions = {"changes": 4, "images": 4, "rejected": 1, "windowed": 1}
     names = [bench.topic(kind) for kind in partitions]
-    made = [NewTopic(bench.topic(kind), number) for kind, number in partitions.items()]
+    topics = [NewTopic(bench.topic(kind), number) for kind, number in partitions.items()]
     with AdminClient({"bootstrap.servers": bench.servers}) as admin:
-        for answer in admin.create_topics(made, operation_timeout=30).values():
-            answer.result()
+        for future in admin.create_topics(topics, operation_timeout=30).values():
+            future.result()
         try:
             yield
         finally:
-            for answer in admin.delete_topics(names, operation_timeout=30).values():
-                answer.result()
+            for future in admin.delete_topics(names, operation_timeout=30).values():
+                future.result()
 
 
 def _produce(bench: Bench, events: int, expected: Expected) -> None:
@@ -166,15 +166,19 @@ def _produce(bench: Bench, events: int, expected: Expected) -> None:
         raise PlatformError("Kafka does not take the backlog")
 
 
-def _print_table(rates: dict[Way, list[float]], events: dict[Way, int], load: float) -> None:
+def _print_table(
+    rates: dict[Variant, list[float]], events: dict[Variant, int], load: float
+) -> None:
     ours = statistics.median(rates[OURS])
     print(f"\n{os.cpu_count()} cores, load {load:.1f} before, {os.getloadavg()[0]:.1f} after.\n")
-    print("| way | events | messages/s | the job is |")
+    print("| job | events | messages/s | the job is |")
     print("|---|---|---|---|")
-    for way, found in rates.items():
-        rate = statistics.median(found)
-        print(f"| {way.said} | {events[way]:,} | {rate:,.0f} | {ours / rate:.2f} times |")
-    print(f"\nMedians of the rounds. Aim: ≥ {AIM:,}: {'met' if ours >= AIM else 'missed'}.")
+    for variant, measured in rates.items():
+        rate = statistics.median(measured)
+        print(f"| {variant.label} | {events[variant]:,} | {rate:,.0f} | {ours / rate:.2f} times |")
+    print(
+        f"\nMedians of the rounds. Target: ≥ {TARGET:,}: {'met' if ours >= TARGET else 'missed'}."
+    )
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
