@@ -14,7 +14,7 @@ from benchmarks.increments import run as increments
 from benchmarks.predictor import run as predictor
 from benchmarks.stream import run as stream
 from diabetes_platform.local.errors import USER_ERRORS
-from diabetes_platform.local.home import Layout
+from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings
 
 _WITH_OPTIONS = {
@@ -43,7 +43,7 @@ def main() -> None:
         raise SystemExit(str(error)) from error
     if name in {"all", "serving"}:
         # In the API's own environment, which is what it is served from.
-        python = str(Layout.of(PlatformSettings()).serving_python)
+        python = str(HomeLayout.of(PlatformSettings()).serving_python)
         command = [python, "-m", "benchmarks.serving.predict"]
         raise SystemExit(subprocess.run(command, cwd=PROJECT_ROOT, check=False).returncode)
 

@@ -263,10 +263,10 @@ def _told_in_one_line() -> Iterator["PlatformSettings"]:
     from pydantic import ValidationError
 
     from diabetes_platform.local.errors import FailedError
-    from diabetes_platform.local.processes import heed_interrupts
+    from diabetes_platform.local.signals import restore_sigint
     from diabetes_platform.settings import PlatformSettings
 
-    heed_interrupts()
+    restore_sigint()
     try:
         yield PlatformSettings()
     except ValidationError as error:

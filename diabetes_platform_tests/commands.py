@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.home import Layout
+from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.ports import require_free
 from diabetes_platform.local.postgres.data import running_server
 from diabetes_platform.local.processes import dying_with_parent
@@ -80,7 +80,7 @@ def assert_nothing_runs(settings: PlatformSettings) -> None:
     """Check that no service of this demo listens any more."""
     for port in (Port.API, Port.DAGSTER, Port.DAGSTER_CODE, Port.POSTGRES):
         require_free(settings.port(port), "the test")
-    assert running_server(Layout.of(settings).postgres) is None
+    assert running_server(HomeLayout.of(settings).postgres) is None
 
 
 def _environment(settings: PlatformSettings, variables: Mapping[str, str]) -> dict[str, str]:

@@ -12,14 +12,14 @@ from psycopg import sql
 
 from diabetes_platform.local.ports import free_port
 from diabetes_platform.local.postgres.server import Postgres
-from diabetes_platform.local.processes import heed_interrupts
+from diabetes_platform.local.signals import restore_sigint
 from diabetes_platform.local.stack import (
     STORAGE_ROOT,
     STORAGE_USERS,
     Stack,
     storage_secret,
 )
-from diabetes_platform.local.supervised import members
+from diabetes_platform.local.supervised import supervised_processes
 from diabetes_platform.settings import PlatformSettings, Port
 from diabetes_platform_tests.capture import Connect, Kafka, own_connect, own_kafka
 from diabetes_platform_tests.commands import (
@@ -41,7 +41,7 @@ LIFETIMES = pytest.StashKey[Lifetimes]()
 
 def pytest_configure() -> None:
     """Stop the services even if the test run was started in the background."""
-    heed_interrupts()
+    restore_sigint()
     # An xdist worker has a main module without a file, which PySpark takes for a doctest.
     vars(sys.modules["__main__"]).setdefault("__file__", pytest.__file__)
 
@@ -92,7 +92,7 @@ def own_stack(home: Path) -> Iterator[Stack]:
         finally:
             code, output = finish(command(settings, "down"))
             assert code == 0, output
-            assert members(stack.layout.home) == []
+            assert supervised_processes(stack.layout.home) == []
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from psycopg.rows import dict_row
 
 from diabetes_platform.contract.events import PREDICTOR_GROUP, SINK_TOPIC
 from diabetes_platform.contract.fields import fingerprint
-from diabetes_platform.local.home import Layout
+from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.settings import PROJECT_ROOT
 from diabetes_platform.tls import tls
@@ -67,7 +67,7 @@ class Predictor(Service):
             "PYTHONPATH": str(PROJECT_ROOT),
             **more,
         }
-        python = str(Layout(TOOLS).serving_python)
+        python = str(HomeLayout(TOOLS).serving_python)
         super().__init__([python, "-m", "serving.predictor"], variables, log)
 
     def get(self, path: str) -> httpx.Response:

@@ -21,7 +21,7 @@ from diabetes_platform.local.dagster.client import LOCATION, REPOSITORY, Dagster
 from diabetes_platform.local.dagster.home import INSTANCE
 from diabetes_platform.local.dagster.server import code_server, daemon, webserver
 from diabetes_platform.local.environment import child_environment
-from diabetes_platform.local.home import Layout
+from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.postgres.server import Postgres
 from diabetes_platform.settings import PlatformSettings, inherited_environment
 from diabetes_platform.warehouse.migrate import upgrade
@@ -69,14 +69,14 @@ class RunningDagster:
 
     @property
     def log(self) -> Path:
-        return Layout.of(self.settings).log("batch")
+        return HomeLayout.of(self.settings).log("batch")
 
     def start(self, service: Server) -> None:
-        layout = Layout.of(self.settings)
+        layout = HomeLayout.of(self.settings)
         self.running[service.name] = start(service, layout, self.environment)
 
     def start_code_server(self) -> None:
-        self.start(code_server(self.settings, Layout.of(self.settings)))
+        self.start(code_server(self.settings, HomeLayout.of(self.settings)))
         wait_until_listening(self.running["dagster-code"], READY_SECONDS)
 
     def workers(self) -> list[psutil.Process]:
@@ -121,7 +121,7 @@ def running_dagster(
         },
         inherited=inherited_environment(),
     )
-    layout = Layout.of(settings)
+    layout = HomeLayout.of(settings)
     for directory in (layout.dagster, layout.temporary):
         directory.mkdir(parents=True)
     (layout.dagster / INSTANCE.name).symlink_to(INSTANCE)

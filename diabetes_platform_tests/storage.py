@@ -12,7 +12,7 @@ from minio import Minio, MinioAdmin
 from minio.credentials.providers import StaticProvider
 
 from diabetes_platform.contract.s3 import S3
-from diabetes_platform.local.home import Layout
+from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.minio.setup import DIRECTORY, read, setup_storage
 from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.local.processes import require_alive, spawn, stop_group
@@ -21,7 +21,7 @@ from diabetes_platform.tls import tls
 
 ROOT = "root"
 REGION = "us-east-1"
-BINARY = Layout(Path()).tools / "bin" / "minio"
+BINARY = HomeLayout(Path()).tools / "bin" / "minio"
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.flink.client import Client, cancel
 from diabetes_platform.local.flink.distribution import FlinkHome
 from diabetes_platform.local.flink.stream_job.watcher import JOB
-from diabetes_platform.local.home import Layout
+from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.install.java import find_java
 from diabetes_platform.local.install.tools import Tools
 from diabetes_platform.local.ports import HOST
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings, environment = PlatformSettings(), inherited_environment()
     servers = f"{HOST}:{settings.port(Port.KAFKA)}"
     cluster = FlinkCluster(f"http://{HOST}:{settings.port(Port.FLINK)}")
-    home = FlinkHome(Tools(Layout.of(settings).tools))
+    home = FlinkHome(Tools(HomeLayout.of(settings).tools))
     client = Client(home, find_java(environment), environment)
     cluster.overview()
     events = {OURS: options.events, SHORTEST: options.events, PROCESS: options.process_events}

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.home import Layout
+from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.ports import listens, require_free
 from diabetes_platform.local.processes import (
     dying_with_parent,
@@ -45,7 +45,7 @@ class RunningServer:
     log: Path
 
 
-def start(server: Server, layout: Layout, environment: Mapping[str, str]) -> RunningServer:
+def start(server: Server, layout: HomeLayout, environment: Mapping[str, str]) -> RunningServer:
     """Start `server`; raises PlatformError if its port is in use or its program is missing."""
     if server.port is not None:
         require_free(server.port, server.name)

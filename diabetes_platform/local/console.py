@@ -1,4 +1,4 @@
-"""What a person sees while the platform starts and the graph runs: rich, or plain lines."""
+"""Console output of commands: progress lines, a spinner on a terminal, tables."""
 
 import time
 from collections.abc import Iterator
@@ -16,9 +16,9 @@ Timings = list[tuple[str, float]]
 
 
 class Progress:
-    """Lines on a console, each with the seconds since the start; `timings` are kept for a table.
+    """Progress lines on a console, each with the seconds since the start.
 
-    On a terminal a spinner shows what goes on; elsewhere each step is one line.
+    On a terminal a spinner shows the current activity. `timings` collects durations for a table.
     """
 
     def __init__(self, console: Console, started: float | None = None) -> None:
@@ -41,48 +41,48 @@ class Progress:
         if self._status is not None:
             self._status.stop()
 
-    def say(self, text: str, mark: str = " ") -> None:
-        """Print one line."""
-        line = f"[dim]{self.elapsed:6.1f} s[/dim] {mark} {escape(text)}"
+    def say(self, text: str, symbol: str = " ") -> None:
+        """Print a line."""
+        line = f"[dim]{self.elapsed:6.1f} s[/dim] {symbol} {escape(text)}"
         self.console.print(line, soft_wrap=True, highlight=False)
 
-    def show(self, text: str) -> None:
-        """Say beside the spinner what goes on; nothing where there is no terminal."""
+    def show(self, activity: str) -> None:
+        """Show the current activity beside the spinner; does nothing without a terminal."""
         if self._status is not None:
-            self._status.update(escape(text))
+            self._status.update(escape(activity))
 
     @contextmanager
     def measured(self, name: str) -> Iterator[None]:
-        """Show `name` while the block runs, and keep how long it took."""
+        """Show `name` while the block runs, and record its duration."""
         self.show(name)
-        before = time.perf_counter()
+        started = time.perf_counter()
         yield
-        seconds = time.perf_counter() - before
+        seconds = time.perf_counter() - started
         self.timings.append((name, seconds))
         self.say(f"{name} ({seconds:.1f} s)", "[green]✓[/green]")
 
     def reached(self, name: str) -> None:
-        """Print that `name` is there, and keep when."""
+        """Print that `name` is ready, and record the time since the start."""
         self.timings.append((name, self.elapsed))
         self.say(name, "[green]✓[/green]")
 
     def step_started(self, step: Step) -> None:
-        """Show which step of the graph runs now."""
+        """Show the step that runs now."""
         self.show(step.name.replace("__", "/"))
 
     def step_ended(self, step: Step) -> None:
-        """Print what a step did and which of its checks failed."""
+        """Print the result of a step and its failed checks."""
         seconds = step.seconds or 0.0
         self.timings.append((step.title, seconds))
-        mark = "[green]✓[/green]" if step.error is None else "[red]✗[/red]"
-        self.say(f"{step.title} ({seconds:.2f} s){_checks(step)}", mark)
+        symbol = "[green]✓[/green]" if step.error is None else "[red]✗[/red]"
+        self.say(f"{step.title} ({seconds:.2f} s){_passed_checks(step)}", symbol)
         for check in step.checks:
             if not check.passed:
                 self.say(str(check), "  [red]✗[/red]" if check.blocking else "  [yellow]![/yellow]")
 
 
 def urls_table(rows: list[tuple[str, str]]) -> Table:
-    """Return the table of what is where."""
+    """Return the table of addresses."""
     table = Table(title="The platform is up", title_justify="left")
     table.add_column("what", no_wrap=True)
     table.add_column("where", overflow="fold")
@@ -92,7 +92,7 @@ def urls_table(rows: list[tuple[str, str]]) -> Table:
 
 
 def timings_table(timings: Timings, total: float) -> Table:
-    """Return the table of the measured times."""
+    """Return the table of measured durations in seconds."""
     table = Table(title="Measured times", title_justify="left")
     table.add_column("step", no_wrap=True)
     table.add_column("seconds", justify="right")
@@ -103,12 +103,12 @@ def timings_table(timings: Timings, total: float) -> Table:
     return table
 
 
-def prediction_table(answer: dict[str, Any]) -> Table:
-    """Return the table of a prediction: the result first, nested values as `name value`."""
+def prediction_table(prediction: dict[str, Any]) -> Table:
+    """Return the table of a prediction; nested values are shown as `name value`."""
     table = Table(title="POST /predict", title_justify="left", show_header=False)
-    for name, value in answer.items():
+    for name, value in prediction.items():
         text = (
-            ", ".join(f"{key} {inner}" for key, inner in value.items())
+            ", ".join(f"{key} {nested}" for key, nested in value.items())
             if isinstance(value, dict)
             else str(value)
         )
@@ -117,12 +117,12 @@ def prediction_table(answer: dict[str, Any]) -> Table:
 
 
 def failure_line(outcome: Outcome, log: Path) -> str:
-    """Return all that failed in a run, and where its log is, in one line."""
+    """Return one line with all failures of a run and its log."""
     return f"run {outcome.run_id} failed: {'; '.join(outcome.failures)} (log: {log})"
 
 
 def rollback_line(version: int, batch_id: str, rows: int) -> str:
-    """Return what is served after a rollback."""
+    """Return the line that a rollback of the table prints."""
     return (
         f"serving.patients is version {version} again: batch {batch_id}, {rows} rows; "
         "the released model stays"
@@ -130,10 +130,10 @@ def rollback_line(version: int, batch_id: str, rows: int) -> str:
 
 
 def model_rollback_line(version: str, withdrawn: str) -> str:
-    """Return which model answers after a rollback."""
+    """Return the line that a rollback of the model prints."""
     return f"model {version} answers again; {withdrawn} is withdrawn and no batch releases it"
 
 
-def _checks(step: Step) -> str:
+def _passed_checks(step: Step) -> str:
     passed = sum(check.passed for check in step.checks)
     return f": {passed} of {len(step.checks)} checks passed" if step.checks else ""

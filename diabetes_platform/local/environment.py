@@ -1,10 +1,10 @@
-"""The environment of the platform's processes: the one place that composes it."""
+"""The environment variables of the processes of the platform."""
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from diabetes_platform.local.home import Layout
+from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.ports import HOST
 from diabetes_platform.settings import PlatformSettings, Port
 
@@ -13,7 +13,7 @@ READER_URL = "PLATFORM_READER_URL"
 DAGSTER_POSTGRES_URL = "DAGSTER_POSTGRES_URL"
 _SECRET = (WAREHOUSE_URL, READER_URL, "PLATFORM_WAREHOUSE_PASSWORD", DAGSTER_POSTGRES_URL)
 _LONGEST_SOCKET_PATH = 103
-"""On the platform where it is shortest, macOS."""
+"""The limit of macOS, which is the shortest one."""
 _FOREIGN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "DAGSTER_HOME", "PYTHONDONTWRITEBYTECODE")
 
 
@@ -23,12 +23,11 @@ def child_environment(
     *,
     inherited: Mapping[str, str],
 ) -> dict[str, str]:
-    """Return the environment of a service: the caller's, with state and caches below home.
+    """Return the environment of a process: `inherited`, with state and caches below the home.
 
-    `secrets` are further variables for the services that need them; without it none is passed
-    on, not even the caller's own.
+    `secrets` are additional variables. Secrets in `inherited` are dropped.
     """
-    layout = Layout.of(settings)
+    layout = HomeLayout.of(settings)
     kept = {k: v for k, v in inherited.items() if k not in _SECRET and k not in _FOREIGN}
     cache = layout.home / "cache"
     return {
@@ -42,7 +41,7 @@ def child_environment(
         **_temporary(layout.temporary),
         "DAGSTER_DISABLE_TELEMETRY": "yes",
         "GX_ANALYTICS_ENABLED": "false",
-        # Sail tells of each session otherwise, in the midst of our own lines.
+        # Otherwise Sail logs each session between the progress lines.
         "RUST_LOG": kept.get("RUST_LOG", "error"),
         "MPLBACKEND": "agg",
         "MPLCONFIGDIR": str(cache / "matplotlib"),
@@ -55,16 +54,16 @@ def child_environment(
 
 
 def enter(environment: Mapping[str, str]) -> None:
-    """Make `environment` this process's own, before a library reads it."""
+    """Add `environment` to the environment of this process, before a library reads it."""
     os.environ.update(environment)
 
 
 def _temporary(directory: Path) -> dict[str, str]:
-    """Dagster leaves sockets behind where it is stopped early; a socket's path has a limit."""
+    """Return TMPDIR below the home, where Dagster's sockets are cleaned up, if the path fits."""
     fits = len(str(directory / "tmp_in_8_hex")) <= _LONGEST_SOCKET_PATH
     return {"TMPDIR": str(directory)} if fits else {}
 
 
 def _without_proxy(names: str) -> str:
-    """A proxy cannot reach this machine's own services."""
+    """Add this machine to NO_PROXY: a proxy cannot reach its services."""
     return ",".join(dict.fromkeys([*filter(None, names.split(",")), HOST, "localhost"]))

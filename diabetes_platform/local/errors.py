@@ -1,15 +1,15 @@
-"""The launcher's errors: one line for the person at the terminal, without a traceback."""
+"""Errors that a command shows as one line, without a traceback."""
 
 from diabetes_platform.clients.errors import ServiceError
 
 
 class PlatformError(RuntimeError):
-    """It could not run, and the person can act on that; `str(error)` says all of it."""
+    """A command cannot run, and the user can do something about it; the message says what."""
 
 
 class FailedError(PlatformError):
-    """It ran, and the graph, a check or a patient failed."""
+    """A command ran, and the run, a check or a prediction failed."""
 
 
 USER_ERRORS = (PlatformError, ServiceError)
-"""What says all of it in one line: the launcher's own errors, and those of the services it asks."""
+"""The errors that are shown as one line: of the platform and of its services."""

@@ -1,4 +1,4 @@
-"""Where the launcher's files lie below the platform's home."""
+"""The layout of the platform's home directory, PLATFORM_HOME."""
 
 import sys
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class HomeLayout:
     """Paths below `home`; nothing is created here."""
 
     home: Path
 
     @classmethod
-    def of(cls, settings: PlatformSettings) -> "Layout":
+    def of(cls, settings: PlatformSettings) -> "HomeLayout":
         """Return the layout of these settings."""
         return cls(settings.home.absolute())
 
@@ -25,64 +25,64 @@ class Layout:
 
     @property
     def dagster(self) -> Path:
-        """DAGSTER_HOME: the instance's configuration and its compute logs."""
+        """DAGSTER_HOME: the instance configuration and compute logs."""
         return self.home / "dagster"
 
     @property
     def secrets(self) -> Path:
-        """The generated passwords, readable by their owner only."""
+        """The file with the generated passwords, readable by its owner only."""
         return self.home / "secrets.json"
 
     @property
     def running_lock(self) -> Path:
-        """Held while the platform runs; `make clean` asks it too."""
+        """The lock that is held while the platform runs; `make clean` checks it too."""
         return self.home / "run" / "platform.lock"
 
     @property
     def batch_lock(self) -> Path:
-        """Held by the command that runs a batch or a rollback."""
+        """The lock that is held while a command runs a batch or a rollback."""
         return self.home / "run" / "batch.lock"
 
     @property
     def data(self) -> tuple[Path, ...]:
-        """Directories that hold measurements or speak of them, besides PostgreSQL's own."""
+        """The directories with patient data or metadata of it, except PostgreSQL's."""
         names = ("lake", "models", "data_docs", "logs", "dagster", "run")
         return tuple(self.home / name for name in names)
 
     @property
     def temporary(self) -> Path:
-        """Sockets and scratch files of the running services; emptied at each start."""
+        """The directory of sockets and scratch files, emptied at each start."""
         return self.home / "run" / "tmp"
 
     @property
     def setup_seconds(self) -> Path:
-        """How long the set-up before this start took, written by the bootstrap."""
+        """The file in which the bootstrap writes how many seconds the set-up took."""
         return self.home / "run" / "set-up-seconds"
 
     def log(self, service: str) -> Path:
-        """Where a service's output goes."""
+        """Return the log file of a service."""
         return self.home / "logs" / f"{service}.log"
 
     def program(self, name: str) -> str:
-        """Return the path of a program of the environment that this process runs in."""
+        """Return the path of a program in the Python environment of this process."""
         return str(Path(sys.executable).parent / name)
 
     @property
     def tools(self) -> Path:
-        """What was installed: environments, servers, jars. Every home of a checkout shares it."""
+        """The directory of installed environments, servers and jars, shared by all homes."""
         return Path(sys.prefix).parents[1]
 
     @property
     def serving_python(self) -> Path:
-        """The Python of the API's own environment."""
+        """The Python of the serving environment."""
         return self.tools / "venvs" / "serving" / "bin" / "python"
 
     @property
     def supervisor_log(self) -> Path:
-        """What the supervisor prints about itself and the processes."""
+        """The log of the supervisor."""
         return self.home / "logs" / "supervisor.log"
 
     @property
     def workspace(self) -> Path:
-        """Dagster's list of code locations."""
+        """Dagster's workspace file."""
         return PROJECT_ROOT / "workspace.yaml"

@@ -1,6 +1,6 @@
-"""Command lines of the servers that run on a JVM with log4j2: the Kafka broker and Connect.
+"""Java servers: command lines of the Kafka broker and Connect, and stack traces.
 
-Standard library only: a supervised server must not wait for imports.
+Standard library only, because a supervised server must start quickly.
 """
 
 import os
@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import NoReturn
 
 COULD_NOT_RUN = 3
+"""The exit code of a server process that cannot start."""
+_CAUSE = "Caused by: "
 
 
 @dataclass(frozen=True, slots=True)
 class JavaServer:
     """A Java server: the class `main` of the jars in the directory `jars`.
 
-    `config` is the directory of its `jvm.options`, its `log4j2.properties` and its own file,
-    `properties`.
+    `config` is the directory of `jvm.options`, `log4j2.properties` and the file `properties`.
     """
 
     main: str
@@ -52,3 +53,10 @@ def replace_process(server: JavaServer, java: Path, *, directory: Path) -> NoRet
         sys.exit(COULD_NOT_RUN)
     command = server.command(java)
     os.execv(command[0], command)  # noqa: S606 - a list, and no shell
+
+
+def innermost_cause(trace: str) -> str | None:
+    """Return the innermost "Caused by" of a Java stack trace, with its class; None without one."""
+    lines = (line.strip() for line in trace.splitlines())
+    causes = [line.removeprefix(_CAUSE) for line in lines if line.startswith(_CAUSE)]
+    return causes[-1] if causes else None

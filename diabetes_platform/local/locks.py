@@ -1,4 +1,7 @@
-"""Who may do what in one home at one time: locks that the kernel drops with their holder."""
+"""Locks of a home directory: one platform and one batch at a time.
+
+The kernel releases a lock when its holder ends.
+"""
 
 import fcntl
 import os
@@ -11,83 +14,83 @@ from pathlib import Path
 from typing import TextIO
 
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.home import Layout
+from diabetes_platform.local.home import HomeLayout
 
 
-class Use(StrEnum):
-    """What the holder of a home does with its PostgreSQL."""
+class HomeUse(StrEnum):
+    """How the holder of a home uses it."""
 
     ALONE = "alone"
-    """It starts, stops, or serves one command that ends it."""
+    """It starts or stops PostgreSQL, or runs it for one command."""
     SHARED = "shared"
-    """It is ready and stays until a person stops it: other commands may join."""
+    """The demo runs: other commands may use its PostgreSQL."""
     STACK = "stack"
-    """The whole platform runs under its supervisor; so does who joins it."""
+    """The platform runs under its supervisor: other commands may use its services."""
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
-    """Who holds a lock, as its file says; `pid` is for people and may be unknown."""
+class LockHolder:
+    """The holder of a lock, as written in the lock file; `pid` is for people."""
 
     pid: str
-    use: Use
+    use: HomeUse
 
 
 class BusyError(PlatformError):
     """Another process holds the lock."""
 
-    def __init__(self, message: str, holder: Holder) -> None:
+    def __init__(self, message: str, holder: LockHolder) -> None:
         super().__init__(message)
         self.holder = holder
 
 
 class HomeLock:
-    """The lock of a home, held by this process; its file tells others what it does."""
+    """A lock that this process holds; the lock file shows others how it uses the home."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
-        self.tell(Use.ALONE)
+        self.announce(HomeUse.ALONE)
 
-    def tell(self, use: Use, pid: int | None = None) -> None:
-        """Let others know, from now on, whether they may join; `pid` is whom to ask, else this."""
+    def announce(self, use: HomeUse, pid: int | None = None) -> None:
+        """Write the use to the lock file, and `pid`, by default that of this process."""
         self._file.truncate(0)
         self._file.write(f"{pid or os.getpid()} {use}")
         self._file.flush()
 
     def fileno(self) -> int:
-        """The descriptor that a child inherits to hold the lock on when this process has ended."""
+        """Return the descriptor with which a child process keeps the lock."""
         return self._file.fileno()
 
 
 @contextmanager
-def exclusive(layout: Layout) -> Iterator[HomeLock]:
-    """Hold the home's lock; raises BusyError where another launcher holds it."""
+def lock_home(layout: HomeLayout) -> Iterator[HomeLock]:
+    """Hold the lock of the home; raises BusyError if another process holds it."""
     make_private(layout.home)
     try:
-        with _held(layout.running_lock) as file:
+        with _lock(layout.running_lock) as file:
             shutil.rmtree(layout.temporary, ignore_errors=True)
             yield HomeLock(file)
-    except _HeldByAnotherError as held:
-        raise BusyError(_busy(layout.home, held.holder), held.holder) from None
+    except _LockedError as error:
+        raise BusyError(_busy_message(layout.home, error.holder), error.holder) from None
 
 
 @contextmanager
-def one_batch(layout: Layout) -> Iterator[None]:
-    """Hold the right to change the tables; raises BusyError where another command has it."""
+def lock_batch(layout: HomeLayout) -> Iterator[None]:
+    """Hold the lock for changes of the tables; raises BusyError if another command holds it."""
     try:
-        with _held(layout.batch_lock) as file:
+        with _lock(layout.batch_lock) as file:
             HomeLock(file)
             yield
-    except _HeldByAnotherError as held:
+    except _LockedError as error:
         raise BusyError(
-            f"another batch or rollback is running in {layout.home} (pid {held.holder.pid}): "
+            f"another batch or rollback is running in {layout.home} (pid {error.holder.pid}): "
             "wait until it has ended and try again",
-            held.holder,
+            error.holder,
         ) from None
 
 
-def holder(layout: Layout) -> Holder | None:
-    """Return who holds this home's lock, if anybody does."""
+def home_holder(layout: HomeLayout) -> LockHolder | None:
+    """Return the process that holds the lock of the home, if any."""
     if not layout.running_lock.exists():
         return None
     with layout.running_lock.open(encoding="ascii") as file:
@@ -98,45 +101,40 @@ def holder(layout: Layout) -> Holder | None:
     return None
 
 
-def is_running(layout: Layout) -> bool:
-    """Whether a launcher holds this home's lock."""
-    return holder(layout) is not None
-
-
 def make_private(directory: Path) -> None:
-    """Make `directory` where it is missing, for its owner only."""
+    """Create `directory` with access for its owner only."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
-def parse_holder(text: str) -> Holder:
-    """Return what a lock's file says; one that is just being written says that nobody may join."""
+def parse_holder(text: str) -> LockHolder:
+    """Parse a lock file; an incomplete one, which is being written, means ALONE."""
     pid, _, use = text.strip().partition(" ")
-    return Holder(pid or "unknown", Use(use) if use in set(Use) else Use.ALONE)
+    return LockHolder(pid or "unknown", HomeUse(use) if use in set(HomeUse) else HomeUse.ALONE)
 
 
-class _HeldByAnotherError(Exception):
-    def __init__(self, holder: Holder) -> None:
+class _LockedError(Exception):
+    def __init__(self, holder: LockHolder) -> None:
         super().__init__(holder)
         self.holder = holder
 
 
 @contextmanager
-def _held(path: Path) -> Iterator[TextIO]:
+def _lock(path: Path) -> Iterator[TextIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="ascii") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise _HeldByAnotherError(parse_holder(file.read())) from None
+            raise _LockedError(parse_holder(file.read())) from None
         yield file
 
 
-def _busy(home: Path, holder: Holder) -> str:
-    if holder.use != Use.ALONE:
+def _busy_message(home: Path, holder: LockHolder) -> str:
+    if holder.use != HomeUse.ALONE:
         return (
-            f"the platform already runs in {home} (pid {holder.pid}): stop it first, or give this "
-            "one a PLATFORM_HOME and a PLATFORM_PORT_OFFSET of its own"
+            f"the platform already runs in {home} (pid {holder.pid}): stop it first, or start this "
+            "one with another PLATFORM_HOME and PLATFORM_PORT_OFFSET"
         )
     return (
         f"another command is running in {home} (pid {holder.pid}): "

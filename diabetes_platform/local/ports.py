@@ -1,4 +1,4 @@
-"""TCP ports of this machine: whether one is free, who has it, and finding a free one."""
+"""TCP ports of this machine: checking, finding a free one, and naming the owner."""
 
 import errno
 import socket
@@ -24,9 +24,9 @@ class Owner:
 
 
 def require_free(port: int, service: str) -> None:
-    """Raise PlatformError that names the port and its owner where `port` cannot be bound."""
+    """Raise PlatformError with the owner of `port` if it cannot be bound."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # Servers set it too: a port that only lingers in TIME_WAIT is free.
+        # As servers do: a port in TIME_WAIT is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
@@ -37,14 +37,14 @@ def require_free(port: int, service: str) -> None:
 
 
 def listens(port: int) -> bool:
-    """Whether somebody accepts connections on `port`."""
+    """Whether a process accepts connections on `port`."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         return probe.connect_ex((HOST, port)) == 0
 
 
 def free_port() -> int:
-    """Return a port that was free a moment ago."""
+    """Return a port that is free at the moment."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
@@ -52,7 +52,7 @@ def free_port() -> int:
 
 
 def port_owner(port: int) -> Owner | None:
-    """Return who listens on `port`; None where this user or platform cannot tell."""
+    """Return the process that listens on `port`, or None if this user may not see it."""
     inodes: set[str] = set()
     for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
         if table.exists():
@@ -61,14 +61,14 @@ def port_owner(port: int) -> Owner | None:
 
 
 def listening_inodes(table: str, port: int) -> set[str]:
-    """Return the socket inodes that listen on `port` in a table in `/proc/net/tcp`'s format."""
-    found = set()
+    """Return the inodes of sockets that listen on `port`, from a table as in /proc/net/tcp."""
+    inodes = set()
     for line in table.splitlines()[1:]:
         columns = line.split()
         local, state, inode = columns[1], columns[3], columns[9]
         if state == _LISTEN and int(local.rpartition(":")[2], 16) == port:
-            found.add(inode)
-    return found
+            inodes.add(inode)
+    return inodes
 
 
 def _owner_of(sockets: set[str]) -> Owner | None:
@@ -82,7 +82,7 @@ def _holds(process: Path, sockets: set[str]) -> bool:
     try:
         return any(str(fd.readlink()) in sockets for fd in (process / "fd").iterdir())
     except OSError:
-        # It ended meanwhile or belongs to another user: then we cannot name it.
+        # It has ended or belongs to another user.
         return False
 
 

@@ -1,4 +1,4 @@
-"""Child processes: own process group, own log, gone when the launcher is gone."""
+"""Child processes: each in its own process group, with its own log, ended with its parent."""
 
 import functools
 import os
@@ -37,28 +37,17 @@ def spawn(
         )
 
 
-def heed_interrupts() -> None:
-    """Let SIGINT interrupt this process also where it was started in the background.
-
-    A shell makes what it runs in the background ignore SIGINT. Dagster then treats SIGTERM alike,
-    and every child inherits that: none would end when asked to.
-    """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 def dying_with_parent(stop_signal: signal.Signals) -> tuple[str, ...]:
-    """Return the command prefix with which a child gets `stop_signal` when its parent dies.
+    """Return the command prefix with which the kernel sends `stop_signal` when the parent dies.
 
-    Empty where util-linux's setpriv is missing: such a platform may leave orphans behind a
-    killed launcher.
+    Empty without setpriv of util-linux: children then survive a killed parent.
     """
     setpriv = _setpriv_with_death_signal()
     return (setpriv, "--pdeathsig", stop_signal.name) if setpriv else ()
 
 
 def stop_group(process: subprocess.Popen[bytes], *, grace: float) -> None:
-    """Ask the process group to end, and end it by force after `grace` seconds."""
+    """Terminate the process group, and kill it after `grace` seconds."""
     if process.poll() is None:
         signal_group(process.pid, signal.SIGTERM)
         wait_all([process], grace)
@@ -67,7 +56,7 @@ def stop_group(process: subprocess.Popen[bytes], *, grace: float) -> None:
 
 
 def signal_group(group: int, number: signal.Signals) -> None:
-    """Send a signal to each process of a group that still exists."""
+    """Send a signal to a process group; does nothing if it has ended."""
     try:
         os.killpg(group, number)
     except ProcessLookupError:
@@ -75,7 +64,7 @@ def signal_group(group: int, number: signal.Signals) -> None:
 
 
 def wait_all(processes: Iterable[subprocess.Popen[bytes]], seconds: float) -> bool:
-    """Return whether all of `processes` ended within `seconds`."""
+    """Wait up to `seconds` and return whether all `processes` have ended."""
     deadline = time.monotonic() + seconds
     for process in processes:
         try:
@@ -86,16 +75,16 @@ def wait_all(processes: Iterable[subprocess.Popen[bytes]], seconds: float) -> bo
 
 
 def require_alive(process: subprocess.Popen[bytes], service: str, log: Path) -> None:
-    """Raise PlatformError with the log's last line where the process has ended."""
+    """Raise PlatformError with the last line of the log if the process has ended."""
     if process.poll() is not None:
         raise PlatformError(f"{service} ended with code {process.returncode}: {last_line(log)}")
 
 
 def last_line(log: Path) -> str:
-    """Return the last line that says something in `log`, and where the rest is."""
+    """Return the last line of `log` that is not empty, and the path of the log."""
     text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return f"{lines[-1] if lines else 'it said nothing'} (log: {log})"
+    return f"{lines[-1] if lines else 'no output'} (log: {log})"
 
 
 @functools.cache

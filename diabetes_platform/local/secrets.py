@@ -1,4 +1,4 @@
-"""The platform's generated passwords: made once, kept in a file that only its owner reads."""
+"""The generated passwords of the platform, in a file that only its owner may read."""
 
 import json
 import os
@@ -10,29 +10,32 @@ from pathlib import Path
 from diabetes_platform.local.errors import PlatformError
 
 POSTGRES = "postgres_password"
-"""What opens PostgreSQL as its superuser."""
+"""The password of PostgreSQL's superuser."""
 _BYTES = 24
 
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """Passwords by what they open; left out of every representation."""
+    """Passwords by name; `repr` does not show them."""
 
     values: Mapping[str, str] = field(repr=False)
 
     def __getitem__(self, name: str) -> str:
-        """Return the password called `name`."""
+        """Return a password."""
         return self.values[name]
 
 
 def load_or_create(path: Path, names: Iterable[str] = (POSTGRES,)) -> Secrets:
-    """Return the secrets in `path`, those of `names` that are missing made now; PlatformError."""
-    known = _read(path) if path.exists() else {}
-    missing = [name for name in names if name not in known]
+    """Return the secrets in `path`, and generate those of `names` that are missing.
+
+    Raises PlatformError if others may read the file or it is damaged.
+    """
+    values = _read(path) if path.exists() else {}
+    missing = [name for name in names if name not in values]
     if missing:
-        known |= {name: secrets.token_urlsafe(_BYTES) for name in missing}
-        _write(path, known)
-    return Secrets(known)
+        values |= {name: secrets.token_urlsafe(_BYTES) for name in missing}
+        _write(path, values)
+    return Secrets(values)
 
 
 def _read(path: Path) -> dict[str, str]:
@@ -43,13 +46,13 @@ def _read(path: Path) -> dict[str, str]:
     except ValueError:
         content = None
     if not isinstance(content, dict) or not all(isinstance(v, str) for v in content.values()):
-        # The content itself must not appear in a message.
+        # A message must not show the content.
         raise PlatformError(f"{path} is damaged: restore it, or run `make clean`")
     return content
 
 
 def _write(path: Path, values: Mapping[str, str]) -> None:
-    """Write the file whole or not at all, never readable by others in between."""
+    """Replace the file atomically; others may not read it at any time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)

@@ -1,8 +1,4 @@
-"""A set-up of one service as a process of its own, for example
-`python -m diabetes_platform.local.minio.setup`.
-
-Each may be done again at any time. Exit code 1, with one line, where it cannot be done.
-"""
+"""Runs the set-up of a service as a process: `python -m diabetes_platform.local.minio.setup`."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -14,13 +10,13 @@ from diabetes_platform.settings import PlatformSettings, SetupSettings
 
 
 def run_setup(setup: Callable[[PlatformSettings, SetupSettings], str]) -> int:
-    """Do the set-up, and say what was done; returns the exit code."""
+    """Run an idempotent set-up and print its result; returns the exit code, 1 after an error."""
     try:
-        done = setup(PlatformSettings(), SetupSettings())
+        result = setup(PlatformSettings(), SetupSettings())
     except USER_ERRORS as error:
         print(error, file=sys.stderr)  # noqa: T201 - the supervisor keeps it as the log
         return 1
-    print(done)  # noqa: T201
+    print(result)  # noqa: T201
     return 0
 
 

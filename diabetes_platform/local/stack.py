@@ -1,12 +1,12 @@
-"""The whole platform of one home: settings, directories, secrets. Making it touches no file."""
+"""The platform with all its services (the stack): settings, directories, secrets, ports."""
 
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.home import Layout
-from diabetes_platform.local.locks import Use, holder
+from diabetes_platform.local.home import HomeLayout
+from diabetes_platform.local.locks import HomeUse, home_holder
 from diabetes_platform.local.ports import HOST
 from diabetes_platform.local.secrets import POSTGRES, Secrets, load_or_create
 from diabetes_platform.local.spark.modes import SparkMode
@@ -14,36 +14,36 @@ from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, Port
 from diabetes_platform.warehouse.roles import ROLES
 
 STORAGE_USERS = ("pipeline", "spark", "api", "predictor", "flink")
-"""Who reads or writes on S3 besides its root user."""
+"""The S3 users besides the root user."""
 STORAGE_ROOT = "storage_root_password"
 INFRA = PROJECT_ROOT / "infra"
 
 
 def role_secret(role: str) -> str:
-    """Return the name of a database role's password among the secrets."""
+    """Return the name of the secret with the password of a database role."""
     return f"postgres_{role}_password"
 
 
 def storage_secret(user: str) -> str:
-    """Return the name of an S3 user's password among the secrets."""
+    """Return the name of the secret with the password of an S3 user."""
     return f"storage_{user}_password"
 
 
 @dataclass(frozen=True)
 class Stack:
-    """The whole platform below `base_settings.home`; its data lie apart from the demo's."""
+    """The platform below `base_settings.home`; creating it touches no file."""
 
     base_settings: PlatformSettings
     spark: SparkMode = SparkMode.SERVER
 
     @property
-    def home(self) -> Layout:
-        """The home that the demo and the whole platform share: one of them runs at a time."""
-        return Layout.of(self.base_settings)
+    def home(self) -> HomeLayout:
+        """The home that the demo and the stack share: only one of them runs at a time."""
+        return HomeLayout.of(self.base_settings)
 
     @cached_property
     def settings(self) -> PlatformSettings:
-        """The settings of its processes: data below `stack`, storage on S3, a Spark server."""
+        """The settings of the processes: data below `stack`, storage on S3, a Spark server."""
         base = self.base_settings
         spark = f"sc://{HOST}:{base.port(Port.SPARK_CONNECT)}"
         return base.model_copy(
@@ -56,13 +56,13 @@ class Stack:
         )
 
     @property
-    def layout(self) -> Layout:
-        """Where its own files lie."""
-        return Layout.of(self.settings)
+    def layout(self) -> HomeLayout:
+        """The layout of its own files, which are separate from the demo's."""
+        return HomeLayout.of(self.settings)
 
     @cached_property
     def secrets(self) -> Secrets:
-        """Its passwords, those that are missing made now."""
+        """The passwords; missing ones are generated."""
         names = [POSTGRES, STORAGE_ROOT]
         names += [role_secret(role.name) for role in ROLES]
         names += [storage_secret(user) for user in STORAGE_USERS]
@@ -70,22 +70,22 @@ class Stack:
 
     @property
     def environments(self) -> Path:
-        """Where each process's own variables lie, secrets among them."""
+        """The directory of the private variables of each process."""
         return self.layout.home / "run" / "env"
 
     def port(self, port: Port) -> int:
-        """Return a server's port."""
+        """Return the port of a server."""
         return self.base_settings.port(port)
 
     def url(self, port: Port) -> str:
-        """Return the base URL of a server that speaks HTTP."""
+        """Return the base URL of an HTTP server."""
         return f"http://{HOST}:{self.port(port)}"
 
 
 def running_stack(settings: PlatformSettings) -> Stack | None:
     """Return the platform if it runs in this home, or None."""
-    current = holder(Layout.of(settings))
-    return Stack(settings) if current is not None and current.use == Use.STACK else None
+    current = home_holder(HomeLayout.of(settings))
+    return Stack(settings) if current is not None and current.use == HomeUse.STACK else None
 
 
 def require_running_stack(settings: PlatformSettings) -> Stack:

@@ -1,4 +1,4 @@
-"""The operating system's processes of one platform: found by their mark, measured, ended."""
+"""The operating-system processes of a supervised platform: find, measure, terminate."""
 
 import contextlib
 import os
@@ -9,57 +9,58 @@ import psutil
 
 SUPERVISED = "PLATFORM_SUPERVISED"
 """The variable that marks every process of a platform with its state directory."""
-Gone = (psutil.NoSuchProcess, psutil.AccessDenied)
+_Gone = (psutil.NoSuchProcess, psutil.AccessDenied)
 
 
-def members(state: Path) -> list[psutil.Process]:
-    """Return every process that carries the mark of the platform whose data are in `state`."""
-    found = []
+def supervised_processes(state_directory: Path) -> list[psutil.Process]:
+    """Return the processes of the platform whose data are in `state_directory`."""
+    processes = []
     for process in psutil.process_iter():
-        with contextlib.suppress(*Gone, OSError):
-            if process.environ().get(SUPERVISED) == str(state) and process.pid != os.getpid():
-                found.append(process)
-    return found
+        with contextlib.suppress(*_Gone, OSError):
+            marked = process.environ().get(SUPERVISED) == str(state_directory)
+            if marked and process.pid != os.getpid():
+                processes.append(process)
+    return processes
 
 
-def alive(process: psutil.Process) -> bool:
-    """Whether a process still does anything; one that ended may wait for its parent to ask."""
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process runs; a zombie, whose parent has not waited for it, does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
 
-def end(processes: Iterable[psutil.Process], grace: float) -> int:
-    """Ask `processes` to end, by force after `grace` seconds; return how many there were."""
-    asked = list(processes)
-    for process in asked:
+def terminate(processes: Iterable[psutil.Process], grace: float) -> int:
+    """Terminate `processes`, kill the rest after `grace` seconds, and return their number."""
+    running = list(processes)
+    for process in running:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
-    _, left = psutil.wait_procs(asked, timeout=grace)
+    _, left = psutil.wait_procs(running, timeout=grace)
     for process in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(left, timeout=grace)
-    return len(asked)
+    return len(running)
 
 
 def memory(pid: int) -> int:
-    """Return the bytes that a process and all its children hold, shared pages by their share.
+    """Return the bytes of memory of a process and its children; 0 if it has ended.
 
-    0 for a process that is gone. Where the system does not tell shares, resident bytes.
+    Shared pages count by their share (PSS), or in full (RSS) if the system does not report shares.
     """
     try:
         root = psutil.Process(pid)
-        family = [root, *root.children(recursive=True)]
+        tree = [root, *root.children(recursive=True)]
     except psutil.NoSuchProcess:
         return 0
-    return sum(map(_memory, family))
+    return sum(map(_memory, tree))
 
 
 def _memory(process: psutil.Process) -> int:
     try:
         full = process.memory_full_info()
         return int(getattr(full, "pss", full.rss))
-    except Gone:
+    except _Gone:
         return 0

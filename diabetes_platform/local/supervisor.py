@@ -1,12 +1,11 @@
-"""process-compose as this platform's supervisor: start it, ask it, stop it."""
+"""The supervisor of the platform, process-compose: start, process states, readiness, stop."""
 
 import hashlib
 import os
 import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,30 +13,35 @@ from typing import Any
 import httpx
 
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.home import Layout
+from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.install.go import Program
 from diabetes_platform.local.locks import make_private
 from diabetes_platform.local.processes import last_line
+from diabetes_platform.polling import wait_until
 
 PROGRAM = Program(
     "process-compose",
     "github.com/f1bonacc1/process-compose/src",
     "github.com/f1bonacc1/process-compose/src/config.Version",
 )
-ANSWER_SECONDS = 15.0
-BUSY_SECONDS = 30.0
-"""It counts every process's memory before it answers, on a machine where all of them start."""
-STOP_ORDER_SECONDS = 1.0
-"""It answers only when it is done with it."""
+START_SECONDS = 15.0
+REQUEST_SECONDS = 30.0
+"""It measures the memory of every process before it answers, which takes long during a start."""
+STOP_REQUEST_SECONDS = 1.0
+"""It answers a stop request only when every process has ended."""
+UP_SECONDS = 240.0
+_POLL_SECONDS = 1.0
+"""An answer about all processes costs the supervisor 0.14 s of CPU."""
+_TOO_MANY_RESTARTS = 5
 _LONGEST_SOCKET_PATH = 103
-"""On the platform where it is shortest, macOS."""
+"""The limit of macOS, which is the shortest one."""
 _ENDED = "Completed"
 _GIVEN_UP = ("Error", "Skipped")
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessState:
-    """One process as the supervisor sees it; `probed` says that it has a readiness probe."""
+    """The state of a process; `probed` means that it has a readiness probe."""
 
     name: str
     status: str
@@ -50,46 +54,50 @@ class ProcessState:
 
     @property
     def one_shot(self) -> bool:
-        """Whether it does its work once and ends."""
+        """Whether the process does its work once and ends."""
         return self.name.endswith("-setup")
 
     @property
     def healthy(self) -> bool:
-        """Whether it serves, or has done its work."""
+        """Whether the process is ready, or has completed its work."""
         if self.one_shot:
             return self.status == _ENDED and self.exit_code == 0
         return self.running and (self.ready or not self.probed)
 
     @property
     def given_up(self) -> bool:
-        """Whether the supervisor will not start it again."""
+        """Whether the supervisor does not start the process again."""
         if self.status == _ENDED:
             return not (self.one_shot and self.exit_code == 0)
         return self.status in _GIVEN_UP
 
 
 class Supervisor:
-    """The supervisor of one platform, running or not."""
+    """The client of the supervisor of one home, which may run or not."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: HomeLayout) -> None:
         self._layout = layout
         self.socket = socket_path(layout.home)
 
-    def start(self, files: Sequence[Path], environment: Mapping[str, str], *, holding: int) -> int:
-        """Start it, wait until it answers and return its pid; PlatformError where it does not.
+    def start(
+        self, files: Sequence[Path], environment: Mapping[str, str], *, lock_descriptor: int
+    ) -> int:
+        """Start the supervisor, wait until it answers, and return its pid.
 
-        It goes on when this process ends, and holds the lock `holding` as long as it runs.
+        It runs on after this process and keeps the lock behind `lock_descriptor`. Raises
+        PlatformError if it ends or does not answer.
         """
         make_private(self.socket.parent)
         self.socket.unlink(missing_ok=True)
         log = self._layout.supervisor_log
-        command = [str(self._layout.tools / "bin" / "process-compose"), "up", "--tui=false"]
+        output_log = log.with_suffix(".out")
+        command = [str(self._layout.tools / "bin" / PROGRAM.name), "up", "--tui=false"]
         command += ["--keep-project", "--ordered-shutdown", "--use-uds"]
         command += ["--unix-socket", str(self.socket), "--log-file", str(log)]
         for file in files:
             command += ["--config", str(file)]
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.with_suffix(".out").open("wb") as output:
+        with output_log.open("wb") as output:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -98,35 +106,86 @@ class Supervisor:
                 env=dict(environment),
                 cwd=self._layout.home,
                 start_new_session=True,
-                pass_fds=(holding,),
+                pass_fds=(lock_descriptor,),
             )
-        self._wait_until_it_answers(process, log.with_suffix(".out"))
-        # Nobody waits for its end: without this, Popen would warn of a child left behind.
+        self._wait_for_answer(process, output_log)
+        # Nothing waits for its end: without a return code, Popen would warn of a running child.
         process.returncode = 0
         return process.pid
 
     def processes(self) -> list[ProcessState] | None:
-        """Return every process's state; None where no supervisor answers."""
-        answer = self._ask("GET", "/processes")
-        return None if answer is None else [_state(one) for one in answer["data"]]
+        """Return the state of every process; None if no supervisor answers."""
+        answer = self._request("GET", "/processes")
+        return None if answer is None else [_parse_state(item) for item in answer["data"]]
 
     def process(self, name: str) -> ProcessState | None:
-        """Return one process's state, which is cheaper; None where no supervisor answers."""
-        answer = self._ask("GET", f"/process/{name}")
-        return None if answer is None else _state(answer)
+        """Return the state of one process, which is cheaper; None if no supervisor answers."""
+        answer = self._request("GET", f"/process/{name}")
+        return None if answer is None else _parse_state(answer)
 
     def answers(self) -> bool:
-        """Whether it runs."""
-        return self._ask("GET", "/live") is not None
+        """Whether the supervisor runs."""
+        return self._request("GET", "/live") is not None
 
     def shut_down(self) -> None:
-        """Tell it to stop every process in order, then itself; it may still be at it."""
-        self._ask("POST", "/project/stop", STOP_ORDER_SECONDS)
+        """Ask the supervisor to stop all processes in order and then itself; does not wait."""
+        self._request("POST", "/project/stop", STOP_REQUEST_SECONDS)
 
-    def _ask(self, method: str, path: str, seconds: float = BUSY_SECONDS) -> Any:  # noqa: ANN401 - JSON
+    def wait_until_healthy(
+        self, on_healthy: Callable[[str], None], seconds: float = UP_SECONDS
+    ) -> list[ProcessState]:
+        """Wait until every process is healthy and return their states.
+
+        `on_healthy` is called once with the name of each. Raises PlatformError with the last line
+        and the log of a process that does not start, or with the names of those that are late.
+        """
+        reported: set[str] = set()
+        states: dict[str, ProcessState] = {}
+
+        def poll() -> bool:
+            pending = [name for name, state in states.items() if not state.healthy]
+            states.update(self._states(pending))
+            for name, state in states.items():
+                if state.healthy and name not in reported:
+                    reported.add(name)
+                    on_healthy(name)
+            failed = failed_process(list(states.values()))
+            if failed is not None:
+                line = last_line(self._layout.log(failed))
+                raise PlatformError(f"{failed} does not start: {line}")
+            if pending and _all_healthy(states):
+                # Only the pending ones were requested: another may have ended meanwhile.
+                states.update(self._states())
+            return _all_healthy(states)
+
+        try:
+            wait_until(poll, timeout=seconds, interval=_POLL_SECONDS)
+        except TimeoutError:
+            late = ", ".join(f"{s.name} ({s.status})" for s in states.values() if not s.healthy)
+            hint = "see `diabetes logs <service>`"
+            raise PlatformError(f"not healthy after {seconds:.0f} s: {late}; {hint}") from None
+        return list(states.values())
+
+    def _states(self, names: Sequence[str] = ()) -> dict[str, ProcessState]:
+        """Return the states of `names`, by default of all; PlatformError if it has ended."""
+        answers: list[ProcessState | None] = [self.process(name) for name in names]
+        if not names:
+            answers.extend(self.processes() or [None])
+        states = [state for state in answers if state is not None]
+        if len(states) < len(answers):
+            line = last_line(self._layout.supervisor_log)
+            raise PlatformError(f"the supervisor has ended: {line}")
+        return {state.name: state for state in states}
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        seconds: float = REQUEST_SECONDS,
+    ) -> Any:  # noqa: ANN401 - JSON
         if not self._listens():
             return None
-        # To load certificates for what is no TLS takes longer than the rest.
+        # Loading certificates, which a Unix socket does not need, takes longer than the rest.
         transport = httpx.HTTPTransport(uds=str(self.socket), verify=False)
         with httpx.Client(transport=transport, timeout=seconds, trust_env=False) as client:
             try:
@@ -137,23 +196,38 @@ class Supervisor:
             return response.json()
 
     def _listens(self) -> bool:
-        # httpx would leave its socket open where nobody listens.
+        # httpx leaves its socket open if nothing listens.
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             return probe.connect_ex(str(self.socket)) == 0
 
-    def _wait_until_it_answers(self, process: "subprocess.Popen[bytes]", output: Path) -> None:
-        deadline = time.monotonic() + ANSWER_SECONDS
-        while not self.answers():
+    def _wait_for_answer(self, process: "subprocess.Popen[bytes]", output: Path) -> None:
+        def answers() -> bool:
+            if self.answers():
+                return True
             if process.poll() is not None:
                 raise PlatformError(f"the supervisor ended at once: {last_line(output)}")
-            if time.monotonic() > deadline:
-                process.kill()
-                raise PlatformError(f"the supervisor does not answer: {last_line(output)}")
-            time.sleep(0.05)
+            return False
+
+        try:
+            wait_until(answers, timeout=START_SECONDS, interval=0.05)
+        except TimeoutError:
+            process.kill()
+            message = f"the supervisor does not answer: {last_line(output)}"
+            raise PlatformError(message) from None
+
+
+def failed_process(processes: Sequence[ProcessState]) -> str | None:
+    """Return the first process that was given up or restarts again and again, or None."""
+    for process in processes:
+        restarts_forever = process.restarts >= _TOO_MANY_RESTARTS and not process.healthy
+        # A skipped process waits for another one, which is the one to name.
+        if (process.given_up and process.status != "Skipped") or restarts_forever:
+            return process.name
+    return next((process.name for process in processes if process.given_up), None)
 
 
 def socket_path(home: Path) -> Path:
-    """Return where the supervisor of `home` listens: below it, else where the path is short."""
+    """Return the Unix socket of the supervisor of `home`: below it, unless the path is too long."""
     path = home / "run" / "supervisor.sock"
     if len(str(path)) <= _LONGEST_SOCKET_PATH:
         return path
@@ -161,14 +235,18 @@ def socket_path(home: Path) -> Path:
     return Path(tempfile.gettempdir()) / f"diabetes-{os.getuid()}-{digest}" / "supervisor.sock"
 
 
-def _state(one: Mapping[str, Any]) -> ProcessState:
+def _all_healthy(states: Mapping[str, ProcessState]) -> bool:
+    return all(state.healthy for state in states.values())
+
+
+def _parse_state(item: Mapping[str, Any]) -> ProcessState:
     return ProcessState(
-        name=one["name"],
-        status=one["status"],
-        running=bool(one["is_running"]),
-        ready=one.get("is_ready") == "Ready",
-        probed=bool(one.get("has_ready_probe")),
-        pid=int(one.get("pid") or 0),
-        restarts=int(one.get("restarts") or 0),
-        exit_code=int(one.get("exit_code") or 0),
+        name=item["name"],
+        status=item["status"],
+        running=bool(item["is_running"]),
+        ready=item.get("is_ready") == "Ready",
+        probed=bool(item.get("has_ready_probe")),
+        pid=int(item.get("pid") or 0),
+        restarts=int(item.get("restarts") or 0),
+        exit_code=int(item.get("exit_code") or 0),
     )

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from diabetes_platform.local.locks import holder
+from diabetes_platform.local.locks import home_holder
 from diabetes_platform.local.ports import require_free
 from diabetes_platform.local.stack import Stack
-from diabetes_platform.local.supervised import members
+from diabetes_platform.local.supervised import supervised_processes
 from diabetes_platform.settings import PlatformSettings, Port
 from diabetes_platform_tests.commands import command, finish, free_offset
 
@@ -30,7 +30,7 @@ def test_an_interrupted_start_leaves_no_process(tmp_path: Path, phase: str) -> N
     code, output = finish(process)
     assert code == INTERRUPTED, output
     stack = Stack(settings)
-    assert members(stack.layout.home) == []
-    assert holder(stack.home) is None
+    assert supervised_processes(stack.layout.home) == []
+    assert home_holder(stack.home) is None
     for port in Port:
         require_free(settings.port(port), "the test")

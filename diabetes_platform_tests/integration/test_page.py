@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from diabetes_platform.local.home import Layout
+from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.settings import PROJECT_ROOT, Port
 from diabetes_platform_tests.capture import TOOLS
@@ -24,7 +24,7 @@ def model(storage: Storage) -> Iterator[None]:
 @pytest.mark.slow
 def test_the_page_shows_results_from_the_stream_in_a_real_browser(stack: Stack) -> None:
     # Playwright is in the serving environment only.
-    python = str(Layout(TOOLS).serving_python)
+    python = str(HomeLayout(TOOLS).serving_python)
     command = [python, "-m", "pytest", "on_stack/tests", "-q", "--api", stack.url(Port.API)]
     completed = subprocess.run(
         command,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from diabetes_platform.local.stack import Stack
-from diabetes_platform.local.supervised import members, memory
+from diabetes_platform.local.supervised import memory, supervised_processes
 from diabetes_platform.local.supervisor import Supervisor
 from diabetes_platform.settings import PlatformSettings, Port
 from diabetes_platform_tests.commands import command, finish, free_offset
@@ -66,4 +66,4 @@ def test_every_port_in_use_is_reported_with_its_process(tmp_path: Path) -> None:
     assert code == 3
     for port in (Port.KAFKA, Port.FLINK):
         assert re.search(rf"port {settings.port(port)} is in use by \S+ \(pid \d+\)", output)
-    assert members(Stack(settings).layout.home) == []
+    assert supervised_processes(Stack(settings).layout.home) == []

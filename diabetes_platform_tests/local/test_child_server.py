@@ -15,7 +15,7 @@ from diabetes_platform.local.child_server import (
 )
 from diabetes_platform.local.dagster.server import code_server, daemon, webserver
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.home import Layout
+from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.ports import HOST, free_port, require_free
 from diabetes_platform.settings import PlatformSettings
 
@@ -29,11 +29,11 @@ def http_server(port: int, *, path: str = "/") -> Server:
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path)
+def layout(tmp_path: Path) -> HomeLayout:
+    return HomeLayout(tmp_path)
 
 
-def test_servers_listen_on_localhost_at_the_offset_ports(layout: Layout) -> None:
+def test_servers_listen_on_localhost_at_the_offset_ports(layout: HomeLayout) -> None:
     settings = PlatformSettings(home=layout.home, port_offset=200)
     server, ui = api_server(settings, layout), webserver(settings, layout)
     assert (server.port, ui.port) == (4201, 3200)
@@ -47,7 +47,7 @@ def test_servers_listen_on_localhost_at_the_offset_ports(layout: Layout) -> None
     assert (code.port, code.command[-2:]) == (4466, ("--port", "4466"))
 
 
-def test_waits_for_the_port_of_a_server_without_http(layout: Layout) -> None:
+def test_waits_for_the_port_of_a_server_without_http(layout: HomeLayout) -> None:
     listening = start(http_server(free_port()), layout, ENVIRONMENT)
     wait_until_listening(listening, 20)
     stop_all([listening])
@@ -58,7 +58,7 @@ def test_waits_for_the_port_of_a_server_without_http(layout: Layout) -> None:
     stop_all([running])
 
 
-def test_starts_waits_for_and_stops_a_server(layout: Layout) -> None:
+def test_starts_waits_for_and_stops_a_server(layout: HomeLayout) -> None:
     port = free_port()
     running = start(http_server(port), layout, ENVIRONMENT)
     wait_until_ready(running, 20)
@@ -68,20 +68,20 @@ def test_starts_waits_for_and_stops_a_server(layout: Layout) -> None:
     assert (layout.home / "logs" / "files.log").exists()
 
 
-def test_does_not_wait_for_a_server_without_a_ready_url(layout: Layout) -> None:
+def test_does_not_wait_for_a_server_without_a_ready_url(layout: HomeLayout) -> None:
     running = start(Server("sleeper", ("/bin/sleep", "60")), layout, ENVIRONMENT)
     wait_until_ready(running, 0)
     stop_all([running])
 
 
-def test_reports_the_last_answer_of_a_server_that_is_not_ready(layout: Layout) -> None:
+def test_reports_the_last_answer_of_a_server_that_is_not_ready(layout: HomeLayout) -> None:
     running = start(http_server(free_port(), path="/none"), layout, ENVIRONMENT)
     with pytest.raises(PlatformError, match=r"files was not ready after 2 s: it answers 404"):
         wait_until_ready(running, 2)
     stop_all([running])
 
 
-def test_reports_a_server_that_ends(layout: Layout) -> None:
+def test_reports_a_server_that_ends(layout: HomeLayout) -> None:
     dying = Server(
         "api", ("/bin/sh", "-c", "echo no contract; exit 7"), None, f"http://{HOST}:{free_port()}/"
     )
@@ -90,6 +90,6 @@ def test_reports_a_server_that_ends(layout: Layout) -> None:
         wait_until_ready(running, 20)
 
 
-def test_names_a_missing_program_and_the_remedy(layout: Layout) -> None:
+def test_names_a_missing_program_and_the_remedy(layout: HomeLayout) -> None:
     with pytest.raises(PlatformError, match=r"api: /none/python is missing: run `make demo`"):
         start(Server("api", ("/none/python",)), layout, ENVIRONMENT)

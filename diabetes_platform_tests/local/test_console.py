@@ -1,4 +1,4 @@
-"""Progress: the same facts on a terminal and in a log file."""
+"""Console output: the same information on a terminal and in a log file."""
 
 import io
 from pathlib import Path
@@ -21,82 +21,82 @@ def console(*, terminal: bool = False) -> Console:
     return Console(file=io.StringIO(), width=200, force_terminal=terminal)
 
 
-def printed(of: Console) -> str:
-    assert isinstance(of.file, io.StringIO)
-    return of.file.getvalue()
+def output(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
 
 
 def step(*checks: Check, error: str | None = None) -> Step:
     return Step("staging__patients", 0.0, 0.25, ["staging/patients"], list(checks), error)
 
 
-def test_a_step_is_one_line_with_its_time_and_checks() -> None:
+def test_prints_a_step_as_one_line_with_its_time_and_checks() -> None:
     out = console()
     with Progress(out) as progress:
         progress.step_started(step())
         progress.step_ended(step(Check("no_missing_age", "staging/patients", True, True, "")))
-    (line,) = printed(out).splitlines()
+    (line,) = output(out).splitlines()
     assert line.endswith("✓ staging/patients (0.25 s): 1 of 1 checks passed")
 
 
-def test_failed_checks_are_named_and_warnings_look_different() -> None:
+def test_names_failed_checks_and_marks_warnings() -> None:
     out = console()
     progress = Progress(out)
     error = Check("no_missing_age", "staging/patients", False, True, "2 rows")
     warning = Check("near_previous", "staging/patients", False, False, "")
     progress.step_ended(step(error, warning))
-    lines = [line.strip() for line in printed(out).splitlines()]
+    lines = [line.strip() for line in output(out).splitlines()]
     assert lines[1].endswith("✗ check no_missing_age of staging/patients: 2 rows")
     assert lines[2].endswith("! check near_previous of staging/patients")
 
 
-def test_text_of_a_failure_is_never_taken_for_markup() -> None:
+def test_prints_markup_in_a_message_literally() -> None:
     out = console()
-    Progress(out).say("given [bold]x[/bold] [/]")
-    assert "given [bold]x[/bold] [/]" in printed(out)
+    Progress(out).say("[bold]x[/bold] [/]")
+    assert "[bold]x[/bold] [/]" in output(out)
 
 
-def test_what_is_measured_lands_in_the_table() -> None:
+def test_the_table_contains_measured_times() -> None:
     out = console()
     with Progress(out) as progress, progress.measured("PostgreSQL"):
         pass
     progress.step_ended(step())
     out.print(timings_table(progress.timings, 12.345))
-    text = printed(out)
+    text = output(out)
     assert [name for name, _ in progress.timings] == ["PostgreSQL", "staging/patients"]
     assert "12.35" in text or "12.34" in text
 
 
-def test_a_terminal_shows_what_is_going_on() -> None:
+def test_shows_a_spinner_on_a_terminal() -> None:
     out = console(terminal=True)
     with Progress(out) as progress, progress.measured("PostgreSQL"):
         pass
-    assert "\x1b[" in printed(out)
+    assert "\x1b[" in output(out)
 
 
-def test_tables_hold_their_rows() -> None:
+def test_tables_contain_their_rows() -> None:
     out = console()
     out.print(urls_table([("Dagster", "http://127.0.0.1:3000")]))
     out.print(prediction_table({"result": "Normal", "contributions": {"age": 0.5}}))
-    assert "http://127.0.0.1:3000" in printed(out)
-    assert "age 0.5" in printed(out)
+    assert "http://127.0.0.1:3000" in output(out)
+    assert "age 0.5" in output(out)
 
 
-def test_a_failed_run_is_one_line() -> None:
+def test_prints_a_failed_run_as_one_line() -> None:
     line = failure_line(
         Outcome("f00", [], ["check a", "raw/patients: no"]), Path("/logs/batch.log")
     )
     assert line == "run f00 failed: check a; raw/patients: no (log: /logs/batch.log)"
 
 
-def test_a_rollback_of_the_model_says_who_answers_and_who_no_longer_may() -> None:
+def test_a_model_rollback_names_the_released_and_the_withdrawn_version() -> None:
     line = model_rollback_line("0123456789ab", "ba9876543210")
     assert line == (
         "model 0123456789ab answers again; ba9876543210 is withdrawn and no batch releases it"
     )
 
 
-def test_a_rollback_says_what_is_served() -> None:
+def test_a_rollback_names_the_served_version() -> None:
     line = rollback_line(3, "0123abcd", 766)
     assert line.startswith("serving.patients is version 3 again")
     assert line.endswith("the released model stays")

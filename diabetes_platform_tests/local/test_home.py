@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from diabetes_platform.local.home import Layout
+from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings
 
 
 def test_all_state_lies_below_home() -> None:
-    layout = Layout(Path("/srv/home"))
+    layout = HomeLayout(Path("/srv/home"))
     paths = [
         layout.postgres,
         layout.dagster,
@@ -24,11 +24,11 @@ def test_all_state_lies_below_home() -> None:
 
 
 def test_a_relative_home_counts_from_where_the_command_was_given() -> None:
-    assert Layout.of(PlatformSettings(home=Path("here"))).home == Path.cwd() / "here"
+    assert HomeLayout.of(PlatformSettings(home=Path("here"))).home == Path.cwd() / "here"
 
 
 def test_programs_come_from_the_environment_that_runs() -> None:
-    layout = Layout(Path("/srv/home"))
+    layout = HomeLayout(Path("/srv/home"))
     assert Path(layout.program("dagster-webserver")).exists()
     assert layout.workspace == PROJECT_ROOT / "workspace.yaml"
     assert layout.workspace.exists()

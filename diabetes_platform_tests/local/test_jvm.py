@@ -1,10 +1,10 @@
-"""Command lines of a Java server and of its tools."""
+"""Command lines of a Java server and of its tools, and Java stack traces."""
 
 from pathlib import Path
 
 import pytest
 
-from diabetes_platform.local.jvm import JavaServer
+from diabetes_platform.local.jvm import JavaServer, innermost_cause
 
 JAVA = Path("/java/bin/java")
 
@@ -39,3 +39,24 @@ def test_tool_gets_the_properties_of_its_server(server: JavaServer) -> None:
         "--config",
         f"{server.config}/broker.conf",
     ]
+
+
+TRACE = """org.example.Outer: it failed
+\tat org.example.Main.main(Main.java:1)
+Caused by: org.example.Middle: because of this
+\t... 3 more
+Caused by: java.net.ConnectException: Connection refused
+\t... 4 more
+"""
+
+
+@pytest.mark.parametrize(
+    ("trace", "cause"),
+    [
+        (TRACE, "java.net.ConnectException: Connection refused"),
+        ("org.example.Outer: it failed\n\tat org.example.Main", None),
+        ("", None),
+    ],
+)
+def test_the_innermost_cause_is_the_last_one(trace: str, cause: str | None) -> None:
+    assert innermost_cause(trace) == cause

@@ -1,4 +1,4 @@
-"""Child processes: their output is kept, and none outlives its parent."""
+"""Child processes: their log, their end, and the end of their parent."""
 
 import os
 import signal
@@ -18,9 +18,10 @@ from diabetes_platform.local.processes import (
     stop_group,
     wait_all,
 )
+from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PROJECT_ROOT
 
-STUBBORN = "trap '' TERM; echo deaf; sleep 60 & wait; wait"
+STUBBORN = "trap '' TERM; echo trapped; sleep 60 & wait; wait"
 
 
 def is_alive(pid: int) -> bool:
@@ -31,62 +32,62 @@ def is_alive(pid: int) -> bool:
     return "Z" not in Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2][:3]
 
 
-def wait_until_gone(pid: int, seconds: float = 5.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while is_alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return not is_alive(pid)
+def wait_for_end(pid: int) -> None:
+    wait_until(lambda: not is_alive(pid), timeout=5, interval=0.02)
 
 
-def test_output_of_both_kinds_is_appended_to_the_log(tmp_path: Path) -> None:
+def wait_for_output(log: Path) -> None:
+    wait_until(lambda: log.read_text().strip(), timeout=5, interval=0.01)
+
+
+def test_appends_stdout_and_stderr_to_the_log(tmp_path: Path) -> None:
     log = tmp_path / "logs" / "service.log"
     for word in ("one", "two"):
         spawn(["sh", "-c", f"echo {word}; echo {word} >&2"], log=log).wait()
     assert log.read_text().split() == ["one", "one", "two", "two"]
 
 
-def test_the_group_ends_with_its_grandchildren(tmp_path: Path) -> None:
+def test_stopping_a_group_ends_grandchildren(tmp_path: Path) -> None:
     log = tmp_path / "log"
     process = spawn(["sh", "-c", "sleep 60 & echo $!; wait"], log=log)
-    while not log.read_text().strip():
-        time.sleep(0.01)
+    wait_for_output(log)
     stop_group(process, grace=5)
     assert process.returncode == -signal.SIGTERM
-    assert wait_until_gone(int(log.read_text()))
+    wait_for_end(int(log.read_text()))
 
 
-def test_a_child_of_a_background_process_ends_when_asked_to(tmp_path: Path) -> None:
-    """As a shell starts it in the background, and Dagster then handles its signals."""
+def test_a_child_of_a_background_process_ends_on_sigterm(tmp_path: Path) -> None:
+    """A shell makes background jobs ignore SIGINT, and Dagster copies that to SIGTERM."""
     program = (
         "import pathlib, signal\n"
-        "from diabetes_platform.local.processes import heed_interrupts, spawn, stop_group\n"
-        "heed_interrupts()\n"
+        "from diabetes_platform.local.processes import spawn, stop_group\n"
+        "from diabetes_platform.local.signals import restore_sigint\n"
+        "restore_sigint()\n"
         "signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # as Dagster does\n"
         f"child = spawn(['sleep', '60'], log=pathlib.Path({str(tmp_path / 'log')!r}))\n"
         "stop_group(child, grace=20)\n"
         "print(child.returncode)\n"
     )
-    ignoring = ["sh", "-c", 'trap "" INT; exec "$0" -c "$1"', sys.executable, program]
-    result = subprocess.run(ignoring, capture_output=True, text=True, check=True, cwd=PROJECT_ROOT)
+    command = ["sh", "-c", 'trap "" INT; exec "$0" -c "$1"', sys.executable, program]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROJECT_ROOT)
     assert result.stdout.strip() == str(-signal.SIGTERM)
 
 
-def test_a_process_that_ignores_the_request_is_ended_by_force(tmp_path: Path) -> None:
+def test_kills_a_process_that_ignores_sigterm(tmp_path: Path) -> None:
     log = tmp_path / "log"
     process = spawn(["sh", "-c", STUBBORN], log=log)
-    while not log.read_text().strip():
-        time.sleep(0.01)
+    wait_for_output(log)
     stop_group(process, grace=0.2)
     assert process.returncode == -signal.SIGKILL
 
 
-def test_signalling_a_group_that_is_gone_is_no_error(tmp_path: Path) -> None:
+def test_signalling_an_ended_group_does_nothing(tmp_path: Path) -> None:
     process = spawn(["true"], log=tmp_path / "log")
     process.wait()
     signal_group(process.pid, signal.SIGTERM)
 
 
-def test_waiting_says_whether_all_have_ended(tmp_path: Path) -> None:
+def test_waiting_returns_whether_all_have_ended(tmp_path: Path) -> None:
     short = spawn(["true"], log=tmp_path / "log")
     long = spawn(["sleep", "60"], log=tmp_path / "log")
     assert wait_all([short], 5)
@@ -112,10 +113,10 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
         time.sleep(0.3)
         assert is_alive(child)
         parent.kill()
-    assert wait_until_gone(child)
+    wait_for_end(child)
 
 
-def test_a_dead_service_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
+def test_reports_an_ended_process_with_the_last_line_of_its_log(tmp_path: Path) -> None:
     log = tmp_path / "api.log"
     process = spawn(["sh", "-c", "echo starting; echo no such model; exit 3"], log=log)
     process.wait()
@@ -123,5 +124,5 @@ def test_a_dead_service_is_reported_with_the_end_of_its_log(tmp_path: Path) -> N
         require_alive(process, "api", log)
 
 
-def test_a_missing_log_is_said_to_be_empty(tmp_path: Path) -> None:
-    assert last_line(tmp_path / "none").startswith("it said nothing")
+def test_a_missing_log_has_no_output(tmp_path: Path) -> None:
+    assert last_line(tmp_path / "none").startswith("no output")

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from diabetes_platform.contract.bundle import ChampionPointer, champion_key
-from diabetes_platform.local.home import Layout
+from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.local.processes import require_alive, spawn, stop_group
 from diabetes_platform.modelling.store import ModelStore
@@ -65,7 +65,7 @@ def api(home: Path, variables: dict[str, str]) -> Iterator[httpx.Client]:
         "PLATFORM_MODEL_POLL_SECONDS": "0.1",
     }
     process = spawn(
-        [str(Layout(home).serving_python), "-m", "serving.app"],
+        [str(HomeLayout(home).serving_python), "-m", "serving.app"],
         log=log,
         environment={**os.environ, **settings, **variables},
         directory=PROJECT_ROOT,

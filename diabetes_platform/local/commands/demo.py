@@ -26,9 +26,9 @@ from diabetes_platform.local.console import (
 from diabetes_platform.local.dagster.batch import JOB, Follower, Outcome, run_batch
 from diabetes_platform.local.dagster.server import code_server, daemon, webserver
 from diabetes_platform.local.dagster.supervision import supervised
+from diabetes_platform.local.demo_platform import DemoPlatform
 from diabetes_platform.local.errors import FailedError
-from diabetes_platform.local.locks import Use, exclusive
-from diabetes_platform.local.platform import Platform
+from diabetes_platform.local.locks import HomeUse, lock_home
 from diabetes_platform.local.ports import HOST, require_free
 from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE
 from diabetes_platform.local.processes import require_alive
@@ -47,14 +47,14 @@ def demo(settings: PlatformSettings, console: Console, *, once: bool, started: f
     served; with `once` it raises FailedError. Any other failure raises PlatformError. All servers
     are stopped when this returns or raises.
     """
-    platform = Platform(settings)
-    with stoppable(), exclusive(platform.layout) as lock, ExitStack() as stack:
+    platform = DemoPlatform(settings)
+    with stoppable(), lock_home(platform.layout) as lock, ExitStack() as stack:
         running: list[RunningServer] = []
         try:
             with Progress(console, started) as progress:
                 progress.timings.append(("command loaded", progress.elapsed))
                 api = _start_databases_and_api(platform, progress, stack, running)
-                lock.tell(Use.SHARED)
+                lock.announce(HomeUse.SHARED)
                 outcome = _run_batch(platform, progress)
                 if once and outcome.failures:
                     raise FailedError(failure_line(outcome, platform.layout.log(JOB)))
@@ -65,12 +65,12 @@ def demo(settings: PlatformSettings, console: Console, *, once: bool, started: f
                 _serve(running)
         finally:
             ignore_signals()
-            lock.tell(Use.ALONE)
+            lock.announce(HomeUse.ALONE)
             console.print("Stopping.")
 
 
 def _start_databases_and_api(
-    platform: Platform, progress: Progress, stack: ExitStack, running: list[RunningServer]
+    platform: DemoPlatform, progress: Progress, stack: ExitStack, running: list[RunningServer]
 ) -> RunningServer:
     """Start PostgreSQL and the API, and return the API; `stack` stops all `running` servers."""
     settings, layout = platform.settings, platform.layout
@@ -92,7 +92,7 @@ def _start_databases_and_api(
     return api
 
 
-def _run_batch(platform: Platform, progress: Progress) -> Outcome:
+def _run_batch(platform: DemoPlatform, progress: Progress) -> Outcome:
     with ExitStack() as stack:
         with progress.measured("Dagster"):
             instance = stack.enter_context(dg.DagsterInstance.get())
@@ -107,7 +107,7 @@ def _run_batch(platform: Platform, progress: Progress) -> Outcome:
 
 
 def _start_dagster_and_predict(
-    platform: Platform,
+    platform: DemoPlatform,
     progress: Progress,
     running: list[RunningServer],
     api: RunningServer,
@@ -140,7 +140,7 @@ def _predict(settings: PlatformSettings, progress: Progress, api: RunningServer)
     progress.console.print(prediction_table(prediction))
 
 
-def _report_failure(platform: Platform, progress: Progress, outcome: Outcome) -> None:
+def _report_failure(platform: DemoPlatform, progress: Progress, outcome: Outcome) -> None:
     settings = platform.settings
     progress.say(failure_line(outcome, platform.layout.log(JOB)), "[red]✗[/red]")
     progress.say(f"the run: {settings.dagster}/runs/{outcome.run_id}")
@@ -149,7 +149,7 @@ def _report_failure(platform: Platform, progress: Progress, outcome: Outcome) ->
     progress.say("the previous release stays; `diabetes materialize` runs the batch again")
 
 
-def _show_tables(platform: Platform, progress: Progress) -> None:
+def _show_tables(platform: DemoPlatform, progress: Progress) -> None:
     settings = platform.settings
     port = settings.port(Port.POSTGRES)
     rows = [

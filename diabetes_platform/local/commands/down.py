@@ -6,10 +6,10 @@ import time
 from rich.console import Console
 
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.locks import Use, holder
+from diabetes_platform.local.locks import HomeUse, home_holder
 from diabetes_platform.local.signals import ignore_signals
 from diabetes_platform.local.stack import Stack
-from diabetes_platform.local.supervised import alive, end, members
+from diabetes_platform.local.supervised import is_alive, supervised_processes, terminate
 from diabetes_platform.local.supervisor import Supervisor
 from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PlatformSettings
@@ -22,8 +22,8 @@ def down(settings: PlatformSettings, console: Console) -> None:
     """Stop the platform; raises PlatformError if another command holds the home."""
     started = time.perf_counter()
     stack = Stack(settings)
-    current = holder(stack.home)
-    if current is not None and current.use != Use.STACK:
+    current = home_holder(stack.home)
+    if current is not None and current.use != HomeUse.STACK:
         raise PlatformError(
             f"another command is running in {stack.home.home} (pid {current.pid}): "
             "end it with Ctrl-C there"
@@ -44,12 +44,12 @@ def stop(stack: Stack) -> int:
     after DOWN_SECONDS, or that have lost their supervisor, are terminated.
     """
     state = stack.layout.home
-    processes = members(state)
+    processes = supervised_processes(state)
     supervisor = Supervisor(stack.layout)
     if supervisor.answers():
         supervisor.shut_down()
         with contextlib.suppress(TimeoutError):
-            wait_until(lambda: not any(map(alive, processes)), timeout=DOWN_SECONDS)
-    end(members(state), _GRACE_SECONDS)
+            wait_until(lambda: not any(map(is_alive, processes)), timeout=DOWN_SECONDS)
+    terminate(supervised_processes(state), _GRACE_SECONDS)
     supervisor.socket.unlink(missing_ok=True)
     return len(processes)

@@ -1,39 +1,39 @@
-"""`diabetes logs`: what a service printed, and what it prints now."""
+"""`diabetes logs`: the logs of the services."""
 
 import os
 import shutil
 from pathlib import Path
 
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.home import Layout
+from diabetes_platform.local.home import HomeLayout
 
 LARGEST = 20 * 2**20
-"""Bytes; asked when the platform starts."""
+"""The size in bytes above which a log is rotated when the platform starts."""
 
 
-def show_logs(layout: Layout, service: str | None, *, lines: int, follow: bool) -> None:
-    """Become `tail` on one service's log, or on all; raises PlatformError that names the logs."""
+def show_logs(layout: HomeLayout, service: str | None, *, lines: int, follow: bool) -> None:
+    """Replace this process by `tail` of one log or of all; PlatformError if there is none."""
     tail = shutil.which("tail")
     if tail is None:
         raise PlatformError(f"`tail` is missing; the logs are {layout.log('*')}")
     command = [tail, "-n", str(lines), *(["-F"] if follow else [])]
-    os.execv(tail, [*command, *map(str, chosen(layout, service))])  # noqa: S606 - no shell
+    os.execv(tail, [*command, *map(str, select_logs(layout, service))])  # noqa: S606 - no shell
 
 
-def set_aside_large_logs(layout: Layout) -> None:
-    """Let a log begin anew that has grown beyond LARGEST; the one before it is kept."""
+def rotate_large_logs(layout: HomeLayout) -> None:
+    """Rename every log that is larger than LARGEST to `.log.1`."""
     for path in layout.log("*").parent.glob("*.log"):
         if path.stat().st_size > LARGEST:
             path.replace(path.with_suffix(".log.1"))
 
 
-def chosen(layout: Layout, service: str | None) -> list[Path]:
-    """Return the logs to show: one service's, or every one that is there."""
-    there = {path.stem: path for path in sorted(layout.log("*").parent.glob("*.log"))}
-    if not there:
+def select_logs(layout: HomeLayout, service: str | None) -> list[Path]:
+    """Return the log of `service`, or all logs; raises PlatformError if there is none."""
+    logs = {path.stem: path for path in sorted(layout.log("*").parent.glob("*.log"))}
+    if not logs:
         raise PlatformError(f"no logs in {layout.log('*').parent}: nothing has been started yet")
     if service is None:
-        return list(there.values())
-    if service not in there:
-        raise PlatformError(f"no log of {service}; there are {', '.join(there)}")
-    return [there[service]]
+        return list(logs.values())
+    if service not in logs:
+        raise PlatformError(f"no log of {service}; available: {', '.join(logs)}")
+    return [logs[service]]

@@ -9,9 +9,9 @@ from rich.console import Console
 from diabetes_platform.contract.bundle import BundleError
 from diabetes_platform.contract.s3 import StorageError
 from diabetes_platform.local.dagster.environment import pipeline_environment
+from diabetes_platform.local.demo_platform import running_demo_platform
 from diabetes_platform.local.environment import enter
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.platform import running_platform
 from diabetes_platform.local.stack import running_stack
 from diabetes_platform.report.content import Report
 from diabetes_platform.settings import PlatformSettings, inherited_environment
@@ -30,7 +30,7 @@ def write_report(settings: PlatformSettings, console: Console, output: Path) -> 
         enter(pipeline_environment(stack, inherited_environment()))
         report = _report()
     else:
-        with running_platform(settings):
+        with running_demo_platform(settings):
             report = _report()
     _write(report, output)
     counts = ", ".join(f"{count} {state}" for state, count in report.counts.items() if count)

@@ -9,10 +9,10 @@ from rich.console import Console
 from diabetes_platform.local.console import model_rollback_line, rollback_line
 from diabetes_platform.local.dagster.environment import pipeline_environment
 from diabetes_platform.local.dagster.supervision import refuse_beside_another
+from diabetes_platform.local.demo_platform import running_demo_platform
 from diabetes_platform.local.environment import enter
 from diabetes_platform.local.errors import FailedError
-from diabetes_platform.local.locks import one_batch
-from diabetes_platform.local.platform import running_platform
+from diabetes_platform.local.locks import lock_batch
 from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, database_url
 from diabetes_platform.local.stack import running_stack
 from diabetes_platform.settings import PlatformSettings, inherited_environment
@@ -90,13 +90,13 @@ def _exclusive_instance(
     stack = running_stack(settings)
     if stack is None:
         with (
-            running_platform(settings) as platform,
-            one_batch(platform.layout),
+            running_demo_platform(settings) as platform,
+            lock_batch(platform.layout),
             dg.DagsterInstance.get() as instance,
         ):
             yield instance, platform.warehouse_url
         return
     enter(pipeline_environment(stack, inherited_environment()))
-    with one_batch(stack.layout), dg.DagsterInstance.get() as instance:
+    with lock_batch(stack.layout), dg.DagsterInstance.get() as instance:
         refuse_beside_another(instance, stack.settings)
         yield instance, database_url(stack, PIPELINE.name, WAREHOUSE_DATABASE)

@@ -12,10 +12,10 @@ from diabetes_platform.local.dagster.client import DagsterClient
 from diabetes_platform.local.dagster.environment import pipeline_environment
 from diabetes_platform.local.dagster.submit import LaunchRequest, batch_request, submit
 from diabetes_platform.local.dagster.supervision import supervised
+from diabetes_platform.local.demo_platform import running_demo_platform
 from diabetes_platform.local.environment import enter
 from diabetes_platform.local.errors import FailedError
-from diabetes_platform.local.home import Layout
-from diabetes_platform.local.platform import running_platform
+from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.stack import Stack, require_running_stack, running_stack
 from diabetes_platform.settings import PlatformSettings, inherited_environment
 
@@ -31,7 +31,7 @@ def materialize(
     stack = running_stack(settings)
     with Progress(console) as progress:
         if stack is None:
-            log = Layout.of(settings).log(JOB)
+            log = HomeLayout.of(settings).log(JOB)
             outcome = _run_in_process(settings, progress, source, select)
         else:
             log = stack.layout.log(JOB)
@@ -65,8 +65,8 @@ def _submit(stack: Stack, progress: Progress, request: LaunchRequest) -> Outcome
 def _run_in_process(
     settings: PlatformSettings, progress: Progress, source: str | None, select: str | None
 ) -> Outcome:
-    log = Layout.of(settings).log(JOB)
-    with running_platform(settings) as platform, dg.DagsterInstance.get() as instance:
+    log = HomeLayout.of(settings).log(JOB)
+    with running_demo_platform(settings) as platform, dg.DagsterInstance.get() as instance:
         follower = Follower(progress.step_started, progress.step_ended)
         run = functools.partial(
             run_batch, _definitions(), instance, follower, log=log, source=source, select=select

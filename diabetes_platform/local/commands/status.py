@@ -8,13 +8,13 @@ from rich.table import Table
 
 from diabetes_platform.local.api.client import service_state
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.home import Layout
-from diabetes_platform.local.locks import holder
+from diabetes_platform.local.home import HomeLayout
+from diabetes_platform.local.locks import home_holder
 from diabetes_platform.local.postgres.data import running_server
 from diabetes_platform.local.service import Component
 from diabetes_platform.local.services import components, process_order, process_urls
 from diabetes_platform.local.stack import Stack, running_stack
-from diabetes_platform.local.supervised import members, memory
+from diabetes_platform.local.supervised import memory, supervised_processes
 from diabetes_platform.local.supervisor import ProcessState, Supervisor
 from diabetes_platform.settings import PlatformSettings
 
@@ -33,7 +33,7 @@ def status(settings: PlatformSettings, console: Console) -> None:
 def _stack_status(stack: Stack, console: Console) -> None:
     processes = Supervisor(stack.layout).processes()
     if processes is None:
-        left = len(members(stack.layout.home))
+        left = len(supervised_processes(stack.layout.home))
         raise PlatformError(
             f"the platform's supervisor does not answer and {left} of its processes run: "
             "stop them with `make down`, then start again"
@@ -47,10 +47,10 @@ def _stack_status(stack: Stack, console: Console) -> None:
 
 
 def _demo_status(settings: PlatformSettings, console: Console) -> None:
-    layout = Layout.of(settings)
+    layout = HomeLayout.of(settings)
     server = running_server(layout.postgres)
     rows = {
-        "platform": "runs" if holder(layout) else "does not run",
+        "platform": "runs" if home_holder(layout) else "does not run",
         "PostgreSQL": f"port {server.port}, pid {server.pid}" if server else "does not run",
         "API": service_state(f"{settings.api}/ready"),
         "Dagster": service_state(f"{settings.dagster}/server_info"),

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from diabetes_platform.contract.events import CONNECTOR
-from diabetes_platform.local.java_traces import innermost_cause
+from diabetes_platform.local.jvm import innermost_cause
 from diabetes_platform.warehouse.replication import SLOT, Slot
 
 STREAMING = "Debezium Streaming"

@@ -7,9 +7,9 @@ import dagster as dg
 from diabetes_platform.defs.alerts.alerts import AlertError, send_alert
 from diabetes_platform.defs.alerts.failures import describe_failure
 from diabetes_platform.local.dagster.batch import IN_PROCESS, Outcome
+from diabetes_platform.local.demo_platform import DemoPlatform
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.locks import one_batch
-from diabetes_platform.local.platform import Platform
+from diabetes_platform.local.locks import lock_batch
 from diabetes_platform.settings import PlatformSettings
 
 BATCH = {"platform/graph": "batch"}
@@ -19,14 +19,14 @@ _RUNNING = [_STATUS.NOT_STARTED, _STATUS.STARTING, _STATUS.STARTED, _STATUS.CANC
 
 
 def supervised(
-    platform: Platform, instance: dg.DagsterInstance, run: Callable[[], Outcome]
+    platform: DemoPlatform, instance: dg.DagsterInstance, run: Callable[[], Outcome]
 ) -> Outcome:
     """Call `run` as the only batch of this home and tell the alert channels where it failed.
 
     Raises PlatformError where another batch is running. An alert that was not taken is one more
     of the outcome's failures.
     """
-    with one_batch(platform.layout):
+    with lock_batch(platform.layout):
         fail_abandoned_runs(instance, alone=platform.postgres.pid is not None)
         refuse_beside_another(instance, platform.settings)
         outcome = run()

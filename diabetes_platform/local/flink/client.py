@@ -10,7 +10,7 @@ from pathlib import Path
 from diabetes_platform.clients.flink import FlinkCluster
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.flink.distribution import CLIENT, FlinkHome
-from diabetes_platform.local.java_traces import innermost_cause
+from diabetes_platform.local.jvm import innermost_cause
 from diabetes_platform.local.processes import stop_group
 from diabetes_platform.settings import PROJECT_ROOT
 

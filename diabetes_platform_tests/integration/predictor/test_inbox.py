@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from diabetes_platform.local.home import Layout
+from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.settings import PROJECT_ROOT
 from diabetes_platform_tests.capture import TOOLS, Kafka
 from diabetes_platform_tests.predicting import given, send, wait_for
@@ -20,7 +20,7 @@ def test_partitions_are_taken_though_the_broker_ended_after_it_gave_them(
     broker: Kafka, first: int
 ) -> None:
     with subprocess.Popen(
-        [str(Layout(TOOLS).serving_python), "-m", MEMBER, broker.bootstrap_servers],
+        [str(HomeLayout(TOOLS).serving_python), "-m", MEMBER, broker.bootstrap_servers],
         cwd=PROJECT_ROOT,
         env={"PATH": os.environ["PATH"]},
         stdin=subprocess.PIPE,

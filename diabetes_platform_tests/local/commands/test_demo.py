@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from diabetes_platform.local.home import Layout
+from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.settings import (
     PlatformSettings,
     Port,
@@ -68,7 +68,7 @@ def test_no_password_is_on_a_command_line(
     moved: PlatformSettings,
     serving: subprocess.Popen[str],  # noqa: ARG001 - it runs
 ) -> None:
-    secret = Layout.of(moved).secrets.read_text(encoding="utf-8").split('"')[3]
+    secret = HomeLayout.of(moved).secrets.read_text(encoding="utf-8").split('"')[3]
     shown = subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, check=True)
     assert secret.encode() not in shown.stdout
 

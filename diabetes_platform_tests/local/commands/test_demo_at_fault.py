@@ -9,8 +9,8 @@ import httpx
 import psycopg
 import pytest
 
-from diabetes_platform.local.home import Layout
-from diabetes_platform.local.platform import Platform
+from diabetes_platform.local.demo_platform import DemoPlatform
+from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.postgres.data import running_server
 from diabetes_platform.settings import PIMA_CSV, PlatformSettings
 from diabetes_platform_tests.commands import (
@@ -55,7 +55,10 @@ def test_another_source_is_refused_or_promoted_and_can_be_rolled_back(
         "SELECT asset_key FROM event_logs"
         " WHERE run_id = '' AND dagster_event_type = 'ASSET_MATERIALIZATION'"
     )
-    with Platform(moved).postgres as server, psycopg.connect(server.url("dagster")) as connection:
+    with (
+        DemoPlatform(moved).postgres as server,
+        psycopg.connect(server.url("dagster")) as connection,
+    ):
         assert connection.execute(outside_a_run).fetchall() == [('["serving", "patients"]',)]
 
 
@@ -66,12 +69,15 @@ def test_a_killed_command_leaves_no_run_that_seems_to_go_on(moved: PlatformSetti
             if "raw/patients (" in line:
                 break
         killed.kill()
-    layout = Layout.of(moved)
+    layout = HomeLayout.of(moved)
     while running_server(layout.postgres) is not None:
         time.sleep(0.1)
     code, output = finish(command(moved, "materialize", "--select", "raw/patients"))
     assert code == 0, output
-    with Platform(moved).postgres as server, psycopg.connect(server.url("dagster")) as connection:
+    with (
+        DemoPlatform(moved).postgres as server,
+        psycopg.connect(server.url("dagster")) as connection,
+    ):
         runs = connection.execute("SELECT status FROM runs ORDER BY id DESC LIMIT 2").fetchall()
     assert runs == [("SUCCESS",), ("FAILURE",)]
 

@@ -14,17 +14,17 @@ from diabetes_platform.local.dagster.supervision import (
     refuse_beside_another,
     supervised,
 )
+from diabetes_platform.local.demo_platform import DemoPlatform
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.locks import BusyError, one_batch
-from diabetes_platform.local.platform import Platform
+from diabetes_platform.local.locks import BusyError, lock_batch
 from diabetes_platform.settings import PlatformSettings
 
 STATUS = dg.DagsterRunStatus
 
 
 @pytest.fixture
-def platform(tmp_path: Path) -> Platform:
-    return Platform(PlatformSettings(home=tmp_path))
+def platform(tmp_path: Path) -> DemoPlatform:
+    return DemoPlatform(PlatformSettings(home=tmp_path))
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def unfinished(
     return instance.create_run_for_job(job, status=status, tags=tags).run_id
 
 
-def batch(platform: Platform, instance: dg.DagsterInstance, *, healthy: bool) -> Outcome:
+def batch(platform: DemoPlatform, instance: dg.DagsterInstance, *, healthy: bool) -> Outcome:
     @dg.asset
     def patients() -> None:
         if not healthy:
@@ -101,7 +101,7 @@ def test_a_run_that_ended_is_left_as_it_is(
 
 
 def test_a_batch_of_the_queue_is_waited_for(
-    platform: Platform, instance: dg.DagsterInstance
+    platform: DemoPlatform, instance: dg.DagsterInstance
 ) -> None:
     refuse_beside_another(instance, platform.settings)
     run_id = unfinished(instance, BATCH)
@@ -110,14 +110,14 @@ def test_a_batch_of_the_queue_is_waited_for(
 
 
 def test_a_batch_of_another_command_is_waited_for(
-    platform: Platform, instance: dg.DagsterInstance
+    platform: DemoPlatform, instance: dg.DagsterInstance
 ) -> None:
-    with one_batch(platform.layout), pytest.raises(BusyError, match="another batch"):
+    with lock_batch(platform.layout), pytest.raises(BusyError, match="another batch"):
         batch(platform, instance, healthy=True)
 
 
 def test_a_failed_run_is_told_although_no_daemon_runs(
-    platform: Platform, instance: dg.DagsterInstance
+    platform: DemoPlatform, instance: dg.DagsterInstance
 ) -> None:
     outcome = batch(platform, instance, healthy=False)
     (line,) = platform.settings.alerts.read_text().splitlines()
@@ -128,7 +128,7 @@ def test_a_failed_run_is_told_although_no_daemon_runs(
 
 
 def test_a_channel_that_does_not_take_the_alert_is_named(
-    platform: Platform, instance: dg.DagsterInstance
+    platform: DemoPlatform, instance: dg.DagsterInstance
 ) -> None:
     platform.settings.alerts.mkdir(parents=True)
     outcome = batch(platform, instance, healthy=False)
@@ -136,7 +136,7 @@ def test_a_channel_that_does_not_take_the_alert_is_named(
 
 
 def test_a_run_that_succeeds_is_tagged_and_told_to_nobody(
-    platform: Platform, instance: dg.DagsterInstance
+    platform: DemoPlatform, instance: dg.DagsterInstance
 ) -> None:
     outcome = batch(platform, instance, healthy=True)
     run = instance.get_run_by_id(outcome.run_id)

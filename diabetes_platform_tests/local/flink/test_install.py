@@ -25,7 +25,7 @@ from diabetes_platform.local.flink.install import (
     results,
     server_arguments,
 )
-from diabetes_platform.local.home import Layout
+from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.install.java import find_java
 from diabetes_platform.local.install.progress import StepProgress
 from diabetes_platform.local.install.tools import Tools
@@ -153,7 +153,7 @@ def test_rejects_a_python_without_a_shared_library_with_instructions(
 @pytest.mark.integration
 @pytest.mark.timeout(600)
 def test_builds_the_real_distribution_once(tmp_path: Path) -> None:
-    installed = Layout.of(PlatformSettings()).tools
+    installed = HomeLayout.of(PlatformSettings()).tools
     for part in ("venvs", "jars"):
         (tmp_path / part).symlink_to(installed / part)
     tools, environment = Tools(tmp_path), inherited_environment()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.home import Layout
+from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.install import jars
 from diabetes_platform.local.install.jars import JarSet, Maven
 from diabetes_platform.local.install.java import find_java, find_maven
@@ -175,7 +175,7 @@ def test_keeps_the_installed_jars_if_a_download_fails(
 def test_maven_downloads_the_locked_jars(tools: Tools, progress: StepProgress) -> None:
     java = find_java(os.environ)
     maven = Maven(find_maven(os.environ, java), java, os.environ)
-    shared = Tools(Layout.of(PlatformSettings()).tools).cache("maven")
+    shared = Tools(HomeLayout.of(PlatformSettings()).tools).cache("maven")
     shared.mkdir(parents=True, exist_ok=True)
     tools.cache("maven").parent.mkdir(parents=True)
     tools.cache("maven").symlink_to(shared)

@@ -14,7 +14,7 @@ from diabetes_platform.clients.flink import FlinkCluster
 from diabetes_platform.local.flink.client import Client
 from diabetes_platform.local.flink.distribution import FlinkHome
 from diabetes_platform.local.flink.stream_job.watcher import Watcher
-from diabetes_platform.local.home import Layout
+from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.install.java import find_java
 from diabetes_platform.local.install.tools import Tools
 from diabetes_platform.local.ports import HOST
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--ready", type=Path, required=True, help="file that exists while it runs")
     ready = parser.parse_args(arguments).ready
     settings, environment = PlatformSettings(), inherited_environment()
-    home = FlinkHome(Tools(Layout.of(settings).tools))
+    home = FlinkHome(Tools(HomeLayout.of(settings).tools))
     ready.unlink(missing_ok=True)
     watcher = Watcher(
         cluster=FlinkCluster(f"http://{HOST}:{settings.port(Port.FLINK)}"),

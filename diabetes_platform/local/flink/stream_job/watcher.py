@@ -20,7 +20,7 @@ from diabetes_platform.local.flink.stream_job.decisions import (
     spoils,
     to_restore,
 )
-from diabetes_platform.local.java_traces import innermost_cause
+from diabetes_platform.local.jvm import innermost_cause
 from diabetes_platform.settings import PROJECT_ROOT
 
 JOB = PROJECT_ROOT / "flink" / "patients" / "job.py"

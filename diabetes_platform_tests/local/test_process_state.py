@@ -1,9 +1,8 @@
-"""Readiness: when a process is healthy, and when waiting for it has become pointless."""
+"""The states of processes: when a process is healthy, and when it has failed for good."""
 
 import pytest
 
-from diabetes_platform.local.readiness import without_hope
-from diabetes_platform.local.supervisor import ProcessState
+from diabetes_platform.local.supervisor import ProcessState, failed_process
 
 
 def process(name: str = "kafka", **changes: object) -> ProcessState:
@@ -35,12 +34,12 @@ ENDED = {"status": "Completed", "running": False, "ready": False, "probed": Fals
         (process("topics-setup", **ENDED, exit_code=1), False),
     ],
 )
-def test_healthy_is_serving_or_done(state: ProcessState, healthy: bool) -> None:
+def test_a_process_is_healthy_when_ready_or_completed(state: ProcessState, healthy: bool) -> None:
     assert state.healthy is healthy
 
 
 @pytest.mark.parametrize(
-    ("states", "named"),
+    ("states", "failed"),
     [
         ([process(), process("minio", ready=False)], None),
         ([process(), process("topics-setup", **ENDED, exit_code=1)], "topics-setup"),
@@ -56,7 +55,7 @@ def test_healthy_is_serving_or_done(state: ProcessState, healthy: bool) -> None:
         ),
     ],
 )
-def test_the_process_that_keeps_the_others_waiting_is_named(
-    states: list[ProcessState], named: str | None
+def test_names_the_process_that_others_wait_for(
+    states: list[ProcessState], failed: str | None
 ) -> None:
-    assert without_hope(states) == named
+    assert failed_process(states) == failed

@@ -1,4 +1,4 @@
-"""The platform's state on this machine: its PostgreSQL, who joins it, its connection URLs."""
+"""The demo: a home with its own PostgreSQL, which other commands can share."""
 
 import os
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ from diabetes_platform.local.environment import (
     child_environment,
     enter,
 )
-from diabetes_platform.local.home import Layout
-from diabetes_platform.local.locks import BusyError, Use, exclusive, make_private
+from diabetes_platform.local.home import HomeLayout
+from diabetes_platform.local.locks import BusyError, HomeUse, lock_home, make_private
 from diabetes_platform.local.postgres.connection import DAGSTER_DATABASE, WAREHOUSE_DATABASE
 from diabetes_platform.local.postgres.server import Postgres
 from diabetes_platform.local.secrets import POSTGRES, load_or_create
@@ -23,44 +23,44 @@ from diabetes_platform.settings import PlatformSettings, Port, inherited_environ
 
 
 @dataclass(frozen=True)
-class Platform:
-    """One home: its settings, and what follows from them. Making it touches no file."""
+class DemoPlatform:
+    """A home with its own PostgreSQL; creating it touches no file."""
 
     settings: PlatformSettings
 
     @cached_property
-    def layout(self) -> Layout:
-        """Where its files lie."""
-        return Layout.of(self.settings)
+    def layout(self) -> HomeLayout:
+        """The layout of its files."""
+        return HomeLayout.of(self.settings)
 
     @cached_property
     def postgres(self) -> Postgres:
-        """Its PostgreSQL, started or not; the password is made where there is none yet."""
-        given = self.settings.warehouse_password
+        """Its PostgreSQL, not started; a password is generated if none is configured."""
+        configured = self.settings.warehouse_password
         return Postgres(
             self.layout.postgres,
             self.settings.port(Port.POSTGRES),
-            given.get_secret_value()
-            if given is not None
+            configured.get_secret_value()
+            if configured is not None
             else load_or_create(self.layout.secrets)[POSTGRES],
             log=self.layout.log("postgres"),
-            generated_password=given is None,
+            generated_password=configured is None,
         )
 
     @property
     def warehouse_url(self) -> str:
-        """The warehouse: a managed one where the settings name it, else the platform's own."""
-        given = self.settings.warehouse_url
-        return self.postgres.url(WAREHOUSE_DATABASE) if given is None else given.get_secret_value()
+        """The URL of the warehouse: PLATFORM_WAREHOUSE_URL, or else that of its own PostgreSQL."""
+        url = self.settings.warehouse_url
+        return self.postgres.url(WAREHOUSE_DATABASE) if url is None else url.get_secret_value()
 
     @property
     def dagster_url(self) -> str:
-        """The database that holds Dagster's runs and events."""
+        """The URL of the database with Dagster's runs and events."""
         return self.postgres.url(DAGSTER_DATABASE)
 
     @cached_property
     def public_environment(self) -> dict[str, str]:
-        """The environment of services that need no password."""
+        """The environment of processes that need no password."""
         return child_environment(self.settings, inherited=inherited_environment())
 
     @cached_property
@@ -70,8 +70,8 @@ class Platform:
         return child_environment(self.settings, secrets, inherited=inherited_environment())
 
     def enter(self) -> None:
-        """Make this process one of the platform's: its environment and Dagster's home."""
-        # Patient data is for the owner only, whatever this process and its children write.
+        """Give this process the environment of the platform, and prepare Dagster's home."""
+        # Only the owner may read what this process and its children write: it is patient data.
         os.umask(0o077)
         for directory in (self.layout.home, self.layout.dagster, self.layout.temporary):
             make_private(directory)
@@ -82,7 +82,7 @@ class Platform:
         enter(self.environment)
 
     def prepare_databases(self) -> None:
-        """Create the databases where they are missing and bring the warehouse up to date."""
+        """Create missing databases and migrate the warehouse."""
         from diabetes_platform.warehouse.migrate import upgrade
 
         self.postgres.create_database(WAREHOUSE_DATABASE)
@@ -91,15 +91,15 @@ class Platform:
 
 
 @contextmanager
-def running_platform(settings: PlatformSettings) -> Iterator[Platform]:
-    """Yield a platform whose databases answer: the demo's, or started for this block only.
+def running_demo_platform(settings: PlatformSettings) -> Iterator[DemoPlatform]:
+    """Yield a platform whose databases answer: those of the demo, or started for this block only.
 
-    Raises BusyError where another command has started PostgreSQL for itself: it would stop it
-    in the midst of this one's work.
+    Raises BusyError if another command runs PostgreSQL for itself, since it would stop it before
+    this one has finished.
     """
-    platform = Platform(settings)
+    platform = DemoPlatform(settings)
     with ExitStack() as stack:
-        if _joins(stack, platform):
+        if _shares_demo(stack, platform):
             platform.enter()
         else:
             platform.enter()
@@ -108,19 +108,19 @@ def running_platform(settings: PlatformSettings) -> Iterator[Platform]:
         yield platform
 
 
-def _joins(stack: ExitStack, platform: Platform) -> bool:
-    """Whether there is a demo to join; otherwise `stack` holds the home from now on."""
+def _shares_demo(stack: ExitStack, platform: DemoPlatform) -> bool:
+    """Whether a demo runs that can be shared; if nothing runs, `stack` holds the home's lock."""
     try:
-        stack.enter_context(exclusive(platform.layout))
+        stack.enter_context(lock_home(platform.layout))
     except BusyError as busy:
-        if busy.holder.use != Use.SHARED:
+        if busy.holder.use != HomeUse.SHARED:
             raise
         return True
     return False
 
 
 def link(path: Path, target: Path) -> None:
-    """Make `path` point at `target`, with no moment at which there is nothing."""
+    """Create or atomically replace the symbolic link `path` to `target`."""
     new = path.with_name(f"{path.name}.{os.getpid()}")
     new.symlink_to(target)
     new.replace(path)

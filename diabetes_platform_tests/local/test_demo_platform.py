@@ -8,55 +8,57 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
-from diabetes_platform.local.home import Layout
-from diabetes_platform.local.locks import BusyError, Use, exclusive, is_running
-from diabetes_platform.local.platform import Platform, running_platform
+from diabetes_platform.local.demo_platform import DemoPlatform, running_demo_platform
+from diabetes_platform.local.home import HomeLayout
+from diabetes_platform.local.locks import BusyError, HomeUse, home_holder, lock_home
 from diabetes_platform.local.postgres.data import running_server
 from diabetes_platform.settings import PlatformSettings
 
 
 def test_a_managed_warehouse_replaces_the_platforms_own(tmp_path: Path) -> None:
     url = "postgresql://ada@warehouse.example/diabetes"
-    platform = Platform(PlatformSettings(home=tmp_path, warehouse_url=SecretStr(url)))
+    platform = DemoPlatform(PlatformSettings(home=tmp_path, warehouse_url=SecretStr(url)))
     assert platform.warehouse_url == url
     assert platform.environment["PLATFORM_WAREHOUSE_URL"] == url
     assert platform.environment["DAGSTER_POSTGRES_URL"].endswith("/dagster")
 
 
 def test_only_services_that_need_them_get_the_databases(tmp_path: Path) -> None:
-    platform = Platform(PlatformSettings(home=tmp_path, warehouse_password=SecretStr("let me in")))
+    platform = DemoPlatform(
+        PlatformSettings(home=tmp_path, warehouse_password=SecretStr("let me in"))
+    )
     assert "let%20me%20in" in platform.environment["PLATFORM_WAREHOUSE_URL"]
     assert "PLATFORM_WAREHOUSE_URL" not in platform.public_environment
 
 
 @pytest.mark.integration
 def test_a_command_starts_postgresql_for_itself_and_stops_it(settings: PlatformSettings) -> None:
-    layout = Layout.of(settings)
-    with running_platform(settings) as platform:
+    layout = HomeLayout.of(settings)
+    with running_demo_platform(settings) as platform:
         with psycopg.connect(platform.warehouse_url) as connection:
             connection.execute("SELECT FROM serving.promotions")
         assert "compute_logs" not in (layout.dagster / "dagster.yaml").read_text(encoding="utf-8")
         assert os.environ["DAGSTER_HOME"] == str(layout.dagster)
-        assert is_running(layout)
+        assert home_holder(layout) is not None
     assert running_server(layout.postgres) is None
-    assert not is_running(layout)
+    assert home_holder(layout) is None
 
 
 @pytest.mark.integration
 def test_a_command_joins_a_demo_that_is_ready_and_leaves_it_running(
     settings: PlatformSettings,
 ) -> None:
-    demo = Platform(settings)
-    with exclusive(demo.layout) as lock, demo.postgres:
+    demo = DemoPlatform(settings)
+    with lock_home(demo.layout) as lock, demo.postgres:
         demo.enter()
-        lock.tell(Use.SHARED)
+        lock.announce(HomeUse.SHARED)
         for _ in range(2):
-            with running_platform(settings) as joined:
+            with running_demo_platform(settings) as joined:
                 assert joined.warehouse_url == demo.warehouse_url
                 assert joined.postgres.pid is None, "not its own server"
         assert running_server(demo.layout.postgres) is not None
-        lock.tell(Use.ALONE)
-        with pytest.raises(BusyError), running_platform(settings):
+        lock.announce(HomeUse.ALONE)
+        with pytest.raises(BusyError), running_demo_platform(settings):
             pytest.fail("joined a demo that stops")
 
 
@@ -65,9 +67,9 @@ def test_a_command_does_not_join_a_server_that_another_command_will_stop(
     settings: PlatformSettings,
 ) -> None:
     with (
-        running_platform(settings),
+        running_demo_platform(settings),
         pytest.raises(BusyError, match=rf"another command is running.*\(pid {os.getpid()}\): wait"),
-        running_platform(settings),
+        running_demo_platform(settings),
     ):
         pytest.fail("two commands on one command's server")
 
@@ -75,8 +77,8 @@ def test_a_command_does_not_join_a_server_that_another_command_will_stop(
 def test_what_the_platform_writes_is_for_its_owner_only(settings: PlatformSettings) -> None:
     home = settings.home / "new"
     lake = home / "lake"
-    platform = Platform(settings.model_copy(update={"home": home}))
-    with exclusive(platform.layout):
+    platform = DemoPlatform(settings.model_copy(update={"home": home}))
+    with lock_home(platform.layout):
         assert stat.S_IMODE(home.stat().st_mode) == 0o700
         lake.mkdir(mode=0o755)
         platform.enter()
@@ -90,7 +92,7 @@ def test_what_the_platform_writes_is_for_its_owner_only(settings: PlatformSettin
 def test_a_password_that_can_be_guessed_is_checked_slowly(
     settings: PlatformSettings, given: SecretStr | None, iterations: str
 ) -> None:
-    platform = Platform(settings.model_copy(update={"warehouse_password": given}))
+    platform = DemoPlatform(settings.model_copy(update={"warehouse_password": given}))
     with platform.postgres as server, psycopg.connect(server.url("postgres")) as connection:
         stored = connection.execute("SELECT rolpassword FROM pg_authid WHERE rolcanlogin")
         ((verifier,),) = stored.fetchall()
