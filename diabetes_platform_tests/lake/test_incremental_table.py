@@ -1,5 +1,6 @@
 """Ingested Delta tables: every change once, offsets in the same commit, constant cost."""
 
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -210,6 +211,25 @@ def test_a_column_that_is_new_in_the_contract_is_added_to_the_table(
     ]
     with pytest.raises(LakeError, match="waist is not in the contract"):
         open_table(lake)
+
+
+@pytest.fixture
+def older_lake(tmp_path: Path) -> Lake:
+    """A lake that commit cf2b268 wrote: offsets 0 to 2 and 0 of two partitions, then a deleted row
+    and its rebuild.
+    """
+    shutil.copytree(Path(__file__).parent / "lake_of_2026_11", tmp_path / "lake")
+    return Lake(str(tmp_path / "lake"))
+
+
+def test_continues_a_table_that_an_older_version_wrote(older_lake: Lake) -> None:
+    table = open_table(older_lake)
+    assert table.committed_offsets("sink", "id", [0, 1, 2]) == {0: 2, 1: 0}
+    assert table.count_rows(DAY) == 4
+    assert table.history_of(DAY) == DayHistory(4, (2,), complete=True)
+    assert append(table, [change(2, 11, 1), change(4, 13, 3)], offsets(1, 3)).rows == 1
+    assert table.committed_offsets("sink", "id", [0]) == {0: 3}
+    assert change_ids(older_lake) == ["1-10", "2-11", "2-deleted-id-0-2", "3-12", "4-13"]
 
 
 def merge(version: int, rows: int, day: str = DAY, **metadata: str) -> dict[str, Any]:
