@@ -1,4 +1,7 @@
-"""Whose data a Kafka data directory holds, and making a new one. No broker is started here."""
+"""Kafka's data directory: its cluster id, and formatting of a new directory.
+
+The cluster id of this platform is kept in a file beside the directory.
+"""
 
 import base64
 import shutil
@@ -9,98 +12,98 @@ from pathlib import Path
 
 from diabetes_platform.local.errors import PlatformError
 
-_META = "meta.properties"
-_ID = "cluster.id"
+_META_FILE = "meta.properties"
+_CLUSTER_ID = "cluster.id"
 
 
 def prepare(data_dir: Path, format_command: Sequence[str]) -> None:
-    """Make sure that `data_dir` holds this platform's cluster; one that is new is formatted.
+    """Format `data_dir` if it is new, and verify that it belongs to this platform's cluster.
 
-    The cluster's id is kept beside the directory. `format_command` formats the directory that the
-    variable KAFKA_DATA names when a cluster's id is added to it. Raises PlatformError, nothing
-    touched, where the directory holds another cluster's data or something else.
+    `format_command` formats the directory in the variable KAFKA_DATA; `--cluster-id` is added to
+    it. Raises PlatformError, and changes nothing, if the directory holds other data.
     """
-    id_file = id_file_of(data_dir)
-    known = id_file.read_text(encoding="ascii").strip() if id_file.exists() else None
-    found = found_cluster(data_dir)
-    problem = cluster_problem(data_dir, id_file, known, found)
+    id_file = cluster_id_file(data_dir)
+    expected = id_file.read_text(encoding="ascii").strip() if id_file.exists() else None
+    actual = read_cluster_id(data_dir)
+    problem = cluster_problem(data_dir, id_file, expected=expected, actual=actual)
     if problem is not None:
         raise PlatformError(problem)
-    if found is None:
-        if known is None:
-            known = new_cluster_id()
-            _write(id_file, known)
-        _format(data_dir, known, format_command)
+    if actual is None:
+        if expected is None:
+            expected = new_cluster_id()
+            _write(id_file, expected)
+        _format(data_dir, expected, format_command)
 
 
-def id_file_of(data_dir: Path) -> Path:
-    """Return the file that says whose data `data_dir` should hold."""
+def cluster_id_file(data_dir: Path) -> Path:
+    """Return the file with the id of the cluster that owns `data_dir`."""
     return data_dir.with_name(f"{data_dir.name}.cluster-id")
 
 
 def new_cluster_id() -> str:
-    """Return a random id as Kafka writes it: 16 bytes in 22 characters, the first no hyphen."""
-    made = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii").rstrip("=")
-    # Kafka's tools would take a leading hyphen for an option.
-    return new_cluster_id() if made.startswith("-") else made
+    """Return a random id in Kafka's format: 16 bytes, base64url, 22 characters."""
+    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii").rstrip("=")
+    # Kafka's tools would parse a leading hyphen as an option.
+    return new_cluster_id() if cluster_id.startswith("-") else cluster_id
 
 
-def found_cluster(data_dir: Path) -> str | None:
-    """Return the id of the cluster whose data lie in `data_dir`; None where it is new.
+def read_cluster_id(data_dir: Path) -> str | None:
+    """Return the cluster id in `data_dir`, or None if the directory is missing or empty.
 
-    Raises PlatformError for a directory that is neither.
+    Raises PlatformError if the directory has other contents.
     """
     if not data_dir.exists() or not any(data_dir.iterdir()):
         return None
-    meta = data_dir / _META
-    found = cluster_id_in(meta.read_text(encoding="utf-8")) if meta.exists() else None
-    if found is None:
+    meta = data_dir / _META_FILE
+    cluster_id = parse_cluster_id(meta.read_text(encoding="utf-8")) if meta.exists() else None
+    if cluster_id is None:
         raise PlatformError(
             f"{data_dir} is not empty and not a Kafka data directory: move it away to start with "
             "empty topics"
         )
-    return found
+    return cluster_id
 
 
-def cluster_id_in(meta: str) -> str | None:
-    """Return the cluster's id in a text in `meta.properties`' format."""
+def parse_cluster_id(meta: str) -> str | None:
+    """Return the cluster id from the text of a `meta.properties` file, or None."""
     for line in meta.splitlines():
         name, _, value = line.partition("=")
-        if name.strip() == _ID:
+        if name.strip() == _CLUSTER_ID:
             return value.strip() or None
     return None
 
 
 def cluster_problem(
-    data_dir: Path, id_file: Path, known: str | None, found: str | None
+    data_dir: Path, id_file: Path, *, expected: str | None, actual: str | None
 ) -> str | None:
-    """Return why a broker must not start on data of `found`; None where it may."""
-    if found is None or found == known:
+    """Return why a broker must not start on the data of cluster `actual`, or None if it may."""
+    if actual is None or actual == expected:
         return None
-    if known is None:
+    if expected is None:
         return (
-            f"{data_dir} holds data of Kafka cluster {found}, and {id_file}, which says whose data "
-            f"belong there, is missing: if they are this platform's, run `echo {found} > "
+            f"{data_dir} holds data of Kafka cluster {actual}, and {id_file} with the id of this "
+            f"platform's cluster is missing: if the data are this platform's, run `echo {actual} > "
             f"{id_file}`; else move {data_dir} away to start with empty topics"
         )
     return (
-        f"{data_dir} holds data of Kafka cluster {found}, this platform's cluster is {known} "
-        f"({id_file}): put its own data back, or move {data_dir} away to start with empty topics"
+        f"{data_dir} holds data of Kafka cluster {actual}, this platform's cluster is {expected} "
+        f"({id_file}): restore this platform's data, or move {data_dir} away to start with "
+        "empty topics"
     )
 
 
-def _format(data_dir: Path, cluster: str, format_command: Sequence[str]) -> None:
-    """Format beside the place and move it there whole."""
-    building = data_dir.with_name(f"{data_dir.name}.new")
-    shutil.rmtree(building, ignore_errors=True)
-    command = ["env", f"KAFKA_DATA={building}", *format_command, "--cluster-id", cluster]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        lines = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()
+def _format(data_dir: Path, cluster_id: str, format_command: Sequence[str]) -> None:
+    """Format a temporary directory and rename it, so that `data_dir` is never incomplete."""
+    temporary = data_dir.with_name(f"{data_dir.name}.new")
+    shutil.rmtree(temporary, ignore_errors=True)
+    command = ["env", f"KAFKA_DATA={temporary}", *format_command, "--cluster-id", cluster_id]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        lines = (result.stderr.strip() or result.stdout.strip() or "no output").splitlines()
         raise PlatformError(f"Kafka could not create {data_dir}: {lines[-1].strip()}")
     if data_dir.exists():
         data_dir.rmdir()
-    building.rename(data_dir)
+    temporary.rename(data_dir)
 
 
 def _write(file: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The health checks of Kafka: a message sent and read, the topics as configured."""
+"""Health checks of Kafka: produce and consume a message, and compare the topics' settings."""
 
 import uuid
 
@@ -18,58 +18,57 @@ from diabetes_platform.local.stack import Stack
 from diabetes_platform.settings import Port
 
 TOPIC = "platform.doctor"
-"""Only for this: its messages are kept for minutes."""
-SECONDS = 10.0
+"""Reserved for this check; its messages are kept for minutes."""
+TIMEOUT_SECONDS = 10.0
 
 
 def produce_and_consume(stack: Stack) -> str:
-    """Send a message and read that same one; raises where it does not arrive."""
+    """Produce a message and consume it; raises if it does not arrive."""
     servers = {"bootstrap.servers": f"{HOST}:{stack.port(Port.KAFKA)}"}
-    sent = uuid.uuid4().bytes
-    place = _produce(servers, sent)
+    content = uuid.uuid4().bytes
+    partition = _produce(servers, content)
     consumer = Consumer({**servers, "group.id": "doctor", "enable.auto.commit": False})
     try:
-        consumer.assign([place])
-        message = consumer.poll(SECONDS)
+        consumer.assign([partition])
+        message = consumer.poll(TIMEOUT_SECONDS)
     finally:
         consumer.close()
     if message is None:
-        raise RuntimeError(f"a message sent to {TOPIC} cannot be read after {SECONDS:.0f} s")
+        raise RuntimeError(f"a message in {TOPIC} could not be read after {TIMEOUT_SECONDS:.0f} s")
     if message.error() is not None:
         raise KafkaException(message.error())
-    if message.value() != sent:
-        raise RuntimeError(f"{TOPIC} gives another message than was sent")
-    return f"sent to {TOPIC} and read at offset {place.offset}"
+    if message.value() != content:
+        raise RuntimeError(f"{TOPIC} returned a different message")
+    return f"produced to {TOPIC} and consumed at offset {partition.offset}"
 
 
 def topics_are_as_set(stack: Stack) -> str:
-    """Compare the broker's topics with the file; raises with those that are missing or differ."""
+    """Compare the broker's topics with the file; raises with topics that are missing or differ."""
     pending = pending_changes(f"{HOST}:{stack.port(Port.KAFKA)}")
     if pending:
-        names = sorted({*pending.create, *pending.grow, *pending.alter})
-        raise RuntimeError(f"missing, or changed by hand: {', '.join(names)}")
+        raise RuntimeError(f"missing or changed manually: {', '.join(pending.topics)}")
     return "every topic has the settings of infra/kafka/topics.yaml"
 
 
 def _produce(servers: dict[str, str], content: bytes) -> TopicPartition:
-    placed: list[TopicPartition] = []
-    failed: list[KafkaException] = []
+    delivered: list[TopicPartition] = []
+    errors: list[KafkaException] = []
 
-    def delivered(error: KafkaError | None, message: Message) -> None:
+    def on_delivery(error: KafkaError | None, message: Message) -> None:
         if error is not None:
-            failed.append(KafkaException(error))
+            errors.append(KafkaException(error))
         else:
-            placed.append(TopicPartition(TOPIC, message.partition() or 0, message.offset() or 0))
+            delivered.append(TopicPartition(TOPIC, message.partition() or 0, message.offset() or 0))
 
-    options = {"message.timeout.ms": int(SECONDS * 1000), "linger.ms": 0}
+    options = {"message.timeout.ms": int(TIMEOUT_SECONDS * 1000), "linger.ms": 0}
     producer = Producer({**servers, **options})
-    producer.produce(TOPIC, content, on_delivery=delivered)
-    producer.flush(SECONDS)
-    if failed:
-        raise failed[0]
-    if not placed:
-        raise RuntimeError(f"the broker does not take a message within {SECONDS:.0f} s")
-    return placed[0]
+    producer.produce(TOPIC, content, on_delivery=on_delivery)
+    producer.flush(TIMEOUT_SECONDS)
+    if errors:
+        raise errors[0]
+    if not delivered:
+        raise RuntimeError(f"the broker did not accept a message within {TIMEOUT_SECONDS:.0f} s")
+    return delivered[0]
 
 
 CHECKS = (

@@ -1,6 +1,6 @@
-"""Sets up Kafka's topics: those of `infra/kafka/topics.yaml`, each with its settings.
+"""Creation and configuration of Kafka's topics, as `infra/kafka/topics.yaml` declares them.
 
-Topics that are not in that file are left alone.
+Topics that are not in that file stay unchanged.
 """
 
 import sys
@@ -37,15 +37,16 @@ from diabetes_platform.local.setup import run_setup
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, Port, SetupSettings
 
 TOPICS_FILE = PROJECT_ROOT / "infra" / "kafka" / "topics.yaml"
-SECONDS = 30.0
+TIMEOUT = 30.0
+"""Seconds for each request to the broker."""
 
 Setting = Annotated[
-    str, BeforeValidator(lambda given: given if isinstance(given, bool) else str(given))
+    str, BeforeValidator(lambda value: value if isinstance(value, bool) else str(value))
 ]
 
 
 class Topic(BaseModel):
-    """A topic as it should be: its partitions, and its settings by Kafka's names."""
+    """A topic: its number of partitions, and its settings by Kafka's names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,48 +55,53 @@ class Topic(BaseModel):
 
 
 Topics = Mapping[str, Topic]
-"""Topics by name. Of those that exist, `config` has what differs from the broker's defaults."""
+"""Topics by name; `config` of an existing topic has only what differs from broker defaults."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What makes the existing topics those that are wanted; nothing where they are."""
+    """The changes that bring existing topics to their declared state; false if there are none."""
 
     create: dict[str, Topic] = field(default_factory=dict)
-    grow: dict[str, int] = field(default_factory=dict)
-    """Partitions by topic."""
-    alter: dict[str, dict[str, str | None]] = field(default_factory=dict)
-    """Settings by topic; None is the broker's default."""
+    add_partitions: dict[str, int] = field(default_factory=dict)
+    """New total of partitions by topic."""
+    alter_config: dict[str, dict[str, str | None]] = field(default_factory=dict)
+    """Settings by topic; None resets a setting to the broker's default."""
 
     def __bool__(self) -> bool:
-        return bool(self.create or self.grow or self.alter)
+        return bool(self.create or self.add_partitions or self.alter_config)
+
+    @property
+    def topics(self) -> list[str]:
+        """The names of all topics that change, sorted."""
+        return sorted({*self.create, *self.add_partitions, *self.alter_config})
 
 
 def setup_topics(
-    bootstrap_servers: str, file: Path = TOPICS_FILE, seconds: float = SECONDS
+    bootstrap_servers: str, file: Path = TOPICS_FILE, timeout: float = TIMEOUT
 ) -> Plan:
-    """Bring the broker's topics to what `file` says, and return what had to be done.
+    """Create and configure the topics of `file`, and return the applied changes.
 
-    Doing it again does nothing. Each request may take `seconds`. Raises PlatformError.
+    Idempotent. Each request may take `timeout` seconds. Raises PlatformError.
     """
-    wanted = read_topics(file)
+    declared = read_topics(file)
     with _connected(bootstrap_servers) as admin:
-        plan = plan_topics(wanted, _existing(admin, wanted, seconds))
-        _apply(admin, plan, seconds)
+        plan = plan_topics(declared, _existing(admin, declared, timeout))
+        _apply(admin, plan, timeout)
     return plan
 
 
 def pending_changes(
-    bootstrap_servers: str, file: Path = TOPICS_FILE, seconds: float = SECONDS
+    bootstrap_servers: str, file: Path = TOPICS_FILE, timeout: float = TIMEOUT
 ) -> Plan:
-    """Return what `setup_topics` would have to do now; nothing is changed."""
-    wanted = read_topics(file)
+    """Return the changes that `setup_topics` would make, without making them."""
+    declared = read_topics(file)
     with _connected(bootstrap_servers) as admin:
-        return plan_topics(wanted, _existing(admin, wanted, seconds))
+        return plan_topics(declared, _existing(admin, declared, timeout))
 
 
 def read_topics(file: Path = TOPICS_FILE) -> Topics:
-    """Return the topics of `file`; PlatformError names what is not allowed in it."""
+    """Return the topics of `file`; raises PlatformError if the file is invalid."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
         return TypeAdapter(dict[str, Topic]).validate_python(content)
@@ -103,73 +109,82 @@ def read_topics(file: Path = TOPICS_FILE) -> Topics:
         raise PlatformError(f"{file}: {' '.join(str(error).split())}") from error
 
 
-def plan_topics(wanted: Topics, existing: Topics) -> Plan:
-    """Return what turns `existing` into `wanted`; PlatformError where partitions are too many.
+def plan_topics(declared: Topics, existing: Topics) -> Plan:
+    """Return the changes that turn `existing` into `declared`.
 
-    A setting that stands in `existing` only was made by hand and goes back to the default.
+    A setting that only `existing` has is reset to the broker's default. Raises PlatformError if a
+    topic has more partitions than declared.
     """
     plan = Plan()
-    for name, topic in wanted.items():
-        found = existing.get(name)
-        if found is None:
+    for name, topic in declared.items():
+        current = existing.get(name)
+        if current is None:
             plan.create[name] = topic
             continue
-        if found.partitions > topic.partitions:
+        if current.partitions > topic.partitions:
             raise PlatformError(
-                f"topic {name} has {found.partitions} partitions, {topic.partitions} are wanted: "
-                "Kafka cannot take partitions away; raise the number in infra/kafka/topics.yaml, "
-                "or delete the topic with all its messages"
+                f"topic {name} has {current.partitions} partitions, {topic.partitions} are "
+                "declared: Kafka cannot remove partitions; raise the number in "
+                "infra/kafka/topics.yaml, or delete the topic with all its messages"
             )
-        if found.partitions < topic.partitions:
-            plan.grow[name] = topic.partitions
-        changes = _changes(topic.config, found.config)
+        if current.partitions < topic.partitions:
+            plan.add_partitions[name] = topic.partitions
+        changes = _changes(topic.config, current.config)
         if changes:
-            plan.alter[name] = changes
+            plan.alter_config[name] = changes
     return plan
 
 
-def _changes(wanted: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str | None]:
-    names = sorted(wanted.keys() | found.keys())
-    return {name: wanted.get(name) for name in names if wanted.get(name) != found.get(name)}
+def _changes(declared: Mapping[str, str], current: Mapping[str, str]) -> dict[str, str | None]:
+    names = sorted(declared.keys() | current.keys())
+    return {name: declared.get(name) for name in names if declared.get(name) != current.get(name)}
 
 
-def _existing(admin: AdminClient, names: Iterable[str], seconds: float) -> Topics:
-    known = admin.list_topics(timeout=seconds).topics
-    there = [name for name in names if name in known and known[name].error is None]
-    if not there:
+def _existing(admin: AdminClient, names: Iterable[str], timeout: float) -> Topics:
+    metadata = admin.list_topics(timeout=timeout).topics
+    resources = [
+        ConfigResource(ConfigResource.Type.TOPIC, name)
+        for name in names
+        if name in metadata and metadata[name].error is None
+    ]
+    if not resources:
         return {}
-    asked = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in there]
-    answers = admin.describe_configs(asked, request_timeout=seconds)
+    configs = admin.describe_configs(resources, request_timeout=timeout)
     return {
         resource.name: Topic(
-            partitions=len(known[resource.name].partitions), config=_own(answer.result())
+            partitions=len(metadata[resource.name].partitions),
+            config=_topic_settings(config.result()),
         )
-        for resource, answer in answers.items()
+        for resource, config in configs.items()
     }
 
 
-def _own(config: Mapping[str, ConfigEntry]) -> dict[str, str]:
-    """Return what was set for this topic alone."""
-    own = ConfigSource.DYNAMIC_TOPIC_CONFIG
-    return {n: str(entry.value) for n, entry in config.items() if ConfigSource(entry.source) == own}
+def _topic_settings(config: Mapping[str, ConfigEntry]) -> dict[str, str]:
+    """Return the settings of the topic itself, without the broker's."""
+    return {
+        name: str(entry.value)
+        for name, entry in config.items()
+        if ConfigSource(entry.source) == ConfigSource.DYNAMIC_TOPIC_CONFIG
+    }
 
 
-def _apply(admin: AdminClient, plan: Plan, seconds: float) -> None:
+def _apply(admin: AdminClient, plan: Plan, timeout: float) -> None:
     if plan.create:
-        made = [
-            # -1: as many copies as the broker makes by default.
+        topics = [
+            # -1 is the broker's default replication factor.
             NewTopic(name, topic.partitions, replication_factor=-1, config=topic.config)
             for name, topic in plan.create.items()
         ]
-        _wait(admin.create_topics(made, operation_timeout=seconds))
-    if plan.grow:
-        grown = [NewPartitions(name, partitions) for name, partitions in plan.grow.items()]
-        _wait(admin.create_partitions(grown, operation_timeout=seconds))
-    if plan.alter:
-        _wait(admin.incremental_alter_configs([_altered(*each) for each in plan.alter.items()]))
+        _wait(admin.create_topics(topics, operation_timeout=timeout))
+    if plan.add_partitions:
+        totals = [NewPartitions(name, total) for name, total in plan.add_partitions.items()]
+        _wait(admin.create_partitions(totals, operation_timeout=timeout))
+    if plan.alter_config:
+        resources = [_resource(name, changes) for name, changes in plan.alter_config.items()]
+        _wait(admin.incremental_alter_configs(resources))
 
 
-def _altered(name: str, changes: Mapping[str, str | None]) -> ConfigResource:
+def _resource(name: str, changes: Mapping[str, str | None]) -> ConfigResource:
     entries = [
         ConfigEntry(
             setting,
@@ -183,33 +198,33 @@ def _altered(name: str, changes: Mapping[str, str | None]) -> ConfigResource:
     return ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=entries)
 
 
-def _wait(answers: Mapping[Any, "Future[Any]"]) -> None:
-    for answer in answers.values():
-        answer.result()
+def _wait(futures: Mapping[Any, "Future[Any]"]) -> None:
+    for future in futures.values():
+        future.result()
 
 
 @contextmanager
 def _connected(bootstrap_servers: str) -> Iterator[AdminClient]:
-    """Yield a client; what the broker refuses or does not answer becomes PlatformError."""
-    where = f"Kafka at {bootstrap_servers}"
+    """Yield an admin client; errors of the broker and timeouts become PlatformError."""
+    kafka = f"Kafka at {bootstrap_servers}"
     try:
         with AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0}) as admin:
             yield admin
     except KafkaException as failure:
         error = failure.args[0]
         if isinstance(error, KafkaError) and error.code() in _UNREACHABLE:
-            raise PlatformError(f"{where} does not answer: see `diabetes logs kafka`") from failure
+            raise PlatformError(f"{kafka} does not answer: see `diabetes logs kafka`") from failure
         reason = error.str() if isinstance(error, KafkaError) else str(failure)
-        raise PlatformError(f"{where} refused: {reason}") from failure
+        raise PlatformError(f"{kafka} refused: {reason}") from failure
 
 
 _UNREACHABLE = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN)  # noqa: SLF001 - their public names
 
 
-def _setup(settings: PlatformSettings, _given: SetupSettings) -> str:
+def _setup(settings: PlatformSettings, _: SetupSettings) -> str:
     plan = setup_topics(f"{HOST}:{settings.port(Port.KAFKA)}")
-    changed = ", ".join(sorted({*plan.create, *plan.grow, *plan.alter}))
-    return f"topics: {f'made or changed {changed}' if changed else 'as they should be'}"
+    changed = ", ".join(plan.topics)
+    return f"topics: {f'created or changed {changed}' if changed else 'up to date'}"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The doctor at the S3 storage: written, read again and removed as the pipeline's own user."""
+"""The health check of MinIO: the pipeline's user writes, reads and removes an object."""
 
 import io
 import uuid
@@ -14,7 +14,7 @@ BUCKET, USER = "lake", "pipeline"
 
 
 def write_and_read(stack: Stack) -> str:
-    """Write an object, read it back and remove it; raises where that does not work."""
+    """Write an object, read it back and remove it; raises if that fails."""
     client = Minio(
         f"{HOST}:{stack.port(Port.MINIO)}",
         USER,
@@ -24,15 +24,15 @@ def write_and_read(stack: Stack) -> str:
     )
     name, content = f"doctor/{uuid.uuid4()}", b"written by diabetes doctor"
     client.put_object(BUCKET, name, io.BytesIO(content), len(content))
-    answer = client.get_object(BUCKET, name)
+    response = client.get_object(BUCKET, name)
     try:
-        read = answer.read()
+        stored = response.read()
     finally:
-        answer.close()
-        answer.release_conn()
+        response.close()
+        response.release_conn()
     client.remove_object(BUCKET, name)
-    if read != content:
-        raise RuntimeError(f"{BUCKET}/{name} reads otherwise than it was written")
+    if stored != content:
+        raise RuntimeError(f"{BUCKET}/{name} has other content than was written")
     return f"wrote, read and removed an object in {BUCKET} as {USER}"
 
 

@@ -1,7 +1,7 @@
-"""Buckets, users and policies of `infra/minio/`: read, compared with a MinIO's, set where needed.
+"""Set-up of MinIO's buckets, users and policies, as `infra/minio/` declares them.
 
-A bucket that says what is `rewritable` in it keeps versions of everything else, and the server
-keeps one version of an object: so that is written once, and a second write is refused.
+A bucket with `rewritable` prefixes has versioning for all other objects. The server allows one
+version of an object, so it rejects a second write to these objects.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.minio.server import Found, MinioServer
+from diabetes_platform.local.minio.admin import StorageAdmin, StorageState
 from diabetes_platform.local.setup import plain_passwords, run_setup
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, SetupSettings
 
@@ -21,11 +21,11 @@ Name = TypeVar("Name")
 
 
 @dataclass(frozen=True)
-class Storage:
-    """What the platform's object storage should be.
+class StorageConfig:
+    """The declared buckets and policies.
 
-    `rewritable`: of each bucket the prefixes whose objects may be written again; None where it
-    keeps no versions at all. `policies`: documents by user.
+    `rewritable` has the prefixes of each bucket whose objects may be overwritten, or None for a
+    bucket without versioning. `policies` are policy documents by user.
     """
 
     rewritable: Mapping[str, frozenset[str] | None]
@@ -34,7 +34,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class Change:
-    """One thing to set; `name` says of what."""
+    """A change to make to the bucket, policy or user `name`."""
 
     kind: Literal["bucket", "versions", "limit", "policy", "user", "grant"]
     name: str
@@ -46,26 +46,27 @@ class Change:
 def setup_storage(
     endpoint: str, root_user: str, root_password: str, passwords: Mapping[str, str]
 ) -> list[Change]:
-    """Make the MinIO at `endpoint` (an http URL) as `infra/minio/` says; return what was changed.
+    """Configure the MinIO at `endpoint` (an http URL) and return the applied changes.
 
-    `passwords` are the users'. Buckets and users besides are left alone. Raises PlatformError.
+    `passwords` has one for each user. Idempotent; other buckets and users stay unchanged. Raises
+    PlatformError.
     """
-    wanted = read(DIRECTORY)
-    if set(passwords) != set(wanted.policies):
-        given, allowed = (", ".join(sorted(names)) for names in (passwords, wanted.policies))
-        raise PlatformError(f"storage: given passwords of {given}; policies are there of {allowed}")
-    server = MinioServer(endpoint, root_user, root_password)
-    with server.errors():
-        changes = plan(wanted, server.look(wanted.rewritable, passwords))
+    config = read(DIRECTORY)
+    if set(passwords) != set(config.policies):
+        users, allowed = (", ".join(sorted(names)) for names in (passwords, config.policies))
+        raise PlatformError(f"storage: passwords are set for {users}; allowed: {allowed}")
+    admin = StorageAdmin(endpoint, root_user, root_password)
+    with admin.errors():
+        changes = plan(config, admin.state(config.rewritable, passwords))
         for change in changes:
-            _make(change, server, wanted, passwords)
+            _apply(change, admin, config, passwords)
     return changes
 
 
-def read(directory: Path) -> Storage:
-    """Return what the files ask for: `storage.json`, and a policy file for each user."""
+def read(directory: Path) -> StorageConfig:
+    """Return the configuration in `storage.json` and in the policy file of each user."""
     document = json.loads((directory / "storage.json").read_text(encoding="utf-8"))
-    return Storage(
+    return StorageConfig(
         rewritable={
             name: frozenset(bucket["rewritable"]) if "rewritable" in bucket else None
             for name, bucket in document["buckets"].items()
@@ -77,64 +78,67 @@ def read(directory: Path) -> Storage:
     )
 
 
-def plan(wanted: Storage, found: Found) -> list[Change]:
-    """Return what to set, each step after those that it needs."""
-    users = list(wanted.policies)
-    versioned = {name: kept for name, kept in wanted.rewritable.items() if kept is not None}
-    policies = {name: canonical(policy) for name, policy in wanted.policies.items()}
-    there = {name: canonical(policy) for name, policy in found.policies.items()}
+def plan(config: StorageConfig, state: StorageState) -> list[Change]:
+    """Return the changes that bring `state` to `config`, in the order of their dependencies."""
+    users = list(config.policies)
+    versioned = {name: kept for name, kept in config.rewritable.items() if kept is not None}
+    policies = {name: canonical(policy) for name, policy in config.policies.items()}
+    existing = {name: canonical(policy) for name, policy in state.policies.items()}
     return [
-        *(Change("bucket", name) for name in wanted.rewritable if name not in found.rewritable),
-        *(Change("versions", name) for name in _differing(versioned, found.rewritable)),
-        *([] if found.writes_once else [Change("limit", "one version of an object")]),
-        *(Change("policy", name) for name in _differing(policies, there)),
-        *(Change("user", name) for name in users if name not in found.users),
-        *(Change("grant", name) for name in users if found.grants.get(name) != name),
+        *(Change("bucket", name) for name in config.rewritable if name not in state.rewritable),
+        *(Change("versions", name) for name in _differing(versioned, state.rewritable)),
+        *([] if state.writes_once else [Change("limit", "one version of an object")]),
+        *(Change("policy", name) for name in _differing(policies, existing)),
+        *(Change("user", name) for name in users if name not in state.users),
+        *(Change("grant", name) for name in users if state.grants.get(name) != name),
     ]
 
 
 def canonical(policy: dict[str, Any]) -> str:
-    """Return a policy as text in which the order of a list makes no difference."""
+    """Return a policy as text that does not depend on the order of its lists."""
     return json.dumps(_ordered(policy), sort_keys=True)
 
 
-def _make(
-    change: Change, server: MinioServer, wanted: Storage, passwords: Mapping[str, str]
+def _apply(
+    change: Change, admin: StorageAdmin, config: StorageConfig, passwords: Mapping[str, str]
 ) -> None:
     name = change.name
     match change.kind:
         case "bucket":
-            server.make_bucket(name)
+            admin.create_bucket(name)
         case "versions":
-            server.keep_versions(name, rewritable=wanted.rewritable[name] or frozenset())
+            admin.enable_versioning(name, rewritable=config.rewritable[name] or frozenset())
         case "limit":
-            server.keep_one_version()
+            admin.limit_versions()
         case "policy":
-            server.put_policy(name, wanted.policies[name])
+            admin.put_policy(name, config.policies[name])
         case "user":
-            server.put_user(name, passwords[name])
+            admin.put_user(name, passwords[name])
         case "grant":
-            server.grant(name, policy=name)
+            admin.grant(name, policy=name)
 
 
-def _ordered(part: object) -> object:
-    if isinstance(part, dict):
-        return {key: _ordered(value) for key, value in part.items()}
-    if isinstance(part, list):
-        return sorted((_ordered(each) for each in part), key=json.dumps)
-    return part
+def _ordered(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _ordered(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return sorted((_ordered(item) for item in value), key=json.dumps)
+    return value
 
 
-def _differing(wanted: Mapping[Name, object], found: Mapping[Name, object]) -> list[Name]:
-    return [name for name, value in wanted.items() if found.get(name) != value]
+def _differing(config: Mapping[Name, object], state: Mapping[Name, object]) -> list[Name]:
+    return [name for name, value in config.items() if state.get(name) != value]
 
 
-def _setup(settings: PlatformSettings, given: SetupSettings) -> str:
+def _setup(settings: PlatformSettings, secrets: SetupSettings) -> str:
     s3 = settings.s3
     changes = setup_storage(
-        s3.endpoint or "", s3.user or "", s3.secret or "", plain_passwords(given.storage_passwords)
+        s3.endpoint or "",
+        s3.user or "",
+        s3.secret or "",
+        plain_passwords(secrets.storage_passwords),
     )
-    return f"storage: {', '.join(map(str, changes)) or 'as it should be'}"
+    return f"storage: {', '.join(map(str, changes)) or 'up to date'}"
 
 
 if __name__ == "__main__":

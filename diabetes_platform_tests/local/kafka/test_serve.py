@@ -1,4 +1,4 @@
-"""The broker as the supervisor starts it: what it starts on, what it refuses, what it survives."""
+"""The broker process: recovery after a kill, rejection of other data, and network access."""
 
 import subprocess
 from itertools import islice
@@ -9,27 +9,27 @@ from confluent_kafka import KafkaError, Producer
 from confluent_kafka.admin import NewTopic
 
 from diabetes_platform.local.jvm import COULD_NOT_RUN
-from diabetes_platform.local.kafka.data import cluster_id_in, id_file_of
+from diabetes_platform.local.kafka.data import cluster_id_file, parse_cluster_id
 from diabetes_platform_tests.capture import Kafka, running
 
 pytestmark = pytest.mark.integration
-TOPIC = "kept"
+TOPIC = "durable"
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Kafka:
-    """A broker that no other test has, not started."""
+def private_kafka(tmp_path: Path) -> Kafka:
+    """A stopped broker for one test."""
     return Kafka(tmp_path / "kafka")
 
 
 def cluster_of(kafka: Kafka) -> str | None:
-    return cluster_id_in((kafka.data_dir / "meta.properties").read_text())
+    return parse_cluster_id((kafka.data_dir / "meta.properties").read_text())
 
 
-def errors_of_sending(
+def delivery_errors(
     kafka: Kafka, topic: str, *values: bytes, seconds: int = 20
 ) -> list[KafkaError]:
-    """Send messages and return what could not be delivered."""
+    """Produce messages and return the delivery errors."""
     errors: list[KafkaError | None] = []
     limits = {"message.timeout.ms": seconds * 1000}
     producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, **limits})
@@ -40,43 +40,48 @@ def errors_of_sending(
 
 
 @pytest.mark.slow
-def test_a_broker_that_was_killed_comes_back_with_its_cluster_and_its_messages(own: Kafka) -> None:
-    with running(own):
-        own.admin.create_topics([NewTopic(TOPIC, 1)])[TOPIC].result(30)
-        assert errors_of_sending(own, TOPIC, b"1", b"2") == []
-        cluster = cluster_of(own)
-        own.kill()
-        own.start()
-        assert cluster_of(own) == cluster
-        assert id_file_of(own.data_dir).read_text() == f"{cluster}\n"
-        assert errors_of_sending(own, TOPIC, b"3") == []
-        (start,) = own.ends(TOPIC)
+def test_keeps_its_cluster_id_and_messages_after_a_kill(private_kafka: Kafka) -> None:
+    with running(private_kafka):
+        private_kafka.admin.create_topics([NewTopic(TOPIC, 1)])[TOPIC].result(30)
+        assert delivery_errors(private_kafka, TOPIC, b"1", b"2") == []
+        cluster = cluster_of(private_kafka)
+        private_kafka.kill()
+        private_kafka.start()
+        assert cluster_of(private_kafka) == cluster
+        assert cluster_id_file(private_kafka.data_dir).read_text() == f"{cluster}\n"
+        assert delivery_errors(private_kafka, TOPIC, b"3") == []
+        (start,) = private_kafka.ends(TOPIC)
         start.offset = 0
-        assert [m.value() for m in islice(own.messages([start]), 3)] == [b"1", b"2", b"3"]
-        (end,) = own.ends(TOPIC)
+        assert [m.value() for m in islice(private_kafka.messages([start]), 3)] == [b"1", b"2", b"3"]
+        (end,) = private_kafka.ends(TOPIC)
         assert end.offset == 3
 
 
-def test_data_of_another_cluster_are_refused_in_one_line_and_not_touched(own: Kafka) -> None:
-    with running(own):
-        cluster = cluster_of(own)
-    id_file_of(own.data_dir).write_text("zzzzzzzzQ8WetfU8SumRIw\n")
-    before = {path: path.stat().st_mtime_ns for path in own.data_dir.rglob("*")}
-    done = subprocess.run(
-        own.command, env=own.environment, capture_output=True, text=True, timeout=30, check=False
+def test_rejects_the_data_of_another_cluster_without_changing_them(private_kafka: Kafka) -> None:
+    with running(private_kafka):
+        cluster = cluster_of(private_kafka)
+    cluster_id_file(private_kafka.data_dir).write_text("zzzzzzzzQ8WetfU8SumRIw\n")
+    files = {path: path.stat().st_mtime_ns for path in private_kafka.data_dir.rglob("*")}
+    result = subprocess.run(
+        private_kafka.command,
+        env=private_kafka.environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
-    assert (done.returncode, done.stdout) == (COULD_NOT_RUN, "")
-    (line,) = done.stderr.splitlines()
+    assert (result.returncode, result.stdout) == (COULD_NOT_RUN, "")
+    (line,) = result.stderr.splitlines()
     assert f"holds data of Kafka cluster {cluster}, this platform's cluster is zzzz" in line
-    assert {path: path.stat().st_mtime_ns for path in own.data_dir.rglob("*")} == before
+    assert {path: path.stat().st_mtime_ns for path in private_kafka.data_dir.rglob("*")} == files
 
 
-def test_a_topic_that_is_not_there_is_not_made_by_who_sends_to_it(kafka: Kafka) -> None:
-    assert len(errors_of_sending(kafka, "diabetes_cdc.public.diabetes_old", b"?", seconds=2)) == 1
+def test_producing_does_not_create_a_missing_topic(kafka: Kafka) -> None:
+    assert len(delivery_errors(kafka, "diabetes_cdc.public.diabetes_old", b"?", seconds=2)) == 1
     assert "diabetes_cdc.public.diabetes_old" not in kafka.admin.list_topics(timeout=10).topics
 
 
-def test_it_listens_on_this_machine_only(kafka: Kafka) -> None:
+def test_listens_on_the_loopback_interface_only(kafka: Kafka) -> None:
     inodes = {
         fd.readlink().name
         for fd in Path(f"/proc/{kafka.pid}/fd").iterdir()
@@ -88,6 +93,6 @@ def test_it_listens_on_this_machine_only(kafka: Kafka) -> None:
         for columns in map(str.split, Path(table).read_text().splitlines()[1:])
         if columns[3] == "0A" and f"socket:[{columns[9]}]" in inodes
     ]
-    # 127.0.0.1, the second as an address of IPv6.
+    # 127.0.0.1, the second time as an IPv6-mapped address.
     assert set(listening) <= {"0100007F", "0000000000000000FFFF00000100007F"}
     assert len(listening) == 2

@@ -1,4 +1,4 @@
-"""Kafka's topics: what is planned for which difference, and a real broker brought to it."""
+"""Set-up of Kafka's topics: the planned changes, and their effect on a real broker."""
 
 from functools import partial
 from pathlib import Path
@@ -35,54 +35,57 @@ WEEK, DAY = "604800000", "86400000"
 EVENTS = Topic(partitions=4, config={"retention.ms": WEEK, "cleanup.policy": "delete"})
 
 
-def found(partitions: int = 4, **config: str) -> Topics:
-    """The topic as a broker has it; a name's underscores are dots."""
-    own = {name.replace("_", "."): value for name, value in config.items()}
-    return {"events": Topic(partitions=partitions, config=own)}
+def existing_topic(partitions: int = 4, **config: str) -> Topics:
+    """Return the topic `events` of a broker; underscores in setting names stand for dots."""
+    settings = {name.replace("_", "."): value for name, value in config.items()}
+    return {"events": Topic(partitions=partitions, config=settings)}
 
 
 @pytest.mark.parametrize(
     ("existing", "plan"),
     [
         ({}, Plan(create={"events": EVENTS})),
-        (found(retention_ms=WEEK, cleanup_policy="delete"), Plan()),
+        (existing_topic(retention_ms=WEEK, cleanup_policy="delete"), Plan()),
         (
-            found(2, retention_ms=WEEK, cleanup_policy="delete"),
-            Plan(grow={"events": 4}),
+            existing_topic(2, retention_ms=WEEK, cleanup_policy="delete"),
+            Plan(add_partitions={"events": 4}),
         ),
         (
-            found(retention_ms=DAY, cleanup_policy="delete"),
-            Plan(alter={"events": {"retention.ms": WEEK}}),
+            existing_topic(retention_ms=DAY, cleanup_policy="delete"),
+            Plan(alter_config={"events": {"retention.ms": WEEK}}),
         ),
         (
-            found(retention_ms=WEEK),
-            Plan(alter={"events": {"cleanup.policy": "delete"}}),
+            existing_topic(retention_ms=WEEK),
+            Plan(alter_config={"events": {"cleanup.policy": "delete"}}),
         ),
         (
-            found(retention_ms=WEEK, cleanup_policy="delete", segment_ms=DAY),
-            Plan(alter={"events": {"segment.ms": None}}),
+            existing_topic(retention_ms=WEEK, cleanup_policy="delete", segment_ms=DAY),
+            Plan(alter_config={"events": {"segment.ms": None}}),
         ),
         (
-            {**found(retention_ms=WEEK, cleanup_policy="delete"), "mine": Topic(partitions=1)},
+            {
+                **existing_topic(retention_ms=WEEK, cleanup_policy="delete"),
+                "mine": Topic(partitions=1),
+            },
             Plan(),
         ),
     ],
-    ids=["missing", "equal", "small", "altered", "lacks a setting", "has one more", "not ours"],
+    ids=["missing", "equal", "too small", "altered", "setting missing", "setting added", "foreign"],
 )
-def test_a_difference_is_planned_away(existing: Topics, plan: Plan) -> None:
+def test_plans_the_changes_of_a_topic(existing: Topics, plan: Plan) -> None:
     assert plan_topics({"events": EVENTS}, existing) == plan
     assert bool(plan) == (plan != Plan())
 
 
-def test_partitions_are_never_taken_away() -> None:
-    with pytest.raises(PlatformError, match=r"topic events has 6 partitions, 4 are wanted: "):
-        plan_topics({"events": EVENTS}, found(6))
+def test_rejects_fewer_partitions_than_the_topic_has() -> None:
+    with pytest.raises(PlatformError, match=r"topic events has 6 partitions, 4 are declared: "):
+        plan_topics({"events": EVENTS}, existing_topic(6))
 
 
-def test_every_topic_of_the_contract_is_there_with_the_deadlines_of_its_kind() -> None:
+def test_declares_every_topic_of_the_contract_with_its_retention() -> None:
     topics = read_topics()
     assert topics.keys() >= {CDC_TOPIC, SINK_TOPIC, REJECTED_TOPIC, WINDOWED_TOPIC}
-    # The newest image of a patient is kept for ever, ranges of changes must have no holes.
+    # The newest image of a patient is kept forever; ranges of changes must have no gaps.
     assert topics[SINK_TOPIC].config["cleanup.policy"] == "compact"
     assert topics[CDC_TOPIC].config["cleanup.policy"] == "delete"
     for name, topic in topics.items():
@@ -92,37 +95,35 @@ def test_every_topic_of_the_contract_is_there_with_the_deadlines_of_its_kind() -
         ].startswith("compact"), name
 
 
-def test_a_dead_letter_has_room_for_any_change_and_what_is_said_of_it() -> None:
+def test_a_dead_letter_has_room_for_any_change_and_its_reason() -> None:
     topics = read_topics()
     change, letter = (
         int(topics[name].config["max.message.bytes"]) for name in (CDC_TOPIC, REJECTED_TOPIC)
     )
-    # Base64 of a change is four thirds of it.
+    # Base64 makes a change a third larger.
     assert letter >= 2 * change
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("compression", ["none", "gzip", "lz4", "snappy", "zstd"])
-def test_two_megabytes_are_refused_however_small_they_are_packed(
-    kafka: Kafka, compression: str
-) -> None:
+def test_rejects_two_megabytes_with_every_compression(kafka: Kafka, compression: str) -> None:
     # The client itself would let 8 MB pass.
-    given = {"message.max.bytes": 8_000_000, "batch.size": 100_000, "linger.ms": 0}
+    limits = {"message.max.bytes": 8_000_000, "batch.size": 100_000, "linger.ms": 0}
     producer = Producer(
-        {"bootstrap.servers": kafka.bootstrap_servers, "compression.type": compression, **given}
+        {"bootstrap.servers": kafka.bootstrap_servers, "compression.type": compression, **limits}
     )
-    told: list[KafkaError | None] = []
+    errors: list[KafkaError | None] = []
     for size in (2_000_000, 250 * 1024):
-        producer.produce(CDC_TOPIC, b"[" * size, on_delivery=lambda error, _: told.append(error))
+        producer.produce(CDC_TOPIC, b"[" * size, on_delivery=lambda error, _: errors.append(error))
         assert producer.flush(30) == 0
-    refused, taken = told
-    assert refused is not None
-    assert refused.code() == KafkaError.MSG_SIZE_TOO_LARGE
-    assert taken is None
+    too_large, accepted = errors
+    assert too_large is not None
+    assert too_large.code() == KafkaError.MSG_SIZE_TOO_LARGE
+    assert accepted is None
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("events: {partitions: 0}", "events.partitions"),
         ("events: {partitions: 1, retention: 1}", "events.retention"),
@@ -131,22 +132,20 @@ def test_two_megabytes_are_refused_however_small_they_are_packed(
         ("- events", "dictionary"),
     ],
 )
-def test_what_is_not_allowed_in_the_file_is_named_in_one_line(
-    tmp_path: Path, content: str, told: str
-) -> None:
+def test_rejects_an_invalid_file_with_one_line(tmp_path: Path, content: str, message: str) -> None:
     file = tmp_path / "topics.yaml"
     file.write_text(content)
-    with pytest.raises(PlatformError) as refused:
+    with pytest.raises(PlatformError) as raised:
         read_topics(file)
-    assert str(file) in str(refused.value)
-    assert told in str(refused.value)
-    assert len(str(refused.value).splitlines()) == 1
+    assert str(file) in str(raised.value)
+    assert message in str(raised.value)
+    assert len(str(raised.value).splitlines()) == 1
 
 
-def test_a_broker_that_does_not_answer_is_named() -> None:
+def test_the_error_names_a_broker_that_does_not_answer() -> None:
     port = free_port()
     with pytest.raises(PlatformError, match=rf"Kafka at {HOST}:{port} does not answer"):
-        setup_topics(f"{HOST}:{port}", seconds=1)
+        setup_topics(f"{HOST}:{port}", timeout=1)
 
 
 def settings_of(kafka: Kafka, topic: str) -> dict[str, str]:
@@ -166,7 +165,7 @@ def alter(kafka: Kafka, topic: str, **settings: str) -> None:
 
 
 @pytest.mark.integration
-def test_the_broker_has_every_topic_as_the_file_says_and_the_next_time_nothing_is_done(
+def test_a_second_set_up_changes_nothing(
     kafka: Kafka,
 ) -> None:
     assert setup_topics(kafka.bootstrap_servers) == Plan()
@@ -176,14 +175,16 @@ def test_the_broker_has_every_topic_as_the_file_says_and_the_next_time_nothing_i
 
 
 @pytest.mark.integration
-def test_what_was_altered_by_hand_is_put_back(kafka: Kafka) -> None:
+def test_restores_manually_altered_settings(kafka: Kafka) -> None:
     alter(kafka, CDC_TOPIC, retention_ms="1000", delete_retention_ms="1")
-    # A broker tells of what was altered a moment after the controller has taken it.
+    # A broker reports altered settings a moment after the controller has applied them.
     eventually(lambda: settings_of(kafka, CDC_TOPIC)["delete.retention.ms"] == "1")
-    seen = pending_changes(kafka.bootstrap_servers)
+    pending = pending_changes(kafka.bootstrap_servers)
     plan = setup_topics(kafka.bootstrap_servers)
     assert (
-        seen == plan == Plan(alter={CDC_TOPIC: {"retention.ms": WEEK, "delete.retention.ms": None}})
+        pending
+        == plan
+        == Plan(alter_config={CDC_TOPIC: {"retention.ms": WEEK, "delete.retention.ms": None}})
     )
     eventually(lambda: settings_of(kafka, CDC_TOPIC)["delete.retention.ms"] == DAY)
     assert settings_of(kafka, CDC_TOPIC)["retention.ms"] == WEEK
@@ -195,30 +196,28 @@ def has_partitions(kafka: Kafka, topic: str, partitions: int) -> bool:
 
 
 @pytest.mark.integration
-def test_a_topic_grows_and_is_not_cut(kafka: Kafka, tmp_path: Path) -> None:
+def test_adds_partitions_and_rejects_fewer(kafka: Kafka, tmp_path: Path) -> None:
     file = tmp_path / "topics.yaml"
     for partitions in (1, 3):
         file.write_text(yaml.safe_dump({"growing": {"partitions": partitions}}))
         assert setup_topics(kafka.bootstrap_servers, file)
-        # A broker tells of new partitions a moment after it has made them.
+        # A broker reports new partitions a moment after it has created them.
         eventually(partial(has_partitions, kafka, "growing", partitions))
     file.write_text(yaml.safe_dump({"growing": {"partitions": 2}}))
-    with pytest.raises(PlatformError, match="topic growing has 3 partitions, 2 are wanted"):
+    with pytest.raises(PlatformError, match="topic growing has 3 partitions, 2 are declared"):
         setup_topics(kafka.bootstrap_servers, file)
 
 
 @pytest.mark.integration
-def test_a_setting_that_kafka_does_not_know_is_refused_by_its_name(
-    kafka: Kafka, tmp_path: Path
-) -> None:
+def test_the_error_names_an_unknown_setting(kafka: Kafka, tmp_path: Path) -> None:
     file = tmp_path / "topics.yaml"
     file.write_text("misspelt: {partitions: 1, config: {retention.hours: 1}}")
     with pytest.raises(PlatformError, match=r"refused: .*retention\.hours"):
         setup_topics(kafka.bootstrap_servers, file)
 
 
-def test_the_configuration_names_no_topic_that_the_file_lacks() -> None:
+def test_declares_the_topics_in_the_configuration_of_connect() -> None:
     worker = (INFRA / "connect" / "worker.properties").read_text()
-    named = {line.partition("=")[2] for line in worker.splitlines() if ".storage.topic=" in line}
-    assert len(named) == 3
-    assert named <= read_topics().keys()
+    topics = {line.partition("=")[2] for line in worker.splitlines() if ".storage.topic=" in line}
+    assert len(topics) == 3
+    assert topics <= read_topics().keys()
