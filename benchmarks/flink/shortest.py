@@ -24,7 +24,7 @@ from pyflink.table import Schema, StreamTableEnvironment
 
 from diabetes_platform.contract.events import DIABETES_NEW_CHANGED
 from diabetes_platform.contract.fields import FEATURES
-from flink.patients.kafka_tables import IMAGES, WRITTEN, Topics, images_ddl
+from flink.patients.kafka_tables import IMAGES, SINK_OPTIONS, Topics, images_ddl
 
 # Of its own type: one that Java has seen cannot be sent with the function.
 _REJECTED = OutputTag("rejected", Types.ROW([Types.PRIMITIVE_ARRAY(Types.BYTE())]))
@@ -90,7 +90,7 @@ def main() -> None:
     letters = KafkaSink.builder().set_bootstrap_servers(given.bootstrap_servers)
     letters = letters.set_record_serializer(written.build())
     letters = letters.set_delivery_guarantee(DeliveryGuarantee.AT_LEAST_ONCE)
-    for name, option in WRITTEN.items():
+    for name, option in SINK_OPTIONS.items():
         if name.startswith("properties."):
             letters = letters.set_property(name.removeprefix("properties."), option)
     rows.get_side_output(_REJECTED).sink_to(letters.build())

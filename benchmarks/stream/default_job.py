@@ -6,10 +6,14 @@ Submitted by `benchmarks.stream.defaults` in place of the platform's; no part of
 import sys
 
 from flink.patients.job import CONFIGURATION, main
-from flink.patients.kafka_tables import WRITTEN
+from flink.patients.kafka_tables import SINK_OPTIONS
 
 WAITS = "execution.buffer-timeout.interval"
 
 if __name__ == "__main__":
-    del CONFIGURATION[WAITS], WRITTEN["properties.linger.ms"], WRITTEN["properties.batch.size"]
+    del (
+        CONFIGURATION[WAITS],
+        SINK_OPTIONS["properties.linger.ms"],
+        SINK_OPTIONS["properties.batch.size"],
+    )
     sys.exit(main(sys.argv[1:]))

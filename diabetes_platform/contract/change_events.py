@@ -1,16 +1,43 @@
-"""The rejection reasons of a change event, apart from those of its measurements.
+"""The validation of the stream's messages: Debezium's change events and images of the sink topic.
+
+Flink's job, the predictor and the lake share these functions. They name every fault of a message
+and never raise, whatever its bytes are. A reader may decode most valid messages faster, as Flink
+does; it then calls these functions for the rest.
 
 A reason is a `Reason` like every other, written `source.lsn:missing`; the reasons of a measurement
 are the row validator's (`validation.py`), except that a change event holds no number as text.
 """
 
-from typing import Literal
+import json
+import math
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
 
-EventField = Literal[
+from diabetes_platform.contract.events import (
+    DELETED,
+    DIABETES_NEW_CHANGED,
+    TIMESTAMP_KEYS,
+)
+from diabetes_platform.contract.fields import FEATURE_NAMES, FIELDS, Field
+from diabetes_platform.contract.tables import DIABETES_NEW
+from diabetes_platform.contract.validation import (
+    ABOVE_MAXIMUM,
+    BELOW_MINIMUM,
+    MISSING,
+    NOT_A_NUMBER,
+    NOT_ALLOWED,
+    NOT_AN_INTEGER,
+    Reason,
+    parse,
+    reason_for,
+)
+
+EnvelopeField = Literal[
     "message", "key", "op", "source", "source.lsn", "source.ts_ms", "source.table", "ts_ms",
     "before", "after", "id", "received_at", "outcome_recorded_at",
 ]  # fmt: skip
-"""The path of a field in a message; `ts_ms` is when Debezium captured the change."""
+"""The path of a field in a change event; `ts_ms` is when Debezium captured the change."""
 
 NOT_JSON = "not_json"
 NESTED_TOO_DEEPLY = "nested_too_deeply"
@@ -20,9 +47,357 @@ NOT_A_TIME = "not_a_time"
 MISMATCH = "mismatch"
 IN_THE_FUTURE = "in_the_future"
 
-CLOCK_SKEW_MS = 300_000
+CLOCK_SKEW_MS: Final = 300_000
 """How far a timestamp may lie ahead of the validator's clock: five minutes.
 
 A timestamp further ahead would close every window early. The past has no bound: a change is
 captured late whenever a service was down, and the windows count it as late.
 """
+LARGEST_BIGINT: Final = 2**63 - 1
+"""The largest `bigint` of PostgreSQL, Delta and Flink."""
+LARGEST_TIMESTAMP_MS: Final = 253_402_300_799_999
+"""The last millisecond of the year 9999, the last that a `datetime` can hold."""
+_LARGEST_INTEGER = 2**31 - 1
+_SCHEMA, _TABLE = DIABETES_NEW.name.split(".")
+_OPERATIONS = frozenset(DIABETES_NEW_CHANGED.operations)
+_REQUIRED_KEYS = frozenset(DIABETES_NEW_CHANGED.required_image_keys)
+_RANGE_CODES = frozenset({BELOW_MINIMUM, ABOVE_MAXIMUM, NOT_ALLOWED})
+_TIMES: tuple[Literal["received_at", "outcome_recorded_at"], ...] = (
+    "received_at",
+    "outcome_recorded_at",
+)
+
+Document = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A valid change of one patient; times in milliseconds since 1970 (UTC).
+
+    `image` has the columns of `public.diabetes_new`, None for a deletion.
+    """
+
+    id: int
+    op: str
+    lsn: int
+    changed_ms: int
+    captured_ms: int
+    image: Document | None
+
+    @property
+    def features(self) -> tuple[float | None, ...]:
+        """The measurements in the contract's order, None where missing; empty for a deletion."""
+        image = self.image
+        # The validation has made numbers of them.
+        return () if image is None else tuple(image[name] for name in FEATURE_NAMES)  # type: ignore[misc]
+
+    def sink_message(self, judged_ms: int) -> Document:
+        """Return the message of the sink topic (SINK_KEYS) for a change that is no deletion."""
+        timestamps = (self.changed_ms, self.captured_ms, judged_ms)
+        return {
+            **(self.image or {}),
+            "op": self.op,
+            "lsn": self.lsn,
+            **dict(zip(TIMESTAMP_KEYS, timestamps, strict=True)),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SinkImage:
+    """A valid message of the sink topic: `image` has the columns of `public.diabetes_new`."""
+
+    id: int
+    op: str
+    lsn: int
+    changed_ms: int
+    captured_ms: int
+    judged_ms: int
+    image: Document
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """A tombstone of the sink topic: the patient was deleted."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Invalid:
+    """All reasons to reject a message, in the order of its fields."""
+
+    reasons: tuple[Reason, ...]
+
+
+def validate_change_event(
+    key: bytes | None, value: bytes | None, now_ms: int
+) -> Change | Invalid | None:
+    """Return the change in a message of the CDC topic; None where it concerns no patient.
+
+    That is the tombstone after a deletion and the start and end of a transaction. Key and value
+    may carry their schema. `now_ms` is the validator's clock, milliseconds since 1970 (UTC).
+    """
+    if value is None:
+        return None
+    reader = _Reader()
+    document = reader.decode("message", value)
+    if document is None:
+        reader.change_key(key)
+        return reader.invalid()
+    envelope = document.get("payload") if _has_schema(document) else document
+    if envelope is None:
+        return None  # the tombstone after a deletion, with a schema
+    if not isinstance(envelope, dict):
+        reader.reject("message", NOT_AN_OBJECT)
+        reader.change_key(key)
+        return reader.invalid()
+    if envelope.get("status") in ("BEGIN", "END") and "op" not in envelope:
+        return None
+    return reader.change(envelope, key, now_ms)
+
+
+def heartbeat_ms(value: bytes | None, now_ms: int) -> int | None:
+    """Return the time in a message of the heartbeat topic; None where it has no valid one."""
+    reader = _Reader()
+    document = (None if value is None else reader.decode("message", value)) or {}
+    payload = document.get("payload", document)
+    time = payload.get("ts_ms") if isinstance(payload, dict) else None
+    return reader.past_ms("ts_ms", time, now_ms)
+
+
+def validate_sink_message(
+    key: bytes | None, value: bytes | None, *, ranges: bool = True
+) -> SinkImage | Deletion | Invalid:
+    """Return the image or deletion in a message of the sink topic.
+
+    With `ranges=False` a measurement need only fit its type: an image that Flink accepted stays
+    readable after its field's range was narrowed.
+    """
+    reader = _Reader()
+    key_id = reader.sink_key(key)
+    if value is None:
+        return reader.invalid() if key_id is None else Deletion(key_id)
+    document = reader.decode("record", value)
+    if document is None:
+        return reader.invalid()
+    return reader.sink_image(document, key_id, ranges=ranges)
+
+
+def parse_timestamp(text: str) -> datetime | None:
+    """Return the time that ISO 8601 writes as `text`; None where it is none or has no zone."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return time if time.tzinfo is not None else None
+
+
+class _NotFiniteError(ValueError):
+    """A number in JSON that no double holds: `NaN`, `Infinity`, `1e999`."""
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise _NotFiniteError(text)
+    return number
+
+
+_decode_strictly = json.JSONDecoder(parse_float=_finite, parse_constant=_finite).decode
+
+
+def _has_schema(document: Document) -> bool:
+    return "payload" in document and "op" not in document
+
+
+class _Reader:
+    """Reads the fields of one message; `reasons` collects what is wrong with them."""
+
+    __slots__ = ("reasons",)
+
+    def __init__(self) -> None:
+        self.reasons: list[Reason] = []
+
+    def reject(self, field: str, code: str) -> None:
+        self.reasons.append(Reason(field, code))
+
+    def invalid(self) -> Invalid:
+        return Invalid(tuple(self.reasons))
+
+    def decode(self, field: str, content: bytes) -> Document | None:
+        """Return the JSON object in `content`; None where it holds none.
+
+        Numbers that are not finite are a fault, but are decoded, so that the faults of the other
+        fields are named too.
+        """
+        try:
+            text = str(content, "utf-8")
+            try:
+                document = _decode_strictly(text)
+            except _NotFiniteError:
+                self.reject(field, NOT_JSON)
+                document = json.loads(text)
+        except RecursionError:
+            self.reject(field, NESTED_TOO_DEEPLY)
+            return None
+        except ValueError:  # UnicodeDecodeError and JSONDecodeError are subclasses
+            self.reject(field, NOT_JSON)
+            return None
+        if not isinstance(document, dict):
+            self.reject(field, NOT_AN_OBJECT)
+            return None
+        return document
+
+    def change(self, envelope: Document, key: bytes | None, now_ms: int) -> Change | Invalid:
+        key_id = self.change_key(key)
+        op = self.operation(envelope.get("op"), _OPERATIONS)
+        lsn, changed_ms = self.source(envelope.get("source"), now_ms)
+        captured_ms = self.past_ms("ts_ms", envelope.get("ts_ms"), now_ms)
+        side: EnvelopeField = "before" if op == DELETED else "after"
+        row = self.nested(side, envelope.get(side))
+        row_id = None if row is None else self.integer("id", row.get("id"))
+        if None not in (row_id, key_id) and row_id != key_id:
+            self.reject("key", MISMATCH)
+        # A deletion carries the key alone: Debezium fills the other columns with defaults.
+        image = None if row is None or op == DELETED else self.image(row, ranges=True)
+        if self.reasons or None in (row_id, op, lsn, changed_ms, captured_ms):
+            return self.invalid()
+        return Change(row_id, op, lsn, changed_ms, captured_ms, image)  # type: ignore[arg-type]
+
+    def sink_image(
+        self, document: Document, key_id: int | None, *, ranges: bool
+    ) -> SinkImage | Invalid:
+        row_id = self.integer("id", document.get("id"))
+        op = self.operation(document.get("op"), _OPERATIONS - {DELETED})
+        lsn = self.integer("lsn", document.get("lsn"))
+        changed_ms, captured_ms, judged_ms = (
+            self.integer(name, document.get(name), LARGEST_TIMESTAMP_MS) for name in TIMESTAMP_KEYS
+        )
+        if None not in (row_id, key_id) and row_id != key_id:
+            self.reject("key", MISMATCH)
+        image = self.image(document, ranges=ranges)
+        if self.reasons:
+            return self.invalid()
+        return SinkImage(row_id, op, lsn, changed_ms, captured_ms, judged_ms, image)  # type: ignore[arg-type]
+
+    def change_key(self, key: bytes | None) -> int | None:
+        """Return the id in the key of a change event, with or without a schema."""
+        if key is None:
+            self.reject("key", MISSING)
+            return None
+        document = self.decode("key", key)
+        if document is None:
+            return None
+        payload = document.get("payload", document)
+        row_id = payload.get("id") if isinstance(payload, dict) else None
+        if type(row_id) is int:
+            return row_id
+        self.reject("key", MISMATCH)
+        return None
+
+    def sink_key(self, key: bytes | None) -> int | None:
+        """Return the id in the key of a message of the sink topic."""
+        if key is None:
+            self.reject("key", MISSING)
+            return None
+        document = self.decode("key", key)
+        return None if document is None else self.integer("key.id", document.get("id"))
+
+    def operation(self, value: object, allowed: frozenset[str]) -> str | None:
+        if isinstance(value, str) and value in allowed:
+            return value
+        self.reject("op", MISSING if value is None else NOT_ALLOWED)
+        return None
+
+    def source(self, value: object, now_ms: int) -> tuple[int | None, int | None]:
+        """Return the log sequence number and the commit's time."""
+        source = self.nested("source", value)
+        if source is None:
+            return None, None
+        if source.get("table") != _TABLE or source.get("schema", _SCHEMA) != _SCHEMA:
+            self.reject("source.table", NOT_ALLOWED)
+        lsn = self.integer("source.lsn", source.get("lsn"))
+        return lsn, self.past_ms("source.ts_ms", source.get("ts_ms"), now_ms)
+
+    def nested(self, field: str, value: object) -> Document | None:
+        if isinstance(value, dict):
+            return value
+        self.reject(field, MISSING if value is None else NOT_AN_OBJECT)
+        return None
+
+    def integer(self, field: str, value: object, maximum: int = LARGEST_BIGINT) -> int | None:
+        """Return a positive whole number."""
+        if value is None:
+            self.reject(field, MISSING)
+        elif type(value) is not int:
+            self.reject(field, NOT_AN_INTEGER)
+        elif value <= 0:
+            self.reject(field, BELOW_MINIMUM)
+        elif value > maximum:
+            self.reject(field, ABOVE_MAXIMUM)
+        else:
+            return value
+        return None
+
+    def past_ms(self, field: str, value: object, now_ms: int) -> int | None:
+        time = self.integer(field, value)
+        if time is not None and time > now_ms + CLOCK_SKEW_MS:
+            self.reject(field, IN_THE_FUTURE)
+            return None
+        return time
+
+    def image(self, row: Document, *, ranges: bool) -> Document:
+        """Return the contract's columns of `row`, and nothing else that it may hold."""
+        for name in _TIMES:
+            self.time(name, row.get(name))
+        measurements = {field.name: self.measurement(field, row, ranges=ranges) for field in FIELDS}
+        return {
+            name: measurements[name] if name in measurements else row.get(name)
+            for name in DIABETES_NEW_CHANGED.image_keys
+        }
+
+    def time(self, field: str, value: object) -> None:
+        if value is None:
+            return
+        if not isinstance(value, str):
+            self.reject(field, NOT_TEXT)
+        elif parse_timestamp(value) is None:
+            self.reject(field, NOT_A_TIME)
+
+    def measurement(self, field: Field, row: Document, *, ranges: bool) -> float | None:
+        value = row.get(field.name)
+        if _is_surely_valid(field, value):
+            return value  # type: ignore[return-value]
+        if field.name not in row and field.name in _REQUIRED_KEYS:
+            self.reject(field.name, MISSING)
+            return None
+        if isinstance(value, str):
+            # A source file may hold "148" as text; a column of numbers does not.
+            self.reject(field.name, NOT_A_NUMBER)
+            return None
+        number = parse(field, value).value
+        reason = reason_for(field, value)
+        if reason is not None and not ranges and reason.code in _RANGE_CODES:
+            reason = _does_not_fit(field, number)
+        if reason is not None:
+            self.reasons.append(reason)
+            return None
+        return int(number) if number is not None and field.kind == "integer" else number
+
+
+def _is_surely_valid(field: Field, value: object) -> bool:
+    """Whether `value` needs no closer look: most values do not, and this is the fastest check.
+
+    No code for missing lies within the bounds (`Field` refuses such a definition).
+    """
+    kind = type(value)
+    if kind is not int and (kind is not float or field.kind == "integer"):
+        return False
+    return field.allowed is None and field.minimum <= value <= field.maximum  # type: ignore[operator]
+
+
+def _does_not_fit(field: Field, number: float | None) -> Reason | None:
+    """Return the reason where a column of the field's type cannot hold `number`."""
+    if field.kind == "integer" and number is not None and abs(number) > _LARGEST_INTEGER:
+        return Reason(field.name, ABOVE_MAXIMUM if number > 0 else BELOW_MINIMUM)
+    return None

@@ -1,30 +1,33 @@
-"""How far the stream is in event time, and which window a message belongs to. Pure, one a subtask.
+"""Event time of one subtask: its watermark, and the window in which a message counts. Pure.
 
-Flink's own watermarks follow whatever its source can tell of a message, which is bytes here. So
-they are told here, by the same rule: as far as the slowest partition that is not idle, less the
-lateness that is allowed.
+Flink's own watermarks use what its source knows of a message, and here the source knows bytes
+only. So the job computes them by Flink's rule: the newest time of the slowest partition that is
+not idle, less the allowed lateness.
 """
 
 from dataclasses import dataclass, field
 
 import msgspec
 
-from flink.patients.verdicts import HEARTBEAT, IGNORED, LATE, REJECTED
+from flink.patients.messages import HEARTBEAT, IGNORED, LATE, REJECTED
 
-_TIMELESS = frozenset({REJECTED, IGNORED})
+_WITHOUT_EVENT_TIME = frozenset({REJECTED, IGNORED})
+
+Partition = tuple[str, int]
+"""Topic and partition number."""
 
 
 @dataclass(frozen=True, slots=True)
-class Windows:
-    """How event time goes, in milliseconds; see `EventTime`."""
+class WindowOptions:
+    """Length of a window, allowed lateness, and silence after which a partition is idle [ms]."""
 
     length_ms: int = 60_000
     lateness_ms: int = 10_000
     idle_ms: int = 30_000
 
 
-class Placed(msgspec.Struct, frozen=True, gc=False):
-    """A message in event time: as what it counts, when, and how far the stream is then."""
+class TimedMessage(msgspec.Struct, frozen=True, gc=False):
+    """The kind under which a message counts, its event time, and the watermark after it."""
 
     kind: str
     event_ms: int
@@ -35,8 +38,8 @@ class Placed(msgspec.Struct, frozen=True, gc=False):
 class EventTime:
     """The progress of the partitions that one subtask reads; all times in milliseconds.
 
-    A partition that said nothing for `idle_ms` is not waited for. Until as much time has passed
-    since the start, some may not have been heard, so that no window closes.
+    A partition without a message for `idle_ms` does not hold the watermark back. For `idle_ms`
+    after the start no window closes, because some partitions may not have delivered yet.
     """
 
     window_ms: int
@@ -44,33 +47,36 @@ class EventTime:
     idle_ms: int
     started_ms: int
     watermark_ms: int = 0
-    _partitions: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
-    """By topic and partition: newest event time, when it was heard."""
+    _partitions: dict[Partition, tuple[int, int]] = field(default_factory=dict)
+    """For each partition its newest event time, and the clock at its last message."""
 
-    def place(self, where: tuple[str, int], kind: str, at_ms: int, now_ms: int) -> Placed:
-        """Return where a message of `kind` counts, whose own time is `at_ms`, and move on.
+    def assign(self, partition: Partition, kind: str, event_ms: int, now_ms: int) -> TimedMessage:
+        """Return when a message of `kind` with its own time `event_ms` counts; advance the clock.
 
-        One whose window has closed is late, and counts in the window that is open now. A rejected
-        message may say anything of its time, or nothing, an ignored one says nothing: such counts
-        where its partition is, or now.
+        A message whose window has closed is late and counts in the window that is open. Rejected
+        and ignored messages have no reliable time: they count at their partition's newest time.
         """
-        if kind in _TIMELESS:
-            newest = self._partitions.get(where, (now_ms, 0))[0]
-            return Placed(kind, max(newest, self.watermark_ms), self.watermark_ms)
-        end = at_ms - at_ms % self.window_ms + self.window_ms
-        late = end <= self.watermark_ms
-        event_ms = self.watermark_ms if late else at_ms
-        self._advance(where, at_ms, now_ms)
-        told = LATE if late and kind != HEARTBEAT else kind
-        return Placed(told, event_ms, self.watermark_ms)
+        if kind in _WITHOUT_EVENT_TIME:
+            newest_ms = self._partitions.get(partition, (now_ms, 0))[0]
+            return TimedMessage(kind, max(newest_ms, self.watermark_ms), self.watermark_ms)
+        window_end_ms = event_ms - event_ms % self.window_ms + self.window_ms
+        late = window_end_ms <= self.watermark_ms
+        counted_ms = self.watermark_ms if late else event_ms
+        self._advance(partition, event_ms, now_ms)
+        counted_kind = LATE if late and kind != HEARTBEAT else kind
+        return TimedMessage(counted_kind, counted_ms, self.watermark_ms)
 
-    def _advance(self, where: tuple[str, int], at_ms: int, now_ms: int) -> None:
-        newest, heard_ms = self._partitions.get(where, (0, 0))
-        if at_ms <= newest and now_ms == heard_ms:
-            return  # nothing is new: most messages of a backlog
-        self._partitions[where] = (max(newest, at_ms), now_ms)
+    def _advance(self, partition: Partition, event_ms: int, now_ms: int) -> None:
+        newest_ms, received_ms = self._partitions.get(partition, (0, 0))
+        if event_ms <= newest_ms and now_ms == received_ms:
+            return  # most messages of a backlog change nothing
+        self._partitions[partition] = (max(newest_ms, event_ms), now_ms)
         if now_ms - self.started_ms < self.idle_ms:
             return
-        heard = now_ms - self.idle_ms
-        slowest = min(newest for newest, at in self._partitions.values() if at >= heard)
-        self.watermark_ms = max(self.watermark_ms, slowest - self.lateness_ms)
+        active_since = now_ms - self.idle_ms
+        slowest_ms = min(
+            newest_ms
+            for newest_ms, received_ms in self._partitions.values()
+            if received_ms >= active_since
+        )
+        self.watermark_ms = max(self.watermark_ms, slowest_ms - self.lateness_ms)

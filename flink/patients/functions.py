@@ -1,26 +1,26 @@
-"""The job's one Python function: each message judged and placed in event time.
+"""The job's one Python function: it classifies each message and assigns its event time.
 
-A scalar function, for that is the shortest way between the JVM and Python: one call with the
-columns it needs, one value back. What Python need not see stays in the JVM.
+A scalar function is the shortest way between the JVM and Python: one call with the columns it
+needs, one value back. Columns that Python does not need stay in the JVM.
 """
 
 import time
 
-import orjson
+import msgspec
 from pyflink.common import Row
 from pyflink.table import DataTypes, FunctionContext
 from pyflink.table.udf import ScalarFunction
 
-from flink.patients.event_time import EventTime, Placed, Windows
-from flink.patients.judging import judge
-from flink.patients.verdicts import (
+from flink.patients.changes import classify
+from flink.patients.event_time import EventTime, Partition, TimedMessage, WindowOptions
+from flink.patients.messages import (
     ACCEPTED,
     DELETED,
     HEARTBEAT,
     IGNORED,
     REJECTED,
     Accepted,
-    Received,
+    KafkaMessage,
     Rejected,
 )
 
@@ -35,67 +35,65 @@ VERDICT = {
     "reasons": DataTypes.STRING(),
     "rejected_ms": DataTypes.BIGINT(),
 }
-"""What is said of a message; image and features (in the contract's order) of an accepted one."""
-VERDICT_TYPE = DataTypes.ROW([DataTypes.FIELD(*each) for each in VERDICT.items()])
+"""The columns of a verdict; only an accepted message has image and features (contract's order)."""
+VERDICT_TYPE = DataTypes.ROW([DataTypes.FIELD(name, kind) for name, kind in VERDICT.items()])
 _Change = tuple[int | None, int | None, bytes | None, list[float | None]]
-# A list and not None: PyFlink's converters of arrays take nothing else.
+# PyFlink's converter of arrays takes a list, and no None.
 _NO_CHANGE: _Change = (None, None, None, [])
 
 
-class Judge(ScalarFunction):  # type: ignore[misc]
+class ClassifyMessage(ScalarFunction):  # type: ignore[misc]
     """From key, value, topic and partition of a message to its `VERDICT_TYPE`."""
 
-    def __init__(self, windows: Windows) -> None:
+    def __init__(self, windows: WindowOptions) -> None:
         self._windows = windows
 
     def open(self, function_context: FunctionContext) -> None:  # noqa: ARG002 - Flink's signature
-        """Make what belongs to this subtask: its event time."""
-        given = self._windows
+        """Create the state of this subtask: its event time."""
+        windows = self._windows
         now_ms = time.time_ns() // 1_000_000
-        self._time = EventTime(given.length_ms, given.lateness_ms, given.idle_ms, now_ms)
+        self._time = EventTime(windows.length_ms, windows.lateness_ms, windows.idle_ms, now_ms)
         self._row = Row(*[None] * len(VERDICT))
 
     def is_deterministic(self) -> bool:
-        """Return that it is not, so that the planner calls it once for each message."""
+        """Return False, so that the planner calls it exactly once for each message."""
         return False
 
     def eval(self, key: bytes | None, value: bytes | None, topic: str, partition: int) -> Row:
-        """Return the verdict of one message."""
+        """Return the verdict on one message."""
         now_ms = time.time_ns() // 1_000_000
-        verdict = judge(Received(key, value, topic), now_ms)
-        where = (topic, partition)
+        verdict = classify(KafkaMessage(key, value, topic), now_ms)
+        source = (topic, partition)
         if isinstance(verdict, Accepted):
             kind = DELETED if verdict.image is None else ACCEPTED
-            placed = self._time.place(where, kind, verdict.changed_ms, now_ms)
-            features = [None if each is None else float(each) for each in verdict.features]
-            change = (verdict.id, verdict.lsn, verdict.image, features)
-            return self._told(placed, change)
+            timed = self._time.assign(source, kind, verdict.changed_ms, now_ms)
+            features = [None if value is None else float(value) for value in verdict.features]
+            return self._verdict(timed, (verdict.id, verdict.lsn, verdict.image, features))
         if isinstance(verdict, Rejected):
-            placed = self._time.place(where, REJECTED, now_ms, now_ms)
-            reasons = orjson.dumps(verdict.reasons).decode()
-            return self._told(placed, reasons=reasons, rejected_ms=now_ms)
-        placed = self._place_ignored(where, verdict.heartbeat_ms, now_ms)
-        return self._told(placed)
+            timed = self._time.assign(source, REJECTED, now_ms, now_ms)
+            reasons = msgspec.json.encode(verdict.reasons).decode()
+            return self._verdict(timed, reasons=reasons, rejected_ms=now_ms)
+        return self._verdict(self._assign_ignored(source, verdict.heartbeat_ms, now_ms))
 
-    def _place_ignored(
-        self, where: tuple[str, int], heartbeat_ms: int | None, now_ms: int
-    ) -> Placed:
+    def _assign_ignored(
+        self, partition: Partition, heartbeat_ms: int | None, now_ms: int
+    ) -> TimedMessage:
         if heartbeat_ms is None:
-            return self._time.place(where, IGNORED, now_ms, now_ms)
-        return self._time.place(where, HEARTBEAT, heartbeat_ms, now_ms)
+            return self._time.assign(partition, IGNORED, now_ms, now_ms)
+        return self._time.assign(partition, HEARTBEAT, heartbeat_ms, now_ms)
 
-    def _told(
+    def _verdict(
         self,
-        placed: Placed,
+        timed: TimedMessage,
         change: _Change = _NO_CHANGE,
         reasons: str | None = None,
         rejected_ms: int | None = None,
     ) -> Row:
-        """Return the verdict in the one row that there is: it is read before the next call."""
+        """Return the verdict in the subtask's only row: Flink reads it before the next call."""
         self._row[:] = (
-            placed.kind,
-            placed.event_ms,
-            placed.watermark_ms,
+            timed.kind,
+            timed.event_ms,
+            timed.watermark_ms,
             *change,
             reasons,
             rejected_ms,

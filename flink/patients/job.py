@@ -1,4 +1,4 @@
-"""The program that runs the graph on a cluster, between the topics of the contract."""
+"""The program that submits the graph to a cluster, between the topics of the contract."""
 
 import argparse
 import sys
@@ -11,11 +11,11 @@ from pyflink.table import StreamTableEnvironment, Table
 
 from diabetes_platform.contract.events import STREAM_JOB
 from flink.patients import kafka_tables
-from flink.patients.event_time import Windows
+from flink.patients.event_time import WindowOptions
 from flink.patients.graph import (
+    classified,
     dead_letters,
     ignored,
-    judged,
     late,
     newest_images,
     table_environment,
@@ -23,20 +23,21 @@ from flink.patients.graph import (
 )
 from flink.patients.kafka_tables import Topics
 from flink.patients.uids import set_uids
+from flink.pyflink_internals import transformation, transformations
 
 _DAY = 86_400
 CONFIGURATION = {
-    # A record waits 5 ms at most for others to go to the next task with it.
+    # How long a record may wait for others before it goes to the next task.
     "execution.buffer-timeout.interval": "5 ms",
     "execution.checkpointing.interval": "10 s",
     "execution.checkpointing.min-pause": "2 s",
     "execution.checkpointing.timeout": "2 min",
-    # Readers know a message that comes again by its id and lsn.
+    # Readers recognise a repeated message by its id and lsn.
     "execution.checkpointing.mode": "AT_LEAST_ONCE",
     "execution.checkpointing.tolerable-failed-checkpoints": "1000000",
-    # What one task hands to the next in the same thread is not copied.
+    # Tasks chained in one thread share records instead of copying them.
     "pipeline.object-reuse": "true",
-    # State of a part that a newer graph no longer has is left behind.
+    # A newer graph may lack a part: its state is dropped.
     "execution.state-recovery.ignore-unclaimed-state": "true",
 }
 
@@ -45,15 +46,15 @@ def read_verdicts(
     environment: StreamExecutionEnvironment,
     servers: str,
     topics: Topics,
-    windows: Windows,
+    windows: WindowOptions,
     *,
     bounded: bool,
 ) -> DataStream:
-    """Return the messages of the source's topics with their verdicts."""
+    """Return the messages of the source topics with their verdicts."""
     tables = table_environment(environment)
     tables.execute_sql(kafka_tables.source_ddl(servers, topics, bounded=bounded))
-    verdicts = judged(tables.from_path(kafka_tables.SOURCE), tables, windows)
-    set_uids("source", [verdicts._j_data_stream.getTransformation()])  # noqa: SLF001 - no other way
+    verdicts = classified(tables.from_path(kafka_tables.SOURCE), tables, windows)
+    set_uids("source", [transformation(verdicts)])
     return verdicts
 
 
@@ -61,14 +62,14 @@ def build(
     environment: StreamExecutionEnvironment,
     servers: str,
     topics: Topics,
-    windows: Windows,
+    windows: WindowOptions,
     *,
     bounded: bool = False,
     without: Collection[str] = (),
 ) -> None:
-    """Put the graph into `environment`, from the topic of changes to the three others.
+    """Add the graph to `environment`, from the topic of changes to the other three.
 
-    Tables in `without` are left out.
+    Sinks named in `without` are left out.
     """
     verdicts = read_verdicts(environment, servers, topics, windows, bounded=bounded)
     for part, ddl, query in (
@@ -91,34 +92,33 @@ def write_to(
     tables: StreamTableEnvironment,
     table: Table,
 ) -> None:
-    """Let `table` be written to the table named `sink`, by which its operators' uids begin."""
-    of_java = environment._j_stream_execution_environment  # noqa: SLF001 - no other way
-    before = len(of_java.getTransformations())
+    """Write `table` to the table named `sink`, which also prefixes the uids of its operators."""
+    existing = len(transformations(environment))
     statements = tables.create_statement_set()
     statements.add_insert(sink, table)
     statements.attach_as_datastream()
-    set_uids(sink, list(of_java.getTransformations())[before:])
+    set_uids(sink, transformations(environment)[existing:])
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Submit the job and leave it running; a `--bounded` one ends with what there is."""
-    given = _parse(arguments)
+    """Submit the job and leave it running; with `--bounded` it ends at the newest message."""
+    options = _parse(arguments)
     configuration = Configuration()
     for name, value in CONFIGURATION.items():
         configuration.set_string(name, value)
     environment = StreamExecutionEnvironment.get_execution_environment(configuration)
-    topics = Topics(given.changes, given.images, given.rejected, given.windowed)
-    windows = Windows(given.window * 1000, given.lateness * 1000, given.idle * 1000)
-    servers, without = given.bootstrap_servers, given.without
-    build(environment, servers, topics, windows, bounded=given.bounded, without=without)
-    # Its name is that of the configuration, where whoever submits it has put it.
+    topics = Topics(options.changes, options.images, options.rejected, options.windowed)
+    windows = WindowOptions(options.window * 1000, options.lateness * 1000, options.idle * 1000)
+    servers, without = options.bootstrap_servers, options.without
+    build(environment, servers, topics, windows, bounded=options.bounded, without=without)
+    # None: the job's name comes from the configuration of whoever submits it.
     client = environment.execute_async(None)
     print(client.get_job_id())
     return 0
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    topics, windows = Topics(), Windows()
+    topics, windows = Topics(), WindowOptions()
     parser = argparse.ArgumentParser(prog=STREAM_JOB, description=__doc__)
     parser.add_argument("--bootstrap-servers", required=True, help="Kafka, as HOST:PORT")
     parser.add_argument("--changes", default=topics.changes, help="topic to read")
@@ -128,7 +128,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     seconds = {
         "window": (1, windows.length_ms, "length of a window"),
         "lateness": (0, windows.lateness_ms, "how late a change may be"),
-        "idle": (0, windows.idle_ms, "after how long a silent partition is not waited for"),
+        "idle": (0, windows.idle_ms, "silence after which a partition is idle"),
     }
     for name, (least, default_ms, text) in seconds.items():
         parser.add_argument(
@@ -136,15 +136,15 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         )
     tables = (kafka_tables.WINDOWS, kafka_tables.DEAD_LETTERS, kafka_tables.IMAGES)
     parser.add_argument("--without", action="append", default=[], choices=tables, help="leave out")
-    parser.add_argument("--bounded", action="store_true", help="end with what there is now")
+    parser.add_argument("--bounded", action="store_true", help="end at the newest message")
     return parser.parse_args(arguments)
 
 
 def _seconds(least: int) -> Callable[[str], int]:
-    def seconds(given: str) -> int:
-        if not given.isdecimal() or not least <= int(given) <= _DAY:
-            raise argparse.ArgumentTypeError(f"given {given}, allowed {least} to {_DAY} seconds")
-        return int(given)
+    def seconds(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= _DAY:
+            raise argparse.ArgumentTypeError(f"is {text}; allowed: {least} to {_DAY} seconds")
+        return int(text)
 
     return seconds
 

@@ -1,4 +1,4 @@
-"""Kafka's topics as tables: what the job reads, and what it writes."""
+"""The job's Kafka topics as Flink SQL tables."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -19,7 +19,7 @@ GROUP: Final = "flink-patients"
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """The topics of one job; those of the contract unless said otherwise."""
+    """The topics of one job, by default those of the contract."""
 
     changes: str = CDC_TOPIC
     images: str = SINK_TOPIC
@@ -28,10 +28,10 @@ class Topics:
 
 
 def source_ddl(servers: str, topics: Topics, *, bounded: bool) -> str:
-    """Return the table of messages as they are; `bounded` ends it at what there is at the start.
+    """Return the source of raw messages; `bounded` ends it at the newest message at the start.
 
-    Without a checkpoint it begins with the oldest message that Kafka still has: then the state
-    is made anew, and readers know what they have had by id and lsn.
+    Without a checkpoint it starts at the oldest message that Kafka still has. The state is then
+    rebuilt, and readers recognise repeated messages by id and lsn.
     """
     options = {
         "topic": f"{topics.changes};{HEARTBEAT_TOPIC}",
@@ -41,7 +41,7 @@ def source_ddl(servers: str, topics: Topics, *, bounded: bool) -> str:
         "key.fields": "key",
         "value.format": "raw",
         "value.fields-include": "EXCEPT_KEY",
-        # A reader that is ahead waits at the broker; what comes is sent at once.
+        # A fetch without data waits at the broker and returns with the first message.
         "properties.fetch.max.wait.ms": "500",
         "properties.fetch.min.bytes": "1",
     }
@@ -55,7 +55,7 @@ def source_ddl(servers: str, topics: Topics, *, bounded: bool) -> str:
 
 
 def images_ddl(servers: str, topics: Topics) -> str:
-    """Return the compacted topic of newest images; a row without image is written as tombstone."""
+    """Return the compacted topic of newest images; a row without image becomes a tombstone."""
     options = {
         "topic": topics.images,
         "key.format": "json",
@@ -63,11 +63,11 @@ def images_ddl(servers: str, topics: Topics) -> str:
         "value.fields-include": "EXCEPT_KEY",
     }
     columns = "id BIGINT, image BYTES, PRIMARY KEY (id) NOT ENFORCED"
-    return _table(IMAGES, columns, "upsert-kafka", servers, {**options, **WRITTEN})
+    return _table(IMAGES, columns, "upsert-kafka", servers, {**options, **SINK_OPTIONS})
 
 
 def dead_letters_ddl(servers: str, topics: Topics) -> str:
-    """Return the topic of rejected messages: original bytes, and headers that say why."""
+    """Return the topic of rejected messages: original bytes, and headers with the reasons."""
     options = {
         "topic": topics.rejected,
         "key.format": "raw",
@@ -76,14 +76,14 @@ def dead_letters_ddl(servers: str, topics: Topics) -> str:
         "value.fields-include": "EXCEPT_KEY",
     }
     columns = "`key` BYTES, `value` BYTES, headers MAP<STRING, BYTES> METADATA"
-    return _table(DEAD_LETTERS, columns, "kafka", servers, {**options, **WRITTEN})
+    return _table(DEAD_LETTERS, columns, "kafka", servers, {**options, **SINK_OPTIONS})
 
 
 def windows_ddl(servers: str, topics: Topics) -> str:
-    """Return the topic of windows, keyed by where each begins."""
-    whole = (WINDOW_KEYS.start, WINDOW_KEYS.end, *WINDOW_KEYS.counts)
+    """Return the topic of windows, keyed by their start."""
+    integers = (WINDOW_KEYS.start, WINDOW_KEYS.end, *WINDOW_KEYS.counts)
     columns = ", ".join(
-        f"`{name}` {'BIGINT' if name in whole else 'DOUBLE'}" for name in WINDOW_KEYS.all
+        f"`{name}` {'BIGINT' if name in integers else 'DOUBLE'}" for name in WINDOW_KEYS.all
     )
     options = {
         "topic": topics.windowed,
@@ -91,40 +91,40 @@ def windows_ddl(servers: str, topics: Topics) -> str:
         "key.fields": WINDOW_KEYS.start,
         "value.format": "json",
     }
-    return _table(WINDOWS, columns, "kafka", servers, {**options, **WRITTEN})
+    return _table(WINDOWS, columns, "kafka", servers, {**options, **SINK_OPTIONS})
 
 
-def ignored_ddl(servers: str, topics: Topics) -> str:  # noqa: ARG001 - as the others
-    """Return the table where ignored messages end: they are counted there, and go nowhere."""
-    return _counted(IGNORED)
+def ignored_ddl(servers: str, topics: Topics) -> str:  # noqa: ARG001 - all sinks' signature
+    """Return the table that counts ignored messages and keeps none."""
+    return _counting_table(IGNORED)
 
 
-def late_ddl(servers: str, topics: Topics) -> str:  # noqa: ARG001 - as the others
-    """Return the table where late messages are counted; they go their way as well."""
-    return _counted(LATE)
+def late_ddl(servers: str, topics: Topics) -> str:  # noqa: ARG001 - all sinks' signature
+    """Return the table that counts late messages; the other tables get them too."""
+    return _counting_table(LATE)
 
 
-def _counted(name: str) -> str:
+def _counting_table(name: str) -> str:
     return f"CREATE TEMPORARY TABLE {name} (kind STRING) WITH ('connector' = 'blackhole')"
 
 
-WRITTEN = {
+SINK_OPTIONS = {
     "sink.delivery-guarantee": "at-least-once",
     "properties.linger.ms": "0",
-    # Nothing waits to fill a batch: what gathers while the only one is under way goes in the next.
+    # No wait to fill a batch: records that arrive during a request form the next one.
     "properties.batch.size": "131072",
     "properties.acks": "all",
     "properties.max.in.flight.requests.per.connection": "1",
     "properties.compression.type": "lz4",
-    # A broker that restarts is waited for; the job fails, and begins again, only after minutes.
+    # A broker's restart is waited out; only after two minutes does the job fail and restart.
     "properties.delivery.timeout.ms": "120000",
 }
 
 
 def _table(name: str, columns: str, connector: str, servers: str, options: dict[str, str]) -> str:
-    given = {"connector": connector, "properties.bootstrap.servers": servers, **options}
-    written = ", ".join(f"'{key}' = '{_quoted(value)}'" for key, value in given.items())
-    return f"CREATE TEMPORARY TABLE {name} ({columns}) WITH ({written})"
+    all_options = {"connector": connector, "properties.bootstrap.servers": servers, **options}
+    clause = ", ".join(f"'{key}' = '{_quoted(value)}'" for key, value in all_options.items())
+    return f"CREATE TEMPORARY TABLE {name} ({columns}) WITH ({clause})"
 
 
 def _quoted(value: str) -> str:

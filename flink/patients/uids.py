@@ -1,28 +1,28 @@
-"""Uids of the operators that SQL makes, so that a savepoint's state finds them in a changed graph.
+"""Uids of the operators that SQL creates, so that a changed graph finds the state of a savepoint.
 
-The planner's own name its nodes by one count over the whole program: a part that is added moves
-all that come after. Here each part of the graph counts for itself.
+The planner numbers its nodes over the whole program: an added part of the graph would renumber all
+that follow. Here each part of the graph counts for itself.
 """
 
 import re
 from collections import Counter
 from typing import Any
 
-_NODE = re.compile(r"\[\d+\]")
+_NODE_NUMBER = re.compile(r"\[\d+\]")
 
 
 def set_uids(part: str, transformations: list[Any]) -> None:
-    """Give every operator that `transformations` (Flink's, of Java) end a uid that begins `part-`.
+    """Set a uid that begins with `part-` on these transformations (Java's) and all their inputs.
 
-    The way goes against the data and stops at what has one, which belongs to another part.
+    The walk stops at an operator that has a uid: it belongs to another part.
     """
-    seen: Counter[str] = Counter()
-    waiting = list(transformations)
-    while waiting:
-        transformation = waiting.pop()
+    counts: Counter[str] = Counter()
+    pending = list(transformations)
+    while pending:
+        transformation = pending.pop()
         if transformation.getUid() is not None:
             continue
-        name = _NODE.sub("", transformation.getName())
-        seen[name] += 1
-        transformation.setUid(f"{part}-{name}-{seen[name]}")
-        waiting.extend(transformation.getInputs())
+        name = _NODE_NUMBER.sub("", transformation.getName())
+        counts[name] += 1
+        transformation.setUid(f"{part}-{name}-{counts[name]}")
+        pending.extend(transformation.getInputs())

@@ -1,4 +1,4 @@
-"""The graph on a mini-cluster: bounded messages in, and where each of them went."""
+"""The graph on a mini-cluster: bounded messages in, and the tables that it writes."""
 
 import json
 from collections import Counter
@@ -11,11 +11,11 @@ from pyflink.table import Table
 
 from diabetes_platform.contract.events import HEARTBEAT_TOPIC, WINDOW_KEYS, mean_name
 from diabetes_platform.contract.events import missing_share_name as share_name
-from flink.patients.event_time import Windows
+from flink.patients.event_time import WindowOptions
 from flink.patients.graph import (
+    classified,
     dead_letters,
     ignored,
-    judged,
     late,
     newest_images,
     table_environment,
@@ -31,8 +31,8 @@ RECEIVED = Types.ROW_NAMED(
     [BYTES, BYTES, Types.STRING(), Types.INT(), Types.LONG()],
 )
 START = CHANGED_MS - CHANGED_MS % 60_000
-AT_ONCE = Windows(idle_ms=0)
-"""Every partition is known from the start."""
+WITHOUT_IDLENESS = WindowOptions(idle_ms=0)
+"""Every partition counts as delivering from the start."""
 
 
 def message(
@@ -45,10 +45,10 @@ def message(
     return json.dumps({"id": row_id}).encode(), json.dumps(value).encode()
 
 
-def judged_messages(
+def classified_messages(
     stream: StreamExecutionEnvironment,
     messages: Sequence[tuple[bytes | None, bytes | None]],
-    windows: Windows = AT_ONCE,
+    windows: WindowOptions = WITHOUT_IDLENESS,
 ) -> DataStream:
     rows = [
         Row(key, value, HEARTBEAT_TOPIC if key == b"{}" else TOPIC, 0, offset)
@@ -56,7 +56,7 @@ def judged_messages(
     ]
     tables = table_environment(stream)
     received = tables.from_data_stream(stream.from_collection(rows, RECEIVED))
-    return judged(received, tables, windows)
+    return classified(received, tables, windows)
 
 
 def rows(table: Table) -> list[Row]:
@@ -64,10 +64,10 @@ def rows(table: Table) -> list[Row]:
         return list(results)
 
 
-def upserts(found: list[Row]) -> list[tuple[int, int | None]]:
+def upserts(results: list[Row]) -> list[tuple[int, int | None]]:
     """Each id with the lsn that was written for it, None for a tombstone, in order."""
     written = []
-    for row in found:
+    for row in results:
         if row.get_row_kind() == RowKind.UPDATE_BEFORE:
             continue
         row_id, content = row
@@ -78,13 +78,13 @@ def upserts(found: list[Row]) -> list[tuple[int, int | None]]:
 MESSAGES: list[tuple[bytes | None, bytes | None]] = [
     message(1, 10, "c"),
     message(1, 20),
-    message(1, 10, "c"),  # came again
+    message(1, 10, "c"),  # repeated
     message(1, 15),  # older than the newest
     message(2, 30, "c"),
     message(2, 40, "d"),
     (b'{"id":2}', None),
     message(2, 35),  # older than its deletion
-    message(2, 50, "c"),  # born again
+    message(2, 50, "c"),  # created again
     (None, b'{"op":"c","after":{'),
     (b"\xff", b"\x00\xfe"),
     message(3, 60, glucose="148", age=None),
@@ -94,37 +94,37 @@ MESSAGES: list[tuple[bytes | None, bytes | None]] = [
 
 @pytest.fixture
 def verdicts(stream: StreamExecutionEnvironment) -> DataStream:
-    return judged_messages(stream, MESSAGES)
+    return classified_messages(stream, MESSAGES)
 
 
-def test_the_newest_image_of_each_patient_is_written_and_a_tombstone_for_a_deletion(
+def test_writes_the_newest_image_of_each_patient_and_a_tombstone_for_a_deletion(
     stream: StreamExecutionEnvironment, verdicts: DataStream
 ) -> None:
-    found = upserts(rows(newest_images(verdicts, table_environment(stream))))
-    assert [lsn for row_id, lsn in found if row_id == 1] == [10, 20]
-    assert [lsn for row_id, lsn in found if row_id == 2] == [30, None, 50]
-    assert {row_id for row_id, _ in found} == {1, 2}
+    results = upserts(rows(newest_images(verdicts, table_environment(stream))))
+    assert [lsn for row_id, lsn in results if row_id == 1] == [10, 20]
+    assert [lsn for row_id, lsn in results if row_id == 2] == [30, None, 50]
+    assert {row_id for row_id, _ in results} == {1, 2}
 
 
-def test_dead_letters_are_the_original_bytes_with_all_reasons_and_their_place(
+def test_dead_letters_have_the_original_bytes_all_reasons_and_their_offset(
     stream: StreamExecutionEnvironment, verdicts: DataStream
 ) -> None:
-    found = rows(dead_letters(verdicts, table_environment(stream)))
-    told = {}
-    for key, value, headers in found:
+    results = rows(dead_letters(verdicts, table_environment(stream)))
+    letters = {}
+    for key, value, headers in results:
         plain = {name: bytes(content).decode() for name, content in headers.items()}
         reasons = json.loads(plain["reasons"])
-        told[int(plain["offset"])] = (None if key is None else bytes(key), bytes(value), reasons)
+        letters[int(plain["offset"])] = (None if key is None else bytes(key), bytes(value), reasons)
         assert (plain["topic"], plain["partition"]) == (TOPIC, "0")
         assert plain["rejected_ms"].isdecimal()
-    assert told == {
+    assert letters == {
         9: (*MESSAGES[9], ["message:not_json", "key:missing"]),
         10: (*MESSAGES[10], ["message:not_json", "key:not_json"]),
         11: (*MESSAGES[11], ["glucose:not_a_number", "age:missing"]),
     }
 
 
-def test_every_message_is_written_a_duplicate_rejected_or_ignored(
+def test_every_message_is_written_duplicate_rejected_or_ignored(
     stream: StreamExecutionEnvironment, verdicts: DataStream
 ) -> None:
     def kinds(table: Table) -> Counter[str]:
@@ -132,8 +132,8 @@ def test_every_message_is_written_a_duplicate_rejected_or_ignored(
 
     tables = table_environment(stream)
     tables.create_temporary_view("messages", verdicts)
-    said = kinds(tables.sql_query("SELECT messages.verdict.kind FROM messages"))
-    assert said == {"accepted": 7, "deleted": 1, "rejected": 3, "ignored": 1, "heartbeat": 1}
+    counts = kinds(tables.sql_query("SELECT messages.verdict.kind FROM messages"))
+    assert counts == {"accepted": 7, "deleted": 1, "rejected": 3, "ignored": 1, "heartbeat": 1}
     assert kinds(ignored(verdicts, table_environment(stream))) == {"ignored": 1, "heartbeat": 1}
     assert len(upserts(rows(newest_images(verdicts, table_environment(stream))))) == 5
 
@@ -149,10 +149,10 @@ def test_windows_count_and_average_by_the_time_of_the_change(
         message(2, 4, "d", at_ms=START + 71_000),  # so the first window is closed
         message(1, 5, at_ms=START + 1, glucose=500),
     ]
-    verdicts = judged_messages(stream, messages)
-    found = rows(windowed(verdicts, table_environment(stream), AT_ONCE))
+    verdicts = classified_messages(stream, messages)
+    results = rows(windowed(verdicts, table_environment(stream), WITHOUT_IDLENESS))
     first, second = sorted(
-        (dict(zip(WINDOW_KEYS.all, row, strict=True)) for row in found),
+        (dict(zip(WINDOW_KEYS.all, row, strict=True)) for row in results),
         key=lambda window: window[WINDOW_KEYS.start],
     )
     assert (first[WINDOW_KEYS.start], first[WINDOW_KEYS.end]) == (START, START + 60_000)
@@ -164,9 +164,9 @@ def test_windows_count_and_average_by_the_time_of_the_change(
     assert [kind for (kind,) in rows(late(verdicts, table_environment(stream)))] == ["late"]
 
 
-def test_a_window_of_nothing_but_heartbeats_is_not_told(
+def test_a_window_with_heartbeats_only_is_not_written(
     stream: StreamExecutionEnvironment,
 ) -> None:
     beats = [(b"{}", json.dumps({"ts_ms": START + 60_000 * n}).encode()) for n in range(3)]
-    verdicts = judged_messages(stream, beats)
-    assert rows(windowed(verdicts, table_environment(stream), AT_ONCE)) == []
+    verdicts = classified_messages(stream, beats)
+    assert rows(windowed(verdicts, table_environment(stream), WITHOUT_IDLENESS)) == []

@@ -1,4 +1,4 @@
-"""The program's graph between topics: its operators' uids, and what its arguments allow."""
+"""The program: uids of the operators, and its arguments."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from flink.patients.uids import set_uids
 
 
 class Transformation:
-    """What `set_uids` knows of Flink's."""
+    """The methods of Flink's transformations that `set_uids` calls."""
 
     def __init__(self, name: str, *inputs: "Transformation", uid: str | None = None) -> None:
         self._name, self._inputs, self._uid = name, list(inputs), uid
@@ -33,26 +33,26 @@ def uids(first_node: int) -> list[Any]:
     rank = Transformation(f"Rank[{first_node + 1}]", calc)
     last = Transformation(f"Calc[{first_node + 2}]", rank)
     set_uids("images", [last])
-    return [each.getUid() for each in (judge, calc, rank, last)]
+    return [node.getUid() for node in (judge, calc, rank, last)]
 
 
-def test_uids_do_not_depend_on_what_the_planner_counted_before() -> None:
+def test_uids_do_not_depend_on_the_planners_node_numbers() -> None:
     assert uids(5) == ["judge", "images-Calc-2", "images-Rank-1", "images-Calc-1"]
     assert uids(500) == uids(5)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ([], "--bootstrap-servers"),
-        (["--bootstrap-servers", "x:1", "--window", "0"], "allowed 1 to 86400 seconds"),
-        (["--bootstrap-servers", "x:1", "--lateness", "-1"], "allowed 0 to 86400 seconds"),
+        (["--bootstrap-servers", "x:1", "--window", "0"], "allowed: 1 to 86400 seconds"),
+        (["--bootstrap-servers", "x:1", "--lateness", "-1"], "allowed: 0 to 86400 seconds"),
         (["--bootstrap-servers", "x:1", "--without", "judge"], "invalid choice"),
     ],
 )
-def test_arguments_that_are_not_allowed_are_named(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+def test_names_an_argument_that_is_not_allowed(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
         main(arguments)
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err

@@ -1,6 +1,7 @@
-"""What one message of Kafka is, and what is said of it: plain values, nothing of Flink.
+"""A Kafka message and its verdict: plain values, without Flink.
 
-Of msgspec: one is made for each message, which takes a third of a named tuple's time.
+They are msgspec structs, because one is created for every message: that takes a third of the time
+of a named tuple.
 """
 
 from typing import Final
@@ -11,14 +12,14 @@ ACCEPTED: Final = "accepted"
 REJECTED: Final = "rejected"
 IGNORED: Final = "ignored"
 HEARTBEAT: Final = "heartbeat"
-"""Ignored as well; besides, it says how late it is while nothing changes."""
+"""Ignored too, but its time moves the watermark while nothing changes."""
 LATE: Final = "late"
 DELETED: Final = "deleted"
-"""Accepted, and without measurements."""
+"""Accepted, without measurements."""
 
 
-class Received(msgspec.Struct, frozen=True, gc=False):
-    """A message as Kafka has it, and the topic that it came from."""
+class KafkaMessage(msgspec.Struct, frozen=True, gc=False):
+    """A message and its topic."""
 
     key: bytes | None
     value: bytes | None
@@ -46,7 +47,7 @@ class Rejected(msgspec.Struct, frozen=True, gc=False):
 
 
 class Ignored(msgspec.Struct, frozen=True, gc=False):
-    """Nothing about a patient; a heartbeat has its time."""
+    """A message that concerns no patient; a heartbeat has its time."""
 
     heartbeat_ms: int | None = None
 

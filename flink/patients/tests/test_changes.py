@@ -1,51 +1,55 @@
-"""What is said of each kind of message, as tables of examples."""
+"""The verdict on each kind of message, and the agreement of fast decode and diagnosis."""
 
 import json
+import random
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from diabetes_platform.contract.change_events import CLOCK_SKEW_MS
 from diabetes_platform.contract.events import HEARTBEAT_TOPIC, SINK_KEYS
 from diabetes_platform.contract.fields import FEATURES, FIELDS
-from flink.patients.judging import judge
+from flink.patients.changes import classify, decode_valid_change, diagnose
+from flink.patients.messages import Accepted, Ignored, KafkaMessage, Rejected, Verdict
 from flink.patients.tests.messages import (
     CAPTURED_MS,
     CHANGED_MS,
     NOW_MS,
     envelope,
     image,
-    received,
+    message,
     source,
 )
-from flink.patients.verdicts import Accepted, Ignored, Rejected, Verdict
 
 WITHOUT_GLUCOSE = {name: value for name, value in image().items() if name != "glucose"}
 TOO_DEEP = b'{"op":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 SKEWED = NOW_MS + CLOCK_SKEW_MS + 1
 YEAR_MS = 365 * 24 * 3_600_000
+MUTATIONS = 40_000
+FRAGMENTS = (b"", b"\xff", b"0", b"9", b"-", b".5", b'"', b",", b"null", b"{}", b"[", b"NaN")
 
 
-def said(value: object, key: bytes | None = b'{"id":7}') -> Verdict:
-    return judge(received(value, key), NOW_MS)
+def verdict_on(value: object, key: bytes | None = b'{"id":7}') -> Verdict:
+    return classify(message(value, key), NOW_MS)
 
 
 def accepted(value: object, key: bytes | None = b'{"id":7}') -> Accepted:
-    verdict = said(value, key)
+    verdict = verdict_on(value, key)
     assert isinstance(verdict, Accepted), verdict
     return verdict
 
 
-def written(value: object) -> dict[str, Any]:
+def sink_content(value: object) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(accepted(value).image or b"")
     return content
 
 
 @pytest.mark.parametrize("op", ["c", "u", "r"])
-def test_a_valid_change_is_written_flat_with_exactly_the_keys_of_the_sink(op: str) -> None:
-    found = written(envelope(op, 100))
-    assert tuple(found) == SINK_KEYS
-    assert found == {
+def test_a_valid_change_becomes_a_flat_message_with_exactly_the_sink_keys(op: str) -> None:
+    content = sink_content(envelope(op, 100))
+    assert tuple(content) == SINK_KEYS
+    assert content == {
         **image(),
         "op": op,
         "lsn": 100,
@@ -55,41 +59,35 @@ def test_a_valid_change_is_written_flat_with_exactly_the_keys_of_the_sink(op: st
     }
 
 
-def test_a_message_with_its_schema_is_read_like_one_without() -> None:
+def test_a_message_with_its_schema_is_accepted_like_one_without() -> None:
     wrapped = {"schema": {"type": "struct", "fields": []}, "payload": envelope()}
     key = b'{"schema":{"type":"struct"},"payload":{"id":7}}'
     assert accepted(wrapped, key) == accepted(envelope())
 
 
-def test_redundant_keys_are_dropped() -> None:
+def test_unknown_columns_are_dropped() -> None:
     extended = envelope(after=image(note="free text", new_column=1))
-    assert written(extended) == written(envelope())
+    assert sink_content(extended) == sink_content(envelope())
 
 
-def test_a_deletion_has_no_image_whatever_stands_before() -> None:
-    found = accepted(envelope("d", 9))
-    assert (found.id, found.lsn, found.image, found.features) == (7, 9, None, ())
+def test_a_deletion_has_no_image_although_before_has_values() -> None:
+    content = accepted(envelope("d", 9))
+    assert (content.id, content.lsn, content.image, content.features) == (7, 9, None, ())
 
 
 def test_a_code_for_missing_is_written_as_missing() -> None:
     codes = {field.name: field.missing_codes[0] for field in FIELDS if field.missing_codes}
     assert codes
-    found = written(envelope(after=image(**codes)))
-    assert [found[name] for name in codes] == [None] * len(codes)
-
-
-def test_no_code_for_missing_lies_within_the_bounds() -> None:
-    """Else a value could not be taken by its bounds alone."""
-    inside = [f for f in FIELDS for code in f.missing_codes if f.minimum <= code <= f.maximum]
-    assert inside == []
+    content = sink_content(envelope(after=image(**codes)))
+    assert [content[name] for name in codes] == [None] * len(codes)
 
 
 def test_whole_numbers_are_written_as_such() -> None:
-    found = written(envelope(after=image(pregnancies=6.0, outcome=1.0)))
-    assert (repr(found["pregnancies"]), repr(found["outcome"])) == ("6", "1")
+    content = sink_content(envelope(after=image(pregnancies=6.0, outcome=1.0)))
+    assert (repr(content["pregnancies"]), repr(content["outcome"])) == ("6", "1")
 
 
-def test_features_come_in_the_contracts_order() -> None:
+def test_features_have_the_contracts_order() -> None:
     assert accepted(envelope()).features == tuple(field.example for field in FEATURES)
 
 
@@ -104,18 +102,18 @@ def test_features_come_in_the_contracts_order() -> None:
     ],
     ids=["tombstone", "begin", "end", "end with schema", "tombstone with schema"],
 )
-def test_what_says_nothing_of_a_patient_is_ignored(value: object) -> None:
-    assert said(value) == Ignored()
+def test_ignores_messages_that_concern_no_patient(value: object) -> None:
+    assert verdict_on(value) == Ignored()
 
 
-def test_a_heartbeat_is_ignored_but_for_its_time() -> None:
-    beat = received({"ts_ms": CHANGED_MS}, b"{}", HEARTBEAT_TOPIC)
-    assert judge(beat, NOW_MS) == Ignored(CHANGED_MS)
+def test_a_heartbeat_keeps_its_time() -> None:
+    beat = message({"ts_ms": CHANGED_MS}, b"{}", HEARTBEAT_TOPIC)
+    assert classify(beat, NOW_MS) == Ignored(CHANGED_MS)
 
 
 @pytest.mark.parametrize("value", [b"{", b"[]", None, {}, {"ts_ms": "1"}, {"ts_ms": SKEWED}])
-def test_a_heartbeat_without_a_time_is_ignored_altogether(value: object) -> None:
-    assert judge(received(value, b"{}", HEARTBEAT_TOPIC), NOW_MS) == Ignored()
+def test_a_heartbeat_without_a_valid_time_has_none(value: object) -> None:
+    assert classify(message(value, b"{}", HEARTBEAT_TOPIC), NOW_MS) == Ignored()
 
 
 MALFORMED: list[tuple[object, list[str]]] = [
@@ -136,8 +134,8 @@ MALFORMED: list[tuple[object, list[str]]] = [
 
 
 @pytest.mark.parametrize(("value", "reasons"), MALFORMED)
-def test_what_is_no_change_event_is_rejected(value: object, reasons: list[str]) -> None:
-    assert said(value) == Rejected(tuple(reasons))
+def test_rejects_what_is_no_change_event(value: object, reasons: list[str]) -> None:
+    assert verdict_on(value) == Rejected(tuple(reasons))
 
 
 @pytest.mark.parametrize(
@@ -154,8 +152,8 @@ def test_what_is_no_change_event_is_rejected(value: object, reasons: list[str]) 
         ({"source": source(lsn="100")}, ["source.lsn:not_an_integer"]),
         ({"source": source(lsn=1.5)}, ["source.lsn:not_an_integer"]),
         ({"source": source(lsn=True)}, ["source.lsn:not_an_integer"]),
-        ({"source": source(lsn=2**63)}, ["source.lsn:not_an_integer"]),
-        ({"source": source(lsn=10**40)}, ["source.lsn:not_an_integer"]),
+        ({"source": source(lsn=2**63)}, ["source.lsn:above_maximum"]),
+        ({"source": source(lsn=10**40)}, ["source.lsn:above_maximum"]),
         ({"source": source(lsn=-1)}, ["source.lsn:below_minimum"]),
         ({"source": source(table="other")}, ["source.table:not_allowed"]),
         ({"source": source(table=None)}, ["source.table:not_allowed"]),
@@ -198,8 +196,8 @@ def test_what_is_no_change_event_is_rejected(value: object, reasons: list[str]) 
         ({"after": WITHOUT_GLUCOSE}, ["glucose:missing"]),
     ],
 )
-def test_a_change_is_rejected_with_its_reason(parts: dict[str, Any], reasons: list[str]) -> None:
-    assert said(envelope(**parts)) == Rejected(tuple(reasons))
+def test_rejects_a_change_with_its_reason(parts: dict[str, Any], reasons: list[str]) -> None:
+    assert verdict_on(envelope(**parts)) == Rejected(tuple(reasons))
 
 
 @pytest.mark.parametrize(
@@ -215,19 +213,19 @@ def test_a_change_is_rejected_with_its_reason(parts: dict[str, Any], reasons: li
         (b'{"schema":null,"payload":7}', "key:mismatch"),
     ],
 )
-def test_a_key_that_is_not_the_patients_is_a_reason(key: bytes | None, reason: str) -> None:
-    assert said(envelope(), key) == Rejected((reason,))
+def test_rejects_a_key_that_is_not_the_rows_id(key: bytes | None, reason: str) -> None:
+    assert verdict_on(envelope(), key) == Rejected((reason,))
 
 
-def test_nan_and_infinity_are_no_json_and_no_measurement() -> None:
+def test_rejects_nan_and_infinity_as_json_and_as_measurement() -> None:
     for name in ("NaN", "Infinity", "-Infinity", "1e999"):
         value = json.dumps(envelope(after=image(glucose=-1234))).replace("-1234", name)
-        assert said(value.encode()) == Rejected(("message:not_json", "glucose:not_finite"))
+        assert verdict_on(value.encode()) == Rejected(("message:not_json", "glucose:not_finite"))
 
 
-def test_all_reasons_are_given_in_the_order_of_the_message() -> None:
+def test_names_all_reasons_in_the_order_of_the_message() -> None:
     broken = envelope("x", None, ts_ms=None, after=image("7", glucose="148", insulin=-1, age=None))
-    assert said(broken, None) == Rejected(
+    assert verdict_on(broken, None) == Rejected(
         (
             "key:missing",
             "op:not_allowed",
@@ -249,6 +247,91 @@ def test_a_clock_may_be_a_little_ahead_and_any_time_behind() -> None:
 
 
 @pytest.mark.parametrize("length", range(0, 900, 7))
-def test_a_message_cut_anywhere_is_rejected_or_read_and_never_raises(length: int) -> None:
-    whole = json.dumps(envelope()).encode()
-    assert isinstance(said(whole[:length]), Rejected) == (length < len(whole))
+def test_rejects_a_message_that_is_cut_anywhere(length: int) -> None:
+    content = json.dumps(envelope()).encode()
+    assert isinstance(verdict_on(content[:length]), Rejected) == (length < len(content))
+
+
+def is_decoded(content: KafkaMessage) -> bool:
+    """Whether the fast decode accepts it; AssertionError where the diagnosis differs."""
+    decoded = decode_valid_change(content, NOW_MS)
+    if decoded is None:
+        return False
+    diagnosed = diagnose(content, NOW_MS)
+    assert isinstance(diagnosed, Accepted), (content, diagnosed)
+    assert replace(decoded, image=None) == replace(diagnosed, image=None), content
+    if decoded.image is None:
+        assert diagnosed.image is None
+        return True
+    actual, expected = json.loads(decoded.image or b""), json.loads(diagnosed.image or b"")
+    assert (actual, tuple(actual)) == (expected, SINK_KEYS), content
+    assert {k: type(v) for k, v in actual.items()} == {k: type(v) for k, v in expected.items()}
+    return True
+
+
+@pytest.mark.parametrize("op", ["c", "u", "r"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"glucose": None, "insulin": None},
+        {"bmi": 33, "glucose": 148.5},
+        {"outcome": 1, "outcome_recorded_at": "2026-11-25T08:00:00Z"},
+        {"note": "free text", "received_at": None},
+    ],
+)
+def test_the_fast_decode_accepts_valid_changes(op: str, values: dict[str, object]) -> None:
+    assert is_decoded(message(envelope(op, after=image(**values))))
+
+
+def test_the_fast_decode_accepts_a_deletion() -> None:
+    assert is_decoded(message(envelope("d")))
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"op": "d", "before": {"id": 8}},
+        {"op": "d", "before": {"id": 0}},
+        {"op": "d", "before": {"id": 7}, "ts_ms": NOW_MS + CLOCK_SKEW_MS + 1},
+        {"op": "x"},
+        {"after": None},
+        {"after": image(glucose="148")},
+        {"after": image(glucose=0)},
+        {"after": image(glucose=1e300)},
+        {"after": image(age=200)},
+        {"after": image(outcome=2)},
+        {"after": image(8)},
+        {"after": image(2**70)},
+        {"after": image(received_at="yesterday")},
+        {"after": {k: v for k, v in image().items() if k != "insulin"}},
+        {"source": source(table="other")},
+        {"source": source(lsn=0)},
+        {"source": source(ts_ms=NOW_MS + CLOCK_SKEW_MS + 1)},
+        {"ts_ms": None},
+    ],
+)
+def test_the_fast_decode_leaves_other_messages_to_the_diagnosis(parts: dict[str, object]) -> None:
+    assert not is_decoded(message(envelope(**parts)))
+
+
+@pytest.mark.parametrize("key", [None, b"", b'{"id":8}', b'{"id":7,"payload":{"id":8}}', b"7"])
+def test_the_fast_decode_leaves_another_key_to_the_diagnosis(key: bytes | None) -> None:
+    assert not is_decoded(message(envelope(), key))
+
+
+def test_the_fast_decode_leaves_a_message_with_its_schema_to_the_diagnosis() -> None:
+    assert not is_decoded(message({"schema": {}, "payload": envelope()}))
+
+
+def test_fast_decode_and_diagnosis_agree_on_mutated_bytes() -> None:
+    generator = random.Random(7)
+    contents = [json.dumps(envelope(after=image(note="über"))).encode()] * 3
+    contents.append(json.dumps(envelope("d")).encode())
+    decoded = 0
+    for number in range(MUTATIONS):
+        content = contents[number % len(contents)]
+        start, length = generator.randrange(len(content)), generator.randrange(4)
+        mutated = content[:start] + generator.choice(FRAGMENTS) + content[start + length :]
+        decoded += is_decoded(KafkaMessage(b'{"id":7}', mutated, "changes"))
+    assert 0 < decoded < MUTATIONS
