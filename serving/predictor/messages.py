@@ -66,7 +66,9 @@ def read_message(
         intake_id=message.id,
         source_lsn=message.lsn,
         # The contract has validated the measurements.
-        patient=Patient.model_construct(**{name: message.image[name] for name in FEATURE_NAMES}),
+        patient=Patient.model_construct(
+            None, **{name: message.image[name] for name in FEATURE_NAMES}
+        ),
         changed_ms=message.changed_ms,
         captured_ms=message.captured_ms,
         judged_ms=message.judged_ms,
