@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from diabetes_platform.contract.fields import model_fingerprint
+
 MODELS_PREFIX = "diabetes"
 MODEL_FILE = "model.txt"
 BUNDLE_FILE = "bundle.json"
@@ -117,12 +119,17 @@ def load_champion(content: bytes) -> ChampionPointer:
 def open_bundle(
     champion: ChampionPointer, files: Mapping[str, bytes], *, contract_fingerprint: str
 ) -> Bundle:
-    """Return the bundle in `files` once every hash and the contract match; else BundleError."""
+    """Return the bundle in `files` after comparing every hash and the contract.
+
+    The contract matches where the model's own fields mean the same, whatever fields were added.
+    Raises BundleError that names what differs.
+    """
     content = _file(files, BUNDLE_FILE)
     _match(f"{BUNDLE_FILE}: SHA-256", sha256(content), champion.bundle_sha256)
     bundle = load_bundle(content)
     _match("model version", bundle.model_version, champion.model_version)
-    _match("contract fingerprint", bundle.contract_fingerprint, contract_fingerprint)
+    if model_fingerprint(bundle.features) != bundle.contract_fingerprint:
+        _match("contract fingerprint", bundle.contract_fingerprint, contract_fingerprint)
     for name, expected in {MODEL_FILE: None, **bundle.files}.items():
         _match(f"{name}: SHA-256", sha256(_file(files, name)), expected)
     return bundle

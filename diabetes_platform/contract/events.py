@@ -6,7 +6,7 @@ Messages are JSON unless said otherwise. Topics of patients are keyed as Debeziu
 
 from dataclasses import dataclass
 
-from diabetes_platform.contract.fields import FEATURE_NAMES
+from diabetes_platform.contract.fields import FEATURE_NAMES, FEATURES
 from diabetes_platform.contract.tables import DIABETES_NEW
 
 CDC_TOPIC = "diabetes_cdc.public.diabetes_new"
@@ -46,7 +46,11 @@ DIABETES_NEW_CHANGED = ChangeEvent(
     envelope_keys=("before", "after", "source", "op", "ts_ms"),
     source_keys=("lsn", "ts_ms", "table", "snapshot"),
     image_keys=DIABETES_NEW.column_names,
-    required_image_keys=(*DIABETES_NEW.key, *FEATURE_NAMES),
+    # An event from before a later field's column existed lacks its key.
+    required_image_keys=(
+        *DIABETES_NEW.key,
+        *(field.name for field in FEATURES if field.original),
+    ),
 )
 
 TIMESTAMP_KEYS = ("changed_ms", "captured_ms", "judged_ms")

@@ -1,10 +1,12 @@
 """The measurements of a patient record: the only list of fields, bounds, units and codes.
 
-Every engine renders its own schema from `FIELDS`; none keeps a second list.
+Every engine renders its own schema from `FIELDS`; none keeps a second list. To add a field, append
+it to `FEATURES` and add a migration (docs: “Add a field”).
 """
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,9 +18,13 @@ class Field:
     """One measurement of a patient.
 
     `minimum` and `maximum` are inclusive and in `unit`. A value in `missing_codes` was written
-    by the source to say "not measured". `required` fields must carry a value. `skewed` fields are
-    judged for outliers on a ratio scale. `typical_mean` is where the mean of a plausible batch
-    lies; `step` is the resolution a person enters the value with.
+    by the source to say "not measured". `required` fields must carry a value. Outliers of `skewed`
+    fields are fenced on a ratio scale. The mean of a plausible batch lies within `typical_mean`;
+    `step` is the resolution with which a person enters the value; forms show `example`.
+
+    `original` fields belong to the first contract: every stored record was written with them. A
+    field that joins later has no value in earlier records, so it must be optional. A definition
+    that contradicts itself raises ValueError with the field's name, the value and its range.
     """
 
     name: str
@@ -36,6 +42,32 @@ class Field:
     missing_codes: tuple[float, ...] = ()
     allowed: tuple[int, ...] | None = None
     skewed: bool = False
+    original: bool = False
+
+    def __post_init__(self) -> None:
+        self._check("name", self.name, self.name.isidentifier() and self.name.islower(), "a_name")
+        self._check("minimum", self.minimum, self.minimum < self.maximum, "less than maximum")
+        self._check("step", self.step, self.step > 0, "more than 0")
+        low, high = self.typical_mean
+        in_order = self.minimum <= low < high <= self.maximum
+        self._check("typical_mean", self.typical_mean, in_order, f"rising, {self.allowed_text}")
+        self._check("example", self.example, self._allows(self.example), self.allowed_text)
+        for code in self.missing_codes:
+            self._check("missing_codes", code, not self._allows(code), f"not {self.allowed_text}")
+            self._check("missing_codes", code, not self.required, "none, because it is required")
+        joins_later = "False, because earlier records have no value"
+        self._check("required", self.required, self.original or not self.required, joins_later)
+
+    def _allows(self, value: float) -> bool:
+        if self.kind == "integer" and value != int(value):
+            return False
+        if self.allowed is not None:
+            return value in self.allowed
+        return self.minimum <= value <= self.maximum
+
+    def _check(self, attribute: str, value: object, holds: bool, allowed: str) -> None:
+        if not holds:
+            raise ValueError(f"field {self.name}: {attribute} is {value}; allowed: {allowed}")
 
     @property
     def allowed_text(self) -> str:
@@ -61,6 +93,7 @@ FEATURES: tuple[Field, ...] = (
         typical_mean=(0.5, 8),
         step=1,
         example=6,
+        original=True,
     ),
     Field(
         name="glucose",
@@ -76,6 +109,7 @@ FEATURES: tuple[Field, ...] = (
         step=1,
         example=148,
         missing_codes=(0,),
+        original=True,
     ),
     Field(
         name="blood_pressure",
@@ -91,6 +125,7 @@ FEATURES: tuple[Field, ...] = (
         step=1,
         example=72,
         missing_codes=(0,),
+        original=True,
     ),
     Field(
         name="skin_thickness",
@@ -106,6 +141,7 @@ FEATURES: tuple[Field, ...] = (
         step=1,
         example=35,
         missing_codes=(0,),
+        original=True,
     ),
     Field(
         name="insulin",
@@ -122,6 +158,7 @@ FEATURES: tuple[Field, ...] = (
         example=125,
         missing_codes=(0,),
         skewed=True,
+        original=True,
     ),
     Field(
         name="bmi",
@@ -137,6 +174,7 @@ FEATURES: tuple[Field, ...] = (
         step=0.1,
         example=33.6,
         missing_codes=(0,),
+        original=True,
     ),
     Field(
         name="diabetes_pedigree_function",
@@ -152,6 +190,7 @@ FEATURES: tuple[Field, ...] = (
         step=0.001,
         example=0.627,
         skewed=True,
+        original=True,
     ),
     Field(
         name="age",
@@ -166,6 +205,7 @@ FEATURES: tuple[Field, ...] = (
         typical_mean=(21, 70),
         step=1,
         example=50,
+        original=True,
     ),
 )
 
@@ -183,6 +223,7 @@ OUTCOME = Field(
     step=1,
     example=1,
     allowed=(0, 1),
+    original=True,
 )
 
 FIELDS: tuple[Field, ...] = (*FEATURES, OUTCOME)
@@ -198,8 +239,7 @@ RESULT_LABELS: tuple[str, str] = ("Normal", "Diabetes")
 def fingerprint(fields: tuple[Field, ...] = FIELDS) -> str:
     """Return the SHA-256 of names, kinds, units, bounds and codes, in order.
 
-    A model stores it, and is only used where it matches. Labels and descriptions are not part of
-    it: a better wording does not retire a model.
+    Labels and descriptions are not part of it: a better wording does not retire a model.
     """
     meaning = [
         {
@@ -216,3 +256,16 @@ def fingerprint(fields: tuple[Field, ...] = FIELDS) -> str:
     ]
     canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def model_fingerprint(features: Iterable[str]) -> str | None:
+    """Return the fingerprint of a contract with these features and the outcome.
+
+    None where a feature is not in this contract. A model stays usable after a field was added,
+    because its own fields still mean the same.
+    """
+    try:
+        fields = tuple(FIELDS_BY_NAME[name] for name in features)
+    except KeyError:
+        return None
+    return fingerprint((*fields, OUTCOME))

@@ -102,12 +102,22 @@ AS_RECEIVED = tuple(
 MEASURED = tuple(_measured(field) for field in FEATURES)
 OUTCOME_COLUMN = _measured(OUTCOME)
 FILLED = tuple(
-    Column(filled_name(field), "number", False, f"{field.label}, missing filled by the median.")
+    Column(
+        filled_name(field),
+        "number",
+        not field.original,
+        f"{field.label}, missing filled by the median.",
+    )
     for field in FEATURES
     if not field.required
 )
 NORMED = tuple(
-    Column(normed_name(field), "number", False, f"({field.label} - median) / (q3 - q1).")
+    Column(
+        normed_name(field),
+        "number",
+        not field.original,
+        f"({field.label} - median) / (q3 - q1).",
+    )
     for field in FEATURES
 )
 REASONS = Column("reasons", "text[]", False, "All reasons to reject the row; empty: accepted.")

@@ -93,10 +93,10 @@ def _columns() -> list[ExpectationSpec]:
     return [
         ExpectationSpec(
             "has_expected_columns",
-            "expect_table_columns_to_match_ordered_list",
-            {"column_list": list(STAGING_PATIENTS.column_names)},
+            "expect_table_columns_to_match_set",
+            {"column_set": list(STAGING_PATIENTS.column_names), "exact_match": True},
             "error",
-            "The columns of the contract, in its order, and no others.",
+            "The columns of the contract, in any order, and no others.",
         ),
         ExpectationSpec(
             "has_expected_column_types",
@@ -242,12 +242,17 @@ def _in_range(field: Field, column: str) -> ExpectationSpec:
     )
 
 
+def _severity(field: Field) -> Severity:
+    """Return a warning for a field that sources from before it do not have."""
+    return "error" if field.original else "warning"
+
+
 def _measured_often_enough(field: Field) -> ExpectationSpec:
     return ExpectationSpec(
         f"enough_{field.name}_measured",
         "expect_column_proportion_of_non_null_values_to_be_between",
         {"column": field.name, "min_value": MINIMUM_MEASURED_SHARE},
-        "error",
+        _severity(field),
         f"{field.label}: measured in at least {MINIMUM_MEASURED_SHARE:.0%} of the rows.",
         field.name,
     )
@@ -272,7 +277,7 @@ def _plausible_mean(field: Field) -> ExpectationSpec:
         "expect_column_mean_to_be_between",
         {"column": field.name, "min_value": low, "max_value": high},
         # Wide bounds: a mean beyond them is a wrong unit or column, not an unusual clinic.
-        "error",
+        _severity(field),
         f"{field.label}: the mean lies within {low:g} to {high:g}{unit}.",
         field.name,
     )

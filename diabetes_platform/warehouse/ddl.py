@@ -1,7 +1,7 @@
 """Contract tables rendered as PostgreSQL columns and CHECK constraints.
 
-Not what creates the tables: that is each migration's own frozen text, which a test compares with
-this rendering.
+The tables themselves are created by the migrations' frozen SQL, which is compared with this
+rendering.
 """
 
 from psycopg import sql
@@ -14,10 +14,15 @@ _TYPES: dict[ColumnType, sql.SQL] = {
     "integer": sql.SQL("integer"),
     "bigint": sql.SQL("bigint"),
     "number": sql.SQL("double precision"),
-    "timestamp": sql.SQL("timestamptz"),
+    "timestamp": sql.SQL("timestamp with time zone"),
     "text[]": sql.SQL("text[]"),
     "json": sql.SQL("jsonb"),
 }
+
+
+def type_name(column: Column) -> str:
+    """Return the column's type as PostgreSQL's `format_type` writes it."""
+    return _TYPES[column.type].as_string()
 
 
 def column_names(table: Table) -> sql.Composed:
@@ -48,7 +53,7 @@ def _field_check(field: Field) -> sql.Composed:
         values = sql.SQL(", ").join(sql.Literal(value) for value in field.allowed)
         rule = sql.SQL("{} IN ({})").format(column, values)
     else:
-        # NaN sorts above every number in PostgreSQL, so that BETWEEN refuses it.
+        # NaN sorts above every number in PostgreSQL, so BETWEEN rejects it.
         bounds = sql.Literal(field.minimum), sql.Literal(field.maximum)
         rule = sql.SQL("{} BETWEEN {} AND {}").format(column, *bounds)
     return sql.SQL("CONSTRAINT {} CHECK ({})").format(name, rule)

@@ -1,4 +1,4 @@
-"""The replication slot of the intake table: made, looked at, judged. It is read by Debezium."""
+"""The replication slot of the intake table, which Debezium reads: creation and health."""
 
 from dataclasses import dataclass
 
@@ -9,19 +9,19 @@ PUBLICATION = "diabetes_publication"
 SLOT = "diabetes_slot"
 PLUGIN = "pgoutput"
 MIB = 2**20
-MOST_KEPT = 512 * MIB
-"""Bytes that the slot may hold back before somebody should look: a quarter of what it may at all
-(`max_slot_wal_keep_size`).
+MAX_RETAINED_BYTES = 512 * MIB
+"""Bytes of write-ahead log that the slot may retain without a warning: a quarter of
+`max_slot_wal_keep_size`.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """What the server says of the slot; sizes are bytes of write-ahead log.
+    """The state of the slot on the server; sizes are bytes of write-ahead log.
 
-    `kept` is what the slot holds back, `behind` what its consumer has not confirmed; both are 0
-    for a slot that was given up. `holder_pid` is the session that reads it, if any; who that is
-    (`holder`, `holder_user`) only the same role and the superuser are told.
+    `kept` is the log that the slot retains, `behind` what its consumer has not confirmed; both are
+    0 for a lost slot. `holder_pid` is the session that reads it, if any; only the same role and the
+    superuser see its `holder` and `holder_user`.
     """
 
     plugin: str
@@ -36,10 +36,10 @@ class Slot:
 
     @property
     def held_by(self) -> str | None:
-        """Who reads the slot, for a person who looks for that process; None where nobody does."""
+        """The reader of the slot in words; None without a reader."""
         if self.holder_pid is None:
             return None
-        name = self.holder or "a program without a name"
+        name = self.holder or "an unnamed program"
         return (
             f"{name} as {self.holder_user or 'another role'} (PostgreSQL's pid {self.holder_pid})"
         )
@@ -56,60 +56,60 @@ WHERE s.slot_name = %s
 
 
 def read_slot(connection: Connection) -> Slot | None:
-    """Return the slot as the server of `connection` sees it now; None where there is none."""
+    """Return the current state of the slot; None if it does not exist."""
     with connection.cursor(row_factory=class_row(Slot)) as cursor:
         return cursor.execute(_READ, (SLOT,)).fetchone()
 
 
 def ensure_slot(connection: Connection) -> Slot:
-    """Return the slot, made now where it is missing, in the database of `connection`.
+    """Return the slot; create it in the database of `connection` if it is missing.
 
-    Needs REPLICATION, `wal_level=logical` and autocommit. Waits until every transaction that is
-    open now has ended.
+    Needs REPLICATION, `wal_level=logical` and autocommit. Waits until all open transactions have
+    ended.
     """
-    found = read_slot(connection)
-    if found is None:
+    slot = read_slot(connection)
+    if slot is None:
         create = "SELECT pg_create_logical_replication_slot(%s, %s)"
         connection.execute(create, (SLOT, PLUGIN))
-        found = read_slot(connection)
-    if found is None:
-        raise RuntimeError(f"replication slot {SLOT} was dropped by somebody else meanwhile")
-    return found
+        slot = read_slot(connection)
+    if slot is None:
+        raise RuntimeError(f"replication slot {SLOT} was dropped concurrently")
+    return slot
 
 
 def slot_problem(slot: Slot | None, database: str) -> str | None:
-    """Return one line that says what is wrong with the slot and what to do; None where all is well.
+    """Return in one line what is wrong with the slot and what to do; None for a healthy slot.
 
-    A slot that nobody reads is no problem yet: it is kept for a consumer that comes back.
+    A slot without a reader is healthy: it waits for its consumer.
     """
     if slot is None:
-        return f"replication slot {SLOT} is missing: `make up` makes it"
+        return f"replication slot {SLOT} is missing: `make up` creates it"
     if (slot.plugin, slot.database) != (PLUGIN, database):
         return (
-            f"replication slot {SLOT} is of {slot.plugin} in database {slot.database}, allowed "
-            f"{PLUGIN} in {database}: drop it, then `make up` makes it again"
+            f"replication slot {SLOT} uses {slot.plugin} in database {slot.database}; allowed: "
+            f"{PLUGIN} in {database}. Drop it, then `make up` creates it"
         )
     if slot.wal_status == "lost":
         return (
-            f"replication slot {SLOT} was given up by PostgreSQL ({slot.invalidation_reason}): "
-            "drop it, then `make up` makes it again and the connector takes a new snapshot "
+            f"replication slot {SLOT} was invalidated by PostgreSQL ({slot.invalidation_reason}): "
+            "drop it, then `make up` creates it and the connector takes a new snapshot "
             "(docs/operations.md, “A lost replication slot”)"
         )
     if slot.wal_status == "unreserved":
         return (
-            f"replication slot {SLOT} holds back {slot.kept / MIB:.0f} MiB of write-ahead log and "
-            "will be given up at the next checkpoint: start the connector now"
+            f"replication slot {SLOT} retains {slot.kept / MIB:.0f} MiB of write-ahead log and "
+            "will be invalidated at the next checkpoint: start the connector now"
         )
     return None
 
 
-def slot_trouble(slot: Slot | None, database: str) -> str | None:
-    """Return what `slot_problem` says, or how much too much the slot holds back."""
+def slot_warning(slot: Slot | None, database: str) -> str | None:
+    """Return the slot's problem, or a warning that it retains too much write-ahead log."""
     problem = slot_problem(slot, database)
-    if problem is not None or slot is None or slot.kept <= MOST_KEPT:
+    if problem is not None or slot is None or slot.kept <= MAX_RETAINED_BYTES:
         return problem
-    reader = "its reader is slow" if slot.holder_pid else "nobody reads it"
+    reader = "its reader is slow" if slot.holder_pid else "it has no reader"
     return (
-        f"replication slot {SLOT} holds back {slot.kept / MIB:.0f} MiB of write-ahead log, allowed "
-        f"{MOST_KEPT / MIB:.0f}: {reader}"
+        f"replication slot {SLOT} retains {slot.kept / MIB:.0f} MiB of write-ahead log; allowed: "
+        f"{MAX_RETAINED_BYTES / MIB:.0f}. {reader.capitalize()}"
     )

@@ -1,9 +1,11 @@
-"""Migrations: from nothing to the contract's schema, again without effect, and back."""
+"""Migrations: from an empty database to the contract's schema, repeated, reverted, refused."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -20,19 +22,27 @@ from diabetes_platform.contract.tables import (
     Column,
     Table,
 )
-from diabetes_platform.warehouse import ddl
-from diabetes_platform.warehouse.migrate import LOCATION, downgrade, sqlalchemy_url, upgrade
+from diabetes_platform.warehouse import ddl, migrate
+from diabetes_platform.warehouse.migrate import (
+    LOCATION,
+    MigrationError,
+    downgrade,
+    require_contract,
+    sqlalchemy_url,
+    upgrade,
+)
 from diabetes_platform.warehouse.replication import PUBLICATION
 from diabetes_platform.warehouse.roles import ROLES, WAREHOUSE_ROLES
 
 pytestmark = pytest.mark.integration
+HEAD = max(path.name[:4] for path in (LOCATION / "versions").glob("[0-9]*.py"))
 SECOND = "diabetes_platform.warehouse.migrations.versions.0002_roles_predictions_publication"
 FROZEN_ROLES: str = import_module(SECOND).ROLES
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A contract table as the warehouse keeps it; `own` names what the contract does not have.
+class Stored:
+    """A contract table as the warehouse stores it; `own` names its further columns and rules.
 
     `strict`: it has the contract's nullability. `measured`: and a rule for each field.
     """
@@ -44,7 +54,7 @@ class Kept:
     own: frozenset[str] = frozenset()
 
 
-INTAKE = Kept(
+INTAKE = Stored(
     "public.diabetes_new",
     DIABETES_NEW,
     strict=True,
@@ -52,28 +62,28 @@ INTAKE = Kept(
     own=frozenset({"diabetes_new_pkey", "outcome_recorded"}),
 )
 # Staging has no constraint: there the expectations judge.
-STAGING = Kept("staging.patients", STAGING_PATIENTS, strict=False, measured=False)
-VERSIONS = Kept(
+STAGING = Stored("staging.patients", STAGING_PATIENTS, strict=False, measured=False)
+VERSIONS = Stored(
     "serving.patient_versions",
     SERVING_PATIENTS,
     strict=True,
     measured=True,
     own=frozenset({"version"}),
 )
-ANSWERS = Kept(
+PREDICTED = Stored(
     PREDICTIONS.name,
     PREDICTIONS,
     strict=True,
     measured=False,
     own=frozenset({"predictions_pkey", "probability_allowed", "result_allowed"}),
 )
-TABLES = [INTAKE, STAGING, VERSIONS, ANSWERS]
+TABLES = [INTAKE, STAGING, VERSIONS, PREDICTED]
 
 Schema = list[tuple[str, str]]
 
 
 def columns(connection: Connection, relation: str) -> Schema:
-    """The relation's columns in order, each with its type and nullability."""
+    """The relation's columns, each with its type and nullability."""
     return connection.execute(
         "SELECT attname, format_type(atttypid, atttypmod)"
         " || CASE WHEN attnotnull THEN ' NOT NULL' ELSE '' END"
@@ -93,23 +103,24 @@ def constraints(connection: Connection, relation: str) -> Schema:
 
 
 def schema(connection: Connection, relation: str) -> Schema:
-    return columns(connection, relation) + constraints(connection, relation)
+    """Columns by name, then rules: the physical order of columns does not matter."""
+    return sorted(columns(connection, relation)) + constraints(connection, relation)
 
 
-def rendered(connection: Connection, kept: Kept, fields: tuple[Field, ...]) -> Schema:
+def rendered(connection: Connection, stored: Stored, fields: tuple[Field, ...]) -> Schema:
     """The schema of the contract's own DDL, in PostgreSQL's words."""
-    parts = [ddl.columns(kept.table, not_null=kept.strict)]
-    parts += ddl.field_checks(fields) if kept.measured else []
+    parts = [ddl.columns(stored.table, not_null=stored.strict)]
+    parts += ddl.field_checks(fields) if stored.measured else []
     connection.execute("CREATE SCHEMA contract")
     create = sql.SQL("CREATE TABLE contract.rendered ({})").format(sql.SQL(", ").join(parts))
     connection.execute(create)
-    found = schema(connection, "contract.rendered")
+    rendered_schema = schema(connection, "contract.rendered")
     connection.execute("DROP SCHEMA contract CASCADE")
-    return found
+    return rendered_schema
 
 
-def migrated(connection: Connection, kept: Kept) -> Schema:
-    return [part for part in schema(connection, kept.relation) if part[0] not in kept.own]
+def migrated(connection: Connection, stored: Stored) -> Schema:
+    return [part for part in schema(connection, stored.relation) if part[0] not in stored.own]
 
 
 @pytest.fixture
@@ -118,17 +129,19 @@ def connection(warehouse: str) -> Iterator[Connection]:
         yield opened
 
 
-@pytest.mark.parametrize("kept", TABLES, ids=lambda kept: kept.relation)
-def test_the_migrated_tables_are_those_of_the_contract(connection: Connection, kept: Kept) -> None:
-    assert migrated(connection, kept) == rendered(connection, kept, FIELDS), (
+@pytest.mark.parametrize("stored", TABLES, ids=lambda stored: stored.relation)
+def test_the_migrated_tables_are_those_of_the_contract(
+    connection: Connection, stored: Stored
+) -> None:
+    assert migrated(connection, stored) == rendered(connection, stored, FIELDS), (
         "the contract has changed: add a revision to diabetes_platform/warehouse/migrations"
     )
-    assert kept.own <= {name for name, _ in schema(connection, kept.relation)}
+    assert stored.own <= {name for name, _ in schema(connection, stored.relation)}
 
 
 def test_the_served_view_shows_the_columns_of_the_contract(connection: Connection) -> None:
     view = [name for name, _ in columns(connection, "serving.patients")]
-    assert view == list(SERVING_PATIENTS.column_names)
+    assert sorted(view) == sorted(SERVING_PATIENTS.column_names)
 
 
 def differences(
@@ -136,8 +149,10 @@ def differences(
 ) -> set[str]:
     """What a contract of `fields` and `columns` has that the migrated serving table lacks."""
     other = replace(VERSIONS, table=replace(SERVING_PATIENTS, columns=columns))
-    there = migrated(connection, VERSIONS)
-    return {name for name, rule in rendered(connection, other, fields) if (name, rule) not in there}
+    stored = migrated(connection, VERSIONS)
+    return {
+        name for name, rule in rendered(connection, other, fields) if (name, rule) not in stored
+    }
 
 
 @pytest.mark.parametrize("change", [{"minimum": 41}, {"maximum": 599}, {"allowed": (100, 200)}])
@@ -164,12 +179,98 @@ def test_a_revision_is_frozen() -> None:
 
 
 def test_migrating_again_changes_nothing(warehouse: str, connection: Connection) -> None:
-    before = [schema(connection, kept.relation) for kept in TABLES]
+    schemas = [schema(connection, stored.relation) for stored in TABLES]
     connection.commit()
     upgrade(warehouse)
-    assert [schema(connection, kept.relation) for kept in TABLES] == before
+    assert [schema(connection, stored.relation) for stored in TABLES] == schemas
     versions = connection.execute("SELECT version_num FROM alembic_version").fetchall()
-    assert versions == [("0005",)]
+    assert versions == [(HEAD,)]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            "ALTER TABLE public.diabetes_new DROP COLUMN glucose",
+            "public.diabetes_new.glucose is no such column, the contract has double precision",
+        ),
+        (
+            "ALTER TABLE staging.patients ADD COLUMN hba1c double precision",
+            "staging.patients.hba1c is double precision, the contract has no such column",
+        ),
+        (
+            "ALTER TABLE staging.patients ALTER COLUMN age TYPE text",
+            "staging.patients.age is text, the contract has double precision",
+        ),
+    ],
+)
+def test_refuses_a_warehouse_with_other_columns_than_the_contract(
+    connection: Connection, change: str, message: str
+) -> None:
+    require_contract(connection)
+    connection.execute(change.encode())
+    with pytest.raises(
+        MigrationError, match=re.escape(f"does not match the contract: {message}. A new")
+    ):
+        require_contract(connection)
+    connection.rollback()
+
+
+def test_accepts_columns_in_another_physical_order(connection: Connection) -> None:
+    connection.execute("ALTER TABLE staging.patients DROP COLUMN age")
+    connection.execute("ALTER TABLE staging.patients ADD COLUMN age double precision")
+    require_contract(connection)
+    connection.rollback()
+
+
+@pytest.fixture
+def migrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the migrations in which a test may add one."""
+    copy = tmp_path / "migrations"
+    shutil.copytree(LOCATION, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(migrate, "LOCATION", copy)
+    return copy
+
+
+def add_revision(migrations: Path, number: int, down_revision: str) -> None:
+    """Write a migration that does nothing."""
+    (migrations / "versions" / f"{number:04}_nothing.py").write_text(
+        f'revision = "{number:04}"\ndown_revision = "{down_revision}"\n'
+        "branch_labels = None\ndepends_on = None\n\n\n"
+        "def upgrade() -> None:\n    pass\n\n\ndef downgrade() -> None:\n    pass\n"
+    )
+
+
+def test_refuses_two_migrations_in_the_wrong_order(migrations: Path) -> None:
+    newest = int(HEAD)
+    add_revision(migrations, newest + 1, f"{newest + 2:04}")
+    add_revision(migrations, newest + 2, HEAD)
+    message = f"{newest + 1:04}_nothing.py: down_revision is '{newest + 2:04}'; allowed: '{HEAD}'"
+    with pytest.raises(MigrationError, match=message):
+        upgrade("postgresql://nobody@127.0.0.1:1/never-reached")
+
+
+def test_refuses_two_migrations_after_the_same_one(migrations: Path) -> None:
+    newest = int(HEAD)
+    for number in (newest + 1, newest + 2):
+        add_revision(migrations, number, HEAD)
+    message = f"{newest + 2:04}_nothing.py: down_revision is '{HEAD}'; allowed: '{newest + 1:04}'"
+    with pytest.raises(MigrationError, match=message):
+        upgrade("postgresql://nobody@127.0.0.1:1/never-reached")
+
+
+def test_refuses_a_migration_whose_predecessor_is_missing(migrations: Path) -> None:
+    add_revision(migrations, int(HEAD) + 1, "4711")
+    with pytest.raises(MigrationError, match=r"form no chain: .*4711"):
+        upgrade("postgresql://nobody@127.0.0.1:1/never-reached")
+
+
+def test_refuses_a_database_of_a_newer_platform(database_url: str) -> None:
+    upgrade(database_url)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(MigrationError, match=r"'9999'.*lacks that migration"):
+        upgrade(database_url)
 
 
 def grants(url: str) -> list[tuple[object, ...]]:
@@ -187,24 +288,24 @@ def grants(url: str) -> list[tuple[object, ...]]:
         return connection.execute(query).fetchall()
 
 
-def test_all_migrations_can_be_taken_back(database_url: str) -> None:
+def test_all_migrations_can_be_reverted(database_url: str) -> None:
     upgrade(database_url)
     migrated_grants = grants(database_url)
     downgrade(database_url, "base")
     with psycopg.connect(database_url) as connection:
-        assert all(schema(connection, kept.relation) == [] for kept in TABLES)
+        assert all(schema(connection, stored.relation) == [] for stored in TABLES)
         assert connection.execute("SELECT pubname FROM pg_publication").fetchall() == []
     upgrade(database_url)
     assert grants(database_url) == migrated_grants
 
 
-def test_the_second_migration_taken_back_leaves_no_right_to_its_roles(database_url: str) -> None:
+def test_reverting_the_second_migration_leaves_no_right_to_its_roles(database_url: str) -> None:
     upgrade(database_url, "0001")
-    before = public_rights(database_url)
+    rights = public_rights(database_url)
     upgrade(database_url)
-    assert public_rights(database_url) != before
+    assert public_rights(database_url) != rights
     downgrade(database_url, "0001")
-    assert public_rights(database_url) == before
+    assert public_rights(database_url) == rights
     remaining = str(grants(database_url))
     assert not [role.name for role in ROLES if f"{role.name}=" in remaining]
 
@@ -220,20 +321,20 @@ def public_rights(url: str) -> list[tuple[bool, ...]]:
         ).fetchall()
 
 
-def test_the_migrations_make_the_roles_of_the_warehouse_without_a_login(
+def test_the_migrations_create_the_roles_of_the_warehouse_without_login(
     connection: Connection,
 ) -> None:
     (listed,) = re.findall(r"ARRAY\[([^]]+)\]", FROZEN_ROLES)
     assert set(re.findall(r"'(\w+)'", listed)) == {role.name for role in WAREHOUSE_ROLES}
-    made = connection.execute(
+    created = connection.execute(
         "SELECT rolname, rolcanlogin, rolsuper OR rolreplication FROM pg_roles"
         " WHERE rolname = ANY(%s)",
         ([role.name for role in WAREHOUSE_ROLES],),
     ).fetchall()
-    assert sorted(made) == sorted((role.name, False, False) for role in WAREHOUSE_ROLES)
+    assert sorted(created) == sorted((role.name, False, False) for role in WAREHOUSE_ROLES)
 
 
-def test_whoever_may_not_create_a_missing_role_is_told_which(database_url: str) -> None:
+def test_names_the_missing_role_that_may_not_be_created(database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("CREATE ROLE poor NOLOGIN")
         connection.execute("ALTER ROLE reader RENAME TO reader_for_now")
@@ -255,12 +356,14 @@ def test_the_publication_is_of_the_intake_table_alone(connection: Connection) ->
     assert tables == [(DIABETES_NEW.name,)]
 
 
-def test_a_prediction_says_what_the_contract_calls_the_results(connection: Connection) -> None:
+def test_predictions_have_the_contracts_result_labels_and_key(connection: Connection) -> None:
     (rule,) = [
-        rule for name, rule in schema(connection, ANSWERS.relation) if name == "result_allowed"
+        rule for name, rule in schema(connection, PREDICTED.relation) if name == "result_allowed"
     ]
     assert set(re.findall(r"'(\w+)'", rule)) == set(RESULT_LABELS)
-    (key,) = [rule for name, rule in schema(connection, ANSWERS.relation) if name.endswith("_pkey")]
+    (key,) = [
+        rule for name, rule in schema(connection, PREDICTED.relation) if name.endswith("_pkey")
+    ]
     assert key == f"PRIMARY KEY ({', '.join(PREDICTIONS.key)})"
 
 

@@ -25,7 +25,7 @@ from diabetes_platform.warehouse.replication import (
     ensure_slot,
     read_slot,
     slot_problem,
-    slot_trouble,
+    slot_warning,
 )
 from diabetes_platform_tests.conftest import FAST
 from diabetes_platform_tests.provisioned import CAPTURE, ProvisionedServer, drop_slot, provision
@@ -49,10 +49,10 @@ READ = Slot(
         (READ, None),
         (replace(READ, holder_pid=None, wal_status="extended"), None),
         (None, "diabetes_slot is missing: `make up` makes it"),
-        (replace(READ, wal_status="unreserved", kept=2100 * MIB), "holds back 2100 MiB .* start"),
+        (replace(READ, wal_status="unreserved", kept=2100 * MIB), "retains 2100 MiB .* start"),
         (
             replace(READ, wal_status="lost", invalidation_reason="wal_removed"),
-            r"given up by PostgreSQL \(wal_removed\): drop it, .* new snapshot",
+            r"invalidated by PostgreSQL \(wal_removed\): drop it, .* new snapshot",
         ),
         (replace(READ, plugin="test_decoding"), "of test_decoding in database diabetes, allowed"),
         (replace(READ, database="dagster"), "pgoutput in database dagster, allowed pgoutput in di"),
@@ -64,11 +64,11 @@ def test_what_is_wrong_with_a_slot_and_what_to_do(slot: Slot | None, problem: st
 
 
 def test_a_slot_that_holds_back_much_is_worth_a_look_before_it_is_lost() -> None:
-    assert slot_trouble(replace(READ, kept=512 * MIB), "diabetes") is None
-    said = slot_trouble(replace(READ, kept=600 * MIB, holder_pid=None), "diabetes")
+    assert slot_warning(replace(READ, kept=512 * MIB), "diabetes") is None
+    said = slot_warning(replace(READ, kept=600 * MIB, holder_pid=None), "diabetes")
     assert said is not None
-    assert said.endswith("600 MiB of write-ahead log, allowed 512: nobody reads it")
-    assert slot_trouble(None, "diabetes") == slot_problem(None, "diabetes")
+    assert said.endswith("600 MiB of write-ahead log; allowed: 512. It has no reader")
+    assert slot_warning(None, "diabetes") == slot_problem(None, "diabetes")
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def write_events(provisioned: ProvisionedServer, mebibytes: int) -> None:
 
 
 def kept(connection: Connection) -> float:
-    """MiB of log that the slot holds back."""
+    """MiB of log that the slot retains."""
     return cast("Slot", read_slot(connection)).kept / MIB
 
 

@@ -111,11 +111,11 @@ def read_cursor(text: str | None) -> list[Lasting]:
 def _slot_troubles(warehouse_url: str) -> Iterable[Trouble]:
     import psycopg
 
-    from diabetes_platform.warehouse.replication import SLOT, read_slot, slot_trouble
+    from diabetes_platform.warehouse.replication import SLOT, read_slot, slot_warning
 
     try:
         with psycopg.connect(warehouse_url, connect_timeout=5) as connection:
-            said = slot_trouble(read_slot(connection), connection.info.dbname)
+            said = slot_warning(read_slot(connection), connection.info.dbname)
     except psycopg.OperationalError:
         return [Trouble("PostgreSQL", "does not answer")]
     prefix = f"replication slot {SLOT}"

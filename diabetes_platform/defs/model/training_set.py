@@ -75,9 +75,9 @@ def _labelled(warehouse: Warehouse) -> tuple["pa.Table", "TrainingSet"]:
         training_set_from_arrow,
         validate_training_set,
     )
-    from diabetes_platform.warehouse.labelled import read_labelled
+    from diabetes_platform.warehouse.training_rows import read_training_rows
 
     with refusals(TrainingSetError):
-        table = read_labelled(warehouse.url)
+        table = read_training_rows(warehouse.url)
         validate_training_set(table)
         return table, training_set_from_arrow(table)

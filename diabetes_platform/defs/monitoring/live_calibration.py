@@ -32,15 +32,18 @@ def risks_come_true(
     import numpy as np
 
     from diabetes_platform.modelling.live_calibration import measure_live_calibration
-    from diabetes_platform.warehouse.predicted import foretold, read_predicted
+    from diabetes_platform.warehouse.predictions import (
+        probabilities_before_outcome,
+        read_predictions,
+    )
 
     current = models.store().champion()
     if current is None:
         return no_champion()
     version = current.champion.model_version
     outcomes = _confirmed(lake)
-    predicted = read_predicted(warehouse.reader_url, version, outcomes)
-    before = foretold(predicted, {one: at for one, (_, at) in outcomes.items()})
+    predicted = read_predictions(warehouse.reader_url, version, outcomes)
+    before = probabilities_before_outcome(predicted, {one: at for one, (_, at) in outcomes.items()})
     found = measure_live_calibration(
         np.array(list(before.values()), dtype=np.float64),
         np.array([outcomes[one][0] for one in before], dtype=np.int64),

@@ -72,7 +72,7 @@ def same_predictions(
 ) -> dg.AssetCheckResult:
     """Score the lake's rows in the bundle's order of features and compare with what was stored."""
     from diabetes_platform.modelling.classifier import feature_matrix, predict_proba
-    from diabetes_platform.warehouse.predicted import read_predicted
+    from diabetes_platform.warehouse.predictions import read_predictions
 
     store = models.store()
     current = store.champion()
@@ -83,7 +83,7 @@ def same_predictions(
     ids = newest["id"].to_pylist()
     stored = {
         (one.intake_id, one.source_lsn): one.probability
-        for one in read_predicted(warehouse.reader_url, model.bundle.model_version, ids)
+        for one in read_predictions(warehouse.reader_url, model.bundle.model_version, ids)
     }
     again = predict_proba(model, feature_matrix(newest)).tolist()
     changes = zip(ids, newest["lsn"].to_pylist(), strict=True)

@@ -1,4 +1,4 @@
-"""The labelled rows of the promoted version, as an Arrow table for training."""
+"""The labelled rows of the promoted version, as an Arrow table."""
 
 import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
@@ -9,7 +9,7 @@ from diabetes_platform.contract.tables import TRAINING_SET
 from diabetes_platform.warehouse import ddl
 
 
-def read_labelled(url: str) -> pa.Table:
+def read_training_rows(url: str) -> pa.Table:
     """Return the rows of `serving.patients` with an outcome (contract TRAINING_SET columns)."""
     query = sql.SQL("SELECT {} FROM serving.patients WHERE {} IS NOT NULL ORDER BY record_id")
     statement = query.format(ddl.column_names(TRAINING_SET), sql.Identifier(OUTCOME.name))

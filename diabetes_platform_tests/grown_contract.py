@@ -1,0 +1,99 @@
+"""A copy of the project with one more field: the steps of “Add a field”, done by a program.
+
+Standard library only: the environments of serving/ and flink/ import it too. A test runs a program
+on the copy with `PYTHONPATH` set to its directory.
+"""
+
+import shutil
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+NAME = "hba1c"
+FIELD = """    Field(
+        name="hba1c",
+        alias="HbA1c",
+        kind="number",
+        unit="%",
+        label="Glycated haemoglobin",
+        description="Share of haemoglobin that carries glucose.",
+        minimum=3,
+        maximum=20,
+        required=False,
+        typical_mean=(4, 12),
+        step=0.1,
+        example=5.7,
+    ),
+"""
+MIGRATION = '''"""Glycated haemoglobin."""
+
+from alembic import op
+
+revision = "{revision}"
+down_revision = "{previous}"
+branch_labels = None
+depends_on = None
+
+RULE = "CONSTRAINT hba1c_allowed CHECK (hba1c BETWEEN 3 AND 20)"
+COLUMNS = (
+    ("staging.patients", "hba1c double precision"),
+    ("staging.patients", "hba1c_filled double precision"),
+    ("staging.patients", "hba1c_normed double precision"),
+    ("serving.patient_versions", f"hba1c double precision {{RULE}}"),
+    ("serving.patient_versions", "hba1c_filled double precision"),
+    ("serving.patient_versions", "hba1c_normed double precision"),
+    ("public.diabetes_new", f"hba1c double precision {{RULE}}"),
+)
+VIEW = """
+CREATE OR REPLACE VIEW serving.patients AS
+SELECT
+    record_id, pregnancies, glucose, blood_pressure, skin_thickness, insulin, bmi,
+    diabetes_pedigree_function, age, glucose_filled, blood_pressure_filled,
+    skin_thickness_filled, insulin_filled, bmi_filled, pregnancies_normed, glucose_normed,
+    blood_pressure_normed, skin_thickness_normed, insulin_normed, bmi_normed,
+    diabetes_pedigree_function_normed, age_normed, outcome, source, batch_id,
+    hba1c, hba1c_filled, hba1c_normed
+FROM serving.patient_versions
+WHERE version = (SELECT version FROM serving.current_version)
+"""
+
+
+def upgrade() -> None:
+    """Add the columns; the API may insert the measurement."""
+    for table, column in COLUMNS:
+        op.execute(f"ALTER TABLE {{table}} ADD COLUMN {{column}}")
+    op.execute(VIEW)
+    op.execute("GRANT INSERT (hba1c) ON public.diabetes_new TO api")
+
+
+def downgrade() -> None:
+    """A column with patients' values is not dropped."""
+    raise NotImplementedError
+'''
+_END_OF_FEATURES = "\n)\n\nOUTCOME = Field("
+
+
+def copy_project(directory: Path, *packages: str) -> None:
+    """Copy these packages of the checkout to `directory`, without tests and caches."""
+    ignored = shutil.ignore_patterns("__pycache__", "tests")
+    for package in packages:
+        shutil.copytree(CHECKOUT / package, directory / package, ignore=ignored)
+
+
+def add_field(directory: Path, definition: str = FIELD) -> None:
+    """Append a field to the contract of the copy in `directory`."""
+    fields = directory / "diabetes_platform/contract/fields.py"
+    text = fields.read_text(encoding="utf-8")
+    if _END_OF_FEATURES not in text:
+        raise ValueError(f"{fields}: FEATURES does not end with {_END_OF_FEATURES!r}")
+    grown = text.replace(_END_OF_FEATURES, f"\n{definition.rstrip()}{_END_OF_FEATURES}")
+    fields.write_text(grown, encoding="utf-8")
+
+
+def add_migration(directory: Path) -> str:
+    """Add the field's migration to the copy in `directory`; return its revision."""
+    versions = directory / "diabetes_platform/warehouse/migrations/versions"
+    previous = max(path.name[:4] for path in versions.glob("[0-9]*.py"))
+    revision = f"{int(previous) + 1:04}"
+    text = MIGRATION.format(revision=revision, previous=previous)
+    (versions / f"{revision}_{NAME}.py").write_text(text, encoding="utf-8")
+    return revision
