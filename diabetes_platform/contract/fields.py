@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+_NAME_RULE = "lower case letters, digits and _"
 Kind = Literal["integer", "number"]
 
 
@@ -45,7 +46,7 @@ class Field:
     original: bool = False
 
     def __post_init__(self) -> None:
-        self._check("name", self.name, self.name.isidentifier() and self.name.islower(), "a_name")
+        self._check("name", self.name, self.name.isidentifier() and self.name.islower(), _NAME_RULE)
         self._check("minimum", self.minimum, self.minimum < self.maximum, "less than maximum")
         self._check("step", self.step, self.step > 0, "more than 0")
         low, high = self.typical_mean

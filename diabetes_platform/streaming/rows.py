@@ -8,17 +8,24 @@ from functools import cache
 from typing import Annotated, Any
 
 import pyarrow as pa
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from diabetes_platform.contract.change_events import (
+    Deletion,
+    Invalid,
+    parse_timestamp,
+    validate_sink_message,
+)
 from diabetes_platform.contract.events import (
     DEAD_LETTER_HEADERS,
     DELETED,
-    DIABETES_NEW_CHANGED,
-    TIMESTAMP_KEYS,
     WINDOW_KEYS,
+    mean_name,
+    missing_share_name,
 )
+from diabetes_platform.contract.fields import FEATURES
 from diabetes_platform.contract.stream_tables import STREAM_REJECTED, STREAM_WINDOWS
-from diabetes_platform.contract.tables import DIABETES_NEW, STREAM_PATIENTS, Column, Table
+from diabetes_platform.contract.tables import DIABETES_NEW, STREAM_PATIENTS, Table
 from diabetes_platform.lake.arrow import row_schema
 from diabetes_platform.streaming.offsets import BATCH_MESSAGES
 from diabetes_platform.streaming.rejections import reasons_in
@@ -30,12 +37,7 @@ _INTEGER = re.compile(rb"\d{1,18}")
 _PARTITIONS = 2**31
 _MAX_MS = 2**43
 """The year 2248: a larger number is no timestamp."""
-_TYPES: dict[str, Any] = {
-    "bigint": Annotated[int, Field(ge=-(2**63), lt=2**63)],
-    "integer": Annotated[int, Field(ge=-(2**31), lt=2**31)],
-    "number": float,
-    "timestamp": AwareDatetime,
-}
+_TIMES = tuple(column.name for column in DIABETES_NEW.columns if column.type == "timestamp")
 _MILLISECONDS = Annotated[int, Field(ge=0, lt=_MAX_MS)]
 _COUNT = Annotated[int, Field(ge=0, lt=2**63)]
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
@@ -68,22 +70,16 @@ class TopicTable:
 def patient_row(message: TopicMessage, day: date) -> Row:
     """Return the row of STREAM_PATIENTS for an image or a tombstone of the sink topic.
 
-    Flink has validated the values; only the types are checked here. Raises UnreadableMessageError.
+    Flink has validated the ranges. Here an image need only fit the types, so that it stays readable
+    after a range was narrowed. Raises UnreadableMessageError.
     """
     position = message.position
-    try:
-        # Typed as Any: these models are rendered from the contract.
-        key: Any = _key_model().model_validate_json(message.key or b"")
-        image: Any = None
-        if message.value is not None:
-            image = _image_model().model_validate_json(message.value)
-    except ValidationError as error:
-        raise UnreadableMessageError(f"{position}: {_reasons(error)}") from None
-    if image is not None and image.id != key.id:
-        raise UnreadableMessageError(f"{position}: key: is not the id of the image")
-    row: Row = {**_position_columns(message, day), "id": key.id}
-    if image is None:
-        change_id = f"{key.id}-deleted-{position.topic_id}-{position.partition}-{position.offset}"
+    image = validate_sink_message(message.key, message.value, ranges=False)
+    if isinstance(image, Invalid):
+        raise UnreadableMessageError(f"{position}: {', '.join(map(str, image.reasons))}")
+    row: Row = {**_position_columns(message, day), "id": image.id}
+    if isinstance(image, Deletion):
+        change_id = f"{image.id}-deleted-{position.topic_id}-{position.partition}-{position.offset}"
         return {**row, "change_id": change_id, "op": DELETED}
     return {
         **row,
@@ -93,7 +89,8 @@ def patient_row(message: TopicMessage, day: date) -> Row:
         "changed_at": _timestamp(image.changed_ms),
         "captured_at": _timestamp(image.captured_ms),
         "judged_at": _timestamp(image.judged_ms),
-        **{name: getattr(image, name) for name in DIABETES_NEW.column_names},
+        **image.image,
+        **{name: _parsed(image.image[name]) for name in _TIMES},
     }
 
 
@@ -153,6 +150,10 @@ def _timestamp(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
+def _parsed(timestamp: object) -> datetime | None:
+    return parse_timestamp(timestamp) if isinstance(timestamp, str) else None
+
+
 def _integer(header: bytes | None, limit: int = 2**63) -> int | None:
     if header is None or not _INTEGER.fullmatch(header):
         return None
@@ -167,33 +168,14 @@ def _reasons(error: ValidationError) -> str:
 
 
 @cache
-def _key_model() -> type[BaseModel]:
-    fields: Mapping[str, Any] = dict.fromkeys(DIABETES_NEW.key, (_TYPES["bigint"], ...))
-    return create_model("Key", __config__=_STRICT, **fields)
-
-
-@cache
-def _image_model() -> type[BaseModel]:
-    operations = "|".join(sorted(DIABETES_NEW_CHANGED.operations.keys() - {DELETED}))
-    fields: Mapping[str, Any] = {
-        **{column.name: (_type(column), ...) for column in DIABETES_NEW.columns},
-        "op": (Annotated[str, Field(pattern=f"^({operations})$")], ...),
-        "lsn": (_TYPES["bigint"], ...),
-        **dict.fromkeys(TIMESTAMP_KEYS, (_MILLISECONDS, ...)),
-    }
-    return create_model("Image", __config__=_STRICT, **fields)
-
-
-@cache
 def _window_model() -> type[BaseModel]:
     times = (WINDOW_KEYS.start, WINDOW_KEYS.end)
     types = {**dict.fromkeys(times, _MILLISECONDS), **dict.fromkeys(WINDOW_KEYS.counts, _COUNT)}
+    # A window from before a field joined the contract has no numbers of it.
+    later = [field.name for field in FEATURES if not field.original]
+    optional = {key(name) for name in later for key in (mean_name, missing_share_name)}
     fields: Mapping[str, Any] = {
-        name: (types.get(name, float | None), ...) for name in WINDOW_KEYS.all
+        name: (types.get(name, float | None), None if name in optional else ...)
+        for name in WINDOW_KEYS.all
     }
     return create_model("Window", __config__=_STRICT, **fields)
-
-
-def _type(column: Column) -> Any:  # noqa: ANN401 - a type that is rendered at run time
-    required = column.name in DIABETES_NEW_CHANGED.required_image_keys and not column.nullable
-    return _TYPES[column.type] if required else _TYPES[column.type] | None

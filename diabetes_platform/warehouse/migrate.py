@@ -3,6 +3,7 @@
 A migration is one file in `migrations/versions/`: frozen SQL, which does not import the contract.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +128,8 @@ def _require_order() -> None:
     scripts = ScriptDirectory(str(LOCATION))
     previous: str | None = None
     try:
-        revisions = sorted(scripts.walk_revisions(), key=lambda script: script.revision)
+        with warnings.catch_warnings(action="ignore"):  # of what the error says too
+            revisions = sorted(scripts.walk_revisions(), key=lambda script: script.revision)
     except (RevisionError, CommandError, KeyError) as error:
         raise MigrationError(f"{LOCATION}: the migrations form no chain: {error}") from error
     for script in revisions:

@@ -82,17 +82,22 @@ def test_a_range_without_messages_is_an_empty_table() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "reasons"),
     [
-        (None, image(7, 1), "message: json_invalid"),
-        (b"7", image(7, 1), "message: model_type"),
-        (key_of(7), b"\xff\xfe", "message: json_invalid"),
-        (key_of(7), b"[]", "message: model_type"),
-        (key_of(8), image(7, 1), "key: is not the id of the image"),
-        (key_of(7), image(7, 1, lsn="1"), "lsn: int_type"),
-        (key_of(7), image(7, 1, op="x"), "op: string_pattern_mismatch"),
-        (key_of(7), image(7, 1, age=float("nan"), bmi="27"), "age: finite_number, bmi: float_type"),
-        (key_of(7), {"id": 7}, "age: missing, blood_pressure: missing, bmi: missing"),
-        (key_of(7), image(7, 1, age=None, pregnancies=1.5), "age: float_type, pregnancies: int_"),
-        (key_of(7), image(7, 1, received_at="today"), "received_at: datetime_parsing"),
+        (None, image(7, 1), "key:missing"),
+        (b"7", image(7, 1), "key:not_an_object"),
+        (key_of(7), b"\xff\xfe", "record:not_json"),
+        (key_of(7), b"[]", "record:not_an_object"),
+        (key_of(8), image(7, 1), "key:mismatch"),
+        (key_of(7), image(7, 1, lsn="1"), "lsn:not_an_integer"),
+        (key_of(7), image(7, 1, op="x"), "op:not_allowed"),
+        (key_of(7), image(7, 1, age=float("nan"), bmi="27"), "bmi:not_a_number, age:not_finite"),
+        (key_of(7), {"id": 7}, "op:missing, lsn:missing, changed_ms:missing, captured_ms:missing"),
+        (
+            key_of(7),
+            image(7, 1, age=None, pregnancies=1.5),
+            "pregnancies:not_an_integer, age:missing",
+        ),
+        (key_of(7), image(7, 1, pregnancies=2**31), "pregnancies:above_maximum"),
+        (key_of(7), image(7, 1, received_at="today"), "received_at:not_a_time"),
     ],
 )
 def test_an_unreadable_image_is_reported_by_position_and_reasons_without_its_values(
@@ -102,6 +107,10 @@ def test_an_unreadable_image_is_reported_by_position_and_reasons_without_its_val
         patient_row(patient_message(5, key, value), DAY)
     assert reasons in str(error.value)
     assert "27" not in str(error.value)
+
+
+def test_an_image_outside_a_narrowed_range_stays_readable() -> None:
+    assert patient_row(patient_message(5, key_of(7), image(7, 1, age=150)), DAY)["age"] == 150
 
 
 def test_a_dead_letter_becomes_a_row_with_its_headers_and_bytes() -> None:

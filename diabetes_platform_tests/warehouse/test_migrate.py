@@ -155,7 +155,7 @@ def differences(
     }
 
 
-@pytest.mark.parametrize("change", [{"minimum": 41}, {"maximum": 599}, {"allowed": (100, 200)}])
+@pytest.mark.parametrize("change", [{"minimum": 41}, {"maximum": 599}, {"allowed": (148, 200)}])
 def test_another_rule_of_a_field_demands_a_revision(
     connection: Connection, change: dict[str, Any]
 ) -> None:

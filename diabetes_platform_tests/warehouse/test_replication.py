@@ -48,14 +48,17 @@ READ = Slot(
     [
         (READ, None),
         (replace(READ, holder_pid=None, wal_status="extended"), None),
-        (None, "diabetes_slot is missing: `make up` makes it"),
+        (None, "diabetes_slot is missing: `make up` creates it"),
         (replace(READ, wal_status="unreserved", kept=2100 * MIB), "retains 2100 MiB .* start"),
         (
             replace(READ, wal_status="lost", invalidation_reason="wal_removed"),
             r"invalidated by PostgreSQL \(wal_removed\): drop it, .* new snapshot",
         ),
-        (replace(READ, plugin="test_decoding"), "of test_decoding in database diabetes, allowed"),
-        (replace(READ, database="dagster"), "pgoutput in database dagster, allowed pgoutput in di"),
+        (replace(READ, plugin="test_decoding"), "uses test_decoding in database diabetes; allowed"),
+        (
+            replace(READ, database="dagster"),
+            "pgoutput in database dagster; allowed: pgoutput in di",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_slot_and_what_to_do(slot: Slot | None, problem: str | None) -> None:
@@ -77,7 +80,7 @@ def test_a_slot_that_holds_back_much_is_worth_a_look_before_it_is_lost() -> None
         (READ, "Debezium Streaming as debezium (PostgreSQL's pid 41)"),
         (
             replace(READ, holder=None, holder_user=None),
-            "a program without a name as another role (PostgreSQL's pid 41)",
+            "an unnamed program as another role (PostgreSQL's pid 41)",
         ),
         (replace(READ, holder_pid=None), None),
     ],

@@ -8,7 +8,6 @@ import pytest
 
 from diabetes_platform.quality.previous_batch import read_previous
 from diabetes_platform.quality.validate import validate_staging
-from diabetes_platform.warehouse.labelled import read_labelled
 from diabetes_platform.warehouse.promotion import (
     PromotionRefusedError,
     promote,
@@ -16,6 +15,7 @@ from diabetes_platform.warehouse.promotion import (
     serving_state,
 )
 from diabetes_platform.warehouse.staging import count_staged, newest, record_validation, stage
+from diabetes_platform.warehouse.training_rows import read_training_rows
 from diabetes_platform_tests.provisioned import ProvisionedServer
 from diabetes_platform_tests.staged_patients import staged_patient
 from diabetes_platform_tests.stored_job import MESSAGE, stored
@@ -49,7 +49,7 @@ def test_the_pipeline_stages_validates_promotes_and_rolls_back(
             "SELECT reltuples FROM pg_class WHERE oid = 'staging.patients'::regclass"
         ).fetchone()
         assert planned == (40.0,)
-    assert read_labelled(url).num_rows == 40
+    assert read_training_rows(url).num_rows == 40
 
 
 def test_a_refusal_of_the_promotion_is_the_same_for_the_pipeline(
