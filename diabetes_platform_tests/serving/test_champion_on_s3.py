@@ -1,8 +1,7 @@
-"""The API follows a champion on S3, as a user that may only read the models."""
+"""The API follows a champion on S3 with a user that may only read the models."""
 
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,33 +14,24 @@ from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.local.processes import require_alive, spawn, stop_group
 from diabetes_platform.modelling.store import ModelStore
 from diabetes_platform.settings import PROJECT_ROOT
+from diabetes_platform_tests.predictors import eventually
 from diabetes_platform_tests.storage import ROOT, Storage
 from serving.tests.bundles import make_bundle
+from serving.tests.samples import PATIENT
 
 pytestmark = pytest.mark.integration
-
-PATIENT = {
-    "pregnancies": 6,
-    "glucose": 148,
-    "blood_pressure": 72,
-    "skin_thickness": 35,
-    "insulin": None,
-    "bmi": 33.6,
-    "diabetes_pedigree_function": 0.627,
-    "age": 50,
-}
 
 
 @pytest.fixture
 def store(storage: Storage) -> Iterator[ModelStore]:
-    """The platform's own store, as the pipeline reaches it; its pointer is put back afterwards."""
-    opened = ModelStore("s3://models", storage.s3("pipeline"))
-    before = opened.champion()
-    yield opened
-    if before is None:
+    """The platform's own store, with the pipeline's rights; its champion is restored at the end."""
+    model_store = ModelStore("s3://models", storage.s3("pipeline"))
+    previous = model_store.champion()
+    yield model_store
+    if previous is None:
         storage.client(ROOT).remove_object(bucket_name="models", object_name=champion_key())
     else:
-        release(opened, before.champion)
+        release(model_store, previous.champion)
 
 
 def put(store: ModelStore, intercept: float) -> ChampionPointer:
@@ -56,7 +46,7 @@ def release(store: ModelStore, champion: ChampionPointer) -> None:
 
 @contextmanager
 def api(home: Path, variables: dict[str, str]) -> Iterator[httpx.Client]:
-    """Run the API in its own environment, its model store on S3."""
+    """Run the API in the serving environment, with its model store on S3."""
     port, log = free_port(), home / "api.log"
     settings = {
         "PLATFORM_HOME": str(home),
@@ -73,62 +63,56 @@ def api(home: Path, variables: dict[str, str]) -> Iterator[httpx.Client]:
     try:
         with httpx.Client(base_url=f"http://{HOST}:{port}", trust_env=False) as client:
 
-            def answers() -> bool:
+            def is_alive() -> bool:
                 require_alive(process, "api", log)
                 try:
                     return client.get("/health").is_success
                 except httpx.TransportError:
                     return False
 
-            wait_for(answers)
+            eventually(is_alive)
             yield client
     finally:
         stop_group(process, grace=10)
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-
-
 @pytest.mark.slow
-def test_a_release_is_taken_into_use_without_a_failed_answer(
+def test_uses_each_release_without_a_failed_request(
     storage: Storage, store: ModelStore, tmp_path: Path
 ) -> None:
     first, second = put(store, 0.0), put(store, 2.0)
     release(store, first)
     with api(tmp_path, storage.environment("api")) as client:
 
-        def in_use(champion: ChampionPointer) -> bool:
-            answer = client.post("/predict", json=PATIENT)
-            answer.raise_for_status()
-            assert answer.json()["model_version"] in {first.model_version, second.model_version}
-            return bool(answer.json()["model_version"] == champion.model_version)
+        def is_in_use(champion: ChampionPointer) -> bool:
+            response = client.post("/predict", json=PATIENT)
+            response.raise_for_status()
+            version = response.json()["model_version"]
+            assert version in {first.model_version, second.model_version}
+            return bool(version == champion.model_version)
 
-        wait_for(lambda: client.get("/ready").is_success)
-        assert in_use(first)
+        eventually(lambda: client.get("/ready").is_success)
+        assert is_in_use(first)
         release(store, second)
-        wait_for(lambda: in_use(second))
+        eventually(lambda: is_in_use(second))
         release(store, first)
-        wait_for(lambda: in_use(first))
+        eventually(lambda: is_in_use(first))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changes", "problem"),
     [
         ({"AWS_SECRET_ACCESS_KEY": "T0SECRET"}, "AWS_SECRET_ACCESS_KEY is not that of user api"),
         ({"AWS_ACCESS_KEY_ID": "nobody"}, "there is no user nobody: check AWS_ACCESS_KEY_ID"),
         ({"PLATFORM_MODELS_URL": "s3://lake"}, "user api may not do this in bucket lake"),
     ],
 )
-def test_ready_tells_what_the_storage_refuses(
-    storage: Storage, tmp_path: Path, changed: dict[str, str], told: str
+def test_ready_reports_why_the_storage_denies_access(
+    storage: Storage, tmp_path: Path, changes: dict[str, str], problem: str
 ) -> None:
-    with api(tmp_path, storage.environment("api") | changed) as client:
-        wait_for(lambda: told in client.get("/ready").text)
-        answer = client.get("/ready")
-    assert answer.status_code == 503
-    assert "T0SECRET" not in answer.text + (tmp_path / "api.log").read_text(encoding="utf-8")
+    with api(tmp_path, storage.environment("api") | changes) as client:
+        eventually(lambda: problem in client.get("/ready").text)
+        response = client.get("/ready")
+    assert response.status_code == 503
+    assert "T0SECRET" not in response.text + (tmp_path / "api.log").read_text(encoding="utf-8")

@@ -1,1 +1,1 @@
-"""What is tried on the whole platform as it runs."""
+"""Tests against a running platform."""

@@ -1,1 +1,1 @@
-"""Tests of serving/: they run in its own environment, without Spark and Dagster."""
+"""Tests of serving: they run in its own environment, without Spark and Dagster."""

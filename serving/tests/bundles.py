@@ -1,4 +1,4 @@
-"""Model bundles for the tests: real LightGBM models, trained in milliseconds on made-up rows."""
+"""Model bundles for the tests: real LightGBM models, trained in milliseconds on random rows."""
 
 from dataclasses import replace
 from functools import cache
@@ -25,7 +25,7 @@ from diabetes_platform.contract.fields import FEATURE_NAMES, FEATURES, fingerpri
 
 @cache
 def model_text(seed: int = 1) -> str:
-    """Return a small model that knows glucose, bmi and age, and missing values."""
+    """Return a small model that depends on glucose, bmi and age, and handles missing values."""
     random = np.random.default_rng(seed)
     low = np.array([field.minimum for field in FEATURES])
     high = np.array([field.maximum for field in FEATURES])
@@ -98,13 +98,13 @@ def release(store: Path, bundle: Bundle, files: dict[str, bytes]) -> None:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Replace a file in one step: a reader sees the old or the new one."""
+    """Replace a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    part.write_bytes(content)
-    part.replace(path)
+    temporary = path.with_name(f"{path.name}.part")
+    temporary.write_bytes(content)
+    temporary.replace(path)
 
 
 def renamed(bundle: Bundle, version: str) -> Bundle:
-    """Return `bundle` under another version, as a forger would name it."""
+    """Return `bundle` with another version, as a forger would name it."""
     return replace(bundle, model_version=version)

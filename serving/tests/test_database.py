@@ -1,4 +1,4 @@
-"""The pool of connections: callers that leave in the middle cost it none."""
+"""The connection pool keeps its connections when clients disconnect."""
 
 import asyncio
 import random
@@ -13,17 +13,17 @@ from serving.tests.warehouse import Warehouse
 CONNECTIONS, CALLERS, ROUNDS = 4, 12, 60
 
 
-async def look(database: Database, seen: set[int]) -> None:
+async def query_forever(database: Database, backends: set[int]) -> None:
     while True:
         async with database.connection() as connection:
-            seen.add(connection.info.backend_pid)
+            backends.add(connection.info.backend_pid)
             await connection.execute("SELECT pg_sleep(0.001)")
         await anyio.lowlevel.checkpoint()
 
 
-async def connections_of_callers_that_leave(url: str) -> set[int]:
-    """Be callers whose clients close their sockets: every await from some moment on is broken."""
-    chance, seen = random.Random(1), set[int]()
+async def backends_used_by_cancelled_callers(url: str) -> set[int]:
+    """Return the server processes that callers used who were cancelled at random moments."""
+    chance, backends = random.Random(1), set[int]()
     database = Database(url, connections=CONNECTIONS)
     await database.open()
     try:
@@ -31,12 +31,13 @@ async def connections_of_callers_that_leave(url: str) -> set[int]:
             with anyio.move_on_after(chance.uniform(0.001, 0.03)):
                 async with anyio.create_task_group() as callers:
                     for _ in range(CALLERS):
-                        callers.start_soon(look, database, seen)
+                        callers.start_soon(query_forever, database, backends)
     finally:
         await database.close()
-    return seen
+    return backends
 
 
 @pytest.mark.integration
-def test_a_client_that_leaves_at_any_moment_costs_no_connection(warehouse: Warehouse) -> None:
-    assert len(asyncio.run(connections_of_callers_that_leave(warehouse.api))) == CONNECTIONS
+def test_a_cancelled_caller_returns_its_connection(warehouse: Warehouse) -> None:
+    backends = asyncio.run(backends_used_by_cancelled_callers(warehouse.api))
+    assert len(backends) == CONNECTIONS

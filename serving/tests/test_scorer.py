@@ -1,4 +1,4 @@
-"""The fast score of one row is LightGBM's own, bit for bit."""
+"""Scores of single rows equal LightGBM's own to the last bit."""
 
 import threading
 
@@ -22,14 +22,14 @@ def random_rows(count: int) -> list[Row]:
     low = [field.minimum for field in FEATURES]
     high = [field.maximum for field in FEATURES]
     rows = random.uniform(low, high, size=(count, len(FEATURES)))
-    missing = random.uniform(size=rows.shape) < 0.2
+    missing_values = random.uniform(size=rows.shape) < 0.2
     return [
-        [None if gap else float(value) for value, gap in zip(row, gaps, strict=True)]
-        for row, gaps in zip(rows, missing, strict=True)
+        [None if missing else float(value) for value, missing in zip(row, mask, strict=True)]
+        for row, mask in zip(rows, missing_values, strict=True)
     ]
 
 
-def by_booster(text: str, rows: list[Row]) -> list[float]:
+def booster_scores(text: str, rows: list[Row]) -> list[float]:
     scores = lightgbm.Booster(model_str=text).predict(np.array(rows, dtype=float), raw_score=True)
     return [float(score) for score in np.asarray(scores)]
 
@@ -44,10 +44,10 @@ def large_model_text() -> str:
 
 
 @pytest.mark.parametrize("text", [model_text(), large_model_text()], ids=["small", "large trees"])
-def test_one_row_scores_like_booster_predict(text: str) -> None:
+def test_scores_equal_those_of_booster_predict(text: str) -> None:
     scorer = Scorer(text, FEATURE_NAMES)
     rows = random_rows(300) + probe_rows(FEATURES)
-    expected = by_booster(text, rows)
+    expected = booster_scores(text, rows)
     assert [scorer.score(row) for row in rows] == expected
     assert scorer.score_all(rows) == expected
     scorer.verify(rows)
@@ -55,18 +55,18 @@ def test_one_row_scores_like_booster_predict(text: str) -> None:
 
 def test_contributions_add_up_to_the_score(scorer: Scorer) -> None:
     rows = random_rows(20)
-    sums = [sum(shares) for shares in scorer.contributions(rows)]
+    sums = [sum(values) for values in scorer.contributions(rows)]
     assert sums == pytest.approx(scorer.score_all(rows))
 
 
-def test_threads_share_one_scorer(scorer: Scorer) -> None:
+def test_a_scorer_is_thread_safe(scorer: Scorer) -> None:
     rows = random_rows(50)
     expected = scorer.score_all(rows)
-    wrong: list[int] = []
+    mismatches: list[int] = []
 
     def compare() -> None:
         for _ in range(40):
-            wrong.extend(
+            mismatches.extend(
                 index for index, row in enumerate(rows) if scorer.score(row) != expected[index]
             )
 
@@ -75,10 +75,10 @@ def test_threads_share_one_scorer(scorer: Scorer) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert not wrong
+    assert not mismatches
 
 
-def test_a_scorer_that_differs_is_found(scorer: Scorer) -> None:
+def test_verify_detects_a_different_score(scorer: Scorer) -> None:
     scorer.score = Scorer(model_text(seed=2), FEATURE_NAMES).score
     with pytest.raises(ScorerError, match=r"fast score .* differs from Booster\.predict"):
         scorer.verify(random_rows(5))
@@ -92,16 +92,16 @@ def test_a_scorer_that_differs_is_found(scorer: Scorer) -> None:
         (model_text(), FEATURE_NAMES[::-1], "model's columns"),
         (model_text(), FEATURE_NAMES[1:], "model's columns"),
     ],
-    ids=["empty", "other text", "columns in another order", "one column less"],
+    ids=["empty", "other text", "columns in another order", "a missing column"],
 )
-def test_what_is_no_model_of_these_columns_is_refused(
+def test_rejects_a_text_that_is_not_a_model_of_the_features(
     text: str, features: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(ScorerError, match=message):
         Scorer(text, features)
 
 
-def test_a_model_of_several_classes_is_refused() -> None:
+def test_rejects_a_model_of_several_classes() -> None:
     random = np.random.default_rng(1)
     rows = random.uniform(size=(300, len(FEATURES)))
     parameters = {"objective": "multiclass", "num_class": 3, "verbosity": -1, "num_threads": 1}

@@ -1,4 +1,4 @@
-"""The environment is read in one place, and a bad value is named."""
+"""Settings from the environment, their defaults, and errors that name the variable."""
 
 from pathlib import Path
 
@@ -9,9 +9,7 @@ from diabetes_platform.contract.s3 import S3
 from serving.app.settings import PROJECT_ROOT, ServingSettings
 
 
-def test_nothing_needs_to_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HOME", "PORT_OFFSET", "MODELS_URL", "DAGSTER_URL", "API_PORT"):
-        monkeypatch.delenv(f"PLATFORM_{name}", raising=False)
+def test_every_setting_has_a_default() -> None:
     settings = ServingSettings()
     assert settings.home == PROJECT_ROOT / ".platform"
     assert settings.api_host == "127.0.0.1"
@@ -20,14 +18,14 @@ def test_nothing_needs_to_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.dagster == "http://127.0.0.1:3000"
 
 
-def test_one_offset_moves_all_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_port_offset_moves_all_ports(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLATFORM_PORT_OFFSET", "100")
     settings = ServingSettings()
     assert settings.port == 4101
     assert settings.dagster == "http://127.0.0.1:3100"
 
 
-def test_what_is_set_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_override_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLATFORM_MODELS_URL", "s3://models")
     monkeypatch.setenv("PLATFORM_DAGSTER_URL", "http://dagster:3000")
     monkeypatch.setenv("PLATFORM_API_PORT", "9999")
@@ -39,7 +37,7 @@ def test_what_is_set_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.data_docs == Path("/srv/platform/data_docs")
 
 
-def test_s3_is_reached_by_the_standard_names(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s3_uses_the_standard_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9000")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "api")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "T0SECRET")
@@ -49,19 +47,19 @@ def test_s3_is_reached_by_the_standard_names(monkeypatch: pytest.MonkeyPatch) ->
     assert "T0SECRET" not in f"{settings!r} {settings.s3!r}"
 
 
-def test_a_bad_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLATFORM_PORT_OFFSET", "-5")
     with pytest.raises(ValidationError, match="port_offset"):
         ServingSettings()
 
 
 @pytest.mark.parametrize(
-    "given", ["postgresql://api:T0SECRET@[", "api T0SECRET", "postgresql://h/d?T0SECRET=1"]
+    "url", ["postgresql://api:T0SECRET@[", "api T0SECRET", "postgresql://h/d?T0SECRET=1"]
 )
-def test_a_database_url_that_cannot_be_read_is_refused_without_its_password(
-    monkeypatch: pytest.MonkeyPatch, given: str
+def test_the_error_of_an_invalid_database_url_has_no_password(
+    monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
-    monkeypatch.setenv("PLATFORM_DATABASE_URL", given)
-    with pytest.raises(ValidationError, match="database_url") as refused:
+    monkeypatch.setenv("PLATFORM_DATABASE_URL", url)
+    with pytest.raises(ValidationError, match="database_url") as raised:
         ServingSettings()
-    assert "T0SECRET" not in str(refused.value)
+    assert "T0SECRET" not in str(raised.value)

@@ -1,4 +1,4 @@
-"""A real warehouse for the tests, and answers in it as the predictor stores them."""
+"""A real warehouse for the tests, and predictions in it as the predictor stores them."""
 
 import json
 import subprocess
@@ -12,14 +12,19 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from diabetes_platform.contract.events import PREDICTED_CHANNEL
-from diabetes_platform.contract.fields import FEATURE_NAMES, RESULT_LABELS
-from diabetes_platform.contract.tables import PREDICTIONS
+from diabetes_platform.contract.fields import RESULT_LABELS
 from serving.app.settings import PROJECT_ROOT
+from serving.tests.samples import CONTRIBUTIONS
 
 PYTHON = PROJECT_ROOT / ".platform/venvs/platform/bin/python"
-CONTRIBUTIONS = {
-    "bias": -0.8,
-    "features": dict(zip(FEATURE_NAMES, (0.1, 1.2, -0.05, 0.0, -0.4, 0.6, 0.2, 0.3), strict=True)),
+
+_AGE_MILLISECONDS = {
+    "changed_at": 40,
+    "captured_at": 30,
+    "judged_at": 20,
+    "consumed_at": 10,
+    "scored_at": 5,
+    "stored_at": 0,
 }
 
 
@@ -28,7 +33,7 @@ class Warehouse:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
-        urls = json.loads(self._line())
+        urls = json.loads(self._read_line())
         self.superuser, self.api, self.predictor = (
             urls[user] for user in ("superuser", "api", "predictor")
         )
@@ -36,13 +41,13 @@ class Warehouse:
     @contextmanager
     def outage(self) -> Iterator[None]:
         """Stop the server within the block."""
-        self._tell("stop", "stopped")
+        self._command("stop", "stopped")
         try:
             yield
         finally:
-            self._tell("start", "started")
+            self._command("start", "started")
 
-    def answer(
+    def predict(
         self,
         patient_id: int,
         *,
@@ -51,20 +56,8 @@ class Warehouse:
         probability: float = 0.73,
         notify: bool = True,
     ) -> str:
-        """Store an answer and tell of it in one transaction; returns its event id."""
+        """Store a prediction and notify in one transaction; return its event id."""
         now = datetime.now(UTC)
-        stamps = {
-            name: now - timedelta(milliseconds=before)
-            for name, before in (
-                ("changed_at", 40),
-                ("captured_at", 30),
-                ("judged_at", 20),
-                ("consumed_at", 10),
-                ("scored_at", 5),
-                ("stored_at", 0),
-            )
-            if name in PREDICTIONS.column_names
-        }
         row = {
             "intake_id": patient_id,
             "source_lsn": lsn,
@@ -72,7 +65,7 @@ class Warehouse:
             "probability": probability,
             "result": RESULT_LABELS[probability >= 0.5],
             "contributions": Jsonb(CONTRIBUTIONS),
-            **stamps,
+            **{name: now - timedelta(milliseconds=age) for name, age in _AGE_MILLISECONDS.items()},
         }
         columns, values = ", ".join(row), ", ".join(f"%({name})s" for name in row)
         statement = f"INSERT INTO serving.predictions ({columns}) VALUES ({values})"  # noqa: S608
@@ -84,26 +77,31 @@ class Warehouse:
 
     @staticmethod
     def notify(connection: psycopg.Connection[Any], payload: str) -> None:
-        """Tell of predictions."""
+        """Send a notification of new predictions."""
         connection.execute("SELECT pg_notify(%s, %s)", (PREDICTED_CHANNEL, payload))
 
     def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        """Return what a superuser reads."""
+        """Return the rows of a query by the superuser."""
         with psycopg.connect(self.superuser, autocommit=True) as connection:
             return connection.execute(statement.encode(), values).fetchall()
 
+    def count_patients(self) -> int:
+        """Return the number of stored patients."""
+        ((count,),) = self.rows("SELECT count(*) FROM diabetes_new")
+        return int(count)
+
     def execute(self, statement: str, *values: object) -> None:
-        """Do what only the owner may."""
+        """Execute a statement as the superuser."""
         with psycopg.connect(self.superuser, autocommit=True) as connection:
             connection.execute(statement.encode(), values)
 
-    def _tell(self, order: str, expected: str) -> None:
+    def _command(self, command: str, reply: str) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{order}\n")
+        self._process.stdin.write(f"{command}\n")
         self._process.stdin.flush()
-        assert self._line().strip() == expected
+        assert self._read_line().strip() == reply
 
-    def _line(self) -> str:
+    def _read_line(self) -> str:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, "the warehouse's process ended"
@@ -117,8 +115,8 @@ def running_warehouse(directory: Path) -> Iterator[Warehouse]:
     with subprocess.Popen(
         command, cwd=PROJECT_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
-        # The end of its standard input, which leaving the block brings, ends it.
         yield Warehouse(process)
+        # The process ends when its standard input is closed.
         assert process.stdin is not None
         process.stdin.close()
         assert process.wait(timeout=30) == 0

@@ -1,4 +1,4 @@
-"""A broker and a database that a test may stop, and predictors between them."""
+"""A broker and a database that a test may stop, and predictors on them."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -9,12 +9,17 @@ import pytest
 from diabetes_platform.local.ports import free_port
 from diabetes_platform.local.postgres.server import Postgres
 from diabetes_platform_tests.capture import Kafka, own_kafka, running
-from diabetes_platform_tests.predicting import Make, Predictions, Predictor, wait_for
+from diabetes_platform_tests.predictors import (
+    Predictions,
+    Predictor,
+    PredictorFactory,
+    eventually,
+)
 from diabetes_platform_tests.provisioned import CAPTURE, ProvisionedServer, provision
 from serving.tests.bundles import make_bundle, release
 
-NEXT = count(1_000_000, 1_000)
-"""A thousand patients of its own for each test."""
+FIRST_IDS = count(1_000_000, 1_000)
+"""Each test has a thousand patient ids of its own."""
 
 
 @pytest.fixture(scope="package")
@@ -46,19 +51,22 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def make(broker: Kafka, database: ProvisionedServer, models: Path, tmp_path: Path) -> Make:
-    return Make(broker, database, models, tmp_path)
+def create_predictor(
+    broker: Kafka, database: ProvisionedServer, models: Path, tmp_path: Path
+) -> PredictorFactory:
+    return PredictorFactory(broker, database, models, tmp_path)
 
 
 @pytest.fixture
-def predictor(make: Make) -> Iterator[Predictor]:
-    made = make()
-    with running(made):
-        wait_for(made.works)
-        yield made
+def predictor(create_predictor: PredictorFactory) -> Iterator[Predictor]:
+    """A predictor that is ready."""
+    started = create_predictor()
+    with running(started):
+        eventually(started.works)
+        yield started
 
 
 @pytest.fixture
 def first() -> int:
-    """The first of this test's patients."""
-    return next(NEXT)
+    """The first of this test's patient ids."""
+    return next(FIRST_IDS)

@@ -1,1 +1,1 @@
-"""Tests that need the whole platform: `diabetes_platform_tests` starts them on a running one."""
+"""Tests against a running platform; `diabetes_platform_tests` starts both."""

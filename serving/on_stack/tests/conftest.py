@@ -5,20 +5,20 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
-from serving.tests.browsers import running_chromium
+from serving.tests.browser import running_chromium
 
-# What the page shows has come through services that share the machine with other tests.
+# Predictions come through services that share the machine with other tests.
 expect.set_options(timeout=30_000)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Ask for the address: nothing here starts a server."""
+    """Add the address of the API; the tests do not start a server."""
     parser.addoption("--api", required=True, help="base URL of the running platform's API")
 
 
 @pytest.fixture(scope="session")
 def api(pytestconfig: pytest.Config) -> str:
-    """Return the address of the page and the API."""
+    """Return the address of the API and its page."""
     address: str = pytestconfig.getoption("--api")
     return address
 

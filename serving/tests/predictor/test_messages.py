@@ -1,42 +1,46 @@
-"""Each message is a change, a deletion, or rejected with all its reasons."""
+"""Messages are read as changes, deletions or rejected messages with all their reasons."""
 
 import json
 
 import pytest
 
-from diabetes_platform.contract.fields import FEATURES
 from serving.predictor.messages import Change, Deleted, Rejected, read_message, reasons_json
-from serving.tests.predictor.messages import IMAGE, PLACE, key, value
+from serving.tests.predictor.sample_messages import IMAGE, METADATA, key, value
+from serving.tests.samples import PATIENT
 
 
-def reasons(given_key: bytes | None, given_value: bytes | None) -> list[str]:
-    read = read_message(PLACE, given_key, given_value)
-    assert isinstance(read, Rejected)
-    assert (read.metadata, read.key, read.value) == (PLACE, given_key, given_value)
-    return list(read.reasons)
+def reasons(message_key: bytes | None, message_value: bytes | None) -> list[str]:
+    rejected = read_message(METADATA, message_key, message_value)
+    assert isinstance(rejected, Rejected)
+    assert (rejected.metadata, rejected.key, rejected.value) == (
+        METADATA,
+        message_key,
+        message_value,
+    )
+    return list(rejected.reasons)
 
 
-def test_an_image_is_a_change_with_its_stamps() -> None:
-    read = read_message(PLACE, key(), value())
-    assert isinstance(read, Change)
-    assert (read.intake_id, read.source_lsn) == (5, 70)
-    stamps = (read.changed_ms, read.captured_ms, read.judged_ms, read.produced_ms)
-    assert [one - 1_700_000_000_000 for one in stamps] == [0, 100, 300, 400]
-    assert read.patient.model_dump() == {field.name: field.example for field in FEATURES}
+def test_an_image_is_a_change_with_its_timestamps() -> None:
+    change = read_message(METADATA, key(), value())
+    assert isinstance(change, Change)
+    assert (change.intake_id, change.source_lsn) == (5, 70)
+    timestamps = (change.changed_ms, change.captured_ms, change.judged_ms, change.produced_ms)
+    assert [timestamp - 1_700_000_000_000 for timestamp in timestamps] == [0, 100, 300, 400]
+    assert change.patient.model_dump() == PATIENT
 
 
-def test_what_was_not_measured_is_missing() -> None:
-    read = read_message(PLACE, key(), value(insulin=None, bmi=0))
-    assert isinstance(read, Change)
-    assert (vars(read.patient)["insulin"], vars(read.patient)["bmi"]) == (None, None)
+def test_null_and_missing_codes_are_missing_values() -> None:
+    change = read_message(METADATA, key(), value(insulin=None, bmi=0))
+    assert isinstance(change, Change)
+    assert (vars(change.patient)["insulin"], vars(change.patient)["bmi"]) == (None, None)
 
 
-def test_further_columns_are_not_looked_at() -> None:
-    assert isinstance(read_message(PLACE, key(), value(new_column="x")), Change)
+def test_ignores_unknown_columns() -> None:
+    assert isinstance(read_message(METADATA, key(), value(new_column="x")), Change)
 
 
 def test_a_tombstone_is_a_deletion() -> None:
-    assert read_message(PLACE, key(), None) == Deleted(5)
+    assert read_message(METADATA, key(), None) == Deleted(5)
 
 
 REJECTED = [
@@ -80,20 +84,20 @@ REJECTED = [
 ]
 
 
-@pytest.mark.parametrize(("given_key", "given_value", "expected"), REJECTED)
-def test_all_that_is_wrong_is_said(
-    given_key: bytes | None, given_value: bytes | None, expected: list[str]
+@pytest.mark.parametrize(("message_key", "message_value", "expected"), REJECTED)
+def test_rejects_an_invalid_message_with_all_reasons(
+    message_key: bytes | None, message_value: bytes | None, expected: list[str]
 ) -> None:
-    assert reasons(given_key, given_value) == expected
+    assert reasons(message_key, message_value) == expected
 
 
 @pytest.mark.parametrize("name", ["id", "lsn", "changed_ms", "captured_ms", "judged_ms"])
-def test_each_key_that_storing_needs_is_demanded(name: str) -> None:
-    image = {one: IMAGE[one] for one in IMAGE if one != name}
+def test_rejects_an_image_without_a_key_that_storing_needs(name: str) -> None:
+    image = {other: IMAGE[other] for other in IMAGE if other != name}
     assert reasons(key(), json.dumps(image).encode()) == [f"{name}:missing"]
 
 
 def test_reasons_are_a_json_list() -> None:
-    read = read_message(PLACE, None, None)
-    assert isinstance(read, Rejected)
-    assert json.loads(reasons_json(read)) == ["key:missing"]
+    rejected = read_message(METADATA, None, None)
+    assert isinstance(rejected, Rejected)
+    assert json.loads(reasons_json(rejected)) == ["key:missing"]

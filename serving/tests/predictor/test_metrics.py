@@ -1,36 +1,37 @@
-"""Hops add up, and clocks that disagree are no measurement."""
+"""Stage latencies and metrics of the predictor."""
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from diabetes_platform.contract.latency import TOTAL
 from serving.predictor.metrics import LATENCY_STAGES, PredictorMetrics, stage_seconds
-from serving.tests.predictor.messages import change
+from serving.tests.predictor.sample_messages import change
 
 START = 1_700_000_000_000
 
 
 def samples(metrics: PredictorMetrics, name: str) -> dict[tuple[str, ...], float]:
+    """Return the values of a metric by their labels."""
     families = text_string_to_metric_families(metrics.exposition().decode())
-    found = [one for family in families for one in family.samples]
     return {
-        tuple(one.labels.values()): one.value
-        for one in found
-        if one.name == f"diabetes_predictor_{name}"
+        tuple(sample.labels.values()): sample.value
+        for family in families
+        for sample in family.samples
+        if sample.name == f"diabetes_predictor_{name}"
     }
 
 
-def took(**changed: int) -> dict[str, float]:
+def latencies(**changes: int) -> dict[str, float]:
     return stage_seconds(
-        change(**changed),
+        change(**changes),
         consumed_ms=START + 500,
         scored_ms=START + 502,
         stored_ms=START + 510,
     )
 
 
-def test_the_hops_of_a_change_add_up_to_its_whole_way() -> None:
-    seconds = took()
-    assert list(seconds) == [hop.name for hop in LATENCY_STAGES]
+def test_stage_latencies_add_up_to_the_total() -> None:
+    seconds = latencies()
+    assert list(seconds) == [stage.name for stage in LATENCY_STAGES]
     assert seconds == {
         "capture": 0.1,
         "check": 0.2,
@@ -44,23 +45,23 @@ def test_the_hops_of_a_change_add_up_to_its_whole_way() -> None:
     assert abs(sum(seconds.values()) - total) < 1e-9
 
 
-def test_a_clock_a_year_ahead_is_counted_apart() -> None:
+def test_negative_latencies_are_counted_as_skewed_and_not_observed() -> None:
     metrics = PredictorMetrics()
-    metrics.observe_stages(took(changed_ms=START + 31_536_000_000))
+    metrics.observe_stages(latencies(changed_ms=START + 31_536_000_000))
     assert samples(metrics, "skewed_total") == {("capture",): 1, ("total",): 1}
     counts = samples(metrics, "hop_seconds_count")
     assert counts[("check",)] == 1
     assert counts[("total",)] == 0
 
 
-def test_only_the_partitions_at_hand_have_a_lag() -> None:
+def test_only_assigned_partitions_have_a_lag() -> None:
     metrics = PredictorMetrics()
     metrics.set_lags({0: 4, 1: 0})
     metrics.set_lags({1: 7})
     assert samples(metrics, "lag_messages") == {("1",): 7}
 
 
-def test_one_model_is_in_use() -> None:
+def test_only_the_current_model_is_in_use() -> None:
     metrics = PredictorMetrics()
     metrics.model_changed(None, "old")
     metrics.model_changed("old", "new")

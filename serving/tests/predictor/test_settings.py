@@ -1,4 +1,4 @@
-"""The predictor's settings: what must be given, and what follows."""
+"""The predictor's settings: required variables, and defaults that follow the port offset."""
 
 import pytest
 from pydantic import ValidationError
@@ -17,17 +17,17 @@ def test_ports_follow_the_offset(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "T0P" not in repr(settings)
 
 
-def test_without_a_database_it_says_which_variable_is_missing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delenv("PLATFORM_DATABASE_URL", raising=False)
+def test_a_missing_database_url_is_named() -> None:
     with pytest.raises(ValidationError, match="database_url\n  Field required"):
         PredictorSettings()
 
 
 @pytest.mark.parametrize("servers", ["kafka", "kafka:x", "a:1, b:2", "http://kafka:9092"])
-def test_brokers_are_hosts_with_ports(servers: str) -> None:
+def test_rejects_brokers_without_host_and_port(servers: str) -> None:
     with pytest.raises(ValidationError, match="kafka_servers"):
         PredictorSettings(database_url=URL, kafka_servers=servers)
-    given = PredictorSettings(database_url=URL, kafka_servers="a:1,b.example:2")
-    assert given.bootstrap_servers == "a:1,b.example:2"
+
+
+def test_accepts_several_brokers() -> None:
+    settings = PredictorSettings(database_url=URL, kafka_servers="a:1,b.example:2")
+    assert settings.bootstrap_servers == "a:1,b.example:2"

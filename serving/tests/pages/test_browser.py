@@ -1,4 +1,4 @@
-"""The page in a real browser: answers without a reload, each to its own person, for everybody."""
+"""The intake page in a real browser: updates without a reload, keyboard use and accessibility."""
 
 import re
 from pathlib import Path
@@ -8,35 +8,35 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from diabetes_platform.contract.fields import FEATURES
-from serving.app.validation import EXAMPLE_PATIENT
-from serving.tests.browsers import (
+from serving.tests.browser import (
     ARTEFACTS,
-    LOOKS,
-    SIZES,
-    Watched,
-    ask,
+    VARIANTS,
+    VIEWPORTS,
+    ConsoleErrors,
+    accessibility_violations,
     fill_in,
     patient_of,
-    serious,
-    shoot,
+    submit,
+    take_screenshot,
 )
-from serving.tests.test_page import SCRIPT
-from serving.tests.test_patients import take_in
+from serving.tests.clients import take_in
+from serving.tests.pages.test_page import SCRIPT
+from serving.tests.samples import PATIENT_FORM
 from serving.tests.warehouse import Warehouse
 
 pytestmark = pytest.mark.integration
 
-OFTEN_SEEN = ((360, "light"), (1440, "dark"))
-"""Each width and each scheme once."""
+FAST_VARIANTS = ((360, "light"), (1440, "dark"))
+"""Each width and each color scheme once; the other variants are slow tests."""
 
 
-def test_the_answer_appears_without_a_reload(page: Page, warehouse: Warehouse) -> None:
+def test_the_prediction_appears_without_a_reload(page: Page, warehouse: Warehouse) -> None:
     page.evaluate("window.neverReloaded = true")
     fill_in(page)
-    ask(page)
+    submit(page)
     patient_id = patient_of(page)
     expect(page.locator("#answer")).to_contain_text("Waiting for the prediction")
-    warehouse.answer(patient_id)
+    warehouse.predict(patient_id)
     expect(page.locator(".verdict")).to_have_text(re.compile(r"Diabetes\s+73\.0 %"))
     expect(page.locator("#recent li").first).to_contain_text("answered")
     expect(page.locator("#round-trip")).to_contain_text("ms from the click to this prediction")
@@ -54,7 +54,7 @@ def test_the_answer_appears_without_a_reload(page: Page, warehouse: Warehouse) -
 
 
 @pytest.mark.slow
-def test_ten_people_at_once_each_see_their_own_answer(
+def test_ten_concurrent_pages_each_show_their_own_prediction(
     browser: Browser, intake: httpx2.Client, warehouse: Warehouse
 ) -> None:
     contexts = [browser.new_context(base_url=str(intake.base_url)) for _ in range(10)]
@@ -63,45 +63,43 @@ def test_ten_people_at_once_each_see_their_own_answer(
         page.goto("/")
         fill_in(page)
     for page in pages:
-        ask(page)
-    people = [patient_of(page) for page in pages]
-    assert len(set(people)) == 10
+        submit(page)
+    patients = [patient_of(page) for page in pages]
+    assert len(set(patients)) == 10
     for page in pages:
         expect(page.locator("#answer")).to_contain_text("Waiting for the prediction")
-    for number, person in reversed(list(enumerate(people))):
-        warehouse.answer(person, probability=number / 10 + 0.01)
-    for number, (page, person) in enumerate(zip(pages, people, strict=True)):
-        expect(page.locator("#answer-title")).to_have_text(f"Patient {person}")
+    for number, patient in reversed(list(enumerate(patients))):
+        warehouse.predict(patient, probability=number / 10 + 0.01)
+    for number, (page, patient) in enumerate(zip(pages, patients, strict=True)):
+        expect(page.locator("#answer-title")).to_have_text(f"Patient {patient}")
         expect(page.locator(".probability")).to_have_text(f"{10 * number + 1:.1f} %")
     for context in contexts:
         context.close()
 
 
-def test_faults_are_shown_at_their_fields_and_the_entry_stays(page: Page) -> None:
+def test_errors_are_shown_at_their_inputs_and_values_are_kept(page: Page) -> None:
     fill_in(page, bmi="700", age="")
-    ask(page)
+    submit(page)
     expect(page.locator("#error-summary")).to_be_focused()
     expect(page.locator("#bmi")).to_have_attribute("aria-invalid", "true")
     expect(page.locator("#bmi-error")).to_contain_text("Allowed: 10 to 100 kg/m²")
     expect(page.locator("#glucose")).to_have_value("148")
     page.locator("#error-summary").get_by_role("link", name="Age").click()
     expect(page.locator("#age")).to_be_focused()
-    assert serious(page) == []
-    shoot(page, ARTEFACTS, "errors")
+    assert accessibility_violations(page) == []
+    take_screenshot(page, ARTEFACTS, "errors")
 
 
-def test_a_number_that_the_browser_cannot_read_is_not_taken_for_unmeasured(
-    page: Page, warehouse: Warehouse
-) -> None:
-    before = warehouse.rows("SELECT count(*) FROM diabetes_new")
+def test_an_unreadable_number_is_not_sent_as_not_measured(page: Page, warehouse: Warehouse) -> None:
+    count = warehouse.count_patients()
     fill_in(page, glucose="")
     page.locator("#glucose").press_sequentially("1e")
-    ask(page)
+    submit(page)
     expect(page.locator("#glucose")).to_be_focused()
-    assert warehouse.rows("SELECT count(*) FROM diabetes_new") == before
+    assert warehouse.count_patients() == count
 
 
-def test_the_page_is_used_by_keyboard_alone(page: Page, warehouse: Warehouse) -> None:
+def test_the_page_can_be_used_with_the_keyboard_alone(page: Page, warehouse: Warehouse) -> None:
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the form")).to_be_focused()
     page.keyboard.press("Enter")
@@ -114,19 +112,19 @@ def test_the_page_is_used_by_keyboard_alone(page: Page, warehouse: Warehouse) ->
     page.keyboard.press("ArrowUp")
     expect(page.locator("#age")).to_have_value("51")
     page.keyboard.press("Enter")
-    warehouse.answer(patient_of(page))
+    warehouse.predict(patient_of(page))
     expect(page.locator(".verdict")).to_be_visible()
 
 
-def test_a_script_in_a_field_is_text(page: Page) -> None:
+def test_a_script_in_an_input_is_shown_as_text(page: Page) -> None:
     page.evaluate(
-        "given => { const age = document.querySelector('#age'); age.type = 'text';"
-        " age.value = given }",
+        "script => { const age = document.querySelector('#age'); age.type = 'text';"
+        " age.value = script }",
         SCRIPT,
     )
     dialogs: list[str] = []
     page.on("dialog", lambda dialog: dialogs.append(dialog.message))
-    ask(page)
+    submit(page)
     expect(page.locator("#age-error")).to_be_visible()
     assert page.locator("#age").get_attribute("value") == SCRIPT
     assert page.evaluate("document.querySelectorAll('script').length") == 1
@@ -135,45 +133,48 @@ def test_a_script_in_a_field_is_text(page: Page) -> None:
 
 @pytest.mark.parametrize(
     ("width", "scheme"),
-    [pytest.param(*look, marks=() if look in OFTEN_SEEN else pytest.mark.slow) for look in LOOKS],
+    [
+        pytest.param(*variant, marks=() if variant in FAST_VARIANTS else pytest.mark.slow)
+        for variant in VARIANTS
+    ],
 )
-def test_the_page_is_accessible_and_fits(
+def test_the_page_is_accessible_and_fits_the_viewport(
     browser: Browser, intake: httpx2.Client, warehouse: Warehouse, width: int, scheme: str
 ) -> None:
     context = browser.new_context(
         base_url=str(intake.base_url),
-        viewport=SIZES[width],
+        viewport=VIEWPORTS[width],
         color_scheme=scheme,  # type: ignore[arg-type]
     )
     page = context.new_page()
-    watched = Watched(page)
+    errors = ConsoleErrors(page)
     answered, waiting = take_in(intake), take_in(intake)
-    warehouse.answer(answered)
-    for name, address in (
+    warehouse.predict(answered)
+    for name, path in (
         ("empty", "/"),
         ("answer", f"/intake/{answered}"),
         ("waiting", f"/intake/{waiting}"),
     ):
-        page.goto(address)
-        assert serious(page) == []
+        page.goto(path)
+        assert accessibility_violations(page) == []
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        shoot(page, ARTEFACTS, f"{name}-{width}-{scheme}")
-        assert (ARTEFACTS / f"{name}-{width}-{scheme}.png").stat().st_size > 10_000
+        screenshot = take_screenshot(page, ARTEFACTS, f"{name}-{width}-{scheme}")
+        assert screenshot.stat().st_size > 10_000
     context.close()
-    assert watched.complaints == []
+    assert errors.messages == []
 
 
-def test_without_scripts_the_answer_comes_too(
+def test_the_prediction_appears_without_scripts(
     browser: Browser, intake: httpx2.Client, warehouse: Warehouse
 ) -> None:
     context = browser.new_context(base_url=str(intake.base_url), java_script_enabled=False)
     page = context.new_page()
     page.goto("/")
     fill_in(page)
-    ask(page)
+    submit(page)
     patient_id = patient_of(page)
     expect(page.locator("#answer")).to_contain_text("Waiting for the prediction")
-    warehouse.answer(patient_id)
+    warehouse.predict(patient_id)
     expect(page.locator(".verdict")).to_be_visible(timeout=8000)
     context.close()
 
@@ -181,16 +182,14 @@ def test_without_scripts_the_answer_comes_too(
 def test_a_form_on_another_site_stores_nothing(
     browser: Browser, intake: httpx2.Client, warehouse: Warehouse, tmp_path: Path
 ) -> None:
-    before = warehouse.rows("SELECT count(*) FROM diabetes_new")
-    inputs = "".join(
-        f'<input name="{name}" value="{value:g}">' for name, value in EXAMPLE_PATIENT.items()
-    )
-    foreign = tmp_path / "foreign.html"
+    count = warehouse.count_patients()
+    inputs = "".join(f'<input name="{name}" value="{text}">' for name, text in PATIENT_FORM.items())
+    other_site = tmp_path / "other-site.html"
     form = f'<form method="post" action="{intake.base_url}">{inputs}<button>Win</button></form>'
-    foreign.write_text(form, encoding="utf-8")
+    other_site.write_text(form, encoding="utf-8")
     page = browser.new_page()
-    page.goto(foreign.as_uri())
+    page.goto(other_site.as_uri())
     page.get_by_role("button", name="Win").click()
     expect(page.locator("#notices")).to_contain_text("sent by another site")
     page.close()
-    assert warehouse.rows("SELECT count(*) FROM diabetes_new") == before
+    assert warehouse.count_patients() == count

@@ -1,9 +1,9 @@
-"""The test run's own predictor."""
+"""Predictor processes for tests, their stored predictions and their consumer group."""
 
 import re
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -18,6 +18,7 @@ from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.settings import PROJECT_ROOT
 from diabetes_platform.tls import tls
+from diabetes_platform_tests import capture
 from diabetes_platform_tests.capture import TOOLS, Kafka, Service, retry_kafka
 from diabetes_platform_tests.provisioned import ProvisionedServer
 from diabetes_platform_tests.streaming.sink import Record
@@ -25,20 +26,25 @@ from diabetes_platform_tests.streaming.sink import send as send_to
 from serving.app.served_model import ServedModel, open_model
 from serving.tests.bundles import champion_of, make_bundle
 
+PARTITIONS = 4
+"""Partitions of the sink topic."""
+
+eventually = partial(capture.eventually, seconds=60.0)
+
 
 def send(kafka: Kafka, records: Iterable[Record]) -> None:
-    """Put records into the sink topic."""
+    """Write records to the sink topic."""
     send_to(kafka, SINK_TOPIC, records)
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """The stored predictions as the owner of the database sees them."""
+    """The stored predictions, read as the owner of the database."""
 
     url: str
 
     def of(self, *intake_ids: int) -> list[dict[str, object]]:
-        """Those of some patients, in the order of the changes."""
+        """Return the predictions of some patients, in the order of the changes."""
         with psycopg.connect(self.url, row_factory=dict_row) as connection:
             return connection.execute(
                 "SELECT * FROM serving.predictions WHERE intake_id = ANY(%s)"
@@ -47,15 +53,15 @@ class Predictions:
             ).fetchall()
 
     def changes(self, *intake_ids: int) -> list[tuple[object, object]]:
-        """Patient and lsn of each stored prediction."""
+        """Return patient and LSN of each stored prediction."""
         return [(row["intake_id"], row["source_lsn"]) for row in self.of(*intake_ids)]
 
 
 class Predictor(Service):
-    """A predictor in its own environment."""
+    """A predictor in the serving environment."""
 
     def __init__(
-        self, kafka: Kafka, database_url: str, models: Path, log: Path, **more: str
+        self, kafka: Kafka, database_url: str, models: Path, log: Path, **settings: str
     ) -> None:
         self._port = free_port()
         variables = {
@@ -65,7 +71,7 @@ class Predictor(Service):
             "PLATFORM_MODEL_POLL_SECONDS": "0.1",
             "PLATFORM_PREDICTOR_PORT": str(self._port),
             "PYTHONPATH": str(PROJECT_ROOT),
-            **more,
+            **settings,
         }
         python = str(HomeLayout(TOOLS).serving_python)
         super().__init__([python, "-m", "serving.predictor"], variables, log)
@@ -75,84 +81,80 @@ class Predictor(Service):
         return httpx.get(address, verify=tls(), trust_env=False, timeout=30)
 
     def ready(self) -> bool:
-        """Whether it is alive: what it waits for may be what the test withholds."""
-        return self._answers("/health")
+        """Return whether the process is alive: a test may withhold what `/ready` waits for."""
+        return self._succeeds("/health")
 
     def works(self) -> bool:
-        return self._answers("/ready")
+        """Return whether group, database and model are available."""
+        return self._succeeds("/ready")
 
     def metric(self, sample: str, **labels: str) -> float:
-        """The sum of the samples with these labels."""
+        """Return the sum of the samples with these labels."""
         pattern = rf"^diabetes_predictor_{sample}(?:\{{(.*)\}})? (\S+)$"
-        found = re.finditer(pattern, self.get("/metrics").text, re.MULTILINE)
-        wanted = {f'{name}="{value}"' for name, value in labels.items()}
-        return sum(float(one[2]) for one in found if wanted <= set((one[1] or "").split(",")))
+        samples = re.finditer(pattern, self.get("/metrics").text, re.MULTILINE)
+        required = {f'{name}="{value}"' for name, value in labels.items()}
+        return sum(
+            float(match[2]) for match in samples if required <= set((match[1] or "").split(","))
+        )
 
-    def end(self) -> int:
-        """Ask it to end; return its exit code."""
+    def terminate(self) -> int:
+        """Send a stop signal; return the exit code."""
         assert self._process is not None
         self._process.terminate()
         return self._process.wait(20)
 
     def partitions(self) -> int:
+        """Return the number of partitions assigned to this predictor."""
         return int(self.get("/ready").json().get("partitions", 0))
 
-    def _answers(self, path: str) -> bool:
+    def _succeeds(self, path: str) -> bool:
         try:
             return self.get(path).is_success
         except httpx.TransportError:
             return False
 
 
-def wait_for(happens: Callable[[], object], seconds: float = 60) -> None:
-    """Wait until it happens, looking often."""
-    deadline = time.monotonic() + seconds
-    while not happens():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.02)
-
-
-class Make:
-    """Predictors of a test, not yet started."""
+class PredictorFactory:
+    """Creates predictors of one broker and database, without starting them."""
 
     def __init__(
-        self, broker: Kafka, database: ProvisionedServer, models: Path, folder: Path
+        self, broker: Kafka, database: ProvisionedServer, models: Path, directory: Path
     ) -> None:
-        self._parts, self._models, self._folder = (broker, database), models, folder
+        self._broker, self._database = broker, database
+        self._models, self._directory = models, directory
 
     def __call__(self, name: str = "predictor", models: Path | None = None) -> Predictor:
-        broker, database = self._parts
         return Predictor(
-            broker,
-            database.url("predictor"),
+            self._broker,
+            self._database.url("predictor"),
             models or self._models,
-            self._folder / f"{name}.log",
+            self._directory / f"{name}.log",
         )
 
 
-def committed(broker: Kafka) -> list[int]:
-    """The offsets of the predictors' group."""
+def committed_offsets(broker: Kafka) -> list[int]:
+    """Return the offsets that the predictors' group has committed."""
     options = {"bootstrap.servers": broker.bootstrap_servers, "group.id": PREDICTOR_GROUP}
-    places = [TopicPartition(SINK_TOPIC, number) for number in range(4)]
+    partitions = [TopicPartition(SINK_TOPIC, number) for number in range(PARTITIONS)]
     consumer = Consumer(options)
     try:
-        found = retry_kafka(lambda: consumer.committed(places, timeout=10))
-        return [place.offset for place in found]
+        committed = retry_kafka(lambda: consumer.committed(partitions, timeout=10))
+        return [partition.offset for partition in committed]
     finally:
         consumer.close()
 
 
-def given(broker: Kafka) -> int:
-    """How many partitions the broker has given to the members of the predictors' group."""
+def assigned_partitions(broker: Kafka) -> int:
+    """Return how many partitions are assigned to members of the predictors' group."""
 
-    def ask() -> ConsumerGroupDescription:
-        asked = broker.admin.describe_consumer_groups([PREDICTOR_GROUP], request_timeout=10)
-        return asked[PREDICTOR_GROUP].result()
+    def describe() -> ConsumerGroupDescription:
+        groups = broker.admin.describe_consumer_groups([PREDICTOR_GROUP], request_timeout=10)
+        return groups[PREDICTOR_GROUP].result()
 
-    return sum(len(member.assignment.topic_partitions) for member in retry_kafka(ask).members)
+    return sum(len(member.assignment.topic_partitions) for member in retry_kafka(describe).members)
 
 
-def opened(intercept: float = 0.0) -> ServedModel:
-    """A model of the tests, as the predictor opens it."""
+def open_test_model(intercept: float = 0.0) -> ServedModel:
+    """Return a model of the tests, as the predictor opens it."""
     bundle, files = make_bundle(intercept=intercept)
     return open_model(champion_of(bundle), files, contract_fingerprint=fingerprint())

@@ -1,4 +1,4 @@
-"""A client of server-sent events that reads in a thread of its own."""
+"""A client of server-sent events that reads in its own thread."""
 
 import json
 import threading
@@ -7,17 +7,20 @@ from typing import Any, Self
 
 import httpx2
 
-from serving.tests.conftest import wait_for
+from serving.tests.clients import wait_until
 
 
-class Stream(threading.Thread):
-    """Follows one patient until it is left; keeps events, ids, comments and when they came."""
+class EventStream(threading.Thread):
+    """Follows one patient within a `with` block; records events, ids, comments and arrival times.
 
-    def __init__(self, base_url: str, patient_id: int, last: str | None = None) -> None:
+    `ended` is set if the server ends the stream.
+    """
+
+    def __init__(self, base_url: str, patient_id: int, last_event_id: str | None = None) -> None:
         super().__init__()
         self._address = f"{base_url.rstrip('/')}/patients/{patient_id}/events"
-        self._headers = {"last-event-id": last} if last else {}
-        self._left = threading.Event()
+        self._headers = {"last-event-id": last_event_id} if last_event_id else {}
+        self._closed = threading.Event()
         self.opened = threading.Event()
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.ids: list[str] = []
@@ -31,9 +34,14 @@ class Stream(threading.Thread):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._left.set()
+        self._closed.set()
         self.join(timeout=20)
         assert not self.is_alive()
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of the events, in order."""
+        return [kind for kind, _ in self.events]
 
     def run(self) -> None:
         try:
@@ -55,12 +63,12 @@ class Stream(threading.Thread):
                         self.events.append((kind, json.loads(value)))
                     elif name == "id":
                         self.ids.append(value)
-                    if self._left.is_set():
+                    if self._closed.is_set():
                         return
         except httpx2.TransportError:
-            pass  # the server ended: `ended` tells
+            pass  # the server closed the connection
         self.ended = True
 
     def wait_for_events(self, number: int) -> None:
-        """Return once `number` events have come."""
-        wait_for(lambda: len(self.events) >= number)
+        """Return once `number` events have arrived."""
+        wait_until(lambda: len(self.events) >= number)

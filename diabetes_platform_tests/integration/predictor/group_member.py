@@ -1,6 +1,6 @@
-"""A member of the predictors' group that takes a step when it is told to, by a line on stdin.
+"""A member of the predictors' consumer group that takes a step per line on standard input.
 
-Runs in the API's environment, with the broker's address.
+Runs in the serving environment. Its argument is the broker's address.
 """
 
 import sys
@@ -15,16 +15,16 @@ def main(servers: str) -> None:
     sys.stdin.readline()
     while consumer.partitions == 0:
         consumer.poll(1, 0.1)
-    say(f"partitions: {consumer.partitions}, lags: {consumer.lags()}")
+    write(f"partitions: {consumer.partitions}, lags: {consumer.lags()}")
     sys.stdin.readline()
-    while not (received := consumer.poll(10, 0.1)):
+    while not (messages := consumer.poll(10, 0.1)):
         pass
-    say(f"received: {len(received)}")
+    write(f"messages: {len(messages)}")
     consumer.close()
 
 
-def say(what: str) -> None:
-    sys.stdout.write(f"{what}\n")
+def write(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 

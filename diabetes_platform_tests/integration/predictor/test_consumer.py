@@ -1,4 +1,4 @@
-"""A member of the group whose broker goes away at an awkward moment."""
+"""A group member whose broker stops between assignment and the first fetch."""
 
 import os
 import subprocess
@@ -8,15 +8,15 @@ import pytest
 from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.settings import PROJECT_ROOT
 from diabetes_platform_tests.capture import TOOLS, Kafka
-from diabetes_platform_tests.predicting import given, send, wait_for
+from diabetes_platform_tests.predictors import PARTITIONS, assigned_partitions, eventually, send
 from diabetes_platform_tests.streaming.sink import message
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
 
-MEMBER = "diabetes_platform_tests.integration.predictor.member"
+MEMBER = "diabetes_platform_tests.integration.predictor.group_member"
 
 
-def test_partitions_are_taken_though_the_broker_ended_after_it_gave_them(
+def test_consumes_assigned_partitions_although_the_broker_stopped_after_the_assignment(
     broker: Kafka, first: int
 ) -> None:
     with subprocess.Popen(
@@ -28,8 +28,8 @@ def test_partitions_are_taken_though_the_broker_ended_after_it_gave_them(
         text=True,
     ) as member:
 
-        def tell() -> str:
-            """Let the member take its next step; return what it says of it."""
+        def step() -> str:
+            """Let the member take its next step; return its output."""
             assert member.stdin is not None
             assert member.stdout is not None
             member.stdin.write("\n")
@@ -37,14 +37,14 @@ def test_partitions_are_taken_though_the_broker_ended_after_it_gave_them(
             return member.stdout.readline().strip()
 
         try:
-            wait_for(lambda: given(broker) == 4)
+            eventually(lambda: assigned_partitions(broker) == PARTITIONS)
             broker.kill()
             try:
-                # Neither what the group has read nor what there is can be asked for.
-                assert tell() == "partitions: 4, lags: {}"
+                # Neither committed offsets nor watermarks can be fetched.
+                assert step() == f"partitions: {PARTITIONS}, lags: {{}}"
             finally:
                 broker.start()
             send(broker, [message(first, 1)])
-            assert tell() == "received: 1"
+            assert step() == "messages: 1"
         finally:
             member.kill()

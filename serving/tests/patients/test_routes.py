@@ -1,0 +1,287 @@
+"""The routes under `/patients`, on a real PostgreSQL."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+import pytest
+from starlette.testclient import TestClient
+
+from diabetes_platform.contract.fields import FEATURE_NAMES
+from serving.app.patients.presenter import LATENCY_STAGES
+from serving.app.patients.schemas import MAX_PAGE, PatientReceipt
+from serving.tests.bundles import make_bundle
+from serving.tests.clients import JSON_HEADERS, assert_problem, take_in
+from serving.tests.samples import ALIASED_PATIENT, CONTRIBUTIONS, PATIENT, PATIENT_FORM, patient
+from serving.tests.warehouse import Warehouse
+
+pytestmark = pytest.mark.integration
+
+BUNDLE, _ = make_bundle()
+LARGEST_ID = 2**63 - 1
+
+
+def test_stores_a_patient_and_returns_a_receipt(
+    intake: httpx2.Client, warehouse: Warehouse
+) -> None:
+    response = intake.post("/patients", json=patient(insulin=None))
+    receipt = response.json()
+    patient_id = receipt["id"]
+    assert response.status_code == 201
+    assert response.headers["location"] == f"/patients/{patient_id}"
+    assert receipt["state"] == "waiting"
+    assert receipt["links"] == {
+        "self": f"/patients/{patient_id}",
+        "events": f"/patients/{patient_id}/events",
+        "outcome": f"/patients/{patient_id}/outcome",
+        "page": f"/intake/{patient_id}",
+    }
+    ((row,),) = warehouse.rows("SELECT to_jsonb(d) FROM diabetes_new d WHERE id = %s", patient_id)
+    assert {name: row[name] for name in FEATURE_NAMES} == patient(insulin=None)
+    assert row["outcome"] is None
+
+
+def test_repeated_requests_with_a_key_store_one_patient(
+    intake: httpx2.Client, warehouse: Warehouse
+) -> None:
+    headers = {"idempotency-key": uuid4().hex}
+    count = warehouse.count_patients()
+    with ThreadPoolExecutor(8) as executor:
+        futures = [
+            executor.submit(intake.post, "/patients", json=PATIENT, headers=headers)
+            for _ in range(16)
+        ]
+    responses = [future.result() for future in futures]
+    # The same measurements under the data set's names are the same patient.
+    responses.append(intake.post("/patients", json=ALIASED_PATIENT, headers=headers))
+    assert {response.status_code for response in responses} == {201}
+    assert len({response.text for response in responses}) == 1
+    assert warehouse.count_patients() == count + 1
+
+
+def test_rejects_a_key_that_was_used_for_another_patient(
+    intake: httpx2.Client, warehouse: Warehouse
+) -> None:
+    headers = {"idempotency-key": uuid4().hex}
+    first = intake.post("/patients", json=PATIENT, headers=headers)
+    count = warehouse.count_patients()
+    other = patient(insulin=None, age=51)
+    (error,) = assert_problem(intake.post("/patients", json=other, headers=headers), 422)
+    assert (error["field"], error["code"]) == ("idempotency-key", "already_used")
+    assert warehouse.count_patients() == count
+    # Deleting the patient frees its key.
+    warehouse.execute("DELETE FROM diabetes_new WHERE id = %s", first.json()["id"])
+    assert intake.post("/patients", json=other, headers=headers).status_code == 201
+
+
+@pytest.mark.parametrize("key", ["", "a b", "x" * 256, "ü"])
+def test_rejects_an_invalid_key(intake: httpx2.Client, warehouse: Warehouse, key: str) -> None:
+    count = warehouse.count_patients()
+    headers = {"idempotency-key": key.encode()}
+    response = intake.post("/patients", json=PATIENT, headers=headers)
+    assert [error["field"] for error in assert_problem(response, 422)] == ["idempotency-key"]
+    assert warehouse.count_patients() == count
+
+
+def test_accepts_the_names_and_missing_codes_of_the_data_set(intake: httpx2.Client) -> None:
+    patient_id = take_in(intake, ALIASED_PATIENT | {"Insulin": 0})
+    measurements = intake.get(f"/patients/{patient_id}").json()["measurements"]
+    assert measurements == patient(insulin=None)
+
+
+def test_an_invalid_patient_is_rejected_with_all_errors_and_not_stored(
+    intake: httpx2.Client, warehouse: Warehouse
+) -> None:
+    count = warehouse.count_patients()
+    invalid = patient(bmi=700, age=None, glucose="148", shoe=42)
+    errors = assert_problem(intake.post("/patients", json=invalid), 422)
+    assert [(error["field"], error["code"]) for error in errors] == [
+        ("glucose", "not_a_number"),
+        ("bmi", "above_maximum"),
+        ("age", "missing"),
+        ("shoe", "unknown_field"),
+    ]
+    assert warehouse.count_patients() == count
+
+
+def test_rejects_bodies_that_are_not_json_or_too_large(intake: httpx2.Client) -> None:
+    assert_problem(intake.post("/patients", content="a=1"), 415)
+    assert_problem(intake.post("/patients", content="{", headers=JSON_HEADERS), 422)
+    assert_problem(intake.post("/patients", content=b" " * 500_000, headers=JSON_HEADERS), 413)
+
+
+def test_a_stored_prediction_makes_a_waiting_patient_answered(
+    intake: httpx2.Client, warehouse: Warehouse
+) -> None:
+    patient_id = take_in(intake)
+    waiting = intake.get(f"/patients/{patient_id}").json()
+    assert (waiting["state"], waiting["prediction"]) == ("waiting", None)
+    assert waiting["measurements"] == PATIENT
+    event_id = warehouse.predict(patient_id, model_version=BUNDLE.model_version)
+    response = intake.get(f"/patients/{patient_id}")
+    answered = response.json()
+    prediction = answered["prediction"]
+    assert answered["state"] == "answered"
+    assert prediction["event_id"] == event_id
+    assert (prediction["result"], prediction["probability"]) == ("Diabetes", 0.73)
+    assert prediction["threshold"] == BUNDLE.threshold
+    assert prediction["contributions"] == CONTRIBUTIONS
+    stages = [stage["name"] for stage in prediction["hops"]]
+    assert stages == [stage.name for stage in LATENCY_STAGES]
+    assert prediction["milliseconds"] == pytest.approx(40, abs=0.01)
+    assert response.headers["cache-control"] == "no-store"
+
+
+def test_returns_the_newest_prediction_without_the_threshold_of_an_unknown_model(
+    intake: httpx2.Client, warehouse: Warehouse
+) -> None:
+    patient_id = take_in(intake)
+    warehouse.predict(patient_id, lsn=9, probability=0.2)
+    warehouse.predict(patient_id, lsn=7, probability=0.9)
+    prediction = intake.get(f"/patients/{patient_id}").json()["prediction"]
+    assert prediction["event_id"].startswith("9-")
+    assert prediction["threshold"] is None
+
+
+@pytest.mark.parametrize(
+    ("patient_id", "status"), [(LARGEST_ID, 404), ("0", 422), ("x", 422), (2**63, 422)]
+)
+def test_rejects_an_unknown_or_invalid_id(
+    intake: httpx2.Client, patient_id: object, status: int
+) -> None:
+    for path in (f"/patients/{patient_id}", f"/patients/{patient_id}/events"):
+        errors = assert_problem(intake.get(path), status)
+        assert [error["field"] for error in errors] == ["patient_id"]
+    response = intake.put(f"/patients/{patient_id}/outcome", json={"outcome": 1})
+    assert_problem(response, status)
+
+
+def test_lists_recent_patients_in_pages_without_their_measurements(
+    intake: httpx2.Client, warehouse: Warehouse
+) -> None:
+    ids = [take_in(intake) for _ in range(5)]
+    warehouse.predict(ids[4])
+    intake.put(f"/patients/{ids[3]}/outcome", json={"outcome": 0})
+    first_page = intake.get("/patients?limit=2").json()
+    assert [
+        (summary["id"], summary["state"], summary["outcome_recorded"])
+        for summary in first_page["patients"]
+    ] == [(ids[4], "answered", False), (ids[3], "waiting", True)]
+    assert set(first_page["patients"][0]) == {
+        "id",
+        "received_at",
+        "state",
+        "outcome_recorded",
+        "links",
+    }
+    second_page = intake.get(first_page["next"]).json()
+    assert [summary["id"] for summary in second_page["patients"]] == [ids[2], ids[1]]
+    assert intake.get("/patients?before=1").json() == {"patients": [], "next": None}
+    for invalid in ("limit=0", f"limit={MAX_PAGE + 1}", "limit=x", "before=0"):
+        assert_problem(intake.get(f"/patients?{invalid}"), 422)
+
+
+def test_an_outcome_is_recorded_once_and_can_be_corrected(
+    intake: httpx2.Client, warehouse: Warehouse
+) -> None:
+    patient_id = take_in(intake)
+
+    def row_version() -> Any:
+        return warehouse.rows("SELECT xmin::text FROM diabetes_new WHERE id = %s", patient_id)
+
+    unrecorded = row_version()
+    first = intake.put(f"/patients/{patient_id}/outcome", json={"outcome": 1})
+    assert first.status_code == 200
+    assert first.json()["outcome"] == 1
+    recorded = row_version()
+    assert recorded != unrecorded
+    repeated = intake.put(f"/patients/{patient_id}/outcome", json={"outcome": 1})
+    assert repeated.json() == first.json()
+    assert row_version() == recorded
+    corrected = intake.put(f"/patients/{patient_id}/outcome", json={"outcome": 0})
+    assert corrected.json()["outcome"] == 0
+    assert corrected.json()["outcome_recorded_at"] > first.json()["outcome_recorded_at"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "revert", "name"),
+    [
+        (
+            ["ALTER TABLE diabetes_new RENAME COLUMN blood_pressure TO pressure"],
+            "ALTER TABLE diabetes_new RENAME COLUMN pressure TO blood_pressure",
+            "blood_pressure",
+        ),
+        (
+            [
+                "ALTER TABLE diabetes_new ADD ward text NOT NULL DEFAULT 'a'",
+                "ALTER TABLE diabetes_new ALTER ward DROP DEFAULT",
+            ],
+            "ALTER TABLE diabetes_new DROP ward",
+            "ward",
+        ),
+        (
+            ["ALTER TABLE diabetes_new ADD CONSTRAINT adults_only CHECK (age < 21) NOT VALID"],
+            "ALTER TABLE diabetes_new DROP CONSTRAINT adults_only",
+            "adults_only",
+        ),
+        (
+            ["ALTER TABLE diabetes_new RENAME TO diabetes_old"],
+            "ALTER TABLE diabetes_old RENAME TO diabetes_new",
+            "diabetes_new",
+        ),
+    ],
+)
+def test_a_table_that_does_not_match_the_server_is_named(
+    intake: httpx2.Client,
+    warehouse: Warehouse,
+    caplog: pytest.LogCaptureFixture,
+    changes: list[str],
+    revert: str,
+    name: str,
+) -> None:
+    count = warehouse.count_patients()
+    for statement in changes:
+        warehouse.execute(statement)
+    try:
+        response = intake.post("/patients", json=PATIENT)
+        page = intake.post("/", data=PATIENT_FORM)
+    finally:
+        warehouse.execute(revert)
+    assert_problem(response, 503)
+    assert response.json()["type"].endswith(":database-mismatch")
+    assert name in response.json()["detail"]
+    assert name in caplog.text
+    assert str(PATIENT["diabetes_pedigree_function"]) not in caplog.text
+    assert page.status_code == 503
+    assert warehouse.count_patients() == count
+    take_in(intake)
+
+
+@pytest.mark.parametrize("path", ["/patients", "/patients/1", "/patients/1/events"])
+def test_returns_503_without_a_database(client: TestClient, path: str) -> None:
+    response = client.get(path)
+    assert_problem(response, 503)
+    assert response.json()["type"].endswith(":no-database")
+    assert "PLATFORM_DATABASE_URL" in response.json()["detail"]
+    assert client.post("/predict", json=PATIENT).status_code == 200
+
+
+def test_openapi_documents_every_route_with_examples(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    documented = {
+        (method, path)
+        for path, methods in paths.items()
+        for method in methods
+        if path.startswith("/patients")
+    }
+    assert documented == {
+        ("post", "/patients"),
+        ("get", "/patients"),
+        ("get", "/patients/{patient_id}"),
+        ("get", "/patients/{patient_id}/events"),
+        ("put", "/patients/{patient_id}/outcome"),
+    }
+    assert "text/event-stream" in str(paths["/patients/{patient_id}/events"])
+    receipt = paths["/patients"]["post"]["responses"]["201"]["content"]["application/json"]
+    assert set(receipt["example"]) == PatientReceipt.__required_keys__
