@@ -1,1 +1,1 @@
-"""The predictor: rows a second through a broker, a model and PostgreSQL."""
+"""Benchmark of the predictor: rows per second through a broker, a model and PostgreSQL."""

@@ -1,9 +1,9 @@
-"""Rows a second through predictor and PostgreSQL: in batches against one row at a time.
+"""Rows per second through predictor and PostgreSQL: batches compared with single rows.
 
 `python -m benchmarks predictor [--rows N --peer-rows N --rounds N]` starts PostgreSQL and a broker,
-fills the sink topic, lets a predictor work it off, compares every stored row with the model's own
-answer, and prints a Markdown table. The peer is the same predictor with batches of one: a message,
-a score, an insert, a commit. Two minutes.
+fills the sink topic, runs a predictor until the backlog is processed, compares every stored row
+with the model's prediction, and prints a Markdown table. The reference is the same predictor with a
+batch size of one. Takes two minutes.
 """
 
 import argparse
@@ -11,7 +11,6 @@ import os
 import secrets
 import statistics
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,17 +26,18 @@ from diabetes_platform.contract.bundle import MODEL_FILE, champion_key, load_cha
 from diabetes_platform.contract.fields import FEATURES, fingerprint
 from diabetes_platform.local.ports import free_port
 from diabetes_platform.local.postgres.server import Postgres
+from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming.sampler import Patient, sample_patients
 from diabetes_platform_tests.capture import Kafka, own_kafka, running
-from diabetes_platform_tests.predicting import Predictor, send, wait_for
+from diabetes_platform_tests.predictors import Predictor, send
 from diabetes_platform_tests.provisioned import CAPTURE, ProvisionedServer, provision
 from diabetes_platform_tests.streaming.sink import message
 from serving.app.served_model import ServedModel, open_model
 from serving.app.validation import Patient as PatientModel
 
-OURS, PEER = "batches of 500", "one at a time"
-AIM = 5_000
+BATCHES, SINGLE_ROWS = "batches of 500", "single rows"
+TARGET = 5_000
 _PROGRESS = "SELECT count(*) FROM serving.predictions WHERE intake_id BETWEEN %s AND %s"
 _SPAN = (
     "SELECT extract(epoch FROM max(stored_at) - min(consumed_at))::float8"
@@ -51,7 +51,7 @@ _STORED = (
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one backlog took."""
+    """The time that one backlog took."""
 
     rows: int
     seconds: float
@@ -59,64 +59,63 @@ class Round:
 
     @property
     def rows_per_second(self) -> float:
-        """Rows a second from the first receipt to the last row stored."""
+        """Rows per second from the first consumed message to the last stored row."""
         return self.rows / self.seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What a round needs."""
+    """The services of a round, and the model for comparison."""
 
     kafka: Kafka
     database: ProvisionedServer
     models: Path
     model: ServedModel
-    folder: Path
+    directory: Path
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and print."""
-    given = _parse(arguments)
-    ways = {OURS: (500, given.rows), PEER: (1, given.peer_rows)}
-    rounds: dict[str, list[Round]] = {name: [] for name in ways}
+    """Run the benchmark and print the results."""
+    options = _parse(arguments)
+    variants = {BATCHES: (500, options.rows), SINGLE_ROWS: (1, options.peer_rows)}
+    rounds: dict[str, list[Round]] = {name: [] for name in variants}
     first = 1
     with _services() as services:
-        for turn in range(given.rounds):
-            for name in list(ways) if turn % 2 == 0 else list(ways)[::-1]:
-                batch, rows = ways[name]
-                measured = _round(services, range(first, first + rows), batch)
+        for turn in range(options.rounds):
+            for name in list(variants) if turn % 2 == 0 else list(variants)[::-1]:
+                batch_size, rows = variants[name]
+                result = _run_round(services, range(first, first + rows), batch_size)
                 first += rows
-                rounds[name].append(measured)
-                text = f"round {turn + 1}, {name}: {measured.rows_per_second:,.0f} rows/s"
+                rounds[name].append(result)
+                text = f"round {turn + 1}, {name}: {result.rows_per_second:,.0f} rows/s"
                 print(text, file=sys.stderr)
     _print_table(rounds)
 
 
-def _round(services: Services, ids: range, batch: int) -> Round:
+def _run_round(services: Services, ids: range, batch_size: int) -> Round:
     patients = dict(zip(ids, islice(_patients(ids.start), len(ids)), strict=True))
-    send(services.kafka, (message(one, 1, **patients[one]) for one in ids))
+    send(services.kafka, (message(intake_id, 1, **patients[intake_id]) for intake_id in ids))
     predictor = Predictor(
         services.kafka,
         services.database.url("predictor"),
         services.models,
-        services.folder / "predictor.log",
-        PLATFORM_PREDICTOR_BATCH=str(batch),
+        services.directory / "predictor.log",
+        PLATFORM_PREDICTOR_BATCH=str(batch_size),
     )
     bounds = (ids.start, ids.stop - 1)
     with running(predictor), _warehouse(services) as database:
         process = psutil.Process(predictor.pid)
-        before = sum(process.cpu_times()[:2])
-
-        def stored() -> bool:
-            # Counting often would slow down what is measured.
-            time.sleep(0.2)
-            return database.execute(_PROGRESS, bounds).fetchone() == (len(ids),)
-
-        wait_for(stored, seconds=500)
-        used = sum(process.cpu_times()[:2]) - before
+        cpu_start = sum(process.cpu_times()[:2])
+        # Frequent counting would slow down the predictor.
+        wait_until(
+            lambda: database.execute(_PROGRESS, bounds).fetchone() == (len(ids),),
+            timeout=500,
+            interval=0.2,
+        )
+        cpu_seconds = sum(process.cpu_times()[:2]) - cpu_start
         _verify(database, bounds, patients, services.model)
         (seconds,) = database.execute(_SPAN, bounds).fetchone() or (0.0,)
-    return Round(len(ids), seconds, used)
+    return Round(len(ids), seconds, cpu_seconds)
 
 
 def _warehouse(services: Services) -> psycopg.Connection:
@@ -129,11 +128,15 @@ def _verify(
     patients: dict[int, Patient],
     model: ServedModel,
 ) -> None:
-    """Compare every stored row with the model's answer; exits where one differs."""
-    answers = model.predict_all(
-        [PatientModel.model_validate(one) for one in patients.values()], with_contributions=False
+    """Compare every stored row with the model's prediction; exit if one differs."""
+    predictions = model.predict_all(
+        [PatientModel.model_validate(patient) for patient in patients.values()],
+        with_contributions=False,
     )
-    expected = [(one, answer["probability"]) for one, answer in zip(patients, answers, strict=True)]
+    expected = [
+        (intake_id, prediction["probability"])
+        for intake_id, prediction in zip(patients, predictions, strict=True)
+    ]
     if database.execute(_STORED, bounds).fetchall() != expected:
         raise SystemExit("the stored predictions are not the model's")
 
@@ -148,40 +151,46 @@ def _services() -> Iterator[Services]:
     home = PlatformSettings().home.absolute() / "bench"
     home.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=home) as name:
-        folder = Path(name)
-        # Root's server runs as another user, who must get to its data directory.
-        folder.chmod(0o711)
+        directory = Path(name)
+        # Started by root, PostgreSQL runs as another user, which must reach its data directory.
+        directory.chmod(0o711)
         bundle, text = train(read_rows())
-        models = folder / "models"
+        models = directory / "models"
         release(models, bundle, text)
         champion = load_champion((models / champion_key()).read_bytes())
-        files = {one.name: one.read_bytes() for one in models.rglob("*") if one.is_file()}
+        files = {path.name: path.read_bytes() for path in models.rglob("*") if path.is_file()}
         files[MODEL_FILE] = text
         model = open_model(champion, files, contract_fingerprint=fingerprint())
         server = Postgres(
-            folder / "postgres", free_port(), secrets.token_urlsafe(24), settings=CAPTURE
+            directory / "postgres", free_port(), secrets.token_urlsafe(24), settings=CAPTURE
         )
-        with server, own_kafka(folder) as kafka:
-            yield Services(kafka, provision(server), models, model, folder)
+        with server, own_kafka(directory) as kafka:
+            yield Services(kafka, provision(server), models, model, directory)
 
 
 def _print_table(rounds: dict[str, list[Round]]) -> None:
-    ours = statistics.median(one.rows_per_second for one in rounds[OURS])
+    batches = statistics.median(result.rows_per_second for result in rounds[BATCHES])
     print(f"\n{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}.\n")
-    print("| predictor | rows | rows/s | predictor's CPU µs/row | batches are |")
+    print("| predictor | rows | rows/s | predictor's CPU µs/row | speed of batches |")
     print("|---|---|---|---|---|")
-    for name, measured in rounds.items():
-        speed = statistics.median(one.rows_per_second for one in measured)
-        cpu = statistics.median(1e6 * one.cpu_seconds / one.rows for one in measured)
-        row = (f"{measured[0].rows:,}", f"{speed:,.0f}", f"{cpu:.0f}", f"{ours / speed:.1f} times")
+    for name, results in rounds.items():
+        speed = statistics.median(result.rows_per_second for result in results)
+        cpu = statistics.median(1e6 * result.cpu_seconds / result.rows for result in results)
+        row = (
+            f"{results[0].rows:,}",
+            f"{speed:,.0f}",
+            f"{cpu:.0f}",
+            f"{batches / speed:.1f} times",
+        )
         print(f"| {name} | {' | '.join(row)} |")
-    print(f"\nMedians of the rounds. Aim: {AIM:,} rows/s: {'met' if ours >= AIM else 'missed'}.")
+    verdict = "met" if batches >= TARGET else "missed"
+    print(f"\nMedians of the rounds. Target: {TARGET:,} rows/s: {verdict}.")
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks predictor")
-    parser.add_argument("--rows", type=int, default=50_000, help="of one round in batches")
-    parser.add_argument("--peer-rows", type=int, default=3_000, help="of one round one at a time")
+    parser.add_argument("--rows", type=int, default=50_000, help="rows of a round in batches")
+    parser.add_argument("--peer-rows", type=int, default=3_000, help="single rows of a round")
     parser.add_argument("--rounds", type=int, default=3)
     return parser.parse_args(arguments)
 

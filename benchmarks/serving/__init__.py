@@ -1,1 +1,1 @@
-"""Measurements of the prediction API against the same server without a model, and a plain one."""
+"""Benchmarks of the prediction API against the API without a model and a plain FastAPI server."""

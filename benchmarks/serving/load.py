@@ -1,8 +1,8 @@
-"""A load generator: keep-alive connections that each send the next request on an answer.
+"""A load generator with keep-alive connections; each sends its next request after a response.
 
-Its own process, so that it takes no time from the server: `python -m benchmarks.serving.load PORT
-SECONDS CONNECTIONS` reads request bodies from standard input (one JSON line each) and prints one
-JSON document.
+It runs in its own process, so that it takes no time from the server: `python -m
+benchmarks.serving.load PORT SECONDS CONNECTIONS` reads request bodies from standard input (one JSON
+line each) and prints one JSON document.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ import uvloop
 
 
 class Connection(asyncio.Protocol):
-    """One connection with one request at a time under way."""
+    """A connection with one request at a time."""
 
     def __init__(self, requests: Iterator[bytes], latencies: list[float]) -> None:
         self._requests = requests
@@ -40,7 +40,7 @@ class Connection(asyncio.Protocol):
         self._parser.feed_data(data)
 
     def on_message_complete(self) -> None:
-        """Record the answer and send the next request, or stop."""
+        """Record the latency and send the next request, or stop."""
         self._latencies.append(perf_counter() - self._sent)
         self.failures += self._parser.get_status_code() != HTTPStatus.OK
         if self._open:
@@ -49,14 +49,14 @@ class Connection(asyncio.Protocol):
             self.done.set_result(None)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Count a connection that the server closed as a failure."""
+        """Count a connection closed by the server as a failure."""
         if not self.done.done():
             self.failures += 1
             self.done.set_result(None)
         del error
 
     def stop(self) -> None:
-        """Finish after the answer under way."""
+        """Stop after the response to the current request."""
         self._open = False
 
     def _send_next(self) -> None:
@@ -68,24 +68,24 @@ class Connection(asyncio.Protocol):
 async def drive(
     port: int, seconds: float, connections: int, bodies: list[bytes]
 ) -> dict[str, float]:
-    """Return requests, seconds, failures and the latencies' percentiles in milliseconds."""
+    """Return requests per second, requests, failures and latency percentiles in milliseconds."""
     loop = asyncio.get_running_loop()
     requests = itertools.cycle([_request(body) for body in bodies])
     latencies: list[float] = []
-    opened = [
+    connected = [
         await loop.create_connection(lambda: Connection(requests, latencies), "127.0.0.1", port)
         for _ in range(connections)
     ]
-    protocols = [protocol for _, protocol in opened]
-    started, first = perf_counter(), len(latencies)
+    protocols = [protocol for _, protocol in connected]
+    started, warm_up = perf_counter(), len(latencies)
     await asyncio.sleep(seconds)
-    elapsed, answered = perf_counter() - started, len(latencies) - first
+    elapsed, responses = perf_counter() - started, len(latencies) - warm_up
     for protocol in protocols:
         protocol.stop()
     await asyncio.wait_for(asyncio.gather(*(protocol.done for protocol in protocols)), 10)
     ordered = sorted(latencies)
     return {
-        "per_second": answered / elapsed,
+        "per_second": responses / elapsed,
         "requests": len(latencies),
         "failures": sum(protocol.failures for protocol in protocols),
         "p50_ms": 1000 * ordered[len(ordered) // 2],

@@ -1,4 +1,4 @@
-"""The API itself with a constant in the model's place: what the server costs without a model."""
+"""The API with a constant instead of a model, to measure the server alone."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from serving.app.main import create_app as create_api
 from serving.app.scorer import Row
 from serving.app.served_model import Prediction, ServedModel
 
-_ANSWER: Prediction = {
+_PREDICTION: Prediction = {
     "result": RESULT_LABELS[0],
     "probability": 0.27182818284590454,
     "threshold": 0.5,
@@ -20,15 +20,15 @@ _ANSWER: Prediction = {
 
 
 class NoModel(ServedModel):
-    """Reads and checks the patient like any model, then answers the same for everyone."""
+    """A model that returns the same prediction for every validated patient."""
 
     def predict(self, patient: BaseModel) -> Prediction:
         """Return the constant."""
         del patient
-        return _ANSWER
+        return _PREDICTION
 
 
-class _NoScores:
+class _UnusedScorer:
     def score(self, row: Row, /) -> float:
         raise NotImplementedError
 
@@ -40,16 +40,16 @@ class _NoScores:
 
 
 def create_app() -> ASGIApp:
-    """Return the API with the constant."""
+    """Return the API with the constant model."""
     bundle = Bundle(
-        model_version=_ANSWER["model_version"],
+        model_version=_PREDICTION["model_version"],
         features=FEATURE_NAMES,
         calibration=Calibration(1.0, 0.0),
-        threshold=_ANSWER["threshold"],
+        threshold=_PREDICTION["threshold"],
         metrics={},
         training={},
         contract_fingerprint=fingerprint(),
         libraries={},
         files={},
     )
-    return create_api(model=NoModel(bundle, _NoScores()))
+    return create_api(model=NoModel(bundle, _UnusedScorer()))

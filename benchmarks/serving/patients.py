@@ -1,4 +1,4 @@
-"""The model and the requests of the benchmark, both made from the Pima data."""
+"""The model and the requests of the benchmarks, from the Pima data."""
 
 import csv
 import json
@@ -26,7 +26,7 @@ from diabetes_platform.contract.validation import parse
 
 PIMA_CSV = Path(diabetes_platform.__file__).parent / "datasets" / "pima.csv"
 
-# As many trees and leaves as a released model has: they are what a prediction costs.
+# As many trees and leaves as a released model has: they determine the cost of a prediction.
 _PARAMETERS = {
     "objective": "binary",
     "learning_rate": 0.03,
@@ -39,7 +39,7 @@ _ROUNDS = 250
 
 
 def read_rows() -> list[dict[str, float | None]]:
-    """Return the patients of the Pima data with missing values as None, and their outcome."""
+    """Return the patients of the Pima data with their outcomes, and None for missing values."""
     with PIMA_CSV.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     fields = (*FEATURES, OUTCOME)

@@ -1,4 +1,4 @@
-"""The peer: a prediction API as most are written, FastAPI + pydantic + `Booster.predict`."""
+"""The reference: a typical prediction API with FastAPI, pydantic and `Booster.predict`."""
 
 import math
 import os
@@ -14,7 +14,7 @@ THRESHOLD = 0.5
 
 
 class Patient(BaseModel):
-    """The eight measurements, with the bounds that the platform has."""
+    """A patient, declared by hand with the platform's bounds."""
 
     pregnancies: Annotated[int, Field(ge=0, le=25)]
     glucose: Annotated[float | None, Field(ge=40, le=600)] = None
@@ -27,7 +27,7 @@ class Patient(BaseModel):
 
 
 class Prediction(BaseModel):
-    """The answer."""
+    """The response."""
 
     result: str
     probability: float

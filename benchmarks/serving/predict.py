@@ -1,7 +1,7 @@
 """`POST /predict` per second on one worker: the API, the API without a model, plain FastAPI.
 
-`python -m benchmarks.serving.predict` starts the three on free ports, drives them in turns (A B C
-A B C …, so that a noisy machine is unfair to all alike) and prints a Markdown table. One minute.
+`python -m benchmarks.serving.predict` starts the three servers on free ports, loads them in turns
+(so that noise on the machine affects all of them) and prints a Markdown table. Takes one minute.
 """
 
 import json
@@ -12,7 +12,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -21,11 +20,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.serving.patients import read_rows, release, requests_of, train
+from diabetes_platform.polling import wait_until
 
 ROUNDS = 6
 SECONDS = 2.5
 CONNECTIONS = 16
-OURS, NO_MODEL, PLAIN = (
+API, NO_MODEL, PLAIN = (
     "the API",
     "(a) the API without a model",
     "(b) plain FastAPI + Booster.predict",
@@ -35,7 +35,7 @@ _UVICORN = ("-m", "uvicorn", "--factory", "--no-access-log", "--log-level", "war
 
 @dataclass
 class Server:
-    """A server under load and what each of its rounds measured."""
+    """A server under load, and the results of each round."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -44,11 +44,11 @@ class Server:
 
     def median(self, measure: str) -> float:
         """Return the median of one measure over the rounds."""
-        return statistics.median(one[measure] for one in self.rounds)
+        return statistics.median(result[measure] for result in self.rounds)
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmark and print the results."""
     rows = read_rows()
     bundle, model_text = train(rows)
     with tempfile.TemporaryDirectory() as folder:
@@ -57,7 +57,7 @@ def main() -> None:
         model = home / "models" / "diabetes" / bundle.model_version / "model.txt"
         empty = home / "empty"
         commands = {
-            OURS: (("-m", "serving.app"), {"PLATFORM_HOME": folder}),
+            API: (("-m", "serving.app"), {"PLATFORM_HOME": folder}),
             NO_MODEL: (
                 (*_UVICORN, "benchmarks.serving.no_model:create_app"),
                 {"PLATFORM_HOME": str(empty)},
@@ -88,7 +88,7 @@ def _running(
             process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
             servers.append(Server(name, process, port))
         for server in servers:
-            _wait_until_it_predicts(server, body)
+            _wait_for_prediction(server, body)
         yield servers
     finally:
         for server in servers:
@@ -102,38 +102,38 @@ def _take_turns(servers: list[Server], bodies: list[bytes]) -> None:
     for turn in range(ROUNDS):
         order = servers if turn % 2 == 0 else servers[::-1]
         for server in order:
-            before = _cpu_seconds(server.process.pid)
-            measured = _drive(server, bodies, SECONDS)
-            used = _cpu_seconds(server.process.pid) - before
-            server.rounds.append(measured | {"cpu_us": 1e6 * used / measured["requests"]})
+            cpu_start = _cpu_seconds(server.process.pid)
+            result = _drive(server, bodies, SECONDS)
+            cpu_seconds = _cpu_seconds(server.process.pid) - cpu_start
+            server.rounds.append(result | {"cpu_us": 1e6 * cpu_seconds / result["requests"]})
             print(
-                f"{turn + 1}/{ROUNDS} {server.name}: {measured['per_second']:.0f}/s",
+                f"{turn + 1}/{ROUNDS} {server.name}: {result['per_second']:.0f}/s",
                 file=sys.stderr,
             )
 
 
 def _drive(server: Server, bodies: list[bytes], seconds: float) -> dict[str, float]:
     arguments = [str(server.port), str(seconds), str(CONNECTIONS)]
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "benchmarks.serving.load", *arguments],
         input=b"\n".join(bodies),
         stdout=subprocess.PIPE,
         check=True,
         timeout=60,
     )
-    measured: dict[str, float] = json.loads(done.stdout)
-    if measured["failures"]:
-        raise SystemExit(f"{server.name}: {measured['failures']} answers were not 200")
-    return measured
+    result: dict[str, float] = json.loads(completed.stdout)
+    if result["failures"]:
+        raise SystemExit(f"{server.name}: {result['failures']} responses were not 200")
+    return result
 
 
 def _print_table(servers: list[Server]) -> None:
-    ours = servers[0]
+    api = servers[0]
     print(f"\n{_machine()}\n{ROUNDS} rounds of {SECONDS} s in turns, {CONNECTIONS} connections.\n")
-    print("| one worker | requests/s | p50 ms | p99 ms | server CPU µs/request | the API is |")
+    print("| one worker | requests/s | p50 ms | p99 ms | server CPU µs/request | API speed |")
     print("|---|---|---|---|---|---|")
     for server in servers:
-        pairs = zip(ours.rounds, server.rounds, strict=True)
+        pairs = zip(api.rounds, server.rounds, strict=True)
         ratio = statistics.median(a["per_second"] / b["per_second"] for a, b in pairs)
         print(
             f"| {server.name} | {server.median('per_second'):,.0f} | {server.median('p50_ms'):.2f} "
@@ -151,7 +151,7 @@ def _machine() -> str:
 
 
 def _cpu_seconds(pid: int) -> float:
-    """Return the CPU time a process has used; NaN where the system has no /proc."""
+    """Return the CPU time of a process; NaN on a system without /proc."""
     stat = Path(f"/proc/{pid}/stat")
     if not stat.exists():
         return float("nan")
@@ -166,18 +166,17 @@ def _free_port() -> int:
         return port
 
 
-def _wait_until_it_predicts(server: Server, body: bytes) -> None:
-    """Wait for the first prediction: the API tries its model out while it is alive already."""
+def _wait_for_prediction(server: Server, body: bytes) -> None:
+    """Wait for the first prediction: the API is alive before it has opened its model."""
     url, headers = f"http://127.0.0.1:{server.port}/predict", {"content-type": "application/json"}
-    for _ in range(200):
-        try:
-            with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=5):
-                return
-        except urllib.error.URLError:
-            if server.process.poll() is not None:
-                break
-            time.sleep(0.1)
-    raise SystemExit(f"{server.name} did not start")
+
+    def predicts() -> bool:
+        if server.process.poll() is not None:
+            raise SystemExit(f"{server.name} ended with code {server.process.returncode}")
+        with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=5):
+            return True
+
+    wait_until(predicts, timeout=20, retry_on=(urllib.error.URLError,))
 
 
 if __name__ == "__main__":

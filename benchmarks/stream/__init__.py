@@ -1,1 +1,1 @@
-"""Measurements of the way from a stored patient through the stream to the answer on the page."""
+"""Benchmark of the latency from a stored patient through the stream to the prediction."""

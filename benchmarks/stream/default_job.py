@@ -1,6 +1,6 @@
-"""The stream's job with the waits that Flink and its Kafka producer have by default.
+"""The stream's Flink job with the default delays of Flink and its Kafka producer.
 
-Submitted by `benchmarks.stream.defaults` in place of the platform's; no part of the product.
+`benchmarks.stream.defaults` submits it in place of the platform's job.
 """
 
 import sys
@@ -8,12 +8,9 @@ import sys
 from flink.patients.job import CONFIGURATION, main
 from flink.patients.kafka_tables import SINK_OPTIONS
 
-WAITS = "execution.buffer-timeout.interval"
+BUFFER_TIMEOUT = "execution.buffer-timeout.interval"
 
 if __name__ == "__main__":
-    del (
-        CONFIGURATION[WAITS],
-        SINK_OPTIONS["properties.linger.ms"],
-        SINK_OPTIONS["properties.batch.size"],
-    )
+    del CONFIGURATION[BUFFER_TIMEOUT]
+    del SINK_OPTIONS["properties.linger.ms"], SINK_OPTIONS["properties.batch.size"]
     sys.exit(main(sys.argv[1:]))

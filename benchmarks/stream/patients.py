@@ -1,4 +1,4 @@
-"""Patients stored at a steady rate, and when each one's answer reached its server-sent events."""
+"""The load: patients stored at a steady rate, and the latency of each prediction."""
 
 import asyncio
 import json
@@ -16,97 +16,105 @@ VALUES (1, 120, 28.5, 0.4, 33) RETURNING id
 """
 LOST_SECONDS = 30.0
 CONNECTIONS = 8
-"""That store patients at the same time: a commit waits for the disk."""
+"""Concurrent database connections: a commit waits for the disk."""
 
-Stored = Callable[[psycopg.AsyncConnection[Any], int], Awaitable[None]]
+AfterInsert = Callable[[psycopg.AsyncConnection[Any], int], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """Milliseconds from before the INSERT was sent until the event was read, and of each hop."""
+class Latency:
+    """Milliseconds from sending the INSERT to reading the event, and of each stage."""
 
     milliseconds: float
-    hops: dict[str, float]
+    stages: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """All answers of one round, those of its warm-up apart."""
+    """The latencies of one round, without its warm-up."""
 
-    answers: Sequence[Answered]
+    latencies: Sequence[Latency]
     rows_per_second: float
 
-    def quantile(self, share: float, hop: str | None = None) -> float:
-        """Return what `share` of the answers do not exceed, in all or of one hop."""
+    def quantile(self, probability: float, stage: str | None = None) -> float:
+        """Return a quantile of the total latencies, or of those of one stage."""
         values = sorted(
-            one.milliseconds if hop is None else one.hops.get(hop, float("nan"))
-            for one in self.answers
+            latency.milliseconds if stage is None else latency.stages.get(stage, float("nan"))
+            for latency in self.latencies
         )
-        return values[min(len(values) - 1, int(share * len(values)))]
+        return values[min(len(values) - 1, int(probability * len(values)))]
 
     @property
-    def hops(self) -> tuple[str, ...]:
-        """The names of the hops, in their order."""
-        return tuple(self.answers[0].hops)
+    def stages(self) -> tuple[str, ...]:
+        """The names of the stages, in order."""
+        return tuple(self.latencies[0].stages)
 
 
 async def measure(
-    url: str, port: int, rate: float, seconds: float, warm_up: float, stored: Stored | None = None
+    url: str,
+    port: int,
+    rate: float,
+    seconds: float,
+    warm_up: float,
+    after_insert: AfterInsert | None = None,
 ) -> Round:
-    """Store `rate` patients a second for `seconds` and wait for all answers.
+    """Store `rate` patients per second for `seconds` and wait for all predictions.
 
-    `stored` is called in each patient's own transaction. Raises TimeoutError for a lost answer.
+    `after_insert` is called in the transaction of each patient. Raises TimeoutError if a prediction
+    does not arrive.
     """
     rows, warm_up_rows = int(rate * seconds), int(rate * warm_up)
     connections: asyncio.Queue[psycopg.AsyncConnection[Any]] = asyncio.Queue()
-    opened = [await psycopg.AsyncConnection.connect(url) for _ in range(CONNECTIONS)]
-    for connection in opened:
+    pool = [await psycopg.AsyncConnection.connect(url) for _ in range(CONNECTIONS)]
+    for connection in pool:
         connections.put_nowait(connection)
     started = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         tasks = []
         for number in range(warm_up_rows + rows):
             await asyncio.sleep(max(0.0, started + number / rate - time.perf_counter()))
-            tasks.append(group.create_task(_one(connections, port, stored)))
+            tasks.append(group.create_task(_measure_patient(connections, port, after_insert)))
         elapsed = time.perf_counter() - started
-    for connection in opened:
+    for connection in pool:
         await connection.close()
-    answers = [task.result() for task in tasks[warm_up_rows:]]
-    return Round(answers, (warm_up_rows + rows) / elapsed)
+    latencies = [task.result() for task in tasks[warm_up_rows:]]
+    return Round(latencies, (warm_up_rows + rows) / elapsed)
 
 
-async def _one(
-    connections: asyncio.Queue[psycopg.AsyncConnection[Any]], port: int, stored: Stored | None
-) -> Answered:
+async def _measure_patient(
+    connections: asyncio.Queue[psycopg.AsyncConnection[Any]],
+    port: int,
+    after_insert: AfterInsert | None,
+) -> Latency:
     connection = await connections.get()
     try:
-        at = time.perf_counter()
+        started = time.perf_counter()
         async with connection.transaction():
             row = await (await connection.execute(INSERT)).fetchone()
-            assert row is not None  # noqa: S101 - RETURNING gives one row
-            if stored is not None:
-                await stored(connection, row[0])
+            assert row is not None  # noqa: S101 - RETURNING returns one row
+            if after_insert is not None:
+                await after_insert(connection, row[0])
     finally:
         connections.put_nowait(connection)
     async with asyncio.timeout(LOST_SECONDS):
         event = await _first_prediction(port, row[0])
-    milliseconds = 1000 * (time.perf_counter() - at)
-    hops = {one["name"]: one["milliseconds"] for one in event["hops"]}
-    delivered = datetime.now(UTC) - datetime.fromisoformat(event["stored_at"])
-    hops["events"] = 1000 * delivered.total_seconds()
-    return Answered(milliseconds, hops)
+    milliseconds = 1000 * (time.perf_counter() - started)
+    stages = {stage["name"]: stage["milliseconds"] for stage in event["hops"]}
+    delivery = datetime.now(UTC) - datetime.fromisoformat(event["stored_at"])
+    stages["events"] = 1000 * delivery.total_seconds()
+    return Latency(milliseconds, stages)
 
 
 async def _first_prediction(port: int, patient: int) -> dict[str, Any]:
-    # Plain sockets: at 100 patients a second a client library would be measured too.
+    # Plain sockets: at 100 patients per second the time of a client library would matter.
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         request = f"GET /patients/{patient}/events HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n"
         writer.write(request.encode("ascii"))
-        named = False
+        is_prediction = False
         while line := await reader.readline():
-            named = named or line.startswith(b"event: prediction")
-            if named and line.startswith(b"data: "):
+            is_prediction = is_prediction or line.startswith(b"event: prediction")
+            if is_prediction and line.startswith(b"data: "):
                 event: dict[str, Any] = json.loads(line.removeprefix(b"data: "))
                 return event
         raise ConnectionError(f"the stream of patient {patient} ended without a prediction")

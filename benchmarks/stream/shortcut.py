@@ -1,6 +1,6 @@
-"""The floor: no log, no broker, no Flink; a notification in the intake's own transaction.
+"""The lower bound of the latency: a notification in the intake's transaction, without a stream.
 
-Who listens asks the API's model, stores the prediction and notifies, as the predictor does.
+The listener requests a prediction from the API, stores it and notifies, as the predictor does.
 """
 
 import json
@@ -16,7 +16,7 @@ from diabetes_platform.contract.events import PREDICTED_CHANNEL
 from diabetes_platform.contract.fields import FEATURE_NAMES
 
 CHANNEL = "bench_intake"
-_SELECT = f"SELECT {', '.join(FEATURE_NAMES)} FROM diabetes_new WHERE id = %s"  # noqa: S608 - the contract's names
+_SELECT = f"SELECT {', '.join(FEATURE_NAMES)} FROM diabetes_new WHERE id = %s"  # noqa: S608 - names of the contract
 _STORE = """
 INSERT INTO serving.predictions (intake_id, source_lsn, model_version, probability, result,
     contributions, changed_at, captured_at, judged_at, consumed_at, scored_at)
@@ -25,13 +25,13 @@ VALUES (%s, 0, %s, %s, %s, %s::jsonb, to_timestamp(%s), to_timestamp(%s), to_tim
 """
 
 
-async def tell(connection: psycopg.AsyncConnection[Any], patient: int) -> None:
-    """Notify the listener of a patient that this transaction stores."""
+async def notify(connection: psycopg.AsyncConnection[Any], patient: int) -> None:
+    """Notify the listener of the patient that this transaction stores."""
     await connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, f"{patient} {time.time():.6f}"))
 
 
 class Shortcut:
-    """A thread that listens and answers until the block ends."""
+    """A thread that listens and stores predictions until the block ends."""
 
     def __init__(self, url: str, api: str) -> None:
         self._url, self._api = url, api
@@ -63,25 +63,29 @@ class Shortcut:
             self._ready.set()
             while not self._ended.is_set():
                 for notification in listener.notifies(timeout=0.2):
-                    self._answer(connection, client, *notification.payload.split())
+                    self._predict(connection, client, *notification.payload.split())
 
-    def _answer(
-        self, connection: psycopg.Connection[Any], client: httpx.Client, patient: str, told: str
+    def _predict(
+        self,
+        connection: psycopg.Connection[Any],
+        client: httpx.Client,
+        patient: str,
+        notified_at: str,
     ) -> None:
-        at = time.time()
+        now = time.time()
         values = connection.execute(_SELECT, [int(patient)]).fetchone()
-        assert values is not None  # noqa: S101 - told in the transaction that stored it
+        assert values is not None  # noqa: S101 - the notification is in the transaction that stored it
         patient_row = dict(zip(FEATURE_NAMES, values, strict=True))
-        answer = client.post("/predict?contributions=true", json=patient_row).json()
+        prediction = client.post("/predict?contributions=true", json=patient_row).json()
         with connection.transaction():
-            contributions = json.dumps(answer["contributions"])
+            contributions = json.dumps(prediction["contributions"])
             connection.execute(
                 _STORE,
                 [
                     int(patient),
-                    *(answer[name] for name in ("model_version", "probability", "result")),
+                    *(prediction[name] for name in ("model_version", "probability", "result")),
                     contributions,
-                    *(float(told), at, at, at),
+                    *(float(notified_at), now, now, now),
                 ],
             )
             connection.execute("SELECT pg_notify(%s, %s)", (PREDICTED_CHANNEL, f"[{patient}]"))
