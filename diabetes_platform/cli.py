@@ -157,14 +157,14 @@ def load(
 ) -> None:
     """Feed realistic patients to the running platform and show how fast they are answered."""
     from diabetes_platform.local.commands.load import load as run
-    from diabetes_platform.streaming.load_plan import LoadPlan, read_share
+    from diabetes_platform.streaming.load_profile import LoadProfile, parse_share
 
     try:
-        plan = LoadPlan(rate, seconds, read_share(invalid), read_share(duplicates), seed)
+        profile = LoadProfile(rate, seconds, parse_share(invalid), parse_share(duplicates), seed)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     with _told_in_one_line() as settings:
-        run(settings, console, plan)
+        run(settings, console, profile)
 
 
 @app.command()

@@ -4,7 +4,6 @@ import os
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import parse_qs, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -18,6 +17,12 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from diabetes_platform.clients.alert_channels import (
+    AlertChannel,
+    mail_channel,
+    parse_channels,
+    webhook_channel,
+)
 from diabetes_platform.contract.s3 import S3
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -44,37 +49,33 @@ class Port(IntEnum):
     SPARK_MASTER = 7077
 
 
-def _hidden(given: object) -> object:
-    """Hide the text before it is judged: a validation error shows what it was given."""
-    return SecretStr(given) if isinstance(given, str) else given
+def _hide(value: object) -> object:
+    """Hide a secret before its validation: a validation error shows its input."""
+    return SecretStr(value) if isinstance(value, str) else value
 
 
-def _http_url(given: SecretStr) -> SecretStr:
+def _validate_alert_urls(urls: SecretStr) -> SecretStr:
+    parse_channels(urls.get_secret_value())
+    return urls
+
+
+def _validate_webhook_url(url: SecretStr) -> SecretStr:
     try:
-        TypeAdapter(HttpUrl).validate_python(given.get_secret_value())
+        TypeAdapter(HttpUrl).validate_python(url.get_secret_value())
     except ValidationError:
-        raise ValueError("allowed is a URL of http or https") from None
-    return given
+        raise ValueError("allowed: a URL of http or https") from None
+    return url
 
 
-def _mail_url(given: SecretStr) -> SecretStr:
-    try:
-        url = urlsplit(given.get_secret_value())
-        known = url.scheme in {"smtp", "smtps"} and bool(url.hostname) and url.port != 0
-        known = known and all("@" in name for name in parse_qs(url.query)["to"][0].split(","))
-    except (ValueError, KeyError):
-        known = False
-    if not known:
-        raise ValueError("allowed is smtp[s]://[user:password@]host[:port]?to=name@host,…")
-    return given
+def _validate_mail_url(url: SecretStr) -> SecretStr:
+    mail_channel(url.get_secret_value())
+    return url
 
 
-SecretUrl = Annotated[SecretStr, AfterValidator(_http_url), BeforeValidator(_hidden)]
-"""The URL of a webhook: whoever knows it may post."""
-
-
-MailUrl = Annotated[SecretStr, AfterValidator(_mail_url), BeforeValidator(_hidden)]
-"""A mail server, with the password of who may send by it, and the receivers."""
+AlertUrls = Annotated[SecretStr, AfterValidator(_validate_alert_urls), BeforeValidator(_hide)]
+"""Apprise URLs, which contain passwords and tokens."""
+WebhookUrl = Annotated[SecretStr, AfterValidator(_validate_webhook_url), BeforeValidator(_hide)]
+MailUrl = Annotated[SecretStr, AfterValidator(_validate_mail_url), BeforeValidator(_hide)]
 
 
 Cron = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z*/,?#-]+( [0-9A-Za-z*/,?#-]+){4}$")]
@@ -110,7 +111,9 @@ class PlatformSettings(BaseSettings):
     connect_url: str | None = None
     flink_url: str | None = None
     storage_console_url: str | None = None
-    alert_webhook_url: SecretUrl | None = None
+    alert_urls: AlertUrls | None = None
+    # Accepted for installations that were set up before `alert_urls`.
+    alert_webhook_url: WebhookUrl | None = None
     alert_mail_url: MailUrl | None = None
     model_seed: int = 20_260_101
     retrain_labels: int = Field(default=50, ge=1)
@@ -143,6 +146,20 @@ class PlatformSettings(BaseSettings):
     def data_docs(self) -> Path:
         """The directory of the Data Docs, which the API serves at `/data-docs/`."""
         return self.home.absolute() / "data_docs"
+
+    @property
+    def alert_channels(self) -> tuple[AlertChannel, ...]:
+        """The channels that alerts are sent to."""
+        return tuple(
+            channel
+            for url, parse in (
+                (self.alert_urls, parse_channels),
+                (self.alert_webhook_url, webhook_channel),
+                (self.alert_mail_url, mail_channel),
+            )
+            if url is not None
+            for channel in parse(url.get_secret_value())
+        )
 
     @property
     def alerts(self) -> Path:

@@ -114,13 +114,27 @@ def test_help_comes_at_once_because_nothing_heavy_is_imported() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("command", ["demo", "up", "materialize"])
+def test_an_invalid_alert_url_stops_the_start_and_is_not_shown(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLATFORM_ALERT_URLS", "json://127.0.0.1/x slak://user:T0SECRET@host")
+    result = run(command)
+    assert result.exit_code == 3
+    assert result.stderr == (
+        "error: PLATFORM_ALERT_URLS: URL 2 (slak://) is not a valid Apprise URL: "
+        "see https://appriseit.com/services\n"
+    )
+    assert "T0SECRET" not in result.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--rate", "0"], "rate: given 0, allowed above 0"),
-        (["--for", "-1"], "seconds: given -1"),
-        (["--invalid", "two"], "given 'two', allowed 0 to below 1, or 0% to below 100%"),
-        (["--invalid", "60%", "--duplicates", "60%"], "given 120% together"),
+        (["--rate", "0"], "rate is 0; allowed: above 0"),
+        (["--for", "-1"], "seconds is -1"),
+        (["--invalid", "two"], "share is 'two'; allowed: 0 to below 1, or 0% to below 100%"),
+        (["--invalid", "60%", "--duplicates", "60%"], "are 120% together"),
         (["--seed", "-1"], "--seed"),
     ],
 )

@@ -1,1 +1,1 @@
-"""What other services tell of themselves over HTTP, and what they are asked to do."""
+"""HTTP clients of the services that the platform depends on."""

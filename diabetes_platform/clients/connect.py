@@ -1,8 +1,7 @@
-"""Kafka Connect's REST interface, as far as one connector needs it, and what it says of a state."""
+"""The Kafka Connect REST client, limited to what one connector needs."""
 
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
@@ -10,22 +9,23 @@ from typing import Any, Self
 
 import httpx
 
-from diabetes_platform.clients.errors import RefusedError, ServiceError
+from diabetes_platform.clients.errors import ServiceError, ServiceResponseError
+from diabetes_platform.polling import wait_until
 from diabetes_platform.tls import tls
 
 RUNNING, FAILED = "RUNNING", "FAILED"
 NOT_REGISTERED, NO_ANSWER = "not registered", "Kafka Connect does not answer"
 _SECONDS = 30.0
-"""Connect asks the database before it takes a configuration."""
-_REBALANCING_SECONDS = 30.0
-_PAUSE = 0.3
+"""Connect queries the database before it accepts a configuration."""
+_REBALANCE_SECONDS = 30.0
+_REBALANCE_INTERVAL = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectorState:
-    """A connector's and its tasks' states in Connect's words, and the trace of what failed.
+    """The states of a connector and its tasks in Connect's words, and the first stack trace.
 
-    `connector` may be NOT_REGISTERED or NO_ANSWER too.
+    `connector` may also be NOT_REGISTERED or NO_ANSWER.
     """
 
     connector: str
@@ -34,12 +34,12 @@ class ConnectorState:
 
     @property
     def running(self) -> bool:
-        """Whether it and at least one task run, and no task does not."""
+        """Whether the connector, at least one task and every task run."""
         return self.connector == RUNNING and set(self.tasks) == {RUNNING}
 
     @property
     def failed(self) -> bool:
-        """Whether it or one of its tasks has given up."""
+        """Whether the connector or one of its tasks has failed."""
         return FAILED in (self.connector, *self.tasks)
 
     def __str__(self) -> str:
@@ -49,9 +49,10 @@ class ConnectorState:
 
 
 class ConnectApi:
-    """Connect's REST interface at `url`; each answer may take `seconds`.
+    """Connect's REST API at `url`, with a timeout of `seconds` per request.
 
-    Raises ServiceError where there is none, and RefusedError with Connect's own message.
+    Methods raise ServiceError if Connect does not answer, and ServiceResponseError with Connect's
+    own message if it answers with an error.
     """
 
     def __init__(self, url: str, seconds: float = _SECONDS) -> None:
@@ -70,92 +71,97 @@ class ConnectApi:
         self._client.close()
 
     def state(self, name: str) -> ConnectorState:
-        """Return the connector's state; never raises for one that is not there."""
-        answer = self._ask("GET", f"/connectors/{name}/status")
-        if answer.status_code == HTTPStatus.NOT_FOUND:
+        """Return the connector's state, NOT_REGISTERED if Connect has no such connector."""
+        response = self._request("GET", f"/connectors/{name}/status")
+        if response.status_code == HTTPStatus.NOT_FOUND:
             return ConnectorState(NOT_REGISTERED)
-        return parse_status(self._taken(answer).json())
+        return parse_status(_check(response).json())
 
     def config(self, name: str) -> dict[str, str] | None:
-        """Return the connector's configuration as it was given; None where it is not there."""
-        answer = self._ask("GET", f"/connectors/{name}/config")
-        if answer.status_code == HTTPStatus.NOT_FOUND:
+        """Return the connector's configuration; None if Connect has no such connector."""
+        response = self._request("GET", f"/connectors/{name}/config")
+        if response.status_code == HTTPStatus.NOT_FOUND:
             return None
-        config: dict[str, str] = self._taken(answer).json()
+        config: dict[str, str] = _check(response).json()
         return config
 
     def put_config(self, name: str, config: Mapping[str, str]) -> None:
-        """Register the connector or change it."""
-        self._taken(self._ask("PUT", f"/connectors/{name}/config", dict(config)))
+        """Register the connector or change its configuration."""
+        _check(self._request("PUT", f"/connectors/{name}/config", dict(config)))
 
     def stop(self, name: str) -> None:
-        """End the connector's tasks; its configuration stays."""
-        self._taken(self._ask("PUT", f"/connectors/{name}/stop"))
+        """Stop the connector's tasks and keep its configuration."""
+        _check(self._request("PUT", f"/connectors/{name}/stop"))
 
     def resume(self, name: str) -> None:
-        """Let a stopped or paused connector go on; does nothing to one that runs."""
-        self._taken(self._ask("PUT", f"/connectors/{name}/resume"))
+        """Resume a stopped or paused connector; a running one is not affected."""
+        _check(self._request("PUT", f"/connectors/{name}/resume"))
 
     def restart_failed(self, name: str) -> None:
-        """Start again what has failed of the connector and its tasks."""
-        only = {"includeTasks": "true", "onlyFailed": "true"}
-        self._taken(self._ask("POST", f"/connectors/{name}/restart", params=only))
+        """Restart the failed ones among the connector and its tasks."""
+        params = {"includeTasks": "true", "onlyFailed": "true"}
+        _check(self._request("POST", f"/connectors/{name}/restart", params=params))
 
-    def _ask(
+    def _request(
         self,
         method: str,
         path: str,
         body: object = None,
         params: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        """Return the answer, asking again while workers share out their tasks."""
-        deadline = time.monotonic() + _REBALANCING_SECONDS
-        while True:
-            with self._reached():
-                answer = self._client.request(method, path, json=body, params=params)
-            if answer.status_code != HTTPStatus.CONFLICT or time.monotonic() > deadline:
-                return answer
-            time.sleep(_PAUSE)
+        """Return the response; repeat the request while Connect rebalances its tasks (409)."""
+        responses: list[httpx.Response] = []
 
-    @contextmanager
-    def _reached(self) -> Iterator[None]:
+        def send() -> bool:
+            responses.append(self._send(method, path, body, params))
+            return responses[-1].status_code != HTTPStatus.CONFLICT
+
+        with contextlib.suppress(TimeoutError):
+            wait_until(send, timeout=_REBALANCE_SECONDS, interval=_REBALANCE_INTERVAL)
+        return responses[-1]
+
+    def _send(
+        self, method: str, path: str, body: object, params: Mapping[str, str] | None
+    ) -> httpx.Response:
         try:
-            yield
+            return self._client.request(method, path, json=body, params=params)
         except httpx.TransportError as error:
             raise ServiceError(
                 f"Kafka Connect at {self._url} does not answer: see `diabetes logs connect`"
             ) from error
 
-    def _taken(self, answer: httpx.Response) -> httpx.Response:
-        if not answer.is_success:
-            raise RefusedError(_message(answer))
-        return answer
-
 
 def connector_state(url: str, name: str, seconds: float = _SECONDS) -> ConnectorState:
-    """Return the state of a connector of the Connect at `url`, whatever it is."""
+    """Return the state of a connector of the Connect at `url`; never raises ServiceError."""
     try:
         with ConnectApi(url, seconds) as api:
             return api.state(name)
-    except RefusedError as error:
+    except ServiceResponseError as error:
         return ConnectorState(f"unknown ({error})")
     except ServiceError:
         return ConnectorState(NO_ANSWER)
 
 
 def parse_status(status: Mapping[str, Any]) -> ConnectorState:
-    """Return the state in an answer of `GET /connectors/<name>/status`."""
-    tasks = status["tasks"]
-    traces = [part["trace"] for part in (status["connector"], *tasks) if part.get("trace")]
+    """Return the state in a response of `GET /connectors/<name>/status`."""
+    connector, tasks = status["connector"], status["tasks"]
+    traces = [part["trace"] for part in (connector, *tasks) if part.get("trace")]
     return ConnectorState(
-        status["connector"]["state"],
+        connector["state"],
         tuple(task["state"] for task in tasks),
         traces[0] if traces else None,
     )
 
 
-def _message(answer: httpx.Response) -> str:
+def _check(response: httpx.Response) -> httpx.Response:
+    """Return a successful response; ServiceResponseError for any other."""
+    if not response.is_success:
+        raise ServiceResponseError(_error_message(response))
+    return response
+
+
+def _error_message(response: httpx.Response) -> str:
     try:
-        return str(answer.json()["message"])
+        return str(response.json()["message"])
     except (ValueError, KeyError, TypeError):
-        return f"HTTP {answer.status_code}"
+        return f"HTTP {response.status_code}"

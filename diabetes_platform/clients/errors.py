@@ -1,9 +1,9 @@
-"""What goes wrong between the platform and a service that it asks, in one line each."""
+"""Errors of the service clients; each message is one complete line."""
 
 
 class ServiceError(RuntimeError):
-    """A service could not be asked; `str(error)` says all of it."""
+    """A service does not answer, or answers with an error."""
 
 
-class RefusedError(ServiceError):
-    """It answered that it will not, or cannot."""
+class ServiceResponseError(ServiceError):
+    """A service answered with an error; the message is its own."""

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import dagster as dg
 
-from diabetes_platform.defs.alerts.freshness import freshness, made_at
+from diabetes_platform.defs.alerts.freshness import evaluate_freshness, last_materialized
 from diabetes_platform.report.content import AssetReport, CheckResult
 
 
@@ -32,8 +32,8 @@ def _asset(
     checks: tuple[CheckResult, ...],
     now: datetime,
 ) -> AssetReport:
-    at = made_at(instance, spec.key)
-    state, said = freshness(spec.freshness_policy, at, now)
+    at = last_materialized(instance, spec.key)
+    state, said = evaluate_freshness(spec.freshness_policy, at, now)
     return AssetReport(
         name=spec.key.to_user_string(),
         description=spec.description or "",

@@ -30,11 +30,12 @@ def gather(
 
 
 def _stream(settings: PlatformSettings) -> StreamReport:
-    from diabetes_platform.defs.alerts.stream_health import look
+    from diabetes_platform.defs.alerts.stream_health import poll_health
 
     if settings.kafka_servers is None:
         return StreamReport(asked=False)
-    return StreamReport(True, tuple((one.subject, one.text) for one in look(settings)))
+    issues = poll_health(settings)
+    return StreamReport(True, tuple((issue.subject, issue.problem) for issue in issues))
 
 
 def _links(settings: PlatformSettings) -> tuple[tuple[str, str], ...]:

@@ -1,4 +1,4 @@
-"""Change events as a broken source would send them: each must end in the dead letters. Pure."""
+"""Change events of a broken source; the stream must reject every one of them. Pure."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -11,8 +11,8 @@ from diabetes_platform.contract.tables import DIABETES_NEW
 Event = tuple[bytes | None, bytes | None]
 """Key and value."""
 
-NOBODY = 2**40
-"""From here on there is no patient: what is broken is nobody's change."""
+FIRST_UNUSED_ID = 2**40
+"""Ids from here on belong to no patient, so that a broken event changes no real one."""
 
 _SCHEMA, _TABLE = DIABETES_NEW.name.split(".")
 
@@ -20,7 +20,7 @@ _SCHEMA, _TABLE = DIABETES_NEW.name.split(".")
 def change_event(
     intake_id: int, patient: Mapping[str, float | None], *, lsn: int, now_ms: int
 ) -> dict[str, Any]:
-    """Return the creation of an intake row as Debezium writes it, without schema."""
+    """Return the insertion of an intake row as Debezium writes it, without its schema."""
     image = dict.fromkeys(DIABETES_NEW_CHANGED.image_keys) | dict(patient)
     image |= {"id": intake_id, "received_at": "2026-01-01T00:00:00Z"}
     source = {"schema": _SCHEMA, "table": _TABLE, "lsn": lsn, "ts_ms": now_ms, "snapshot": "false"}
@@ -35,7 +35,7 @@ def _unknown_operation(event: dict[str, Any]) -> None:
     event["op"] = "x"
 
 
-def _of_nothing(event: dict[str, Any]) -> None:
+def _without_image(event: dict[str, Any]) -> None:
     event["after"] = None
 
 
@@ -63,7 +63,7 @@ def _id_as_text(event: dict[str, Any]) -> None:
 FAULTS: tuple[Callable[[dict[str, Any]], None], ...] = (
     _without_lsn,
     _unknown_operation,
-    _of_nothing,
+    _without_image,
     _number_as_text,
     _too_large,
     _negative,
@@ -71,17 +71,17 @@ FAULTS: tuple[Callable[[dict[str, Any]], None], ...] = (
     _id_as_text,
 )
 KINDS = len(FAULTS) + 3
-"""How many kinds of broken events there are."""
+"""The number of kinds of broken events."""
 
 
 def broken_event(kind: int, event: dict[str, Any]) -> Event:
-    """Return `event`, which is changed, with the fault `kind % KINDS`."""
+    """Return `event` with the fault `kind % KINDS`; `event` is modified."""
     kind %= KINDS
     key = json.dumps({"id": event["after"]["id"]}).encode()
     if kind < len(FAULTS):
         FAULTS[kind](event)
         return key, json.dumps(event).encode()
-    whole = json.dumps(event).encode()
-    return [(key, whole[: len(whole) // 2]), (key, b"\xff\xfe\x00"), (None, whole)][
+    value = json.dumps(event).encode()
+    return [(key, value[: len(value) // 2]), (key, b"\xff\xfe\x00"), (None, value)][
         kind - len(FAULTS)
     ]

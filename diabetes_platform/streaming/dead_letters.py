@@ -1,36 +1,54 @@
-"""Reading the topic of dead letters: their headers alone, without a trace at the broker."""
+"""The dead-letter topic: its reasons, and the issues that new dead letters report.
 
+Only headers are read, and no offset is committed. `rejected_rows` turns a dead letter into a row of
+the lake.
+"""
+
+import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from diabetes_platform.contract.events import DEAD_LETTER_HEADERS, REJECTED_TOPIC
-from diabetes_platform.streaming.rejections import DeadLetter, begin_at, reasons_in
+from diabetes_platform.streaming.incidents import HealthIssue, IncidentPolicy
 
-MOST = 5000
-"""So many of the newest are read of a partition at one look."""
-BEFORE_MS = 600_000
-"""The first look goes back ten minutes."""
+REJECTION_POLICY = IncidentPolicy(opens_after_ms=0, resolves_after_ms=300_000)
+"""The table's own rules let nothing through that the stream would reject: one letter is enough."""
+NO_REASONS = "reasons:missing"
+"""The reason of a message that no part of the platform wrote."""
+MAX_MESSAGES = 5000
+"""A poll reads at most this many of the newest messages of a partition."""
+FIRST_POLL_MS = 600_000
+"""The first poll goes back ten minutes."""
 _SECONDS = 5.0
-_AT_ONCE = 500
+_BATCH = 500
 _GROUP = "dead-letter-alerts"
-"""Demanded by the client; nothing is ever committed for it."""
+"""The client requires a group; nothing is ever committed for it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """The dead letters since the look before, and by partition where the next one begins."""
+class DeadLetter:
+    """A rejected record: all its reasons, the time in ms since 1970, `topic-partition-offset`."""
+
+    reasons: tuple[str, ...]
+    rejected_ms: int
+    position: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterPoll:
+    """New dead letters, and the offset of each partition at which the next poll starts."""
 
     letters: tuple[DeadLetter, ...]
     offsets: dict[int, int]
 
 
-def look(servers: str, saved: Mapping[int, int], now_ms: int) -> Look:
-    """Read what came since the offsets in `saved`, for at most five seconds; KafkaException.
+def poll_dead_letters(servers: str, offsets: Mapping[int, int], now_ms: int) -> DeadLetterPoll:
+    """Read the dead letters since `offsets`, for at most five seconds; KafkaException.
 
-    `servers` is Kafka's `host:port,…`. What there was no time for comes with the next look.
+    `servers` is Kafka's `host:port,…`. The next poll reads what this one had no time for.
     """
     consumer = Consumer(
         {
@@ -41,57 +59,101 @@ def look(servers: str, saved: Mapping[int, int], now_ms: int) -> Look:
         }
     )
     try:
-        ends = _ends(consumer)
-        places = [_begin(consumer, saved, *end, now_ms) for end in ends]
-        consumer.assign(places)
-        offsets = {place.partition: place.offset for place in places}
-        letters = _read(consumer, offsets, {place.partition: high for place, _, high in ends})
+        watermarks = _watermarks(consumer)
+        starts = {
+            partition: _start(consumer, offsets.get(partition), partition, low, high, now_ms)
+            for partition, (low, high) in watermarks.items()
+        }
+        consumer.assign([TopicPartition(REJECTED_TOPIC, *start) for start in starts.items()])
+        ends = {partition: high for partition, (_, high) in watermarks.items()}
+        letters, next_offsets = _read(consumer, starts, ends)
     finally:
         consumer.close()
-    return Look(tuple(letters), offsets)
+    return DeadLetterPoll(tuple(letters), next_offsets)
 
 
-def _ends(consumer: Consumer) -> list[tuple[TopicPartition, int, int]]:
+def rejection_issues(letters: Iterable[DeadLetter]) -> list[HealthIssue]:
+    """Return an issue for each reason, in the order of appearance.
+
+    Its problem is the position of the first dead letter.
+    """
+    by_reason: dict[str, list[DeadLetter]] = {}
+    for letter in letters:
+        for reason in dict.fromkeys(letter.reasons or (NO_REASONS,)):
+            by_reason.setdefault(reason, []).append(letter)
+    return [
+        HealthIssue(
+            subject=reason,
+            problem=rejected[0].position,
+            count=len(rejected),
+            first_ms=rejected[0].rejected_ms,
+            last_ms=max(letter.rejected_ms for letter in rejected),
+        )
+        for reason, rejected in by_reason.items()
+    ]
+
+
+def start_offset(saved: int, low: int, high: int, limit: int) -> int:
+    """Return the offset to continue from; `saved` is where the last poll ended.
+
+    The partition holds `low` to below `high`. A recreated topic is read from its beginning, and
+    only the newest `limit` messages of a backlog are read.
+    """
+    return max(low if saved > high else saved, low, high - limit)
+
+
+def parse_reasons(header: str | bytes | None) -> tuple[str, ...]:
+    """Return the reasons in a dead letter's header, NO_REASONS if it has none that is readable."""
+    try:
+        reasons = json.loads(header or "[]")
+    except ValueError:
+        reasons = []
+    return tuple(map(str, reasons if isinstance(reasons, list) else ())) or (NO_REASONS,)
+
+
+def _watermarks(consumer: Consumer) -> dict[int, tuple[int, int]]:
+    """Return the low and high watermark of each partition."""
     metadata = consumer.list_topics(REJECTED_TOPIC, timeout=_SECONDS).topics[REJECTED_TOPIC]
     if metadata.error is not None:
         raise KafkaException(metadata.error)
-    places = [TopicPartition(REJECTED_TOPIC, number) for number in metadata.partitions]
-    return [(p, *consumer.get_watermark_offsets(p, timeout=_SECONDS)) for p in places]
+    return {
+        number: consumer.get_watermark_offsets(
+            TopicPartition(REJECTED_TOPIC, number), timeout=_SECONDS
+        )
+        for number in metadata.partitions
+    }
 
 
-def _begin(
-    consumer: Consumer,
-    saved: Mapping[int, int],
-    place: TopicPartition,
-    low: int,
-    high: int,
-    now_ms: int,
-) -> TopicPartition:
-    offset = begin_at(saved.get(place.partition), low, high, MOST)
-    if offset is None:
-        asked = TopicPartition(place.topic, place.partition, now_ms - BEFORE_MS)
-        (found,) = consumer.offsets_for_times([asked], timeout=_SECONDS)
-        # Where nothing is that young the answer is a code below 0.
-        offset = begin_at(found.offset if found.offset >= 0 else high, low, high, MOST)
-    return TopicPartition(place.topic, place.partition, high if offset is None else offset)
+def _start(
+    consumer: Consumer, saved: int | None, partition: int, low: int, high: int, now_ms: int
+) -> int:
+    if saved is None:
+        query = TopicPartition(REJECTED_TOPIC, partition, now_ms - FIRST_POLL_MS)
+        (answer,) = consumer.offsets_for_times([query], timeout=_SECONDS)
+        # A negative code if no message is that recent.
+        saved = answer.offset if answer.offset >= 0 else high
+    return start_offset(saved, low, high, MAX_MESSAGES)
 
 
-def _read(consumer: Consumer, offsets: dict[int, int], ends: dict[int, int]) -> list[DeadLetter]:
-    """Return the letters from `offsets` to `ends`; moves `offsets` on past them."""
+def _read(
+    consumer: Consumer, starts: Mapping[int, int], ends: Mapping[int, int]
+) -> tuple[list[DeadLetter], dict[int, int]]:
+    """Return the letters from `starts` to `ends`, and the next offset of each partition."""
     letters: list[DeadLetter] = []
+    offsets = dict(starts)
     deadline = time.monotonic() + _SECONDS
-    while any(offsets[one] < ends[one] for one in ends) and time.monotonic() < deadline:
-        for message in consumer.consume(_AT_ONCE, 0.2):
-            problem = message.error()
-            if problem is not None:
-                raise KafkaException(problem)
-            letters.append(_letter(message))
+    while any(offsets[number] < ends[number] for number in ends) and time.monotonic() < deadline:
+        for message in consumer.consume(_BATCH, 0.2):
+            error = message.error()
+            if error is not None:
+                raise KafkaException(error)
+            letters.append(_parse(message))
             offsets[message.partition() or 0] = (message.offset() or 0) + 1
-    return letters
+    return letters, offsets
 
 
-def _letter(message: Message) -> DeadLetter:
+def _parse(message: Message) -> DeadLetter:
     headers = dict(message.headers() or [])
     _, written_ms = message.timestamp()
-    place = f"{message.topic()}-{message.partition()}-{message.offset()}"
-    return DeadLetter(reasons_in(headers.get(DEAD_LETTER_HEADERS.reasons)), written_ms, place)
+    position = f"{message.topic()}-{message.partition()}-{message.offset()}"
+    return DeadLetter(parse_reasons(headers.get(DEAD_LETTER_HEADERS.reasons)), written_ms, position)

@@ -27,8 +27,8 @@ from diabetes_platform.contract.fields import FEATURES
 from diabetes_platform.contract.stream_tables import STREAM_REJECTED, STREAM_WINDOWS
 from diabetes_platform.contract.tables import DIABETES_NEW, STREAM_PATIENTS, Table
 from diabetes_platform.lake.arrow import row_schema
+from diabetes_platform.streaming.dead_letters import parse_reasons
 from diabetes_platform.streaming.offsets import BATCH_MESSAGES
-from diabetes_platform.streaming.rejections import reasons_in
 from diabetes_platform.streaming.topic import TopicMessage
 
 Row = dict[str, object]
@@ -104,7 +104,7 @@ def rejected_row(message: TopicMessage, day: date) -> Row:
     rejected_ms = _integer(headers.get(names.rejected_ms), _MAX_MS)
     return {
         **_position_columns(message, day),
-        "reasons": list(reasons_in(headers.get(names.reasons))),
+        "reasons": list(parse_reasons(headers.get(names.reasons))),
         "source_topic": None if topic is None else topic.decode(errors="replace"),
         "source_partition": _integer(headers.get(names.partition), _PARTITIONS),
         "source_offset": _integer(headers.get(names.offset)),

@@ -1,7 +1,7 @@
-"""Realistic patients to load the stream with: a smoothed bootstrap of real rows. Pure functions.
+"""Synthetic patients for load runs: a smoothed bootstrap of real rows. Pure functions.
 
-Whole rows are drawn, so that measurements keep their correlations and what is missing goes
-together; a little noise makes each patient a new one.
+Complete rows are drawn, which keeps the correlations between measurements and the pattern of
+missing values; a little noise makes every patient a new one.
 """
 
 import csv
@@ -19,9 +19,9 @@ _BANDWIDTH = 0.1
 
 
 def read_patients(lines: Iterable[str]) -> list[Patient]:
-    """Read a CSV table of patients; a code for missing becomes None.
+    """Read a CSV table of patients; codes for missing values become None.
 
-    Raises ValueError that names the line and the reasons where a row breaks the contract.
+    Raises ValueError with the line and the reasons if a row violates the contract.
     """
     patients = []
     for number, row in enumerate(csv.DictReader(lines), start=2):
@@ -33,26 +33,28 @@ def read_patients(lines: Iterable[str]) -> list[Patient]:
 
 
 def sample_patients(patients: list[Patient], seed: int) -> Iterator[Patient]:
-    """Yield new patients like `patients` for ever, each allowed by the contract; ValueError.
+    """Yield an endless sequence of new patients similar to `patients`, valid by the contract.
 
-    The same seed gives the same patients.
+    The same seed gives the same patients. Raises ValueError if `patients` is empty.
     """
     if not patients:
-        raise ValueError("patients to draw from: given none, allowed one or more")
+        raise ValueError("at least one patient to draw from is required")
     random = np.random.default_rng(seed)
     spread = _spread(patients)
     while True:
-        drawn = patients[int(random.integers(len(patients)))]
+        patient = patients[int(random.integers(len(patients)))]
         noise = random.normal(size=len(FEATURES))
         yield {
-            field.name: _varied(field, drawn[field.name], spread[field.name] * float(one))
-            for field, one in zip(FEATURES, noise, strict=True)
+            field.name: _add_noise(
+                field, patient[field.name], spread[field.name] * float(deviation)
+            )
+            for field, deviation in zip(FEATURES, noise, strict=True)
         }
 
 
 def _spread(patients: list[Patient]) -> Mapping[str, float]:
     columns = {
-        field.name: [value for one in patients if (value := one[field.name]) is not None]
+        field.name: [value for patient in patients if (value := patient[field.name]) is not None]
         for field in FEATURES
     }
     return {
@@ -61,11 +63,11 @@ def _spread(patients: list[Patient]) -> Mapping[str, float]:
     }
 
 
-def _varied(field: Field, value: float | None, noise: float) -> float | None:
+def _add_noise(field: Field, value: float | None, noise: float) -> float | None:
     if value is None:
         return None
-    # At a person's resolution, which is a whole number of steps.
+    # Measurements have a resolution: a multiple of the field's step.
     steps = round((value + noise) / field.step)
-    kept = min(max(round(steps * field.step, 6), field.minimum), field.maximum)
-    # A value that is written for "not measured" is none.
-    return None if kept in field.missing_codes else float(kept)
+    result = min(max(round(steps * field.step, 6), field.minimum), field.maximum)
+    # The code for "not measured" would be read as a missing value.
+    return None if result in field.missing_codes else float(result)

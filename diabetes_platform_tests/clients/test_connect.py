@@ -1,4 +1,4 @@
-"""What Connect says of a connector, and what is made of it when it says nothing."""
+"""The Kafka Connect client: parsing connector states, and a Connect that does not answer."""
 
 from typing import Any
 
@@ -18,14 +18,19 @@ WORKER = "127.0.0.1:8083"
 
 
 def status(connector: str, *tasks: dict[str, Any]) -> dict[str, Any]:
-    """An answer as Connect gives it."""
+    """A status response of Connect."""
     numbered = [{"id": n, "worker_id": WORKER, **task} for n, task in enumerate(tasks)]
-    told = {"state": connector, "worker_id": WORKER, "version": "3.6.3.Final"}
-    return {"name": "diabetes-cdc", "connector": told, "tasks": numbered, "type": "source"}
+    connector_status = {"state": connector, "worker_id": WORKER, "version": "3.6.3.Final"}
+    return {
+        "name": "diabetes-cdc",
+        "connector": connector_status,
+        "tasks": numbered,
+        "type": "source",
+    }
 
 
 @pytest.mark.parametrize(
-    ("told", "state", "line", "running", "failed"),
+    ("response", "state", "line", "running", "failed"),
     [
         (
             status("RUNNING", {"state": "RUNNING"}),
@@ -71,15 +76,15 @@ def status(connector: str, *tasks: dict[str, Any]) -> dict[str, Any]:
         ),
     ],
 )
-def test_a_connector_runs_where_it_and_all_of_its_tasks_do(
-    told: dict[str, Any], state: ConnectorState, line: str, running: bool, failed: bool
+def test_a_connector_runs_only_with_all_of_its_tasks(
+    response: dict[str, Any], state: ConnectorState, line: str, running: bool, failed: bool
 ) -> None:
-    assert parse_status(told) == state
+    assert parse_status(response) == state
     assert str(state) == line
     assert (state.running, state.failed) == (running, failed)
 
 
-def test_a_connect_that_does_not_answer_is_a_state_too() -> None:
+def test_reports_a_connect_that_does_not_answer_as_a_state() -> None:
     state = connector_state(f"http://{HOST}:{free_port()}", "diabetes-cdc")
     assert state == ConnectorState(NO_ANSWER)
     assert str(state) == "Kafka Connect does not answer"
@@ -87,7 +92,7 @@ def test_a_connect_that_does_not_answer_is_a_state_too() -> None:
 
 
 @pytest.mark.integration
-def test_a_connector_that_nobody_registered_is_a_state_too(connect: Connect) -> None:
+def test_reports_an_unregistered_connector_as_a_state(connect: Connect) -> None:
     state = connector_state(connect.url, "no-such-connector")
     assert state == ConnectorState(NOT_REGISTERED)
     assert str(state) == "not registered"

@@ -1,13 +1,13 @@
-"""What is said of a cluster that does not answer, or answers with an error."""
+"""The Flink client: clusters that do not answer, and error responses."""
 
 import pytest
 
 from diabetes_platform.clients.errors import ServiceError
-from diabetes_platform.clients.flink import FlinkCluster, first_line
+from diabetes_platform.clients.flink import FlinkCluster, error_line
 from diabetes_platform.local.ports import HOST, free_port
 
 
-def test_a_cluster_that_is_not_there_is_named() -> None:
+def test_names_the_cluster_that_does_not_answer() -> None:
     url = f"http://{HOST}:{free_port()}"
     with pytest.raises(ServiceError, match=f"^Flink's JobManager does not answer at {url}$"):
         FlinkCluster(url).overview()
@@ -20,9 +20,9 @@ def test_a_cluster_that_is_not_there_is_named() -> None:
         ('{"errors":["Not found: /nowhere"]}', "Not found: /nowhere"),
         ('{"errors":["Error.","<Exception on server side:\\norg.x.Y: why\\n\\tat Z>"]}', "why"),
         ("<html>", "<html>"),
-        ("", "it does not say why"),
+        ("", "no reason given"),
     ],
 )
-def test_an_error_is_told_without_its_stack_trace(body: str, line: str) -> None:
-    assert line in first_line(body)
-    assert "\n" not in first_line(body)
+def test_an_error_is_one_line_without_its_stack_trace(body: str, line: str) -> None:
+    assert line in error_line(body)
+    assert "\n" not in error_line(body)

@@ -12,7 +12,7 @@ from diabetes_platform.contract.events import CDC_TOPIC, REJECTED_TOPIC, SINK_KE
 from diabetes_platform.contract.fields import FEATURES
 from diabetes_platform.local.postgres.connection import database_url
 from diabetes_platform.local.stack import Stack
-from diabetes_platform.streaming.broken_events import NOBODY, change_event
+from diabetes_platform.streaming.broken_events import FIRST_UNUSED_ID, change_event
 from diabetes_platform_tests.integration.test_stream_job import insert, messages, servers, written
 from diabetes_platform_tests.services import within
 
@@ -37,7 +37,7 @@ def test_a_message_of_the_maximum_size_is_processed_with_any_compression(
     # Random text does not compress: the limits of later topics apply to compressed messages.
     poison = b"[" + secrets.token_hex(LIMIT // 2).encode()[1:]
     patient = {field.name: field.example for field in FEATURES}
-    row_id = NOBODY + secrets.randbelow(NOBODY)
+    row_id = FIRST_UNUSED_ID + secrets.randbelow(FIRST_UNUSED_ID)
     good = change_event(row_id, patient, lsn=1, now_ms=1)
     good["after"]["note"] = ""
     free_bytes = LIMIT - len(json.dumps(good))

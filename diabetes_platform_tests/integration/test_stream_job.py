@@ -37,7 +37,7 @@ from diabetes_platform.local.postgres.connection import database_url
 from diabetes_platform.local.stack import Stack, storage_secret
 from diabetes_platform.local.supervisor import Supervisor
 from diabetes_platform.settings import Port
-from diabetes_platform.streaming.balance import look_at_job
+from diabetes_platform.streaming.message_accounting import account_for_messages
 from diabetes_platform_tests.services import within
 
 Source = tuple[str, int, int]
@@ -224,7 +224,7 @@ def test_every_received_message_is_written_duplicate_rejected_or_ignored(
     within(30, counted)
     assert len(written(stack, row_id)) == 1
     # The hourly check reads the same counters over REST.
-    assert look_at_job(stack.url(Port.FLINK)).verdict == "balanced"
+    assert account_for_messages(stack.url(Port.FLINK)).verdict == "balanced"
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What real services say of themselves, well, ill and gone."""
+"""Health issues of real services: healthy, unhealthy and not running."""
 
 from collections.abc import Iterator
 
@@ -9,10 +9,10 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from diabetes_platform.contract.events import CONNECTOR, PREDICTOR_GROUP, SINK_TOPIC
 from diabetes_platform.local.ports import free_port
 from diabetes_platform.streaming.health import (
-    MOST_BEHIND,
-    connector_troubles,
-    job_troubles,
-    lag_troubles,
+    MAX_LAG,
+    connector_issues,
+    job_issues,
+    lag_issues,
 )
 from diabetes_platform_tests.capture import Connect, Kafka, eventually
 
@@ -29,59 +29,57 @@ def group(kafka: Kafka) -> Iterator[Consumer]:
 
 
 def has_leaders(consumer: Consumer) -> bool:
-    """Whether every partition can be asked for its offsets: not yet just after a broker's start."""
+    """Whether every partition has a leader; right after a broker's start some have none."""
     try:
-        read_all(consumer)
+        commit_all(consumer)
     except KafkaException:
         return False
     return True
 
 
-def read_all(consumer: Consumer) -> None:
-    """Commit the end of every partition, as the predictor does that has answered everything."""
+def commit_all(consumer: Consumer) -> None:
+    """Commit the end of every partition, as a predictor without lag does."""
     partitions = consumer.list_topics(SINK_TOPIC, timeout=10).topics[SINK_TOPIC].partitions
     ends = []
     for number in partitions:
-        place = TopicPartition(SINK_TOPIC, number)
-        _, place.offset = consumer.get_watermark_offsets(place, timeout=10)
-        ends.append(place)
+        partition = TopicPartition(SINK_TOPIC, number)
+        _, partition.offset = consumer.get_watermark_offsets(partition, timeout=10)
+        ends.append(partition)
     consumer.commit(offsets=ends, asynchronous=False)
 
 
-def test_a_predictor_that_is_far_behind_is_told_with_both_numbers(
-    kafka: Kafka, group: Consumer
-) -> None:
-    assert lag_troubles(kafka.bootstrap_servers) == []
+def test_reports_a_lagging_predictor_with_lag_and_limit(kafka: Kafka, group: Consumer) -> None:
+    assert lag_issues(kafka.bootstrap_servers) == []
     producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "batch.size": 100_000})
-    for number in range(MOST_BEHIND + 1):
+    for number in range(MAX_LAG + 1):
         producer.produce(SINK_TOPIC, key=b"%d" % number)
     assert producer.flush(30) == 0
 
-    (trouble,) = lag_troubles(kafka.bootstrap_servers)
+    (issue,) = lag_issues(kafka.bootstrap_servers)
 
-    assert trouble.subject == "group predictor"
-    assert trouble.text == f"is 1,001 messages behind {SINK_TOPIC}, allowed 1,000"
-    read_all(group)
-    assert lag_troubles(kafka.bootstrap_servers) == []
+    assert issue.subject == "group predictor"
+    assert issue.problem == f"is 1,001 messages behind {SINK_TOPIC}, allowed 1,000"
+    commit_all(group)
+    assert lag_issues(kafka.bootstrap_servers) == []
 
 
-def test_a_connector_that_is_not_there_is_told(connect: Connect) -> None:
+def test_reports_a_connector_that_is_not_registered(connect: Connect) -> None:
     address = f"{connect.url}/connectors/{CONNECTOR}"
     # Connect answers 409 while it spreads its tasks, and forgets a connector a moment after 204.
     eventually(lambda: httpx.delete(address, trust_env=False).status_code in {204, 404})
     eventually(lambda: httpx.get(f"{address}/status", trust_env=False).status_code == 404)
 
-    (trouble,) = connector_troubles(connect.url)
+    (issue,) = connector_issues(connect.url)
 
-    assert trouble.text == "is not registered"
+    assert issue.problem == "is not registered"
 
 
-def test_services_that_do_not_answer_are_told() -> None:
-    nowhere = f"127.0.0.1:{free_port()}"
-    found = [
-        *connector_troubles(f"http://{nowhere}"),
-        *job_troubles(f"http://{nowhere}"),
-        *lag_troubles(nowhere),
+def test_reports_services_that_do_not_answer() -> None:
+    unused = f"127.0.0.1:{free_port()}"
+    issues = [
+        *connector_issues(f"http://{unused}"),
+        *job_issues(f"http://{unused}"),
+        *lag_issues(unused),
     ]
-    assert [each.subject for each in found] == ["Kafka Connect", "Flink", "Kafka"]
-    assert all(each.text.startswith("does not answer") for each in found)
+    assert [issue.subject for issue in issues] == ["Kafka Connect", "Flink", "Kafka"]
+    assert all(issue.problem.startswith("does not answer") for issue in issues)

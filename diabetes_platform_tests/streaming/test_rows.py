@@ -10,7 +10,7 @@ from diabetes_platform.contract.events import CDC_TOPIC, DEAD_LETTER_HEADERS, SI
 from diabetes_platform.contract.stream_tables import STREAM_REJECTED, STREAM_WINDOWS
 from diabetes_platform.contract.tables import STREAM_PATIENTS
 from diabetes_platform.lake.arrow import row_schema
-from diabetes_platform.streaming.rejections import NO_REASONS
+from diabetes_platform.streaming.dead_letters import NO_REASONS
 from diabetes_platform.streaming.rows import (
     PATIENTS,
     REJECTED,

@@ -1,4 +1,4 @@
-"""The patients of a load run are like the real ones, allowed, and the same for the same seed."""
+"""Synthetic patients resemble the real ones, satisfy the contract, and depend on the seed."""
 
 from itertools import islice
 
@@ -20,16 +20,16 @@ def real() -> list[Patient]:
 
 
 @pytest.fixture(scope="module")
-def made(real: list[Patient]) -> list[Patient]:
+def synthetic(real: list[Patient]) -> list[Patient]:
     return list(islice(sample_patients(real, seed=1), COUNT))
 
 
 def column(patients: list[Patient], name: str) -> list[float]:
-    return [value for one in patients if (value := one[name]) is not None]
+    return [value for patient in patients if (value := patient[name]) is not None]
 
 
-def test_every_patient_is_allowed_and_measured_in_whole_steps(made: list[Patient]) -> None:
-    for patient in made:
+def test_satisfies_the_contract_at_the_resolution_of_each_field(synthetic: list[Patient]) -> None:
+    for patient in synthetic:
         assert reasons_to_reject(patient, FEATURES) == ()
         for field in FEATURES:
             value = patient[field.name]
@@ -37,43 +37,45 @@ def test_every_patient_is_allowed_and_measured_in_whole_steps(made: list[Patient
                 assert value / field.step == pytest.approx(round(value / field.step))
 
 
-def test_they_are_new_patients(real: list[Patient], made: list[Patient]) -> None:
-    known = {tuple(one.values()) for one in real}
-    assert sum(tuple(one.values()) in known for one in made) < 0.02 * COUNT
-    assert len({tuple(one.values()) for one in made}) > 0.98 * COUNT
+def test_repeats_almost_no_real_patient(real: list[Patient], synthetic: list[Patient]) -> None:
+    copies = {tuple(patient.values()) for patient in real}
+    rows = [tuple(patient.values()) for patient in synthetic]
+    assert sum(row in copies for row in rows) < 0.02 * COUNT
+    assert len(set(rows)) > 0.98 * COUNT
 
 
 @pytest.mark.parametrize("name", [field.name for field in FEATURES])
-def test_each_measurement_is_distributed_and_missing_as_in_the_data(
-    real: list[Patient], made: list[Patient], name: str
+def test_keeps_the_distribution_and_the_missing_share_of_each_field(
+    real: list[Patient], synthetic: list[Patient], name: str
 ) -> None:
-    before, after = column(real, name), column(made, name)
-    assert np.mean(after) == pytest.approx(np.mean(before), abs=0.1 * np.std(before))
-    assert np.std(after) == pytest.approx(np.std(before), rel=0.15)
-    missing = [1 - len(before) / len(real), 1 - len(after) / len(made)]
+    expected, values = column(real, name), column(synthetic, name)
+    assert np.mean(values) == pytest.approx(np.mean(expected), abs=0.1 * np.std(expected))
+    assert np.std(values) == pytest.approx(np.std(expected), rel=0.15)
+    missing = [1 - len(expected) / len(real), 1 - len(values) / len(synthetic)]
     assert missing[1] == pytest.approx(missing[0], abs=0.03)
 
 
 @pytest.mark.parametrize("pair", [("age", "pregnancies"), ("skin_thickness", "bmi")])
-def test_measurements_hang_together_as_in_the_data(
-    real: list[Patient], made: list[Patient], pair: tuple[str, str]
+def test_keeps_correlations_between_fields(
+    real: list[Patient], synthetic: list[Patient], pair: tuple[str, str]
 ) -> None:
-    strength = []
-    for patients in (real, made):
-        both = [(one[pair[0]], one[pair[1]]) for one in patients if None not in map(one.get, pair)]
-        strength.append(np.corrcoef(np.array(both, dtype=float).T)[0, 1])
-    assert strength[0] > 0.5
-    assert strength[1] == pytest.approx(strength[0], abs=0.07)
+    correlations = []
+    for patients in (real, synthetic):
+        rows = [[patient[name] for name in pair] for patient in patients]
+        complete = [row for row in rows if None not in row]
+        correlations.append(np.corrcoef(np.array(complete, dtype=float).T)[0, 1])
+    assert correlations[0] > 0.5
+    assert correlations[1] == pytest.approx(correlations[0], abs=0.07)
 
 
-def test_a_seed_decides_the_patients(real: list[Patient], made: list[Patient]) -> None:
-    assert list(islice(sample_patients(real, seed=1), 50)) == made[:50]
-    assert list(islice(sample_patients(real, seed=2), 50)) != made[:50]
+def test_depends_on_the_seed(real: list[Patient], synthetic: list[Patient]) -> None:
+    assert list(islice(sample_patients(real, seed=1), 50)) == synthetic[:50]
+    assert list(islice(sample_patients(real, seed=2), 50)) != synthetic[:50]
 
 
-def test_a_table_that_breaks_the_contract_is_refused_with_its_line() -> None:
+def test_rejects_an_invalid_table_with_the_line_and_an_empty_one() -> None:
     header = ",".join(field.name for field in FEATURES)
     with pytest.raises(ValueError, match="line 2: glucose:above_maximum"):
         read_patients([header, "1,700,70,20,80,30,0.5,40"])
-    with pytest.raises(ValueError, match="given none"):
+    with pytest.raises(ValueError, match="at least one patient"):
         next(sample_patients([], seed=1))

@@ -1,1 +1,1 @@
-"""Sensors that send alerts."""
+"""Alerts: the sensors that raise them and their delivery."""

@@ -1,98 +1,94 @@
-"""Whether an asset is as recent as its policy asks; an alert for each that is stale, and its end.
+"""Freshness of assets, and the sensor that alerts if an asset is stale.
 
-By the policy's own windows, as Dagster's daemon judges them. The event log is what is asked.
+An asset is evaluated by the windows of its freshness policy, like Dagster's daemon does it, from
+its latest materialization in the event log.
 """
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import dagster as dg
 
-from diabetes_platform.defs.alerts.alerts import tell
-from diabetes_platform.defs.alerts.stream_health import alerts_of, read_cursor
-from diabetes_platform.defs.stream.assets import STREAM_ASSETS
+from diabetes_platform.defs.alerts.incident_alerts import issue_summary, track_incidents
+from diabetes_platform.defs.stream.feeds import FEEDS
 from diabetes_platform.settings import PlatformSettings
-from diabetes_platform.streaming.troubles import Trouble, follow
+from diabetes_platform.streaming.incidents import OUTAGE_POLICY, HealthIssue
 
-Fresh = Literal["passed", "warning", "failed", "not run"]
+FreshnessState = Literal["passed", "warning", "failed", "not run"]
 Policies = Mapping[dg.AssetKey, dg.FreshnessPolicy]
-_OF_STREAM = frozenset(asset.key for asset in STREAM_ASSETS)
+_STREAM_ASSETS = frozenset(feed.key for feed in FEEDS)
 
 
 @dg.sensor(
     name="stale_assets",
-    description="Writes an alert when an asset is older than its freshness policy allows, and "
-    "one when it was made again.",
+    description="Sends an alert if an asset is older than its freshness policy allows, and another "
+    "one when it is materialized again.",
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=300,
 )
 def stale_assets(
     context: dg.SensorEvaluationContext, settings: dg.ResourceParam[PlatformSettings]
 ) -> dg.SkipReason:
-    """Alert on assets that became stale, and on those that were made again."""
-    now, policies = _now(), policies_of(_assets(context))
-    # Without a stream nobody can make these.
-    asked = policies.keys() - (_OF_STREAM if settings.kafka_servers is None else set())
-    found = stale(context.instance, {key: policies[key] for key in asked}, now)
-    known, change = follow(read_cursor(context.cursor), found, int(now.timestamp() * 1000))
-    tell(context, alerts_of(change, settings.dagster), settings)
-    context.update_cursor(json.dumps([asdict(one) for one in known]))
-    said = "; ".join(f"{one.subject} {one.text}" for one in found)
-    return dg.SkipReason(said or "no asset is stale")
+    """Evaluate the freshness policies and alert on incidents that opened or were resolved."""
+    now, policies = _now(), freshness_policies(_assets(context))
+    if settings.kafka_servers is None:
+        # Without a stream, nothing can materialize these.
+        policies = {key: policies[key] for key in policies.keys() - _STREAM_ASSETS}
+    issues = freshness_issues(context.instance, policies, now)
+    now_ms = int(now.timestamp() * 1000)
+    track_incidents(context, settings, issues, OUTAGE_POLICY, now_ms=now_ms)
+    return dg.SkipReason(issue_summary(issues) or "no asset is stale")
 
 
-def _assets(context: dg.SensorEvaluationContext) -> Iterable[dg.AssetsDefinition]:
-    if context.repository_def is None:
-        raise dg.DagsterInvariantViolationError("stale_assets: evaluated outside a code location")
-    return context.repository_def.assets_defs_by_key.values()
-
-
-def policies_of(assets: Iterable[object]) -> Policies:
-    """Return the policy of each asset that has one."""
-    made = (each for each in assets if isinstance(each, dg.AssetsDefinition))
-    specs = (spec for each in made for spec in each.specs)
+def freshness_policies(assets: Iterable[object]) -> Policies:
+    """Return the freshness policy of each asset that has one."""
+    definitions = (asset for asset in assets if isinstance(asset, dg.AssetsDefinition))
+    specs = (spec for definition in definitions for spec in definition.specs)
     return {spec.key: spec.freshness_policy for spec in specs if spec.freshness_policy is not None}
 
 
-def stale(instance: dg.DagsterInstance, policies: Policies, now: datetime) -> list[Trouble]:
-    """Return the assets that were made once and are older than allowed, in the order of keys."""
-    found = []
+def freshness_issues(
+    instance: dg.DagsterInstance, policies: Policies, now: datetime
+) -> list[HealthIssue]:
+    """Return the stale assets in the order of their keys.
+
+    An asset that was never materialized is not stale.
+    """
+    issues = []
     for key, policy in sorted(policies.items()):
-        state, said = freshness(policy, made_at(instance, key), now)
+        state, reason = evaluate_freshness(policy, last_materialized(instance, key), now)
         if state == "failed":
-            found.append(Trouble(f"asset {key.to_user_string()}", f"is stale: {said}"))
-    return found
+            issues.append(HealthIssue(f"asset {key.to_user_string()}", f"is stale: {reason}"))
+    return issues
 
 
-def made_at(instance: dg.DagsterInstance, key: dg.AssetKey) -> datetime | None:
-    """Return when an asset was last made; None of one that never was."""
+def last_materialized(instance: dg.DagsterInstance, key: dg.AssetKey) -> datetime | None:
+    """Return the time of an asset's latest materialization, None without any."""
     event = instance.get_latest_materialization_event(key)
     return None if event is None else datetime.fromtimestamp(event.timestamp, UTC)
 
 
-def freshness(
-    policy: dg.FreshnessPolicy | None, at: datetime | None, now: datetime
-) -> tuple[Fresh | None, str]:
-    """Return whether an asset made `at` is recent enough, and why; None where nothing is asked."""
-    windows = windows_of(policy)
+def evaluate_freshness(
+    policy: dg.FreshnessPolicy | None, materialized_at: datetime | None, now: datetime
+) -> tuple[FreshnessState | None, str]:
+    """Return an asset's state by its policy and the reason; None without a time window."""
+    windows = policy_windows(policy)
     if windows is None:
-        return None, "asked for nothing"
+        return None, "no freshness policy"
     warn, fail = windows
-    if at is None:
-        return "not run", "never made"
-    age = now - at
+    if materialized_at is None:
+        return "not run", "never materialized"
+    age = now - materialized_at
     if age <= warn:
-        return "passed", f"{hours(age)} old, allowed {hours(warn)}"
+        return "passed", f"{format_age(age)} old, allowed {format_age(warn)}"
     if age <= fail:
-        return "warning", f"{hours(age)} old, allowed {hours(warn)}"
-    return "failed", f"{hours(age)} old, allowed {hours(fail)}"
+        return "warning", f"{format_age(age)} old, allowed {format_age(warn)}"
+    return "failed", f"{format_age(age)} old, allowed {format_age(fail)}"
 
 
-def windows_of(policy: dg.FreshnessPolicy | None) -> tuple[timedelta, timedelta] | None:
-    """Return after how long a policy warns and fails; None of one without such windows."""
+def policy_windows(policy: dg.FreshnessPolicy | None) -> tuple[timedelta, timedelta] | None:
+    """Return the ages at which a policy warns and fails, None without a time window."""
     fail = getattr(policy, "fail_window", None)
     if fail is None:
         return None
@@ -100,12 +96,18 @@ def windows_of(policy: dg.FreshnessPolicy | None) -> tuple[timedelta, timedelta]
     return warn.to_timedelta(), fail.to_timedelta()
 
 
-def hours(age: timedelta) -> str:
-    """Return a duration in the unit that a person would take."""
-    total = age.total_seconds()
-    if total < 3600:  # noqa: PLR2004 - an hour
-        return f"{total / 60:.0f} min"
-    return f"{total / 3600:.0f} h" if total < 3 * 86_400 else f"{total / 86_400:.0f} days"
+def format_age(age: timedelta) -> str:
+    """Return a duration in minutes, hours or days."""
+    seconds = age.total_seconds()
+    if seconds < 3600:  # noqa: PLR2004 - an hour
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < 3 * 86_400 else f"{seconds / 86_400:.0f} days"
+
+
+def _assets(context: dg.SensorEvaluationContext) -> Iterable[dg.AssetsDefinition]:
+    if context.repository_def is None:
+        raise dg.DagsterInvariantViolationError("stale_assets: evaluated outside a code location")
+    return context.repository_def.assets_defs_by_key.values()
 
 
 def _now() -> datetime:

@@ -1,29 +1,39 @@
-"""The sensor that turns dead letters of the stream into alerts: one when it begins, one at its end.
+"""The sensor that alerts if the stream rejects records.
 
-It reads the topic's headers and commits nothing; what it knows stands in its own cursor.
+It reads the headers of the dead-letter topic and commits no offsets; its cursor holds its state.
 """
 
-import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import dagster as dg
 
 from diabetes_platform.contract.events import REJECTED_TOPIC
-from diabetes_platform.defs.alerts.alerts import tell
+from diabetes_platform.defs.alerts.incident_alerts import (
+    POLL_SECONDS,
+    State,
+    automation_url,
+    severity,
+    timestamp,
+    track_incidents,
+)
 from diabetes_platform.defs.stream.assets import NO_STREAM
 from diabetes_platform.settings import PlatformSettings
-from diabetes_platform.streaming.rejections import Incident, follow, records_by_reason
+from diabetes_platform.streaming.dead_letters import (
+    REJECTION_POLICY,
+    poll_dead_letters,
+    rejection_issues,
+)
+from diabetes_platform.streaming.incidents import Incident, IncidentChanges, IncidentCursor
 
 
 @dataclass(frozen=True, slots=True)
 class RejectionAlert:
-    """Incidents of the stream that began or ended: records by reason, no values of them."""
+    """Incidents that opened or were resolved together: records by reason, without their values."""
 
-    state: Literal["raised", "resolved"]
+    state: State
     incident: str
     topic: str
     reasons: dict[str, int]
@@ -32,73 +42,75 @@ class RejectionAlert:
 
     @property
     def identity(self) -> tuple[str, str]:
-        """By what it is known in the log file."""
+        """The member that identifies the alert in the log."""
         return "incident", self.incident
 
     @property
     def text(self) -> str:
-        """The alert in one line, as a chat shows it."""
-        told = ", ".join(f"{reason} ({count} records)" for reason, count in self.reasons.items())
+        """The alert in one line."""
+        counts = ", ".join(f"{reason} ({count} records)" for reason, count in self.reasons.items())
         if self.state == "resolved":
-            return f"resolved: the stream rejects no more records for {told} ({self.url})"
-        return f"the stream rejects records: {told}; they are kept in {self.topic} ({self.url})"
+            return f"resolved: the stream no longer rejects records for {counts} ({self.url})"
+        return f"the stream rejects records: {counts}; topic {self.topic} has them ({self.url})"
+
+    @property
+    def severity(self) -> Literal["failure", "success"]:
+        """How channels mark the alert."""
+        return severity(self.state)
 
 
-def alert_of(
-    state: Literal["raised", "resolved"], incidents: Sequence[Incident], dagster_url: str
+def rejection_alert(
+    state: State, incidents: Sequence[Incident], dagster_url: str
 ) -> RejectionAlert | None:
-    """Return the alert of incidents that began or ended together, None of no incident.
+    """Return one alert for incidents that changed together, None without incidents.
 
-    The same incidents give the same `incident`, so that an alert sent again is known.
+    An alert's `incident` depends on the incidents only, so that an alert sent before is recognised.
     """
     if not incidents:
         return None
-    places = ", ".join(f"{one.reason} at {one.first}" for one in incidents)
+    positions = ", ".join(f"{incident.subject} at {incident.problem}" for incident in incidents)
     return RejectionAlert(
         state=state,
-        incident=f"{state}: {places}",
+        incident=f"{state}: {positions}",
         topic=REJECTED_TOPIC,
-        reasons=records_by_reason(incidents),
-        url=f"{dagster_url}/automation",
-        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        reasons={incident.subject: incident.count for incident in incidents},
+        url=automation_url(dagster_url),
+        time=timestamp(),
     )
+
+
+def rejection_alerts_of(changes: IncidentChanges, dagster_url: str) -> list[RejectionAlert]:
+    """Return an alert for all incidents that opened, and one for all that were resolved."""
+    alerts = (
+        rejection_alert("raised", changes.opened, dagster_url),
+        rejection_alert("resolved", changes.resolved, dagster_url),
+    )
+    return [alert for alert in alerts if alert is not None]
 
 
 @dg.sensor(
     name="rejection_alerts",
-    description="Writes an alert when the stream begins to reject records for a reason, and "
-    "one when it has ended: log file, and webhook where configured.",
+    description="Sends an alert when the stream starts to reject records for a reason, and another "
+    "one after five minutes without further rejections.",
     default_status=dg.DefaultSensorStatus.RUNNING,
-    minimum_interval_seconds=15,
+    minimum_interval_seconds=POLL_SECONDS,
 )
 def rejection_alerts(
     context: dg.SensorEvaluationContext, settings: dg.ResourceParam[PlatformSettings]
 ) -> dg.SkipReason:
-    """Alert on incidents that began or ended since the last tick."""
+    """Poll the dead letters and alert on incidents that opened or were resolved."""
     if settings.kafka_servers is None:
         return dg.SkipReason(NO_STREAM)
-    from diabetes_platform.streaming.dead_letters import look
-
     now_ms = time.time_ns() // 1_000_000
-    offsets, known = read_cursor(context.cursor)
-    seen = look(settings.kafka_servers, offsets, now_ms)
-    going_on, news = follow(known, seen.letters, now_ms)
-    raised = alert_of("raised", news.began, settings.dagster)
-    resolved = alert_of("resolved", news.ended, settings.dagster)
-    tell(context, filter(None, (raised, resolved)), settings)
-    context.update_cursor(write_cursor(seen.offsets, going_on))
-    return dg.SkipReason(f"{len(seen.letters)} new dead letters, {len(going_on)} incidents")
-
-
-def read_cursor(text: str | None) -> tuple[dict[int, int], list[Incident]]:
-    """Return the offsets by partition and the incidents that go on; nothing of no cursor."""
-    if not text:
-        return {}, []
-    found: dict[str, Any] = json.loads(text)
-    offsets = {int(partition): offset for partition, offset in found["offsets"].items()}
-    return offsets, [Incident(**one) for one in found["incidents"]]
-
-
-def write_cursor(offsets: dict[int, int], incidents: Sequence[Incident]) -> str:
-    """Return what the next tick has to know."""
-    return json.dumps({"offsets": offsets, "incidents": [asdict(one) for one in incidents]})
+    offsets = IncidentCursor.from_json(context.cursor).offsets
+    poll = poll_dead_letters(settings.kafka_servers, offsets, now_ms)
+    incidents = track_incidents(
+        context,
+        settings,
+        rejection_issues(poll.letters),
+        REJECTION_POLICY,
+        now_ms=now_ms,
+        offsets=poll.offsets,
+        describe=rejection_alerts_of,
+    )
+    return dg.SkipReason(f"{len(poll.letters)} new dead letters, {len(incidents)} open incidents")

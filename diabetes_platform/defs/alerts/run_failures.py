@@ -1,17 +1,52 @@
-"""The sensor that turns a failed run into an alert."""
+"""Alerts for failed runs: the sensor, and the reason for a failure from Dagster's event log."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import dagster as dg
 
-from diabetes_platform.defs.alerts.alerts import send_alert
-from diabetes_platform.defs.alerts.failures import describe_failure
+from diabetes_platform.defs.alerts.delivery import send_alert
+from diabetes_platform.defs.alerts.incident_alerts import POLL_SECONDS, timestamp
 from diabetes_platform.settings import PlatformSettings
+
+_EVENTS = dg.DagsterEventType
+_NO_REASON = "no reason given"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFailureAlert:
+    """A failed run; `failed_checks` names the blocking checks that stopped it."""
+
+    job: str
+    run_id: str
+    run_url: str
+    message: str
+    failed_steps: tuple[str, ...]
+    failed_checks: tuple[str, ...]
+    time: str
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """The member that identifies the alert in the log."""
+        return "run_id", self.run_id
+
+    @property
+    def text(self) -> str:
+        """The alert in one line."""
+        failed = ", ".join(self.failed_checks or self.failed_steps) or "the run"
+        return f"{self.job} failed at {failed}: {self.message} ({self.run_url})"
+
+    @property
+    def severity(self) -> Literal["failure", "success"]:
+        """How channels mark the alert."""
+        return "failure"
 
 
 @dg.run_failure_sensor(
     name="failure_alerts",
-    description="Writes an alert for each failed run: log file, and webhook where configured.",
+    description="Sends an alert for each failed run to the alert log and the alert channels.",
     default_status=dg.DefaultSensorStatus.RUNNING,
-    minimum_interval_seconds=15,
+    minimum_interval_seconds=POLL_SECONDS,
     monitor_all_code_locations=True,
 )
 def failure_alerts(
@@ -20,5 +55,72 @@ def failure_alerts(
     """Alert on the run that failed."""
     alert = describe_failure(context.instance, context.dagster_run.run_id, settings.dagster)
     context.log.error(alert.text)
-    # Where this raises, Dagster shows the tick as failed and does not try the run again.
+    # After an error here, Dagster shows the tick as failed and does not retry it for this run.
     send_alert(alert, settings)
+
+
+class ErrorInfo(Protocol):
+    """An exception in Dagster's event log."""
+
+    @property
+    def message(self) -> str:
+        """The exception's type and text."""
+
+    @property
+    def cause(self) -> "ErrorInfo | None":
+        """The exception it was raised from."""
+
+
+def describe_failure(
+    instance: dg.DagsterInstance, run_id: str, dagster_url: str
+) -> RunFailureAlert:
+    """Return the alert of a failed run; LookupError if the instance has no such run."""
+    run = instance.get_run_by_id(run_id)
+    if run is None:
+        raise LookupError(f"run {run_id} is not in the event log")
+    steps = _events(instance, run_id, _EVENTS.STEP_FAILURE)
+    causes = [root_cause(event.step_failure_data.error) for event in steps]
+    failures = [
+        first_line(event.message or "") for event in _events(instance, run_id, _EVENTS.RUN_FAILURE)
+    ]
+    return RunFailureAlert(
+        job=run.job_name,
+        run_id=run_id,
+        run_url=f"{dagster_url}/runs/{run_id}",
+        message=next(iter(causes + failures), _NO_REASON),
+        failed_steps=tuple(event.step_key for event in steps if event.step_key is not None),
+        failed_checks=_failed_checks(instance, run_id),
+        time=timestamp(),
+    )
+
+
+def root_cause(error: ErrorInfo | None) -> str:
+    """Return the first line of the innermost exception: a retried step wraps it in others."""
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return first_line("" if error is None else error.message)
+
+
+def first_line(text: str) -> str:
+    """Return the first line that is not blank, "no reason given" without any."""
+    lines = (line.strip() for line in text.splitlines())
+    return next(filter(None, lines), _NO_REASON)
+
+
+def _failed_checks(instance: dg.DagsterInstance, run_id: str) -> tuple[str, ...]:
+    evaluations = [
+        event.asset_check_evaluation_data
+        for event in _events(instance, run_id, _EVENTS.ASSET_CHECK_EVALUATION)
+    ]
+    return tuple(
+        f"{evaluation.asset_key.to_user_string()}: {evaluation.check_name}"
+        for evaluation in evaluations
+        if not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR
+    )
+
+
+def _events(
+    instance: dg.DagsterInstance, run_id: str, event_type: dg.DagsterEventType
+) -> list[dg.DagsterEvent]:
+    entries = instance.all_logs(run_id, of_type=event_type)
+    return [entry.dagster_event for entry in entries if entry.dagster_event is not None]

@@ -18,13 +18,16 @@ def every_message_accounted_for(
     settings: dg.ResourceParam[PlatformSettings],
 ) -> dg.AssetCheckResult:
     """Look at the running job, for half a minute at most."""
-    from diabetes_platform.streaming.balance import Balance, NoBalanceError, look_at_job
+    from diabetes_platform.streaming.message_accounting import (
+        CountersUnavailableError,
+        account_for_messages,
+    )
 
     if settings.flink_url is None:
         return not_judged(_NO_FLINK)
     try:
-        found: Balance = look_at_job(settings.flink_url)
-    except NoBalanceError as error:
+        found = account_for_messages(settings.flink_url)
+    except CountersUnavailableError as error:
         return not_judged(f"The balance is not known: {error}.")
     counters = found.counters
     return dg.AssetCheckResult(
@@ -32,7 +35,7 @@ def every_message_accounted_for(
         severity=dg.AssetCheckSeverity.ERROR,
         description=found.text,
         metadata={
-            "judged": found.verdict != "under way",
+            "judged": found.verdict != "in flight",
             "received": counters.received,
             "written": counters.written,
             "duplicates": counters.duplicates,
@@ -40,7 +43,7 @@ def every_message_accounted_for(
             "ignored": counters.ignored,
             "late": counters.late,
             "unaccounted": counters.unaccounted,
-            "looks": found.looks,
+            "samples": found.samples,
             "flink": dg.MetadataValue.url(settings.flink_url),
         },
     )

@@ -23,9 +23,19 @@ from diabetes_platform.local.ports import HOST
 from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, database_url
 from diabetes_platform.local.stack import Stack, require_running_stack
 from diabetes_platform.settings import PIMA_CSV, PlatformSettings, Port
-from diabetes_platform.streaming.broken_events import NOBODY, Event, broken_event, change_event
-from diabetes_platform.streaming.load_plan import Kind, LoadPlan
-from diabetes_platform.streaming.load_tally import HOPS, STAMPS, LoadTally
+from diabetes_platform.streaming.broken_events import (
+    FIRST_UNUSED_ID,
+    Event,
+    broken_event,
+    change_event,
+)
+from diabetes_platform.streaming.load_profile import (
+    STAGES,
+    TIMESTAMPS,
+    EventKind,
+    LoadProfile,
+    LoadStats,
+)
 from diabetes_platform.streaming.sampler import Patient, read_patients, sample_patients
 from diabetes_platform.warehouse.roles import API
 
@@ -41,44 +51,45 @@ _INSERT = sql.SQL("INSERT INTO {} ({}) VALUES ").format(
 )
 _ROW = sql.SQL("({})").format(sql.SQL(", ").join([sql.Placeholder()] * len(FEATURE_NAMES)))
 _ANSWERS = sql.SQL("SELECT intake_id, {} FROM {} WHERE intake_id = ANY(%s)").format(
-    sql.SQL(", ").join(map(sql.Identifier, STAMPS)), sql.Identifier(*PREDICTIONS.name.split("."))
+    sql.SQL(", ").join(map(sql.Identifier, TIMESTAMPS)),
+    sql.Identifier(*PREDICTIONS.name.split(".")),
 )
 
 
-def load(settings: PlatformSettings, console: Console, plan: LoadPlan) -> None:
-    """Send the events of `plan` and show the predictions; Ctrl-C ends it with the same summary.
+def load(settings: PlatformSettings, console: Console, profile: LoadProfile) -> None:
+    """Send the events of `profile` and show the predictions; Ctrl-C ends it with the same summary.
 
     Raises PlatformError if a service does not answer, FailedError if a patient has no prediction.
     """
     stack = require_running_stack(settings)
-    tally = LoadTally()
+    stats = LoadStats()
     try:
         with ExitStack() as opened:
-            _Load(stack, plan, tally, opened).run(console)
+            _Load(stack, profile, stats, opened).run(console)
     except (psycopg.OperationalError, KafkaException) as error:
         line = str(error).strip().splitlines()[0]
         raise PlatformError(f"the platform does not take the load: {line}") from error
     finally:
-        if tally.sent:
-            console.print(load_table(tally, plan))
-    if tally.waiting:
+        if stats.sent:
+            console.print(load_table(stats, profile))
+    if stats.pending:
         raise FailedError(
-            f"{len(tally.waiting)} of {tally.sent[Kind.PATIENT]} patients without an answer after "
+            f"{len(stats.pending)} of {stats.sent[EventKind.PATIENT]} patients without an answer after "
             f"{_LAST_ANSWER_SECONDS:.0f} s: see `diabetes doctor`"
         )
 
 
-def load_table(tally: LoadTally, plan: LoadPlan) -> Group:
+def load_table(stats: LoadStats, profile: LoadProfile) -> Group:
     """Return the tables of counts and of the latency of each stage."""
-    title = f"{plan.rate:g} events a second for {plan.seconds:g} s"
+    title = f"{profile.rate:g} events a second for {profile.seconds:g} s"
     counts = Table(title=title, title_justify="left")
     columns = {
-        "patients sent": tally.sent[Kind.PATIENT],
-        "answered": tally.answered,
-        "waiting": len(tally.waiting),
-        "invalid sent": tally.sent[Kind.INVALID],
-        "rejected": tally.rejected,
-        "duplicates sent": tally.sent[Kind.DUPLICATE],
+        "patients sent": stats.sent[EventKind.PATIENT],
+        "answered": stats.predicted,
+        "waiting": len(stats.pending),
+        "invalid sent": stats.sent[EventKind.INVALID],
+        "rejected": stats.rejected,
+        "duplicates sent": stats.sent[EventKind.DUPLICATE],
     }
     for name in columns:
         counts.add_column(name, justify="right")
@@ -88,15 +99,17 @@ def load_table(tally: LoadTally, plan: LoadPlan) -> Group:
     hops.add_column("from → to")
     for name in ("p50 ms", "p99 ms"):
         hops.add_column(name, justify="right")
-    for hop in HOPS:
-        shares = (tally.quantile(hop.name, share) for share in (0.5, 0.99))
+    for hop in STAGES:
+        shares = (stats.quantile(hop.name, share) for share in (0.5, 0.99))
         hops.add_row(hop.name, hop.description, *("-" if x is None else f"{x:.1f}" for x in shares))
     return Group(counts, hops)
 
 
 class _Load:
-    def __init__(self, stack: Stack, plan: LoadPlan, tally: LoadTally, opened: ExitStack) -> None:
-        self._plan, self._tally = plan, tally
+    def __init__(
+        self, stack: Stack, profile: LoadProfile, stats: LoadStats, opened: ExitStack
+    ) -> None:
+        self._profile, self._stats = profile, stats
         url = database_url(stack, API.name, WAREHOUSE_DATABASE)
         self._database = opened.enter_context(psycopg.connect(url, autocommit=True))
         servers = {"bootstrap.servers": f"{HOST}:{stack.port(Port.KAFKA)}"}
@@ -107,54 +120,54 @@ class _Load:
         self._rejected_before = self._rejected()
         self._consumer.assign(self._ends(CDC_TOPIC))
         self._events: deque[Event] = deque(maxlen=_KEPT_EVENTS)
-        self._patients = _patients(PIMA_CSV, plan.seed)
+        self._patients = _patients(PIMA_CSV, profile.seed)
         self._keys: set[bytes] = set()
         self._broken = 0
 
     def run(self, console: Console) -> None:
         started = time.monotonic()
-        with Live(load_table(self._tally, self._plan), console=console, transient=True) as live:
+        with Live(load_table(self._stats, self._profile), console=console, transient=True) as live:
             next_look = started
             while not self._done(time.monotonic() - started):
                 self._send(time.monotonic() - started)
                 self._watch()
                 if time.monotonic() >= next_look:
                     self._look()
-                    live.update(load_table(self._tally, self._plan))
+                    live.update(load_table(self._stats, self._profile))
                     next_look = time.monotonic() + _LOOK_SECONDS
             self._producer.flush(_SECONDS)
             self._look()
 
     def _done(self, elapsed: float) -> bool:
-        over = elapsed - self._plan.seconds
-        return over >= _LAST_ANSWER_SECONDS or (over >= _LOOK_SECONDS and self._tally.complete)
+        over = elapsed - self._profile.seconds
+        return over >= _LAST_ANSWER_SECONDS or (over >= _LOOK_SECONDS and self._stats.complete)
 
     def _send(self, elapsed: float) -> None:
-        due = self._plan.due(elapsed)
-        if due[Kind.PATIENT]:
-            self._insert(due[Kind.PATIENT])
-        for _ in range(due[Kind.INVALID]):
+        due = self._profile.due(elapsed)
+        if due[EventKind.PATIENT]:
+            self._insert(due[EventKind.PATIENT])
+        for _ in range(due[EventKind.INVALID]):
             self._produce(*self._next_broken())
-            self._tally.sent[Kind.INVALID] += 1
-        for _ in range(due[Kind.DUPLICATE]):
+            self._stats.sent[EventKind.INVALID] += 1
+        for _ in range(due[EventKind.DUPLICATE]):
             if self._events:
                 self._produce(*self._events.popleft())
-                self._tally.sent[Kind.DUPLICATE] += 1
+                self._stats.sent[EventKind.DUPLICATE] += 1
 
     def _insert(self, rows: int) -> None:
         patients = [next(self._patients) for _ in range(rows)]
         values = [patient[name] for patient in patients for name in FEATURE_NAMES]
         statement = sql.SQL("{}{} RETURNING id").format(_INSERT, sql.SQL(", ").join([_ROW] * rows))
         ids = self._database.execute(statement, values).fetchall()
-        self._tally.waiting |= {one for (one,) in ids}
+        self._stats.pending |= {one for (one,) in ids}
         self._keys |= {json.dumps({"id": one}, separators=(",", ":")).encode() for (one,) in ids}
-        self._tally.sent[Kind.PATIENT] += rows
+        self._stats.sent[EventKind.PATIENT] += rows
 
     def _next_broken(self) -> Event:
         self._broken += 1
         now_ms = time.time_ns() // 1_000_000
         event = change_event(
-            NOBODY + self._broken, next(self._patients), lsn=self._broken, now_ms=now_ms
+            FIRST_UNUSED_ID + self._broken, next(self._patients), lsn=self._broken, now_ms=now_ms
         )
         return broken_event(self._broken, event)
 
@@ -171,12 +184,12 @@ class _Load:
                 self._events.append((message.key(), message.value()))
 
     def _look(self) -> None:
-        self._tally.rejected = self._rejected() - self._rejected_before
-        if not self._tally.waiting:
+        self._stats.rejected = self._rejected() - self._rejected_before
+        if not self._stats.pending:
             return
         with self._database.cursor(row_factory=dict_row) as cursor:
-            for row in cursor.execute(_ANSWERS, (list(self._tally.waiting),)):
-                self._tally.answer(row.pop("intake_id"), row)
+            for row in cursor.execute(_ANSWERS, (list(self._stats.pending),)):
+                self._stats.add_prediction(row.pop("intake_id"), row)
 
     def _rejected(self) -> int:
         return sum(place.offset for place in self._ends(REJECTED_TOPIC))

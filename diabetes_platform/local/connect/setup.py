@@ -14,7 +14,7 @@ import psycopg
 from psycopg import Connection
 
 from diabetes_platform.clients.connect import ConnectApi, ConnectorState
-from diabetes_platform.clients.errors import RefusedError
+from diabetes_platform.clients.errors import ServiceResponseError
 from diabetes_platform.contract.events import CONNECTOR
 from diabetes_platform.contract.tables import DIABETES_NEW
 from diabetes_platform.local.connect.failures import (
@@ -78,7 +78,7 @@ def setup_connector(
             api.resume(CONNECTOR)
             state = _wait_until_running(api, deadline)
             _wait_until_read(api, database_url, deadline)
-        except RefusedError as error:
+        except ServiceResponseError as error:
             raise PlatformError(f"{CONNECTOR}: {explain(str(error))}") from error
     return Outcome(changed, state)
 

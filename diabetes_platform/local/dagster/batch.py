@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from diabetes_platform.contract.tables import RAW_PATIENTS
-from diabetes_platform.defs.alerts.failures import root_cause
+from diabetes_platform.defs.alerts.run_failures import root_cause
 from diabetes_platform.local.dagster.run_log import RunLog
 from diabetes_platform.local.errors import PlatformError
 

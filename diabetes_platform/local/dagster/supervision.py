@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import dagster as dg
 
-from diabetes_platform.defs.alerts.alerts import AlertError, send_alert
-from diabetes_platform.defs.alerts.failures import describe_failure
+from diabetes_platform.defs.alerts.delivery import AlertError, send_alert
+from diabetes_platform.defs.alerts.run_failures import describe_failure
 from diabetes_platform.local.dagster.batch import IN_PROCESS, Outcome
 from diabetes_platform.local.demo_platform import DemoPlatform
 from diabetes_platform.local.errors import PlatformError

@@ -8,7 +8,7 @@ from diabetes_platform.contract.events import STREAM_JOB
 from diabetes_platform.local.flink.stream_job.decisions import current
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.settings import Port
-from diabetes_platform.streaming.counters import Counters, read_counters
+from diabetes_platform.streaming.message_accounting import MessageCounters, read_counters
 
 NOT_THERE, NO_ANSWER = "not submitted", "Flink does not answer"
 
@@ -18,7 +18,7 @@ class StreamJobState:
     """The job's state in Flink's words, or NOT_THERE or NO_ANSWER; what it has counted."""
 
     state: str
-    counters: Counters | None = None
+    counters: MessageCounters | None = None
     checkpoints: int = 0
 
     @property

@@ -1,8 +1,7 @@
-"""Freshness by the policy's own windows: a stale asset is one alert, its renewal one notice."""
+"""Freshness policies, and one alert per stale asset."""
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,22 +11,22 @@ import pytest
 from diabetes_platform.definitions import build_definitions
 from diabetes_platform.defs.alerts import freshness as module
 from diabetes_platform.defs.alerts.freshness import (
-    freshness,
-    hours,
-    policies_of,
-    stale,
+    evaluate_freshness,
+    format_age,
+    freshness_issues,
+    freshness_policies,
     stale_assets,
 )
 from diabetes_platform.defs.stream.assets import build_stream_assets
 from diabetes_platform.orchestration.describe import DAILY, RAW, STREAM
 from diabetes_platform.settings import PlatformSettings
-from diabetes_platform.streaming.troubles import Lasting
+from diabetes_platform.streaming.incidents import Incident, IncidentCursor
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("age", "state", "said"),
+    ("age", "state", "reason"),
     [
         (timedelta(minutes=5), "passed", "5 min old, allowed 26 h"),
         (timedelta(hours=26), "passed", "26 h old, allowed 26 h"),
@@ -36,48 +35,50 @@ NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
         (timedelta(days=9), "failed", "9 days old, allowed 36 h"),
     ],
 )
-def test_an_asset_is_fresh_for_as_long_as_its_policy_says(
-    age: timedelta, state: str, said: str
-) -> None:
-    assert freshness(DAILY, NOW - age, NOW) == (state, said)
+def test_evaluates_the_windows_of_a_policy(age: timedelta, state: str, reason: str) -> None:
+    assert evaluate_freshness(DAILY, NOW - age, NOW) == (state, reason)
 
 
-def test_without_a_second_window_there_is_no_warning() -> None:
+def test_a_policy_without_a_warning_window_gives_no_warning() -> None:
     policy = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=2))
-    assert freshness(policy, NOW - timedelta(hours=3), NOW)[0] == "failed"
-    assert freshness(policy, NOW - timedelta(hours=1), NOW)[0] == "passed"
+    assert evaluate_freshness(policy, NOW - timedelta(hours=3), NOW)[0] == "failed"
+    assert evaluate_freshness(policy, NOW - timedelta(hours=1), NOW)[0] == "passed"
 
 
-def test_one_that_was_never_made_is_told_and_one_that_is_asked_for_nothing_has_no_state() -> None:
-    assert freshness(DAILY, None, NOW) == ("not run", "never made")
-    assert freshness(None, NOW, NOW)[0] is None
+def test_an_asset_without_materialization_or_policy_is_neither_fresh_nor_stale() -> None:
+    assert evaluate_freshness(DAILY, None, NOW) == ("not run", "never materialized")
+    assert evaluate_freshness(None, NOW, NOW) == (None, "no freshness policy")
 
 
-def test_durations_are_in_the_unit_that_a_person_would_take() -> None:
-    assert [hours(timedelta(minutes=m)) for m in (0, 59, 90, 3000)] == [
+def test_formats_an_age_in_a_suitable_unit() -> None:
+    assert [format_age(timedelta(minutes=m)) for m in (0, 59, 90, 3000)] == [
         "0 min", "59 min", "2 h", "50 h",
     ]  # fmt: skip
 
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    """One in which a batch and an increment were made just now."""
-    with dg.DagsterInstance.ephemeral() as made:
+    """An instance in which two assets were just materialized."""
+    with dg.DagsterInstance.ephemeral() as ephemeral:
         for key in (RAW, STREAM):
-            made.report_runless_asset_event(dg.AssetMaterialization(key))
-        yield made
+            ephemeral.report_runless_asset_event(dg.AssetMaterialization(key))
+        yield ephemeral
 
 
-def tick(settings: PlatformSettings, instance: dg.DagsterInstance, cursor: str | None) -> str:
+def tick(
+    settings: PlatformSettings, instance: dg.DagsterInstance, cursor: IncidentCursor
+) -> IncidentCursor:
+    """Evaluate the sensor; return its cursor."""
     specs = [dg.AssetSpec(key, freshness_policy=DAILY) for key in (RAW, STREAM)]
-    assets = [dg.AssetsDefinition(specs=[spec]) for spec in specs]
-    definitions = dg.Definitions(assets=assets)
+    definitions = dg.Definitions(assets=[dg.AssetsDefinition(specs=[spec]) for spec in specs])
     with dg.build_sensor_context(
-        instance=instance, cursor=cursor, definitions=definitions, resources={"settings": settings}
+        instance=instance,
+        cursor=cursor.to_json(),
+        definitions=definitions,
+        resources={"settings": settings},
     ) as context:
         stale_assets(context)
-        assert context.cursor is not None
-        return context.cursor
+        return IncidentCursor.from_json(context.cursor)
 
 
 def alerts(settings: PlatformSettings) -> list[dict[str, str]]:
@@ -86,46 +87,47 @@ def alerts(settings: PlatformSettings) -> list[dict[str, str]]:
     return [json.loads(line) for line in settings.alerts.read_text().splitlines()]
 
 
-def test_an_asset_that_stays_stale_is_one_alert(
+def test_alerts_once_for_an_asset_that_stays_stale(
     instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = PlatformSettings(home=tmp_path)
-    cursor = tick(settings, instance, None)
-    assert (cursor, alerts(settings)) == ("[]", [])
+    cursor = tick(settings, instance, IncidentCursor())
+    assert (cursor, alerts(settings)) == (IncidentCursor(), [])
     for ticks in range(4):
         later = datetime.now(UTC) + timedelta(hours=37, minutes=5 * ticks)
         monkeypatch.setattr(module, "_now", lambda later=later: later)
         cursor = tick(settings, instance, cursor)
-    (told,) = alerts(settings)
-    # Without a stream nobody is called for an asset that nobody can make.
-    assert (told["state"], told["subject"]) == ("raised", "asset raw/patients")
-    assert told["trouble"] == "is stale: 37 h old, allowed 36 h"
+    # Without a stream, nothing can materialize the stream's assets.
+    (alert,) = alerts(settings)
+    assert (alert["state"], alert["subject"]) == ("raised", "asset raw/patients")
+    assert alert["trouble"] == "is stale: 37 h old, allowed 36 h"
 
 
-def test_one_that_was_made_again_is_one_notice(
+def test_alerts_once_when_a_stale_asset_is_materialized(
     instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
     settings = PlatformSettings(home=tmp_path)
-    before_ms = int((datetime.now(UTC) - timedelta(minutes=5)).timestamp() * 1000)
-    known = Lasting("asset raw/patients", "is stale: 37 h old", before_ms, before_ms, told=True)
-    cursor = tick(settings, instance, json.dumps([asdict(known)]))
+    since_ms = int((datetime.now(UTC) - timedelta(minutes=5)).timestamp() * 1000)
+    incident = Incident("asset raw/patients", "is stale", since_ms, since_ms, opened=True)
+    cursor = tick(settings, instance, IncidentCursor((incident,)))
     tick(settings, instance, cursor)
-    (told,) = alerts(settings)
-    assert (told["state"], told["subject"]) == ("resolved", "asset raw/patients")
-    assert cursor == "[]"
+    (alert,) = alerts(settings)
+    assert (alert["state"], alert["subject"]) == ("resolved", "asset raw/patients")
+    assert cursor == IncidentCursor()
 
 
-def test_with_a_stream_its_assets_are_looked_at_too(instance: dg.DagsterInstance) -> None:
-    found = stale(instance, {STREAM: DAILY}, datetime.now(UTC) + timedelta(hours=40))
-    assert [one.subject for one in found] == ["asset stream/patients"]
+def test_reports_stale_assets_of_the_stream(instance: dg.DagsterInstance) -> None:
+    later = datetime.now(UTC) + timedelta(hours=40)
+    issues = freshness_issues(instance, {STREAM: DAILY}, later)
+    assert [issue.subject for issue in issues] == ["asset stream/patients"]
 
 
-def test_what_was_never_made_is_no_incident() -> None:
+def test_reports_no_asset_that_was_never_materialized() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
-        assert stale(instance, {RAW: DAILY}, NOW) == []
+        assert freshness_issues(instance, {RAW: DAILY}, NOW) == []
 
 
-def test_every_asset_with_a_policy_is_watched() -> None:
-    watched = {key.to_user_string() for key in policies_of(build_stream_assets())}
-    assert watched == {"stream/patients", "stream/windows"}
+def test_finds_every_asset_with_a_policy() -> None:
+    keys = {key.to_user_string() for key in freshness_policies(build_stream_assets())}
+    assert keys == {"stream/patients", "stream/windows"}
     assert build_definitions().resolve_sensor_def("stale_assets").default_status.value == "RUNNING"

@@ -1,88 +1,105 @@
-"""The sensor of the stream's health: a trouble that lasts is one alert, and its end one notice."""
+"""The sensor of the stream's health: one alert per outage, one when it is over."""
 
 import json
 import time
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from diabetes_platform.clients.alert_channels import AlertUrlError
 from diabetes_platform.defs.alerts import stream_health as module
-from diabetes_platform.defs.alerts.stream_health import read_cursor, stream_health
+from diabetes_platform.defs.alerts.delivery import AlertError
+from diabetes_platform.defs.alerts.stream_health import stream_health
 from diabetes_platform.local.ports import free_port
 from diabetes_platform.settings import PlatformSettings
-from diabetes_platform.streaming.troubles import LASTING_MS, Lasting, Trouble
+from diabetes_platform.streaming.incidents import OUTAGE_POLICY, Incident, IncidentCursor
 
-KAFKA = Trouble("Kafka", "does not answer (KafkaException)")
+MINUTE = OUTAGE_POLICY.opens_after_ms
 
 
-def tick(settings: PlatformSettings, cursor: str | None) -> str:
-    """Run the sensor as its tick does; return its cursor."""
+def tick(settings: PlatformSettings, cursor: IncidentCursor) -> IncidentCursor:
+    """Evaluate the sensor; return its cursor."""
     with (
         dg.DagsterInstance.ephemeral() as instance,
         dg.build_sensor_context(
-            instance=instance, cursor=cursor, resources={"settings": settings}
+            instance=instance, cursor=cursor.to_json(), resources={"settings": settings}
         ) as context,
     ):
         stream_health(context)
-        assert context.cursor is not None
-        return context.cursor
+        return IncidentCursor.from_json(context.cursor)
 
 
-def a_minute_ago(cursor: str) -> str:
-    """The same cursor, had that tick been a minute earlier."""
-    known = [asdict(one) for one in read_cursor(cursor)]
-    for one in known:
-        one["since_ms"] -= LASTING_MS
-        one["last_ms"] -= LASTING_MS
-    return json.dumps(known)
+def a_minute_earlier(cursor: IncidentCursor) -> IncidentCursor:
+    """The cursor, if its poll had been a minute earlier."""
+    return IncidentCursor(
+        tuple(
+            replace(
+                incident, since_ms=incident.since_ms - MINUTE, last_ms=incident.last_ms - MINUTE
+            )
+            for incident in cursor.incidents
+        )
+    )
 
 
-def alerts(settings: PlatformSettings) -> list[dict[str, str]]:
+def alerts(settings: PlatformSettings) -> list[tuple[str, str]]:
+    """State and subject of each alert in the log."""
     if not settings.alerts.exists():
         return []
-    return [json.loads(line) for line in settings.alerts.read_text().splitlines()]
+    lines = map(json.loads, settings.alerts.read_text().splitlines())
+    return [(line["state"], line["subject"]) for line in lines]
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> PlatformSettings:
-    nowhere = f"127.0.0.1:{free_port()}"
+    unused = f"127.0.0.1:{free_port()}"
     return PlatformSettings.model_validate(
-        {"home": tmp_path, "kafka_servers": nowhere, "flink_url": f"http://{nowhere}"}
+        {"home": tmp_path, "kafka_servers": unused, "flink_url": f"http://{unused}"}
     )
 
 
-def test_an_outage_is_one_alert_a_service_and_one_notice_at_its_end(
+def test_alerts_once_per_service_that_is_down_and_once_when_it_is_back(
     settings: PlatformSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = tick(settings, None)
+    first = tick(settings, IncidentCursor())
     assert alerts(settings) == []
-    second = tick(settings, a_minute_ago(first))
+    second = tick(settings, a_minute_earlier(first))
     tick(settings, second)
-    told = [(each["state"], each["subject"]) for each in alerts(settings)]
-    assert told == [("raised", "Flink"), ("raised", "Kafka")]
-    assert alerts(settings)[1]["url"] == f"{settings.dagster}/automation"
+    assert alerts(settings) == [("raised", "Flink"), ("raised", "Kafka")]
+    line = json.loads(settings.alerts.read_text().splitlines()[1])
+    assert line["url"] == f"{settings.dagster}/automation"
+    assert line["trouble"].startswith("does not answer")
 
-    monkeypatch.setattr(module, "look", lambda _: [])
-    assert tick(settings, a_minute_ago(second)) == "[]"
-    told = [(each["state"], each["subject"]) for each in alerts(settings)]
-    assert told[2:] == [("resolved", "Flink"), ("resolved", "Kafka")]
+    monkeypatch.setattr(module, "poll_health", lambda _: [])
+    assert tick(settings, a_minute_earlier(second)) == IncidentCursor()
+    assert alerts(settings)[2:] == [("resolved", "Flink"), ("resolved", "Kafka")]
 
 
-def test_an_alert_that_could_not_be_written_is_tried_again(settings: PlatformSettings) -> None:
-    long_ago = time.time_ns() // 1_000_000 - 2 * LASTING_MS
-    cursor = json.dumps([asdict(Lasting(KAFKA.subject, KAFKA.text, long_ago, long_ago + 90_000))])
+def test_the_next_tick_repeats_an_alert_that_could_not_be_logged(
+    settings: PlatformSettings,
+) -> None:
+    since_ms = time.time_ns() // 1_000_000 - 2 * MINUTE
+    incident = Incident("Kafka", "does not answer", since_ms, since_ms + 90_000)
+    cursor = IncidentCursor((incident,))
     settings.alerts.mkdir(parents=True)
-    with pytest.raises(Exception, match=r"alert of incident raised: Kafka .* failed: log file"):
+    with pytest.raises(AlertError, match=r"alert of incident raised: Kafka .* failed: log file"):
         tick(settings, cursor)
     settings.alerts.rmdir()
     tick(settings, cursor)
-    assert [each["subject"] for each in alerts(settings)] == ["Kafka"]
+    assert alerts(settings) == [("raised", "Kafka")]
 
 
-def test_without_a_stream_nothing_is_asked(tmp_path: Path) -> None:
+def test_an_invalid_alert_url_fails_the_first_tick(settings: PlatformSettings) -> None:
+    invalid = PlatformSettings.model_validate(
+        {**settings.model_dump(), "alert_urls": "slak://T0SECRET"}
+    )
+    with pytest.raises(AlertUrlError, match=r"PLATFORM_ALERT_URLS: URL 1 \(slak://\)"):
+        tick(invalid, IncidentCursor())
+
+
+def test_is_skipped_without_a_stream(tmp_path: Path) -> None:
     settings = PlatformSettings(home=tmp_path)
-    said = stream_health(dg.build_sensor_context(resources={"settings": settings}))
-    assert isinstance(said, dg.SkipReason)
-    assert "PLATFORM_KAFKA_SERVERS" in (said.skip_message or "")
+    result = stream_health(dg.build_sensor_context(resources={"settings": settings}))
+    assert isinstance(result, dg.SkipReason)
+    assert "PLATFORM_KAFKA_SERVERS" in (result.skip_message or "")

@@ -12,7 +12,6 @@ from diabetes_platform.local.flink.stream_job.decisions import (
     to_restore,
 )
 from diabetes_platform.local.flink.stream_job.watcher import first_words
-from diabetes_platform.streaming.counters import Counters
 
 OLD, NEW = "a" * 32, "b" * 32
 
@@ -102,8 +101,3 @@ def test_a_stack_trace_is_told_by_its_innermost_cause() -> None:
     assert first_words(trace) == "org.x.Inner: why"
     assert first_words("\nno trace\nmore") == "no trace"
     assert first_words("") == "it does not say why"
-
-
-def test_counters_are_balanced_where_each_message_is_somewhere() -> None:
-    assert Counters(10, 4, 3, 2, 1, late=1).balanced
-    assert not Counters(10, 4, 3, 2, 0, late=0).balanced
