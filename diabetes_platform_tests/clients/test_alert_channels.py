@@ -1,6 +1,5 @@
 """Alert channels: their URLs, and messages to a real webhook and real mail servers."""
 
-import logging
 import socket
 import time
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from diabetes_platform_tests.clients.mail_servers import (
     write_certificate,
 )
 from diabetes_platform_tests.clients.webhooks import SECRET, Webhook, running_webhook
+from diabetes_platform_tests.root_log import recorded_root_log
 
 MESSAGE = AlertMessage(
     "batch failed at staging/patients: no rows (http://127.0.0.1:3000/runs/1)",
@@ -114,17 +114,17 @@ def test_rejects_text_that_is_no_url_without_showing_it(text: str) -> None:
     ],
 )
 def test_rejects_a_url_by_its_number_and_scheme_without_showing_it(
-    url: str, problem: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    url: str, problem: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with (
-        caplog.at_level(logging.DEBUG),
+        recorded_root_log() as log,
         pytest.raises(AlertUrlError, match=r"^PLATFORM_ALERT_URLS: URL 2 ") as raised,
     ):
         check_channels(parse_channels(f"json://127.0.0.1/x, {url}"))
     assert problem in str(raised.value)
     assert "\n" not in str(raised.value)
     output = capfd.readouterr()
-    assert SECRET not in f"{raised.value} {caplog.text} {output.out} {output.err}"
+    assert SECRET not in f"{raised.value} {log.getvalue()} {output.out} {output.err}"
 
 
 def test_sends_text_and_facts_to_a_webhook(webhook: Webhook) -> None:
@@ -214,16 +214,16 @@ def test_reports_the_status_of_a_webhook_that_refuses(webhook: Webhook, status: 
 
 
 def test_one_failed_channel_does_not_affect_the_others(
-    webhook: Webhook, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    webhook: Webhook, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with caplog.at_level(logging.DEBUG):
+    with recorded_root_log() as log:
         unused = f"json://{HOST}:{free_port()}/{SECRET}"
         assert problems(f"{unused}?optional=yes, {webhook.apprise_url}") == [
             "the connection failed",
             "",
         ]
     output = capfd.readouterr()
-    assert SECRET not in caplog.text + output.out + output.err
+    assert SECRET not in log.getvalue() + output.out + output.err
 
 
 def test_gives_up_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:

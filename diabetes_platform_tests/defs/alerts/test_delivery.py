@@ -1,7 +1,6 @@
 """Delivery of alerts: once to the log and every channel, whatever fails."""
 
 import json
-import logging
 import multiprocessing
 import traceback
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform_tests.clients.mail_servers import running_mail_server
 from diabetes_platform_tests.clients.webhooks import SECRET, Webhook, running_webhook
+from diabetes_platform_tests.root_log import recorded_root_log
 
 ALERT = RunFailureAlert(
     job="batch",
@@ -114,20 +114,19 @@ def test_an_alert_that_was_sent_to_one_channel_only_is_not_sent_again(
 def test_a_failed_alert_stays_in_the_log_and_shows_no_secret(
     tmp_path: Path,
     webhook: Webhook,
-    caplog: pytest.LogCaptureFixture,
     statuses: list[int] | None,
     problem: str,
 ) -> None:
     webhook.statuses += statuses or []
     unused = f"json://{HOST}:{free_port()}/hook/{SECRET}"
     settings = settings_with(tmp_path, unused if statuses is None else webhook.apprise_url)
-    with caplog.at_level(logging.DEBUG), pytest.raises(AlertError) as raised:
+    with recorded_root_log() as log, pytest.raises(AlertError) as raised:
         send_alert(ALERT, settings)
     channel = "PLATFORM_ALERT_URLS: URL 1 (json://)"
     assert str(raised.value) == f"alert of run 1 failed: {channel}: {problem}"
     assert [line["delivered"] for line in log_lines(settings)] == [False]
     trace = "".join(traceback.format_exception(raised.value))
-    assert SECRET not in trace + caplog.text + settings.alerts.read_text()
+    assert SECRET not in trace + log.getvalue() + settings.alerts.read_text()
 
 
 def test_an_unwritable_log_does_not_affect_the_channels(tmp_path: Path, webhook: Webhook) -> None:
