@@ -11,13 +11,13 @@ from typing import Literal
 import dagster as dg
 
 from diabetes_platform.defs.alerts.incident_alerts import issue_summary, track_incidents
-from diabetes_platform.defs.stream.feeds import FEEDS
+from diabetes_platform.defs.stream.assets import STREAM_ASSETS
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming.incidents import OUTAGE_POLICY, HealthIssue
 
 FreshnessState = Literal["passed", "warning", "failed", "not run"]
 Policies = Mapping[dg.AssetKey, dg.FreshnessPolicy]
-_STREAM_ASSETS = frozenset(feed.key for feed in FEEDS)
+_STREAM_KEYS = frozenset(asset.key for asset in STREAM_ASSETS)
 
 
 @dg.sensor(
@@ -34,7 +34,7 @@ def stale_assets(
     now, policies = _now(), freshness_policies(_assets(context))
     if settings.kafka_servers is None:
         # Without a stream, nothing can materialize these.
-        policies = {key: policies[key] for key in policies.keys() - _STREAM_ASSETS}
+        policies = {key: policies[key] for key in policies.keys() - _STREAM_KEYS}
     issues = freshness_issues(context.instance, policies, now)
     now_ms = int(now.timestamp() * 1000)
     track_incidents(context, settings, issues, OUTAGE_POLICY, now_ms=now_ms)

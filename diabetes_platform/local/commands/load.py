@@ -74,8 +74,8 @@ def load(settings: PlatformSettings, console: Console, profile: LoadProfile) -> 
             console.print(load_table(stats, profile))
     if stats.pending:
         raise FailedError(
-            f"{len(stats.pending)} of {stats.sent[EventKind.PATIENT]} patients without an answer after "
-            f"{_LAST_ANSWER_SECONDS:.0f} s: see `diabetes doctor`"
+            f"{len(stats.pending)} of {stats.sent[EventKind.PATIENT]} patients without an answer "
+            f"after {_LAST_ANSWER_SECONDS:.0f} s: see `diabetes doctor`"
         )
 
 
