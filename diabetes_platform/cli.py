@@ -51,7 +51,7 @@ def demo(
     started = time.perf_counter()
     from diabetes_platform.local.commands.demo import demo as run_demo
 
-    with _told_in_one_line() as settings:
+    with _told_in_one_line(sends_alerts=True) as settings:
         run_demo(settings, console, once=once, started=started)
 
 
@@ -65,7 +65,7 @@ def up(
     started = time.perf_counter()
     from diabetes_platform.local.commands.up import up as run
 
-    with _told_in_one_line() as settings:
+    with _told_in_one_line(sends_alerts=True) as settings:
         run(settings, console, spark=spark, started=started)
 
 
@@ -105,7 +105,7 @@ def materialize(
     """Run the batch graph; PostgreSQL is started for it where it does not run."""
     from diabetes_platform.local.commands.runs import materialize as run
 
-    with _told_in_one_line() as settings:
+    with _told_in_one_line(sends_alerts=True) as settings:
         run(settings, console, source=_absolute(source), select=select)
 
 
@@ -258,24 +258,31 @@ def install(
 
 
 @contextmanager
-def _told_in_one_line() -> Iterator["PlatformSettings"]:
-    """Yield the settings; turn what a person can act on into one line and an exit code."""
+def _told_in_one_line(*, sends_alerts: bool = False) -> Iterator["PlatformSettings"]:
+    """Yield the settings; turn what a person can act on into one line and an exit code.
+
+    A command that `sends_alerts` checks the alert channels first.
+    """
     from pydantic import ValidationError
 
+    from diabetes_platform.clients.alert_channels import AlertUrlError, check_channels
     from diabetes_platform.local.errors import FailedError
     from diabetes_platform.local.signals import restore_sigint
     from diabetes_platform.settings import PlatformSettings
 
     restore_sigint()
     try:
-        yield PlatformSettings()
+        settings = PlatformSettings()
+        if sends_alerts:
+            check_channels(settings.alert_channels)
+        yield settings
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = "PLATFORM_" + "_".join(map(str, first["loc"])).upper()
         _fail(f"{name}: given {first['input']!r}: {first['msg']}", CANNOT_RUN)
     except FailedError as error:
         _fail(str(error))
-    except USER_ERRORS as error:
+    except (AlertUrlError, *USER_ERRORS) as error:
         _fail(str(error), CANNOT_RUN)
     except KeyboardInterrupt:
         _fail("interrupted", INTERRUPTED)
