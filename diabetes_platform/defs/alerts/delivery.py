@@ -85,9 +85,9 @@ def _failed(deliveries: Sequence[Delivery]) -> list[Delivery]:
 
 def _outcome(deliveries: Sequence[Delivery]) -> dict[str, Any]:
     mail = [delivery for delivery in deliveries if delivery.channel.is_mail]
-    others = [delivery for delivery in deliveries if not delivery.channel.is_mail]
+    other = [delivery for delivery in deliveries if not delivery.channel.is_mail]
     return {
-        "delivered": not _failed(others) if others else None,
+        "delivered": not _failed(other) if other else None,
         "mailed": not _failed(mail) if mail else None,
         "failed_channels": [delivery.channel.name for delivery in _failed(deliveries)],
     }

@@ -31,12 +31,12 @@ def stale_assets(
     context: dg.SensorEvaluationContext, settings: dg.ResourceParam[PlatformSettings]
 ) -> dg.SkipReason:
     """Evaluate the freshness policies and alert on incidents that opened or were resolved."""
-    now, policies = _now(), freshness_policies(_assets(context))
+    evaluated_at, policies = _utc_now(), freshness_policies(_assets(context))
     if settings.kafka_servers is None:
         # Without a stream, nothing can materialize these.
         policies = {key: policies[key] for key in policies.keys() - _STREAM_KEYS}
-    issues = freshness_issues(context.instance, policies, now)
-    now_ms = int(now.timestamp() * 1000)
+    issues = freshness_issues(context.instance, policies, evaluated_at)
+    now_ms = int(evaluated_at.timestamp() * 1000)
     track_incidents(context, settings, issues, OUTAGE_POLICY, now_ms=now_ms)
     return dg.SkipReason(issue_summary(issues) or "no asset is stale")
 
@@ -49,7 +49,7 @@ def freshness_policies(assets: Iterable[object]) -> Policies:
 
 
 def freshness_issues(
-    instance: dg.DagsterInstance, policies: Policies, now: datetime
+    instance: dg.DagsterInstance, policies: Policies, evaluated_at: datetime
 ) -> list[HealthIssue]:
     """Return the stale assets in the order of their keys.
 
@@ -57,7 +57,7 @@ def freshness_issues(
     """
     issues = []
     for key, policy in sorted(policies.items()):
-        state, reason = evaluate_freshness(policy, last_materialized(instance, key), now)
+        state, reason = evaluate_freshness(policy, last_materialized(instance, key), evaluated_at)
         if state == "failed":
             issues.append(HealthIssue(f"asset {key.to_user_string()}", f"is stale: {reason}"))
     return issues
@@ -70,7 +70,7 @@ def last_materialized(instance: dg.DagsterInstance, key: dg.AssetKey) -> datetim
 
 
 def evaluate_freshness(
-    policy: dg.FreshnessPolicy | None, materialized_at: datetime | None, now: datetime
+    policy: dg.FreshnessPolicy | None, materialized_at: datetime | None, evaluated_at: datetime
 ) -> tuple[FreshnessState | None, str]:
     """Return an asset's state by its policy and the reason; None without a time window."""
     windows = policy_windows(policy)
@@ -79,7 +79,7 @@ def evaluate_freshness(
     warn, fail = windows
     if materialized_at is None:
         return "not run", "never materialized"
-    age = now - materialized_at
+    age = evaluated_at - materialized_at
     if age <= warn:
         return "passed", f"{format_age(age)} old, allowed {format_age(warn)}"
     if age <= fail:
@@ -110,5 +110,5 @@ def _assets(context: dg.SensorEvaluationContext) -> Iterable[dg.AssetsDefinition
     return context.repository_def.assets_defs_by_key.values()
 
 
-def _now() -> datetime:
+def _utc_now() -> datetime:
     return datetime.now(UTC)

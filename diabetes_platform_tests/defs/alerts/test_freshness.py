@@ -95,7 +95,7 @@ def test_alerts_once_for_an_asset_that_stays_stale(
     assert (cursor, alerts(settings)) == (IncidentCursor(), [])
     for ticks in range(4):
         later = datetime.now(UTC) + timedelta(hours=37, minutes=5 * ticks)
-        monkeypatch.setattr(module, "_now", lambda later=later: later)
+        monkeypatch.setattr(module, "_utc_now", lambda later=later: later)
         cursor = tick(settings, instance, cursor)
     # Without a stream, nothing can materialize the stream's assets.
     (alert,) = alerts(settings)
