@@ -1,11 +1,11 @@
-"""The command `diabetes`: what interrupts it while it is still read is told in one line too."""
+"""The entry point of `diabetes`; Ctrl-C during its imports prints one line, too."""
 
 import signal
 import sys
 
 
 def main() -> None:
-    """Run the command line; after Ctrl-C exit as a shell would say it."""
+    """Run the command line; exit with 130 after Ctrl-C, as a shell does."""
     try:
         from diabetes_platform.cli import app
 

@@ -1,7 +1,7 @@
-"""The `diabetes` command: a thin layer of options over the launcher and the warehouse.
+"""The `diabetes` command: options and exit codes. The work is in `local/commands/`.
 
-Exit codes: 0 done; 1 the graph, a check or a patient was refused or failed; 2 wrong usage; 3 it
-could not run (a port in use, nothing running, a damaged home); 130 interrupted.
+Exit codes: 0 success; 1 a run, a check or a patient failed or was rejected; 2 wrong usage; 3 the
+command cannot run (a port in use, nothing running, a damaged home); 130 interrupted.
 """
 
 import time
@@ -17,7 +17,7 @@ from rich.markup import escape
 from diabetes_platform.local.errors import USER_ERRORS
 from diabetes_platform.local.spark.modes import SparkMode
 from diabetes_platform.local.timestamps import parse_timestamp
-from diabetes_platform.patient_options import read_json, takes_patient, why_refused
+from diabetes_platform.patient_options import patient_options, read_json, rejection_reasons
 
 if TYPE_CHECKING:
     from diabetes_platform.settings import PlatformSettings
@@ -31,11 +31,11 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_show_locals=False,
-    epilog="Exit codes: 0 done, 1 failed or refused, 2 wrong usage, 3 cannot run, 130 interrupted.",
+    epilog="Exit codes: 0 success, 1 failed, 2 wrong usage, 3 cannot run, 130 interrupted.",
 )
 console = Console()
 if not console.is_terminal:
-    # A log file is wider than the 80 columns that are taken for a terminal of unknown width.
+    # rich takes 80 columns for a file, which is too narrow for the tables.
     console.width = max(console.width, 120)
 errors = Console(stderr=True)
 
@@ -51,7 +51,7 @@ def demo(
     started = time.perf_counter()
     from diabetes_platform.local.commands.demo import demo as run_demo
 
-    with _told_in_one_line(sends_alerts=True) as settings:
+    with _command_settings(sends_alerts=True) as settings:
         run_demo(settings, console, once=once, started=started)
 
 
@@ -61,35 +61,35 @@ def up(
         SparkMode, typer.Option(help="One Spark server, or a master with two workers.")
     ] = SparkMode.SERVER,
 ) -> None:
-    """Start the whole platform in the background and wait until every service is healthy."""
+    """Start the platform in the background and wait until every service is healthy."""
     started = time.perf_counter()
     from diabetes_platform.local.commands.up import up as run
 
-    with _told_in_one_line(sends_alerts=True) as settings:
+    with _command_settings(sends_alerts=True) as settings:
         run(settings, console, spark=spark, started=started)
 
 
 @app.command()
 def down() -> None:
-    """Stop the whole platform, in order; its data stay."""
+    """Stop the platform in order; its data are kept."""
     from diabetes_platform.local.commands.down import down as run
 
-    with _told_in_one_line() as settings:
+    with _command_settings() as settings:
         run(settings, console)
 
 
 @app.command()
 def logs(
-    service: Annotated[str | None, typer.Argument(help="As `diabetes status` names it.")] = None,
+    service: Annotated[str | None, typer.Argument(help="A service that `status` shows.")] = None,
     *,
-    lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last.")] = 100,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new ones.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", help="The number of last lines.")] = 100,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new lines.")] = False,
 ) -> None:
-    """Show what a service of the whole platform printed, or all of them."""
+    """Show the log of one service of the platform, or of all."""
     from diabetes_platform.local.commands.logs import show_logs
     from diabetes_platform.local.stack import Stack
 
-    with _told_in_one_line() as settings:
+    with _command_settings() as settings:
         show_logs(Stack(settings).layout, service, lines=lines, follow=follow)
 
 
@@ -102,10 +102,10 @@ def materialize(
         str | None, typer.Option(help="Only these assets, for example 'key:\"staging/patients\"+'.")
     ] = None,
 ) -> None:
-    """Run the batch graph; PostgreSQL is started for it where it does not run."""
+    """Run the batch job; PostgreSQL is started for it if the platform is not running."""
     from diabetes_platform.local.commands.runs import materialize as run
 
-    with _told_in_one_line(sends_alerts=True) as settings:
+    with _command_settings(sends_alerts=True) as settings:
         run(settings, console, source=_absolute(source), select=select)
 
 
@@ -113,49 +113,49 @@ def materialize(
 def launch(
     job: Annotated[str, typer.Argument(help="batch, retrain, monitoring, maintenance, stream …")],
     partition: Annotated[
-        str | None, typer.Option(help="A day (UTC) of a stream's table, to build it again.")
+        str | None, typer.Option(help="A day (UTC) of a stream table to rebuild.")
     ] = None,
     config: Annotated[
-        str | None, typer.Option(help="Dagster's run configuration: a JSON file, - for stdin.")
+        str | None, typer.Option(help="Run configuration of Dagster: a JSON file, - for stdin.")
     ] = None,
 ) -> None:
-    """Run a job of the running platform, as its UI would, and follow it."""
+    """Launch a job in the running platform, as its UI does, and follow the run."""
     from diabetes_platform.local.commands.runs import launch as run
     from diabetes_platform.local.dagster.submit import LaunchRequest
 
-    with _told_in_one_line() as settings:
-        given = {} if config is None else read_json("--config", config)
-        run(settings, console, LaunchRequest(job, run_config=given, partition=partition))
+    with _command_settings() as settings:
+        run_config = {} if config is None else read_json("--config", config)
+        run(settings, console, LaunchRequest(job, run_config=run_config, partition=partition))
 
 
 @app.command()
-@takes_patient
-def predict(**given: Any) -> None:  # noqa: ANN401 - the options are the contract's
-    """Ask the running API for one patient's risk."""
+@patient_options
+def predict(**values: Any) -> None:  # noqa: ANN401 - the options come from the contract
+    """Request a prediction for one patient from the running API."""
     from diabetes_platform.local.api.client import predict as ask
 
-    document = given.pop("json")
-    patient = {name: value for name, value in given.items() if value is not None}
-    with _told_in_one_line() as settings:
+    document = values.pop("json")
+    patient = {name: value for name, value in values.items() if value is not None}
+    with _command_settings() as settings:
         if document is not None and patient:
-            raise typer.BadParameter("give the patient by --json or by options, not both")
+            raise typer.BadParameter("use --json or options for the patient, not both")
         if document is not None:
             patient = read_json("--json", document)
-        elif refused := why_refused(patient):
-            _fail(refused)
+        elif reasons := rejection_reasons(patient):
+            _fail(reasons)
         console.print_json(data=ask(settings.api, patient))
 
 
 @app.command()
 def load(
     *,
-    rate: Annotated[float, typer.Option(help="Events a second.")] = 20.0,
-    seconds: Annotated[float, typer.Option("--for", help="Seconds.")] = 60.0,
-    invalid: Annotated[str, typer.Option(help="Share of broken events.")] = "2%",
-    duplicates: Annotated[str, typer.Option(help="Share of events sent twice.")] = "1%",
-    seed: Annotated[int, typer.Option(min=0, help="The same seed, the same patients.")] = 1,
+    rate: Annotated[float, typer.Option(help="Events per second.")] = 20.0,
+    seconds: Annotated[float, typer.Option("--for", help="Duration in seconds.")] = 60.0,
+    invalid: Annotated[str, typer.Option(help="Share of invalid events.")] = "2%",
+    duplicates: Annotated[str, typer.Option(help="Share of events that are sent twice.")] = "1%",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the generator.")] = 1,
 ) -> None:
-    """Feed realistic patients to the running platform and show how fast they are answered."""
+    """Send realistic patients to the running platform and show the latency of predictions."""
     from diabetes_platform.local.commands.load import load as run
     from diabetes_platform.streaming.load_profile import LoadProfile, parse_share
 
@@ -163,83 +163,82 @@ def load(
         profile = LoadProfile(rate, seconds, parse_share(invalid), parse_share(duplicates), seed)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    with _told_in_one_line() as settings:
+    with _command_settings() as settings:
         run(settings, console, profile)
 
 
 @app.command()
 def training_set(
     at: Annotated[
-        str | None, typer.Option(help="A time with its zone, 2026-11-01T00:00:00Z; now without.")
+        str | None,
+        typer.Option(help="Timestamp with time zone, 2026-11-01T00:00:00Z; default: now."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Write its rows to this Parquet file.", dir_okay=False)
+        Path | None, typer.Option(help="Write the rows to this Parquet file.", dir_okay=False)
     ] = None,
 ) -> None:
-    """Show the training set as it was at a past time: versions, hash, where its rows are from."""
+    """Show the training set as of a time: versions, content hash, sources of the rows."""
     from diabetes_platform.local.commands.training_set import training_set as run
 
     try:
-        moment = parse_timestamp(at)
+        timestamp = parse_timestamp(at)
     except ValueError as error:
         raise typer.BadParameter(f"--at: {error}") from error
-    with _told_in_one_line() as settings:
-        run(settings, console, at=moment, output=output)
+    with _command_settings() as settings:
+        run(settings, console, at=timestamp, output=output)
 
 
 @app.command()
 def rollback() -> None:
-    """Put the previous version of serving.patients back."""
+    """Serve the previous version of serving.patients."""
     from diabetes_platform.local.commands.rollback import rollback as run
 
-    with _told_in_one_line() as settings:
+    with _command_settings() as settings:
         run(settings, console)
 
 
 @app.command()
 def rollback_model(
-    reason: Annotated[
-        str, typer.Option(help="Why the champion must not stay; kept beside it for good.")
-    ],
+    reason: Annotated[str, typer.Option(help="Why the champion is withdrawn; recorded with it.")],
     version: Annotated[
-        str | None, typer.Option("--to", help="A champion of the past; else the one before.")
+        str | None, typer.Option("--to", help="An earlier champion; default: the previous one.")
     ] = None,
 ) -> None:
-    """Release an earlier model; the one of now is not released again by a batch."""
+    """Release an earlier model and withdraw the champion; no batch releases it again."""
     from diabetes_platform.local.commands.rollback import rollback_model as run
 
-    with _told_in_one_line() as settings:
+    with _command_settings() as settings:
         run(settings, console, version=version, reason=reason)
 
 
 @app.command()
 def status() -> None:
-    """Show which services answer; exit code 3 where one does not."""
+    """Show the state of every service; exit code 3 if one does not run."""
     from diabetes_platform.local.commands.status import status as run
 
-    with _told_in_one_line() as settings:
+    with _command_settings() as settings:
         run(settings, console)
 
 
 @app.command()
 def report(
     output: Annotated[
-        Path, typer.Option(help="The HTML file to write; one that is there is replaced.")
+        Path, typer.Option(help="The HTML file to write; an existing file is replaced.")
     ] = Path("report.html"),
 ) -> None:
-    """Write the latest batch, checks, model and stream as one HTML file, without patients."""
+    """Write the latest batch, checks, model and stream to one HTML file, without patient data."""
     from diabetes_platform.local.commands.report import write_report
 
-    with _told_in_one_line() as settings:
+    with _command_settings() as settings:
         write_report(settings, console, output)
 
 
 @app.command()
 def doctor() -> None:
-    """Try every service of the whole platform end to end; say what to do where one fails."""
+    """Check every service of the platform end to end, and show a remedy for each failure."""
     from diabetes_platform.local.commands.doctor import doctor as run
 
-    with _told_in_one_line() as settings:
+    with _command_settings() as settings:
         run(settings, console)
 
 
@@ -247,21 +246,22 @@ def doctor() -> None:
 def install(
     *,
     development: Annotated[
-        bool, typer.Option("--development", help="Also what the tests of Flink's jobs need.")
+        bool,
+        typer.Option("--development", help="Also what tests of the Flink jobs need."),
     ] = False,
 ) -> None:
     """Install the servers without starting them."""
     from diabetes_platform.local.commands.install import install as run
 
-    with _told_in_one_line() as settings:
+    with _command_settings() as settings:
         run(settings, console, development=development)
 
 
 @contextmanager
-def _told_in_one_line(*, sends_alerts: bool = False) -> Iterator["PlatformSettings"]:
-    """Yield the settings; turn what a person can act on into one line and an exit code.
+def _command_settings(*, sends_alerts: bool = False) -> Iterator["PlatformSettings"]:
+    """Yield the settings; print an expected error as one line and exit with its code.
 
-    A command that `sends_alerts` checks the alert channels first.
+    For a command that `sends_alerts`, check the alert channels first.
     """
     from pydantic import ValidationError
 
@@ -279,7 +279,7 @@ def _told_in_one_line(*, sends_alerts: bool = False) -> Iterator["PlatformSettin
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = "PLATFORM_" + "_".join(map(str, first["loc"])).upper()
-        _fail(f"{name}: given {first['input']!r}: {first['msg']}", CANNOT_RUN)
+        _fail(f"{name} is {first['input']!r}: {first['msg']}", CANNOT_RUN)
     except FailedError as error:
         _fail(str(error))
     except (AlertUrlError, *USER_ERRORS) as error:
@@ -294,5 +294,5 @@ def _fail(message: str, code: int = FAILED) -> None:
 
 
 def _absolute(source: str | None) -> str | None:
-    """A path counts from where the command was given; the graph keeps it as provenance."""
+    """Return an absolute path: Dagster records it as the source of the batch."""
     return source if source is None or "://" in source else str(Path(source).absolute())

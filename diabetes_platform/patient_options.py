@@ -14,47 +14,31 @@ from diabetes_platform.contract.validation import reasons_to_reject
 
 
 def read_json(option: str, path: str) -> dict[str, Any]:
-    """Return the object in the file at `path`, - for standard input; `option` is who gave it.
+    """Return the JSON object in the file at `path`, `-` for standard input.
 
-    Raises typer.BadParameter for what cannot be read, is no JSON, or no object.
+    Raises typer.BadParameter, which names `option`, if it cannot be read or is not an object.
     """
     try:
         text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
-        found = json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_reject_constant)
     except (OSError, ValueError) as error:
         raise typer.BadParameter(f"{option}: {error}") from error
-    if not isinstance(found, dict):
-        raise typer.BadParameter(f"{option}: given {type(found).__name__}, allowed an object")
-    return found
+    if not isinstance(value, dict):
+        raise typer.BadParameter(f"{option}: the JSON must be an object")
+    return value
 
 
-def why_refused(patient: Mapping[str, float]) -> str:
-    """Return all reasons against `patient`, a line each; nothing where it is accepted.
+def rejection_reasons(patient: Mapping[str, float]) -> str:
+    """Return the reasons to reject `patient`, one a line; an empty string if it is valid.
 
-    JSON cannot carry NaN and infinities: the contract judges before anything is sent.
+    Checked before the request is sent, because JSON has no NaN and infinities.
     """
     reasons = reasons_to_reject(patient, FEATURES)
     return "\n".join(reason.explain(patient.get(reason.field)) for reason in reasons)
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _option(field: Field) -> inspect.Parameter:
-    """Render a measurement as an option."""
-    needed = "" if field.required else " Leave out what was not measured."
-    option = typer.Option(help=f"{field.description} Allowed: {field.allowed_text}.{needed}")
-    return inspect.Parameter(
-        field.name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=None,
-        annotation=Annotated[float | None, option],
-    )
-
-
-def takes_patient(command: Callable[..., None]) -> Callable[..., None]:
-    """Give `command`, which takes any keywords, the options of a patient."""
+def patient_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of a patient to `command`, which takes any keyword arguments."""
     document = inspect.Parameter(
         "json",
         inspect.Parameter.KEYWORD_ONLY,
@@ -65,5 +49,23 @@ def takes_patient(command: Callable[..., None]) -> Callable[..., None]:
     )
     options = inspect.Signature([*map(_option, FEATURES), document])
     command.__signature__ = options  # type: ignore[attr-defined]
-    command.__annotations__ = {name: each.annotation for name, each in options.parameters.items()}
+    command.__annotations__ = {
+        name: option.annotation for name, option in options.parameters.items()
+    }
     return command
+
+
+def _option(field: Field) -> inspect.Parameter:
+    """Return the option of a measurement."""
+    hint = "" if field.required else " Omit it if it was not measured."
+    option = typer.Option(help=f"{field.description} Allowed: {field.allowed_text}.{hint}")
+    return inspect.Parameter(
+        field.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[float | None, option],
+    )
+
+
+def _reject_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")

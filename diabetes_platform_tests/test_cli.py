@@ -15,16 +15,16 @@ from diabetes_platform.local.ports import HOST, free_port
 
 
 @pytest.fixture(autouse=True)
-def nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fresh home, and an API address at which nobody answers."""
+def stopped_platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new home, and addresses at which nothing listens."""
     monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
     monkeypatch.setenv("PLATFORM_API_URL", f"http://{HOST}:{free_port()}")
     monkeypatch.setenv("PLATFORM_DAGSTER_URL", f"http://{HOST}:{free_port()}")
     monkeypatch.setenv("COLUMNS", "200")
 
 
-def run(*arguments: str, given: str | None = None) -> Result:
-    return CliRunner().invoke(app, arguments, input=given)
+def run(*arguments: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(app, arguments, input=stdin)
 
 
 def options(patient: dict[str, float]) -> list[str]:
@@ -39,14 +39,14 @@ def test_predict_has_an_option_for_each_measurement_with_its_bounds() -> None:
     assert "outcome" not in help_text
 
 
-def test_a_patient_outside_the_contract_is_refused_with_all_reasons() -> None:
+def test_rejects_a_patient_outside_the_contract_with_all_reasons() -> None:
     result = run("predict", *options({**example_patient(), "age": 7, "glucose": float("nan")}))
     assert result.exit_code == 1
     assert "age: below minimum: given 7.0, allowed 18 to 120 years" in result.stderr
     assert "glucose: not finite: given nan" in result.stderr
 
 
-def test_predict_says_that_nothing_runs() -> None:
+def test_predict_names_the_remedy_if_the_api_does_not_answer() -> None:
     result = run("predict", *options(example_patient()))
     assert result.exit_code == 3
     assert result.stderr.startswith("error: the API at ")
@@ -54,19 +54,19 @@ def test_predict_says_that_nothing_runs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("document", "message"),
     [
         ("{", "--json"),
-        ("[1]", "given list, allowed an object"),
+        ("[1]", "the JSON must be an object"),
         ('{"age": NaN}', "NaN is not a JSON number"),
     ],
 )
-def test_json_that_is_no_patient_is_wrong_usage(given: str, told: str) -> None:
-    result = run("predict", "--json", "-", given=given)
-    assert (result.exit_code, told in result.output) == (2, True)
+def test_rejects_json_that_is_not_a_patient(document: str, message: str) -> None:
+    result = run("predict", "--json", "-", stdin=document)
+    assert (result.exit_code, message in result.output) == (2, True)
 
 
-def test_a_patient_comes_from_options_or_from_json_not_both(tmp_path: Path) -> None:
+def test_rejects_a_patient_from_both_options_and_json(tmp_path: Path) -> None:
     document = tmp_path / "patient.json"
     document.write_text(json.dumps(example_patient()))
     assert run("predict", "--json", str(document)).exit_code == 3, "read, but nothing runs"
@@ -74,16 +74,16 @@ def test_a_patient_comes_from_options_or_from_json_not_both(tmp_path: Path) -> N
     assert run("predict", "--json", str(tmp_path / "none.json")).exit_code == 2
 
 
-def test_a_training_set_is_asked_for_by_a_time_with_its_zone(tmp_path: Path) -> None:
-    wrong = run("training-set", "--at", "2026-11-01T00:00:00")
-    assert (wrong.exit_code, "not a timestamp with a time zone" in wrong.output) == (2, True)
-    none = run("training-set", "--at", "2026-11-01T00:00:00Z")
-    assert none.exit_code == 1
+def test_training_set_requires_a_timestamp_with_time_zone(tmp_path: Path) -> None:
+    rejected = run("training-set", "--at", "2026-11-01T00:00:00")
+    assert (rejected.exit_code, "not a timestamp with a time zone" in rejected.output) == (2, True)
+    missing = run("training-set", "--at", "2026-11-01T00:00:00Z")
+    assert missing.exit_code == 1
     table = tmp_path / "lake/features/training_set"
-    assert none.stderr == f"error: {table}: no Delta table at this path\n"
+    assert missing.stderr == f"error: {table}: no Delta table at this path\n"
 
 
-def test_status_names_what_does_not_run() -> None:
+def test_status_names_what_is_not_running() -> None:
     result = run("status")
     assert result.exit_code == 3
     assert "not running: platform, PostgreSQL, API, Dagster" in result.stderr
@@ -92,26 +92,26 @@ def test_status_names_what_does_not_run() -> None:
 @pytest.mark.parametrize(
     ("name", "value"), [("PLATFORM_PORT_OFFSET", "-1"), ("PLATFORM_MODEL_SEED", "x")]
 )
-def test_a_wrong_setting_is_named_in_one_line(
+def test_names_an_invalid_setting_in_one_line(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
     result = run("status")
     assert result.exit_code == 3
-    assert result.stderr.startswith(f"error: {name}: given '{value}'")
+    assert result.stderr.startswith(f"error: {name} is '{value}'")
     assert result.stderr.count("\n") == 1
 
 
-def test_help_comes_at_once_because_nothing_heavy_is_imported() -> None:
+def test_help_is_fast_because_no_heavy_library_is_imported() -> None:
     heavy = ("dagster", "pandas", "sqlalchemy", "pyspark", "great_expectations", "httpx")
     program = (
         "import sys; import diabetes_platform.cli\n"
         f"print([name for name in {heavy} if name in sys.modules])"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == "[]"
+    assert process.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("command", ["demo", "up", "materialize"])
@@ -129,7 +129,7 @@ def test_an_invalid_alert_url_stops_the_start_and_is_not_shown(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--rate", "0"], "rate is 0; allowed: above 0"),
         (["--for", "-1"], "seconds is -1"),
@@ -138,11 +138,11 @@ def test_an_invalid_alert_url_stops_the_start_and_is_not_shown(
         (["--seed", "-1"], "--seed"),
     ],
 )
-def test_a_load_that_cannot_be_is_wrong_usage(arguments: list[str], told: str) -> None:
+def test_rejects_an_invalid_load(arguments: list[str], message: str) -> None:
     result = run("load", *arguments)
-    assert (result.exit_code, told in result.output) == (2, True), result.output
+    assert (result.exit_code, message in result.output) == (2, True), result.output
 
 
-def test_a_load_wants_a_running_platform() -> None:
+def test_load_requires_a_running_platform() -> None:
     result = run("load")
     assert (result.exit_code, "start it with `make up`" in result.output) == (3, True)

@@ -1,4 +1,4 @@
-"""A platform of a test's own: a fresh home and ports that nobody uses."""
+"""Settings with a new home and unused ports."""
 
 import os
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ from diabetes_platform_tests.commands import free_offset
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Iterator[PlatformSettings]:
-    """Settings of a fresh home; environment and umask are put back afterwards."""
-    before = dict(os.environ)
+    """Settings of a new home; the environment and the umask are restored afterwards."""
+    environment = dict(os.environ)
     umask = os.umask(0o022)
     yield PlatformSettings(home=tmp_path, port_offset=free_offset())
     os.umask(umask)
     os.environ.clear()
-    os.environ.update(before)
+    os.environ.update(environment)

@@ -1,4 +1,4 @@
-"""What a home becomes: private, with a PostgreSQL that is joined or started for one command."""
+"""The demo platform: private, with a PostgreSQL that is shared or started for one command."""
 
 import os
 import stat
@@ -15,7 +15,7 @@ from diabetes_platform.local.postgres.data import running_server
 from diabetes_platform.settings import PlatformSettings
 
 
-def test_a_managed_warehouse_replaces_the_platforms_own(tmp_path: Path) -> None:
+def test_a_managed_warehouse_replaces_the_own_postgresql(tmp_path: Path) -> None:
     url = "postgresql://ada@warehouse.example/diabetes"
     platform = DemoPlatform(PlatformSettings(home=tmp_path, warehouse_url=SecretStr(url)))
     assert platform.warehouse_url == url
@@ -23,7 +23,7 @@ def test_a_managed_warehouse_replaces_the_platforms_own(tmp_path: Path) -> None:
     assert platform.environment["DAGSTER_POSTGRES_URL"].endswith("/dagster")
 
 
-def test_only_services_that_need_them_get_the_databases(tmp_path: Path) -> None:
+def test_the_public_environment_has_no_database_urls(tmp_path: Path) -> None:
     platform = DemoPlatform(
         PlatformSettings(home=tmp_path, warehouse_password=SecretStr("let me in"))
     )
@@ -32,7 +32,7 @@ def test_only_services_that_need_them_get_the_databases(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
-def test_a_command_starts_postgresql_for_itself_and_stops_it(settings: PlatformSettings) -> None:
+def test_starts_and_stops_postgresql_for_one_command(settings: PlatformSettings) -> None:
     layout = HomeLayout.of(settings)
     with running_demo_platform(settings) as platform:
         with psycopg.connect(platform.warehouse_url) as connection:
@@ -45,7 +45,7 @@ def test_a_command_starts_postgresql_for_itself_and_stops_it(settings: PlatformS
 
 
 @pytest.mark.integration
-def test_a_command_joins_a_demo_that_is_ready_and_leaves_it_running(
+def test_shares_the_postgresql_of_a_running_demo(
     settings: PlatformSettings,
 ) -> None:
     demo = DemoPlatform(settings)
@@ -53,17 +53,17 @@ def test_a_command_joins_a_demo_that_is_ready_and_leaves_it_running(
         demo.enter()
         lock.announce(HomeUse.SHARED)
         for _ in range(2):
-            with running_demo_platform(settings) as joined:
-                assert joined.warehouse_url == demo.warehouse_url
-                assert joined.postgres.pid is None, "not its own server"
+            with running_demo_platform(settings) as shared:
+                assert shared.warehouse_url == demo.warehouse_url
+                assert shared.postgres.pid is None, "uses a server of another command"
         assert running_server(demo.layout.postgres) is not None
         lock.announce(HomeUse.ALONE)
         with pytest.raises(BusyError), running_demo_platform(settings):
-            pytest.fail("joined a demo that stops")
+            pytest.fail("shared a demo that is stopping")
 
 
 @pytest.mark.integration
-def test_a_command_does_not_join_a_server_that_another_command_will_stop(
+def test_does_not_share_the_postgresql_of_another_command(
     settings: PlatformSettings,
 ) -> None:
     with (
@@ -71,10 +71,10 @@ def test_a_command_does_not_join_a_server_that_another_command_will_stop(
         pytest.raises(BusyError, match=rf"another command is running.*\(pid {os.getpid()}\): wait"),
         running_demo_platform(settings),
     ):
-        pytest.fail("two commands on one command's server")
+        pytest.fail("two commands share a server")
 
 
-def test_what_the_platform_writes_is_for_its_owner_only(settings: PlatformSettings) -> None:
+def test_only_the_owner_may_read_what_the_platform_writes(settings: PlatformSettings) -> None:
     home = settings.home / "new"
     lake = home / "lake"
     platform = DemoPlatform(settings.model_copy(update={"home": home}))
@@ -88,11 +88,11 @@ def test_what_the_platform_writes_is_for_its_owner_only(settings: PlatformSettin
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize(("given", "iterations"), [(None, "1"), (SecretStr("tulip"), "4096")])
-def test_a_password_that_can_be_guessed_is_checked_slowly(
-    settings: PlatformSettings, given: SecretStr | None, iterations: str
+@pytest.mark.parametrize(("password", "iterations"), [(None, "1"), (SecretStr("tulip"), "4096")])
+def test_a_configured_password_gets_more_scram_iterations(
+    settings: PlatformSettings, password: SecretStr | None, iterations: str
 ) -> None:
-    platform = DemoPlatform(settings.model_copy(update={"warehouse_password": given}))
+    platform = DemoPlatform(settings.model_copy(update={"warehouse_password": password}))
     with platform.postgres as server, psycopg.connect(server.url("postgres")) as connection:
         stored = connection.execute("SELECT rolpassword FROM pg_authid WHERE rolcanlogin")
         ((verifier,),) = stored.fetchall()

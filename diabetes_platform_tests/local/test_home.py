@@ -1,4 +1,4 @@
-"""Where the launcher's files lie."""
+"""The layout of the home directory."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings
 
 
-def test_all_state_lies_below_home() -> None:
+def test_all_state_is_below_the_home() -> None:
     layout = HomeLayout(Path("/srv/home"))
     paths = [
         layout.postgres,
@@ -23,11 +23,11 @@ def test_all_state_lies_below_home() -> None:
     assert all(path.parent == layout.home for path in layout.data)
 
 
-def test_a_relative_home_counts_from_where_the_command_was_given() -> None:
+def test_a_relative_home_is_relative_to_the_working_directory() -> None:
     assert HomeLayout.of(PlatformSettings(home=Path("here"))).home == Path.cwd() / "here"
 
 
-def test_programs_come_from_the_environment_that_runs() -> None:
+def test_programs_are_from_the_running_python_environment() -> None:
     layout = HomeLayout(Path("/srv/home"))
     assert Path(layout.program("dagster-webserver")).exists()
     assert layout.workspace == PROJECT_ROOT / "workspace.yaml"

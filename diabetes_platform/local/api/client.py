@@ -1,4 +1,4 @@
-"""The running API as the command line calls it."""
+"""A client of the prediction API."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,16 +12,16 @@ _TIMEOUT = 10.0
 
 
 def example_patient() -> dict[str, float]:
-    """Return the contract's example of a patient."""
+    """Return the example patient of the contract."""
     return {field.name: field.example for field in FEATURES}
 
 
 def predict(
     base_url: str, patient: Mapping[str, Any], *, contributions: bool = False
 ) -> dict[str, Any]:
-    """Return the API's answer for one patient, a JSON object.
+    """Return the prediction for one patient, a JSON object.
 
-    Raises FailedError where it refuses the patient, PlatformError where it cannot answer.
+    Raises FailedError if the API rejects the patient, PlatformError if it does not answer.
     """
     params = {"contributions": "true"} if contributions else None
     try:
@@ -32,17 +32,17 @@ def predict(
             f"the API at {base_url} does not answer: start it with `make demo`"
         ) from error
     if response.is_client_error:
-        raise FailedError(refusal(response))
+        raise FailedError(problem_text(response))
     if not response.is_success:
         raise PlatformError(
             f"the API at {base_url} answers {response.status_code}: {response.text}"
         )
-    answer: dict[str, Any] = response.json()
-    return answer
+    prediction: dict[str, Any] = response.json()
+    return prediction
 
 
-def refusal(response: httpx.Response) -> str:
-    """Return a problem document's reasons, one a line; the body as it is where it has none."""
+def problem_text(response: httpx.Response) -> str:
+    """Return the errors of a problem details document, one a line, or else the body."""
     if not response.headers.get("content-type", "").startswith("application/problem+json"):
         return f"{response.status_code}: {response.text}"
     problem = response.json()
@@ -54,7 +54,7 @@ def refusal(response: httpx.Response) -> str:
 
 
 def service_state(url: str) -> str:
-    """Return what a service answers, in a few words."""
+    """Return in a few words what a service answers at its readiness `url`."""
     try:
         response = httpx.get(url, timeout=2.0, trust_env=False)
     except httpx.TransportError:

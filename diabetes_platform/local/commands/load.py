@@ -40,17 +40,17 @@ from diabetes_platform.streaming.sampler import Patient, read_patients, sample_p
 from diabetes_platform.warehouse.roles import API
 
 _TICK_SECONDS = 0.01
-_LOOK_SECONDS = 0.5
-_LAST_ANSWER_SECONDS = 15.0
-"""So long it waits for answers and rejections after the last patient."""
-_SECONDS = 10.0
-_KEPT_EVENTS = 1000
+_POLL_SECONDS = 0.5
+_DRAIN_SECONDS = 15.0
+"""The time to wait for predictions and rejections after the last event."""
+_TIMEOUT = 10.0
+_RECENT_EVENTS = 1000
 _TABLE = sql.Identifier(*DIABETES_NEW.name.split("."))
 _INSERT = sql.SQL("INSERT INTO {} ({}) VALUES ").format(
     _TABLE, sql.SQL(", ").join(map(sql.Identifier, FEATURE_NAMES))
 )
 _ROW = sql.SQL("({})").format(sql.SQL(", ").join([sql.Placeholder()] * len(FEATURE_NAMES)))
-_ANSWERS = sql.SQL("SELECT intake_id, {} FROM {} WHERE intake_id = ANY(%s)").format(
+_PREDICTIONS = sql.SQL("SELECT intake_id, {} FROM {} WHERE intake_id = ANY(%s)").format(
     sql.SQL(", ").join(map(sql.Identifier, TIMESTAMPS)),
     sql.Identifier(*PREDICTIONS.name.split(".")),
 )
@@ -64,8 +64,8 @@ def load(settings: PlatformSettings, console: Console, profile: LoadProfile) -> 
     stack = require_running_stack(settings)
     stats = LoadStats()
     try:
-        with ExitStack() as opened:
-            _Load(stack, profile, stats, opened).run(console)
+        with ExitStack() as exit_stack:
+            _Load(stack, profile, stats, exit_stack).run(console)
     except (psycopg.OperationalError, KafkaException) as error:
         line = str(error).strip().splitlines()[0]
         raise PlatformError(f"the platform does not take the load: {line}") from error
@@ -74,8 +74,8 @@ def load(settings: PlatformSettings, console: Console, profile: LoadProfile) -> 
             console.print(load_table(stats, profile))
     if stats.pending:
         raise FailedError(
-            f"{len(stats.pending)} of {stats.sent[EventKind.PATIENT]} patients without an answer "
-            f"after {_LAST_ANSWER_SECONDS:.0f} s: see `diabetes doctor`"
+            f"{len(stats.pending)} of {stats.sent[EventKind.PATIENT]} patients have no prediction "
+            f"after {_DRAIN_SECONDS:.0f} s: see `diabetes doctor`"
         )
 
 
@@ -94,32 +94,33 @@ def load_table(stats: LoadStats, profile: LoadProfile) -> Group:
     for name in columns:
         counts.add_column(name, justify="right")
     counts.add_row(*(f"{number:,}" for number in columns.values()))
-    hops = Table()
-    hops.add_column("hop")
-    hops.add_column("from → to")
+    stages = Table()
+    stages.add_column("stage")
+    stages.add_column("from → to")
     for name in ("p50 ms", "p99 ms"):
-        hops.add_column(name, justify="right")
-    for hop in STAGES:
-        shares = (stats.quantile(hop.name, share) for share in (0.5, 0.99))
-        hops.add_row(hop.name, hop.description, *("-" if x is None else f"{x:.1f}" for x in shares))
-    return Group(counts, hops)
+        stages.add_column(name, justify="right")
+    for stage in STAGES:
+        quantiles = (stats.quantile(stage.name, quantile) for quantile in (0.5, 0.99))
+        texts = ("-" if ms is None else f"{ms:.1f}" for ms in quantiles)
+        stages.add_row(stage.name, stage.description, *texts)
+    return Group(counts, stages)
 
 
 class _Load:
     def __init__(
-        self, stack: Stack, profile: LoadProfile, stats: LoadStats, opened: ExitStack
+        self, stack: Stack, profile: LoadProfile, stats: LoadStats, exit_stack: ExitStack
     ) -> None:
         self._profile, self._stats = profile, stats
         url = database_url(stack, API.name, WAREHOUSE_DATABASE)
-        self._database = opened.enter_context(psycopg.connect(url, autocommit=True))
+        self._database = exit_stack.enter_context(psycopg.connect(url, autocommit=True))
         servers = {"bootstrap.servers": f"{HOST}:{stack.port(Port.KAFKA)}"}
-        # What the topic takes at once is less than the client would send.
+        # The default batch size exceeds the largest message that the topic accepts.
         self._producer = Producer({**servers, "linger.ms": 0, "batch.size": 131_072})
         self._consumer = Consumer({**servers, "group.id": "load", "enable.auto.commit": False})
-        opened.callback(self._consumer.close)
-        self._rejected_before = self._rejected()
-        self._consumer.assign(self._ends(CDC_TOPIC))
-        self._events: deque[Event] = deque(maxlen=_KEPT_EVENTS)
+        exit_stack.callback(self._consumer.close)
+        self._initial_rejected = self._rejected()
+        self._consumer.assign(self._end_offsets(CDC_TOPIC))
+        self._events: deque[Event] = deque(maxlen=_RECENT_EVENTS)
         self._patients = _patients(PIMA_CSV, profile.seed)
         self._keys: set[bytes] = set()
         self._broken = 0
@@ -127,20 +128,20 @@ class _Load:
     def run(self, console: Console) -> None:
         started = time.monotonic()
         with Live(load_table(self._stats, self._profile), console=console, transient=True) as live:
-            next_look = started
+            next_poll = started
             while not self._done(time.monotonic() - started):
                 self._send(time.monotonic() - started)
-                self._watch()
-                if time.monotonic() >= next_look:
-                    self._look()
+                self._collect_events()
+                if time.monotonic() >= next_poll:
+                    self._poll_results()
                     live.update(load_table(self._stats, self._profile))
-                    next_look = time.monotonic() + _LOOK_SECONDS
-            self._producer.flush(_SECONDS)
-            self._look()
+                    next_poll = time.monotonic() + _POLL_SECONDS
+            self._producer.flush(_TIMEOUT)
+            self._poll_results()
 
     def _done(self, elapsed: float) -> bool:
         over = elapsed - self._profile.seconds
-        return over >= _LAST_ANSWER_SECONDS or (over >= _LOOK_SECONDS and self._stats.complete)
+        return over >= _DRAIN_SECONDS or (over >= _POLL_SECONDS and self._stats.complete)
 
     def _send(self, elapsed: float) -> None:
         due = self._profile.due(elapsed)
@@ -159,8 +160,10 @@ class _Load:
         values = [patient[name] for patient in patients for name in FEATURE_NAMES]
         statement = sql.SQL("{}{} RETURNING id").format(_INSERT, sql.SQL(", ").join([_ROW] * rows))
         ids = self._database.execute(statement, values).fetchall()
-        self._stats.pending |= {one for (one,) in ids}
-        self._keys |= {json.dumps({"id": one}, separators=(",", ":")).encode() for (one,) in ids}
+        self._stats.pending |= {intake_id for (intake_id,) in ids}
+        self._keys |= {
+            json.dumps({"id": intake_id}, separators=(",", ":")).encode() for (intake_id,) in ids
+        }
         self._stats.sent[EventKind.PATIENT] += rows
 
     def _next_broken(self) -> Event:
@@ -175,31 +178,31 @@ class _Load:
         self._producer.produce(CDC_TOPIC, key=key, value=value)
         self._producer.poll(0)
 
-    def _watch(self) -> None:
-        """Keep the newest change events, to send some of them twice; takes the rest of a tick."""
-        messages = self._consumer.consume(_KEPT_EVENTS, _TICK_SECONDS)
+    def _collect_events(self) -> None:
+        """Collect recent change events, of which some are sent again; waits for up to one tick."""
+        messages = self._consumer.consume(_RECENT_EVENTS, _TICK_SECONDS)
         for message in messages:
-            # Only changes of this run: another's broken event sent again would be one more.
+            # Only events of this run: a broken event of another run would be rejected again.
             if message.error() is None and message.key() in self._keys:
                 self._events.append((message.key(), message.value()))
 
-    def _look(self) -> None:
-        self._stats.rejected = self._rejected() - self._rejected_before
+    def _poll_results(self) -> None:
+        self._stats.rejected = self._rejected() - self._initial_rejected
         if not self._stats.pending:
             return
         with self._database.cursor(row_factory=dict_row) as cursor:
-            for row in cursor.execute(_ANSWERS, (list(self._stats.pending),)):
+            for row in cursor.execute(_PREDICTIONS, (list(self._stats.pending),)):
                 self._stats.add_prediction(row.pop("intake_id"), row)
 
     def _rejected(self) -> int:
-        return sum(place.offset for place in self._ends(REJECTED_TOPIC))
+        return sum(end.offset for end in self._end_offsets(REJECTED_TOPIC))
 
-    def _ends(self, topic: str) -> list[TopicPartition]:
-        known = self._consumer.list_topics(topic, timeout=_SECONDS).topics[topic].partitions
-        places = [TopicPartition(topic, number) for number in known]
-        for place in places:
-            place.offset = self._consumer.get_watermark_offsets(place, timeout=_SECONDS)[1]
-        return places
+    def _end_offsets(self, topic: str) -> list[TopicPartition]:
+        numbers = self._consumer.list_topics(topic, timeout=_TIMEOUT).topics[topic].partitions
+        ends = [TopicPartition(topic, number) for number in numbers]
+        for end in ends:
+            end.offset = self._consumer.get_watermark_offsets(end, timeout=_TIMEOUT)[1]
+        return ends
 
 
 def _patients(table: Path, seed: int) -> Iterator[Patient]:

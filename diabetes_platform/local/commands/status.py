@@ -33,9 +33,9 @@ def status(settings: PlatformSettings, console: Console) -> None:
 def _stack_status(stack: Stack, console: Console) -> None:
     processes = Supervisor(stack.layout).processes()
     if processes is None:
-        left = len(supervised_processes(stack.layout.home))
+        count = len(supervised_processes(stack.layout.home))
         raise PlatformError(
-            f"the platform's supervisor does not answer and {left} of its processes run: "
+            f"the platform's supervisor does not answer and {count} of its processes run: "
             "stop them with `make down`, then start again"
         )
     parts = components(stack)

@@ -80,9 +80,9 @@ def _start(stack: Stack, lock: HomeLock, progress: Progress) -> list[ProcessStat
 def _join(stack: Stack, progress: Progress) -> list[ProcessState]:
     supervisor = Supervisor(stack.layout)
     if not supervisor.answers():
-        left = len(supervised_processes(stack.layout.home))
+        count = len(supervised_processes(stack.layout.home))
         raise PlatformError(
-            f"the platform's supervisor is gone and {left} of its processes still run: "
+            f"the platform's supervisor has ended and {count} of its processes still run: "
             "stop them with `make down`, then start again"
         )
     _require_mode(stack, {process.name for process in supervisor.processes() or ()})
@@ -101,14 +101,14 @@ def _require_mode(stack: Stack, running: set[str]) -> None:
 
 def require_free_ports(stack: Stack) -> None:
     """Raise PlatformError with every port that is in use, and its owner."""
-    taken = []
+    errors = []
     for port in Port:
         try:
             require_free(stack.port(port), port.name.lower().replace("_", "-"))
         except PlatformError as error:
-            taken.append(str(error))
-    if taken:
-        raise PlatformError("\n".join(taken))
+            errors.append(str(error))
+    if errors:
+        raise PlatformError("\n".join(errors))
 
 
 def _configure(stack: Stack) -> None:
@@ -126,11 +126,11 @@ def _end_orphans(stack: Stack, progress: Progress) -> None:
     """Terminate the processes of an earlier run whose supervisor was killed."""
     orphans = supervised_processes(stack.layout.home)
     if orphans:
-        ended = terminate(orphans, _GRACE_SECONDS)
-        progress.say(f"ended {ended} processes of an earlier run without supervisor")
+        count = terminate(orphans, _GRACE_SECONDS)
+        progress.say(f"terminated {count} processes of an earlier run without supervisor")
 
 
 def _stop_after_failure(stack: Stack, progress: Progress) -> None:
     ignore_signals()
-    progress.say("stopping what was started")
+    progress.say("stopping the processes that were started")
     stop(stack)

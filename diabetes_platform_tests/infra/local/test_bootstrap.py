@@ -1,4 +1,4 @@
-"""The set-up: standard library only, nothing outside the checkout, and at once the second time."""
+"""The bootstrap: standard library only, nothing outside the home, fast the second time."""
 
 import fcntl
 import importlib.util
@@ -40,13 +40,13 @@ def run(
     )
 
 
-def test_it_needs_no_package() -> None:
+def test_runs_without_any_package() -> None:
     isolated = [sys.executable, "-I", "-S", str(SCRIPT), "no-such-task"]
     done = subprocess.run(isolated, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.split(":")[0]) == (2, "usage")
 
 
-def test_an_old_python_gets_one_line(tmp_path: Path) -> None:
+def test_rejects_an_old_python_in_one_line(tmp_path: Path) -> None:
     old = tmp_path / "old.py"
     old.write_text(
         "import sys, runpy\nsys.version_info = (3, 9, 2)\n"
@@ -66,13 +66,13 @@ def test_an_old_python_gets_one_line(tmp_path: Path) -> None:
         ({"PLATFORM_HOME": "/srv/platform"}, Path("/srv/platform")),
     ],
 )
-def test_all_lies_in_the_checkout_or_where_the_person_says(
+def test_the_home_is_in_the_checkout_or_in_platform_home(
     bootstrap: ModuleType, environment: dict[str, str], home: Path
 ) -> None:
     assert bootstrap.platform_home(environment) == home
 
 
-def test_installers_keep_their_caches_below_home(bootstrap: ModuleType) -> None:
+def test_installers_have_their_caches_below_the_home(bootstrap: ModuleType) -> None:
     caller = {"PATH": "/bin", "VIRTUAL_ENV": "/other", "PYTHONPATH": "/other", "PIP_USER": "1"}
     environment = bootstrap.child_environment(caller, Path("/home/p"))
     assert environment["UV_CACHE_DIR"] == "/home/p/cache/uv"
@@ -81,7 +81,7 @@ def test_installers_keep_their_caches_below_home(bootstrap: ModuleType) -> None:
     assert not {"VIRTUAL_ENV", "PYTHONPATH", "PIP_USER"} & environment.keys()
 
 
-def test_the_demo_accepts_the_development_environment_but_not_the_other_way_round(
+def test_the_demo_accepts_the_development_environment_but_tests_need_it(
     bootstrap: ModuleType,
 ) -> None:
     smaller, larger = bootstrap.PLATFORM.locks
@@ -89,7 +89,7 @@ def test_the_demo_accepts_the_development_environment_but_not_the_other_way_roun
     assert bootstrap.PLATFORM.accepted_locks(development=True) == (larger,)
 
 
-def test_an_installation_is_current_as_long_as_what_it_came_from(
+def test_an_installation_is_current_until_its_lock_changes(
     bootstrap: ModuleType, tmp_path: Path
 ) -> None:
     lock = tmp_path / "requirements.lock"
@@ -118,9 +118,7 @@ def test_an_installation_is_current_as_long_as_what_it_came_from(
         ("Resolved 153 packages in 448ms", False),
     ],
 )
-def test_progress_shows_what_is_going_on_and_every_error(
-    bootstrap: ModuleType, line: str, shown: bool
-) -> None:
+def test_shows_progress_and_errors_of_uv(bootstrap: ModuleType, line: str, shown: bool) -> None:
     assert (bootstrap.CHATTER.match(line) is None) is shown
 
 
@@ -147,7 +145,7 @@ def test_clean_removes_only_what_the_platform_made(tmp_path: Path) -> None:
     foreign.mkdir()
     done = run(foreign, "clean")
     assert (done.returncode, foreign.exists()) == (1, True)
-    assert "was not made by the platform" in done.stderr
+    assert "was not created by the platform" in done.stderr
     own = tmp_path / "home"
     own.mkdir()
     (own / "set-up.lock").touch()
@@ -228,4 +226,4 @@ def test_an_interrupted_set_up_says_so_in_one_line(tmp_path: Path) -> None:
         os.killpg(process.pid, signal.SIGINT)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 128 + signal.SIGINT
-    assert errors == "set-up interrupted: the next one goes on\n"
+    assert errors == "set-up interrupted: run it again to continue\n"

@@ -1,11 +1,11 @@
-"""The command line's view of the API's answers."""
+"""The client of the prediction API."""
 
 import httpx
 import pytest
 
 from diabetes_platform.contract.fields import FEATURES
 from diabetes_platform.contract.validation import reasons_to_reject
-from diabetes_platform.local.api.client import example_patient, predict, refusal
+from diabetes_platform.local.api.client import example_patient, predict, problem_text
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.ports import HOST, free_port
 
@@ -14,17 +14,17 @@ def problem(document: object) -> httpx.Response:
     return httpx.Response(422, json=document, headers={"content-type": "application/problem+json"})
 
 
-def test_the_example_is_a_patient_that_the_contract_accepts() -> None:
+def test_the_contract_accepts_the_example_patient() -> None:
     assert reasons_to_reject(example_patient(), FEATURES) == ()
 
 
-def test_a_silent_api_is_named_with_the_remedy() -> None:
+def test_names_the_remedy_if_the_api_does_not_answer() -> None:
     with pytest.raises(PlatformError, match=r"does not answer: start it with `make demo`"):
         predict(f"http://{HOST}:{free_port()}", example_patient())
 
 
 @pytest.mark.parametrize(
-    ("response", "told"),
+    ("response", "text"),
     [
         (
             problem(
@@ -50,5 +50,5 @@ def test_a_silent_api_is_named_with_the_remedy() -> None:
         (httpx.Response(400, text="Bad Request"), "400: Bad Request"),
     ],
 )
-def test_a_refusal_is_told_reason_by_reason(response: httpx.Response, told: str) -> None:
-    assert refusal(response) == told
+def test_formats_a_problem_document_one_error_a_line(response: httpx.Response, text: str) -> None:
+    assert problem_text(response) == text

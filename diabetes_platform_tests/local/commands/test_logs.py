@@ -1,4 +1,4 @@
-"""Logs: the one that is asked for, and none that grows for ever."""
+"""`diabetes logs`: selecting logs, and rotating large ones."""
 
 from pathlib import Path
 
@@ -11,29 +11,29 @@ from diabetes_platform.local.home import HomeLayout
 
 @pytest.fixture
 def layout(tmp_path: Path) -> HomeLayout:
-    made = HomeLayout(tmp_path)
-    made.log("kafka").parent.mkdir()
+    layout = HomeLayout(tmp_path)
+    layout.log("kafka").parent.mkdir()
     for name in ("kafka", "postgres"):
-        made.log(name).write_text("started")
-    return made
+        layout.log(name).write_text("started")
+    return layout
 
 
-def test_one_log_or_all_of_them(layout: HomeLayout) -> None:
+def test_selects_one_log_or_all(layout: HomeLayout) -> None:
     assert select_logs(layout, "kafka") == [layout.log("kafka")]
     assert select_logs(layout, None) == [layout.log("kafka"), layout.log("postgres")]
 
 
-def test_an_unknown_service_is_refused_with_those_that_are_there(layout: HomeLayout) -> None:
+def test_rejects_an_unknown_service_with_the_available_ones(layout: HomeLayout) -> None:
     with pytest.raises(PlatformError, match="no log of redis; available: kafka, postgres"):
         select_logs(layout, "redis")
 
 
-def test_where_nothing_was_started_there_are_none(tmp_path: Path) -> None:
+def test_fails_if_nothing_was_started(tmp_path: Path) -> None:
     with pytest.raises(PlatformError, match="nothing has been started yet"):
         select_logs(HomeLayout(tmp_path), None)
 
 
-def test_a_log_that_has_grown_large_begins_anew(layout: HomeLayout) -> None:
+def test_rotates_a_large_log(layout: HomeLayout) -> None:
     with layout.log("kafka").open("wb") as file:
         file.truncate(LARGEST + 1)
     rotate_large_logs(layout)

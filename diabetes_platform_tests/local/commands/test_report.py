@@ -1,4 +1,4 @@
-"""`diabetes report`: a file of its owner's, from a home in which nothing ran yet, and refusals."""
+"""`diabetes report`: the file, its access rights, and rejected output paths."""
 
 import stat
 from pathlib import Path
@@ -12,7 +12,7 @@ from diabetes_platform.settings import PlatformSettings
 
 
 @pytest.mark.integration
-def test_the_file_is_written_for_its_owner_and_says_what_is_in_it(
+def test_writes_a_file_that_only_the_owner_may_read(
     settings: PlatformSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "report.html"
@@ -27,7 +27,7 @@ def test_the_file_is_written_for_its_owner_and_says_what_is_in_it(
     assert [path.name for path in tmp_path.glob("report*")] == ["report.html"]
 
 
-def test_a_directory_that_is_not_there_is_refused_before_anything_starts(
+def test_rejects_a_missing_directory_before_starting_postgresql(
     settings: PlatformSettings, tmp_path: Path
 ) -> None:
     with pytest.raises(PlatformError, match=r"the directory .* does not exist"):

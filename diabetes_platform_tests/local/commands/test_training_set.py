@@ -1,4 +1,4 @@
-"""`diabetes training-set`: what it shows of a past training set, and writes of it."""
+"""`diabetes training-set`: the table it shows and the file it writes."""
 
 import stat
 from datetime import UTC, datetime, timedelta
@@ -25,23 +25,23 @@ RAW = "a" * 64
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     """A training set that was written with labels of the stream."""
-    made = Lake(str(tmp_path / "lake"))
-    stream(made, changed(1, 10, outcome=1))
-    told = {RAW_HASH: RAW, LABELS_VERSION: str(update_labels(made).version)}
+    lake = Lake(str(tmp_path / "lake"))
+    stream(lake, changed(1, 10, outcome=1))
+    metadata = {RAW_HASH: RAW, LABELS_VERSION: str(update_labels(lake).version)}
     rows_hash = training_set_from_arrow(pima_table()).content_hash
-    made.snapshot(TRAINING_SET, pima_table(), "any", {ROWS_HASH: rows_hash, **told})
-    return made
+    lake.snapshot(TRAINING_SET, pima_table(), "any", {ROWS_HASH: rows_hash, **metadata})
+    return lake
 
 
-def shown(lake: Lake, at: datetime, output: Path | None = None) -> str:
+def output_of(lake: Lake, at: datetime, output: Path | None = None) -> str:
     console = Console(width=200, record=True, quiet=False)
     with console.capture() as capture:
         show_training_set(lake, console, at, output)
     return capture.get()
 
 
-def test_versions_hashes_and_sources_are_shown(lake: Lake) -> None:
-    text = shown(lake, datetime.now(UTC) + timedelta(seconds=1))
+def test_shows_versions_hashes_and_sources(lake: Lake) -> None:
+    text = output_of(lake, datetime.now(UTC) + timedelta(seconds=1))
     facts = {
         parts[0].strip(): parts[1].strip()
         for line in text.splitlines()
@@ -56,40 +56,40 @@ def test_versions_hashes_and_sources_are_shown(lake: Lake) -> None:
     assert facts["stream/patients: version"] == "1"
 
 
-def test_its_rows_are_written_for_their_owner_only(lake: Lake, tmp_path: Path) -> None:
+def test_only_the_owner_may_read_the_written_rows(lake: Lake, tmp_path: Path) -> None:
     output = tmp_path / "rows.parquet"
-    shown(lake, datetime.now(UTC) + timedelta(seconds=1), output)
+    output_of(lake, datetime.now(UTC) + timedelta(seconds=1), output)
     assert pq.read_table(output).equals(pima_table())
     assert stat.S_IMODE(output.stat().st_mode) == 0o600
 
 
-def test_a_file_that_cannot_be_written_is_told(lake: Lake, tmp_path: Path) -> None:
-    absent = tmp_path / "absent" / "rows.parquet"
+def test_reports_a_file_that_cannot_be_written(lake: Lake, tmp_path: Path) -> None:
+    missing = tmp_path / "absent" / "rows.parquet"
     with pytest.raises(PlatformError, match=r"rows.parquet: cannot be written \(No such file"):
-        shown(lake, datetime.now(UTC) + timedelta(seconds=1), absent)
+        output_of(lake, datetime.now(UTC) + timedelta(seconds=1), missing)
 
 
-def test_before_the_first_there_was_none(lake: Lake) -> None:
+def test_fails_for_a_time_before_the_first_training_set(lake: Lake) -> None:
     with pytest.raises(FailedError, match="or later"):
-        shown(lake, datetime(2020, 1, 1, tzinfo=UTC))
+        output_of(lake, datetime(2020, 1, 1, tzinfo=UTC))
 
 
 @pytest.mark.parametrize(
-    ("text", "moment"),
+    ("text", "timestamp"),
     [
         ("2026-11-01T00:00:00Z", datetime(2026, 11, 1, tzinfo=UTC)),
         ("2026-11-01T02:00+02:00", datetime(2026, 11, 1, tzinfo=UTC)),
     ],
 )
-def test_a_moment_has_a_zone(text: str, moment: datetime) -> None:
-    assert parse_timestamp(text) == moment
+def test_parses_a_timestamp_with_time_zone(text: str, timestamp: datetime) -> None:
+    assert parse_timestamp(text) == timestamp
 
 
 @pytest.mark.parametrize("text", ["2026-11-01", "2026-11-01T00:00:00", "yesterday", ""])
-def test_a_moment_without_one_is_refused(text: str) -> None:
+def test_rejects_a_timestamp_without_time_zone(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not a timestamp with a time zone, for example"):
         parse_timestamp(text)
 
 
-def test_without_a_moment_it_is_now() -> None:
+def test_the_default_timestamp_is_now() -> None:
     assert abs(datetime.now(UTC) - parse_timestamp(None)) < timedelta(seconds=1)
