@@ -137,32 +137,39 @@ def mail_channel(url: str) -> list[AlertChannel]:
         "smtp": parts.hostname,
         "mode": "ssl" if parts.scheme == "smtps" else "starttls",
     }
-    user = f"{parts.netloc.rpartition('@')[0]}@" if parts.username else ""
-    apprise_url = f"mailtos://{user}{parts.hostname}:{port}?{urlencode(options)}"
+    netloc = parts.netloc if parts.port else f"{parts.netloc}:{port}"
+    apprise_url = f"mailtos://{netloc}?{urlencode(options)}"
     return [AlertChannel("PLATFORM_ALERT_MAIL_URL", SecretStr(apprise_url))]
 
 
 def check_channels(channels: Sequence[AlertChannel]) -> None:
     """Raise AlertUrlError that names the first channel whose URL Apprise cannot use safely."""
     for channel in channels:
-        with _warnings() as warnings:
-            service = _service(channel)
-        recipients = _recipients(channel) if channel.is_mail else []
-        if problem := _unsafe(service, warnings, recipients):
+        if problem := _url_problem(channel):
             raise AlertUrlError(f"{channel.name} {problem}")
 
 
 def send(channels: Sequence[AlertChannel], message: AlertMessage) -> list[Delivery]:
     """Send a message on every channel at the same time; return a result for each.
 
-    A failed attempt is repeated twice, within DEADLINE_SECONDS. Raises AlertUrlError for a URL
-    that `check_channels` refuses, before anything is sent.
+    A failed attempt is repeated twice, within DEADLINE_SECONDS. Nothing is sent on a channel that
+    `check_channels` refuses.
     """
-    from apprise import Apprise, NotifyFormat
+    problems = [_url_problem(channel) for channel in channels]
+    usable = [channel for channel, problem in zip(channels, problems, strict=True) if not problem]
+    outcomes = iter(_notify(usable, message))
+    return [
+        Delivery(channel, problem or next(outcomes))
+        for channel, problem in zip(channels, problems, strict=True)
+    ]
 
+
+def _notify(channels: Sequence[AlertChannel], message: AlertMessage) -> list[str]:
+    """Send a message on valid channels; return the problem of each, or ""."""
     if not channels:
         return []
-    check_channels(channels)
+    from apprise import Apprise, NotifyFormat
+
     payload = {"text": message.text, **message.facts}
     # Apprise's own member of this name holds the body.
     payload.pop("message", None)
@@ -175,10 +182,7 @@ def send(channels: Sequence[AlertChannel], message: AlertMessage) -> list[Delive
         body_format=NotifyFormat.TEXT,
         log_level=logging.DEBUG,
     )
-    return [
-        Delivery(channel, _problem(outcome))
-        for channel, outcome in zip(channels, result.results, strict=True)
-    ]
+    return [_problem(outcome) for _, outcome in zip(channels, result.results, strict=True)]
 
 
 def _service(
@@ -197,12 +201,13 @@ def _service(
     return Apprise.instantiate(components, asset=_asset())
 
 
-def _unsafe(
-    service: "NotifyBase | None", warnings: Sequence[str], recipients: Sequence[str]
-) -> str:
-    """Return why a service may not be used, or ""."""
+def _url_problem(channel: AlertChannel) -> str:
+    """Return why a URL may not be used, or ""."""
+    with _warnings() as warnings:
+        service = _service(channel)
     from apprise.plugins.email import NotifyEmail
 
+    recipients = _recipients(channel) if channel.is_mail else []
     if service is None:
         return "is not a valid Apprise URL: see https://appriseit.com/services"
     # Apprise leaves out an invalid recipient, with a warning at most.

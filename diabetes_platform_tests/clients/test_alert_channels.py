@@ -226,6 +226,15 @@ def test_one_failed_channel_does_not_affect_the_others(
     assert SECRET not in log.getvalue() + output.out + output.err
 
 
+def test_an_invalid_url_does_not_affect_the_other_channels(webhook: Webhook) -> None:
+    invalid, sent = problems(f"slak://{SECRET}/x, {webhook.apprise_url}")
+    assert (invalid, sent) == (
+        "is not a valid Apprise URL: see https://appriseit.com/services",
+        "",
+    )
+    assert len(webhook.received) == 1
+
+
 def test_gives_up_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alert_channels, "DEADLINE_SECONDS", 0.5)
     # It listens and never answers.
