@@ -1,1 +1,1 @@
-"""PostgreSQL on this machine: install, data directory, server, set-up, health."""
+"""PostgreSQL on this machine: data directory, server, set-up, health."""

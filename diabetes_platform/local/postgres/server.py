@@ -1,8 +1,7 @@
-"""One PostgreSQL server as a child of this process: start, stop, databases."""
+"""A PostgreSQL server as a child process: start, stop, and creation of databases."""
 
 import signal
 import subprocess
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -23,30 +22,31 @@ from diabetes_platform.local.postgres.data import (
     server_command,
 )
 from diabetes_platform.local.processes import last_line, require_alive, spawn
+from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PROJECT_ROOT
 
 CONFIG_FILE = PROJECT_ROOT / "infra" / "postgres" / "postgresql.conf"
-"""Every setting but those that are given here."""
-START_SECONDS = 60.0
-STOP_SECONDS = 30.0
+"""The settings of all servers; SETTINGS override them."""
+START_TIMEOUT = 60.0
+STOP_TIMEOUT = 30.0
 
 SETTINGS: Mapping[str, str] = {
     # With `minimal` and no senders, COPY into a table of the same transaction skips the WAL.
-    # Nothing captures changes here; one data directory serves both.
+    # This server needs no change data capture; the same data directory can be served with it.
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "max_wal_size": "4GB",
-    # The whole batch graph's tables fit; there are no other servers to leave memory to.
+    # All tables of the batch graph fit, and no other server needs the memory.
     "shared_buffers": "256MB",
     "maintenance_work_mem": "256MB",
 }
 
 
 class Postgres:
-    """A PostgreSQL server on 127.0.0.1:`port` that asks every connection for `password`.
+    """A PostgreSQL server on 127.0.0.1:`port` that requires `password` for every connection.
 
-    `settings` override SETTINGS, which override CONFIG_FILE.
-    `generated_password` says that nobody can guess the password, however fast a guess is checked.
+    `settings` override SETTINGS, which override CONFIG_FILE. `generated_password` means that the
+    password is random, so that its verifier needs no iterations against guessing.
     """
 
     def __init__(
@@ -92,11 +92,11 @@ class Postgres:
         return f"postgresql://{SUPERUSER}:{password}@{HOST}:{self.port}/{database}"
 
     def start(self) -> None:
-        """Create the data directory where there is none, start, and wait until it is ready.
+        """Create the data directory if it is missing, start, and wait until the server is ready.
 
-        Raises PlatformError where the port or the data directory cannot be used.
+        Raises PlatformError if the port or the data directory cannot be used.
         """
-        # Iterations slow down guessing. Dagster opens a connection for each event it stores.
+        # Iterations slow down guessing, but also every connection; Dagster opens one per event.
         initdb_options = ["--set=scram_iterations=1"] if self._generated_password else []
         account = prepare(
             self.data_dir, self.port, lambda: self._password, initdb_options, account=self._account
@@ -111,23 +111,23 @@ class Postgres:
             raise
 
     def stop(self) -> None:
-        """Shut down: open transactions are rolled back, written data reaches the disk."""
+        """Shut down: roll back open transactions and write a checkpoint."""
         server, self._server = self._server, None
         if server is None or server.poll() is not None:
             return
         server.send_signal(signal.SIGINT)
         try:
-            server.wait(STOP_SECONDS)
+            server.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
             # The next start recovers from the write-ahead log.
             server.send_signal(signal.SIGQUIT)
-            server.wait(STOP_SECONDS)
+            server.wait(STOP_TIMEOUT)
 
     def create_database(self, name: str, *, durable: bool = True) -> str:
-        """Create the database where it is missing and return its URL; raises PlatformError.
+        """Create the database if it is missing and return its URL; raises PlatformError.
 
-        One that is not `durable` may lose its last second when the machine crashes, not more and
-        never its consistency; a commit to it does not wait for the disk.
+        A commit to a database that is not `durable` does not wait for the disk: a crash of the
+        machine may lose the last second, but not consistency.
         """
         try:
             with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
@@ -136,22 +136,23 @@ class Postgres:
                     create = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
                     connection.execute(create)
                     if not durable:
-                        lazy = sql.SQL("ALTER DATABASE {} SET synchronous_commit = off")
-                        connection.execute(lazy.format(sql.Identifier(name)))
+                        alter = sql.SQL("ALTER DATABASE {} SET synchronous_commit = off")
+                        connection.execute(alter.format(sql.Identifier(name)))
         except psycopg.OperationalError as error:
             reason = str(error).strip().splitlines()[-1]
             raise PlatformError(f"PostgreSQL on port {self.port}: {reason}") from error
         return self.url(name)
 
     def _wait_until_ready(self, server: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            require_alive(server, f"PostgreSQL on port {self.port}", self.log)
-            written = read_pid_file(self.data_dir)
-            if written is not None and written.ready and written.pid == server.pid:
-                return
-            time.sleep(0.02)
-        raise PlatformError(
-            f"PostgreSQL on port {self.port} was not ready after {START_SECONDS:.0f} s: "
-            f"{last_line(self.log)}"
-        )
+        name = f"PostgreSQL on port {self.port}"
+
+        def is_ready() -> bool:
+            require_alive(server, name, self.log)
+            pid_file = read_pid_file(self.data_dir)
+            return pid_file is not None and pid_file.ready and pid_file.pid == server.pid
+
+        try:
+            wait_until(is_ready, timeout=START_TIMEOUT, interval=0.02)
+        except TimeoutError:
+            message = f"{name} was not ready after {START_TIMEOUT:.0f} s: {last_line(self.log)}"
+            raise PlatformError(message) from None

@@ -1,6 +1,7 @@
-"""Sets up PostgreSQL: databases, roles with their passwords, migrations, the replication slot.
+"""Set-up of PostgreSQL: roles with passwords, databases, migrations and the replication slot.
 
-As the superuser only what needs one; the schema as `migrator`, the slot as `debezium`.
+Runs as the superuser only where necessary: migrations run as `migrator`, and `debezium` creates
+its slot.
 """
 
 import sys
@@ -21,7 +22,7 @@ from diabetes_platform.warehouse.roles import DAGSTER, DEBEZIUM, MIGRATOR, ROLES
 
 OWNERS: Mapping[str, Role] = {WAREHOUSE_DATABASE: MIGRATOR, DAGSTER_DATABASE: DAGSTER}
 NOT_DURABLE = (DAGSTER_DATABASE,)
-"""May lose its last second when the machine crashes: a commit does not wait for the disk."""
+"""Commits to these do not wait for the disk: a crash may lose the last second."""
 SLOT_TIMEOUT = "60s"
 _HEARTBEAT = (
     "FUNCTION pg_catalog.pg_logical_emit_message(boolean, text, text, boolean),"
@@ -32,12 +33,12 @@ _HEARTBEAT = (
 def setup_warehouse(
     superuser_url: str, passwords: Mapping[str, str], *, generated_passwords: bool = False
 ) -> Slot:
-    """Bring the server at `superuser_url` to what the platform needs, and return the slot.
+    """Set up the server at `superuser_url`, and return the replication slot.
 
-    `passwords` has one for each of ROLES. `generated_passwords` says that nobody can guess them,
-    however fast a guess is checked. Doing it again changes nothing but the passwords. Raises
-    PlatformError; an invalidated slot is no error here, for the batch graph does without it:
-    `slot_problem` judges it.
+    `passwords` has one for each of ROLES. `generated_passwords` means that they are random, so
+    that their verifiers need no iterations. A second run changes nothing but passwords. Raises
+    PlatformError, but not for an invalidated slot, which the batch graph does not need:
+    `slot_problem` reports it.
     """
     _require_roles(passwords)
     with _connected(superuser_url) as connection:
@@ -46,71 +47,71 @@ def setup_warehouse(
         for database, owner in OWNERS.items():
             _ensure_database(connection, database, owner)
     _migrate(role_url(superuser_url, MIGRATOR, passwords))
-    with _connected(_at(superuser_url, WAREHOUSE_DATABASE)) as connection:
-        _leave_heartbeat_to_debezium(connection)
+    with _connected(_with_database(superuser_url, WAREHOUSE_DATABASE)) as connection:
+        _restrict_heartbeat_to_debezium(connection)
     with _connected(role_url(superuser_url, DEBEZIUM, passwords)) as connection:
         connection.execute(sql.SQL("SET statement_timeout = {}").format(SLOT_TIMEOUT))
         return ensure_slot(connection)
 
 
 def role_url(superuser_url: str, role: Role, passwords: Mapping[str, str]) -> str:
-    """Return the URL with which `role` reaches its database on the same server."""
+    """Return the connection URL of `role` for its database on the same server."""
     database = DAGSTER_DATABASE if role == DAGSTER else WAREHOUSE_DATABASE
-    parts = urlsplit(_at(superuser_url, database))
+    parts = urlsplit(_with_database(superuser_url, database))
     address = parts.netloc.rpartition("@")[2]
     login = f"{role.name}:{quote(passwords[role.name], safe='')}"
     return urlunsplit(parts._replace(netloc=f"{login}@{address}"))
 
 
-def _at(url: str, database: str) -> str:
+def _with_database(url: str, database: str) -> str:
     return urlunsplit(urlsplit(url)._replace(path=f"/{quote(database, safe='')}"))
 
 
 def _require_roles(passwords: Mapping[str, str]) -> None:
-    wanted = {role.name for role in ROLES}
-    given = {name for name, password in passwords.items() if password}
-    if given != wanted:
+    roles = {role.name for role in ROLES}
+    with_password = {name for name, password in passwords.items() if password}
+    if with_password != roles:
         raise PlatformError(
-            f"passwords of roles: given {', '.join(sorted(given)) or 'none'}, "
-            f"allowed one for each of {', '.join(sorted(wanted))}"
+            f"passwords are set for {', '.join(sorted(with_password)) or 'no role'}; "
+            f"allowed: exactly {', '.join(sorted(roles))}"
         )
 
 
 @contextmanager
 def _connected(url: str) -> Iterator[Connection]:
-    """Yield a connection without transactions; what the server refuses becomes PlatformError."""
+    """Yield a connection in autocommit mode; database errors become PlatformError."""
     parts = urlsplit(url)
-    who = f"PostgreSQL on {parts.hostname}:{parts.port or 5432} as {parts.username}"
-    with _told(who), psycopg.connect(url, autocommit=True) as connection:
+    context = f"PostgreSQL on {parts.hostname}:{parts.port or 5432} as {parts.username}"
+    with _database_errors(context), psycopg.connect(url, autocommit=True) as connection:
         yield connection
 
 
 @contextmanager
-def _told(who: str) -> Iterator[None]:
+def _database_errors(context: str) -> Iterator[None]:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
     except (psycopg.Error, SQLAlchemyError) as error:
         reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
-        raise PlatformError(f"{who}: {reason}") from error
+        raise PlatformError(f"{context}: {reason}") from error
 
 
 def _ensure_role(connection: Connection, role: Role, password: str, *, generated: bool) -> None:
-    """Let `role` log in with `password`, of which only the verifier is sent."""
+    """Let `role` log in with `password`; only its verifier is sent to the server."""
     name = sql.Identifier(role.name)
-    found = connection.execute(
+    attributes = connection.execute(
         "SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolbypassrls, rolreplication"
         " FROM pg_roles WHERE rolname = %s",
         (role.name,),
     ).fetchone()
-    if found is None:
+    if attributes is None:
         connection.execute(sql.SQL("CREATE ROLE {}").format(name))
-    privileged, replicates = found or (False, False)
+    privileged, replicates = attributes or (False, False)
     if privileged or (replicates and not role.replication):
         raise PlatformError(
-            f"role {role.name} may do more than it should: given SUPERUSER, CREATEROLE, CREATEDB, "
-            f"BYPASSRLS or REPLICATION, allowed {'REPLICATION' if role.replication else 'none'}"
+            f"role {role.name} has too many privileges (SUPERUSER, CREATEROLE, CREATEDB, BYPASSRLS "
+            f"or REPLICATION); allowed: {'REPLICATION' if role.replication else 'none'}"
         )
     if role.replication and not replicates:
         connection.execute(sql.SQL("ALTER ROLE {} REPLICATION").format(name))
@@ -119,13 +120,14 @@ def _ensure_role(connection: Connection, role: Role, password: str, *, generated
 
 
 def _verifier(connection: Connection, role: Role, password: str, *, generated: bool) -> str:
-    # libpq asks the session for the iterations. Dagster opens a connection for each event.
+    # libpq reads this setting of the session. Iterations slow down every connection, and Dagster
+    # opens one per event.
     iterations = "1" if generated else "DEFAULT"
     connection.execute(sql.SQL("SET scram_iterations = {}").format(sql.SQL(iterations)))
-    made = connection.pgconn.encrypt_password(
+    verifier = connection.pgconn.encrypt_password(
         password.encode(), role.name.encode(), b"scram-sha-256"
     )
-    return made.decode()
+    return verifier.decode()
 
 
 def _ensure_database(connection: Connection, name: str, owner: Role) -> None:
@@ -134,7 +136,7 @@ def _ensure_database(connection: Connection, name: str, owner: Role) -> None:
     if connection.execute(exists, (name,)).fetchone() is None:
         connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(database, role))
     connection.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(database, role))
-    # Each role gets its right to connect from the migrations.
+    # The migrations grant CONNECT to each role.
     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
     if name in NOT_DURABLE:
         connection.execute(
@@ -145,23 +147,23 @@ def _ensure_database(connection: Connection, name: str, owner: Role) -> None:
 def _migrate(url: str) -> None:
     from diabetes_platform.warehouse.migrate import upgrade
 
-    with _told(f"migrations of {WAREHOUSE_DATABASE} as {MIGRATOR.name}"):
+    with _database_errors(f"migrations of {WAREHOUSE_DATABASE} as {MIGRATOR.name}"):
         upgrade(url)
 
 
-def _leave_heartbeat_to_debezium(connection: Connection) -> None:
-    """Whoever may write messages into the log could fill it, and be read by the consumer."""
+def _restrict_heartbeat_to_debezium(connection: Connection) -> None:
+    """Restrict logical messages: with them, any role could fill the WAL and reach consumers."""
     role = sql.Identifier(DEBEZIUM.name)
     functions = sql.SQL(_HEARTBEAT)
     connection.execute(sql.SQL("REVOKE EXECUTE ON {} FROM PUBLIC").format(functions))
     connection.execute(sql.SQL("GRANT EXECUTE ON {} TO {}").format(functions, role))
 
 
-def _setup(settings: PlatformSettings, given: SetupSettings) -> str:
-    password = given.postgres_password.get_secret_value()
+def _setup(settings: PlatformSettings, secrets: SetupSettings) -> str:
+    password = secrets.postgres_password.get_secret_value()
     url = connection_url(SUPERUSER, password, settings.port(Port.POSTGRES), SUPERUSER)
-    slot = setup_warehouse(url, plain_passwords(given.role_passwords), generated_passwords=True)
-    return f"warehouse: {slot_problem(slot, WAREHOUSE_DATABASE) or 'as it should be'}"
+    slot = setup_warehouse(url, plain_passwords(secrets.role_passwords), generated_passwords=True)
+    return f"warehouse: {slot_problem(slot, WAREHOUSE_DATABASE) or 'up to date'}"
 
 
 if __name__ == "__main__":

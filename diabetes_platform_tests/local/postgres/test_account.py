@@ -1,4 +1,4 @@
-"""Accounts: PostgreSQL never runs as root, and reaches its files all the same."""
+"""The account of PostgreSQL: never root, and able to access its files."""
 
 import os
 import pwd
@@ -16,12 +16,12 @@ AS_ROOT = os.geteuid() == 0
 
 
 def uid_inside(account: Account) -> int:
-    done = subprocess.run(account.command("id", "-u"), capture_output=True, text=True, check=True)
-    return int(done.stdout)
+    result = subprocess.run(account.command("id", "-u"), capture_output=True, text=True, check=True)
+    return int(result.stdout)
 
 
 def closed_directory(tmp_path: Path) -> Path:
-    """A directory as below /root: only its owner may pass."""
+    """Create a directory that only its owner can enter, like /root."""
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     return closed
@@ -36,21 +36,21 @@ def test_the_account_has_a_name_for_initdb_to_find(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("uid", "becomes"),
+    ("uid", "prefix"),
     [(pwd.getpwnam("daemon").pw_uid, ()), (54_321, ("unshare",))],
-    ids=["a user with a name stays itself", "a bare uid needs a namespace"],
+    ids=["user with a name", "uid without a name"],
 )
-def test_what_an_ordinary_user_becomes(
-    monkeypatch: pytest.MonkeyPatch, uid: int, becomes: tuple[str, ...]
+def test_a_user_without_a_name_gets_a_user_namespace(
+    monkeypatch: pytest.MonkeyPatch, uid: int, prefix: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: uid)
     account = unprivileged([])
-    assert (account.prefix[:1], account.uid) == (becomes, uid)
+    assert (account.prefix[:1], account.uid) == (prefix, uid)
 
 
 @pytest.mark.parametrize("tool", ["user namespace", "nobody"])
 @pytest.mark.integration
-def test_root_starts_a_server_below_a_directory_of_its_own(tmp_path: Path, tool: str) -> None:
+def test_root_starts_a_server_in_a_directory_only_root_can_enter(tmp_path: Path, tool: str) -> None:
     data_dir = closed_directory(tmp_path) / "data"
     account = unprivileged([data_dir]) if tool == "user namespace" else nobody_or_self(data_dir)
     with Postgres(data_dir, free_port(), "secret", account=account) as server:
@@ -58,7 +58,7 @@ def test_root_starts_a_server_below_a_directory_of_its_own(tmp_path: Path, tool:
 
 
 @pytest.mark.integration
-def test_data_changes_hands_when_the_account_does(tmp_path: Path) -> None:
+def test_takes_ownership_of_data_of_another_account(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     for account in (nobody_or_self(data_dir), unprivileged([data_dir])):
         with Postgres(data_dir, free_port(), "secret", account=account) as server:
@@ -67,12 +67,12 @@ def test_data_changes_hands_when_the_account_does(tmp_path: Path) -> None:
 
 
 def nobody_or_self(data_dir: Path) -> Account:
-    """Only root can become `nobody`; an ordinary user's test uses the ordinary user."""
-    reached = [data_dir, binary("postgres")]
-    return nobody(reached) if AS_ROOT else unprivileged(reached)
+    """Return `nobody` for root, and the user itself otherwise."""
+    paths = [data_dir, binary("postgres")]
+    return nobody(paths) if AS_ROOT else unprivileged(paths)
 
 
-def test_nobody_keeps_the_right_to_pass_only_where_it_is_needed(tmp_path: Path) -> None:
+def test_nobody_keeps_a_capability_only_for_closed_directories(tmp_path: Path) -> None:
     closed = closed_directory(tmp_path) / "data"
     assert "--ambient-caps=+dac_override" in nobody([closed]).prefix
     assert not any("caps" in option for option in nobody([Path("/usr/bin/env")]).prefix)

@@ -1,10 +1,9 @@
-"""The data directory: foreign data is refused, and nothing is left of a killed server."""
+"""PostgreSQL's data directory: version check, pid file, and leftovers of a killed server."""
 
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,30 +17,33 @@ from diabetes_platform.local.postgres.data import (
     binary,
     end_orphans,
     read_pid_file,
-    refuse_foreign_data,
+    require_own_data,
     running_server,
 )
 from diabetes_platform.local.postgres.server import Postgres
+from diabetes_platform.polling import wait_until
 
 LONG_QUERY = "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b"
 
 
-def test_a_directory_with_other_files_is_refused(tmp_path: Path) -> None:
+def test_rejects_a_directory_with_other_files(tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").touch()
     with pytest.raises(PlatformError, match="not empty and not a PostgreSQL data directory"):
-        refuse_foreign_data(tmp_path)
+        require_own_data(tmp_path)
 
 
 @pytest.mark.parametrize("content", [None, "18\n"])
-def test_no_data_and_data_of_this_version_are_taken(tmp_path: Path, content: str | None) -> None:
+def test_accepts_an_empty_directory_and_data_of_this_version(
+    tmp_path: Path, content: str | None
+) -> None:
     if content is not None:
         (tmp_path / "PG_VERSION").write_text(content)
-    refuse_foreign_data(tmp_path)
-    refuse_foreign_data(tmp_path / "absent")
+    require_own_data(tmp_path)
+    require_own_data(tmp_path / "missing")
 
 
 @pytest.mark.parametrize(
-    ("content", "read"),
+    ("content", "pid_file"),
     [
         ("41\n/data\n1700000000\n5433\n\n127.0.0.1\n 1 2\nready   \n", PidFile(41, "5433", True)),
         ("41\n/data\n1700000000\n5433\n\n127.0.0.1\n 1 2\nstarting\n", PidFile(41, "5433", False)),
@@ -50,16 +52,16 @@ def test_no_data_and_data_of_this_version_are_taken(tmp_path: Path, content: str
         ("", None),
     ],
 )
-def test_what_a_server_says_of_itself_is_read_whole_or_cut(
-    tmp_path: Path, content: str, read: PidFile | None
+def test_reads_complete_and_incomplete_pid_files(
+    tmp_path: Path, content: str, pid_file: PidFile | None
 ) -> None:
     (tmp_path / "postmaster.pid").write_text(content)
-    assert read_pid_file(tmp_path) == read
+    assert read_pid_file(tmp_path) == pid_file
 
 
-def test_the_programs_come_from_the_wheel() -> None:
-    done = subprocess.run([binary("postgres"), "--version"], capture_output=True, check=True)
-    assert done.stdout.startswith(b"postgres (PostgreSQL) 18.")
+def test_finds_the_programs_of_the_wheel() -> None:
+    result = subprocess.run([binary("postgres"), "--version"], capture_output=True, check=True)
+    assert result.stdout.startswith(b"postgres (PostgreSQL) 18.")
 
 
 def works_in(pid: int, directory: Path) -> bool:
@@ -70,15 +72,14 @@ def works_in(pid: int, directory: Path) -> bool:
 
 
 @pytest.mark.integration
-def test_a_killed_servers_long_query_does_not_keep_the_next_from_starting(tmp_path: Path) -> None:
+def test_starts_despite_a_long_query_of_a_killed_server(tmp_path: Path) -> None:
     server = Postgres(tmp_path / "data", free_port(), "secret")
     with server:
         session = psycopg.connect(server.url("postgres"))
         session.pgconn.send_query(LONG_QUERY.encode())
         assert server.pid is not None
         os.kill(server.pid, signal.SIGKILL)
-        while running_server(server.data_dir) is not None:
-            time.sleep(0.02)
+        wait_until(lambda: running_server(server.data_dir) is None, timeout=10, interval=0.02)
         orphan = session.info.backend_pid
         assert works_in(orphan, server.data_dir)
     with server:
@@ -88,8 +89,8 @@ def test_a_killed_servers_long_query_does_not_keep_the_next_from_starting(tmp_pa
 
 
 @pytest.fixture
-def stubborn(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that looks like a session of `tmp_path` and does not leave when asked to."""
+def session_ignoring_sigquit(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that looks like a session of `tmp_path` and ignores SIGQUIT."""
     program = tmp_path / "postgres"
     program.symlink_to(sys.executable)
     ignore = "import signal, time; signal.signal(signal.SIGQUIT, signal.SIG_IGN); "
@@ -104,18 +105,20 @@ def stubborn(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-def test_a_session_that_does_not_end_is_named(
-    tmp_path: Path, stubborn: subprocess.Popen[bytes]
+def test_reports_a_session_that_does_not_end(
+    tmp_path: Path, session_ignoring_sigquit: subprocess.Popen[bytes]
 ) -> None:
-    with pytest.raises(PlatformError, match=rf"still in use by pid {stubborn.pid}: end it"):
-        end_orphans(tmp_path, seconds=0.2)
-    assert stubborn.poll() is None
+    with pytest.raises(
+        PlatformError, match=rf"still in use by pid {session_ignoring_sigquit.pid}: end it"
+    ):
+        end_orphans(tmp_path, timeout=0.2)
+    assert session_ignoring_sigquit.poll() is None
 
 
-def test_only_sessions_of_this_directory_are_ended(
-    tmp_path: Path, stubborn: subprocess.Popen[bytes]
+def test_ends_only_sessions_of_its_own_directory(
+    tmp_path: Path, session_ignoring_sigquit: subprocess.Popen[bytes]
 ) -> None:
     other = tmp_path / "other"
     other.mkdir()
-    end_orphans(other, seconds=0.0)
-    assert stubborn.poll() is None
+    end_orphans(other, timeout=0.0)
+    assert session_ignoring_sigquit.poll() is None

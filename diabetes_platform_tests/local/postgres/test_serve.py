@@ -1,11 +1,10 @@
-"""PostgreSQL under a supervisor: the child is the server, and it comes back however it ended."""
+"""The PostgreSQL process: shutdown, configuration, secrets, and recovery after a kill."""
 
 import os
 import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,13 +13,14 @@ import pytest
 
 from diabetes_platform.local.ports import free_port
 from diabetes_platform.local.postgres.data import read_pid_file
-from diabetes_platform.local.postgres.serve import LARGEST_LOG
+from diabetes_platform.local.postgres.serve import MAX_LOG_BYTES
 from diabetes_platform.local.postgres.server import CONFIG_FILE
 from diabetes_platform.local.processes import last_line
+from diabetes_platform.polling import wait_until
 
 pytestmark = pytest.mark.integration
 PASSWORD = "p@ss/word:%"
-READY_SECONDS = 15.0
+READY_TIMEOUT = 15.0
 Serve = Callable[..., subprocess.Popen[bytes]]
 
 
@@ -41,7 +41,7 @@ def log(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def serve(data_dir: Path, port: int, log: Path) -> Iterator[Serve]:
-    """Start the command as a supervisor does; what still runs at the end is stopped."""
+    """Return a function that starts the command like a supervisor; stops all at the end."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(**secrets: str) -> subprocess.Popen[bytes]:
@@ -61,44 +61,42 @@ def serve(data_dir: Path, port: int, log: Path) -> Iterator[Serve]:
 
 
 def connected(port: int) -> psycopg.Connection:
-    """A connection, as soon as the server takes one."""
+    """Return a connection as soon as the server accepts one."""
     url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
-    deadline = time.monotonic() + READY_SECONDS
-    while True:
-        try:
-            return psycopg.connect(url, password=PASSWORD, autocommit=True)
-        except psycopg.OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
+    return wait_until(
+        lambda: psycopg.connect(url, password=PASSWORD, autocommit=True),
+        timeout=READY_TIMEOUT,
+        interval=0.05,
+        retry_on=(psycopg.OperationalError,),
+    )
 
 
-def test_the_child_is_the_server_and_an_interrupt_is_a_fast_shutdown(
+def test_the_child_is_the_server_and_sigint_is_a_fast_shutdown(
     serve: Serve, data_dir: Path, port: int, log: Path
 ) -> None:
     child = serve(POSTGRES_PASSWORD=PASSWORD)
     with connected(port) as session:
-        session.execute("CREATE TABLE kept ()")
-        written = read_pid_file(data_dir)
-        assert written is not None
-        assert (written.pid, written.port) == (child.pid, str(port))
+        session.execute("CREATE TABLE durable ()")
+        pid_file = read_pid_file(data_dir)
+        assert pid_file is not None
+        assert (pid_file.pid, pid_file.port) == (child.pid, str(port))
         child.send_signal(signal.SIGINT)
         assert child.wait(10) == 0
     assert read_pid_file(data_dir) is None
     assert "received fast shutdown request" in log.read_text()
 
 
-def test_it_has_the_settings_of_the_one_file(serve: Serve, port: int) -> None:
+def test_uses_the_configuration_file_without_errors(serve: Serve, port: int) -> None:
     serve(POSTGRES_PASSWORD=PASSWORD)
     with connected(port) as session:
-        shown = session.execute("SHOW config_file").fetchone()
-        assert shown == (str(CONFIG_FILE),)
+        config_file = session.execute("SHOW config_file").fetchone()
+        assert config_file == (str(CONFIG_FILE),)
         assert session.execute("SHOW wal_level").fetchone() == ("logical",)
-        refused = session.execute("SELECT name FROM pg_file_settings WHERE error IS NOT NULL")
-        assert refused.fetchall() == []
+        invalid = session.execute("SELECT name FROM pg_file_settings WHERE error IS NOT NULL")
+        assert invalid.fetchall() == []
 
 
-def test_the_password_stays_in_no_environment_command_line_or_file(
+def test_the_password_is_in_no_environment_command_line_or_file(
     serve: Serve, data_dir: Path, port: int, log: Path
 ) -> None:
     child = serve(POSTGRES_PASSWORD=PASSWORD)
@@ -110,52 +108,52 @@ def test_the_password_stays_in_no_environment_command_line_or_file(
     assert [path for path in data_dir.parent.iterdir() if path.is_file()] == [log]
 
 
-def test_a_killed_server_with_a_query_under_way_is_back_within_seconds(
-    serve: Serve, port: int
-) -> None:
+def test_restarts_within_seconds_after_a_kill_during_a_query(serve: Serve, port: int) -> None:
     child = serve(POSTGRES_PASSWORD=PASSWORD)
     with connected(port) as session:
-        session.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+        session.execute("CREATE TABLE durable AS SELECT 42 AS answer")
     busy = connected(port)
     busy.pgconn.send_query(b"SELECT count(*) FROM generate_series(1, 1000000000000)")
     child.kill()
-    # A supervisor notices when nobody can write into its pipe any more: no session can.
+    # A supervisor sees the end of the pipe, because no session holds it.
     assert child.communicate(timeout=5) == (b"", None)
-    # As a supervisor does: at once, and without the password that only a new directory needs.
+    # Immediately, and without the password, which only a new directory needs.
     serve()
     with connected(port) as session:
-        assert session.execute("SELECT answer FROM kept").fetchone() == (42,)
+        assert session.execute("SELECT answer FROM durable").fetchone() == (42,)
     busy.close()
 
 
-def refusal(child: subprocess.Popen[bytes], log: Path) -> str:
-    """The one line that is said, and the code that tells a supervisor of a failure."""
+def startup_error(child: subprocess.Popen[bytes], log: Path) -> str:
+    """Return the single line of the log after the child has exited with the failure code."""
     assert child.wait(10) == 3
     (line,) = log.read_text().splitlines()
     return line
 
 
-def test_data_of_another_major_version_is_refused_in_one_line(
+def test_rejects_data_of_another_major_version_in_one_line(
     serve: Serve, data_dir: Path, log: Path
 ) -> None:
     data_dir.mkdir()
     (data_dir / "PG_VERSION").write_text("16\n")
-    line = refusal(serve(POSTGRES_PASSWORD=PASSWORD), log)
+    line = startup_error(serve(POSTGRES_PASSWORD=PASSWORD), log)
     assert line.startswith(f"{data_dir} holds data of PostgreSQL 16, this is PostgreSQL 18: dump")
 
 
-def test_a_new_directory_without_a_password_is_refused_in_one_line(serve: Serve, log: Path) -> None:
-    line = refusal(serve(POSTGRES_PASSWORD=""), log)
-    assert line == "POSTGRES_PASSWORD: given nothing, allowed the superuser's password"
+def test_rejects_a_new_directory_without_a_password(serve: Serve, log: Path) -> None:
+    line = startup_error(serve(POSTGRES_PASSWORD=""), log)
+    assert line == (
+        "POSTGRES_PASSWORD is not set: a new data directory needs the superuser's password"
+    )
 
 
-def test_a_port_in_use_is_refused_in_one_line(serve: Serve, port: int, log: Path) -> None:
+def test_rejects_a_port_in_use_in_one_line(serve: Serve, port: int, log: Path) -> None:
     with socket.create_server(("127.0.0.1", port)):
-        line = refusal(serve(POSTGRES_PASSWORD=PASSWORD), log)
+        line = startup_error(serve(POSTGRES_PASSWORD=PASSWORD), log)
     assert line.startswith(f"PostgreSQL: port {port} is in use by ")
 
 
-def test_a_second_server_of_the_directory_is_refused(serve: Serve, port: int, log: Path) -> None:
+def test_rejects_a_second_server_of_the_directory(serve: Serve, port: int, log: Path) -> None:
     first = serve(POSTGRES_PASSWORD=PASSWORD)
     connected(port).close()
     second = serve()
@@ -166,17 +164,19 @@ def test_a_second_server_of_the_directory_is_refused(serve: Serve, port: int, lo
 @pytest.mark.parametrize(
     ("size", "names"), [(0, ["postgres.log"]), (1, ["postgres.log", "postgres.log.1"])]
 )
-def test_a_large_log_is_set_aside_at_the_start(
+def test_rotates_a_large_log_at_the_start(
     serve: Serve, log: Path, size: int, names: list[str]
 ) -> None:
     with log.open("wb") as file:
-        file.truncate(LARGEST_LOG + size)
+        file.truncate(MAX_LOG_BYTES + size)
     serve(POSTGRES_PASSWORD="").wait(10)
     assert sorted(path.name for path in log.parent.iterdir()) == names
     assert "POSTGRES_PASSWORD" in last_line(log)
 
 
-def test_nothing_slow_is_imported_before_the_server_starts() -> None:
+def test_imports_no_slow_module_before_the_server_starts() -> None:
     code = "import sys, diabetes_platform.local.postgres.serve; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"psycopg", "pydantic", "sqlalchemy", "dagster"} & set(done.stdout.split())
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert not {"psycopg", "pydantic", "sqlalchemy", "dagster"} & set(result.stdout.split())

@@ -1,4 +1,4 @@
-"""Setting up PostgreSQL: from an empty server to all of it, and again without effect."""
+"""Set-up of PostgreSQL: roles, databases and the slot, and a second run without effect."""
 
 import re
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ from diabetes_platform.local.ports import free_port
 from diabetes_platform.local.postgres.server import Postgres
 from diabetes_platform.local.postgres.setup import role_url, setup_warehouse
 from diabetes_platform.warehouse.replication import SLOT
-from diabetes_platform.warehouse.roles import DAGSTER, DEBEZIUM, PIPELINE, ROLES
+from diabetes_platform.warehouse.roles import DAGSTER, DEBEZIUM, PIPELINE, ROLES, Role
 from diabetes_platform_tests.provisioned import CAPTURE, ProvisionedServer, drop_slot
 
 AWKWARD = {role.name: f"p@ss/'{role.name}:%\\" for role in ROLES}
-"""Passwords with every character that a URL or a statement could trip over."""
+"""Passwords with the special characters of URLs and SQL statements."""
 
 
 @pytest.mark.parametrize(
@@ -27,13 +27,12 @@ AWKWARD = {role.name: f"p@ss/'{role.name}:%\\" for role in ROLES}
         (DAGSTER, "postgresql://dagster:p%40ss%2F%27dagster%3A%25%5C@127.0.0.1:5433/dagster"),
     ],
 )
-def test_a_roles_url_has_its_own_password_and_database(role: object, url: str) -> None:
+def test_a_role_url_has_the_password_and_database_of_the_role(role: Role, url: str) -> None:
     superuser = "postgresql://postgres:se%40cret@127.0.0.1:5433/postgres"
-    (given,) = [each for each in ROLES if each == role]
-    assert role_url(superuser, given, AWKWARD) == url
+    assert role_url(superuser, role, AWKWARD) == url
 
 
-def test_a_roles_url_keeps_the_options_of_a_managed_server() -> None:
+def test_a_role_url_keeps_the_options_of_a_managed_server() -> None:
     superuser = "postgresql://admin:x@db.example/postgres?sslmode=require"
     assert role_url(superuser, PIPELINE, {"pipeline": "y"}) == (
         "postgresql://pipeline:y@db.example/diabetes?sslmode=require"
@@ -41,28 +40,26 @@ def test_a_roles_url_keeps_the_options_of_a_managed_server() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "given"),
+    ("changed", "names"),
     [
         ({"reader": ""}, "api, dagster, debezium, migrator, pipeline, predictor"),
         ({"root": "x"}, "api, dagster, debezium, migrator, pipeline, predictor, reader, root"),
     ],
 )
-def test_a_role_without_password_or_without_a_place_here_is_refused(
-    changed: dict[str, str], given: str
-) -> None:
-    with pytest.raises(PlatformError, match=f"given {given}, allowed one for each of api, dagster"):
+def test_rejects_missing_passwords_and_unknown_roles(changed: dict[str, str], names: str) -> None:
+    with pytest.raises(PlatformError, match=f"are set for {names}; allowed: exactly api, dagster"):
         setup_warehouse("postgresql://postgres@127.0.0.1:1/postgres", AWKWARD | changed)
 
 
 @pytest.fixture
 def admin(provisioned: ProvisionedServer) -> Iterator[Connection]:
-    """A superuser's session on a server that was set up."""
-    with psycopg.connect(provisioned.superuser_url, autocommit=True) as opened:
-        yield opened
+    """A superuser's session on a server after the set-up."""
+    with psycopg.connect(provisioned.superuser_url, autocommit=True) as connection:
+        yield connection
 
 
 def state(provisioned: ProvisionedServer) -> list[tuple[object, ...]]:
-    """All that setting up brings about, but the passwords."""
+    """Return the result of the set-up, without passwords."""
     roles = """
         SELECT rolname, rolcanlogin, rolsuper, rolreplication, rolcreaterole, rolcreatedb,
             rolbypassrls FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY 1
@@ -86,22 +83,22 @@ def state(provisioned: ProvisionedServer) -> list[tuple[object, ...]]:
 
 
 @pytest.mark.integration
-def test_doing_it_again_changes_nothing_and_all_passwords_still_work(
+def test_a_second_run_changes_nothing_and_all_passwords_work(
     provisioned: ProvisionedServer,
 ) -> None:
-    before = state(provisioned)
-    assert len(before) > len(ROLES)
+    initial = state(provisioned)
+    assert len(initial) > len(ROLES)
     slot = setup_warehouse(
         provisioned.superuser_url, provisioned.passwords, generated_passwords=True
     )
-    assert state(provisioned) == before
+    assert state(provisioned) == initial
     assert (slot.plugin, slot.database, slot.wal_status) == ("pgoutput", "diabetes", "reserved")
     for role in ROLES:
         psycopg.connect(provisioned.url(role.name)).close()
 
 
 @pytest.mark.integration
-def test_the_owner_of_each_database_and_of_everything_in_the_warehouse(admin: Connection) -> None:
+def test_databases_have_their_owners(admin: Connection) -> None:
     owners = admin.execute(
         "SELECT datname, datdba::regrole::text FROM pg_database"
         " WHERE datname IN ('diabetes', 'dagster') ORDER BY 1"
@@ -110,7 +107,7 @@ def test_the_owner_of_each_database_and_of_everything_in_the_warehouse(admin: Co
 
 
 @pytest.mark.integration
-def test_a_server_that_captures_no_changes_is_named_and_only_dagsters_database_is_not_durable(
+def test_reports_a_server_without_logical_decoding_and_makes_only_dagsters_database_asynchronous(
     tmp_path: Path,
 ) -> None:
     data_dir, port = tmp_path / "data", free_port()
@@ -129,7 +126,7 @@ def test_a_server_that_captures_no_changes_is_named_and_only_dagsters_database_i
 
 @pytest.mark.integration
 @pytest.mark.parametrize(("generated", "iterations"), [(True, "1"), (False, "4096")])
-def test_a_password_changes_and_no_log_holds_it(
+def test_changes_a_password_without_logging_it(
     provisioned: ProvisionedServer, admin: Connection, generated: bool, iterations: str
 ) -> None:
     changed = AWKWARD
@@ -165,51 +162,51 @@ def test_a_password_changes_and_no_log_holds_it(
         ("debezium", "BYPASSRLS", "REPLICATION"),
     ],
 )
-def test_a_role_that_may_more_than_it_should_is_refused(
+def test_rejects_a_role_with_too_many_privileges(
     provisioned: ProvisionedServer, admin: Connection, role: str, right: str, allowed: str
 ) -> None:
     admin.execute(f"ALTER ROLE {role} {right}")
     try:
-        with pytest.raises(PlatformError, match=rf"role {role} may do more .* allowed {allowed}$"):
+        with pytest.raises(
+            PlatformError, match=rf"role {role} has too many .* allowed: {allowed}$"
+        ):
             setup_warehouse(provisioned.superuser_url, provisioned.passwords)
     finally:
         admin.execute(f"ALTER ROLE {role} NO{right}")
 
 
 @pytest.mark.integration
-def test_a_role_that_somebody_made_before_gets_its_login(
+def test_enables_the_login_of_an_existing_role(
     provisioned: ProvisionedServer, admin: Connection
 ) -> None:
     admin.execute("ALTER ROLE debezium NOLOGIN NOREPLICATION PASSWORD NULL")
     setup_warehouse(provisioned.superuser_url, provisioned.passwords, generated_passwords=True)
     with psycopg.connect(provisioned.url(DEBEZIUM.name)) as connection:
-        found = connection.execute(
+        row = connection.execute(
             "SELECT rolreplication FROM pg_roles WHERE rolname = current_user"
         ).fetchone()
-    assert found == (True,)
+    assert row == (True,)
 
 
 @pytest.mark.integration
-def test_a_slot_that_was_dropped_is_made_again(
-    provisioned: ProvisionedServer, admin: Connection
-) -> None:
+def test_creates_a_dropped_slot_again(provisioned: ProvisionedServer, admin: Connection) -> None:
     drop_slot(admin)
     slot = setup_warehouse(
         provisioned.superuser_url, provisioned.passwords, generated_passwords=True
     )
     assert slot.wal_status == "reserved"
-    found = admin.execute("SELECT slot_name FROM pg_replication_slots").fetchall()
-    assert found == [(SLOT,)]
+    slots = admin.execute("SELECT slot_name FROM pg_replication_slots").fetchall()
+    assert slots == [(SLOT,)]
 
 
 @pytest.mark.integration
-def test_what_the_server_refuses_is_one_line_without_the_password(
+def test_reports_a_login_error_in_one_line_without_the_password(
     provisioned: ProvisionedServer,
 ) -> None:
     wrong = re.sub(":[^:@]*@", ":wr0ng@", provisioned.superuser_url)
-    with pytest.raises(PlatformError) as refused:
+    with pytest.raises(PlatformError) as raised:
         setup_warehouse(wrong, provisioned.passwords)
-    line = str(refused.value)
+    line = str(raised.value)
     assert line.startswith(f"PostgreSQL on 127.0.0.1:{provisioned.server.port} as postgres: ")
     assert 'password authentication failed for user "postgres"' in line
     assert "\n" not in line
