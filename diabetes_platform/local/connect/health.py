@@ -14,16 +14,16 @@ from diabetes_platform.warehouse.replication import MIB, SLOT, read_slot, slot_p
 
 
 def connector_runs(stack: Stack) -> str:
-    """Return the connector's state; raises where it or its task does not run."""
+    """Return the connector's state; raises if it or its task does not run."""
     state = connector_of(stack)
     if not state.running:
-        why = f": {explain(state.trace)}" if state.trace else ""
-        raise RuntimeError(f"{CONNECTOR} is {state}{why}")
+        reason = f": {explain(state.trace)}" if state.trace else ""
+        raise RuntimeError(f"{CONNECTOR} is {state}{reason}")
     return f"{CONNECTOR} is {state}"
 
 
 def replication_slot(stack: Stack) -> str:
-    """Return how far the slot's consumer is behind; raises where it has none or is lost."""
+    """Return the lag of the slot's consumer; raises if it has none or the slot is lost."""
     superuser = database_url(stack, SUPERUSER, WAREHOUSE_DATABASE)
     with psycopg.connect(superuser) as connection:
         slot = read_slot(connection)
@@ -31,7 +31,7 @@ def replication_slot(stack: Stack) -> str:
     if slot is None or problem is not None:
         raise RuntimeError(problem)
     if slot.held_by is None:
-        raise RuntimeError(f"nobody reads {SLOT}, {slot.kept / MIB:.1f} MiB are kept for it")
+        raise RuntimeError(f"nobody reads {SLOT}, which retains {slot.kept / MIB:.1f} MiB of WAL")
     return f"{SLOT} is read by {slot.held_by}, {slot.behind / MIB:.1f} MiB behind"
 
 

@@ -1,11 +1,11 @@
-"""Sets up change data capture: registers the Debezium connector and waits until it captures."""
+"""Set-up of change data capture: registers the Debezium connector and waits until it captures."""
 
 import json
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -27,13 +27,15 @@ from diabetes_platform.local.ports import HOST
 from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE
 from diabetes_platform.local.postgres.data import connection_url
 from diabetes_platform.local.setup import plain_passwords, run_setup
+from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, Port, SetupSettings
 from diabetes_platform.warehouse.replication import Slot, read_slot, slot_problem
 from diabetes_platform.warehouse.roles import DEBEZIUM
 
 CONNECTOR_FILE = PROJECT_ROOT / "infra" / "debezium" / f"{CONNECTOR}.json"
-READY_SECONDS = 60.0
-_PAUSE = 0.3
+READY_TIMEOUT = 60.0
+_RESTART_TIMEOUT = 5.0
+_INTERVAL = 0.3
 _TABLES = """
 SELECT n.nspname || '.' || c.relname,
     has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
@@ -47,54 +49,54 @@ SELECT schemaname || '.' || tablename FROM pg_publication_tables WHERE pubname =
 _COLUMNS = ",".join(
     re.escape(f"{DIABETES_NEW.name}.{column}") for column in DIABETES_NEW.column_names
 )
-"""Regular expressions for whole names."""
+"""Debezium takes regular expressions for whole names."""
 
 Config = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was done to the connector, and how it is now."""
+    """The state of the connector, and whether its configuration was changed."""
 
     changed: bool
     state: ConnectorState
 
 
 def setup_connector(
-    connect_url: str, database_url: str, file: Path = CONNECTOR_FILE, seconds: float = READY_SECONDS
+    connect_url: str, database_url: str, file: Path = CONNECTOR_FILE, timeout: float = READY_TIMEOUT
 ) -> Outcome:
-    """Give Connect at `connect_url` the connector of `file` and wait until it reads the slot.
+    """Register the connector of `file` at `connect_url` and wait until it reads the slot.
 
-    `database_url` is the warehouse as the role of the connector. Doing it again changes nothing;
-    a paused connector goes on and what has failed is started again. Raises PlatformError that says
-    why changes are not captured, ServiceError where Connect does not answer.
+    `database_url` is the warehouse as the connector's role. Idempotent; also resumes a paused
+    connector and restarts what has failed. Raises PlatformError with the reason if changes are
+    not captured, and ServiceError if Connect does not answer.
     """
     config = read_config(file)
     _require_tables(config, database_url)
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + timeout
     with ConnectApi(connect_url) as api:
         try:
             changed = _register(api, config, deadline)
             api.resume(CONNECTOR)
             state = _wait_until_running(api, deadline)
-            _wait_until_read(api, database_url, deadline)
+            _wait_until_slot_is_read(api, database_url, deadline)
         except ServiceResponseError as error:
             raise PlatformError(f"{CONNECTOR}: {explain(str(error))}") from error
     return Outcome(changed, state)
 
 
 def read_config(file: Path = CONNECTOR_FILE) -> Config:
-    """Return the connector's configuration, all of it text; raises PlatformError.
+    """Return the connector's configuration: `file`, and the contract's columns to capture.
 
-    `file`, and the contract's columns as those that are captured: what else somebody keeps in the
-    table does not travel, nor stop the connector by a value that no topic takes.
+    Other columns of the table are not captured: their values could be private, or too large for
+    the topic. Raises PlatformError.
     """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise PlatformError(f"{file}: {error}") from error
     if not isinstance(content, dict) or not all(isinstance(v, str) for v in content.values()):
-        raise PlatformError(f"{file}: given other values, allowed an object with text values only")
+        raise PlatformError(f"{file} must be an object with text values only")
     return {**content, "column.include.list": _COLUMNS}
 
 
@@ -108,56 +110,75 @@ def _require_tables(config: Config, database_url: str) -> None:
 
 
 def _register(api: ConnectApi, config: Config, deadline: float) -> bool:
-    """Give Connect `config` unless it has it; return whether it had another or none."""
-    found = api.config(CONNECTOR)
-    if found == {**config, "name": CONNECTOR}:
+    """Set the connector's configuration; return whether it changed."""
+    current = api.config(CONNECTOR)
+    if current == {**config, "name": CONNECTOR}:
         return False
     api.put_config(CONNECTOR, config)
-    if found is not None:
-        # Tasks of the old configuration still run, and would be taken for those of the new one.
+    if current is not None:
+        # Running tasks of the old configuration would look like tasks of the new one.
         api.stop(CONNECTOR)
-        while api.state(CONNECTOR).tasks and time.monotonic() < deadline:
-            time.sleep(_PAUSE)
+        with suppress(TimeoutError):
+            _wait(lambda: not api.state(CONNECTOR).tasks, deadline)
     return True
 
 
 def _wait_until_running(api: ConnectApi, deadline: float) -> ConnectorState:
-    """Wait until the task runs; what has failed before is started again, once."""
+    """Wait until the task runs, and return its state; restarts a failed task once."""
+    state = api.state(CONNECTOR)
     restarted = False
-    while not (state := api.state(CONNECTOR)).running:
+
+    def running() -> bool:
+        nonlocal state, restarted
+        state = api.state(CONNECTOR)
         if state.failed and restarted:
             raise PlatformError(f"{CONNECTOR}: {explain(state.trace)}")
         if state.failed:
-            api.restart_failed(CONNECTOR)
+            _restart(api, deadline)
             restarted = True
-            _wait_while_failed(api, deadline)
-        if time.monotonic() > deadline:
-            raise PlatformError(f"{CONNECTOR} does not run: {state}; see `diabetes logs connect`")
-        time.sleep(_PAUSE)
+        return state.running
+
+    try:
+        _wait(running, deadline)
+    except TimeoutError:
+        message = f"{CONNECTOR} does not run: {state}; see `diabetes logs connect`"
+        raise PlatformError(message) from None
     return state
 
 
-def _wait_while_failed(api: ConnectApi, deadline: float) -> None:
-    """A restart is asked for and happens later: the old failure must not count for the new one."""
-    until = min(deadline, time.monotonic() + 5.0)
-    while api.state(CONNECTOR).failed and time.monotonic() < until:
-        time.sleep(_PAUSE)
+def _restart(api: ConnectApi, deadline: float) -> None:
+    """Restart what has failed, and wait until the state changes, because that is asynchronous."""
+    api.restart_failed(CONNECTOR)
+    with suppress(TimeoutError):
+        restart_deadline = min(deadline, time.monotonic() + _RESTART_TIMEOUT)
+        _wait(lambda: not api.state(CONNECTOR).failed, restart_deadline)
 
 
-def _wait_until_read(api: ConnectApi, database_url: str, deadline: float) -> None:
-    """Wait until Debezium reads the slot: a task is said to run while it tries that in vain."""
-    while True:
+def _wait_until_slot_is_read(api: ConnectApi, database_url: str, deadline: float) -> None:
+    """Wait until Debezium reads the slot; until then, its task has the state RUNNING too."""
+    database = urlsplit(database_url).path[1:]
+    problem: str | None = None
+
+    def is_read() -> bool:
+        nonlocal problem
         slot = _slot(database_url)
-        problem = reader_problem(slot) or slot_problem(slot, urlsplit(database_url).path[1:])
+        problem = reader_problem(slot) or slot_problem(slot, database)
         if problem is None and slot is not None and slot.held_by is not None:
-            return
+            return True
         state = api.state(CONNECTOR)
         if state.failed:
             raise PlatformError(f"{CONNECTOR}: {explain(state.trace)}")
-        if time.monotonic() > deadline:
-            problem = problem or "runs but does not read its replication slot"
-            raise PlatformError(f"{CONNECTOR}: {problem}; see `diabetes logs connect`")
-        time.sleep(_PAUSE)
+        return False
+
+    try:
+        _wait(is_read, deadline)
+    except TimeoutError:
+        problem = problem or "runs but does not read its replication slot"
+        raise PlatformError(f"{CONNECTOR}: {problem}; see `diabetes logs connect`") from None
+
+
+def _wait(condition: Callable[[], bool], deadline: float) -> None:
+    wait_until(condition, timeout=deadline - time.monotonic(), interval=_INTERVAL)
 
 
 def _slot(database_url: str) -> Slot | None:
@@ -173,12 +194,12 @@ def _connected(url: str) -> Iterator[Connection]:
             yield connection
     except psycopg.Error as error:
         reason = str(error).strip().splitlines()[-1]
-        where = f"{parts.hostname}:{parts.port or 5432} as {parts.username}"
-        raise PlatformError(f"PostgreSQL on {where}: {reason}") from error
+        server = f"{parts.hostname}:{parts.port or 5432}"
+        raise PlatformError(f"PostgreSQL on {server} as {parts.username}: {reason}") from error
 
 
-def _setup(settings: PlatformSettings, given: SetupSettings) -> str:
-    password = plain_passwords(given.role_passwords)[DEBEZIUM.name]
+def _setup(settings: PlatformSettings, secrets: SetupSettings) -> str:
+    password = plain_passwords(secrets.role_passwords)[DEBEZIUM.name]
     port = settings.port(Port.POSTGRES)
     url = connection_url(DEBEZIUM.name, password, port, WAREHOUSE_DATABASE)
     outcome = setup_connector(f"http://{HOST}:{settings.port(Port.CONNECT)}", url)

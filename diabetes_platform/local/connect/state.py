@@ -1,4 +1,4 @@
-"""The Debezium connector's state, for the table and the doctor."""
+"""The state of the Debezium connector, for the status table and the health check."""
 
 from diabetes_platform.clients.connect import ConnectorState, connector_state
 from diabetes_platform.contract.events import CONNECTOR
@@ -7,5 +7,5 @@ from diabetes_platform.settings import Port
 
 
 def connector_of(stack: Stack) -> ConnectorState:
-    """Return the connector's and its task's state as Kafka Connect tells it."""
+    """Return the state of the connector and its task from Kafka Connect."""
     return connector_state(stack.url(Port.CONNECT), CONNECTOR)

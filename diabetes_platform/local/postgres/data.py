@@ -100,7 +100,8 @@ def require_own_data(data_dir: Path) -> None:
         if version != str(MAJOR_VERSION):
             raise PlatformError(
                 f"{data_dir} holds data of PostgreSQL {version}, this is PostgreSQL "
-                f"{MAJOR_VERSION}: dump it with the old version, or remove the directory to start with an empty one"
+                f"{MAJOR_VERSION}: dump it with the old version, or remove the directory to start "
+                "with an empty one"
             )
     elif data_dir.exists() and any(data_dir.iterdir()):
         raise PlatformError(f"{data_dir} is not empty and not a PostgreSQL data directory")

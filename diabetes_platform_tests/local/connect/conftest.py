@@ -1,15 +1,19 @@
-"""A worker whose connector captures, and what changes its table and its configuration."""
+"""A Connect worker with a running connector, and helpers that change its table and settings."""
 
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 from psycopg import Connection
 
-from diabetes_platform.local.connect.setup import Outcome, read_config, setup_connector
+from diabetes_platform.local.connect.setup import (
+    CONNECTOR_FILE,
+    Outcome,
+    read_config,
+    setup_connector,
+)
 from diabetes_platform_tests.capture import Connect
 
 INSERT = """
@@ -17,27 +21,27 @@ INSERT INTO diabetes_new (pregnancies, glucose, bmi, diabetes_pedigree_function,
 VALUES (1, 120, 28.5, 0.4, %s) RETURNING id
 """
 
-Changed = Callable[..., Path]
+WriteConfig = Callable[..., Path]
 
 
 @pytest.fixture
 def capturing(connect: Connect) -> Connect:
-    """A worker whose connector captures."""
+    """A worker with a running connector."""
     set_up(connect)
     return connect
 
 
 @pytest.fixture
 def intake(connect: Connect) -> Iterator[Connection]:
-    """A session that may write patients and end other sessions."""
+    """A superuser's session on the warehouse."""
     url = connect.database.server.url("diabetes")
     with psycopg.connect(url, autocommit=True) as connection:
         yield connection
 
 
 @pytest.fixture
-def changed(tmp_path: Path) -> Changed:
-    """Writes the connector's configuration with some values changed."""
+def write_config(tmp_path: Path) -> WriteConfig:
+    """Return a function that writes the connector's configuration with changed settings."""
 
     def write(**settings: str) -> Path:
         config = dict(read_config())
@@ -49,11 +53,11 @@ def changed(tmp_path: Path) -> Changed:
     return write
 
 
-def set_up(connect: Connect, *more: Any, seconds: float = 60) -> Outcome:
-    return setup_connector(connect.url, connect.database_url, *more, seconds=seconds)
+def set_up(connect: Connect, file: Path = CONNECTOR_FILE, timeout: float = 60) -> Outcome:
+    return setup_connector(connect.url, connect.database_url, file, timeout)
 
 
 def insert(intake: Connection, *ages: int) -> list[int]:
-    """Store one patient for each age and return their ids."""
+    """Insert one patient for each age and return their ids."""
     rows = [intake.execute(INSERT, (age,)).fetchone() for age in ages]
     return [row[0] for row in rows if row is not None]

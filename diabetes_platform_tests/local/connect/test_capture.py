@@ -1,4 +1,4 @@
-"""Change data capture on a real broker, Connect and PostgreSQL: what arrives, and that all does."""
+"""Change data capture with a real broker, Connect and PostgreSQL: messages and completeness."""
 
 import json
 from pathlib import Path
@@ -11,19 +11,19 @@ from psycopg import Connection
 from diabetes_platform.contract.events import CDC_TOPIC, CONNECTOR, DIABETES_NEW_CHANGED
 from diabetes_platform.local.kafka.setup import read_topics, setup_topics
 from diabetes_platform_tests.capture import Connect, eventually
-from diabetes_platform_tests.local.connect.conftest import Changed, insert, set_up
+from diabetes_platform_tests.local.connect.conftest import WriteConfig, insert, set_up
 
 pytestmark = pytest.mark.integration
 
 
-def test_a_change_travels_as_the_contract_says(capturing: Connect, intake: Connection) -> None:
-    places = capturing.kafka.ends(CDC_TOPIC)
+def test_changes_have_the_format_of_the_contract(capturing: Connect, intake: Connection) -> None:
+    ends = capturing.kafka.ends(CDC_TOPIC)
     (patient,) = insert(intake, 33)
     intake.execute(
         "UPDATE diabetes_new SET outcome = 1, outcome_recorded_at = now() WHERE id = %s", (patient,)
     )
     intake.execute("DELETE FROM diabetes_new WHERE id = %s", (patient,))
-    messages = capturing.kafka.messages(places)
+    messages = capturing.kafka.messages(ends)
     created, updated, deleted, tombstone = (next(messages) for _ in range(4))
 
     assert {m.key() for m in (created, updated, deleted, tombstone)} == {b'{"id":%d}' % patient}
@@ -42,34 +42,32 @@ def test_a_change_travels_as_the_contract_says(capturing: Connect, intake: Conne
     assert positions == sorted(set(positions))
 
 
-def test_a_hundred_rows_a_second_all_arrive(capturing: Connect, intake: Connection) -> None:
-    places = capturing.kafka.ends(CDC_TOPIC)
+def test_captures_all_of_a_hundred_rows_a_second(capturing: Connect, intake: Connection) -> None:
+    ends = capturing.kafka.ends(CDC_TOPIC)
     stored = insert(intake, *range(18, 118))
-    messages = capturing.kafka.messages(places)
-    arrived = [json.loads(next(messages).value() or b"")["after"]["id"] for _ in stored]
-    assert sorted(arrived) == stored
+    messages = capturing.kafka.messages(ends)
+    received = [json.loads(next(messages).value() or b"")["after"]["id"] for _ in stored]
+    assert sorted(received) == stored
 
 
-def test_rows_from_before_the_first_start_are_captured_too(
-    connect: Connect, intake: Connection
-) -> None:
+def test_captures_rows_from_before_the_first_start(connect: Connect, intake: Connection) -> None:
     connect_without_offsets(connect)
     before = insert(intake, 40, 41)
-    places = connect.kafka.ends(CDC_TOPIC)
+    ends = connect.kafka.ends(CDC_TOPIC)
     set_up(connect)
     after = insert(intake, 42)
-    wanted = {**dict.fromkeys(before, "r"), **dict.fromkeys(after, "c")}
-    arrived: dict[int, str] = {}
-    for message in connect.kafka.messages(places):
+    expected = {**dict.fromkeys(before, "r"), **dict.fromkeys(after, "c")}
+    received: dict[int, str] = {}
+    for message in connect.kafka.messages(ends):
         value = json.loads(message.value() or b"")
-        arrived[value["after"]["id"]] = value["op"]
-        if wanted.keys() <= arrived.keys():
+        received[value["after"]["id"]] = value["op"]
+        if expected.keys() <= received.keys():
             break
-    assert {patient: arrived[patient] for patient in wanted} == wanted
+    assert {patient: received[patient] for patient in expected} == expected
 
 
 def connect_without_offsets(connect: Connect) -> None:
-    """Forget the connector and how far it had read."""
+    """Remove the connector and its offsets."""
     address = f"/connectors/{CONNECTOR}"
     with httpx.Client(base_url=connect.url, trust_env=False, timeout=30) as client:
         if client.get(address).is_success:
@@ -94,10 +92,10 @@ def test_the_password_is_on_no_command_line_and_not_in_kafka(capturing: Connect)
     assert password not in capturing.log.read_bytes()
 
 
-def require_all(connect: Connect, places: list[TopicPartition], patients: list[int]) -> None:
-    """Read from `places` on until each patient has come, once or twice."""
+def require_all(connect: Connect, ends: list[TopicPartition], patients: list[int]) -> None:
+    """Read from `ends` until each patient was received at least once."""
     missing = set(patients)
-    for message in connect.kafka.messages(places):
+    for message in connect.kafka.messages(ends):
         missing.discard(json.loads(message.value() or b"")["after"]["id"])
         if not missing:
             return
@@ -106,29 +104,29 @@ def require_all(connect: Connect, places: list[TopicPartition], patients: list[i
 
 @pytest.mark.slow
 def test_a_killed_connect_loses_nothing(capturing: Connect, intake: Connection) -> None:
-    places = capturing.kafka.ends(CDC_TOPIC)
+    ends = capturing.kafka.ends(CDC_TOPIC)
     stored = insert(intake, 50, 51)
     capturing.kill()
     stored += insert(intake, 52, 53)
     capturing.start()
     stored += insert(intake, 54)
-    require_all(capturing, places, stored)
+    require_all(capturing, ends, stored)
     assert set_up(capturing).state.running
 
 
 @pytest.mark.slow
 def test_a_killed_broker_loses_nothing(capturing: Connect, intake: Connection) -> None:
-    places = capturing.kafka.ends(CDC_TOPIC)
+    ends = capturing.kafka.ends(CDC_TOPIC)
     stored = insert(intake, 50, 51)
     capturing.kafka.kill()
     stored += insert(intake, 52, 53)
     capturing.kafka.start()
     stored += insert(intake, 54)
-    require_all(capturing, places, stored)
+    require_all(capturing, ends, stored)
     assert set_up(capturing).state.running
 
 
-def test_a_deleted_topic_is_made_again_and_what_waited_for_it_comes(
+def test_delivers_waiting_changes_after_a_deleted_topic_is_created_again(
     capturing: Connect, intake: Connection
 ) -> None:
     capturing.kafka.admin.delete_topics([CDC_TOPIC])[CDC_TOPIC].result(30)
@@ -140,10 +138,10 @@ def test_a_deleted_topic_is_made_again_and_what_waited_for_it_comes(
 
 
 @pytest.mark.slow
-def test_an_idle_table_does_not_keep_the_log_of_other_tables(
-    capturing: Connect, intake: Connection, changed: Changed
+def test_heartbeats_release_the_wal_of_other_tables(
+    capturing: Connect, intake: Connection, write_config: WriteConfig
 ) -> None:
-    set_up(capturing, changed(heartbeat_interval_ms="500"))
+    set_up(capturing, write_config(heartbeat_interval_ms="500"))
     intake.execute("CREATE TABLE IF NOT EXISTS busy (x text)")
     intake.execute("INSERT INTO busy SELECT repeat('x', 1000) FROM generate_series(1, 2000)")
     row = intake.execute("SELECT pg_current_wal_lsn()").fetchone()

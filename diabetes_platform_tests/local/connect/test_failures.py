@@ -1,4 +1,4 @@
-"""Why changes are not captured: Java traces and PostgreSQL's answers as one line for a person."""
+"""Explanations of capture failures: Java traces and PostgreSQL errors as one line each."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ STOPPED = (
     "org.apache.kafka.connect.errors.ConnectException: An exception occurred in the change event "
     f"producer. This connector will be stopped.\n{IN_DEBEZIUM}"
 )
-REFUSED = (
+INVALID_CONFIGURATION = (
     "Connector configuration is invalid and contains the following 1 error(s):\n{}\nYou can also "
     "find the above list of errors at the endpoint `/connector-plugins/{{connectorType}}/config/"
     "validate`"
@@ -25,12 +25,12 @@ REFUSED = (
 
 
 def trace(*causes: str) -> str:
-    """What Connect keeps of a failed task: the outermost exception first."""
+    """Return a failed task's trace as Connect stores it: the outermost exception first."""
     return STOPPED + "".join(f"Caused by: {cause}\n{IN_DEBEZIUM}" for cause in causes)
 
 
 @pytest.mark.parametrize(
-    ("said", "cause"),
+    ("message", "cause"),
     [
         (
             trace(
@@ -45,7 +45,9 @@ def trace(*causes: str) -> str:
             "An exception occurred in the change event producer. This connector will be stopped.",
         ),
         (
-            REFUSED.format('Error while validating connector config: FATAL: role "x" is unknown'),
+            INVALID_CONFIGURATION.format(
+                'Error while validating connector config: FATAL: role "x" is unknown'
+            ),
             'Error while validating connector config: FATAL: role "x" is unknown',
         ),
         ("java.lang.OutOfMemoryError: Java heap space\n", "Java heap space"),
@@ -54,29 +56,29 @@ def trace(*causes: str) -> str:
             "java.lang.NullPointerException",
         ),
         ("HTTP 500", "HTTP 500"),
-        ("", "it said nothing"),
+        ("", "no message"),
     ],
 )
-def test_the_innermost_cause_is_what_is_told(said: str, cause: str) -> None:
-    assert root_cause(said) == cause
+def test_finds_the_root_cause(message: str, cause: str) -> None:
+    assert root_cause(message) == cause
 
 
 @pytest.mark.parametrize(
-    ("said", "advice"),
+    ("message", "explanation"),
     [
         (
-            REFUSED.format(
+            INVALID_CONFIGURATION.format(
                 "Error while validating connector config: FATAL: password authentication failed "
                 'for user "debezium"'
             ),
-            "PostgreSQL does not take the connector's password: `make down` and `make up`",
+            "PostgreSQL rejects the connector's password: `make down` and `make up`",
         ),
         (
             trace(
                 "org.apache.kafka.connect.errors.ConnectException: Publication autocreation is "
                 "disabled, please create one and restart the connector."
             ),
-            "the publication is missing, which a migration makes: `make down` and `make up`",
+            "the publication is missing, which a migration creates: `make down` and `make up`",
         ),
         (
             trace('org.postgresql.util.PSQLException: ERROR: publication "p" does not exist'),
@@ -94,7 +96,7 @@ def test_the_innermost_cause_is_what_is_told(said: str, cause: str) -> None:
                 "org.postgresql.util.PSQLException: ERROR: can no longer get changes from "
                 'replication slot "diabetes_slot"'
             ),
-            "the replication slot diabetes_slot was given up: docs/operations.md",
+            "the replication slot diabetes_slot was lost: docs/operations.md",
         ),
         (
             trace(
@@ -102,19 +104,19 @@ def test_the_innermost_cause_is_what_is_told(said: str, cause: str) -> None:
                 "starting at PostgresOffsetContext [x], but this is no longer available on the "
                 "server. Reconfigure the connector to use a snapshot mode when needed."
             ),
-            "the replication slot diabetes_slot was given up",
+            "the replication slot diabetes_slot was lost",
         ),
         (
             trace(
                 "org.postgresql.util.PSQLException: ERROR: permission denied for table diabetes_new"
             ),
-            "the role of the connector lacks a right",
+            "the connector's role lacks a privilege",
         ),
         (
             trace(
                 "org.postgresql.util.PSQLException: FATAL: permission denied to start WAL sender"
             ),
-            "the role of the connector may not replicate",
+            "the connector's role lacks REPLICATION",
         ),
         (
             trace(
@@ -128,7 +130,7 @@ def test_the_innermost_cause_is_what_is_told(said: str, cause: str) -> None:
                 "org.apache.kafka.common.errors.TimeoutException: Topic diabetes_cdc.public.x not "
                 "present in metadata after 60000 ms."
             ),
-            "a topic is missing of infra/kafka/topics.yaml",
+            "a topic of infra/kafka/topics.yaml is missing",
         ),
         (
             trace("java.lang.IllegalStateException: something new"),
@@ -136,9 +138,9 @@ def test_the_innermost_cause_is_what_is_told(said: str, cause: str) -> None:
         ),
     ],
 )
-def test_what_has_failed_is_told_in_one_line_with_what_to_do(said: str, advice: str) -> None:
-    line = explain(said)
-    assert line.startswith(advice)
+def test_explains_a_failure_in_one_line_with_a_remedy(message: str, explanation: str) -> None:
+    line = explain(message)
+    assert line.startswith(explanation)
     assert len(line.splitlines()) == 1
 
 
@@ -155,38 +157,38 @@ PUBLISHED = ["public.diabetes_new"]
     "include",
     ["public.diabetes_new", "PUBLIC.diabetes_new", r"public\.diabetes_.*", " public.diabetes_new "],
 )
-def test_a_table_that_is_there_and_published_is_watched(include: str) -> None:
+def test_accepts_existing_and_published_tables(include: str) -> None:
     assert table_problem(CONFIG | {"table.include.list": include}, EXISTING, PUBLISHED) is None
 
 
 @pytest.mark.parametrize(
     "include", ["public.diabetes_old", "public.diabetes_new,public.diabetes", "public.("]
 )
-def test_a_table_that_does_not_exist_is_named(include: str) -> None:
+def test_reports_a_missing_table(include: str) -> None:
     table = include.rpartition(",")[2]
     assert table_problem(CONFIG | {"table.include.list": include}, EXISTING, PUBLISHED) == (
-        f"diabetes-cdc: table {table} does not exist: given in table.include.list of "
-        "infra/debezium/diabetes-cdc.json, allowed what is published: public.diabetes_new"
+        f"diabetes-cdc: table {table} in table.include.list of infra/debezium/diabetes-cdc.json "
+        "does not exist; published tables: public.diabetes_new"
     )
 
 
 @pytest.mark.parametrize(
-    ("include", "published", "has"),
+    ("include", "published", "tables"),
     [
         ("staging.patients", PUBLISHED, "public.diabetes_new"),
         ("public.diabetes_new", [], "no table"),
     ],
 )
-def test_a_table_that_is_not_published_is_named(
-    include: str, published: list[str], has: str
+def test_reports_a_table_that_is_not_published(
+    include: str, published: list[str], tables: str
 ) -> None:
     assert table_problem(CONFIG | {"table.include.list": include}, EXISTING, published) == (
         f"diabetes-cdc: table {include} is not in the publication diabetes_publication, which a "
-        f"migration makes, so its changes would never come; it has {has}"
+        f"migration creates, so its changes would be missing; the publication has {tables}"
     )
 
 
-def test_a_table_that_the_role_may_not_read_is_named() -> None:
+def test_reports_a_table_that_the_role_may_not_read() -> None:
     config = CONFIG | {"table.include.list": "public.busy"}
     assert table_problem(config, EXISTING, ["public.busy"]) == (
         "diabetes-cdc: role debezium may not read table public.busy, which a migration grants: "
@@ -197,24 +199,27 @@ def test_a_table_that_the_role_may_not_read_is_named() -> None:
 FREE = Slot("pgoutput", "diabetes", "reserved", None, 0, 0, None, None, None)
 
 
-def held(holder: str | None, user: str | None) -> Slot:
+def slot_of(holder: str | None, user: str | None) -> Slot:
     return dataclasses.replace(FREE, holder_pid=4711, holder=holder, holder_user=user)
 
 
-@pytest.mark.parametrize("slot", [None, FREE, held("Debezium Streaming", "debezium")])
-def test_debezium_or_nobody_may_read_the_slot(slot: Slot | None) -> None:
+@pytest.mark.parametrize("slot", [None, FREE, slot_of("Debezium Streaming", "debezium")])
+def test_accepts_debezium_or_nobody_as_reader(slot: Slot | None) -> None:
     assert reader_problem(slot) is None
 
 
 @pytest.mark.parametrize(
-    ("slot", "who"),
+    ("slot", "reader"),
     [
-        (held("pg_recvlogical", "debezium"), "pg_recvlogical as debezium (PostgreSQL's pid 4711)"),
-        (held(None, None), "a program without a name as another role (PostgreSQL's pid 4711)"),
+        (
+            slot_of("pg_recvlogical", "debezium"),
+            "pg_recvlogical as debezium (PostgreSQL's pid 4711)",
+        ),
+        (slot_of(None, None), "an unnamed program as another role (PostgreSQL's pid 4711)"),
     ],
 )
-def test_another_reader_of_the_slot_is_named(slot: Slot, who: str) -> None:
+def test_reports_another_reader_of_the_slot(slot: Slot, reader: str) -> None:
     assert reader_problem(slot) == (
-        f"replication slot diabetes_slot is held by {who}: stop that program; the connector tries "
-        "again by itself"
+        f"replication slot diabetes_slot is held by {reader}: stop that program; the connector "
+        "retries automatically"
     )
