@@ -1,6 +1,6 @@
-"""Expectations that Great Expectations lacks, each pushed down to PostgreSQL.
+"""Custom expectations, pushed down to PostgreSQL.
 
-Importing this registers them; it imports Great Expectations, which takes seconds.
+The import registers them; it imports Great Expectations, which takes seconds.
 """
 
 from typing import Any, ClassVar
@@ -24,7 +24,7 @@ from great_expectations.expectations.metrics.table_metric_provider import TableM
 from diabetes_platform.contract.tables import RECORD_ID
 
 SAMPLE_SIZE = 20
-"""Offending record ids that an outcome names at most."""
+"""The maximum number of record ids in an outcome."""
 
 
 class _WholeNumber(ColumnMapMetricProvider):
@@ -46,10 +46,10 @@ class ExpectColumnValuesToBeWholeNumbers(ColumnMapExpectation):
 
 
 class _RepeatedRows(TableMetricProvider):
-    """How many rows share all their values in `column_list`, and some of their record ids.
+    """The number of rows that repeat the values of `column_list`, and some of their record ids.
 
-    NULLs are equal to each other here, as they are to a reader; in SQL's `=` they are not, which
-    is why ExpectCompoundColumnsToBeUnique misses rows without an insulin value.
+    NULLs are equal here. In SQL's `=` they are not, so that ExpectCompoundColumnsToBeUnique misses
+    repeated rows without an insulin value.
     """
 
     metric_name = "table.repeated_rows"
@@ -71,11 +71,11 @@ class _RepeatedRows(TableMetricProvider):
             sa.column(name) for name in metric_value_kwargs["column_list"]
         ]
         record_id: sa.ColumnClause[str] = sa.column(RECORD_ID.name)
-        alike = sa.func.count().over(partition_by=columns).label("alike")
-        counted = sa.select(record_id, alike).select_from(domain).subquery()
+        copies = sa.func.count().over(partition_by=columns).label("copies")
+        counted = sa.select(record_id, copies).select_from(domain).subquery()
         query = (
             sa.select(counted.c[RECORD_ID.name], sa.func.count().over())
-            .where(counted.c.alike > 1)
+            .where(counted.c.copies > 1)
             .order_by(counted.c[RECORD_ID.name])
             .limit(SAMPLE_SIZE)
         )
@@ -123,11 +123,11 @@ class ExpectTableColumnsToBeOfTypes(BatchExpectation):
         runtime_configuration: dict[str, Any] | None = None,  # noqa: ARG002 — GE's signature
         execution_engine: ExecutionEngine[Any] | None = None,  # noqa: ARG002 — GE's signature
     ) -> dict[str, Any]:
-        found = {str(c["name"]): str(c["type"]) for c in metrics["table.column_types"]}
+        types = {str(c["name"]): str(c["type"]) for c in metrics["table.column_types"]}
         wrong = [
-            f"{name}: {found.get(name, 'missing')}, expected {expected}"
+            f"{name}: {types.get(name, 'missing')}, expected {expected}"
             for name, expected in self.column_types.items()
-            if found.get(name) != expected
+            if types.get(name) != expected
         ]
         observed = "; ".join(wrong) or "as expected"
         return {"success": not wrong, "result": {"observed_value": observed}}

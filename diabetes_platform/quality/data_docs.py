@@ -23,14 +23,16 @@ from diabetes_platform.quality.validation_report import ExpectationOutcome, Vali
 
 INDEX = "index.html"
 PAGES = "validations"
-KEPT_VALIDATIONS = 30
+MAX_VALIDATIONS = 30
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 def linked(report: ValidationReport) -> ValidationReport:
     """Return `report` with links (relative to the Data Docs) to its page and to each check."""
     page = f"{PAGES}/{_file_stem(report.run_name)}.html"
-    outcomes = tuple(replace(each, docs_link=f"{page}#{each.name}") for each in report.outcomes)
+    outcomes = tuple(
+        replace(outcome, docs_link=f"{page}#{outcome.name}") for outcome in report.outcomes
+    )
     return replace(report, outcomes=outcomes, docs_link=page)
 
 
@@ -42,7 +44,7 @@ def write_docs(
 ) -> None:
     """Write the page of a `linked` report and the index of the newest 30; raises OSError.
 
-    Each file appears whole or not at all, so that a reader or a second run never sees a part.
+    Every file is written atomically, so that readers never see a part of it.
     """
     view = DefaultJinjaPageView(custom_views_directory=str(TEMPLATES))
     page = docs_dir / str(report.docs_link)
@@ -68,7 +70,7 @@ def _validation_page(
 
 
 def _without_graphs(node: object) -> object:
-    """Drop the histograms: they are drawn by scripts from another host, which may not run here."""
+    """Drop the histograms, which scripts from another host would draw."""
     if isinstance(node, dict):
         return {key: _without_graphs(value) for key, value in node.items()}
     if isinstance(node, list):
@@ -86,13 +88,15 @@ def _summary(report: ValidationReport) -> dict[str, Any]:
         "validated_at": report.validated_at.isoformat(timespec="seconds"),
         "page": report.docs_link,
         "passed": report.passed,
-        "failed": _names(each for each in report.outcomes if each.blocks),
-        "warnings": _names(each for each in report.outcomes if not each.passed and not each.blocks),
+        "failed": _names(outcome for outcome in report.outcomes if outcome.blocks),
+        "warnings": _names(
+            outcome for outcome in report.outcomes if not outcome.passed and not outcome.blocks
+        ),
     }
 
 
 def _names(outcomes: Iterable[ExpectationOutcome]) -> list[str]:
-    return [each.name for each in outcomes]
+    return [outcome.name for outcome in outcomes]
 
 
 def _retain(pages: Path) -> list[dict[str, Any]]:
@@ -101,14 +105,14 @@ def _retain(pages: Path) -> list[dict[str, Any]]:
         path: json.loads(path.read_text(encoding="utf-8")) for path in pages.glob("*.json")
     }
     newest_first = sorted(summaries, key=lambda path: summaries[path]["validated_at"], reverse=True)
-    for path in newest_first[KEPT_VALIDATIONS:]:
+    for path in newest_first[MAX_VALIDATIONS:]:
         path.with_suffix(".html").unlink(missing_ok=True)
         path.unlink(missing_ok=True)
-    return [summaries[path] for path in newest_first[:KEPT_VALIDATIONS]]
+    return [summaries[path] for path in newest_first[:MAX_VALIDATIONS]]
 
 
 def _file_stem(run_name: str) -> str:
-    """Return a file name for any run name; names that had to be changed stay distinct."""
+    """Return a file name for any run name; changed names get a hash to stay distinct."""
     safe = re.sub(r"[^A-Za-z0-9_-]", "-", run_name)[:100]
     if safe and safe == run_name:
         return safe

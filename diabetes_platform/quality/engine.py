@@ -1,7 +1,7 @@
-"""The only module that drives Great Expectations: one suite over one table, pushed down as SQL.
+"""The Great Expectations engine: one suite over one table, pushed down as SQL.
 
-Importing it takes seconds; `validate.py` imports it when it is needed. Nothing is stored: the
-context is ephemeral, analytics are off, and no connection but the warehouse's is opened.
+The import takes seconds, so `validate.py` imports it on demand. Nothing is stored: the context is
+ephemeral, analytics are off, and the only connection is that of the warehouse.
 """
 
 import math
@@ -38,10 +38,10 @@ COUNTS: dict[str, Any] = {
     "include_unexpected_rows": False,
     "exclude_unexpected_values": True,
     "return_unexpected_index_query": False,
-    # LIMIT 0: PostgreSQL then answers the queries for samples without a scan.
+    # LIMIT 0: PostgreSQL answers the sample queries without a scan.
     "partial_unexpected_count": 0,
 }
-"""Counts and, with `_samples`, record ids, never a value: the result reaches the Data Docs."""
+"""Counts and, with `_samples`, record ids, but no values: the Data Docs show the result."""
 
 Bound = tuple[ExpectationSpec, Kwargs]
 
@@ -49,32 +49,34 @@ Bound = tuple[ExpectationSpec, Kwargs]
 def run_suite(
     url: URL, schema: str, table: str, bound: Iterable[Bound], *, sample_size: int = SAMPLE_SIZE
 ) -> ExpectationSuiteValidationResult:
-    """Validate `schema.table` (a table or a view): counts first, then who breaks what failed.
+    """Validate `schema.table` (a table or a view); sample record ids of failed expectations.
 
-    An expectation names `sample_size` record ids at most. Raises what connecting raises; an
-    expectation that raises is part of the result.
+    An expectation has at most `sample_size` record ids. Raises connection errors; an error of an
+    expectation is part of the result.
     """
     configurations = [_configuration(spec, kwargs) for spec, kwargs in bound]
     with _whole_table(url, schema, table) as batch:
         result = batch.validate(_suite(configurations), result_format=COUNTS)
-        failed = {_name(each) for each in result.results if _has_offenders(each)}
+        failed = {_name(res) for res in result.results if _has_unexpected_rows(res)}
         if failed:
-            again = [each for each in configurations if each.meta["name"] in failed]
-            sampled = batch.validate(_suite(again), result_format=_samples(sample_size))
-            by_name = {_name(each): each for each in sampled.results}
-            result.results = [by_name.get(_name(each), each) for each in result.results]
-    for each in result.results:
-        each.exception_info = _plain(each.exception_info, url.password)
-        if "observed_value" in each.result:
-            each.result["observed_value"] = _observed(each.result["observed_value"])
+            failed_configurations = [c for c in configurations if c.meta["name"] in failed]
+            sampled = batch.validate(
+                _suite(failed_configurations), result_format=_samples(sample_size)
+            )
+            by_name = {_name(res): res for res in sampled.results}
+            result.results = [by_name.get(_name(res), res) for res in result.results]
+    for res in result.results:
+        res.exception_info = _one_line(res.exception_info, url.password)
+        if "observed_value" in res.result:
+            res.result["observed_value"] = _observed(res.result["observed_value"])
     return result
 
 
 def outcomes_by_name(
     specs: Mapping[str, ExpectationSpec], result: ExpectationSuiteValidationResult
 ) -> dict[str, ExpectationOutcome]:
-    """Return what the run found for each of `specs` that it evaluated."""
-    return {_name(each): _outcome(specs[_name(each)], each) for each in result.results}
+    """Return the outcomes of those `specs` that the run evaluated."""
+    return {_name(res): _outcome(specs[_name(res)], res) for res in result.results}
 
 
 @contextmanager
@@ -99,8 +101,8 @@ def _whole_table(url: URL, schema: str, table: str) -> Iterator[Batch]:
 
 def _within(url: URL, schema: str) -> URL:
     """Return `url` with `schema` as the search path: an asset with a schema is deprecated."""
-    given = url.query.get("options", "")
-    options = given if isinstance(given, str) else " ".join(given)
+    query = url.query.get("options", "")
+    options = query if isinstance(query, str) else " ".join(query)
     return url.update_query_dict({"options": f"{options} -csearch_path={schema}".strip()})
 
 
@@ -121,7 +123,7 @@ def _configuration(spec: ExpectationSpec, kwargs: Kwargs) -> ExpectationConfigur
 
 def _suite(configurations: Iterable[ExpectationConfiguration]) -> gx.ExpectationSuite:
     return gx.ExpectationSuite(
-        name=SUITE_NAME, expectations=[each.to_domain_obj() for each in configurations]
+        name=SUITE_NAME, expectations=[c.to_domain_obj() for c in configurations]
     )
 
 
@@ -132,31 +134,31 @@ def _name(result: ExpectationValidationResult) -> str:
     return str(config.meta["name"])
 
 
-def _has_offenders(result: ExpectationValidationResult) -> bool:
+def _has_unexpected_rows(result: ExpectationValidationResult) -> bool:
     return not result.success and bool(result.result.get("unexpected_count"))
 
 
 def _outcome(spec: ExpectationSpec, result: ExpectationValidationResult) -> ExpectationOutcome:
-    found = result.result
+    details = result.result
     outcome = ExpectationOutcome(
         spec.name,
         passed=bool(result.success),
         severity=spec.severity,
-        observed=found.get("observed_value", found.get("unexpected_count")),
-        unexpected_count=found.get("unexpected_count"),
-        element_count=found.get("element_count"),
-        record_ids=_record_ids(found),
+        observed=details.get("observed_value", details.get("unexpected_count")),
+        unexpected_count=details.get("unexpected_count"),
+        element_count=details.get("element_count"),
+        record_ids=_record_ids(details),
     )
     if not result.exception_info["raised_exception"]:
         return outcome
     return replace(outcome, passed=False, error=result.exception_info["exception_message"])
 
 
-def _plain(exception_info: Mapping[str, Any] | None, password: str | None) -> dict[str, Any]:
-    """Return what an expectation raised as one line: GE keeps a traceback, flat or by metric."""
+def _one_line(exception_info: Mapping[str, Any] | None, password: str | None) -> dict[str, Any]:
+    """Return an expectation's exception as one line: GE keeps a traceback, flat or by metric."""
     info = exception_info or {"raised_exception": False}
     by_metric = [info] if "raised_exception" in info else list(info.values())
-    raised = [str(each["exception_message"]) for each in by_metric if each["raised_exception"]]
+    raised = [str(exc["exception_message"]) for exc in by_metric if exc["raised_exception"]]
     return {
         "raised_exception": bool(raised),
         "exception_message": first_line(raised[0], password) if raised else None,
@@ -165,16 +167,16 @@ def _plain(exception_info: Mapping[str, Any] | None, password: str | None) -> di
 
 
 def _observed(value: SupportsFloat | list[object] | str | None) -> Observed:
-    """Return a value that JSON and GE's renderers take; numpy's floats break the latter."""
+    """Return a value that JSON and GE's renderers accept; numpy floats break the renderers."""
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else str(value)
     if value is None or isinstance(value, int | str):
         return value
     if isinstance(value, list):
-        return ", ".join(str(each) for each in value)
+        return ", ".join(map(str, value))
     return _observed(float(value))
 
 
-def _record_ids(found: Mapping[str, Any]) -> tuple[str, ...]:
-    listed = found.get("partial_unexpected_index_list") or []
-    return tuple(str(record_id) for each in listed for record_id in each[RECORD_ID.name])
+def _record_ids(details: Mapping[str, Any]) -> tuple[str, ...]:
+    listed = details.get("partial_unexpected_index_list") or []
+    return tuple(str(record_id) for index in listed for record_id in index[RECORD_ID.name])

@@ -26,7 +26,7 @@ Kwargs = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A histogram: `bins` are n + 1 rising edges, `weights` n shares that sum to 1."""
+    """A histogram: `bins` are n + 1 increasing edges, `weights` are n shares with the sum 1."""
 
     bins: tuple[float, ...]
     weights: tuple[float, ...]
@@ -34,7 +34,7 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class PreviousBatch:
-    """What the promoted version says about the next: rows, and each feature's histogram."""
+    """The promoted version: its row count, and the histogram of each measured feature."""
 
     row_count: int
     partitions: Mapping[str, Partition]
@@ -42,11 +42,13 @@ class PreviousBatch:
 
 @dataclass(frozen=True, slots=True)
 class ExpectationSpec:
-    """One truth about the staged batch; `name` is stable, it names the Dagster asset check.
+    """One expectation; `name` is stable and names the Dagster asset check.
 
     `type` is the expectation's name in Great Expectations, `kwargs` its arguments. A failed
-    `error` stops the batch, a failed `warning` does not. `compare` renders the arguments that
-    depend on the promoted version; None from it: there is nothing to compare with.
+    `error` stops the batch, a failed `warning` does not. `compare` returns the arguments that
+    depend on the promoted version, or None without a counterpart there. `statistic_of` names a
+    field that is not original: the expectation does not apply if neither the batch nor the promoted
+    version measured it, as in files older than the field.
     """
 
     name: str
@@ -56,14 +58,15 @@ class ExpectationSpec:
     description: str
     column: str | None = None
     compare: Callable[[PreviousBatch], Kwargs | None] | None = None
+    statistic_of: str | None = None
 
 
 def bound_kwargs(spec: ExpectationSpec, previous: PreviousBatch | None) -> Kwargs | None:
-    """Return the complete arguments of `spec`, or None where it needs a version to compare with."""
+    """Return the complete arguments of `spec`, or None if it has nothing to compare with."""
     if spec.compare is None:
         return spec.kwargs
-    compared = None if previous is None else spec.compare(previous)
-    return None if compared is None else {**spec.kwargs, **compared}
+    comparison = None if previous is None else spec.compare(previous)
+    return None if comparison is None else {**spec.kwargs, **comparison}
 
 
 POSTGRESQL_TYPES: dict[ColumnType, str] = {
@@ -72,20 +75,20 @@ POSTGRESQL_TYPES: dict[ColumnType, str] = {
     "number": "DOUBLE PRECISION",
 }
 MINIMUM_MEASURED_SHARE = 0.1
-"""A feature that fewer rows carry says nothing about the batch."""
+"""Below this share a feature's statistics do not describe the batch."""
 COLLAPSED_SHARE = 0.5
 NEAR_SHARE = 0.2
 NORMED_MEDIAN = 0.25
-"""In interquartile ranges; rows rejected after the statistics were taken move the median."""
+"""In interquartile ranges; rows rejected after the statistics were fitted move the median."""
 DISTRIBUTION_DIVERGENCE = 0.1
 """Kullback-Leibler divergence in nats; two samples of 768 from one source lie near 0.01."""
-_NOT_OF_THE_STREAM = {
+_NOT_FROM_THE_STREAM = {
     "type": "comparison",
     "column": {"name": SOURCE.name},
     "operator": "!=",
     "parameter": STREAM_PATIENTS.name,
 }
-"""Great Expectations' own form of a condition, which its own class would need it imported for."""
+"""A condition in Great Expectations' JSON form: its class would need the import."""
 
 
 def _columns() -> list[ExpectationSpec]:
@@ -181,11 +184,11 @@ def _identity() -> list[ExpectationSpec]:
         "No two rows come from the same place in the source.",
         RECORD_ID.name,
     )
-    once = {"min_value": 1, "max_value": 1}
+    exactly_one = {"min_value": 1, "max_value": 1}
     single_batch = ExpectationSpec(
         "single_batch",
         "expect_column_unique_value_count_to_be_between",
-        {"column": BATCH_ID.name, **once},
+        {"column": BATCH_ID.name, **exactly_one},
         "error",
         f"All rows belong to one batch. {BATCH_ID.description}",
         BATCH_ID.name,
@@ -193,7 +196,7 @@ def _identity() -> list[ExpectationSpec]:
     single_source = ExpectationSpec(
         "single_source",
         "expect_column_unique_value_count_to_be_between",
-        {"column": SOURCE.name, **once, "row_condition": _NOT_OF_THE_STREAM},
+        {"column": SOURCE.name, **exactly_one, "row_condition": _NOT_FROM_THE_STREAM},
         "error",
         f"All rows come from one file or from the stream. {SOURCE.description}",
         SOURCE.name,
@@ -202,7 +205,7 @@ def _identity() -> list[ExpectationSpec]:
 
 
 def _values(field: Field) -> list[ExpectationSpec]:
-    """Render the rules that hold for every value of `field`: set, range, whole numbers."""
+    """Return the rules for every value of `field`: set, range, whole numbers."""
     if field.allowed is not None:
         return [
             ExpectationSpec(
@@ -243,18 +246,28 @@ def _in_range(field: Field, column: str) -> ExpectationSpec:
 
 
 def _severity(field: Field) -> Severity:
-    """Return a warning for a field that sources from before it do not have."""
+    """Return `warning` for a field that older sources lack."""
     return "error" if field.original else "warning"
+
+
+def _later(field: Field) -> str | None:
+    return None if field.original else field.name
+
+
+def measured_share_name(field: str) -> str:
+    """Name the expectation about the share of rows in which an optional field is measured."""
+    return f"enough_{field}_measured"
 
 
 def _measured_often_enough(field: Field) -> ExpectationSpec:
     return ExpectationSpec(
-        f"enough_{field.name}_measured",
+        measured_share_name(field.name),
         "expect_column_proportion_of_non_null_values_to_be_between",
         {"column": field.name, "min_value": MINIMUM_MEASURED_SHARE},
         _severity(field),
         f"{field.label}: measured in at least {MINIMUM_MEASURED_SHARE:.0%} of the rows.",
         field.name,
+        statistic_of=_later(field),
     )
 
 
@@ -276,10 +289,11 @@ def _plausible_mean(field: Field) -> ExpectationSpec:
         f"{field.name}_mean_plausible",
         "expect_column_mean_to_be_between",
         {"column": field.name, "min_value": low, "max_value": high},
-        # Wide bounds: a mean beyond them is a wrong unit or column, not an unusual clinic.
+        # The bounds are wide: a mean beyond them is a wrong unit or column.
         _severity(field),
         f"{field.label}: the mean lies within {low:g} to {high:g}{unit}.",
         field.name,
+        statistic_of=_later(field),
     )
 
 
@@ -292,6 +306,7 @@ def _centred(field: Field) -> ExpectationSpec:
         "warning",
         f"{field.label}: the median on the robust scale lies within {NORMED_MEDIAN} of 0.",
         column,
+        statistic_of=_later(field),
     )
 
 
@@ -300,7 +315,7 @@ def _stable_distribution(field: Field) -> ExpectationSpec:
         partition = previous.partitions.get(field.name)
         if partition is None:
             return None
-        # The bins reach from the contract's minimum to its maximum: nothing may lie beyond.
+        # The bins cover the contract's range, so that the tails are empty.
         return {
             "partition_object": {
                 "bins": list(partition.bins),

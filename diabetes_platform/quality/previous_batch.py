@@ -11,18 +11,18 @@ from diabetes_platform.quality.expectations import Partition, PreviousBatch
 
 DECILES = tuple(tenth / 10 for tenth in range(1, 10))
 EMPTY_BIN = 0.5
-"""Added to every count: a value in a bin that was empty before is rare, not impossible."""
+"""Added to every count, because a value in an empty bin is rare and not impossible."""
 
 
 def read_previous(url: str, table: str = SERVING_PATIENTS.name) -> PreviousBatch | None:
-    """Return what `table` (schema.name) says about the next batch; None: absent or empty.
+    """Read the promoted version from `table` (schema.name); None if it is absent or empty.
 
-    `url` is a libpq URL (`postgresql://…`). Raises psycopg.Error if the server cannot answer.
+    `url` is a libpq URL (`postgresql://…`). Raises psycopg.Error.
     """
     schema, _, name = table.partition(".")
     source = sql.Identifier(schema, name)
     with psycopg.connect(url) as connection:
-        # One snapshot: edges and counts must come from the same version.
+        # One snapshot, so that edges and counts are of the same version.
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         if not _exists(connection, table):
@@ -32,20 +32,22 @@ def read_previous(url: str, table: str = SERVING_PATIENTS.name) -> PreviousBatch
             return None
         edges = {field.name: bin_edges(field, deciles[field.name]) for field in FEATURES}
         counts = {field.name: _counts(connection, source, field, edges) for field in FEATURES}
-    found = ((name, partition(edges[name], counts[name])) for name in edges)
-    return PreviousBatch(rows, {name: each for name, each in found if each is not None})
+    partitions = {name: partition(edges[name], counts[name]) for name in edges}
+    return PreviousBatch(
+        rows, {name: bins for name, bins in partitions.items() if bins is not None}
+    )
 
 
 def bin_edges(field: Field, deciles: Iterable[float] | None) -> tuple[float, ...]:
-    """Return rising edges from the field's minimum to its maximum through its distinct deciles."""
-    inner = {float(each) for each in deciles or () if field.minimum < each < field.maximum}
+    """Return increasing edges from the field's minimum through its deciles to its maximum."""
+    inner = {float(edge) for edge in deciles or () if field.minimum < edge < field.maximum}
     return (float(field.minimum), *sorted(inner), float(field.maximum))
 
 
 def partition(edges: tuple[float, ...], counts: Mapping[int, int]) -> Partition | None:
-    """Return the histogram of `counts` by bin number (from 1); None without any value.
+    """Return the histogram of `counts` by bin number (from 1); None without values.
 
-    The number after the last bin counts the values that equal the last edge: they close it.
+    The number after the last bin counts the values equal to the last edge, which it includes.
     """
     bins = len(edges) - 1
     in_bin = [counts.get(number, 0) for number in range(1, bins + 1)]
@@ -75,7 +77,7 @@ def _deciles(
     if row is None:
         raise psycopg.DataError("an aggregate without a row")
     count, *deciles = row
-    return count, {field.name: each for field, each in zip(FEATURES, deciles, strict=True)}
+    return count, {field.name: edges for field, edges in zip(FEATURES, deciles, strict=True)}
 
 
 def _counts(

@@ -1,6 +1,6 @@
-"""The entry point: validate the staging table and always return an outcome per expectation.
+"""The validation of the staging table: always one outcome per expectation.
 
-Great Expectations takes seconds to import; it is imported inside the call, so that Dagster's code
+Great Expectations takes seconds to import. It is imported inside the call, so that Dagster's code
 location can import this module.
 """
 
@@ -28,6 +28,7 @@ from diabetes_platform.quality.validation_report import (
     first_line,
     not_evaluated,
     nothing_to_compare,
+    without_unmeasured,
 )
 
 LOGGER = logging.getLogger(__name__)
@@ -45,18 +46,18 @@ def validate_staging(
 ) -> ValidationReport:
     """Validate `table` (schema.name, a table or a view) and write its page under `docs_dir`.
 
-    Never raises for what the data, the database or Great Expectations do: then the outcomes say
-    so, one failed outcome for every one of `specs`. Docs that cannot be written do not change a
-    verdict; `docs_error` says why there are none.
+    Errors of the data, the database or Great Expectations do not raise: every one of `specs` then
+    has a failed outcome with the error. Docs that cannot be written do not change an outcome;
+    `docs_error` contains the reason.
     """
-    started, now = time.perf_counter(), datetime.now(UTC)
+    started, validated_at = time.perf_counter(), datetime.now(UTC)
     url = make_url(warehouse_url).set(drivername="postgresql+psycopg")
     try:
-        report = _validate(url, docs_dir, run_name, now, previous, table, specs)
+        report = _validate(url, docs_dir, run_name, validated_at, previous, table, specs)
     except Exception as error:  # noqa: BLE001 — a blocking check must emit a result, whatever broke
         text = first_line(f"{type(error).__name__}: {error}", url.password)
         LOGGER.error("The validation %s failed: %s", run_name, text)  # noqa: TRY400 — a traceback may hold the URL
-        report = failed_report(specs, text, run_name=run_name, validated_at=now)
+        report = failed_report(specs, text, run_name=run_name, validated_at=validated_at)
     return replace(report, seconds=time.perf_counter() - started)
 
 
@@ -64,7 +65,7 @@ def _validate(
     url: URL,
     docs_dir: Path,
     run_name: str,
-    now: datetime,
+    validated_at: datetime,
     previous: PreviousBatch | None,
     table: str,
     specs: Sequence[ExpectationSpec],
@@ -80,16 +81,20 @@ def _validate(
         name,
         [(spec, kwargs) for spec, kwargs in bound if kwargs is not None],
     )
-    found = engine.outcomes_by_name({spec.name: spec for spec in specs}, result)
-    outcomes = tuple(
-        nothing_to_compare(spec) if kwargs is None else found.get(spec.name, _lost(spec))
-        for spec, kwargs in bound
+    evaluated = engine.outcomes_by_name({spec.name: spec for spec in specs}, result)
+    outcomes = without_unmeasured(
+        specs,
+        (
+            nothing_to_compare(spec) if kwargs is None else evaluated.get(spec.name, _lost(spec))
+            for spec, kwargs in bound
+        ),
+        previous,
     )
-    report = ValidationReport(run_name, now, outcomes)
+    report = ValidationReport(run_name, validated_at, outcomes)
     try:
         linked = data_docs.linked(report)
         data_docs.write_docs(docs_dir, linked, result, specs)
-    except Exception as error:  # noqa: BLE001 — the verdict stands without its page
+    except Exception as error:  # noqa: BLE001 — the outcomes stand without the page
         text = first_line(f"{type(error).__name__}: {error}", url.password)
         LOGGER.error("No Data Docs for the validation %s: %s", run_name, text)  # noqa: TRY400 — no values in logs
         return replace(report, docs_error=text)
@@ -97,9 +102,9 @@ def _validate(
 
 
 def _import_great_expectations() -> None:
-    """Import it; raises ImportError also where the import ends the interpreter.
+    """Import Great Expectations; raises ImportError even if the import calls sys.exit.
 
-    Spark's client, which it imports, calls sys.exit where the main module has no file.
+    Spark's client, which it imports, calls sys.exit if the main module has no file.
     """
     try:
         importlib.import_module("great_expectations")

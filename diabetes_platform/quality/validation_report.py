@@ -3,25 +3,32 @@
 It does not import Great Expectations, so that Dagster's code location can import it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from urllib.parse import quote
 
-from diabetes_platform.quality.expectations import ExpectationSpec, Severity
+from diabetes_platform.quality.expectations import (
+    ExpectationSpec,
+    PreviousBatch,
+    Severity,
+    measured_share_name,
+)
 
 Observed = int | float | str | None
 
 NOTHING_TO_COMPARE = "No promoted version to compare with."
+NOT_MEASURED = "Neither this batch nor the promoted version measured it."
 
 
 @dataclass(frozen=True, slots=True)
 class ExpectationOutcome:
-    """The verdict on one expectation.
+    """The result of one expectation.
 
-    `observed` is a count, a share or a statistic of the whole batch. `unexpected_count` of
-    `element_count` rows break it, `record_ids` names at most 20 of them. `note` says why nothing
-    was measured, `error` why it could not be. `docs_link` is relative to the Data Docs directory.
+    `observed` is a count, a share or a statistic of the batch. `unexpected_count` of
+    `element_count` rows violate it, `record_ids` contains at most 20 of them. `note` explains why
+    it does not apply, `error` why it could not be evaluated. `docs_link` is relative to the Data
+    Docs directory.
     """
 
     name: str
@@ -37,7 +44,7 @@ class ExpectationOutcome:
 
     @property
     def blocks(self) -> bool:
-        """Whether this outcome must stop the batch."""
+        """Whether this outcome stops the batch."""
         return not self.passed and self.severity == "error"
 
 
@@ -45,7 +52,7 @@ class ExpectationOutcome:
 class ValidationReport:
     """One validation of the staging table: an outcome for every expectation, in their order.
 
-    `docs_error` says why there is no page in the Data Docs; the outcomes hold all the same.
+    `docs_error` explains why the Data Docs have no page; it does not change the outcomes.
     """
 
     run_name: str
@@ -64,7 +71,7 @@ class ValidationReport:
 def first_line(text: str, password: str | None = None) -> str:
     """Return the first line of an error, without `password` as typed or as written in a URL.
 
-    The lines after it may quote a row (`DETAIL: …`), a statement or a traceback.
+    The other lines may quote a row (`DETAIL: …`), a statement or a traceback.
     """
     line = text.strip().partition("\n")[0].strip()
     for secret in (password, quote(password, safe="")) if password else ():
@@ -73,20 +80,42 @@ def first_line(text: str, password: str | None = None) -> str:
 
 
 def nothing_to_compare(spec: ExpectationSpec) -> ExpectationOutcome:
-    """Return the outcome of a comparison where there is no promoted version yet."""
-    return ExpectationOutcome(
-        spec.name, passed=True, severity=spec.severity, note=NOTHING_TO_COMPARE
+    """Return the outcome of a comparison without a promoted version."""
+    return _not_applicable(spec, NOTHING_TO_COMPARE)
+
+
+def without_unmeasured(
+    specs: Sequence[ExpectationSpec],
+    outcomes: Iterable[ExpectationOutcome],
+    previous: PreviousBatch | None,
+) -> tuple[ExpectationOutcome, ...]:
+    """Return the outcomes; those about a later field that neither version measured do not apply."""
+    by_name = {outcome.name: outcome for outcome in outcomes}
+    measured_before = set() if previous is None else set(previous.partitions)
+    later = {spec.statistic_of for spec in specs if spec.statistic_of is not None}
+    unmeasured = {
+        name for name in later - measured_before if by_name[measured_share_name(name)].observed == 0
+    }
+    return tuple(
+        _not_applicable(spec, NOT_MEASURED)
+        if spec.statistic_of in unmeasured
+        else by_name[spec.name]
+        for spec in specs
     )
 
 
 def not_evaluated(spec: ExpectationSpec, error: str) -> ExpectationOutcome:
-    """Return the outcome of an expectation that could not be evaluated: failed."""
+    """Return the failed outcome of an expectation that could not be evaluated."""
     return ExpectationOutcome(spec.name, passed=False, severity=spec.severity, error=error)
 
 
 def failed_report(
     specs: Iterable[ExpectationSpec], error: str, *, run_name: str, validated_at: datetime
 ) -> ValidationReport:
-    """Return a report in which every expectation failed because the validation itself did."""
+    """Return a report in which every expectation failed, because the validation failed."""
     outcomes = tuple(not_evaluated(spec, error) for spec in specs)
     return ValidationReport(run_name, validated_at, outcomes)
+
+
+def _not_applicable(spec: ExpectationSpec, note: str) -> ExpectationOutcome:
+    return ExpectationOutcome(spec.name, passed=True, severity=spec.severity, note=note)

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from great_expectations.core import ExpectationSuiteValidationResult
 
-from diabetes_platform.quality.data_docs import KEPT_VALIDATIONS, linked, write_docs
+from diabetes_platform.quality.data_docs import MAX_VALIDATIONS, linked, write_docs
 from diabetes_platform.quality.expectations import EXPECTATIONS
 from diabetes_platform.quality.validate import validate_staging
 from diabetes_platform.quality.validation_report import ExpectationOutcome, ValidationReport
@@ -81,11 +81,11 @@ def test_a_run_validated_again_replaces_its_page(docs_dir: Path) -> None:
 
 
 def test_only_the_newest_pages_are_kept(docs_dir: Path) -> None:
-    for hours in range(KEPT_VALIDATIONS + 2):
+    for hours in range(MAX_VALIDATIONS + 2):
         write(docs_dir, report_of(f"run-{hours}", hours))
     pages = {path.stem for path in (docs_dir / "validations").glob("*.html")}
-    assert pages == {f"run-{hours}" for hours in range(2, KEPT_VALIDATIONS + 2)}
-    assert len(list((docs_dir / "validations").iterdir())) == 2 * KEPT_VALIDATIONS
+    assert pages == {f"run-{hours}" for hours in range(2, MAX_VALIDATIONS + 2)}
+    assert len(list((docs_dir / "validations").iterdir())) == 2 * MAX_VALIDATIONS
 
 
 @pytest.mark.integration

@@ -111,10 +111,8 @@ def test_a_scaled_feature_lies_around_zero(field: Field) -> None:
 
 
 def test_the_schema_is_the_contract_s() -> None:
-    assert kwargs("has_expected_columns") == {
-        "column_set": list(STAGING_PATIENTS.column_names),
-        "exact_match": True,
-    }
+    columns = kwargs("has_expected_columns")
+    assert columns == {"column_set": list(STAGING_PATIENTS.column_names), "exact_match": True}
     types = kwargs("has_expected_column_types")["column_types"]
     assert list(types) == list(STAGING_PATIENTS.column_names)
     assert (types["age"], types["outcome"]) == ("DOUBLE PRECISION", "INTEGER")

@@ -1,11 +1,14 @@
-"""Faults of a staged batch on a real PostgreSQL: each breaks what it must, and no more."""
+"""Faults of a staged batch on a real PostgreSQL: every expectation has one that it detects."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 from psycopg import sql
 
+from diabetes_platform.contract.fields import FEATURES, FIELDS, OUTCOME
+from diabetes_platform.contract.tables import FILLED, NORMED, STAGING_PATIENTS
+from diabetes_platform.quality.expectations import EXPECTATIONS, Partition, PreviousBatch
 from diabetes_platform.quality.validate import validate_staging
 from diabetes_platform.quality.validation_report import Observed, ValidationReport
 from diabetes_platform_tests.quality.outcomes import failed, outcome
@@ -26,7 +29,12 @@ class Fault:
     record_ids: tuple[str, ...] = field(default=())
 
 
+def update(*assignments: str, where: str = "true") -> str:
+    return f"UPDATE staging.patients_1 SET {', '.join(assignments)} WHERE {where}"  # noqa: S608
+
+
 AGE_GONE = "DROP VIEW staging.patients; ALTER TABLE staging.patients_1 DROP COLUMN age;"
+REPEATED_VALUES = {f.name: f.example + 0.25 * (f.kind == "number") for f in FIELDS}
 VIEW = "CREATE VIEW staging.patients AS SELECT * FROM staging.patients_1"
 
 IN_ROWS = [
@@ -64,9 +72,11 @@ IN_ROWS = [
     ),
     Fault(
         "a patient twice, without an insulin value",
-        "UPDATE staging.patients_1 SET (pregnancies, glucose, blood_pressure, skin_thickness,"
-        " insulin, bmi, diabetes_pedigree_function, age, outcome) = (6, 140, 72, 35, NULL, 33,"
-        " 0.6, 50, 1) WHERE record_id LIKE '%-10' OR record_id LIKE '%-20'",
+        update(
+            *(f"{name} = {value}" for name, value in REPEATED_VALUES.items() if name != "insulin"),
+            "insulin = NULL",
+            where="record_id LIKE '%-10' OR record_id LIKE '%-20'",
+        ),
         ("no_duplicate_patients",),
         observed=2,
         unexpected=2,
@@ -136,6 +146,17 @@ OF_THE_COLUMNS = [
         observed="age: INTEGER, expected DOUBLE PRECISION",
     ),
     Fault(
+        "columns in another order",
+        ";".join(
+            [
+                AGE_GONE + "ALTER TABLE staging.patients_1 ADD COLUMN age double precision",
+                update("age = 30 + pregnancies"),
+                VIEW,
+            ]
+        ),
+        (),
+    ),
+    Fault(
         "one more column",
         "CREATE OR REPLACE VIEW staging.patients AS SELECT *, 1 AS risk FROM staging.patients_1",
         ("has_expected_columns",),
@@ -143,12 +164,20 @@ OF_THE_COLUMNS = [
 ]
 
 
+def measured_before(*names: str) -> PreviousBatch:
+    """A promoted version of as many rows that measured these features at their minimum."""
+    edges = {
+        f.name: (float(f.minimum), float(f.minimum + f.step), float(f.maximum)) for f in FEATURES
+    }
+    return PreviousBatch(768, {name: Partition(edges[name], (0.999, 0.001)) for name in names})
+
+
 def stage(url: str, *faults: Fault) -> None:
     for fault in faults:
-        execute(url, *(sql.SQL(each) for each in fault.change.split(";")))
+        execute(url, *(sql.SQL(statement) for statement in fault.change.split(";")))
 
 
-def assert_found(report: ValidationReport, fault: Fault) -> None:
+def assert_detected(report: ValidationReport, fault: Fault) -> None:
     first = outcome(report, fault.fails[0])
     assert not first.passed
     if fault.observed is not None:
@@ -157,7 +186,7 @@ def assert_found(report: ValidationReport, fault: Fault) -> None:
     assert set(first.record_ids) == set(fault.record_ids)
 
 
-def test_patients_of_the_stream_may_be_in_the_batch_of_a_file(
+def test_accepts_patients_of_the_stream_in_the_batch_of_a_file(
     warehouse: str, docs_dir: Path
 ) -> None:
     mixed = "UPDATE staging.patients SET source = 'stream/patients' WHERE record_id LIKE '%-2%'"
@@ -167,7 +196,7 @@ def test_patients_of_the_stream_may_be_in_the_batch_of_a_file(
 
 
 @pytest.mark.parametrize("faults", [IN_ROWS, OF_ALL_ROWS], ids=["in some rows", "in all rows"])
-def test_faults_of_several_columns_fail_their_checks_and_no_other(
+def test_faults_fail_their_own_expectations_only(
     faults: list[Fault], warehouse: str, docs_dir: Path
 ) -> None:
     stage(warehouse, *faults)
@@ -175,28 +204,75 @@ def test_faults_of_several_columns_fail_their_checks_and_no_other(
     assert failed(report) == {name for fault in faults for name in fault.fails}
     assert not report.passed
     for fault in faults:
-        assert_found(report, fault)
+        assert_detected(report, fault)
         assert outcome(report, fault.fails[0]).error is None
 
 
 @pytest.mark.parametrize("fault", OF_THE_COLUMNS, ids=lambda fault: fault.says)
-def test_a_fault_of_the_columns_fails_its_checks_and_no_other(
+def test_a_schema_fault_fails_its_own_expectations_only(
     fault: Fault, warehouse: str, docs_dir: Path
 ) -> None:
     stage(warehouse, fault)
     report = validate_staging(warehouse, docs_dir, "run-1")
     assert failed(report) == set(fault.fails)
-    assert not report.passed
-    assert_found(report, fault)
+    assert report.passed is (not fault.fails)
+    if fault.fails:
+        assert_detected(report, fault)
     for name in ("no_missing_age", "age_in_range"):
         if name in fault.fails:
             assert 'column "age"' in str(outcome(report, name).error)
 
 
-def test_a_fault_in_every_row_is_counted_and_twenty_are_named(
+def test_counts_a_fault_in_every_row_and_names_twenty_rows(warehouse: str, docs_dir: Path) -> None:
+    execute(warehouse, sql.SQL("UPDATE staging.patients SET glucose_filled = glucose_filled / 18"))
+    result = outcome(validate_staging(warehouse, docs_dir, "run-1"), "glucose_filled_in_range")
+    assert (result.unexpected_count, result.element_count) == (768, 768)
+    assert len(set(result.record_ids)) == 20
+
+
+def test_every_expectation_has_an_example_that_makes_it_fail(
     warehouse: str, docs_dir: Path
 ) -> None:
-    execute(warehouse, sql.SQL("UPDATE staging.patients SET glucose_filled = glucose_filled / 18"))
-    found = outcome(validate_staging(warehouse, docs_dir, "run-1"), "glucose_filled_in_range")
-    assert (found.unexpected_count, found.element_count) == (768, 768)
-    assert len(set(found.record_ids)) == 20
+    """One batch has a fault for every expectation, made from the contract; one batch is empty.
+
+    A new expectation fails this test until `broken_batch` contains a fault for it.
+    """
+    execute(warehouse, *map(sql.SQL, broken_batch()))
+    previous = replace(measured_before(*(f.name for f in FEATURES)), row_count=7680)
+    broken = validate_staging(warehouse, docs_dir, "run-1", previous=previous)
+    execute(warehouse, sql.SQL("TRUNCATE staging.patients_1"))
+    empty = validate_staging(warehouse, docs_dir, "run-2")
+
+    failures = failed(broken) | (failed(empty) & {"has_rows"})
+    without_example = {spec.name for spec in EXPECTATIONS} - failures
+    assert not without_example, "add a fault to broken_batch for these expectations"
+    assert [o.name for o in broken.outcomes if o.error is not None] == []
+
+
+def broken_batch() -> list[str]:
+    """Statements that violate every expectation but `has_rows` in the staged batch."""
+    integers = [f.name for f in FEATURES if f.kind == "integer"]
+    optional = [f.name for f in FEATURES if not f.required]
+    required = [column.name for column in STAGING_PATIENTS.columns if not column.nullable]
+    required.sort(key="record_id".__eq__)  # last, because it selects the rows
+    return [
+        "DROP VIEW staging.patients",
+        "ALTER TABLE staging.patients_1 ADD COLUMN unexpected integer",
+        *(f"ALTER TABLE staging.patients_1 ALTER {name} TYPE float8" for name in integers),
+        # Means, distributions and duplicates: the same extreme values in every row.
+        update(*(f"{f.name} = {f.maximum}" for f in FEATURES), f"{OUTCOME.name} = 2"),
+        update(*(f"{column.name} = {column.name} + 5" for column in NORMED)),
+        update(*(f"{name} = NULL" for name in optional), where="record_id NOT LIKE '%-7__'"),
+        # Ranges and whole numbers: fractions beyond the maximum in some measured rows.
+        update(
+            *(f"{f.name} = {f.maximum} + 0.5" for f in FEATURES), where="record_id LIKE '%-7_1'"
+        ),
+        update(*(f"{column.name} = -1" for column in FILLED), where="record_id LIKE '%-7_2'"),
+        update("batch_id = 'other'", "source = 'other.csv'", where="record_id LIKE '%-7_3'"),
+        update(f"record_id = '{BATCH}-2'", where="record_id LIKE '%-3'"),
+        *(
+            update(f"{name} = NULL", where=f"record_id LIKE '%-{number}'")
+            for number, name in enumerate(required, start=100)
+        ),
+        VIEW,
+    ]

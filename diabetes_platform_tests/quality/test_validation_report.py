@@ -4,20 +4,47 @@ from datetime import UTC, datetime
 
 import pytest
 
-from diabetes_platform.quality.expectations import EXPECTATIONS
+from diabetes_platform.quality.expectations import (
+    EXPECTATIONS,
+    ExpectationSpec,
+    Partition,
+    PreviousBatch,
+)
 from diabetes_platform.quality.validation_report import (
+    NOT_MEASURED,
     NOTHING_TO_COMPARE,
     ExpectationOutcome,
     ValidationReport,
     failed_report,
     first_line,
     nothing_to_compare,
+    without_unmeasured,
 )
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 PASSED = ExpectationOutcome("has_rows", passed=True, severity="error")
 FAILED = ExpectationOutcome("no_missing_age", passed=False, severity="error")
 WARNED = ExpectationOutcome("age_normed_centred", passed=False, severity="warning")
+
+
+def test_statistics_of_a_later_field_that_no_version_measured_do_not_apply() -> None:
+    specs = [
+        ExpectationSpec("enough_weight_measured", "", {}, "warning", "", statistic_of="weight"),
+        ExpectationSpec("weight_mean_plausible", "", {}, "warning", "", statistic_of="weight"),
+        ExpectationSpec("weight_in_range", "", {}, "error", ""),
+    ]
+    outcomes = [
+        ExpectationOutcome("enough_weight_measured", passed=False, severity="warning", observed=0),
+        ExpectationOutcome("weight_mean_plausible", passed=False, severity="warning"),
+        ExpectationOutcome("weight_in_range", passed=True, severity="error"),
+    ]
+    first, mean, in_range = without_unmeasured(specs, outcomes, None)
+    assert (first.passed, first.note) == (mean.passed, mean.note) == (True, NOT_MEASURED)
+    assert in_range is outcomes[2]
+
+    histogram = Partition((0.0, 1.0), (1.0,))
+    compared = without_unmeasured(specs, outcomes, PreviousBatch(10, {"weight": histogram}))
+    assert list(compared) == outcomes, "the promoted version measured it"
 
 
 @pytest.mark.parametrize(
