@@ -1,1 +1,1 @@
-"""`diabetes report`: the platform's latest state as one HTML file."""
+"""`diabetes report`: the latest state of the platform as one HTML file."""

@@ -1,4 +1,4 @@
-"""A report as one HTML file that loads nothing: style and pictures stand in it."""
+"""Rendering a report as one HTML file that contains its style and pictures and loads nothing."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -8,46 +8,46 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from diabetes_platform.contract.fields import FIELDS_BY_NAME
-from diabetes_platform.report.content import Number, Report, State
+from diabetes_platform.report.report import Number, Report, State
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
 SIGNS: Mapping[State, str] = {
     "passed": "✓",
-    "not judged": "~",
+    "inconclusive": "~",
     "warning": "!",
     "failed": "✗",
     "not run": "○",
 }
-"""Beside the words, so that colour alone says nothing."""
+"""Shown beside the words, so that no state depends on colour alone."""
 
-VERDICTS: Mapping[State, str] = {
-    "passed": "Every check that could be judged passed.",
-    "not judged": "There was too little to judge.",
-    "warning": "Something is worth a look.",
-    "failed": "Something failed.",
-    "not run": "Nothing has run yet.",
+SUMMARIES: Mapping[State, str] = {
+    "passed": "Every conclusive check passed.",
+    "inconclusive": "There is too little data for a result.",
+    "warning": "Some checks warn.",
+    "failed": "Some checks failed, or a service is unhealthy.",
+    "not run": "No check has run yet.",
 }
 
 METRICS: Mapping[str, tuple[str, str]] = {
     "auc": (
         "AUC",
-        "How often an ill patient gets a higher risk than a healthy one: 0.5 is chance, 1 always.",
+        "How often an ill patient gets a higher risk than a healthy one: 0.5 is chance.",
     ),
     "brier": ("Brier score", "Mean squared error of the risk: lower is better, 0 is perfect."),
-    "log_loss": ("Log loss", "Punishes sure and wrong risks: lower is better."),
+    "log_loss": ("Log loss", "Penalises confident errors: lower is better."),
     "calibration_slope": (
         "Calibration slope",
-        "1 is ideal; below 1 high risks are too high and low ones too low.",
+        "1 is ideal; below 1, high risks are too high and low risks too low.",
     ),
     "calibration_intercept": (
         "Calibration in the large",
-        "0 is ideal; above 0 the risks are too low on the whole.",
+        "0 is ideal; above 0, risks are too low on average.",
     ),
-    "sensitivity": ("Sensitivity", "Share of the ill that the threshold finds."),
-    "specificity": ("Specificity", "Share of the healthy that the threshold spares."),
+    "sensitivity": ("Sensitivity", "Share of ill patients at or above the threshold."),
+    "specificity": ("Specificity", "Share of healthy patients below the threshold."),
 }
-"""What a metric is called and says, for a reader who is no statistician."""
+"""Label and explanation of each metric, for readers without statistics."""
 
 
 def render(report: Report) -> str:
@@ -58,7 +58,7 @@ def render(report: Report) -> str:
         .render(
             report=report,
             signs=SIGNS,
-            verdicts=VERDICTS,
+            summaries=SUMMARIES,
             metrics=METRICS,
             features=FIELDS_BY_NAME,
             style=(_TEMPLATES / "report.css").read_text(encoding="utf-8"),
@@ -67,7 +67,7 @@ def render(report: Report) -> str:
 
 
 def number(value: Number) -> str:
-    """Return a number as a person reads it: 12,345 and 0.0123; text as it is."""
+    """Format a number for people: 12,345 and 0.0123; text stays as it is."""
     if isinstance(value, str):
         return value
     if isinstance(value, int) or (value == int(value) and abs(value) < 1e15):  # noqa: PLR2004 - a double's whole numbers
@@ -76,23 +76,23 @@ def number(value: Number) -> str:
 
 
 def share(part: int, total: int) -> str:
-    """Return a share in percent; none of nothing."""
+    """Format a share in percent; `none` if the total is 0."""
     return f"{100 * part / total:.1f} %" if total else "none"
 
 
-def moment(at: datetime) -> str:
-    """Return a time in UTC, to the minute."""
+def timestamp(at: datetime) -> str:
+    """Format a time in UTC, to the minute."""
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
 @cache
 def _environment() -> Environment:
-    made = Environment(
+    environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"number": number, "share": share, "moment": moment}
-    return made
+    environment.filters |= {"number": number, "share": share, "timestamp": timestamp}
+    return environment

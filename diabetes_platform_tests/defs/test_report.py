@@ -1,4 +1,4 @@
-"""The report of `diabetes report` from a real instance that has run the batch, and then more."""
+"""The report of a real instance after a batch and after the monitoring job."""
 
 import re
 from collections.abc import Callable
@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from diabetes_platform.definitions import build_definitions
-from diabetes_platform.report.content import Report
-from diabetes_platform.report.gather import gather
+from diabetes_platform.report.collect import collect
 from diabetes_platform.report.page import render
+from diabetes_platform.report.report import Report
 from diabetes_platform_tests.defs.conftest import Platform
 from diabetes_platform_tests.defs.live_patients import live_of
 
@@ -19,89 +19,89 @@ MARKED = (
     {"bmi": "612.34567"},
     {"age": "7.654321"},
 )
-"""Values that occur nowhere by chance."""
+"""Values that no other text contains by chance."""
 
 
 def report_of(platform: Platform) -> Report:
     defs = build_definitions(lambda: platform.settings)
-    return gather(platform.settings, defs, platform.instance)
+    return collect(platform.settings, defs, platform.instance)
 
 
-def test_the_batch_its_checks_and_the_model_are_told(serving: Platform) -> None:
-    found = report_of(serving)
-    assert found.batch is not None
-    assert (found.batch.rows, found.batch.accepted, found.batch.rejected) == (768, 766, 2)
-    assert dict(found.batch.reasons) == {"bmi:outlier": 1, "skin_thickness:outlier": 1}
-    assert found.batch.served == found.batch.batch_id
-    assert found.model is not None
-    assert found.model.version == serving.champion()
-    assert [figure.alt.partition(" ")[0] for figure in found.model.figures] == [
+def test_the_report_contains_batch_checks_and_model(serving: Platform) -> None:
+    report = report_of(serving)
+    assert report.batch is not None
+    assert (report.batch.rows, report.batch.accepted, report.batch.rejected) == (768, 766, 2)
+    assert dict(report.batch.reasons) == {"bmi:outlier": 1, "skin_thickness:outlier": 1}
+    assert report.batch.served == report.batch.batch_id
+    assert report.model is not None
+    assert report.model.version == serving.champion()
+    assert [figure.alt.partition(" ")[0] for figure in report.model.figures] == [
         "ROC",
         "Observed",
-        "What",
+        "Feature",
     ]
-    assert [(one.version, one.released) for one in found.history] == [(found.model.version, True)]
-    # 74 expectations and what is not one, the gate, the served version: all have run.
-    assert found.counts["passed"] >= 79
-    assert found.counts["failed"] == 0
-    assert not found.stream.asked
+    assert [(entry.version, entry.released) for entry in report.history] == [
+        (report.model.version, True)
+    ]
+    # 74 expectations, the other batch checks, the gate and the served version.
+    assert report.counts["passed"] >= 79
+    assert report.counts["failed"] == 0
+    assert not report.stream.polled
 
 
-def test_what_the_hourly_job_found_and_what_has_not_run_is_told_apart(serving: Platform) -> None:
+def test_checks_that_have_not_run_differ_from_inconclusive_ones(serving: Platform) -> None:
     live_of(serving).stream([None] * 60)
     job = build_definitions(lambda: serving.settings).resolve_job_def("monitoring")
-    before = report_of(serving)
+    initial = report_of(serving)
     job.execute_in_process(instance=serving.instance)
-    after = report_of(serving)
-    assert before.counts["not run"] == 15
-    assert after.counts["not run"] == 0
+    report = report_of(serving)
+    assert initial.counts["not run"] == 15
+    assert report.counts["not run"] == 0
     assert ("stream/patients", "every_message_accounted_for") in [
-        (asset, check.name) for asset, check in after.alarming
+        (asset, check.name) for asset, check in report.failures
     ]
-    assert after.counts["not judged"] >= 3
+    assert report.counts["inconclusive"] >= 3
 
 
 @pytest.mark.slow
-def test_a_batch_that_was_refused_is_not_the_one_that_is_served(
-    serving: Platform, pima_with: Callable[..., Path]
-) -> None:
+def test_a_rejected_batch_is_not_served(serving: Platform, pima_with: Callable[..., Path]) -> None:
     served = report_of(serving).batch
-    lonely = pima_with("lonely", lambda row, n: row if n < 20 else None)
-    assert not serving.run(lonely).success
-    found = report_of(serving)
-    assert found.batch is not None
+    too_small = pima_with("too_small", lambda row, n: row if n < 20 else None)
+    assert not serving.run(too_small).success
+    report = report_of(serving)
+    assert report.batch is not None
     assert served is not None
-    assert (found.batch.rows, found.batch.served) == (20, served.batch_id)
-    assert found.state == "failed"
-    assert all(check.blocking or check.state == "warning" for _, check in found.alarming)
+    assert (report.batch.rows, report.batch.served) == (20, served.batch_id)
+    assert report.state == "failed"
+    assert all(check.blocking or check.state == "warning" for _, check in report.failures)
 
 
 @pytest.mark.slow
-def test_no_value_of_a_patient_is_in_the_page(
+def test_the_page_contains_no_value_of_a_patient(
     serving: Platform, pima_with: Callable[..., Path]
 ) -> None:
     def marked(row: dict[str, str], number: int) -> dict[str, str]:
-        # One that is accepted, and one that is rejected.
+        # One row is accepted, the others are rejected.
         return row | MARKED[number] if number < len(MARKED) else row
 
-    # Too like the batch before for a better model: the gate may stop it, at the end.
+    # The batch resembles the previous one, so the gate may keep the champion.
     serving.run(pima_with("marked", marked))
     live = live_of(serving)
     live.stream([None] * 60, bmi=[43.21987] * 60, glucose=[147.31973] * 60)
     live.predict(live.probabilities[:60])
     job = build_definitions(lambda: serving.settings).resolve_job_def("monitoring")
     job.execute_in_process(instance=serving.instance)
-    found = report_of(serving)
-    html = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", render(found))
-    assert found.batch is not None
-    assert found.batch.rejected == 4
+    report = report_of(serving)
+    html = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", render(report))
+    assert report.batch is not None
+    assert report.batch.rejected == 4
     for values in MARKED:
         for value in values.values():
             assert value not in html
-    assert not re.search(r"\b[0-9a-f]{12}-\d+\b", html), "no record id either"
+    assert not re.search(r"\b[0-9a-f]{12}-\d+\b", html), "record ids are not shown either"
 
 
-def test_a_platform_that_has_run_nothing_is_told_as_it_is(platform: Platform) -> None:
-    found = report_of(platform)
-    assert (found.batch, found.model, found.history, found.state) == (None, None, (), "not run")
-    assert "No batch was read yet." in render(found)
+def test_the_report_of_a_platform_without_runs_is_empty(platform: Platform) -> None:
+    report = report_of(platform)
+    assert (report.batch, report.model, report.history, report.state) == (None, None, (), "not run")
+    assert "No batch has been read yet." in render(report)

@@ -1,15 +1,15 @@
-"""A made-up report with something of everything, and its parts."""
+"""A sample report with every kind of content, and its parts."""
 
 from datetime import UTC, datetime
 
-from diabetes_platform.report.content import (
+from diabetes_platform.report.report import (
     AssetReport,
     BatchReport,
-    Candidacy,
     CheckResult,
     Figure,
     Metric,
     ModelReport,
+    ReleaseDecision,
     Report,
     State,
     StreamReport,
@@ -22,13 +22,13 @@ PIXEL = (
 )
 
 
-def check(name: str, state: State, said: str = "") -> CheckResult:
+def check(name: str, state: State, description: str = "") -> CheckResult:
     return CheckResult(
         name,
         f"The claim of {name}.",
         blocking=state == "failed",
         state=state,
-        said=said,
+        description=description,
         numbers=(("rows", 1234), ("psi", 0.01234)),
         figures=(Figure("a picture", PIXEL),),
         checked_at=None if state == "not run" else NOW,
@@ -40,9 +40,9 @@ def asset(name: str, *checks: CheckResult, freshness: State | None = "passed") -
     return AssetReport(name, f"What {name} is.", NOW, freshness, "3 h old, allowed 26 h", checks)
 
 
-def report(*assets: AssetReport, troubles: tuple[tuple[str, str], ...] = ()) -> Report:
+def report(*assets: AssetReport, issues: tuple[tuple[str, str], ...] = ()) -> Report:
     return Report(
-        made_at=NOW,
+        created_at=NOW,
         batch=BatchReport(
             "0123456789ab", "s3://raw/<b>.csv", NOW, 768, 766, 2,
             (("bmi:outlier", 1), ("skin_thickness:outlier", 1)), "0123456789ab", 766,
@@ -52,7 +52,7 @@ def report(*assets: AssetReport, troubles: tuple[tuple[str, str], ...] = ()) -> 
             "f82e3e51a6ce", 0.31, ("glucose", "age"), 766, 0.349,
             (Metric("auc", 0.84, 0.81, 0.87),), (Figure("roc", PIXEL),),
         ),
-        history=(Candidacy(NOW, "f82e3e51a6ce", True, "better", 0.84, 0.15),),
-        stream=StreamReport(True, troubles),
+        history=(ReleaseDecision(NOW, "f82e3e51a6ce", True, "better", 0.84, 0.15),),
+        stream=StreamReport(True, issues),
         links=(("Dagster", "http://127.0.0.1:3000"),),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The page: whole in itself, well-formed, escaped, and readable by who does not see colours."""
+"""The page: self-contained, well-formed, escaped, and readable without colours."""
 
 import re
 from dataclasses import replace
@@ -13,16 +13,16 @@ _EMPTY = {"meta", "img", "br", "link", "rect"}
 
 
 class Reader(HTMLParser):
-    """Follows the tags of a document; AssertionError where they do not match."""
+    """Records the tags of a document; AssertionError if they do not match."""
 
     def __init__(self) -> None:
         super().__init__()
         self.open: list[str] = []
-        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append((tag, dict(attrs)))
+        self.tags.append((tag, dict(attrs)))
         if tag not in _EMPTY:
             self.open.append(tag)
 
@@ -43,56 +43,56 @@ def read(html: str) -> Reader:
 
 @pytest.fixture
 def html() -> str:
-    states = ("failed", "warning", "not judged", "not run", "passed")
+    states = ("failed", "warning", "inconclusive", "not run", "passed")
     checks = [check(f"check_{n}", state, "A <b>word</b>.") for n, state in enumerate(states)]
-    return render(report(asset("a/b", *checks), asset("c/d"), troubles=(("job x", "is FAILED"),)))
+    return render(report(asset("a/b", *checks), asset("c/d"), issues=(("job x", "is FAILED"),)))
 
 
-def test_it_loads_nothing_from_anywhere(html: str) -> None:
+def test_the_page_loads_nothing(html: str) -> None:
     reader = read(html)
-    sources = [attrs["src"] or "" for _, attrs in reader.seen if "src" in attrs]
+    sources = [attrs["src"] or "" for _, attrs in reader.tags if "src" in attrs]
     assert sources
     assert all(source.startswith("data:image/png;base64,") for source in sources)
-    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in reader.seen}
+    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in reader.tags}
     assert not re.search(r"url\(|@import", html)
     assert "default-src 'none'" in html
 
 
-def test_what_a_source_or_a_check_is_called_is_no_markup(html: str) -> None:
+def test_names_and_descriptions_are_escaped(html: str) -> None:
     assert "s3://raw/&lt;b&gt;.csv" in html
     assert "A &lt;b&gt;word&lt;/b&gt;." in html
 
 
-def test_it_can_be_read_without_seeing_it(html: str) -> None:
+def test_the_page_works_with_a_screen_reader(html: str) -> None:
     reader = read(html)
-    assert ("html", {"lang": "en"}) in reader.seen
-    assert all(attrs.get("alt") for tag, attrs in reader.seen if tag == "img")
-    headings = [tag for tag, _ in reader.seen if re.fullmatch(r"h\d", tag)]
+    assert ("html", {"lang": "en"}) in reader.tags
+    assert all(attrs.get("alt") for tag, attrs in reader.tags if tag == "img")
+    headings = [tag for tag, _ in reader.tags if re.fullmatch(r"h\d", tag)]
     assert headings[0] == "h1"
     assert headings.count("h1") == 1
-    headers = [attrs for tag, attrs in reader.seen if tag == "th"]
+    headers = [attrs for tag, attrs in reader.tags if tag == "th"]
     assert all(attrs.get("scope") in {"row", "col"} for attrs in headers)
-    named = {attrs["id"] for _, attrs in reader.seen if "id" in attrs}
-    links = [attrs["href"] or "" for tag, attrs in reader.seen if tag == "a"]
-    assert {link[1:] for link in links if link.startswith("#")} <= named
+    ids = {attrs["id"] for _, attrs in reader.tags if "id" in attrs}
+    links = [attrs["href"] or "" for tag, attrs in reader.tags if tag == "a"]
+    assert {link[1:] for link in links if link.startswith("#")} <= ids
 
 
-def test_every_state_is_told_in_words(html: str) -> None:
+def test_every_state_is_shown_in_words(html: str) -> None:
     text = "".join(read(html).text)
-    for state in ("✗ failed", "! warning", "~ not judged", "○ not run", "✓ passed"):
+    for state in ("✗ failed", "! warning", "~ inconclusive", "○ not run", "✓ passed"):
         assert state in text
     assert "job x" in text
 
 
-def test_a_platform_that_has_run_nothing_has_a_page_too() -> None:
+def test_the_page_of_a_platform_without_runs() -> None:
     html = render(replace(report(), batch=None, model=None, history=()))
     text = "".join(read(html).text)
-    assert "No batch was read yet." in text
-    assert "No model was released yet." in text
+    assert "No batch has been read yet." in text
+    assert "No model has been released yet." in text
 
 
 @pytest.mark.parametrize(
-    ("given", "shown"),
+    ("value", "text"),
     [
         (768, "768"),
         (12345, "12,345"),
@@ -103,9 +103,9 @@ def test_a_platform_that_has_run_nothing_has_a_page_too() -> None:
         ("as it is", "as it is"),
     ],
 )
-def test_numbers_as_a_person_reads_them(given: float | str, shown: str) -> None:
-    assert number(given) == shown
+def test_numbers_are_formatted_for_people(value: float | str, text: str) -> None:
+    assert number(value) == text
 
 
-def test_a_share_of_nothing_is_none() -> None:
+def test_a_share_of_zero_rows_is_none() -> None:
     assert (share(2, 768), share(0, 0)) == ("0.3 %", "none")

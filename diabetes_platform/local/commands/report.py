@@ -13,7 +13,7 @@ from diabetes_platform.local.demo_platform import running_demo_platform
 from diabetes_platform.local.environment import enter
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.stack import running_stack
-from diabetes_platform.report.content import Report
+from diabetes_platform.report.report import Report
 from diabetes_platform.settings import PlatformSettings, inherited_environment
 
 
@@ -39,11 +39,11 @@ def write_report(settings: PlatformSettings, console: Console, output: Path) -> 
 
 def _report() -> Report:
     from diabetes_platform.definitions import build_definitions
-    from diabetes_platform.report.gather import gather
+    from diabetes_platform.report.collect import collect
 
     with dg.DagsterInstance.get() as instance:
         try:
-            return gather(PlatformSettings(), build_definitions(), instance)
+            return collect(PlatformSettings(), build_definitions(), instance)
         except (StorageError, BundleError) as error:
             raise PlatformError(str(error)) from error
 
