@@ -71,7 +71,7 @@ class AlertMessage:
     @property
     def body(self) -> str:
         """The text and the facts."""
-        lines = [f"{name}: {value}" for name, value in self.facts.items() if value]
+        lines = [f"{name}: {_as_text(value)}" for name, value in self.facts.items() if value]
         return "\n".join([self.text, "", *lines])
 
 
@@ -233,6 +233,13 @@ def _problem(result: "NotifyResult") -> str:
         if match := pattern.search(log):
             return problem.format(*match.groups())
     return "not accepted"
+
+
+def _as_text(value: object) -> str:
+    """Return a fact as a person reads it."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} ({count})" for name, count in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _recipients(channel: AlertChannel) -> list[str]:

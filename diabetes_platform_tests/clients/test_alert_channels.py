@@ -28,7 +28,7 @@ from diabetes_platform_tests.root_log import recorded_root_log
 
 MESSAGE = AlertMessage(
     "batch failed at staging/patients: no rows (http://127.0.0.1:3000/runs/1)",
-    {"job": "batch", "run_id": "1", "message": "no rows", "failed_steps": ("staging",)},
+    {"job": "batch", "run_id": "1", "message": "no rows", "failed_steps": ("staging", "raw")},
 )
 RECIPIENTS = "to=doctor@clinic.example,nurse@clinic.example&from=platform@clinic.example"
 
@@ -132,10 +132,21 @@ def test_sends_text_and_facts_to_a_webhook(webhook: Webhook) -> None:
     (posted,) = webhook.received
     assert webhook.paths == [f"/hook/{SECRET}"]
     assert posted["text"] == MESSAGE.text
-    assert (posted["job"], posted["run_id"], posted["failed_steps"]) == ("batch", "1", ["staging"])
+    assert (posted["job"], posted["run_id"], posted["failed_steps"]) == (
+        "batch",
+        "1",
+        ["staging", "raw"],
+    )
     assert posted["title"] == f"[diabetes_platform] {MESSAGE.text}"
     assert posted["message"].startswith(MESSAGE.text)
     assert posted["type"] == "failure"
+
+
+def test_the_body_lists_the_facts_that_have_a_value() -> None:
+    facts = {"job": "batch", "failed_steps": ("a", "b"), "checks": (), "reasons": {"age:x": 3}}
+    assert AlertMessage("text", facts).body == (
+        "text\n\njob: batch\nfailed_steps: a, b\nreasons: age:x (3)"
+    )
 
 
 def test_sends_to_the_webhook_setting_of_earlier_releases(webhook: Webhook) -> None:
