@@ -1,1 +1,1 @@
-"""What answers patients: the API (`app/`). It shares only the contract with the batch side."""
+"""The prediction API (`app`) and the stream's predictor (`predictor`)."""

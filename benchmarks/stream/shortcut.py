@@ -72,7 +72,7 @@ class Shortcut:
         patient: str,
         notified_at: str,
     ) -> None:
-        now = time.time()
+        received_at = time.time()
         values = connection.execute(_SELECT, [int(patient)]).fetchone()
         assert values is not None  # noqa: S101 - the notification is in the transaction that stored it
         patient_row = dict(zip(FEATURE_NAMES, values, strict=True))
@@ -85,7 +85,7 @@ class Shortcut:
                     int(patient),
                     *(prediction[name] for name in ("model_version", "probability", "result")),
                     contributions,
-                    *(float(notified_at), now, now, now),
+                    *(float(notified_at), received_at, received_at, received_at),
                 ],
             )
             connection.execute("SELECT pg_notify(%s, %s)", (PREDICTED_CHANNEL, f"[{patient}]"))

@@ -49,7 +49,7 @@ class Caller(threading.Thread):
                             prediction["probability"],
                         )
                     )
-        except Exception as error:  # noqa: BLE001 - the test asserts that there is none
+        except Exception as error:  # noqa: BLE001 - the test asserts that it is None
             self.failure = error
 
 
