@@ -17,10 +17,9 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from diabetes_platform.contract.fields import FIELD_NAMES, FIELDS, FIELDS_BY_ALIAS
+from diabetes_platform.contract.fields import FIELD_NAMES, FIELDS, Field
 from diabetes_platform.contract.validation import NUMBER_PATTERN
 
-TEXT_SCHEMA = pa.schema([(name, pa.string()) for name in FIELD_NAMES])
 ALLOWED_HEADER = ", ".join(FIELD_NAMES)
 _NUMBER = re.compile(NUMBER_PATTERN)
 _MAX_DISPLAYED_CHARACTERS = 40
@@ -34,24 +33,26 @@ class SourceError(ValueError):
     """
 
 
-def column_order(header: list[str], name: str) -> list[str]:
+def column_order(header: list[str], name: str, fields: Sequence[Field] = FIELDS) -> list[str]:
     """Map a header of field names or aliases, in any order, to field names.
 
-    An optional field may be absent: files that are older than the field remain readable.
+    A field that is not original may be absent: files that are older than the field stay readable.
     """
-    names = [FIELDS_BY_ALIAS[h].name if h in FIELDS_BY_ALIAS else h for h in header]
+    by_alias = {field.alias: field.name for field in fields}
+    allowed = ", ".join(field.name for field in fields)
+    names = [by_alias.get(cell, cell) for cell in header]
     _reject_numbers(header, name)
     for position, column in enumerate(names, start=1):
         where = f"{name}: line 1, column {position}: given {_displayed(header[position - 1])}"
-        if column not in FIELD_NAMES:
-            raise SourceError(f"{where}, allowed one of {ALLOWED_HEADER}")
+        if column not in {field.name for field in fields}:
+            raise SourceError(f"{where}, allowed one of {allowed}")
         if column in names[: position - 1]:
             raise SourceError(f"{where} a second time, allowed once")
-    absent = [field.name for field in FIELDS if field.required and field.name not in names]
+    absent = [field.name for field in fields if field.original and field.name not in names]
     if absent:
         raise SourceError(
             f"{name}: line 1, column {len(header) + 1}: given {len(header)} columns without "
-            f"{', '.join(absent)}, allowed: {ALLOWED_HEADER}"
+            f"{', '.join(absent)}, allowed: {allowed}"
         )
     return names
 
@@ -202,19 +203,19 @@ _HEADER_BYTES = 1 << 16
 _NO_LINE_AT_FAULT = "given lines that do not parse as CSV, allowed one row of numbers a line"
 
 
-def read_csv(path: Path, name: str) -> Iterator[pa.RecordBatch]:
+def read_csv(path: Path, name: str, fields: Sequence[Field] = FIELDS) -> Iterator[pa.RecordBatch]:
     """Yield the rows of the CSV file `path`; row n is line n + 1 of the file.
 
     Raises SourceError that names the line, possibly after rows were yielded.
     """
-    header_bytes, names = _read_header(path, name)
+    header_bytes, names = _read_header(path, name, fields)
     end = end_of_rows(path)
     if end <= header_bytes:
         raise SourceError(f"{name}: line 2: given no rows, allowed at least one")
     lines = count_lines(path, end)
     rows = 1  # the header
     if lines is not None:
-        for batch in _parse(path, names, end):
+        for batch in _parse(path, names, end, fields):
             rows += batch.num_rows
             yield batch
     # Arrow skips blank lines and takes a quoted line break as part of a value, so that the
@@ -224,20 +225,22 @@ def read_csv(path: Path, name: str) -> Iterator[pa.RecordBatch]:
         raise SourceError(f"{name}: {fault or _NO_LINE_AT_FAULT}")
 
 
-def _read_header(path: Path, name: str) -> tuple[int, list[str]]:
+def _read_header(path: Path, name: str, fields: Sequence[Field]) -> tuple[int, list[str]]:
     """Return the length of line 1 in bytes and the field names in the file's order."""
     with path.open("rb") as file:
         line = file.readline(_HEADER_BYTES)
     header, fault = split_header(line)
     if fault is not None:
         raise SourceError(f"{name}: {fault}")
-    names = column_order(header, name)
+    names = column_order(header, name, fields)
     if len(line) == _HEADER_BYTES:
         raise SourceError(f"{name}: line 1: given {len(line)} bytes or more, allowed fewer")
     return len(line), names
 
 
-def _parse(path: Path, names: list[str], end: int) -> Iterator[pa.RecordBatch]:
+def _parse(
+    path: Path, names: list[str], end: int, fields: Sequence[Field]
+) -> Iterator[pa.RecordBatch]:
     """Yield the rows before byte `end` up to a block that does not parse.
 
     The caller notices the missing rows: Arrow's error quotes a row and must not be raised.
@@ -245,7 +248,7 @@ def _parse(path: Path, names: list[str], end: int) -> Iterator[pa.RecordBatch]:
     try:
         with (
             pa.OSFile(str(path)) as file,
-            pa_csv.open_csv(file.get_stream(0, end), **_options(names)) as reader,
+            pa_csv.open_csv(file.get_stream(0, end), **_options(names, fields)) as reader,
         ):
             yield from reader
     except (pa.ArrowException, OSError) as error:
@@ -253,15 +256,16 @@ def _parse(path: Path, names: list[str], end: int) -> Iterator[pa.RecordBatch]:
             raise
 
 
-def _options(names: list[str]) -> dict[str, object]:
+def _options(names: list[str], fields: Sequence[Field]) -> dict[str, object]:
+    allowed = [field.name for field in fields]
     return {
         "read_options": pa_csv.ReadOptions(
             column_names=names, skip_rows=1, block_size=MAX_LINE_BYTES
         ),
         "parse_options": pa_csv.ParseOptions(newlines_in_values=False, ignore_empty_lines=True),
         "convert_options": pa_csv.ConvertOptions(
-            column_types=dict.fromkeys(FIELD_NAMES, pa.string()),
-            include_columns=list(FIELD_NAMES),
+            column_types=dict.fromkeys(allowed, pa.string()),
+            include_columns=allowed,
             include_missing_columns=True,
             strings_can_be_null=False,
             check_utf8=True,
@@ -273,7 +277,9 @@ MAGIC = b"PAR1"
 _BATCH_ROWS = 65_536
 
 
-def read_parquet(path: Path, name: str) -> Iterator[pa.RecordBatch]:
+def read_parquet(
+    path: Path, name: str, fields: Sequence[Field] = FIELDS
+) -> Iterator[pa.RecordBatch]:
     """Yield the rows of the Parquet file `path`.
 
     Raises SourceError, possibly after rows were yielded.
@@ -282,13 +288,13 @@ def read_parquet(path: Path, name: str) -> Iterator[pa.RecordBatch]:
     if file is None:
         raise SourceError(f"{name}: given a damaged Parquet file, allowed CSV or Parquet")
     with file:
-        names = column_order(file.schema_arrow.names, name)
+        names = column_order(file.schema_arrow.names, name, fields)
         expected = file.metadata.num_rows
         if expected == 0:
             raise SourceError(f"{name}: row 1: given no rows, allowed at least one")
         rows = 0
         for batch in _batches(file):
-            yield _cast_to_text(batch.rename_columns(names), name)
+            yield _cast_to_text(batch.rename_columns(names), name, fields)
             rows += batch.num_rows
     if rows != expected:
         raise SourceError(
@@ -320,11 +326,11 @@ def _batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
             raise
 
 
-def _cast_to_text(batch: pa.RecordBatch, name: str) -> pa.RecordBatch:
+def _cast_to_text(batch: pa.RecordBatch, name: str, fields: Sequence[Field]) -> pa.RecordBatch:
     columns = []
-    for position, field in enumerate(TEXT_SCHEMA, start=1):
+    for position, field in enumerate(fields, start=1):
         if field.name not in batch.schema.names:
-            columns.append(pa.nulls(batch.num_rows, field.type))
+            columns.append(pa.nulls(batch.num_rows, pa.string()))
             continue
         column = batch.column(field.name)
         text = _as_text(column)
@@ -334,7 +340,7 @@ def _cast_to_text(batch: pa.RecordBatch, name: str) -> pa.RecordBatch:
                 "allowed text or numbers"
             )
         columns.append(text)
-    return pa.record_batch(columns, schema=TEXT_SCHEMA)
+    return pa.record_batch(columns, names=[field.name for field in fields])
 
 
 def _as_text(column: pa.Array) -> pa.Array | None:
@@ -344,11 +350,14 @@ def _as_text(column: pa.Array) -> pa.Array | None:
         return None
 
 
-def read_as_text(path: Path, name: str) -> Iterator[pa.RecordBatch]:
+def read_as_text(
+    path: Path, name: str, fields: Sequence[Field] = FIELDS
+) -> Iterator[pa.RecordBatch]:
     """Yield the rows of `path` as batches of text columns in contract order.
 
-    An absent optional column is NULL. `name` identifies the source in messages. Raises SourceError
-    that names line, column, content and allowed content, possibly after rows were yielded.
+    A column that is absent because the file is older than the field is NULL. `name` identifies the
+    source in messages. Raises SourceError that names line, column, content and allowed content,
+    possibly after rows were yielded.
     """
     with path.open("rb") as file:
         start = file.read(len(MAGIC))
@@ -356,4 +365,5 @@ def read_as_text(path: Path, name: str) -> Iterator[pa.RecordBatch]:
         raise SourceError(
             f"{name}: line 1: given an empty file, allowed the header {ALLOWED_HEADER}"
         )
-    yield from read_parquet(path, name) if start == MAGIC else read_csv(path, name)
+    read = read_parquet if start == MAGIC else read_csv
+    yield from read(path, name, fields)

@@ -21,17 +21,14 @@ CONFIDENCE = 0.999
 """High, because many fields are tested often."""
 
 
-class DriftError(ValueError):
-    """The reference has no measured value; the message names the field."""
-
-
 @dataclass(frozen=True, slots=True)
 class FieldDrift:
     """The distance between a field's recent and reference values, and the allowed PSI.
 
-    `psi` is None with fewer than MIN_RECENT_PATIENTS recent patients, `ks` and `p_value` are None
-    if none of them was measured. Shares are of patients in the bins whose inner edges are `edges`,
-    in the field's unit; the last share is that of missing values.
+    `psi` is None with fewer than MIN_RECENT_PATIENTS recent patients, or if the reference has no
+    measured value because it is older than the field; `ks` and `p_value` are None if either has
+    none. Shares are of patients in the bins whose inner edges are `edges`, in the field's unit; the
+    last share is that of missing values.
     """
 
     field: str
@@ -47,7 +44,7 @@ class FieldDrift:
 
     @property
     def conclusive(self) -> bool:
-        """Whether there are enough recent patients."""
+        """Whether there are enough recent patients and measured reference values."""
         return self.psi is not None
 
     @property
@@ -58,6 +55,8 @@ class FieldDrift:
     @property
     def text(self) -> str:
         """The result in one line."""
+        if self.reference_shares[-1] == 1:
+            return f"{self.field}: not measured in the training set"
         if self.psi is None:
             return (
                 f"{self.field}: {self.recent} recent patients; a comparison needs "
@@ -71,15 +70,10 @@ class FieldDrift:
 
 
 def measure_drift(field: str, reference: FloatArray, recent: FloatArray) -> FieldDrift:
-    """Compare a field's `recent` values (m,) with the `reference` (n,); NaN is a missing value.
-
-    Raises DriftError if the reference has no measured value.
-    """
+    """Compare a field's `recent` values (m,) with the `reference` (n,); NaN is a missing value."""
     measured = reference[~np.isnan(reference)]
-    if not len(measured):
-        raise DriftError(f"{field}: the reference has no measured value")
-    quantiles = np.quantile(measured, np.linspace(0, 1, BINS + 1)[1:-1], method="inverted_cdf")
-    edges = np.unique(quantiles)
+    edges = _bin_edges(measured)
+    conclusive = len(recent) >= MIN_RECENT_PATIENTS and len(measured) > 0
     reference_counts, recent_counts = _bin_counts(reference, edges), _bin_counts(recent, edges)
     ks, p_value = _kolmogorov_smirnov(measured, recent[~np.isnan(recent)])
     return FieldDrift(
@@ -87,7 +81,7 @@ def measure_drift(field: str, reference: FloatArray, recent: FloatArray) -> Fiel
         reference=len(reference),
         recent=len(recent),
         limit=psi_limit(len(reference), len(recent), len(reference_counts)),
-        psi=psi(reference_counts, recent_counts) if len(recent) >= MIN_RECENT_PATIENTS else None,
+        psi=psi(reference_counts, recent_counts) if conclusive else None,
         ks=ks,
         p_value=p_value,
         edges=tuple(edges.tolist()),
@@ -121,6 +115,13 @@ def psi_limit(reference: int, recent: int, bins: int) -> float:
     return max(SIGNIFICANT_PSI, by_chance)
 
 
+def _bin_edges(measured: FloatArray) -> FloatArray:
+    if not len(measured):
+        return np.empty(0)
+    quantiles = np.linspace(0, 1, BINS + 1)[1:-1]
+    return np.unique(np.quantile(measured, quantiles, method="inverted_cdf"))
+
+
 def _bin_counts(values: FloatArray, edges: FloatArray) -> FloatArray:
     """Count the values in (.., edge], (edge, edge], .., (edge, ..) and the missing values."""
     missing = np.isnan(values)
@@ -139,7 +140,7 @@ def _kolmogorov_smirnov(
 ) -> tuple[float, float] | tuple[None, None]:
     from scipy.stats import ks_2samp
 
-    if not len(recent):
+    if not len(recent) or not len(reference):
         return None, None
     result = ks_2samp(reference, recent, method="asymp")
     return float(result.statistic), float(result.pvalue)

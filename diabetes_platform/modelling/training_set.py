@@ -93,12 +93,8 @@ def training_set_from_arrow(table: "pa.Table") -> TrainingSet:
             f"{TRAINING_SET.name} has the columns {', '.join(table.column_names) or 'none'}; "
             f"absent: {', '.join(missing_columns)}"
         )
-    columns = [
-        np.full(table.num_rows, np.nan) if name in absent else numeric_column(table, name)
-        for name in FEATURE_NAMES
-    ]
     return training_set(
-        np.column_stack(columns),
+        np.column_stack([numeric_column(table, name) for name in FEATURE_NAMES]),
         numeric_column(table, OUTCOME.name),
         table[RECORD_ID.name].to_pylist(),
         absent=absent,
@@ -139,8 +135,14 @@ def training_set(
 
 
 def numeric_column(table: "pa.Table", name: str) -> FloatArray:
-    """Return a column as float64, NaN where NULL; raises TrainingSetError if it is not numeric."""
+    """Return a column as float64, NaN where NULL; raises TrainingSetError if it is not numeric.
+
+    An absent optional field is NaN in every row: the table is older than the field.
+    """
     import pyarrow as pa
+
+    if name not in table.column_names and not FIELDS_BY_NAME[name].required:
+        return np.full(table.num_rows, np.nan)
 
     column = table[name].combine_chunks()
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):

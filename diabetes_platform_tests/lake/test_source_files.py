@@ -4,6 +4,7 @@ import pytest
 
 from diabetes_platform.contract.fields import FIELD_NAMES, FIELDS
 from diabetes_platform.lake.source_files import SourceError, column_order
+from diabetes_platform_tests.samples import WEIGHT
 
 NAMES = list(FIELD_NAMES)
 
@@ -12,9 +13,9 @@ def test_flat_names_in_any_order_are_field_names() -> None:
     assert column_order([field.alias for field in reversed(FIELDS)], "p.csv") == NAMES[::-1]
 
 
-def test_optional_columns_may_be_absent() -> None:
-    required = [field.name for field in FIELDS if field.required]
-    assert column_order(required, "p.csv") == required
+def test_a_column_of_a_later_field_may_be_absent() -> None:
+    assert column_order(NAMES, "p.csv", [*FIELDS, WEIGHT]) == NAMES
+    assert column_order(["Weight", *NAMES], "p.csv", [*FIELDS, WEIGHT]) == ["weight", *NAMES]
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,7 @@ def test_optional_columns_may_be_absent() -> None:
         (["x" * 100], f"column 1: given '{'x' * 40}', allowed one of"),
         ([*NAMES[:7], "bmi"], "column 8: given 'bmi' a second time, allowed once"),
         ([*NAMES[:7], "Outcome", "outcome"], "column 9: given 'outcome' a second time"),
-        (NAMES[:7], "column 8: given 7 columns without age, allowed: pregnancies"),
+        (NAMES[:8], "column 9: given 8 columns without outcome, allowed: pregnancies"),
     ],
 )
 def test_a_header_that_is_not_this_tables_is_refused(header: list[str], message: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 from diabetes_platform.contract.fields import FIELD_NAMES, FIELDS
 from diabetes_platform.lake.source_files import SourceError, read_as_text
 from diabetes_platform_tests.lake.conftest import Save, behind
+from diabetes_platform_tests.samples import WEIGHT
 
 HEADER = ",".join(FIELD_NAMES)
 FLAT = ",".join(field.alias for field in FIELDS)
@@ -105,17 +106,18 @@ def test_a_file_that_is_not_this_table_is_refused_with_its_place(
     assert not any(value in str(refused.value) for value in ("148", "33.6", "0.627"))
 
 
-def test_an_absent_optional_column_is_null(save: Save) -> None:
-    row = dict(zip(FIELD_NAMES, ROW.split(","), strict=True))
-    present = [field.name for field in reversed(FIELDS) if field.name not in {"insulin", "outcome"}]
-    path = save(f"{','.join(present)}\n{','.join(row[name] for name in present)}\n")
-    assert read(path) == [list((row | {"insulin": None, "outcome": None}).values())]
+def test_the_column_of_a_later_field_is_null_if_absent(save: Save) -> None:
+    fields = [*FIELDS, WEIGHT]
+    old = pa.Table.from_batches(read_as_text(save(f"{HEADER}\n{ROW}\n"), "p.csv", fields))
+    new = read_as_text(save(f"weight,{HEADER}\n70.5,{ROW}\n"), "p.csv", fields)
+    assert old["weight"].to_pylist() == [None]
+    assert pa.Table.from_batches(new)["weight"].to_pylist() == ["70.5"]
+    assert old.column_names == [field.name for field in fields]
 
 
-def test_names_the_columns_of_a_file_without_an_optional_column(save: Save) -> None:
-    present = [name for name in FIELD_NAMES if name != "insulin"]
-    with pytest.raises(SourceError, match=r"given 1 columns, allowed 8: .*thickness, bmi"):
-        read(save(f"{','.join(present)}\n1\n"))
+def test_names_the_columns_of_a_file_without_a_later_field(save: Save) -> None:
+    with pytest.raises(SourceError, match=f"given 1 columns, allowed {len(FIELDS)}: .*outcome$"):
+        list(read_as_text(save(f"{HEADER}\n1\n"), "p.csv", [*FIELDS, WEIGHT]))
 
 
 @pytest.mark.slow

@@ -6,9 +6,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from diabetes_platform.contract.fields import FIELD_NAMES
+from diabetes_platform.contract.fields import FIELD_NAMES, FIELDS
 from diabetes_platform.lake.source_files import SourceError, read_as_text
 from diabetes_platform_tests.lake.conftest import Save, behind
+from diabetes_platform_tests.samples import WEIGHT
 
 ROWS = 200_000
 
@@ -59,11 +60,11 @@ def test_a_parquet_file_of_another_shape_is_refused(
     assert behind(refused.value) == []
 
 
-def test_an_absent_optional_column_is_null(tmp_path: Path) -> None:
+def test_the_column_of_a_later_field_is_null_if_absent(tmp_path: Path) -> None:
     path = tmp_path / "patients.parquet"
-    names = [name for name in FIELD_NAMES if name != "insulin"]
-    pq.write_table(pa.table({name: [1] for name in names}), path)
-    assert read(path) == [[None if name == "insulin" else "1" for name in FIELD_NAMES]]
+    pq.write_table(pa.table({name: [1] for name in FIELD_NAMES}), path)
+    rows = pa.Table.from_batches(read_as_text(path, "patients", [*FIELDS, WEIGHT])).to_pylist()
+    assert rows == [dict.fromkeys(FIELD_NAMES, "1") | {"weight": None}]
 
 
 def test_a_parquet_file_without_rows_is_refused(tmp_path: Path) -> None:

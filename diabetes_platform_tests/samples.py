@@ -1,0 +1,31 @@
+"""Named sample patients and fields, made from the contract.
+
+Tests take patients from here, so that a new optional field in `contract/fields.py` changes no test.
+"""
+
+from diabetes_platform.contract.fields import FIELDS, Field
+
+PATIENT: dict[str, str | None] = {
+    field.name: format(field.example, "g") if field.original else None for field in FIELDS
+}
+"""A valid patient as received: the examples of the original fields; later fields are missing."""
+
+CSV_HEADER = ",".join(name for name, value in PATIENT.items() if value is not None)
+CSV_ROW = ",".join(value for value in PATIENT.values() if value is not None)
+"""A source file with the original columns, as all files were written before a later field."""
+
+WEIGHT = Field(
+    name="weight",
+    alias="Weight",
+    kind="number",
+    unit="kg",
+    label="Weight",
+    description="Body weight.",
+    minimum=20,
+    maximum=400,
+    required=False,
+    typical_mean=(50, 110),
+    step=0.1,
+    example=70.5,
+)
+"""An optional field that joins the contract later; pass `[*FIELDS, WEIGHT]`."""
