@@ -94,8 +94,7 @@ lint: ## Check style, types and the direction of imports
 	$(BIN)/mypy infra/local/bootstrap.py infra/local/jars/lock.py
 	$(SERVING_BIN)/mypy --config-file serving/pyproject.toml -p serving.app -p serving.predictor
 	$(BIN)/lint-imports
-	@mkdir -p $(STATE)/cache/dg && touch $(STATE)/cache/dg/dagster.yaml
-	HOME=$(STATE)/cache/dg DAGSTER_HOME=$(STATE)/cache/dg $(BIN)/dg check defs
+	$(BIN)/dg check defs
 
 bench: ## Run the benchmarks; they print ratios and the machine
 	@$(BOOTSTRAP) test

@@ -9,6 +9,7 @@ from diabetes_platform.local.commands.down import stop
 from diabetes_platform.local.commands.logs import rotate_large_logs
 from diabetes_platform.local.commands.status import status_table
 from diabetes_platform.local.console import Progress, timings_table
+from diabetes_platform.local.dagster.home import INSTANCE
 from diabetes_platform.local.demo_platform import link
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.install.disk import GIB, require_space
@@ -30,7 +31,7 @@ from diabetes_platform.local.spark.service import MASTER
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.local.supervised import supervised_processes, terminate
 from diabetes_platform.local.supervisor import ProcessState, Supervisor
-from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, Port, inherited_environment
+from diabetes_platform.settings import PlatformSettings, Port, inherited_environment
 
 STATE_SPACE = GIB
 """The disk space in bytes that the services need to start."""
@@ -118,7 +119,7 @@ def _configure(stack: Stack) -> None:
     for directory in (layout.home, layout.dagster, layout.temporary, layout.log("x").parent):
         make_private(directory)
     rotate_large_logs(layout)
-    link(layout.dagster / "dagster.yaml", PROJECT_ROOT / "dagster.yaml")
+    link(layout.dagster / INSTANCE.name, INSTANCE)
     write_environments(stack)
 
 

@@ -9,7 +9,7 @@ import yaml
 
 from diabetes_platform.settings import PROJECT_ROOT
 
-INSTANCE = PROJECT_ROOT / "dagster.yaml"
+INSTANCE = PROJECT_ROOT / "infra" / "dagster" / "dagster.yaml"
 _ON_S3 = ("compute_logs",)
 
 
