@@ -1,15 +1,13 @@
-"""Dagster's storage in PostgreSQL over connections that a process keeps.
+"""Dagster's PostgreSQL storage with a connection pool that the instances of a process share.
 
-Dagster's own opens one for each statement, so that instances, of which a code server makes one a
-tick, hold none: here the instances of a process share what it keeps. An idle platform otherwise
-makes twenty connections a second, which are a fifth of a core, and a run one an event.
+Dagster's own storage opens a connection for each statement, and a code server makes an instance at
+each tick: an idle platform opens twenty a second, a fifth of a core, and a run one for each event.
 """
 
 import threading
 from collections.abc import Mapping
 from typing import Any, Self
 
-from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.utils import (
     create_pg_engine,
@@ -18,46 +16,43 @@ from dagster_postgres.utils import (
 )
 from sqlalchemy.engine import Engine
 
-KEPT_CONNECTIONS = 2
-"""A process keeps so many; it opens more when its threads need them, and closes those again."""
+from diabetes_platform.dagster_internals import ConfigurableClassData, share_engine
+
+POOL_SIZE = 2
+"""Connections that a process keeps open; it opens more on demand and closes them again."""
 RECYCLE_SECONDS = 3600
-"""A server's backend caches what it has read, and grows with it."""
+"""A server process caches what it reads, and grows with it."""
 
 
 class PooledPostgresStorage(DagsterPostgresStorage):
-    """`DagsterPostgresStorage`, whose configuration it takes, over kept connections.
+    """`DagsterPostgresStorage` over pooled connections, with the same configuration.
 
-    Each is tried before it is used, so that a restarted server costs nobody an error.
+    A connection is tested before use, so that a restart of the server causes no error.
     """
 
     @classmethod
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> Self:
-        """Return the storage of an instance; its tables are made with a process's first."""
+        """Return the storage; only the first of a process creates the tables."""
         url = pg_url_from_config(config_value)
-        make_tables = config_value.get("should_autocreate_tables", True)
+        create_tables = config_value.get("should_autocreate_tables", True)
         provider = get_token_provider_from_config(config_value)
         with _lock:
-            first = url not in _engines
-            storage = cls(url, make_tables and first, inst_data, token_provider=provider)
-            if first:
+            is_first = url not in _engines
+            storage = cls(url, create_tables and is_first, inst_data, token_provider=provider)
+            if is_first:
                 _engines[url] = create_pg_engine(
                     url,
                     provider,
                     isolation_level="AUTOCOMMIT",
-                    pool_size=KEPT_CONNECTIONS,
+                    pool_size=POOL_SIZE,
                     max_overflow=-1,
                     pool_recycle=RECYCLE_SECONDS,
                     pool_pre_ping=True,
                 )
-            storage.use(_engines[url])
+            share_engine(storage, _engines[url])
         return storage
-
-    def use(self, engine: Engine) -> None:
-        """Take the connections of `engine` from now on."""
-        for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
-            storage._engine = engine  # noqa: SLF001 - has no other way in
 
 
 _engines: dict[str, Engine] = {}

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from diabetes_platform import dagster_storage
-from diabetes_platform.dagster_storage import KEPT_CONNECTIONS
+from diabetes_platform.dagster_storage import POOL_SIZE
 from diabetes_platform.local.dagster.home import INSTANCE
 from diabetes_platform_tests.stored_job import MESSAGE, stored
 
@@ -68,7 +68,7 @@ def test_threads_that_ask_at_once_all_get_an_answer_and_few_connections_stay(
 ) -> None:
     with instance_at(dagster_home) as instance, ThreadPoolExecutor(20) as threads:
         assert [*threads.map(lambda _: instance.get_runs_count(), range(200))] == [0] * 200
-        assert len(connections(database_url)) <= KEPT_CONNECTIONS
+        assert len(connections(database_url)) <= POOL_SIZE
 
 
 def test_a_server_that_was_restarted_costs_no_error(dagster_home: Path, database_url: str) -> None:

@@ -1,41 +1,36 @@
-"""Processes of runs, forked from one that has imported what they need.
+"""Processes of runs, forked from a process that has imported what a run needs.
 
-Dagster starts each in a new interpreter, which then reads for seconds what every run needs: longer
-than an increment of the stream takes. Nothing but imports happens in the process that is forked.
+A new interpreter for each run would import for seconds: longer than an increment of the stream
+takes. The process that is forked only imports.
 """
 
-import functools
 import multiprocessing
-from typing import Any
+import pkgutil
 
-from dagster._grpc.server import DagsterApiServer
+from diabetes_platform import defs
+from diabetes_platform.dagster_internals import RUN_MODULE, start_runs_with
 
-PREPARED = [
+PRELOADED = [
     "diabetes_platform.definitions",
-    "diabetes_platform.streaming.rebuild",
     "confluent_kafka.admin",
-    "dagster._grpc.impl",
+    RUN_MODULE,
+    # Loading the defs folder imports it.
+    "dagster_aws.components",
     "dagster_aws.s3.compute_log_manager",
     "dagster_postgres",
     "deltalake",
     # Arrow's own tables ask for it.
     "pandas",
 ]
-_CONTEXT = "_mp_ctx"
-"""Where Dagster's server keeps by which way it starts processes; it has no setting for it."""
 
 
 def fork_runs() -> None:
-    """From now on, let the code server of this process start its runs by fork."""
+    """Let the code server of this process start runs by fork."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PREPARED)
-    made_by_dagster = DagsterApiServer.__init__
+    context.set_forkserver_preload([*PRELOADED, *_definition_modules()])
+    start_runs_with(context)
 
-    @functools.wraps(made_by_dagster)
-    def made(server: DagsterApiServer, *given: Any, **named: Any) -> None:  # noqa: ANN401 - Dagster's
-        made_by_dagster(server, *given, **named)
-        if not hasattr(server, _CONTEXT):
-            raise RuntimeError(f"Dagster's code server has no {_CONTEXT} any more")
-        setattr(server, _CONTEXT, context)
 
-    DagsterApiServer.__init__ = made  # type: ignore[assignment, method-assign]
+def _definition_modules() -> list[str]:
+    """Return the modules that `dg.load_from_defs_folder` imports."""
+    return [module.name for module in pkgutil.walk_packages(defs.__path__, f"{defs.__name__}.")]
