@@ -133,6 +133,16 @@ def count_verdicts(cleaned: DeltaPath) -> VerdictCounts:
     return VerdictCounts(verdicts, reasons, opened.version())
 
 
+def only_batch_id(cleaned: DeltaPath) -> str:
+    """Return the id of the batch in the newest version; CleaningError where it holds no row."""
+    opened = cleaned.open()
+    with cleaned.s3.errors(cleaned.path):
+        rows = opened.to_pyarrow_dataset().head(1, columns=["batch_id"]).to_pylist()
+    if not rows:
+        raise CleaningError(f"{cleaned.path}: has no rows")
+    return str(rows[0]["batch_id"])
+
+
 def require_single_batch(cleaned: DeltaPath, batch_id: str, version: int | None = None) -> int:
     """Return `version`, or the newest, if all its rows belong to `batch_id`.
 

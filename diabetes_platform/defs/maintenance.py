@@ -1,7 +1,7 @@
-"""The job `maintenance`: tables of the lake are kept quick, and history for as long as promised.
+"""The daily job `maintenance`: merges small files of the lake and removes expired ones.
 
-`raw/patients`, `labels/patients` and `features/training_set` are left alone: what was received, and
-what a model was trained on, is kept for good.
+`raw/patients`, `labels/patients` and `features/training_set` are not maintained: received data, and
+the data that a model was trained on, are kept for good.
 """
 
 from collections.abc import Sequence
@@ -25,48 +25,48 @@ from diabetes_platform.orchestration.describe import (
 )
 
 
-def _maintained(context: dg.OpExecutionContext, lake: Lake, tables: Sequence[Table]) -> None:
+def _maintain(context: dg.OpExecutionContext, lake: Lake, tables: Sequence[Table]) -> None:
     for table in tables:
-        done = maintain(lake, table)
-        if done is None:
-            context.log.info("%s: there is no table yet", table.name)
+        result = maintain(lake, table)
+        if result is None:
+            context.log.info("%s: no table yet", table.name)
             continue
         context.log.info(
-            "%s: %s files made of %s, %s old ones removed, version %s",
+            "%s: %s files written from %s, %s expired files removed, version %s",
             table.name,
-            done.added,
-            done.compacted,
-            done.removed,
-            done.version,
+            result.added,
+            result.compacted,
+            result.removed,
+            result.version,
         )
 
 
 @dg.op(pool=STREAM_POOL, description="Merge the small files of the increments.")
 def maintain_stream(context: dg.OpExecutionContext, lake: dg.ResourceParam[Lake]) -> None:
     """Maintain `stream/patients` while no increment is added."""
-    _maintained(context, lake, [STREAM_PATIENTS])
+    _maintain(context, lake, [STREAM_PATIENTS])
 
 
 @dg.op(pool=REJECTED_POOL, description="Merge the small files of the dead letters.")
 def maintain_rejected(context: dg.OpExecutionContext, lake: dg.ResourceParam[Lake]) -> None:
     """Maintain `stream/rejected` while no increment is added."""
-    _maintained(context, lake, [STREAM_REJECTED])
+    _maintain(context, lake, [STREAM_REJECTED])
 
 
 @dg.op(pool=WINDOWS_POOL, description="Merge the small files of the windows.")
 def maintain_windows(context: dg.OpExecutionContext, lake: dg.ResourceParam[Lake]) -> None:
     """Maintain `stream/windows` while no increment is added."""
-    _maintained(context, lake, [STREAM_WINDOWS])
+    _maintain(context, lake, [STREAM_WINDOWS])
 
 
-@dg.op(pool=CLEANING_POOL, description="Remove the files of batches that were replaced long ago.")
+@dg.op(pool=CLEANING_POOL, description="Remove the files of replaced batches.")
 def maintain_batch(context: dg.OpExecutionContext, lake: dg.ResourceParam[Lake]) -> None:
     """Maintain the tables that each batch overwrites while none is cleaned."""
-    _maintained(context, lake, [STATISTICS_PATIENTS, CLEANED_PATIENTS, QUARANTINE_PATIENTS])
+    _maintain(context, lake, [STATISTICS_PATIENTS, CLEANED_PATIENTS, QUARANTINE_PATIENTS])
 
 
 @dg.job(
-    description="Merges small files of the lake; removes those that no time travel needs.",
+    description="Merges small files of the lake and removes files that no time travel needs.",
     tags={"platform/graph": "maintenance"},
     executor_def=dg.in_process_executor,
 )

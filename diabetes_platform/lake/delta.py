@@ -309,13 +309,46 @@ def commits(target: DeltaPath) -> list[Commit]:
     table = target.open()
     with target.s3.errors(target.path):
         history = table.history()
-    return [
-        Commit(
-            int(entry["version"]), datetime.fromtimestamp(entry["timestamp"] / 1000, tz=UTC), entry
+    return [_commit(entry) for entry in history if entry["operation"] not in MAINTENANCE]
+
+
+def _commit(entry: Mapping[str, Any]) -> Commit:
+    written_at = datetime.fromtimestamp(entry["timestamp"] / 1000, tz=UTC)
+    return Commit(int(entry["version"]), written_at, entry)
+
+
+def newest_commit(target: DeltaPath) -> Commit | None:
+    """Return the newest commit that is not maintenance; None where the log holds none.
+
+    Raises StorageError.
+    """
+    if (table := target.find()) is None:
+        return None
+    # The newest entry is nearly always the one; reading the whole log takes longer.
+    for limit in (1, None):
+        with target.s3.errors(target.path):
+            history = table.history(limit)
+        for entry in history:
+            if entry["operation"] not in MAINTENANCE:
+                return _commit(entry)
+    return None
+
+
+def annotate(target: DeltaPath, metadata: Mapping[str, str]) -> int:
+    """Add a commit without rows that holds `metadata`; return its version.
+
+    Raises LakeError where there is no table, and StorageError.
+    """
+    table = target.open()
+    with target.s3.errors(target.path):
+        table.create_write_transaction(
+            [],
+            mode="append",
+            schema=table.schema(),
+            partition_by=table.metadata().partition_columns or None,
+            commit_properties=CommitProperties(custom_metadata=dict(metadata)),
         )
-        for entry in history
-        if entry["operation"] not in MAINTENANCE
-    ]
+    return target.version()
 
 
 def commit_as_of(target: DeltaPath, as_of: datetime) -> Commit:

@@ -4,6 +4,7 @@ A label is the `outcome` of an image of the intake row. Predictions are in no co
 and can never become labels.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ from deltalake import DeltaTable
 from diabetes_platform.contract.fields import FIELD_NAMES, OUTCOME
 from diabetes_platform.contract.tables import LABELLED_PATIENTS, STREAM_PATIENTS
 from diabetes_platform.lake.arrow import content_hash_of, row_schema
-from diabetes_platform.lake.delta import Lake, projection
+from diabetes_platform.lake.delta import Lake, annotate, commits, projection
 from diabetes_platform.lake.newest_patients import ORDER, newest_images
 
 LABELS_SCHEMA = row_schema(LABELLED_PATIENTS)
@@ -37,25 +38,47 @@ class LabelsUpdate:
     added: bool
 
 
-def update_labels(lake: Lake) -> LabelsUpdate:
+def update_labels(lake: Lake, commit_metadata: Mapping[str, str] | None = None) -> LabelsUpdate:
     """Write the current labels of the stream as the newest version of `labels/patients`.
 
     Unchanged labels add no version, even if a snapshot repeated every change: a label keeps its
-    first change id. Raises StorageError.
+    first change id. `commit_metadata` is written to the commit of the added version, or to a commit
+    without rows. Raises StorageError.
     """
     stream = lake.table(STREAM_PATIENTS)
     table = stream.find()
     with lake.s3.errors(stream.path):
         labels = labels_of(table)
     content_hash = content_hash_of(labels.drop_columns([_CHANGE_ID]), LABELLED_PATIENTS.key[0])
-    metadata = {} if table is None else {STREAM_VERSION: str(table.version())}
+    metadata = dict(commit_metadata or {})
+    if table is not None:
+        metadata[STREAM_VERSION] = str(table.version())
     version, added = lake.snapshot(LABELLED_PATIENTS, labels, content_hash, metadata)
+    if commit_metadata and not added:
+        target = lake.table(LABELLED_PATIENTS)
+        version = annotate(target, {"content_hash": content_hash, **metadata})
     return LabelsUpdate(
         rows=labels.num_rows,
         content_hash=content_hash,
         version=version,
         stream_version=None if table is None else table.version(),
         added=added,
+    )
+
+
+def stored_labels(lake: Lake) -> LabelsUpdate:
+    """Return the newest version of `labels/patients` as it is stored.
+
+    Raises LakeError where there is none, and StorageError.
+    """
+    commit = commits(lake.table(LABELLED_PATIENTS))[0]
+    stream_version = commit.metadata.get(STREAM_VERSION)
+    return LabelsUpdate(
+        rows=lake.count(LABELLED_PATIENTS, {}, commit.version),
+        content_hash=str(commit.metadata["content_hash"]),
+        version=commit.version,
+        stream_version=None if stream_version is None else int(stream_version),
+        added=False,
     )
 
 

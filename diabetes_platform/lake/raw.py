@@ -10,13 +10,14 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from diabetes_platform.contract.tables import RAW_PATIENTS
+from diabetes_platform.contract.tables import RAW_PATIENTS, batch_id_of
 from diabetes_platform.lake.arrow import row_schema
-from diabetes_platform.lake.delta import RETAIN_LOG, Lake
+from diabetes_platform.lake.delta import RETAIN_LOG, Lake, annotate, newest_commit
 from diabetes_platform.lake.fetch import FetchedSource, fetch
 from diabetes_platform.lake.source_files import SourceError, read_as_text
 
 RAW_SCHEMA = row_schema(RAW_PATIENTS)
+CONTENT_HASH = "content_hash"
 _FIRST_LINE = 2
 """Line 1 is the header of a CSV file; a Parquet file's first row counts as line 2 too."""
 _MAX_ATTEMPTS = 5
@@ -42,9 +43,14 @@ def ingest(lake: Lake, source: str) -> RawBatch:
     The commit contains the content hash as a Delta application transaction, so that two processes
     with the same content add one version. Raises SourceError, and writes no version, if the source
     is not such a table, and LakeError if the contract removes or retypes a column.
+
+    The newest commit names the content that was ingested last: if that content was there already, a
+    commit without rows names it.
     """
     with fetch(source, lake.s3) as file:
         added = _append(lake, file)
+        if not added and current_content_hash(lake) != file.content_hash:
+            annotate(lake.table(RAW_PATIENTS), _commit_metadata(file))
         return RawBatch(
             batch_id=file.batch_id,
             content_hash=file.content_hash,
@@ -53,6 +59,25 @@ def ingest(lake: Lake, source: str) -> RawBatch:
             delta_version=lake.table(RAW_PATIENTS).version(),
             added=added,
         )
+
+
+def current_content_hash(lake: Lake) -> str | None:
+    """Return the content hash that the newest commit of `raw/patients` names, None without one.
+
+    Commits of earlier releases name the batch id only: the partitions give the hash.
+    """
+    target = lake.table(RAW_PATIENTS)
+    if (commit := newest_commit(target)) is None:
+        return None
+    if CONTENT_HASH in commit.metadata:
+        return str(commit.metadata[CONTENT_HASH])
+    partitions = pa.table(target.open().get_add_actions(flatten=True))[f"partition.{CONTENT_HASH}"]
+    hashes = (str(content_hash) for content_hash in partitions.unique().to_pylist())
+    return next((h for h in hashes if batch_id_of(h) == commit.metadata.get("batch_id")), None)
+
+
+def _commit_metadata(file: FetchedSource) -> dict[str, str]:
+    return {"source": file.name, "batch_id": file.batch_id, CONTENT_HASH: file.content_hash}
 
 
 def _append(lake: Lake, file: FetchedSource) -> bool:
@@ -114,7 +139,7 @@ def _commit(table: DeltaTable, file: FetchedSource, rows: "_Rows") -> None:
         writer_properties=WriterProperties(max_row_group_size=_ROW_GROUP_ROWS),
         commit_properties=CommitProperties(
             app_transactions=[Transaction(file.content_hash, 1)],
-            custom_metadata={"source": file.name, "batch_id": file.batch_id},
+            custom_metadata=_commit_metadata(file),
         ),
     )
 

@@ -4,7 +4,7 @@ import fcntl
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -15,6 +15,7 @@ from obstore.store import LocalStore, from_url
 
 from diabetes_platform.contract.bundle import (
     BUNDLE_FILE,
+    MODELS_PREFIX,
     WITHDRAWN_PREFIX,
     Bundle,
     BundleError,
@@ -33,6 +34,10 @@ from diabetes_platform.contract.s3 import DEFAULT_S3, S3, is_s3_url
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
+
+
+_CANDIDATE_KEY = f"{MODELS_PREFIX}/candidate.json"
+_RELEASES_PREFIX = f"{MODELS_PREFIX}/releases"
 
 
 class ModelStoreError(RuntimeError):
@@ -58,6 +63,32 @@ class ModelVersion:
     bundle: Bundle
     files: dict[str, bytes]
     pointer: ChampionPointer
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentVersion:
+    """The champion's version, and the ETag that a release must still find."""
+
+    model: ModelVersion
+    etag: str
+
+    @property
+    def bundle(self) -> Bundle:
+        """The champion's bundle."""
+        return self.model.bundle
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateRecord:
+    """The newest candidate: its input, the champion it was judged against, and the verdicts.
+
+    `verdicts` are JSON by rule; `champion_etag` is empty where there was no champion.
+    """
+
+    model_version: str
+    input_version: str
+    champion_etag: str
+    verdicts: dict[str, Any]
 
 
 class ModelStore:
@@ -117,6 +148,13 @@ class ModelStore:
             return None
         return StoredPointer(load_champion(content), _etag(response.meta["e_tag"]))
 
+    def current_version(self) -> CurrentVersion | None:
+        """Return the champion with its files, None where nothing was released yet."""
+        current = self.champion()
+        return (
+            None if current is None else CurrentVersion(self.read(current.champion), current.etag)
+        )
+
     def release(self, champion: ChampionPointer, *, expected_etag: str | None) -> str:
         """Point at `champion` if the pointer still has `expected_etag`; return the new ETag.
 
@@ -124,16 +162,58 @@ class ModelStore:
         has moved, and BundleError if the version is incomplete.
         """
         self.read(champion)
-        content = dump_champion(champion)
+        content, replaced = dump_champion(champion), self.champion()
         try:
             if self._root is None or expected_etag is None:
-                return self._swap(content, expected_etag)
-            return self._swap_locked(self._root, content, expected_etag)
+                etag = self._swap(content, expected_etag)
+            else:
+                etag = self._swap_locked(self._root, content, expected_etag)
         except (AlreadyExistsError, PreconditionError) as error:
             raise ReleaseConflictError(
                 f"{champion_key()}: the pointer no longer has ETag {expected_etag}: "
                 f"another release was first"
             ) from error
+        # The swap has shown that `replaced` is what it replaced.
+        previous = None if replaced is None else replaced.champion.model_version
+        self._record_release(champion.model_version, previous)
+        return etag
+
+    def put_candidate(self, candidate: CandidateRecord) -> None:
+        """Make `candidate` the newest one: what it was trained from and judged against."""
+        content = json.dumps(asdict(candidate), ensure_ascii=False).encode()
+        with self._s3.errors(self._url):
+            obstore.put(self._store, _CANDIDATE_KEY, content)
+
+    def candidate(self) -> CandidateRecord | None:
+        """Return the newest candidate, None where none was recorded."""
+        try:
+            with self._s3.errors(self._url):
+                content = bytes(obstore.get(self._store, _CANDIDATE_KEY).bytes())
+        except FileNotFoundError:
+            return None
+        return CandidateRecord(**json.loads(content))
+
+    def releases(self) -> list[str]:
+        """Return the released versions, newest first, the one before the first record included."""
+        records = [json.loads(self._get(key)) for key in reversed(self._release_keys())]
+        versions = [record[name] for record in records for name in ("model_version", "previous")]
+        return [*dict.fromkeys(version for version in versions if version is not None)]
+
+    def _release_keys(self) -> list[str]:
+        with self._s3.errors(self._url):
+            listed = obstore.list(self._store, _RELEASES_PREFIX).collect()
+        return sorted(str(item["path"]) for item in listed)
+
+    def _record_release(self, version: str, previous: str | None) -> None:
+        content = json.dumps({"model_version": version, "previous": previous}).encode()
+        number = len(self._release_keys())
+        while True:
+            number += 1
+            key = f"{_RELEASES_PREFIX}/{number:06}.json"
+            # Another release may have taken the number.
+            with suppress(AlreadyExistsError), self._s3.errors(self._url):
+                obstore.put(self._store, key, content, mode="create")
+                return
 
     def withdraw(self, version: str, reason: str) -> None:
         """Exclude `version` from automatic releases; the first reason is kept."""

@@ -1,7 +1,7 @@
-"""When assets are made without a person or a clock: declarative automation, all of it.
+"""Automation conditions: new labels, drift or a stale training set request a batch.
 
-A batch is asked for at `labels/patients`, and what is made from it follows in the same run. The
-daily schedule stays: unchanged input costs a batch next to nothing.
+`labels/patients` is requested, and the assets downstream follow in the same run. The daily schedule
+stays: a batch of unchanged input costs next to nothing.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from diabetes_platform.orchestration.describe import (
 
 AC = dg.AutomationCondition
 _OF_STREAM = dg.AssetSelection.assets(STREAM)
-"""It changes every few seconds: what is made from it waits for a batch."""
+"""It changes every few seconds: assets downstream wait for a batch."""
 
 
 LABELS_CHECK = "few_labels_wait"
@@ -37,29 +37,29 @@ def drift_check(field: str) -> str:
     return f"no_drift_{field}"
 
 
-def _begins_to_fail(
+def _check_begins_to_fail(
     label: str, asset: dg.AssetKey, names: Sequence[str]
 ) -> dg.AutomationCondition[Any]:
     failing = AC.any_checks_match(AC.check_failed().newly_true())
-    found = AC.asset_matches(asset, failing.allow(_checks(asset, names)))
-    return found.with_label(label)
+    condition = AC.asset_matches(asset, failing.allow(_checks(asset, names)))
+    return condition.with_label(label)
 
 
 def _checks(asset: dg.AssetKey, names: Sequence[str]) -> dg.AssetSelection:
     return dg.AssetSelection.checks(*(dg.AssetCheckKey(asset, name) for name in names))
 
 
-ENOUGH_NEW_LABELS = _begins_to_fail("enough confirmed outcomes wait", LABELS, [LABELS_CHECK])
-DRIFTED = _begins_to_fail(
+ENOUGH_NEW_LABELS = _check_begins_to_fail("enough confirmed outcomes wait", LABELS, [LABELS_CHECK])
+DRIFTED = _check_begins_to_fail(
     "a field of recent patients has drifted", STREAM, [*map(drift_check, FEATURE_NAMES)]
 )
 STALE: dg.AutomationCondition[Any] = AC.asset_matches(
     TRAINING_ROWS, AC.freshness_failed().newly_true()
 ).with_label("the training set has become stale")
-LEARN_AGAIN = (
+RETRAIN = (
     (ENOUGH_NEW_LABELS | DRIFTED | STALE).since_last_handled() & ~AC.missing() & ~AC.in_progress()
 ).with_label("a batch is worth it")
-"""Where no batch ever ran a person decides about the first."""
+"""A person starts the first batch."""
 
 FOLLOW = (
     AC.any_deps_updated().ignore(_OF_STREAM).since_last_handled()
@@ -67,17 +67,17 @@ FOLLOW = (
     & ~AC.any_deps_in_progress().ignore(_OF_STREAM)
     & ~AC.in_progress()
     & AC.all_deps_blocking_checks_passed()
-).with_label("what it is made from was made again")
-"""Asked for once: what failed then waits for something new, a person or the schedule."""
+).with_label("a dependency was updated")
+"""Requested once: after a failure the asset waits for an update, a person or the schedule."""
 
 
-def together_with(asset: dg.AssetKey) -> dg.AutomationCondition[Any]:
-    """Return the condition of a blocking check: it runs in whichever run makes its asset.
+def with_asset(asset: dg.AssetKey) -> dg.AutomationCondition[Any]:
+    """Return the condition of a check that runs whenever its asset is requested.
 
-    Dagster asks for the checks of other steps only where one of a run's checks has a condition.
+    Dagster requests the checks of other steps only if a check of the run has a condition.
     """
-    made = AC.asset_matches(asset, AC.will_be_requested())
-    return made.with_label(f"{asset.to_user_string()} is made")
+    condition = AC.asset_matches(asset, AC.will_be_requested())
+    return condition.with_label(f"{asset.to_user_string()} is requested")
 
 
 AUTOMATED = (
@@ -92,4 +92,4 @@ AUTOMATED = (
     SHADOW,
     CHAMPION,
 )
-"""The assets with a condition: LEARN_AGAIN for the labels, FOLLOW for the others."""
+"""The assets with a condition: RETRAIN for the labels, FOLLOW for the others."""

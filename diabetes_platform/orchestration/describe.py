@@ -1,4 +1,4 @@
-"""What Dagster shows of an asset: schema, lineage, owner, kinds, freshness; one way for all."""
+"""Asset keys, groups and pools, and the options and metadata that all assets share."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -8,11 +8,13 @@ import dagster as dg
 
 from diabetes_platform.contract.tables import Column, Table
 
+DATA_VERSION_TAG = "dagster/data_version"
+"""The tag of a data version on an event outside a step; Dagster has no public name for it."""
 OWNER = "team:clinical-data"
 DAILY = dg.FreshnessPolicy.time_window(
     fail_window=timedelta(hours=36), warn_window=timedelta(hours=26)
 )
-"""A daily schedule that missed one run is worth a look, one that missed a day is stale."""
+"""Warns after one missed run of a daily schedule, fails after a missed day."""
 
 RAW = dg.AssetKey(["raw", "patients"])
 STATISTICS = dg.AssetKey(["statistics", "patients"])
@@ -43,15 +45,14 @@ _ORDER = (
     "model",
 )
 GROUPS: Mapping[str, str] = {name: f"{n:02}_{name}" for n, name in enumerate(_ORDER, start=1)}
-"""By the first part of a key, which the graph's nodes do not show: most of them say `patients`.
-Dagster sorts groups by name, so that they stand in the order of the data."""
+"""Group names by the first part of the asset key, numbered in the order of the data."""
 
 CLEANING_POOL = "cleaning"
-"""From raw to quarantine: what they say of the current batch must be of one batch."""
+"""From raw to quarantine: all of them work on one batch."""
 STAGING_POOL = "staging"
 """Staging holds one batch from its load to its promotion."""
 TRAINING_POOL = "training"
-"""A candidate is judged against the champion that its release replaces."""
+"""A candidate is evaluated against the champion that its release replaces."""
 STREAM_POOL = "stream"
 """Increments are added in the order of their offsets."""
 REJECTED_POOL = "stream_rejected"
@@ -61,7 +62,7 @@ WINDOWS_POOL = "stream_windows"
 def asset_options(
     key: dg.AssetKey, kinds: set[str], pool: str, code_version: str = "1"
 ) -> dict[str, Any]:
-    """Return the keyword arguments that every asset of the batch graph shares."""
+    """Return the keyword arguments that the assets share."""
     return {
         "key": key,
         "group_name": GROUPS[key.path[0]],
@@ -81,7 +82,7 @@ def topic_key(topic: str) -> dg.AssetKey:
 def table_metadata(
     table: Table, upstream: Mapping[dg.AssetKey, Table] | None = None
 ) -> dict[str, Any]:
-    """Render the contract's columns as Dagster's column schema and, by name, column lineage."""
+    """Return the contract's columns as Dagster column schema and, by name, column lineage."""
     metadata: dict[str, Any] = {
         "dagster/table_name": table.name,
         "dagster/column_schema": dg.TableSchema(columns=[_column(c) for c in table.columns]),

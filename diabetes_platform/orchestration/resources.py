@@ -1,6 +1,6 @@
-"""The resources of the assets: settings, lake, warehouse, Spark and the model store.
+"""Dagster resources: settings, lake, warehouse, Spark and model store.
 
-Each is made when a step needs it: loading the code location reads no environment.
+A resource is created when a step needs it: loading the code location reads no environment.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ LoadSettings = Callable[[], PlatformSettings]
 class Warehouse:
     """The warehouse's connection URLs, kept out of logs and representations.
 
-    `url` is the pipeline's, which may not read predictions; `reader_url` that of who looks only.
+    `url` has the role `pipeline`, which may not read predictions; `reader_url` may read everything.
     """
 
     url: str = field(repr=False)
@@ -41,7 +41,7 @@ class Spark:
 
     @contextmanager
     def session(self) -> Iterator["SparkSession"]:
-        """Yield a session; it starts here, so that an unchanged batch starts none."""
+        """Start and yield a session; a step with unchanged input does not call this."""
         from diabetes_platform.cleaning.session import spark_session
 
         with spark_session(self.remote) as session:
@@ -50,7 +50,7 @@ class Spark:
 
 @dataclass(frozen=True)
 class Models:
-    """The root of the model store: a directory or an S3 URL, which `s3` says how to reach."""
+    """The root of the model store: a directory, or an S3 URL reached by `s3`."""
 
     url: str
     s3: S3
@@ -63,7 +63,7 @@ class Models:
 
 
 def build_resources(load: LoadSettings) -> dict[str, dg.ResourceDefinition]:
-    """Return the resources by the names that the assets ask for."""
+    """Return the resources by name."""
     return {
         "settings": dg.ResourceDefinition(lambda _: load()),
         "lake": dg.ResourceDefinition(lambda _: _lake(load())),
@@ -84,7 +84,7 @@ def _models(settings: PlatformSettings) -> Models:
 def _warehouse(settings: PlatformSettings) -> Warehouse:
     if settings.warehouse_url is None:
         raise dg.Failure(
-            "PLATFORM_WAREHOUSE_URL: given nothing, allowed postgresql://user:password@host/database",
+            "PLATFORM_WAREHOUSE_URL is not set; allowed: postgresql://user:password@host/database",
             allow_retries=False,
         )
     reader = settings.reader_url or settings.warehouse_url

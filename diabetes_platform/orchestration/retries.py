@@ -1,34 +1,58 @@
-"""A second try for a step that failed for infrastructure, and none for one that was ended.
-
-Dagster's own retry policy also tries a step again that was interrupted, so that a run could not be
-ended: from the UI, by Ctrl-C, or when the platform stops.
-"""
+"""Retries of asset steps: infrastructure errors are retried, errors of the input are not."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
 import dagster as dg
 
+from diabetes_platform.cleaning.batch_tables import CleaningError
+from diabetes_platform.contract.bundle import BundleError
+from diabetes_platform.contract.s3 import StorageRefusedError
+from diabetes_platform.lake.delta import LakeError
+from diabetes_platform.lake.source_files import SourceError
+from diabetes_platform.warehouse.promotion import PromotionRefusedError
+
 PAUSES = (2, 6)
-"""Seconds before each further try: time for a service to come back."""
+"""Seconds before each retry: time for a service to come back."""
+NON_RETRYABLE: tuple[type[Exception], ...] = (
+    StorageRefusedError,
+    SourceError,
+    LakeError,
+    CleaningError,
+    PromotionRefusedError,
+    BundleError,
+)
 _Params = ParamSpec("_Params")
 _Result = TypeVar("_Result")
 
 
 def retried(step: Callable[_Params, _Result]) -> Callable[_Params, _Result]:
-    """Have Dagster try the step again for every error but its own, a failure and an interrupt."""
+    """Request a retry of the step for every exception but dg.Failure and Dagster's own.
+
+    Dagster's retry policy also retries a step that was interrupted: a run could then not be ended
+    from the UI, by Ctrl-C, or when the platform stops.
+    """
 
     @functools.wraps(step)
-    def tried(*args: _Params.args, **kwargs: _Params.kwargs) -> _Result:
+    def with_retries(*args: _Params.args, **kwargs: _Params.kwargs) -> _Result:
         try:
             return step(*args, **kwargs)
         except (dg.Failure, dg.DagsterError):
-            # What a second try cannot mend was raised as a failure (see `refusals`).
             raise
         except Exception as error:
-            tries = dg.OpExecutionContext.get().retry_number
-            pause = PAUSES[min(tries, len(PAUSES) - 1)]
+            retry_number = dg.OpExecutionContext.get().retry_number
+            pause = PAUSES[min(retry_number, len(PAUSES) - 1)]
             raise dg.RetryRequested(len(PAUSES), pause) from error
 
-    return tried
+    return with_retries
+
+
+@contextmanager
+def non_retryable_errors(*additional: type[Exception]) -> Iterator[None]:
+    """Turn NON_RETRYABLE and `additional` errors into a dg.Failure that is not retried."""
+    try:
+        yield
+    except (*NON_RETRYABLE, *additional) as error:
+        raise dg.Failure(str(error), allow_retries=False) from error

@@ -1,6 +1,7 @@
 """Loading one cleaned batch into `staging.patients`: a stream of Arrow batches, binary COPY."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
 
 _APPEND = (
     "INSERT INTO staging.batches (batch_id, delta_version, rows) VALUES ($1, $2, $3)"
-    " RETURNING version"
+    " RETURNING version, staged_at"
 )
 _FOREIGN = "SELECT count(*) FROM staging.patients WHERE batch_id IS DISTINCT FROM $1"
 
@@ -27,6 +28,7 @@ class StagedBatch:
     batch_id: str
     delta_version: int
     rows: int
+    staged_at: datetime
 
 
 def stage(
@@ -54,13 +56,13 @@ def stage(
             (foreign,) = cursor.fetchone()
             _require_whole(batch_id, rows, expected_rows, foreign)
             cursor.execute(_APPEND, (batch_id, delta_version, rows))
-            (version,) = cursor.fetchone()
+            version, staged_at = cursor.fetchone()
             cursor.execute("ANALYZE staging.patients")
             connection.commit()
     except adbc.Error as error:
         reason = str(error).strip().splitlines()[0]
         raise StagingError(f"batch {batch_id}: not staged: {reason}") from error
-    return StagedBatch(version, batch_id, delta_version, rows)
+    return StagedBatch(version, batch_id, delta_version, rows, staged_at)
 
 
 def _require_whole(batch_id: str, rows: int, expected: int, foreign: int) -> None:
@@ -74,7 +76,7 @@ def newest(url: str) -> StagedBatch | None:
     """Return the batch that is in `staging.patients`, or None before the first."""
     with psycopg.connect(url) as connection:
         row = connection.execute(
-            "SELECT version, batch_id, delta_version, rows FROM staging.batches"
+            "SELECT version, batch_id, delta_version, rows, staged_at FROM staging.batches"
             " ORDER BY version DESC LIMIT 1"
         ).fetchone()
     return None if row is None else StagedBatch(*row)

@@ -28,18 +28,20 @@ WAITING = "few_labels_wait"
 
 
 class Automation:
-    """The conditions of the platform, looked at once a minute, over a log that a test writes."""
+    """The automation conditions of the platform over an event log that a test writes."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
         self.instance = instance
         self.definitions = build_definitions(PlatformSettings)
-        self.seen: dg.EvaluateAutomationConditionsResult | None = None
+        self.evaluation: dg.EvaluateAutomationConditionsResult | None = None
 
-    def made(self, *keys: dg.AssetKey) -> None:
+    def materialize(self, *keys: dg.AssetKey) -> None:
         for key in keys:
             self.instance.report_runless_asset_event(dg.AssetMaterialization(key))
 
-    def judged(self, key: dg.AssetKey, name: str, *, passed: bool, blocking: bool = False) -> None:
+    def evaluate(
+        self, key: dg.AssetKey, name: str, *, passed: bool, blocking: bool = False
+    ) -> None:
         severity = dg.AssetCheckSeverity
         self.instance.report_runless_asset_event(
             dg.AssetCheckEvaluation(
@@ -51,8 +53,8 @@ class Automation:
             )
         )
 
-    def aged(self, key: dg.AssetKey, state: FreshnessState) -> None:
-        """Tell how fresh an asset is, as Dagster's own daemon does."""
+    def set_freshness(self, key: dg.AssetKey, state: FreshnessState) -> None:
+        """Report a freshness state, as Dagster's daemon does."""
         change = FreshnessStateChange(
             key=key,
             previous_state=FreshnessState.UNKNOWN,
@@ -61,118 +63,118 @@ class Automation:
         )
         self.instance._report_runless_asset_event(change)
 
-    def asks_for(self) -> set[dg.AssetKey]:
-        """Look once, and return the assets that a run is asked for."""
-        cursor = None if self.seen is None else self.seen.cursor
-        self.seen = dg.evaluate_automation_conditions(
+    def requested(self) -> set[dg.AssetKey]:
+        """Evaluate the conditions once and return the requested assets."""
+        cursor = None if self.evaluation is None else self.evaluation.cursor
+        self.evaluation = dg.evaluate_automation_conditions(
             self.definitions, self.instance, dg.AssetSelection.assets(*CHAIN), cursor=cursor
         )
         self.checks = {
-            found.key.name
-            for found in self.seen.results
-            if isinstance(found.key, dg.AssetCheckKey) and not found.true_subset.is_empty
+            result.key.name
+            for result in self.evaluation.results
+            if isinstance(result.key, dg.AssetCheckKey) and not result.true_subset.is_empty
         }
-        return {key for key in CHAIN if self.seen.get_num_requested(key)}
+        return {key for key in CHAIN if self.evaluation.get_num_requested(key)}
 
 
 @pytest.fixture
 def automation() -> Iterator[Automation]:
-    """A platform that has run one batch, and whose conditions have been looked at since."""
+    """A platform that ran one batch, after which the conditions were evaluated."""
     with dg.DagsterInstance.ephemeral() as instance:
-        made = Automation(instance)
-        made.made(RAW, STREAM, *CHAIN)
-        made.judged(LABELS, WAITING, passed=True)
-        made.judged(STREAM, DRIFT, passed=True)
-        graph = made.definitions.resolve_asset_graph()
+        automation = Automation(instance)
+        automation.materialize(RAW, STREAM, *CHAIN)
+        automation.evaluate(LABELS, WAITING, passed=True)
+        automation.evaluate(STREAM, DRIFT, passed=True)
+        graph = automation.definitions.resolve_asset_graph()
         for check in graph.asset_check_keys:
             if graph.get(check).blocking:
-                made.judged(check.asset_key, check.name, passed=True, blocking=True)
-        assert made.asks_for() == set()
-        yield made
+                automation.evaluate(check.asset_key, check.name, passed=True, blocking=True)
+        assert automation.requested() == set()
+        yield automation
 
 
-def test_nothing_new_asks_for_nothing(automation: Automation) -> None:
-    assert automation.asks_for() == set()
-    automation.made(STREAM)
-    assert automation.asks_for() == set(), "an increment of the stream is no batch"
+def test_requests_nothing_without_an_update(automation: Automation) -> None:
+    assert automation.requested() == set()
+    automation.materialize(STREAM)
+    assert automation.requested() == set(), "an increment of the stream requests no batch"
 
 
 @pytest.mark.parametrize(("key", "check"), [(LABELS, WAITING), (STREAM, DRIFT)])
-def test_enough_labels_and_drift_each_ask_for_a_whole_batch_once(
+def test_enough_labels_or_drift_request_one_batch(
     automation: Automation, key: dg.AssetKey, check: str
 ) -> None:
-    automation.judged(key, check, passed=False)
-    assert automation.asks_for() == set(CHAIN)
-    automation.judged(key, check, passed=False)
-    assert automation.asks_for() == set(), "it fails still: the batch was asked for"
-    automation.made(*CHAIN)
-    automation.judged(key, check, passed=True)
-    assert automation.asks_for() == set()
-    automation.judged(key, check, passed=False)
-    assert automation.asks_for() == set(CHAIN), "and again when it fails anew"
+    automation.evaluate(key, check, passed=False)
+    assert automation.requested() == set(CHAIN)
+    automation.evaluate(key, check, passed=False)
+    assert automation.requested() == set(), "it still fails, and the batch was requested"
+    automation.materialize(*CHAIN)
+    automation.evaluate(key, check, passed=True)
+    assert automation.requested() == set()
+    automation.evaluate(key, check, passed=False)
+    assert automation.requested() == set(CHAIN), "it fails again after it has passed"
 
 
-def test_a_training_set_that_becomes_stale_asks_for_a_batch_once(automation: Automation) -> None:
-    automation.aged(TRAINING_ROWS, FreshnessState.WARN)
-    assert automation.asks_for() == set()
-    automation.aged(TRAINING_ROWS, FreshnessState.FAIL)
-    assert automation.asks_for() == set(CHAIN)
-    assert automation.asks_for() == set()
+def test_a_stale_training_set_requests_one_batch(automation: Automation) -> None:
+    automation.set_freshness(TRAINING_ROWS, FreshnessState.WARN)
+    assert automation.requested() == set()
+    automation.set_freshness(TRAINING_ROWS, FreshnessState.FAIL)
+    assert automation.requested() == set(CHAIN)
+    assert automation.requested() == set()
 
 
-def test_the_blocking_checks_run_with_what_they_block(automation: Automation) -> None:
+def test_blocking_checks_are_requested_with_their_asset(automation: Automation) -> None:
     graph = automation.definitions.resolve_asset_graph()
-    own = {
+    separate = {
         key.name
         for key in graph.asset_check_keys
         if graph.get(key).blocking and not graph.get_execution_set_asset_and_check_keys(key) & CHAIN
     }
-    assert own >= {"nothing_vanished", "has_rows", "serves_whole_version"}
+    assert separate >= {"nothing_vanished", "has_rows", "serves_whole_version"}
 
-    automation.judged(LABELS, WAITING, passed=False)
-    assert automation.asks_for() == set(CHAIN)
-    assert own <= automation.checks
+    automation.evaluate(LABELS, WAITING, passed=False)
+    assert automation.requested() == set(CHAIN)
+    assert separate <= automation.checks
 
-    automation.made(*CHAIN)
-    assert automation.asks_for() == set()
-    automation.made(STAGING)
-    automation.asks_for()
+    automation.materialize(*CHAIN)
+    assert automation.requested() == set()
+    automation.materialize(STAGING)
+    automation.requested()
     assert automation.checks == {"serves_whole_version"}
 
 
-def test_of_two_reasons_at_a_time_one_batch_comes(automation: Automation) -> None:
-    automation.judged(LABELS, WAITING, passed=False)
-    automation.judged(STREAM, DRIFT, passed=False)
-    assert automation.asks_for() == set(CHAIN)
-    assert automation.asks_for() == set()
+def test_two_reasons_at_once_request_one_batch(automation: Automation) -> None:
+    automation.evaluate(LABELS, WAITING, passed=False)
+    automation.evaluate(STREAM, DRIFT, passed=False)
+    assert automation.requested() == set(CHAIN)
+    assert automation.requested() == set()
 
 
-def test_other_checks_of_the_stream_ask_for_nothing(automation: Automation) -> None:
-    automation.judged(STREAM, "same_features", passed=False)
-    assert automation.asks_for() == set()
+def test_other_checks_of_the_stream_request_nothing(automation: Automation) -> None:
+    automation.evaluate(STREAM, "same_features", passed=False)
+    assert automation.requested() == set()
 
 
-def test_new_promoted_data_are_learned_from(automation: Automation) -> None:
-    automation.made(SERVING)
-    assert automation.asks_for() == {TRAINING_ROWS, CANDIDATE, SHADOW, CHAMPION}
+def test_newly_promoted_rows_request_a_model(automation: Automation) -> None:
+    automation.materialize(SERVING)
+    assert automation.requested() == {TRAINING_ROWS, CANDIDATE, SHADOW, CHAMPION}
 
 
-def test_a_new_source_goes_all_the_way(automation: Automation) -> None:
-    automation.made(RAW)
-    assert automation.asks_for() == set(CHAIN) - {LABELS}
+def test_a_new_source_requests_everything_downstream(automation: Automation) -> None:
+    automation.materialize(RAW)
+    assert automation.requested() == set(CHAIN) - {LABELS}
 
 
-def test_what_failed_its_blocking_checks_is_followed_by_nobody(automation: Automation) -> None:
-    automation.made(STAGING)
-    automation.judged(STAGING, "has_rows", passed=False, blocking=True)
-    assert automation.asks_for() == set()
+def test_a_failed_blocking_check_stops_the_assets_downstream(automation: Automation) -> None:
+    automation.materialize(STAGING)
+    automation.evaluate(STAGING, "has_rows", passed=False, blocking=True)
+    assert automation.requested() == set()
 
 
-def test_a_platform_that_has_run_nothing_is_left_to_a_person() -> None:
+def test_a_platform_without_a_batch_requests_nothing() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         automation = Automation(instance)
-        automation.made(STREAM)
-        assert automation.asks_for() == set()
-        automation.judged(LABELS, WAITING, passed=False)
-        automation.judged(STREAM, DRIFT, passed=False)
-        assert automation.asks_for() == set()
+        automation.materialize(STREAM)
+        assert automation.requested() == set()
+        automation.evaluate(LABELS, WAITING, passed=False)
+        automation.evaluate(STREAM, DRIFT, passed=False)
+        assert automation.requested() == set()

@@ -1,4 +1,4 @@
-"""The job `maintenance` on the production wiring."""
+"""The job `maintenance` on the production definitions."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from diabetes_platform_tests.defs.conftest import Platform
 
 @pytest.mark.slow
 @pytest.mark.integration
-def test_a_maintained_batch_is_not_processed_again(serving: Platform) -> None:
+def test_skips_unchanged_input_after_maintenance(serving: Platform) -> None:
     lake = Lake(serving.settings.lake)
     raw = lake.table(RAW_PATIENTS).version()
     job = build_definitions(lambda: serving.settings).resolve_job_def("maintenance")

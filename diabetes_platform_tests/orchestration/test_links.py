@@ -14,10 +14,10 @@ WHOLE = PlatformSettings(
 
 def links(settings: PlatformSettings, key: str) -> dict[str, object]:
     specs = build_definitions(lambda: settings).resolve_all_asset_specs()
-    (found,) = (spec for spec in specs if spec.key.to_user_string() == key)
+    (asset,) = (spec for spec in specs if spec.key.to_user_string() == key)
     return {
         name.removeprefix("link/"): value.value
-        for name, value in found.metadata.items()
+        for name, value in asset.metadata.items()
         if name.startswith("link/")
     }
 
@@ -41,10 +41,10 @@ def links(settings: PlatformSettings, key: str) -> dict[str, object]:
         ("model/champion", {"api": "http://127.0.0.1:4001/docs"}),
     ],
 )
-def test_each_asset_names_the_services_that_show_it(key: str, expected: dict[str, str]) -> None:
+def test_an_asset_links_to_the_services_that_show_it(key: str, expected: dict[str, str]) -> None:
     assert links(WHOLE, key) == expected
 
 
-def test_what_does_not_run_is_not_linked() -> None:
+def test_does_not_link_services_that_are_not_configured() -> None:
     assert links(PlatformSettings(), "stream/patients") == {}
     assert links(PlatformSettings(), "raw/patients") == {}

@@ -1,4 +1,4 @@
-"""Which failed steps are tried again."""
+"""Retries of failed steps."""
 
 import dagster as dg
 import pytest
@@ -12,38 +12,38 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retries, "PAUSES", (0, 0))
 
 
-def tries_of(*errors: BaseException) -> tuple[int, list[str]]:
-    """How often a step was tried that meets these errors in turn, and what came of it."""
-    left, tried = list(errors), []
+def attempts_and_events(*errors: BaseException) -> tuple[int, list[str]]:
+    """Return the attempts of a step that raises these errors in turn, and its final event."""
+    remaining, attempts = list(errors), []
 
     @dg.asset
     @retried
     def patients() -> None:
-        tried.append(1)
-        if left:
-            raise left.pop(0)
+        attempts.append(1)
+        if remaining:
+            raise remaining.pop(0)
 
     result = dg.materialize([patients], raise_on_error=False)
     kinds = [event.event_type_value for event in result.all_events if event.is_step_event]
-    return len(tried), [kind for kind in kinds if kind in {"STEP_SUCCESS", "STEP_FAILURE"}]
+    return len(attempts), [kind for kind in kinds if kind in {"STEP_SUCCESS", "STEP_FAILURE"}]
 
 
-def test_an_error_of_infrastructure_is_tried_twice_more() -> None:
+def test_retries_an_infrastructure_error_twice() -> None:
     away = ConnectionError("the database is away")
-    assert tries_of(away, away) == (3, ["STEP_SUCCESS"])
-    assert tries_of(away, away, away) == (3, ["STEP_FAILURE"])
+    assert attempts_and_events(away, away) == (3, ["STEP_SUCCESS"])
+    assert attempts_and_events(away, away, away) == (3, ["STEP_FAILURE"])
 
 
-def test_a_refusal_is_final() -> None:
+def test_does_not_retry_a_failure() -> None:
     refused = dg.Failure("no table of patients", allow_retries=False)
-    assert tries_of(refused) == (1, ["STEP_FAILURE"])
+    assert attempts_and_events(refused) == (1, ["STEP_FAILURE"])
 
 
-def test_a_step_that_was_interrupted_is_not_tried_again() -> None:
-    assert tries_of(KeyboardInterrupt()) == (1, ["STEP_FAILURE"])
+def test_does_not_retry_an_interrupted_step() -> None:
+    assert attempts_and_events(KeyboardInterrupt()) == (1, ["STEP_FAILURE"])
 
 
-def test_dagster_is_told_the_error_itself() -> None:
+def test_reports_the_original_error() -> None:
     @dg.asset
     @retried
     def patients() -> None:
@@ -58,11 +58,11 @@ def test_dagster_is_told_the_error_itself() -> None:
     assert "the database is away" in cause.message
 
 
-def test_a_step_keeps_its_name_and_what_it_asks_for() -> None:
+def test_keeps_the_name_and_inputs_of_a_step() -> None:
     @retried
     def patients(context: dg.AssetExecutionContext, raw: int) -> None:
         """Count patients."""
 
-    made = dg.asset(patients)
-    assert made.op.name == "patients"
-    assert set(made.keys_by_input_name) == {"raw"}
+    asset = dg.asset(patients)
+    assert asset.op.name == "patients"
+    assert set(asset.keys_by_input_name) == {"raw"}

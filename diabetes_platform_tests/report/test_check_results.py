@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import dagster as dg
 import pytest
 
-from diabetes_platform.orchestration.figures import counts_markdown
+from diabetes_platform.orchestration.check_results import counts_markdown
 from diabetes_platform.report.check_results import check_result
 from diabetes_platform.report.report import Figure
 from diabetes_platform_tests.report.reports import PIXEL

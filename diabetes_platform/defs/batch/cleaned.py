@@ -1,4 +1,6 @@
-"""The cleaning's assets: statistics, every row with its verdict (by Spark), the quarantine."""
+"""Statistics, cleaned rows with a verdict each (by Spark), and quarantine of a batch."""
+
+from typing import Any
 
 import dagster as dg
 
@@ -12,6 +14,12 @@ from diabetes_platform.contract.tables import (
 )
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.orchestration.automation import FOLLOW
+from diabetes_platform.orchestration.batch_state import (
+    cleaned_batch,
+    current_batch,
+    input_version,
+    materialize_if_changed,
+)
 from diabetes_platform.orchestration.describe import (
     CLEANED,
     CLEANING_POOL,
@@ -22,27 +30,18 @@ from diabetes_platform.orchestration.describe import (
     asset_options,
     table_metadata,
 )
-from diabetes_platform.orchestration.memory import (
-    INPUT_VERSION,
-    again,
-    current_batch,
-    input_version,
-    remember,
-    unchanged,
-)
-from diabetes_platform.orchestration.refusals import refusals
 from diabetes_platform.orchestration.resources import Spark
-from diabetes_platform.orchestration.retries import retried
+from diabetes_platform.orchestration.retries import non_retryable_errors, retried
 
 CODE_VERSION = "1"
-"""Raise it when the rules change: every batch is then cleaned again."""
+"""Raise it when the rules or the staged columns change: every batch is then cleaned again."""
 
 
 @dg.asset(
     **asset_options(STATISTICS, {"spark", "deltalake"}, CLEANING_POOL, CODE_VERSION),
     automation_condition=FOLLOW,
     deps=[RAW, LABELS],
-    description="Quartiles and outer fences of each measurement: they fill, scale and fence.",
+    description="Quartiles and outer fences of each measurement: they fill, scale and reject.",
     metadata=table_metadata(STATISTICS_PATIENTS),
 )
 @retried
@@ -52,36 +51,30 @@ def statistics_patients(
     spark: dg.ResourceParam[Spark],
 ) -> dg.MaterializeResult:
     """Fit the statistics of the current batch."""
-    batch = current_batch(context)
-    version = input_version("statistics", CODE_VERSION, batch.content_hash)
-    target = lake.table(STATISTICS_PATIENTS)
-    before = remember(context, STATISTICS)
-    if unchanged(before, target, version):
-        return again(context, before, version)
-    with refusals(), spark.session() as session:
-        fitted = fit_statistics(
-            session, lake.table(RAW_PATIENTS), batch.raw_hash, target, batch.labels(lake)
-        )
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(version),
-        metadata={
+    batch = current_batch(lake)
+
+    def build() -> dict[str, Any]:
+        with non_retryable_errors(), spark.session() as session:
+            fitted = fit_statistics(
+                session, lake.table(RAW_PATIENTS), batch.raw_hash, target, batch.labels(lake)
+            )
+        return {
             "dagster/row_count": len(fitted.statistics),
-            "dagster/uri": fitted.path,
             "batch_id": fitted.batch_id,
-            "delta_version": fitted.delta_version,
-            INPUT_VERSION: version,
-            "processed": True,
-            **{f"median/{each.field}": each.median for each in fitted.statistics},
-        },
-    )
+            **{f"median/{field.field}": field.median for field in fitted.statistics},
+        }
+
+    target = lake.table(STATISTICS_PATIENTS)
+    version = input_version("statistics", CODE_VERSION, batch.content_hash)
+    return materialize_if_changed(context, target, version, build)
 
 
 @dg.asset(
     **asset_options(CLEANED, {"spark", "deltalake"}, CLEANING_POOL, CODE_VERSION),
     automation_condition=FOLLOW,
     deps=[RAW, LABELS, STATISTICS],
-    description="Every row of the batch, of its source and of the stream: as received, parsed, "
-    "filled, scaled, verdict and reasons.",
+    description="Every row of the batch, from its source and from the stream: as received, parsed, "
+    "filled, scaled, with verdict and reasons.",
     metadata=table_metadata(CLEANED_PATIENTS, {RAW: RAW_PATIENTS, LABELS: LABELLED_PATIENTS}),
 )
 @retried
@@ -90,37 +83,31 @@ def cleaned_patients(
     lake: dg.ResourceParam[Lake],
     spark: dg.ResourceParam[Spark],
 ) -> dg.MaterializeResult:
-    """Judge every row of the current batch."""
-    batch = current_batch(context)
-    version = input_version("cleaned", CODE_VERSION, batch.content_hash)
-    target = lake.table(CLEANED_PATIENTS)
-    before = remember(context, CLEANED)
-    if unchanged(before, target, version):
-        return again(context, before, version)
-    with refusals(), spark.session() as session:
-        cleaned = clean_batch(
-            session,
-            lake.table(RAW_PATIENTS),
-            batch.raw_hash,
-            lake.table(STATISTICS_PATIENTS),
-            target,
-            batch.labels(lake),
-        )
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(version),
-        metadata={
+    """Clean every row of the current batch and give it a verdict."""
+    batch = current_batch(lake)
+
+    def build() -> dict[str, Any]:
+        with non_retryable_errors(), spark.session() as session:
+            cleaned = clean_batch(
+                session,
+                lake.table(RAW_PATIENTS),
+                batch.raw_hash,
+                lake.table(STATISTICS_PATIENTS),
+                target,
+                batch.labels(lake),
+            )
+        return {
             "dagster/row_count": cleaned.rows,
-            "dagster/uri": cleaned.path,
             "batch_id": cleaned.batch_id,
             "accepted": cleaned.accepted,
             "rejected": cleaned.rejected,
-            "reasons": dg.MetadataValue.json(cleaned.reasons),
+            "reasons": cleaned.reasons,
             **batch.origin,
-            "delta_version": cleaned.delta_version,
-            INPUT_VERSION: version,
-            "processed": True,
-        },
-    )
+        }
+
+    target = lake.table(CLEANED_PATIENTS)
+    version = input_version("cleaned", CODE_VERSION, batch.content_hash)
+    return materialize_if_changed(context, target, version, build)
 
 
 @dg.asset(
@@ -135,29 +122,16 @@ def quarantine_patients(
     context: dg.AssetExecutionContext,
     lake: dg.ResourceParam[Lake],
 ) -> dg.MaterializeResult:
-    """Keep the rejected rows of the current batch."""
-    cleaned = remember(context, CLEANED)
-    batch_id = str(cleaned.recall("batch_id"))
-    version = input_version("quarantine", CODE_VERSION, cleaned.recall(INPUT_VERSION))
+    """Copy the rejected rows of the cleaned batch."""
+    cleaned = cleaned_batch(lake)
+
+    def build() -> dict[str, Any]:
+        with non_retryable_errors():
+            quarantined = quarantine_batch(
+                lake.table(CLEANED_PATIENTS), cleaned.batch_id, target, version=cleaned.version
+            )
+        return {"dagster/row_count": quarantined.rows, "batch_id": quarantined.batch_id}
+
     target = lake.table(QUARANTINE_PATIENTS)
-    before = remember(context, QUARANTINE)
-    if unchanged(before, target, version):
-        return again(context, before, version)
-    with refusals():
-        kept = quarantine_batch(
-            lake.table(CLEANED_PATIENTS),
-            batch_id,
-            target,
-            version=int(cleaned.recall("delta_version")),
-        )
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(version),
-        metadata={
-            "dagster/row_count": kept.rows,
-            "dagster/uri": kept.path,
-            "batch_id": kept.batch_id,
-            "delta_version": kept.delta_version,
-            INPUT_VERSION: version,
-            "processed": True,
-        },
-    )
+    version = input_version("quarantine", CODE_VERSION, cleaned.input_version)
+    return materialize_if_changed(context, target, version, build)

@@ -11,7 +11,7 @@ batch = dg.define_asset_job(
     selection=dg.AssetSelection.all()
     - dg.AssetSelection.assets(*(asset.key for asset in STREAM_ASSETS))
     - MONITORED,
-    description="Raw source to released model; what has not changed is not processed again.",
+    description="Raw source to released model; unchanged input is not processed again.",
     executor_def=dg.in_process_executor,
     tags={"platform/graph": "batch"},
 )
@@ -25,12 +25,12 @@ def batch_schedule(cron: str) -> dg.ScheduleDefinition:
         cron_schedule=cron,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Reads PLATFORM_SOURCE at the times of PLATFORM_BATCH_SCHEDULE.",
+        description="Reads PLATFORM_SOURCE at the times of PLATFORM_BATCH_SCHEDULE (UTC).",
     )
 
 
 def retraining(*, stream_runs: bool) -> dg.AutomationConditionSensorDefinition:
-    """Return the sensor that looks at the conditions: off where there is no stream."""
+    """Return the sensor of the automation conditions; without a stream it is stopped by default."""
     status = dg.DefaultSensorStatus
     return dg.AutomationConditionSensorDefinition(
         name="retraining",
@@ -38,6 +38,6 @@ def retraining(*, stream_runs: bool) -> dg.AutomationConditionSensorDefinition:
         default_status=status.RUNNING if stream_runs else status.STOPPED,
         minimum_interval_seconds=60,
         run_tags={"platform/graph": "batch"},
-        description="Asks for a batch when enough outcomes were confirmed, patients have drifted "
-        "or the training set is stale; what is made from new data follows.",
+        description="Requests a batch when enough outcomes were confirmed, patients have drifted "
+        "or the training set is stale; the assets downstream follow.",
     )

@@ -3,9 +3,10 @@
 import dagster as dg
 
 from diabetes_platform.contract.tables import LABELLED_PATIENTS, STREAM_PATIENTS
-from diabetes_platform.lake.delta import DeltaPath, Lake
-from diabetes_platform.lake.labels import update_labels
-from diabetes_platform.orchestration.automation import LEARN_AGAIN
+from diabetes_platform.lake.delta import DeltaPath, Lake, newest_commit
+from diabetes_platform.lake.labels import stored_labels, update_labels
+from diabetes_platform.orchestration.automation import RETRAIN
+from diabetes_platform.orchestration.batch_state import INPUT_VERSION, input_version
 from diabetes_platform.orchestration.describe import (
     CLEANING_POOL,
     LABELS,
@@ -13,57 +14,53 @@ from diabetes_platform.orchestration.describe import (
     asset_options,
     table_metadata,
 )
-from diabetes_platform.orchestration.memory import (
-    INPUT_VERSION,
-    again,
-    input_version,
-    remember,
-    unchanged,
-)
-from diabetes_platform.orchestration.refusals import refusals
-from diabetes_platform.orchestration.retries import retried
+from diabetes_platform.orchestration.retries import non_retryable_errors, retried
 
 CODE_VERSION = "1"
 
 
 @dg.asset(
     **asset_options(LABELS, {"python", "deltalake"}, CLEANING_POOL, CODE_VERSION),
-    automation_condition=LEARN_AGAIN,
+    automation_condition=RETRAIN,
     deps=[STREAM],
     description="Patients of the stream with a confirmed outcome, the newest image of each. The "
-    "same labels add no version; without a stream there are none. A prediction is never one.",
+    "same labels add no rows; without a stream there are none. A prediction is never one.",
     metadata=table_metadata(LABELLED_PATIENTS, {STREAM: STREAM_PATIENTS}),
 )
 @retried
 def labelled_patients(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]
 ) -> dg.MaterializeResult:
-    """Keep what the stream says now, unless the stream has not changed."""
+    """Keep the newest labels of the stream, unless the stream has not changed."""
     target = lake.table(LABELLED_PATIENTS)
-    version = input_version("labels", CODE_VERSION, *_state(lake.table(STREAM_PATIENTS)))
-    before = remember(context, LABELS)
-    if unchanged(before, target, version):
-        return again(context, before, str(before.recall("content_hash")))
-    with refusals():
-        kept = update_labels(lake)
-    context.log.info("%s labels, %s", kept.rows, "added" if kept.added else "known")
+    version = input_version("labels", CODE_VERSION, *_table_state(lake.table(STREAM_PATIENTS)))
+    commit = newest_commit(target)
+    unchanged = commit is not None and commit.metadata.get(INPUT_VERSION) == version
+    if unchanged:
+        labels = stored_labels(lake)
+    else:
+        with non_retryable_errors():
+            labels = update_labels(lake, {INPUT_VERSION: version})
+    context.log.info(
+        "%s labels, %s", labels.rows, "added" if labels.added else "the same as before"
+    )
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(kept.content_hash),
+        data_version=dg.DataVersion(labels.content_hash),
         metadata={
-            "dagster/row_count": kept.rows,
+            "dagster/row_count": labels.rows,
             "dagster/uri": target.path,
-            "content_hash": kept.content_hash,
-            "delta_version": kept.version,
-            "stream_version": kept.stream_version,
-            "added": kept.added,
+            "content_hash": labels.content_hash,
+            "delta_version": labels.version,
+            "stream_version": labels.stream_version,
+            "added": labels.added,
             INPUT_VERSION: version,
-            "processed": True,
+            "processed": not unchanged,
         },
     )
 
 
-def _state(stream: DeltaPath) -> tuple[str, ...]:
-    """Return what tells a state of the table from every other; nothing where there is no table."""
+def _table_state(stream: DeltaPath) -> tuple[str, ...]:
+    """Return id and version of the table; empty without one."""
     table = stream.find()
     if table is None:
         return ()

@@ -1,4 +1,4 @@
-"""`raw/patients`: any source of patients as an immutable Delta table."""
+"""`raw/patients`: every source of patients, as received, in an append-only Delta table."""
 
 import dagster as dg
 from pydantic import Field
@@ -12,17 +12,16 @@ from diabetes_platform.orchestration.describe import (
     asset_options,
     table_metadata,
 )
-from diabetes_platform.orchestration.refusals import refusals
-from diabetes_platform.orchestration.retries import retried
+from diabetes_platform.orchestration.retries import non_retryable_errors, retried
 from diabetes_platform.settings import PlatformSettings
 
 
 class SourceConfig(dg.Config):
-    """Which file or URL to read."""
+    """Run config: the file or URL to read."""
 
     source: str | None = Field(
         default=None,
-        description="Path or URL of a CSV or Parquet file; PLATFORM_SOURCE where not given.",
+        description="Path or URL of a CSV or Parquet file; the default is PLATFORM_SOURCE.",
     )
 
 
@@ -38,11 +37,14 @@ def raw_patients(
     settings: dg.ResourceParam[PlatformSettings],
     lake: dg.ResourceParam[Lake],
 ) -> dg.MaterializeResult:
-    """Append the source's rows; content that is there already adds no version."""
-    with refusals():
+    """Append the source's rows, unless their content is in the table."""
+    with non_retryable_errors():
         batch = ingest(lake, config.source or settings.source)
     context.log.info(
-        "Batch %s: %s rows, %s", batch.batch_id, batch.rows, "added" if batch.added else "known"
+        "Batch %s: %s rows, %s",
+        batch.batch_id,
+        batch.rows,
+        "added" if batch.added else "already in the table",
     )
     return dg.MaterializeResult(
         data_version=dg.DataVersion(batch.content_hash),

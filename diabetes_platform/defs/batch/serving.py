@@ -6,18 +6,17 @@ import dagster as dg
 import psycopg
 
 from diabetes_platform.contract.tables import SERVING_PATIENTS, STAGING_PATIENTS
-from diabetes_platform.orchestration.automation import FOLLOW, together_with
+from diabetes_platform.orchestration.automation import FOLLOW, with_asset
 from diabetes_platform.orchestration.describe import (
+    DATA_VERSION_TAG,
     SERVING,
     STAGING,
     STAGING_POOL,
     asset_options,
     table_metadata,
 )
-from diabetes_platform.orchestration.memory import DATA_VERSION_TAG, remember
-from diabetes_platform.orchestration.refusals import refusals
 from diabetes_platform.orchestration.resources import Warehouse
-from diabetes_platform.orchestration.retries import retried
+from diabetes_platform.orchestration.retries import non_retryable_errors, retried
 from diabetes_platform.warehouse.promotion import Promotion, promote, serving_state
 from diabetes_platform.warehouse.staging import StagingError, newest
 
@@ -33,15 +32,14 @@ from diabetes_platform.warehouse.staging import StagingError, newest
 def serving_patients(
     context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse]
 ) -> dg.MaterializeResult:
-    """Promote the staged batch; one that was promoted before changes nothing."""
-    with refusals(StagingError):
+    """Promote the staged batch, unless it was promoted already."""
+    with non_retryable_errors(StagingError):
         batch = newest(warehouse.url)
-        staged = remember(context, STAGING).recall("load")
-        if batch is None or batch.version != staged:
-            raise StagingError(f"staging.patients: given another load, allowed {staged}")
+        if batch is None:
+            raise StagingError("staging.patients: no batch yet: materialize it first")
         promotion = promote(warehouse.url, batch)
     if not promotion.changed:
-        context.log.info("Version %s was promoted before: nothing to do", promotion.version)
+        context.log.info("Version %s was promoted already: nothing to do", promotion.version)
     with psycopg.connect(warehouse.url) as connection:
         state = serving_state(connection)
     return dg.MaterializeResult(
@@ -51,7 +49,7 @@ def serving_patients(
 
 
 def rollback_event(promotion: Promotion) -> dg.AssetMaterialization:
-    """Return what Dagster is told of a rollback, which no run makes: as a run would tell it."""
+    """Return the event of a rollback outside a run, with the metadata of a promotion."""
     return dg.AssetMaterialization(
         SERVING,
         description=promotion.verdict,
@@ -65,7 +63,7 @@ def _data_version(state: Promotion) -> str:
 
 
 def _metadata(promotion: Promotion, state: Promotion) -> dict[str, Any]:
-    """Render what was done, and what is served now: they differ after a rollback."""
+    """Return the promotion and the state served now, which differ after a rollback."""
     return {
         "dagster/row_count": state.rows,
         "batch_id": state.batch_id,
@@ -82,22 +80,22 @@ def _metadata(promotion: Promotion, state: Promotion) -> dict[str, Any]:
     asset=SERVING,
     name="serves_whole_version",
     blocking=True,
-    automation_condition=together_with(SERVING),
-    description="serving.patients has the batch and the rows that the audit names, and no other.",
+    automation_condition=with_asset(SERVING),
+    description="serving.patients has exactly the batch and the rows that the audit names.",
 )
 def serves_whole_version(warehouse: dg.ResourceParam[Warehouse]) -> dg.AssetCheckResult:
-    """Count what a reader sees and compare it with the audit, in one snapshot."""
+    """Compare the rows that a reader sees with the audit, in one snapshot."""
     with psycopg.connect(warehouse.url) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         state = serving_state(connection)
-        seen = connection.execute(
+        batches = connection.execute(
             "SELECT batch_id, count(*) FROM serving.patients GROUP BY batch_id"
         ).fetchall()
     return dg.AssetCheckResult(
-        passed=seen == [(state.batch_id, state.rows)],
+        passed=batches == [(state.batch_id, state.rows)],
         metadata={
-            "rows": sum(rows for _, rows in seen),
-            "batches": ", ".join(batch_id for batch_id, _ in seen),
+            "rows": sum(rows for _, rows in batches),
+            "batches": ", ".join(batch_id for batch_id, _ in batches),
             "promoted_rows": state.rows,
             "promoted_batch": state.batch_id,
         },

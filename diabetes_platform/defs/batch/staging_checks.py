@@ -1,4 +1,4 @@
-"""The checks of `staging/patients`: nothing vanished, and one for each expectation on it."""
+"""Checks of `staging/patients`: row reconciliation, and one check for each expectation."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -10,7 +10,8 @@ import psycopg
 from diabetes_platform.cleaning.reconciliation import RowReconciliation
 from diabetes_platform.contract.tables import LABELLED_PATIENTS, QUARANTINE_PATIENTS, RAW_PATIENTS
 from diabetes_platform.lake.delta import Lake
-from diabetes_platform.orchestration.automation import together_with
+from diabetes_platform.orchestration.automation import with_asset
+from diabetes_platform.orchestration.batch_state import BatchReference, current_batch
 from diabetes_platform.orchestration.describe import (
     CLEANED,
     LABELS,
@@ -19,7 +20,6 @@ from diabetes_platform.orchestration.describe import (
     STAGING,
     STAGING_POOL,
 )
-from diabetes_platform.orchestration.memory import BatchReference, current_batch
 from diabetes_platform.orchestration.resources import Warehouse
 from diabetes_platform.quality.expectations import EXPECTATIONS
 from diabetes_platform.quality.previous_batch import read_previous
@@ -40,31 +40,30 @@ from diabetes_platform.warehouse.staging import StagedBatch, count_staged, newes
     name="nothing_vanished",
     blocking=True,
     pool=STAGING_POOL,
-    automation_condition=together_with(STAGING),
-    description="raw + labelled = staging + quarantine, for the batch at hand.",
+    automation_condition=with_asset(STAGING),
+    description="raw + labelled = staging + quarantine, for the current batch.",
 )
 def nothing_vanished(
-    context: dg.AssetCheckExecutionContext,
     lake: dg.ResourceParam[Lake],
     warehouse: dg.ResourceParam[Warehouse],
 ) -> dg.AssetCheckResult:
-    """Count the batch in all the stores themselves, whatever the assets reported."""
-    batch = current_batch(context)
-    conservation = RowReconciliation(
+    """Count the batch's rows in every store."""
+    batch = current_batch(lake)
+    reconciliation = RowReconciliation(
         raw=lake.count(RAW_PATIENTS, {"content_hash": batch.raw_hash}),
         accepted=count_staged(warehouse.url, batch.batch_id),
         rejected=lake.count(QUARANTINE_PATIENTS, {"batch_id": batch.batch_id}),
         labelled=_labelled(lake, batch),
     )
     return dg.AssetCheckResult(
-        passed=conservation.balanced,
-        description=str(conservation),
+        passed=reconciliation.balanced,
+        description=str(reconciliation),
         metadata={
-            "raw": conservation.raw,
-            "labelled": conservation.labelled,
-            "staged": conservation.accepted,
-            "quarantined": conservation.rejected,
-            "missing": conservation.missing,
+            "raw": reconciliation.raw,
+            "labelled": reconciliation.labelled,
+            "staged": reconciliation.accepted,
+            "quarantined": reconciliation.rejected,
+            "missing": reconciliation.missing,
         },
     )
 
@@ -82,7 +81,7 @@ def _labelled(lake: Lake, batch: BatchReference) -> int:
             asset=STAGING,
             blocking=spec.severity == "error",
             description=spec.description,
-            automation_condition=together_with(STAGING),
+            automation_condition=with_asset(STAGING),
         )
         for spec in EXPECTATIONS
     ],
@@ -94,11 +93,11 @@ def staging_expectations(
     settings: dg.ResourceParam[PlatformSettings],
     warehouse: dg.ResourceParam[Warehouse],
 ) -> Iterator[dg.AssetCheckResult]:
-    """Validate the staging table itself; every expectation has a result, whatever fails."""
+    """Validate the staging table; every expectation gets a result, also if validation fails."""
     batch, report = _validate(context.run.run_id, settings, warehouse)
     for outcome in report.outcomes:
         yield check_result(outcome, f"{settings.api}/data-docs/", report.docs_error)
-    # After the results: where it cannot be stored, they stand and promotion refuses the batch.
+    # Results first: if this fails they are kept, and promotion rejects the batch.
     if batch is not None:
         failed = tuple(outcome.name for outcome in report.outcomes if outcome.blocks)
         record_validation(warehouse.url, batch, run_name=report.run_name, failed=failed)
@@ -107,14 +106,14 @@ def staging_expectations(
 def _validate(
     run_name: str, settings: PlatformSettings, warehouse: Warehouse
 ) -> tuple[StagedBatch | None, ValidationReport]:
-    """Validate what is in staging; a database that does not answer fails every expectation."""
+    """Validate the staged batch; an unreachable database fails every expectation."""
     try:
         batch = newest(warehouse.url)
         previous = read_previous(warehouse.url)
     except psycopg.Error as error:
         text = first_line(f"{type(error).__name__}: {error}")
-        now = datetime.now(UTC)
-        return None, failed_report(EXPECTATIONS, text, run_name=run_name, validated_at=now)
+        validated_at = datetime.now(UTC)
+        return None, failed_report(EXPECTATIONS, text, run_name=run_name, validated_at=validated_at)
     report = validate_staging(warehouse.url, settings.data_docs, run_name, previous=previous)
     return batch, report
 
@@ -122,8 +121,8 @@ def _validate(
 def check_result(
     outcome: ExpectationOutcome, docs_url: str, docs_error: str | None = None
 ) -> dg.AssetCheckResult:
-    """Render an outcome for Dagster: counts and record ids, never a patient's value."""
-    found = {
+    """Return the check result of an outcome: counts and record ids, no patient's value."""
+    values = {
         "observed": outcome.observed,
         "unexpected_count": outcome.unexpected_count,
         "element_count": outcome.element_count,
@@ -132,7 +131,7 @@ def check_result(
         "error": outcome.error,
         "data_docs_error": docs_error,
     }
-    metadata: dict[str, Any] = {name: value for name, value in found.items() if value is not None}
+    metadata: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
     if outcome.docs_link is not None:
         metadata["data_docs"] = dg.MetadataValue.url(docs_url + outcome.docs_link)
     severity = (

@@ -1,56 +1,60 @@
 """`model/candidate`: a model trained on the newest training set, with its gate."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from diabetes_platform.contract.fields import fingerprint
 from diabetes_platform.contract.tables import TRAINING_SET
 from diabetes_platform.defs.model.metadata import (
+    bundle_metadata,
     candidate_metadata,
-    storable_verdicts,
-    stored_verdicts,
     verdict_result,
+    verdicts_from_json,
+    verdicts_to_json,
 )
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.orchestration.automation import FOLLOW
+from diabetes_platform.orchestration.batch_state import (
+    INPUT_VERSION,
+    input_version,
+    require_commit,
+)
 from diabetes_platform.orchestration.describe import (
     CANDIDATE,
     TRAINING_POOL,
     TRAINING_ROWS,
     asset_options,
 )
-from diabetes_platform.orchestration.memory import INPUT_VERSION, Memory, input_version, remember
-from diabetes_platform.orchestration.refusals import refusals
 from diabetes_platform.orchestration.resources import Models
+from diabetes_platform.orchestration.retries import non_retryable_errors
 from diabetes_platform.settings import PlatformSettings
 
 if TYPE_CHECKING:
     from diabetes_platform.contract.bundle import Bundle
     from diabetes_platform.modelling.recipe import Recipe
     from diabetes_platform.modelling.release_gate import GateResult
-    from diabetes_platform.modelling.store import ModelStore, ModelVersion
+    from diabetes_platform.modelling.store import CandidateRecord, CurrentVersion, ModelStore
     from diabetes_platform.modelling.training import Candidate
     from diabetes_platform.modelling.training_set import TrainingSet
 
 CODE_VERSION = "2"
-"""Raise it when training or judging changes: every candidate is then trained again."""
+"""Raise it when training or evaluation changes: every candidate is then trained again."""
 CHAMPION_ETAG = "champion_etag"
-VERDICTS = "verdicts"
 RULES = {
     "beats_baseline": "Better than the prevalence alone on held-out patients.",
     "reproducible": "Training again on the same rows gives the same bytes.",
 }
-"""What every candidate must keep: one that does not fails its run."""
+"""Rules that every candidate must pass: one that does not fails its run."""
 COMPARISONS = {
     "beats_champion": "Better than the current champion on the same folds; one that is not is not "
     "released.",
     "beats_champion_on_newest_rows": "Better than the champion on the labelled rows that it has "
     "never learned from; 30 of them are needed. One that is not is not released.",
 }
-"""What a good candidate may lose: nothing is wrong then, and the champion stays."""
+"""Rules that a good candidate may fail: the champion then stays, and the run succeeds."""
 GATE = RULES | COMPARISONS
 
 
@@ -70,40 +74,29 @@ def candidate(
     lake: dg.ResourceParam[Lake],
     models: dg.ResourceParam[Models],
 ) -> dg.MaterializeResult:
-    """Train and judge, unless this very input has met this very champion before."""
+    """Train and evaluate, unless this input was already evaluated against this champion."""
     from diabetes_platform.modelling.recipe import Recipe
     from diabetes_platform.modelling.training_set import TrainingSetError
 
-    recipe = Recipe(seed=settings.model_seed)
-    delta_version = int(remember(context, TRAINING_ROWS).recall("delta_version"))
-    reigning = read_reigning(models.store())
-    with refusals(TrainingSetError):
+    recipe, store = Recipe(seed=settings.model_seed), models.store()
+    delta_version = require_commit(lake.table(TRAINING_SET)).version
+    champion = store.current_version()
+    with non_retryable_errors(TrainingSetError):
         rows = _training_rows(lake, delta_version)
         version = _training_input(rows, recipe)
-        before = remember(context, CANDIDATE)
-        if reigning is not None and _was_judged(before, version, reigning):
+        record = store.candidate()
+        if record and champion and _is_evaluated(record, version, champion):
             context.log.info("Input and champion unchanged: not trained again")
-            return _judged_before(before, reigning)
-        return _train(context, rows, recipe, delta_version, version, reigning, lake, models)
+            return _unchanged(context, store, record, champion)
+        return _train(context, rows, recipe, delta_version, version, champion, lake, store)
 
 
-@dataclass(frozen=True, slots=True)
-class Reigning:
-    """The champion at one moment: `etag` is what a release must still find."""
-
-    model: "ModelVersion"
-    etag: str
-
-    @property
-    def bundle(self) -> "Bundle":
-        """What it was made of."""
-        return self.model.bundle
-
-
-def read_reigning(store: "ModelStore") -> Reigning | None:
-    """Return the champion, None where nothing was released yet."""
-    current = store.champion()
-    return None if current is None else Reigning(store.read(current.champion), current.etag)
+def require_candidate(store: "ModelStore") -> "CandidateRecord":
+    """Return the newest candidate; dg.Failure where the store records none."""
+    if (record := store.candidate()) is None:
+        key = CANDIDATE.to_user_string()
+        raise dg.Failure(f"{key}: no candidate yet: materialize it first", allow_retries=False)
+    return record
 
 
 def _training_rows(lake: Lake, delta_version: int) -> "TrainingSet":
@@ -118,32 +111,37 @@ def _train(
     recipe: "Recipe",
     delta_version: int,
     version: str,
-    reigning: Reigning | None,
+    champion: "CurrentVersion | None",
     lake: Lake,
-    models: Models,
+    store: "ModelStore",
 ) -> dg.MaterializeResult:
+    from diabetes_platform.modelling.store import CandidateRecord
     from diabetes_platform.modelling.training import train_candidate
 
     trained = train_candidate(rows, recipe, delta_version=delta_version)
-    models.store().put_version(trained.bundle, trained.files)
-    verdicts = _judge(trained, rows, reigning, lake)
-    context.log.info("Candidate %s trained on %s rows", trained.bundle.model_version, len(rows))
+    store.put_version(trained.bundle, trained.files)
+    verdicts = _evaluate(trained, rows, champion, lake)
+    etag = "" if champion is None else champion.etag
+    model_version = trained.bundle.model_version
+    store.put_candidate(CandidateRecord(model_version, version, etag, verdicts_to_json(verdicts)))
+    context.log.info("Candidate %s trained on %s rows", model_version, len(rows))
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(trained.bundle.model_version),
+        data_version=dg.DataVersion(model_version),
         metadata={
             **candidate_metadata(trained, rows),
             INPUT_VERSION: version,
-            VERDICTS: dg.MetadataValue.json(storable_verdicts(verdicts)),
-            CHAMPION_ETAG: "" if reigning is None else reigning.etag,
+            "verdicts": dg.MetadataValue.json(verdicts_to_json(verdicts)),
+            CHAMPION_ETAG: etag,
+            "processed": True,
         },
         check_results=[*_results(verdicts)],
     )
 
 
-def _judge(
-    trained: "Candidate", rows: "TrainingSet", reigning: Reigning | None, lake: Lake
+def _evaluate(
+    trained: "Candidate", rows: "TrainingSet", champion: "CurrentVersion | None", lake: Lake
 ) -> dict[str, "GateResult"]:
-    """Hold what was trained on `rows` against each rule of GATE."""
+    """Return the verdict on the candidate for each rule of GATE."""
     from diabetes_platform.modelling.release_gate import (
         evaluate_against_baseline,
         evaluate_against_champion,
@@ -152,18 +150,18 @@ def _judge(
     )
     from diabetes_platform.modelling.training import is_reproducible
 
-    champion = None if reigning is None else reigning.bundle
-    known = _champion_rows(lake, champion)
+    bundle = None if champion is None else champion.bundle
+    champion_rows = _champion_rows(lake, bundle)
     scored = (rows, trained.held_out, trained.bundle)
     return {
         "beats_baseline": evaluate_against_baseline(rows, trained.held_out),
         "beats_champion": evaluate_against_champion(
-            *scored, champion=champion, champion_rows=known
+            *scored, champion=bundle, champion_rows=champion_rows
         ),
         "beats_champion_on_newest_rows": evaluate_on_new_rows(
             *scored,
-            champion=None if reigning is None else reigning.model,
-            champion_rows=known,
+            champion=None if champion is None else champion.model,
+            champion_rows=champion_rows,
         ),
         "reproducible": evaluate_reproducibility(identical=is_reproducible(trained.bundle, rows)),
     }
@@ -186,22 +184,44 @@ def _training_input(rows: "TrainingSet", recipe: "Recipe") -> str:
     return input_version("candidate", *parts)
 
 
-def _was_judged(newest: Memory, version: str, reigning: Reigning) -> bool:
-    """Whether the newest candidate came from this input and met the champion that reigns now."""
-    if not newest.was_made_from(version):
-        return False
-    is_champion = newest.recall("model_version") == reigning.bundle.model_version
-    return bool(is_champion or newest.recall(CHAMPION_ETAG) == reigning.etag)
-
-
-def _judged_before(newest: Memory, reigning: Reigning) -> dg.MaterializeResult:
-    """Report the newest candidate again, with the verdicts that it got."""
-    verdicts = stored_verdicts(newest.recall(VERDICTS))
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(str(newest.recall("model_version"))),
-        metadata={**newest.metadata, "processed": False, CHAMPION_ETAG: reigning.etag},
-        check_results=[*_results(verdicts)],
+def _is_evaluated(record: "CandidateRecord", version: str, champion: "CurrentVersion") -> bool:
+    """Whether the candidate came from this input and met, or is, the current champion."""
+    is_champion = record.model_version == champion.bundle.model_version
+    return record.input_version == version and (
+        is_champion or record.champion_etag == champion.etag
     )
+
+
+def _unchanged(
+    context: dg.AssetExecutionContext,
+    store: "ModelStore",
+    record: "CandidateRecord",
+    champion: "CurrentVersion",
+) -> dg.MaterializeResult:
+    """Report the newest candidate with its verdicts, as evaluated against this champion."""
+    store.put_candidate(replace(record, champion_etag=champion.etag))
+    bundle = store.read_version(record.model_version).bundle
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(record.model_version),
+        metadata={
+            **bundle_metadata(bundle),
+            **_plots(context.instance),
+            INPUT_VERSION: record.input_version,
+            "verdicts": dg.MetadataValue.json(record.verdicts),
+            CHAMPION_ETAG: champion.etag,
+            "processed": False,
+        },
+        check_results=[*_results(verdicts_from_json(record.verdicts))],
+    )
+
+
+def _plots(instance: dg.DagsterInstance) -> dict[str, Any]:
+    """Return the plots of the latest materialization: only the event log keeps them."""
+    event = instance.get_latest_materialization_event(CANDIDATE)
+    if event is None or event.asset_materialization is None:
+        return {}
+    metadata = event.asset_materialization.metadata
+    return {name: value for name, value in metadata.items() if name.startswith("plot/")}
 
 
 def _champion_rows(lake: Lake, champion: "Bundle | None") -> "TrainingSet | None":

@@ -1,41 +1,41 @@
-"""`model/champion`: the released model, and the way back to the one before."""
+"""`model/champion`: the released model, and its rollback."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from diabetes_platform.defs.model.candidate import (
-    CHAMPION_ETAG,
-    COMPARISONS,
-    VERDICTS,
-    read_reigning,
-)
-from diabetes_platform.defs.model.metadata import metric_metadata, stored_verdicts
+from diabetes_platform.contract.tables import SHADOW_SCORES
+from diabetes_platform.defs.model.candidate import CHAMPION_ETAG, COMPARISONS, require_candidate
+from diabetes_platform.defs.model.metadata import metric_metadata, verdicts_from_json
 from diabetes_platform.defs.model.shadow import CHALLENGER, CHECK, PLAUSIBLE
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.orchestration.automation import FOLLOW
+from diabetes_platform.orchestration.batch_state import require_commit
 from diabetes_platform.orchestration.describe import (
     CANDIDATE,
     CHAMPION,
+    DATA_VERSION_TAG,
     SHADOW,
     TRAINING_POOL,
     asset_options,
 )
-from diabetes_platform.orchestration.memory import DATA_VERSION_TAG, materializations, remember
-from diabetes_platform.orchestration.refusals import refusals
 from diabetes_platform.orchestration.resources import Models
-from diabetes_platform.orchestration.retries import retried
+from diabetes_platform.orchestration.retries import non_retryable_errors, retried
 
 if TYPE_CHECKING:
     from diabetes_platform.contract.bundle import Bundle
     from diabetes_platform.modelling.release_gate import GateResult
+    from diabetes_platform.modelling.store import CandidateRecord
+
+_PAGE = 100
 
 
 class Release(dg.Config):
-    """A person's word beside the rules."""
+    """Run config of a release."""
 
     despite_shadow: bool = False
-    """Release though the answers to live patients are far from the champion's."""
+    """Release although the scores of live patients are far from the champion's."""
 
 
 @dg.asset(
@@ -46,60 +46,60 @@ class Release(dg.Config):
 )
 @retried
 def champion(
-    context: dg.AssetExecutionContext, config: Release, models: dg.ResourceParam[Models]
+    config: Release, lake: dg.ResourceParam[Lake], models: dg.ResourceParam[Models]
 ) -> dg.MaterializeResult:
-    """Point at the candidate, if every rule of its gate passed: also in a run of its own.
+    """Release the candidate if it passed every rule of its gate, also in a run of its own.
 
-    One that is no better than the champion is nothing to raise an alarm about: the champion stays.
-    The pointer must still be the one that the candidate was judged against: a champion released
-    since then was never compared with it, and the run fails.
+    A candidate that is no better than the champion is not released, and the run succeeds. The
+    pointer must still be the one that the candidate was evaluated against: where another champion
+    was released since, the run fails.
     """
     from diabetes_platform.modelling.release_gate import decide_release
     from diabetes_platform.modelling.store import ReleaseConflictError
 
     store = models.store()
-    newest = remember(context, CANDIDATE)
-    judged = store.read_version(str(newest.recall("model_version")))
-    reigning = read_reigning(store)
-    before = None if reigning is None else reigning.bundle
-    verdicts = stored_verdicts(newest.recall(VERDICTS))
-    against = str(newest.recall(CHAMPION_ETAG))
+    record = require_candidate(store)
+    candidate = store.read_version(record.model_version)
+    current = store.current_version()
+    previous = None if current is None else current.bundle
+    verdicts = verdicts_from_json(record.verdicts)
     if not config.despite_shadow:
-        verdicts[CHECK] = _shadow_verdict(context, judged.bundle.model_version, against)
-    decision = decide_release(judged.bundle, before, verdicts, store.withdrawn())
-    with refusals(ReleaseConflictError):
+        verdicts[CHECK] = _shadow_verdict(lake, record)
+    decision = decide_release(candidate.bundle, previous, verdicts, store.withdrawn())
+    with non_retryable_errors(ReleaseConflictError):
         if decision.release:
-            store.release(judged.pointer, expected_etag=against or None)
+            store.release(candidate.pointer, expected_etag=record.champion_etag or None)
         elif not all(verdicts[name].passed for name in verdicts.keys() - COMPARISONS.keys()):
             raise dg.Failure(decision.text, allow_retries=False)
-    bundle = judged.bundle if decision.release or before is None else before
+    bundle = candidate.bundle if decision.release or previous is None else previous
     return dg.MaterializeResult(
         data_version=dg.DataVersion(bundle.model_version),
-        metadata=_metadata(bundle, before, released=decision.release, decision=decision.text),
+        metadata=_metadata(bundle, previous, released=decision.release, decision=decision.text),
     )
 
 
-def _shadow_verdict(context: dg.AssetExecutionContext, version: str, etag: str) -> "GateResult":
+def _shadow_verdict(lake: Lake, record: "CandidateRecord") -> "GateResult":
+    """Return the verdict of the shadow scores, which must be of this candidate and champion."""
     from diabetes_platform.modelling.release_gate import GateResult
 
-    newest = remember(context, SHADOW)
-    for name, allowed in ((CHALLENGER, version), (CHAMPION_ETAG, etag)):
-        if (given := newest.recall(name)) != allowed:
+    metadata = require_commit(lake.table(SHADOW_SCORES)).metadata
+    expected = {CHALLENGER: record.model_version, CHAMPION_ETAG: record.champion_etag}
+    for name, value in expected.items():
+        if (stored := metadata.get(name)) != value:
             raise dg.Failure(
-                f"{SHADOW.to_user_string()}: {name}: given {given or 'none'}, allowed that of "
-                f"{CANDIDATE.to_user_string()}, {allowed or 'none'}: materialize both again",
+                f"{SHADOW.to_user_string()}: {name} is {stored or 'none'}, but "
+                f"{CANDIDATE.to_user_string()} has {value or 'none'}: materialize both again",
                 allow_retries=False,
             )
-    passed = bool(newest.recall(PLAUSIBLE))
-    return GateResult(passed=passed, text=CHECK)
+    return GateResult(passed=metadata[PLAUSIBLE] == "true", text=CHECK)
 
 
 def _metadata(
-    bundle: "Bundle", before: "Bundle | None", *, released: bool, decision: str
+    bundle: "Bundle", previous: "Bundle | None", *, released: bool, decision: str
 ) -> Mapping[str, Any]:
     return {
         "model_version": bundle.model_version,
-        "previous": None if before is None else before.model_version,
+        "previous": None if previous is None else previous.model_version,
         "released": released,
         "decision": decision,
         "training_rows": bundle.training["rows"],
@@ -107,71 +107,78 @@ def _metadata(
     }
 
 
-def put_back(
+def roll_back(
     models: Models, instance: dg.DagsterInstance, *, version: str | None, reason: str
 ) -> dg.AssetMaterialization:
-    """Release an earlier champion, by default the newest before this one, and withdraw this one.
+    """Release an earlier champion, by default the previous one, and withdraw that one.
 
-    No batch releases the withdrawn version again. Returns what Dagster is to be told. Raises
-    RollbackError where there is no such version, ReleaseConflictError beside another release,
+    No batch releases a withdrawn version again. Returns the event to report to Dagster. Raises
+    RollbackError if there is no such version, ReleaseConflictError if another release was first,
     BundleError for a version that is damaged, and StorageError.
     """
     from diabetes_platform.modelling.release_gate import rollback_target
 
     store = models.store()
-    reigning = read_reigning(store)
-    current = None if reigning is None else reigning.bundle.model_version
-    chosen = rollback_target(_released(instance), current, store.withdrawn(), version)
-    restored = store.read_version(chosen)
-    # First: a batch that runs between the two must not find it worth a release.
-    if current is not None:
-        store.withdraw(current, reason)
-    store.release(restored.pointer, expected_etag=None if reigning is None else reigning.etag)
-    before = None if reigning is None else reigning.bundle
-    said = f"put back in place of {current}: {reason}"
+    current = store.current_version()
+    withdrawn = None if current is None else current.bundle.model_version
+    released = [*store.releases(), *_releases_in_event_log(instance)]
+    target = rollback_target(released, withdrawn, store.withdrawn(), version)
+    restored = store.read_version(target)
+    # First: a batch that runs between the two must not release it.
+    if withdrawn is not None:
+        store.withdraw(withdrawn, reason)
+    store.release(restored.pointer, expected_etag=None if current is None else current.etag)
+    previous = None if current is None else current.bundle
+    text = f"put back in place of {withdrawn}: {reason}"
     return dg.AssetMaterialization(
         CHAMPION,
-        description=said,
-        metadata=_metadata(restored.bundle, before, released=True, decision=said),
-        tags={DATA_VERSION_TAG: chosen},
+        description=text,
+        metadata=_metadata(restored.bundle, previous, released=True, decision=text),
+        tags={DATA_VERSION_TAG: target},
     )
 
 
-def _released(instance: dg.DagsterInstance) -> list[str]:
-    """Return the champions of the past, newest first."""
-    # Each batch says which champion it left: all are read, for one may have stayed for years.
-    made = materializations(instance, CHAMPION)
-    return [str(each.metadata["model_version"].value) for each in made]
+def _releases_in_event_log(instance: dg.DagsterInstance) -> Iterator[str]:
+    """Yield the champions, newest first, of releases from before the store recorded them."""
+    cursor = None
+    while True:
+        page = instance.fetch_materializations(CHAMPION, limit=_PAGE, cursor=cursor)
+        for record in page.records:
+            if (materialization := record.asset_materialization) is not None:
+                yield str(materialization.metadata["model_version"].value)
+        if not page.has_more:
+            return
+        cursor = page.cursor
 
 
 class Rollback(dg.Config):
-    """What a person decides who puts a model back."""
+    """Run config of a rollback."""
 
     reason: str
     """Why the champion must not stay; kept beside it for good."""
     version: str | None = None
-    """A champion of the past; without one it is the one before."""
+    """An earlier champion; by default the previous one."""
 
 
 @dg.op(pool=TRAINING_POOL, description="Release an earlier champion and withdraw this one.")
 def roll_back_model(
     context: dg.OpExecutionContext, config: Rollback, models: dg.ResourceParam[Models]
 ) -> None:
-    """Put it back while no model is trained or released."""
+    """Roll back while no model is trained or released."""
     from diabetes_platform.modelling.release_gate import RollbackError
     from diabetes_platform.modelling.store import ReleaseConflictError
 
-    with refusals(RollbackError, ReleaseConflictError):
-        told = put_back(models, context.instance, version=config.version, reason=config.reason)
-    context.log_event(told)
+    with non_retryable_errors(RollbackError, ReleaseConflictError):
+        event = roll_back(models, context.instance, version=config.version, reason=config.reason)
+    context.log_event(event)
 
 
 @dg.job(
-    description="The champion of before put back, by a person who says why; see "
-    "`diabetes rollback-model`.",
+    description="Releases an earlier champion and withdraws the current one, for a reason that a "
+    "person gives; see `diabetes rollback-model`.",
     executor_def=dg.in_process_executor,
     tags={"platform/graph": "rollback", "dagster/max_retries": "0"},
 )
 def model_rollback() -> None:
-    """Put the model of before back."""
+    """Roll back the model."""
     roll_back_model()

@@ -1,4 +1,4 @@
-"""What Dagster shows of a model: metrics, verdicts, plots."""
+"""Asset metadata of a model: metrics, verdicts and plots."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -13,20 +13,22 @@ if TYPE_CHECKING:
     from diabetes_platform.modelling.training_set import TrainingSet
 
 
-def storable_verdicts(verdicts: Mapping[str, "GateResult"]) -> dict[str, Any]:
-    """Render verdicts as JSON, for the candidate's metadata."""
+def verdicts_to_json(verdicts: Mapping[str, "GateResult"]) -> dict[str, Any]:
+    """Return verdicts as JSON."""
     return {name: asdict(verdict) for name, verdict in verdicts.items()}
 
 
-def stored_verdicts(document: Mapping[str, Any]) -> dict[str, "GateResult"]:
-    """Read the verdicts that `storable_verdicts` wrote."""
+def verdicts_from_json(document: Mapping[str, Any]) -> dict[str, "GateResult"]:
+    """Return the verdicts that `verdicts_to_json` rendered."""
     from diabetes_platform.modelling.release_gate import GateResult, MetricDifference
 
     return {
         name: GateResult(
             **{
                 **stored,
-                "differences": tuple(MetricDifference(**each) for each in stored["differences"]),
+                "differences": tuple(
+                    MetricDifference(**difference) for difference in stored["differences"]
+                ),
             }
         )
         for name, stored in document.items()
@@ -36,7 +38,7 @@ def stored_verdicts(document: Mapping[str, Any]) -> dict[str, "GateResult"]:
 def verdict_result(
     name: str, verdict: "GateResult", severity: dg.AssetCheckSeverity
 ) -> dg.AssetCheckResult:
-    """Render a verdict of the gate with the numbers it rests on."""
+    """Return the check result of a gate rule, with its metric differences."""
     metadata: dict[str, Any] = {}
     for difference in verdict.differences:
         metadata |= {
@@ -56,7 +58,7 @@ def verdict_result(
 
 
 def metric_metadata(bundle: "Bundle") -> dict[str, Any]:
-    """Render a model's metrics as a table with intervals, and as numbers that Dagster plots."""
+    """Return a model's metrics as a table with intervals, and as numbers that Dagster plots."""
     rows = [
         f"| {name} | {metric['value']:.3f} | {metric['low']:.3f} to {metric['high']:.3f} |"
         for name, metric in bundle.metrics.items()
@@ -67,7 +69,7 @@ def metric_metadata(bundle: "Bundle") -> dict[str, Any]:
 
 
 def candidate_metadata(trained: "Candidate", rows: "TrainingSet") -> dict[str, Any]:
-    """Render all that a person needs to judge a candidate, plots included."""
+    """Return the metadata of a trained candidate, plots included."""
     from diabetes_platform.modelling.plots import plot_candidate, png_markdown
 
     bundle = trained.bundle
@@ -75,15 +77,18 @@ def candidate_metadata(trained: "Candidate", rows: "TrainingSet") -> dict[str, A
         f"plot/{name}": dg.MetadataValue.md(png_markdown(png, name))
         for name, png in plot_candidate(trained, rows).items()
     }
+    return {**bundle_metadata(bundle), **plots}
+
+
+def bundle_metadata(bundle: "Bundle") -> dict[str, Any]:
+    """Return what the bundle of a candidate contains."""
     return {
         "model_version": bundle.model_version,
-        "processed": True,
-        "training_rows": len(rows),
+        "training_rows": bundle.training["rows"],
         "training_delta_version": bundle.training["delta_version"],
         "contract_fingerprint": bundle.contract_fingerprint,
         "threshold": bundle.threshold,
         "files": dg.MetadataValue.json(bundle.files),
         "libraries": dg.MetadataValue.json(bundle.libraries),
         **metric_metadata(bundle),
-        **plots,
     }

@@ -1,5 +1,6 @@
 """`model/shadow`: the challenger beside the champion on live patients, before it is released."""
 
+import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -7,14 +8,8 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from diabetes_platform.contract.tables import SHADOW_SCORES, STREAM_PATIENTS
-from diabetes_platform.defs.model.candidate import (
-    CHAMPION_ETAG,
-    COMPARISONS,
-    VERDICTS,
-    Reigning,
-    read_reigning,
-)
-from diabetes_platform.defs.model.metadata import stored_verdicts
+from diabetes_platform.defs.model.candidate import CHAMPION_ETAG, COMPARISONS, require_candidate
+from diabetes_platform.defs.model.metadata import verdicts_from_json
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.orchestration.automation import FOLLOW
 from diabetes_platform.orchestration.describe import (
@@ -25,7 +20,6 @@ from diabetes_platform.orchestration.describe import (
     asset_options,
     table_metadata,
 )
-from diabetes_platform.orchestration.memory import remember
 from diabetes_platform.orchestration.resources import Models
 
 if TYPE_CHECKING:
@@ -35,7 +29,7 @@ if TYPE_CHECKING:
 
     from diabetes_platform.modelling.release_gate import GateResult
     from diabetes_platform.modelling.shadow import ShadowComparison
-    from diabetes_platform.modelling.store import ModelVersion
+    from diabetes_platform.modelling.store import CurrentVersion, ModelVersion
 
 RECENT = timedelta(days=30)
 CHALLENGER = "challenger"
@@ -47,8 +41,8 @@ CHECK = "answers_are_plausible"
     **asset_options(SHADOW, {"lightgbm", "deltalake"}, TRAINING_POOL),
     automation_condition=FOLLOW,
     deps=[CANDIDATE, STREAM],
-    description="Each live patient of 30 days scored by the challenger and by the champion. Nobody "
-    "is answered by the challenger before it is released.",
+    description="The live patients of 30 days, scored by challenger and champion. Only the "
+    "champion answers requests.",
     metadata=table_metadata(SHADOW_SCORES, {STREAM: STREAM_PATIENTS}),
     check_specs=[
         dg.AssetCheckSpec(
@@ -60,97 +54,103 @@ CHECK = "answers_are_plausible"
         )
     ],
 )
-def shadow(
-    context: dg.AssetExecutionContext,
-    lake: dg.ResourceParam[Lake],
-    models: dg.ResourceParam[Models],
-) -> dg.MaterializeResult:
-    """Score the stream's newest images by both, keep the scores, and compare them."""
-    from diabetes_platform.lake.arrow import content_hash_of
-
+def shadow(lake: dg.ResourceParam[Lake], models: dg.ResourceParam[Models]) -> dg.MaterializeResult:
+    """Score the newest images of live patients by both models, keep the scores, compare them."""
     store = models.store()
-    newest = remember(context, CANDIDATE)
-    challenger = store.read_version(str(newest.recall("model_version")))
-    reigning = read_reigning(store)
+    record = require_candidate(store)
+    challenger = store.read_version(record.model_version)
+    champion = store.current_version()
     if challenger.bundle.model_version in store.withdrawn():
-        both = _none("the candidate was withdrawn")
-    elif _lost(stored_verdicts(newest.recall(VERDICTS))):
-        both = _none("the candidate is no better than the champion")
+        scores = _no_scores("the candidate was withdrawn")
+    elif not _passed_comparisons(verdicts_from_json(record.verdicts)):
+        scores = _no_scores("the candidate is no better than the champion")
     else:
-        both = _answers(lake, reigning, challenger)
-    content_hash = content_hash_of(both.rows, SHADOW_SCORES.key[0])
-    version, added = lake.snapshot(SHADOW_SCORES, both.rows, content_hash)
-    compared = both.compared
+        scores = _score(lake, champion, challenger)
+    comparison = scores.comparison
+    commit_metadata = {
+        CHALLENGER: challenger.bundle.model_version,
+        "champion": "" if champion is None else champion.bundle.model_version,
+        CHAMPION_ETAG: "" if champion is None else champion.etag,
+        PLAUSIBLE: str(comparison.plausible).lower(),
+    }
+    version, added = lake.snapshot(
+        SHADOW_SCORES, scores.rows, _content_hash(scores.rows, commit_metadata), commit_metadata
+    )
     return dg.MaterializeResult(
         metadata={
-            "dagster/row_count": both.rows.num_rows,
+            "dagster/row_count": scores.rows.num_rows,
             "dagster/uri": lake.table(SHADOW_SCORES).path,
             "delta_version": version,
             "added": added,
-            CHALLENGER: challenger.bundle.model_version,
-            "champion": "" if reigning is None else reigning.bundle.model_version,
-            CHAMPION_ETAG: "" if reigning is None else reigning.etag,
-            PLAUSIBLE: compared.plausible,
+            **commit_metadata,
+            PLAUSIBLE: comparison.plausible,
         },
-        check_results=[_result(compared, both.said)],
+        check_results=[_check_result(comparison, scores.reason_for_no_rows)],
     )
 
 
-def _lost(verdicts: "Mapping[str, GateResult]") -> bool:
-    return not all(verdicts[name].passed for name in COMPARISONS)
+def _passed_comparisons(verdicts: "Mapping[str, GateResult]") -> bool:
+    return all(verdicts[name].passed for name in COMPARISONS)
+
+
+def _content_hash(rows: "pa.Table", commit_metadata: "Mapping[str, str]") -> str:
+    """Hash the models too: without rows the scores of any two models are the same."""
+    from diabetes_platform.lake.arrow import content_hash_of
+
+    parts = [content_hash_of(rows, SHADOW_SCORES.key[0]), *commit_metadata.values()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Both:
-    """The rows of SHADOW_SCORES, what they come to, and why there are none where it is known."""
+class Scores:
+    """The rows of SHADOW_SCORES and their comparison, or the reason why there are no rows."""
 
     rows: "pa.Table"
-    compared: "ShadowComparison"
-    said: str | None = None
+    comparison: "ShadowComparison"
+    reason_for_no_rows: str | None = None
 
 
-def _answers(lake: Lake, reigning: Reigning | None, challenger: "ModelVersion") -> Both:
+def _score(lake: Lake, champion: "CurrentVersion | None", challenger: "ModelVersion") -> Scores:
     from diabetes_platform.contract.fields import fingerprint
     from diabetes_platform.lake.newest_patients import patients_since
     from diabetes_platform.modelling.classifier import feature_matrix, predict_proba
     from diabetes_platform.modelling.release_gate import predicts_identically
     from diabetes_platform.modelling.shadow import compare_predictions
 
-    if reigning is None:
-        return _none("there is no champion yet")
-    if predicts_identically(challenger.bundle, reigning.bundle):
-        return _none("the candidate is the champion")
-    if reigning.bundle.contract_fingerprint != fingerprint():
-        return _none("the champion is of another contract and cannot score these patients")
-    live = patients_since(lake, datetime.now(UTC) - RECENT)
-    features = feature_matrix(live)
-    of_champion, of_challenger = (
-        predict_proba(each, features) for each in (reigning.model, challenger)
-    )
-    compared = compare_predictions(
-        of_champion,
-        of_challenger,
-        champion_threshold=reigning.bundle.threshold,
+    if champion is None:
+        return _no_scores("there is no champion yet")
+    if predicts_identically(challenger.bundle, champion.bundle):
+        return _no_scores("the candidate is the champion")
+    if champion.bundle.contract_fingerprint != fingerprint():
+        return _no_scores("the champion is of another contract and cannot score these patients")
+    patients = patients_since(lake, datetime.now(UTC) - RECENT)
+    features = feature_matrix(patients)
+    champion_risks = predict_proba(champion.model, features)
+    challenger_risks = predict_proba(challenger, features)
+    comparison = compare_predictions(
+        champion_risks,
+        challenger_risks,
+        champion_threshold=champion.bundle.threshold,
         challenger_threshold=challenger.bundle.threshold,
     )
-    count = len(of_champion)
+    count = len(champion_risks)
     columns = [
-        live["id"],
-        live["lsn"],
-        [reigning.bundle.model_version] * count,
-        of_champion,
+        patients["id"],
+        patients["lsn"],
+        [champion.bundle.model_version] * count,
+        champion_risks,
         [challenger.bundle.model_version] * count,
-        of_challenger,
+        challenger_risks,
     ]
-    return Both(_rows(columns), compared)
+    return Scores(_rows(columns), comparison)
 
 
-def _none(said: str) -> Both:
+def _no_scores(reason: str) -> Scores:
     from diabetes_platform.lake.arrow import row_schema
     from diabetes_platform.modelling.shadow import ShadowComparison
 
-    return Both(
-        row_schema(SHADOW_SCORES).empty_table(), ShadowComparison(0, None, None, 0, None), said
+    return Scores(
+        row_schema(SHADOW_SCORES).empty_table(), ShadowComparison(0, None, None, 0, None), reason
     )
 
 
@@ -164,22 +164,22 @@ def _rows(columns: list[object]) -> "pa.Table":
     )
 
 
-def _result(compared: "ShadowComparison", said: str | None) -> dg.AssetCheckResult:
+def _check_result(comparison: "ShadowComparison", reason: str | None) -> dg.AssetCheckResult:
     from diabetes_platform.modelling.shadow import CHANGED_SHARE, MEAN_SHIFT
 
     numbers = {
-        "champion_mean": compared.champion_mean,
-        "challenger_mean": compared.challenger_mean,
-        "largest_difference": compared.max_difference,
+        "champion_mean": comparison.champion_mean,
+        "challenger_mean": comparison.challenger_mean,
+        "largest_difference": comparison.max_difference,
     }
     return dg.AssetCheckResult(
         check_name=CHECK,
-        passed=compared.plausible,
-        description=f"Nothing to compare: {said}." if said else f"{compared.text}.",
+        passed=comparison.plausible,
+        description=f"Nothing to compare: {reason}." if reason else f"{comparison.text}.",
         metadata={
-            "patients": compared.patients,
-            "judged": compared.conclusive,
-            "other_results": compared.changed,
+            "patients": comparison.patients,
+            "judged": comparison.conclusive,
+            "other_results": comparison.changed,
             "other_results_allowed_share": CHANGED_SHARE,
             "mean_shift_allowed": MEAN_SHIFT,
             **{name: number for name, number in numbers.items() if number is not None},

@@ -1,4 +1,4 @@
-"""`features/training_set`: the labelled rows that a model may learn from."""
+"""`features/training_set`: the labelled rows of the promoted version."""
 
 from typing import TYPE_CHECKING
 
@@ -8,6 +8,7 @@ from diabetes_platform.contract.tables import BATCH_ID, RECORD_ID, SERVING_PATIE
 from diabetes_platform.lake.arrow import content_hash_of
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.orchestration.automation import FOLLOW
+from diabetes_platform.orchestration.batch_state import batch_origin
 from diabetes_platform.orchestration.describe import (
     SERVING,
     TRAINING_POOL,
@@ -15,10 +16,8 @@ from diabetes_platform.orchestration.describe import (
     asset_options,
     table_metadata,
 )
-from diabetes_platform.orchestration.memory import origin_of
-from diabetes_platform.orchestration.refusals import refusals
 from diabetes_platform.orchestration.resources import Warehouse
-from diabetes_platform.orchestration.retries import retried
+from diabetes_platform.orchestration.retries import non_retryable_errors, retried
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,16 +34,15 @@ if TYPE_CHECKING:
 )
 @retried
 def training_set(
-    context: dg.AssetExecutionContext,
     lake: dg.ResourceParam[Lake],
     warehouse: dg.ResourceParam[Warehouse],
 ) -> dg.MaterializeResult:
-    """Read the promoted version; the same rows of the same batch add no version of the table."""
+    """Read the promoted version; unchanged rows add no version of the table."""
     from diabetes_platform.modelling.training_set_snapshot import ROWS_HASH, rows_by_source
 
     table, rows = _labelled(warehouse)
     batch_id = str(table[BATCH_ID.name][0])
-    origin = origin_of(context, batch_id)
+    origin = batch_origin(lake, batch_id)
     sources = rows_by_source(table)
     version, added = lake.snapshot(
         TRAINING_SET,
@@ -69,7 +67,7 @@ def training_set(
 
 
 def _labelled(warehouse: Warehouse) -> tuple["pa.Table", "TrainingSet"]:
-    """Read the labelled rows: as the table that is kept, and as what a model learns from."""
+    """Return the labelled rows as an Arrow table and as a validated training set."""
     from diabetes_platform.modelling.training_set import (
         TrainingSetError,
         training_set_from_arrow,
@@ -77,7 +75,7 @@ def _labelled(warehouse: Warehouse) -> tuple["pa.Table", "TrainingSet"]:
     )
     from diabetes_platform.warehouse.training_rows import read_training_rows
 
-    with refusals(TrainingSetError):
+    with non_retryable_errors(TrainingSetError):
         table = read_training_rows(warehouse.url)
         validate_training_set(table)
         return table, training_set_from_arrow(table)

@@ -2,8 +2,8 @@
 
 import dagster as dg
 
+from diabetes_platform.orchestration.check_results import inconclusive
 from diabetes_platform.orchestration.describe import STREAM
-from diabetes_platform.orchestration.unjudged import not_judged
 from diabetes_platform.settings import PlatformSettings
 
 _NO_FLINK = "PLATFORM_FLINK_URL: given nothing, so the stream's job cannot be asked."
@@ -24,11 +24,11 @@ def every_message_accounted_for(
     )
 
     if settings.flink_url is None:
-        return not_judged(_NO_FLINK)
+        return inconclusive(_NO_FLINK)
     try:
         found = account_for_messages(settings.flink_url)
     except CountersUnavailableError as error:
-        return not_judged(f"The balance is not known: {error}.")
+        return inconclusive(f"The balance is not known: {error}.")
     counters = found.counters
     return dg.AssetCheckResult(
         passed=found.verdict != "unbalanced",

@@ -1,4 +1,4 @@
-"""Checks of drift: the patients of late against those that the released model has learned from."""
+"""Checks of drift: recent patients of the stream against the training set."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -37,18 +37,18 @@ def drift_checks(lake: dg.ResourceParam[Lake]) -> Iterator[dg.AssetCheckResult]:
     from diabetes_platform.modelling.drift import measure_drift
     from diabetes_platform.modelling.training_set import numeric_column
 
-    learned = lake.table(TRAINING_SET).find()
-    if learned is None:
-        yield from (_nothing_to_compare_with(field.name) for field in FEATURES)
+    training_set = lake.table(TRAINING_SET).find()
+    if training_set is None:
+        yield from (_no_training_set(field.name) for field in FEATURES)
         return
-    reference = learned.to_pyarrow_table()
+    reference = training_set.to_pyarrow_table()
     recent = patients_since(lake, datetime.now(UTC) - timedelta(days=RECENT_DAYS))
     for field in FEATURES:
         values = (numeric_column(table, field.name) for table in (reference, recent))
         yield _result(measure_drift(field.name, *values))
 
 
-def _nothing_to_compare_with(field: str) -> dg.AssetCheckResult:
+def _no_training_set(field: str) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         check_name=drift_check(field),
         passed=False,
@@ -57,25 +57,25 @@ def _nothing_to_compare_with(field: str) -> dg.AssetCheckResult:
     )
 
 
-def _result(found: "FieldDrift") -> dg.AssetCheckResult:
+def _result(drift: "FieldDrift") -> dg.AssetCheckResult:
     from diabetes_platform.modelling.plots import plot_drift, png_markdown
 
     metadata: dict[str, Any] = {
-        "recent_patients": found.recent,
-        "training_rows": found.reference,
-        "psi_allowed": found.limit,
-        "missing_share": found.recent_shares[-1],
-        "missing_share_in_training": found.reference_shares[-1],
+        "recent_patients": drift.recent,
+        "training_rows": drift.reference,
+        "psi_allowed": drift.limit,
+        "missing_share": drift.recent_shares[-1],
+        "missing_share_in_training": drift.reference_shares[-1],
     }
-    numbers = {"psi": found.psi, "ks": found.ks, "ks_p_value": found.p_value}
+    numbers = {"psi": drift.psi, "ks": drift.ks, "ks_p_value": drift.p_value}
     metadata |= {name: number for name, number in numbers.items() if number is not None}
-    if found.conclusive:
-        markdown = png_markdown(plot_drift(found), f"{found.field} then and now")
+    if drift.conclusive:
+        markdown = png_markdown(plot_drift(drift), f"{drift.field} then and now")
         metadata["plot/shares"] = dg.MetadataValue.md(markdown)
     return dg.AssetCheckResult(
-        check_name=drift_check(found.field),
-        passed=not found.drifted,
+        check_name=drift_check(drift.field),
+        passed=not drift.drifted,
         severity=dg.AssetCheckSeverity.WARN,
-        description=found.text,
+        description=drift.text,
         metadata=metadata,
     )

@@ -21,20 +21,20 @@ MONITORED = dg.AssetSelection.checks(
     live_calibration.risks_come_true,
     waiting_labels.few_labels_wait,
 )
-"""The checks of the stream and of what it says of the model: no batch is stopped by them."""
+"""The checks of the stream and of the model on live patients: none stops a batch."""
 
 monitoring = dg.define_asset_job(
     "monitoring",
     selection=MONITORED,
-    description="What the stream has brought of late: balance, shares of rejected records and late "
-    "events, drift, skew, live calibration, labels that wait.",
+    description="Checks the stream: row balance, shares of rejected records and late events, "
+    "drift, skew, live calibration, confirmed outcomes that no batch has read.",
     executor_def=dg.in_process_executor,
     tags={"platform/graph": "monitoring"},
 )
 
 
 def monitoring_schedule(*, stream_runs: bool) -> dg.ScheduleDefinition:
-    """Return the hourly schedule of the job `monitoring`: off where there is no stream."""
+    """Return the hourly schedule of `monitoring`; without a stream it is stopped by default."""
     status = dg.DefaultScheduleStatus
     return dg.ScheduleDefinition(
         name="monitoring_schedule",
@@ -42,5 +42,5 @@ def monitoring_schedule(*, stream_runs: bool) -> dg.ScheduleDefinition:
         cron_schedule="30 * * * *",
         execution_timezone="UTC",
         default_status=status.RUNNING if stream_runs else status.STOPPED,
-        description="Hourly, where there is a stream.",
+        description="Hourly; stopped by default without a stream.",
     )

@@ -7,9 +7,9 @@ import dagster as dg
 
 from diabetes_platform.contract.fields import OUTCOME
 from diabetes_platform.lake.delta import Lake
+from diabetes_platform.orchestration.check_results import no_champion
 from diabetes_platform.orchestration.describe import CHAMPION, STREAM
 from diabetes_platform.orchestration.resources import Models, Warehouse
-from diabetes_platform.orchestration.unjudged import no_champion
 
 if TYPE_CHECKING:
     from diabetes_platform.modelling.live_calibration import LiveCalibration
@@ -20,15 +20,15 @@ RECENT = timedelta(days=365)
 @dg.asset_check(
     asset=CHAMPION,
     additional_deps=[STREAM],
-    description="Of the last year's patients whose outcome was confirmed after the champion had "
-    "answered: predicted and observed risk agree on the whole. Not judged below 100 outcomes.",
+    description="Predicted and observed risk agree for the patients of the last year whose outcome "
+    "was confirmed after the prediction. Not evaluated below 100 outcomes.",
 )
 def risks_come_true(
     lake: dg.ResourceParam[Lake],
     models: dg.ResourceParam[Models],
     warehouse: dg.ResourceParam[Warehouse],
 ) -> dg.AssetCheckResult:
-    """Join stored predictions with confirmed outcomes."""
+    """Compare stored predictions with the outcomes confirmed after them."""
     import numpy as np
 
     from diabetes_platform.modelling.live_calibration import measure_live_calibration
@@ -43,12 +43,13 @@ def risks_come_true(
     version = current.champion.model_version
     outcomes = _confirmed(lake)
     predicted = read_predictions(warehouse.reader_url, version, outcomes)
-    before = probabilities_before_outcome(predicted, {one: at for one, (_, at) in outcomes.items()})
-    found = measure_live_calibration(
-        np.array(list(before.values()), dtype=np.float64),
-        np.array([outcomes[one][0] for one in before], dtype=np.int64),
+    confirmed_at = {intake_id: at for intake_id, (_, at) in outcomes.items()}
+    probabilities = probabilities_before_outcome(predicted, confirmed_at)
+    calibration = measure_live_calibration(
+        np.array(list(probabilities.values()), dtype=np.float64),
+        np.array([outcomes[intake_id][0] for intake_id in probabilities], dtype=np.int64),
     )
-    return _result(found, version, len(outcomes))
+    return _result(calibration, version, len(outcomes))
 
 
 def _confirmed(lake: Lake) -> dict[int, tuple[int, datetime]]:
@@ -65,36 +66,38 @@ def _confirmed(lake: Lake) -> dict[int, tuple[int, datetime]]:
     }
 
 
-def _result(found: "LiveCalibration", version: str, confirmed: int) -> dg.AssetCheckResult:
+def _result(calibration: "LiveCalibration", version: str, confirmed: int) -> dg.AssetCheckResult:
     from diabetes_platform.modelling.live_calibration import MIN_OUTCOMES, TOLERANCE
     from diabetes_platform.modelling.plots import plot_live_calibration, png_markdown
 
     severity = dg.AssetCheckSeverity
     numbers = {
-        "brier": found.brier,
-        "mean_predicted": found.predicted,
-        "share_observed": found.observed,
-        "calibration_in_the_large": found.in_the_large,
-        "z": found.z,
-        "spiegelhalter_z": found.spiegelhalter_z,
-        "expected_calibration_error": found.expected_error,
+        "brier": calibration.brier,
+        "mean_predicted": calibration.predicted,
+        "share_observed": calibration.observed,
+        "calibration_in_the_large": calibration.in_the_large,
+        "z": calibration.z,
+        "spiegelhalter_z": calibration.spiegelhalter_z,
+        "expected_calibration_error": calibration.expected_error,
     }
     metadata: dict[str, Any] = {
         "model_version": version,
         "confirmed_outcomes": confirmed,
-        "outcomes_after_an_answer": found.outcomes,
-        "ill": found.positives,
+        "outcomes_after_an_answer": calibration.outcomes,
+        "ill": calibration.positives,
         "outcomes_needed": MIN_OUTCOMES,
-        "judged": found.conclusive,
+        "judged": calibration.conclusive,
         "difference_allowed": TOLERANCE,
         **{name: number for name, number in numbers.items() if number is not None},
     }
-    if found.conclusive:
-        markdown = png_markdown(plot_live_calibration(found), "observed against predicted risk")
+    if calibration.conclusive:
+        markdown = png_markdown(
+            plot_live_calibration(calibration), "observed against predicted risk"
+        )
         metadata["plot/calibration"] = dg.MetadataValue.md(markdown)
     return dg.AssetCheckResult(
-        passed=not found.miscalibrated,
-        severity=severity.ERROR if found.severely_miscalibrated else severity.WARN,
-        description=f"Model {version}: {found.text}.",
+        passed=not calibration.miscalibrated,
+        severity=severity.ERROR if calibration.severely_miscalibrated else severity.WARN,
+        description=f"Model {version}: {calibration.text}.",
         metadata=metadata,
     )

@@ -12,8 +12,8 @@ from diabetes_platform.lake.stream_quality import (
     rejections_since,
     windows_since,
 )
+from diabetes_platform.orchestration.check_results import counts_markdown, percent
 from diabetes_platform.orchestration.describe import REJECTED, STREAM, WINDOWS
-from diabetes_platform.orchestration.figures import counts_markdown, percent
 
 RECENT = timedelta(days=1)
 ENOUGH = 50

@@ -1,4 +1,4 @@
-"""The check of labels that wait: outcomes that were confirmed since the last batch."""
+"""The check of outcomes that were confirmed since the last batch."""
 
 import dagster as dg
 
@@ -17,16 +17,16 @@ from diabetes_platform.settings import PlatformSettings
 def few_labels_wait(
     settings: dg.ResourceParam[PlatformSettings], lake: dg.ResourceParam[Lake]
 ) -> dg.AssetCheckResult:
-    """Count patients whose label is new, was changed or is gone."""
+    """Count patients whose label is new, changed or deleted."""
     from diabetes_platform.lake.labels import waiting_labels
 
     waiting, enough = waiting_labels(lake), settings.retrain_labels
-    known = lake.table(LABELLED_PATIENTS).exists()
-    since = "since the last batch" if known else "and no batch has asked for them yet"
+    has_labels = lake.table(LABELLED_PATIENTS).exists()
+    since = "since the last batch" if has_labels else "and no batch has read them yet"
     return dg.AssetCheckResult(
         passed=waiting < enough,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{waiting} labels are new, changed or gone {since}; a batch is asked for "
+        description=f"{waiting} labels are new, changed or deleted {since}; a batch is requested "
         f"at {enough}.",
         metadata={"waiting": waiting, "enough": enough},
     )

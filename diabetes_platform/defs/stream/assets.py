@@ -18,6 +18,7 @@ from diabetes_platform.contract.tables import DIABETES_NEW
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.incremental_table import IncrementalTable, OffsetRange
 from diabetes_platform.lake.stream_quality import rejections_of_day, windows_of_day
+from diabetes_platform.orchestration.check_results import counts_markdown
 from diabetes_platform.orchestration.describe import (
     DAILY,
     REJECTED,
@@ -30,9 +31,7 @@ from diabetes_platform.orchestration.describe import (
     table_metadata,
     topic_key,
 )
-from diabetes_platform.orchestration.figures import counts_markdown
-from diabetes_platform.orchestration.refusals import refusals
-from diabetes_platform.orchestration.retries import retried
+from diabetes_platform.orchestration.retries import non_retryable_errors, retried
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming import rows
 from diabetes_platform.streaming.ingest import (
@@ -177,7 +176,9 @@ def _build(stream_asset: StreamAsset) -> dg.AssetsDefinition:
         if settings.kafka_servers is None:
             raise dg.Failure(NO_STREAM, allow_retries=False)
         with (
-            refusals(MessagesLostError, DayLostError, OffsetsDeletedError, UnreadableMessageError),
+            non_retryable_errors(
+                MessagesLostError, DayLostError, OffsetsDeletedError, UnreadableMessageError
+            ),
             open_topic(stream_asset.topic, settings.kafka_servers) as topic,
         ):
             if config.ranges:

@@ -64,14 +64,14 @@ def roll_back_model(
     """Release an earlier champion, record it in Dagster; FailedError if there is none."""
     from diabetes_platform.contract.bundle import BundleError
     from diabetes_platform.contract.s3 import StorageError
-    from diabetes_platform.defs.model.champion import put_back
+    from diabetes_platform.defs.model.champion import roll_back
     from diabetes_platform.modelling.release_gate import RollbackError
     from diabetes_platform.modelling.store import ModelStoreError
     from diabetes_platform.orchestration.resources import Models
 
     models = Models(settings.models, settings.s3)
     try:
-        event = put_back(models, instance, version=version, reason=reason)
+        event = roll_back(models, instance, version=version, reason=reason)
     except (RollbackError, ModelStoreError, BundleError, StorageError) as error:
         raise FailedError(str(error)) from error
     released, withdrawn = (str(event.metadata[n].value) for n in ("model_version", "previous"))

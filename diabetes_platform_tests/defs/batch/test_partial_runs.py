@@ -52,14 +52,13 @@ def test_a_losing_candidate_is_not_trained_again_and_loses_again(
     assert serving.metadata("model/candidate")["processed"] is False
 
 
-def test_staging_loads_the_version_that_the_event_log_speaks_of(
+def test_staging_counts_a_cleaned_table_whose_commit_has_no_metadata(
     serving: Platform, pima_with: Write
 ) -> None:
-    """Another run has overwritten the cleaned table, and its event has not come."""
+    """The rows' own commit is restored, without the metadata that was added to it."""
     serving.run(pima_with("without_first", without_first))
     cleaned = Lake(serving.settings.lake).table(CLEANED_PATIENTS)
-    newest = cleaned.version()
-    cleaned.open().restore(newest - 1)
+    cleaned.open().restore(cleaned.version() - 1)
     serving.forget_staging()
 
     result = serving.run_only("staging/patients", "serving/patients")

@@ -1,4 +1,4 @@
-"""A challenger in the shadow, its release, and the way back, on a platform with real stores."""
+"""Shadow scores of a challenger, its release and its rollback, on real stores."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -26,7 +26,7 @@ UNLUCKY_SEED = 1
 
 
 def checks(result: dg.ExecuteInProcessResult) -> Mapping[str, bool]:
-    return {found.check_name: found.passed for found in result.get_asset_check_evaluations()}
+    return {check.check_name: check.passed for check in result.get_asset_check_evaluations()}
 
 
 def run_job(platform: Platform, job: str, op: str, **config: object) -> dg.ExecuteInProcessResult:
@@ -78,15 +78,15 @@ def release_with_threshold(platform: Platform, threshold: float) -> str:
     return other.model_version
 
 
-def test_a_first_model_has_nobody_to_be_compared_with(serving: Platform) -> None:
+def test_the_first_model_is_compared_with_none(serving: Platform) -> None:
     shadow = serving.metadata("model/shadow")
     assert (shadow["dagster/row_count"], shadow["champion"]) == (0, "")
     assert shadow["challenger"] == serving.champion()
     assert serving.metadata("model/champion")["released"] is True
 
 
-def test_both_models_answer_the_same_live_patients(serving: Platform) -> None:
-    live, before = live_of(serving), serving.champion()
+def test_both_models_score_the_same_live_patients(serving: Platform) -> None:
+    live, champion = live_of(serving), serving.champion()
     live.stream([None] * 50)
     settings = serving.settings.model_copy(update={"model_seed": 7})
     challenged = Platform(settings, serving.instance)
@@ -97,15 +97,15 @@ def test_both_models_answer_the_same_live_patients(serving: Platform) -> None:
     assert checks(result)["answers_are_plausible"]
     rows, challenger = shadow_of(serving), serving.metadata("model/candidate")["model_version"]
     assert len(rows) == 50
-    assert {row["champion_version"] for row in rows} == {before}
+    assert {row["champion_version"] for row in rows} == {champion}
     assert {row["challenger_version"] for row in rows} == {challenger}
     by_champion = [row["champion_probability"] for row in rows]
     assert by_champion == pytest.approx(live.probabilities[:50].tolist())
     assert [row["challenger_probability"] for row in rows] != by_champion
-    assert serving.champion() == before, "nobody is answered by the challenger"
+    assert serving.champion() == champion, "only the champion answers"
 
 
-def test_a_challenger_that_answers_otherwise_waits_for_a_person_who_may_take_it_back(
+def test_an_implausible_challenger_is_released_and_rolled_back_by_a_person(
     serving: Platform,
 ) -> None:
     first = serving.champion()
@@ -174,7 +174,7 @@ def test_a_candidate_no_better_than_the_champion_is_not_released_and_nothing_fai
     ] == ["Nothing to compare: the candidate is no better than the champion."]
 
 
-def test_scores_beside_another_champion_release_nothing(serving: Platform) -> None:
+def test_shadow_scores_of_another_champion_release_nothing(serving: Platform) -> None:
     settings = serving.settings.model_copy(update={"model_seed": 7})
     challenged = Platform(settings, serving.instance)
     challenged.run_only("model/candidate")
@@ -184,7 +184,7 @@ def test_scores_beside_another_champion_release_nothing(serving: Platform) -> No
     refused = run_job(challenged, "batch", "model__champion")
 
     (failure,) = refused.get_step_failure_events()
-    assert "model/shadow: champion_etag: given" in str(failure.step_failure_data.error)
+    assert "model/shadow: champion_etag is " in str(failure.step_failure_data.error)
     assert serving.champion() == other
 
 
@@ -206,7 +206,7 @@ def test_without_another_champion_nothing_is_rolled_back(
     assert ModelStore(serving.settings.models).withdrawn() == {}
 
 
-def test_the_command_line_puts_a_model_back_too(serving: Platform) -> None:
+def test_the_command_line_rolls_back_a_model(serving: Platform) -> None:
     store, first = ModelStore(serving.settings.models), serving.champion()
     stricter = release_with_threshold(serving, 0.9)
     assert serving.champion() == stricter != first

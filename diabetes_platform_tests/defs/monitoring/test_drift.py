@@ -1,4 +1,4 @@
-"""The checks of drift on a lake of the test's own: a training set, and patients of late."""
+"""The checks of drift on a lake with a training set and recent patients."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -66,15 +66,17 @@ def results(lake: Lake) -> dict[str, dg.AssetCheckEvaluation]:
     run = dg.materialize(
         [drift_checks], selection=dg.AssetSelection.all_asset_checks(), resources={"lake": lake}
     )
-    return {each.check_name: each for each in run.get_asset_check_evaluations()}
+    return {evaluation.check_name: evaluation for evaluation in run.get_asset_check_evaluations()}
 
 
-def test_a_field_that_moved_is_named_with_its_numbers_and_its_plot(lake: Lake) -> None:
+def test_a_drifted_field_fails_with_numbers_and_a_plot(lake: Lake) -> None:
     with_training_set(lake)
     with_patients(lake, glucose=140, age=timedelta(hours=1))
-    found = results(lake)
-    assert {name for name, each in found.items() if not each.passed} == {drift_check("glucose")}
-    moved = found[drift_check("glucose")]
+    evaluations = results(lake)
+    assert {name for name, evaluation in evaluations.items() if not evaluation.passed} == {
+        drift_check("glucose")
+    }
+    moved = evaluations[drift_check("glucose")]
     assert moved.severity == dg.AssetCheckSeverity.WARN
     numbers: dict[str, Any] = {name: value.value for name, value in moved.metadata.items()}
     assert numbers["recent_patients"] == PATIENTS
@@ -82,15 +84,15 @@ def test_a_field_that_moved_is_named_with_its_numbers_and_its_plot(lake: Lake) -
     assert str(numbers["plot/shares"]).startswith("![glucose then and now](data:image/png;base64,")
 
 
-def test_patients_of_long_ago_say_nothing(lake: Lake) -> None:
+def test_older_patients_are_not_compared(lake: Lake) -> None:
     with_training_set(lake)
     with_patients(lake, glucose=140, age=timedelta(days=31))
-    found = results(lake)
-    assert all(each.passed for each in found.values())
-    assert found[drift_check("glucose")].metadata["recent_patients"].value == 0
+    evaluations = results(lake)
+    assert all(evaluation.passed for evaluation in evaluations.values())
+    assert evaluations[drift_check("glucose")].metadata["recent_patients"].value == 0
 
 
-def test_without_a_training_set_every_check_says_so(lake: Lake) -> None:
-    found = results(lake)
-    assert set(found) == {drift_check(name) for name in FEATURE_NAMES}
-    assert not any(each.passed for each in found.values())
+def test_warns_for_every_field_without_a_training_set(lake: Lake) -> None:
+    evaluations = results(lake)
+    assert set(evaluations) == {drift_check(name) for name in FEATURE_NAMES}
+    assert not any(evaluation.passed for evaluation in evaluations.values())

@@ -1,4 +1,4 @@
-"""The checks of skew on a platform with a champion: what agrees, differs, or is not there."""
+"""The checks of training-serving skew on a platform with a champion."""
 
 import dagster as dg
 import numpy as np
@@ -20,64 +20,66 @@ def live(serving: Platform) -> Live:
     return live_of(serving)
 
 
-def result(check: dg.AssetChecksDefinition, settings: PlatformSettings) -> dg.AssetCheckEvaluation:
+def evaluate(
+    check: dg.AssetChecksDefinition, settings: PlatformSettings
+) -> dg.AssetCheckEvaluation:
     run = dg.materialize(
         [check],
         selection=dg.AssetSelection.all_asset_checks(),
         resources=build_resources(lambda: settings),
     )
-    (found,) = run.get_asset_check_evaluations()
-    return found
+    (evaluation,) = run.get_asset_check_evaluations()
+    return evaluation
 
 
-def test_what_the_stream_let_through_spark_and_the_contract_read_alike(live: Live) -> None:
+def test_spark_and_the_contract_read_the_same_values(live: Live) -> None:
     live.stream([None] * FEW)
-    found = result(same_features, live.platform.settings)
-    assert found.passed
-    assert found.metadata["patients"].value == FEW
-    assert found.description == (
+    evaluation = evaluate(same_features, live.platform.settings)
+    assert evaluation.passed
+    assert evaluation.metadata["patients"].value == FEW
+    assert evaluation.description == (
         f"{FEW} patients of the stream through Spark and the contract: no value differs."
     )
 
 
-def test_a_value_that_the_rules_of_a_batch_refuse_is_told_by_its_field(live: Live) -> None:
+def test_a_value_that_the_rules_reject_is_counted_by_field(live: Live) -> None:
     live.stream([None] * FEW, age=[4711.0, *[30.0] * (FEW - 1)])
-    found = result(same_features, live.platform.settings)
-    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.ERROR)
-    assert "| `age` | 1 |" in str(found.metadata["differing_by_field"].value)
-    assert found.metadata["refused_by_contract"].value == 1
-    assert "4711" not in str(found)
+    evaluation = evaluate(same_features, live.platform.settings)
+    assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert "| `age` | 1 |" in str(evaluation.metadata["differing_by_field"].value)
+    assert evaluation.metadata["refused_by_contract"].value == 1
+    assert "4711" not in str(evaluation)
 
 
-def test_stored_answers_are_those_of_the_lakes_rows(live: Live) -> None:
+def test_stored_predictions_equal_those_of_the_rows_in_the_lake(live: Live) -> None:
     live.stream([None] * FEW)
     live.predict(live.probabilities[:FEW])
-    found = result(same_predictions, live.platform.settings)
-    assert found.passed
-    assert found.metadata["answers_compared"].value == FEW
-    assert found.metadata["feature_order"].value == ", ".join(live.model.bundle.features)
+    evaluation = evaluate(same_predictions, live.platform.settings)
+    assert evaluation.passed
+    assert evaluation.metadata["answers_compared"].value == FEW
+    assert evaluation.metadata["feature_order"].value == ", ".join(live.model.bundle.features)
 
 
-def test_answers_made_from_other_features_are_told(live: Live) -> None:
+def test_predictions_from_other_features_fail(live: Live) -> None:
     live.stream([None] * FEW)
     swapped = live.probabilities[:FEW].copy()
     swapped[:3] = np.clip(swapped[:3] + 1e-6, 0, 1)
     live.predict(swapped)
-    found = result(same_predictions, live.platform.settings)
-    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.ERROR)
-    assert found.metadata["differing"].value == 3
+    evaluation = evaluate(same_predictions, live.platform.settings)
+    assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert evaluation.metadata["differing"].value == 3
 
 
-def test_without_patients_there_is_nothing_to_compare(serving: Platform) -> None:
+def test_passes_without_patients_as_inconclusive(serving: Platform) -> None:
     for check in (same_features, same_predictions):
-        found = result(check, serving.settings)
-        assert found.passed
-        assert found.metadata["judged"].value is False
+        evaluation = evaluate(check, serving.settings)
+        assert evaluation.passed
+        assert evaluation.metadata["judged"].value is False
 
 
-def test_without_a_model_nothing_is_said(platform: Platform) -> None:
-    found = result(same_predictions, platform.settings)
-    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
+def test_warns_without_a_model(platform: Platform) -> None:
+    evaluation = evaluate(same_predictions, platform.settings)
+    assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
 
 
 def test_the_job_runs_every_check_of_the_stream(live: Live) -> None:
@@ -85,8 +87,10 @@ def test_the_job_runs_every_check_of_the_stream(live: Live) -> None:
     settings, instance = live.platform.settings, live.platform.instance
     job = build_definitions(lambda: settings).resolve_job_def("monitoring")
     run = job.execute_in_process(instance=instance)
-    found = {each.check_name: each.passed for each in run.get_asset_check_evaluations()}
-    assert len(found) == 15
-    assert found["same_features"]
+    passed = {
+        evaluation.check_name: evaluation.passed for evaluation in run.get_asset_check_evaluations()
+    }
+    assert len(passed) == 15
+    assert passed["same_features"]
     # No Flink runs here.
-    assert not found["every_message_accounted_for"]
+    assert not passed["every_message_accounted_for"]

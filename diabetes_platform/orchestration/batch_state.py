@@ -1,0 +1,182 @@
+"""The state of the batch as the lake holds it, and the skipping of unchanged input.
+
+Commits of the lake's tables carry the version of the input that the rows come from. Dagster's event
+log decides nothing here: an instance that was lost costs no recomputation. A commit without that
+metadata, of an earlier release or of another writer, costs one.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from diabetes_platform.cleaning.batch_tables import Labels, count_verdicts, only_batch_id
+from diabetes_platform.cleaning.reconciliation import ACCEPTED
+from diabetes_platform.contract.fields import fingerprint
+from diabetes_platform.contract.tables import (
+    CLEANED_PATIENTS,
+    LABELLED_PATIENTS,
+    RAW_PATIENTS,
+    batch_content_hash,
+    batch_id_of,
+)
+from diabetes_platform.lake.delta import (
+    Commit,
+    DeltaPath,
+    Lake,
+    annotate,
+    commits,
+    newest_commit,
+)
+from diabetes_platform.lake.raw import current_content_hash
+from diabetes_platform.modelling.training_set_snapshot import LABELS_VERSION, RAW_HASH
+
+INPUT_VERSION = "input_version"
+"""The commit metadata that says which input the rows come from."""
+_ASSET_METADATA = "asset_metadata"
+"""The commit metadata that holds the asset's own metadata as JSON."""
+
+
+def input_version(*parts: object) -> str:
+    """Return the SHA-256 of an asset's inputs, its code version and the contract."""
+    text = "\n".join([fingerprint(), *map(str, parts)])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def materialize_if_changed(
+    context: dg.AssetExecutionContext,
+    target: DeltaPath,
+    version: str,
+    build: Callable[[], Mapping[str, Any]],
+) -> dg.MaterializeResult:
+    """Build the table unless its rows come from the input `version`.
+
+    `build` writes the table and returns metadata of plain values, which are kept in the commit.
+    """
+    commit = newest_commit(target)
+    unchanged = commit is not None and commit.metadata.get(INPUT_VERSION) == version
+    if commit is None or not unchanged:
+        metadata = json.dumps(build())
+        annotate(target, {INPUT_VERSION: version, _ASSET_METADATA: metadata})
+        commit = require_commit(target)
+    else:
+        context.log.info("%s: input unchanged, not processed again", target.path)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(version),
+        metadata={
+            **_asset_metadata(commit),
+            "dagster/uri": target.path,
+            "delta_version": commit.version,
+            INPUT_VERSION: version,
+            "processed": not unchanged,
+        },
+    )
+
+
+def require_commit(target: DeltaPath) -> Commit:
+    """Return the newest commit that is not maintenance; dg.Failure if there is none."""
+    if (commit := newest_commit(target)) is None:
+        raise dg.Failure(f"{target.path}: no rows yet: materialize it first", allow_retries=False)
+    return commit
+
+
+def _asset_metadata(commit: Commit) -> dict[str, Any]:
+    metadata: dict[str, Any] = json.loads(commit.metadata.get(_ASSET_METADATA, "{}"))
+    return metadata
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReference:
+    """The batch to work on: content of `raw/patients`, and a version of `labels/patients`.
+
+    Without labels the batch is its source: `labels_version` and `labels_hash` are None.
+    """
+
+    raw_hash: str
+    labels_version: int | None = None
+    labels_hash: str | None = None
+
+    @property
+    def content_hash(self) -> str:
+        """The content hash of source and labels together."""
+        return batch_content_hash(self.raw_hash, self.labels_hash)
+
+    @property
+    def batch_id(self) -> str:
+        """The batch's name."""
+        return batch_id_of(self.content_hash)
+
+    def labels(self, lake: Lake) -> Labels | None:
+        """Return where the batch's labels are, None where it has none."""
+        if self.labels_version is None or self.labels_hash is None:
+            return None
+        return Labels(lake.table(LABELLED_PATIENTS), self.labels_version, self.labels_hash)
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """The raw content and the labels version, as metadata."""
+        origin = {RAW_HASH: self.raw_hash}
+        if self.labels_version is not None:
+            origin[LABELS_VERSION] = str(self.labels_version)
+        return origin
+
+
+def current_batch(lake: Lake) -> BatchReference:
+    """Return the content that was ingested last, with the newest labels.
+
+    Raises dg.Failure where nothing was ingested.
+    """
+    raw_hash = current_content_hash(lake)
+    if raw_hash is None:
+        path = lake.table(RAW_PATIENTS).path
+        raise dg.Failure(f"{path}: no batch yet: materialize it first", allow_retries=False)
+    labels = newest_commit(lake.table(LABELLED_PATIENTS))
+    if labels is None or not lake.count(LABELLED_PATIENTS, {}, labels.version):
+        return BatchReference(raw_hash)
+    return BatchReference(raw_hash, labels.version, str(labels.metadata["content_hash"]))
+
+
+@dataclass(frozen=True, slots=True)
+class CleanedBatch:
+    """The batch in `cleaned/patients`: its accepted rows, and the Delta commit that holds it."""
+
+    batch_id: str
+    accepted: int
+    input_version: str
+    commit: Commit = field(repr=False)
+
+    @property
+    def version(self) -> int:
+        """The Delta version."""
+        return self.commit.version
+
+
+def cleaned_batch(lake: Lake) -> CleanedBatch:
+    """Return the newest cleaned batch; its rows are counted where the commit has no metadata.
+
+    Raises dg.Failure if there is none.
+    """
+    target = lake.table(CLEANED_PATIENTS)
+    commit = require_commit(target)
+    metadata = _asset_metadata(commit)
+    if metadata:
+        batch_id, accepted = metadata["batch_id"], metadata["accepted"]
+        version = commit.metadata[INPUT_VERSION]
+    else:
+        batch_id = only_batch_id(target)
+        accepted = count_verdicts(target).verdicts.get(ACCEPTED, 0)
+        version = f"{target.open().metadata().id}@{commit.version}"
+    return CleanedBatch(batch_id, accepted, version, commit)
+
+
+def batch_origin(lake: Lake, batch_id: str) -> dict[str, str]:
+    """Return the raw content and the labels version of a batch; empty where no commit names it."""
+    target = lake.table(CLEANED_PATIENTS)
+    for commit in commits(target) if target.exists() else []:
+        metadata = _asset_metadata(commit)
+        if metadata.get("batch_id") == batch_id:
+            return {name: metadata[name] for name in (RAW_HASH, LABELS_VERSION) if name in metadata}
+    return {}

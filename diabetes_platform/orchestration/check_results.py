@@ -1,0 +1,37 @@
+"""Results of asset checks that could not be evaluated, and Markdown for check metadata."""
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+
+def inconclusive(reason: str) -> dg.AssetCheckResult:
+    """Return a warning with the reason: a check that was not evaluated has not passed."""
+    return dg.AssetCheckResult(
+        passed=False,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=reason,
+        metadata={"judged": False},
+    )
+
+
+def no_champion() -> dg.AssetCheckResult:
+    """Return the result of a check of the champion where no model was released yet."""
+    return inconclusive("No model was released yet: run the batch first.")
+
+
+def counts_markdown(
+    counts: Mapping[str, int], name_header: str, count_header: str, limit: int
+) -> dg.MarkdownMetadataValue:
+    """Return the first `limit` of `counts` as a table; the others are one row."""
+    lines = [f"| {name_header} | {count_header} |", "|---|---:|"]
+    lines += [f"| `{name}` | {count:,} |" for name, count in list(counts.items())[:limit]]
+    if len(counts) > limit:
+        remaining = list(counts.values())[limit:]
+        lines.append(f"| and {len(remaining)} more | {sum(remaining):,} |")
+    return dg.MetadataValue.md("\n".join(lines) if counts else f"No {name_header}.")
+
+
+def percent(share: float) -> str:
+    """Return a share, 0 to 1, in percent."""
+    return f"{100 * share:.1f} %"
