@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
 
@@ -157,15 +159,13 @@ def test_the_process_serves_until_a_stop_signal(home: Path, store: Path, workers
         "PLATFORM_API_PORT": str(port),
         "PLATFORM_API_WORKERS": str(workers),
     }
-    process = _start(environment)
-    try:
+    with _running(environment) as process:
         with httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
             wait_until(lambda: _is_ready(client))
             for _ in range(10):
                 assert client.post("/predict", json=PATIENT).status_code == 200
             metrics = client.get("/metrics").text
         assert 'diabetes_api_requests_total{route="/predict",status="200"} 10.0' in metrics
-    finally:
         process.send_signal(signal.SIGTERM)
         # On a busy machine a worker may still be opening its model, and ends after that.
         log, _ = process.communicate(timeout=60)
@@ -185,8 +185,7 @@ def test_a_stop_signal_ends_a_process_with_open_streams_at_once(
         "PLATFORM_API_PORT": str(port),
         "PLATFORM_DATABASE_URL": warehouse.api,
     }
-    process = _start(environment)
-    try:
+    with _running(environment) as process:
         with httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
             wait_until(lambda: _is_ready(client))
             patient_id = client.post("/patients", json=PATIENT).json()["id"]
@@ -195,22 +194,29 @@ def test_a_stop_signal_ends_a_process_with_open_streams_at_once(
                 process.send_signal(signal.SIGTERM)
                 wait_until(lambda: stream.ended)
         log, _ = process.communicate(timeout=20)
-    finally:
-        process.kill()
     assert time.monotonic() - signalled < 5
     assert process.returncode in {0, -signal.SIGTERM}
     assert "Traceback" not in log
     assert warehouse.api not in log
 
 
-def _start(environment: dict[str, str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextmanager
+def _running(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """Run the API's process within the block; kill it if the block has not ended it."""
+    with subprocess.Popen(
         [sys.executable, "-W", "error", "-m", "serving.app"],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    )
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                # With its workers, which belong to the same session.
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def _is_ready(client: httpx2.Client) -> bool:
