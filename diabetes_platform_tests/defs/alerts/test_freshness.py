@@ -22,7 +22,7 @@ from diabetes_platform.orchestration.describe import DAILY, RAW, STREAM
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming.incidents import Incident, IncidentCursor
 
-NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
+EVALUATED_AT = datetime(2026, 11, 27, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -36,18 +36,22 @@ NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
     ],
 )
 def test_evaluates_the_windows_of_a_policy(age: timedelta, state: str, reason: str) -> None:
-    assert evaluate_freshness(DAILY, NOW - age, NOW) == (state, reason)
+    assert evaluate_freshness(DAILY, EVALUATED_AT - age, EVALUATED_AT) == (state, reason)
 
 
 def test_a_policy_without_a_warning_window_gives_no_warning() -> None:
     policy = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=2))
-    assert evaluate_freshness(policy, NOW - timedelta(hours=3), NOW)[0] == "failed"
-    assert evaluate_freshness(policy, NOW - timedelta(hours=1), NOW)[0] == "passed"
+    assert (
+        evaluate_freshness(policy, EVALUATED_AT - timedelta(hours=3), EVALUATED_AT)[0] == "failed"
+    )
+    assert (
+        evaluate_freshness(policy, EVALUATED_AT - timedelta(hours=1), EVALUATED_AT)[0] == "passed"
+    )
 
 
 def test_an_asset_without_materialization_or_policy_is_neither_fresh_nor_stale() -> None:
-    assert evaluate_freshness(DAILY, None, NOW) == ("not run", "never materialized")
-    assert evaluate_freshness(None, NOW, NOW) == (None, "no freshness policy")
+    assert evaluate_freshness(DAILY, None, EVALUATED_AT) == ("not run", "never materialized")
+    assert evaluate_freshness(None, EVALUATED_AT, EVALUATED_AT) == (None, "no freshness policy")
 
 
 def test_formats_an_age_in_a_suitable_unit() -> None:
@@ -124,7 +128,7 @@ def test_reports_stale_assets_of_the_stream(instance: dg.DagsterInstance) -> Non
 
 def test_reports_no_asset_that_was_never_materialized() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
-        assert freshness_issues(instance, {RAW: DAILY}, NOW) == []
+        assert freshness_issues(instance, {RAW: DAILY}, EVALUATED_AT) == []
 
 
 def test_finds_every_asset_with_a_policy() -> None:
