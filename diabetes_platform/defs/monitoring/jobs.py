@@ -3,7 +3,6 @@
 import dagster as dg
 
 from diabetes_platform.defs.monitoring import (
-    balance,
     drift,
     live_calibration,
     skew,
@@ -12,7 +11,7 @@ from diabetes_platform.defs.monitoring import (
 )
 
 MONITORED = dg.AssetSelection.checks(
-    balance.every_message_accounted_for,
+    stream_quality.every_message_accounted_for,
     stream_quality.few_records_rejected,
     stream_quality.few_events_late,
     drift.drift_checks,

@@ -1,4 +1,4 @@
-"""Checks of the stream's quality: the share of rejected records, and of late events."""
+"""Checks of the stream: message accounting, the share of rejected records and of late events."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,82 +12,126 @@ from diabetes_platform.lake.stream_quality import (
     rejections_since,
     windows_since,
 )
-from diabetes_platform.orchestration.check_results import counts_markdown, percent
+from diabetes_platform.orchestration.check_results import counts_markdown, inconclusive, percent
 from diabetes_platform.orchestration.describe import REJECTED, STREAM, WINDOWS
+from diabetes_platform.settings import PlatformSettings
 
-RECENT = timedelta(days=1)
-ENOUGH = 50
-"""Below so many records or events one of them is 2 % and more: nothing is said of the share."""
+PERIOD = timedelta(days=1)
+MIN_COUNT = 50
+"""Below this number of records or events, a single one is already 2 % and more."""
 WARN_SHARE = 0.01
-"""One in a hundred: the table's own rules let nothing through that the stream would reject, and
-each one has raised an alert of its own; more than a few are a fault of what writes them."""
+"""The table's own rules let nothing through that the stream would reject, and every rejection has
+raised an alert: more than one in a hundred is a fault of the writer."""
 ERROR_SHARE = 0.10
-"""One in ten: what is let through no longer stands for the patients who come."""
+"""At one in ten, the accepted records no longer represent the patients who arrive."""
+
+
+@dg.asset_check(
+    asset=STREAM,
+    description="Messages received = written + duplicates + rejected + ignored, by Flink's own "
+    "counters since the job was started or restored.",
+)
+def every_message_accounted_for(
+    settings: dg.ResourceParam[PlatformSettings],
+) -> dg.AssetCheckResult:
+    """Sample the counters of the running job, for half a minute at most."""
+    from diabetes_platform.streaming.message_accounting import (
+        CountersUnavailableError,
+        account_for_messages,
+    )
+
+    if settings.flink_url is None:
+        return inconclusive("PLATFORM_FLINK_URL is not set, so Flink's counters cannot be read.")
+    try:
+        accounting = account_for_messages(settings.flink_url)
+    except CountersUnavailableError as error:
+        return inconclusive(f"Flink's counters cannot be read: {error}.")
+    counters = accounting.counters
+    return dg.AssetCheckResult(
+        passed=accounting.verdict != "unbalanced",
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=accounting.text,
+        metadata={
+            "judged": accounting.verdict != "in flight",
+            "received": counters.received,
+            "written": counters.written,
+            "duplicates": counters.duplicates,
+            "rejected": counters.rejected,
+            "ignored": counters.ignored,
+            "late": counters.late,
+            "unaccounted": counters.unaccounted,
+            "samples": accounting.samples,
+            "flink": dg.MetadataValue.url(settings.flink_url),
+        },
+    )
 
 
 @dg.asset_check(
     asset=REJECTED,
     additional_deps=[STREAM],
-    description=f"Of the records of the last 24 hours at most {WARN_SHARE:.0%} were rejected; "
+    description=f"At most {WARN_SHARE:.0%} of the records of the last 24 hours were rejected; "
     f"above {ERROR_SHARE:.0%} it is an error.",
 )
 def few_records_rejected(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
-    """Compare the dead letters with what the stream let through."""
-    since = datetime.now(UTC) - RECENT
-    found, let_through = rejections_since(lake, since), changes_since(lake, since)
-    return _judged(
-        f"{found.records} of {found.records + let_through} records were rejected",
-        found.records,
-        found.records + let_through,
+    """Compare the number of dead letters with the number of accepted changes."""
+    since = datetime.now(UTC) - PERIOD
+    rejections, accepted = rejections_since(lake, since), changes_since(lake, since)
+    total = rejections.records + accepted
+    return _evaluate_share(
+        f"{rejections.records} of {total} records were rejected",
+        rejections.records,
+        total,
         {
-            "dead_letters": found.letters,
-            "rejected_records": found.records,
-            "let_through": let_through,
-            "reasons": counts_markdown(found.reasons, "reason", "records", MAX_REASONS),
+            "dead_letters": rejections.letters,
+            "rejected_records": rejections.records,
+            "let_through": accepted,
+            "reasons": counts_markdown(rejections.reasons, "reason", "records", MAX_REASONS),
         },
     )
 
 
 @dg.asset_check(
     asset=WINDOWS,
-    description=f"Of the events of the last 24 hours at most {WARN_SHARE:.0%} came after their "
+    description=f"At most {WARN_SHARE:.0%} of the events of the last 24 hours arrived after their "
     f"window had closed; above {ERROR_SHARE:.0%} it is an error.",
 )
 def few_events_late(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
-    """Sum the windows: late events are in no mean of theirs."""
-    found = windows_since(lake, datetime.now(UTC) - RECENT)
-    return _judged(
-        f"{found.late} of {found.events} events were late",
-        found.late,
-        found.events,
+    """Sum the counts of the windows: late events are in none of their means."""
+    sums = windows_since(lake, datetime.now(UTC) - PERIOD)
+    return _evaluate_share(
+        f"{sums.late} of {sums.events} events were late",
+        sums.late,
+        sums.events,
         {
-            "windows": found.windows,
-            "events": found.events,
-            "late_events": found.late,
-            "rejected_messages": found.rejected,
+            "windows": sums.windows,
+            "events": sums.events,
+            "late_events": sums.late,
+            "rejected_messages": sums.rejected,
         },
     )
 
 
-def _judged(told: str, bad: int, total: int, metadata: dict[str, Any]) -> dg.AssetCheckResult:
-    """Return the verdict on a share."""
+def _evaluate_share(
+    finding: str, bad: int, total: int, metadata: dict[str, Any]
+) -> dg.AssetCheckResult:
+    """Return the result for a share of bad records; it passes as inconclusive if there are few."""
     share = bad / total if total else 0.0
-    severe = share > ERROR_SHARE
-    enough = total >= ENOUGH
-    said = (
-        f"{told} in the last 24 hours: {percent(share)}, allowed {percent(WARN_SHARE)}."
-        if enough
-        else f"{told} in the last 24 hours: too few to judge a share, needed {ENOUGH}."
+    conclusive = total >= MIN_COUNT
+    reason = (
+        f"{percent(share)}, allowed {percent(WARN_SHARE)}"
+        if conclusive
+        else f"too few to evaluate a share, required {MIN_COUNT}"
     )
+    severe = share > ERROR_SHARE
     return dg.AssetCheckResult(
-        passed=not enough or share <= WARN_SHARE,
+        passed=not conclusive or share <= WARN_SHARE,
         severity=dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN,
-        description=said,
+        description=f"{finding} in the last 24 hours: {reason}.",
         metadata={
             **metadata,
             "share": share,
             "share_allowed": WARN_SHARE,
             "share_of_error": ERROR_SHARE,
-            "judged": enough,
+            "judged": conclusive,
         },
     )

@@ -1,4 +1,4 @@
-"""The checks of the stream's quality on a lake of the test's own."""
+"""Checks of the stream, on a lake of the test's own and without a Flink cluster."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,13 +8,24 @@ import pytest
 
 from diabetes_platform.contract.stream_tables import STREAM_REJECTED, STREAM_WINDOWS
 from diabetes_platform.contract.tables import STREAM_PATIENTS, Table
-from diabetes_platform.defs.monitoring.stream_quality import few_events_late, few_records_rejected
+from diabetes_platform.defs.monitoring.stream_quality import (
+    every_message_accounted_for,
+    few_events_late,
+    few_records_rejected,
+)
 from diabetes_platform.lake.delta import Lake
+from diabetes_platform.local.ports import HOST, free_port
+from diabetes_platform.settings import PlatformSettings
 from diabetes_platform_tests.lake.appending import append_rows
 
 WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
 NOW = datetime.now(UTC)
-PLACE = {"day": NOW.date().isoformat(), "topic_id": "t", "kafka_partition": 0, "written_at": NOW}
+POSITION = {
+    "day": NOW.date().isoformat(),
+    "topic_id": "t",
+    "kafka_partition": 0,
+    "written_at": NOW,
+}
 
 
 @pytest.fixture
@@ -22,32 +33,33 @@ def lake(tmp_path: Path) -> Lake:
     return Lake(str(tmp_path))
 
 
-def put(lake: Lake, contract: Table, rows: list[dict[str, object]]) -> None:
-    append_rows(lake, contract, [{**PLACE, "kafka_offset": n, **row} for n, row in enumerate(rows)])
+def append(lake: Lake, table: Table, rows: list[dict[str, object]]) -> None:
+    append_rows(lake, table, [{**POSITION, "kafka_offset": n, **row} for n, row in enumerate(rows)])
 
 
-def with_stream(lake: Lake, let_through: int, rejected: int) -> None:
-    changes = [{"change_id": f"{n}-{n}", "id": n, "op": "c", "lsn": n} for n in range(let_through)]
-    put(lake, STREAM_PATIENTS, changes)
+def append_records(lake: Lake, accepted: int, rejected: int) -> None:
+    changes = [{"change_id": f"{n}-{n}", "id": n, "op": "c", "lsn": n} for n in range(accepted)]
+    append(lake, STREAM_PATIENTS, changes)
     source = {"source_topic": "changes", "source_partition": 0}
     letters = [
         {"reasons": ["age:missing"], **source, "source_offset": n, "message_value": b"4711"}
         for n in range(rejected)
     ]
-    put(lake, STREAM_REJECTED, letters)
+    append(lake, STREAM_REJECTED, letters)
 
 
-def with_windows(lake: Lake, events: int, late: int) -> None:
+def append_window(lake: Lake, events: int, late: int) -> None:
     counts = {"events": events, "accepted": events - late, "deleted": 0, "rejected": 0}
-    put(lake, STREAM_WINDOWS, [{"window_start": NOW, "window_end": NOW, **counts, "late": late}])
+    times = {"window_start": NOW, "window_end": NOW}
+    append(lake, STREAM_WINDOWS, [{**times, **counts, "late": late}])
 
 
-def result(check: dg.AssetChecksDefinition, lake: Lake) -> dg.AssetCheckEvaluation:
+def evaluate(check: dg.AssetChecksDefinition, **resources: object) -> dg.AssetCheckEvaluation:
     run = dg.materialize(
-        [check], selection=dg.AssetSelection.all_asset_checks(), resources={"lake": lake}
+        [check], selection=dg.AssetSelection.all_asset_checks(), resources=resources
     )
-    (found,) = run.get_asset_check_evaluations()
-    return found
+    (evaluation,) = run.get_asset_check_evaluations()
+    return evaluation
 
 
 SHARES = pytest.mark.parametrize(
@@ -63,50 +75,74 @@ SHARES = pytest.mark.parametrize(
 
 
 @SHARES
-def test_the_share_of_rejected_records(
+def test_evaluates_the_share_of_rejected_records(
     lake: Lake, good: int, bad: int, passed: bool, severity: dg.AssetCheckSeverity
 ) -> None:
-    with_stream(lake, good, bad)
-    found = result(few_records_rejected, lake)
-    assert (found.passed, found.severity) == (passed, severity)
-    numbers = {name: value.value for name, value in found.metadata.items()}
-    assert (numbers["rejected_records"], numbers["let_through"]) == (bad, good)
-    assert numbers["share"] == bad / (good + bad)
+    append_records(lake, good, bad)
+    evaluation = evaluate(few_records_rejected, lake=lake)
+    assert (evaluation.passed, evaluation.severity) == (passed, severity)
+    metadata = {name: entry.value for name, entry in evaluation.metadata.items()}
+    assert (metadata["rejected_records"], metadata["let_through"]) == (bad, good)
+    assert metadata["share"] == bad / (good + bad)
 
 
 @SHARES
-def test_the_share_of_late_events(
+def test_evaluates_the_share_of_late_events(
     lake: Lake, good: int, bad: int, passed: bool, severity: dg.AssetCheckSeverity
 ) -> None:
-    with_windows(lake, good + bad, bad)
-    found = result(few_events_late, lake)
-    assert (found.passed, found.severity) == (passed, severity)
-    assert found.metadata["late_events"].value == bad
+    append_window(lake, good + bad, bad)
+    evaluation = evaluate(few_events_late, lake=lake)
+    assert (evaluation.passed, evaluation.severity) == (passed, severity)
+    assert evaluation.metadata["late_events"].value == bad
 
 
-def test_the_reasons_are_counted_and_no_value_is_shown(lake: Lake) -> None:
-    with_stream(lake, 0, 3)
-    found = result(few_records_rejected, lake)
-    assert (
-        found.metadata["reasons"].value == "| reason | records |\n|---|---:|\n| `age:missing` | 3 |"
+def test_counts_reasons_and_shows_no_value(lake: Lake) -> None:
+    append_records(lake, 0, 3)
+    evaluation = evaluate(few_records_rejected, lake=lake)
+    assert evaluation.metadata["reasons"].value == (
+        "| reason | records |\n|---|---:|\n| `age:missing` | 3 |"
     )
-    assert "4711" not in str(found)
+    assert "4711" not in str(evaluation)
 
 
 @pytest.mark.parametrize("check", [few_records_rejected, few_events_late])
-def test_of_too_few_no_share_is_judged(lake: Lake, check: dg.AssetChecksDefinition) -> None:
-    with_stream(lake, 1, 2)
-    with_windows(lake, 3, 2)
-    found = result(check, lake)
-    assert found.passed
-    assert found.metadata["judged"].value is False
-    assert "too few to judge a share, needed 50" in (found.description or "")
-
-
-@pytest.mark.parametrize("check", [few_records_rejected, few_events_late])
-def test_without_a_stream_there_is_nothing_to_judge(
+def test_a_share_of_few_records_is_inconclusive(
     lake: Lake, check: dg.AssetChecksDefinition
 ) -> None:
-    found = result(check, lake)
-    assert found.passed
-    assert found.metadata["judged"].value is False
+    append_records(lake, 1, 2)
+    append_window(lake, 3, 2)
+    evaluation = evaluate(check, lake=lake)
+    assert evaluation.passed
+    assert evaluation.metadata["judged"].value is False
+    assert "too few to evaluate a share, required 50" in (evaluation.description or "")
+
+
+@pytest.mark.parametrize("check", [few_records_rejected, few_events_late])
+def test_a_share_without_a_stream_is_inconclusive(
+    lake: Lake, check: dg.AssetChecksDefinition
+) -> None:
+    evaluation = evaluate(check, lake=lake)
+    assert evaluation.passed
+    assert evaluation.metadata["judged"].value is False
+
+
+@pytest.mark.parametrize(
+    ("url", "description"),
+    [
+        pytest.param(None, "PLATFORM_FLINK_URL is not set", id="no cluster"),
+        pytest.param(
+            f"http://{HOST}:{free_port()}",
+            "Flink's counters cannot be read: Flink's JobManager does not answer",
+            id="no answer",
+        ),
+    ],
+)
+def test_accounting_without_counters_does_not_pass(
+    tmp_path: Path, url: str | None, description: str
+) -> None:
+    settings = PlatformSettings(home=tmp_path, flink_url=url)
+    resource = dg.ResourceDefinition(lambda _: settings)
+    evaluation = evaluate(every_message_accounted_for, settings=resource)
+    assert (evaluation.passed, evaluation.severity) == (False, WARN)
+    assert (evaluation.description or "").startswith(description)
+    assert evaluation.metadata["judged"].value is False
