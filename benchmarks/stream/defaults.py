@@ -22,7 +22,7 @@ from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.flink.client import Client, cancel
 from diabetes_platform.local.flink.distribution import FlinkHome
 from diabetes_platform.local.flink.stream_job.checkpoints import DIRECTORY, retained
-from diabetes_platform.local.flink.stream_job.decisions import current, to_restore
+from diabetes_platform.local.flink.stream_job.decisions import running_job, to_restore
 from diabetes_platform.local.install.java import find_java
 from diabetes_platform.local.install.tools import Tools
 from diabetes_platform.local.minio.connection import REGION
@@ -102,7 +102,7 @@ def _cancel_job(cluster: FlinkCluster) -> None:
 
 
 def _is_running(cluster: FlinkCluster) -> bool:
-    job = current(cluster.jobs(), STREAM_JOB)
+    job = running_job(cluster.jobs(), STREAM_JOB)
     return job is not None and cluster.all_tasks_run(job.id)
 
 

@@ -30,7 +30,7 @@ from diabetes_platform.contract.fields import FEATURES
 from diabetes_platform.contract.s3 import S3
 from diabetes_platform.local.flink.job_state import stream_job_of
 from diabetes_platform.local.flink.stream_job.checkpoints import BUCKET, retained
-from diabetes_platform.local.flink.stream_job.decisions import current, to_restore
+from diabetes_platform.local.flink.stream_job.decisions import running_job, to_restore
 from diabetes_platform.local.minio.connection import REGION
 from diabetes_platform.local.ports import HOST
 from diabetes_platform.local.postgres.connection import database_url
@@ -122,7 +122,7 @@ def insert(database: psycopg.Connection) -> int:
 
 
 def job_id(cluster: FlinkCluster) -> str | None:
-    job = current(cluster.jobs(), STREAM_JOB)
+    job = running_job(cluster.jobs(), STREAM_JOB)
     return job.id if job is not None and cluster.all_tasks_run(job.id) else None
 
 

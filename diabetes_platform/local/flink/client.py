@@ -1,4 +1,4 @@
-"""Running a job of `flink/` on a cluster with Flink's own client, as `flink run` does."""
+"""Flink's command-line client, which runs a job of `flink/` on a cluster."""
 
 import json
 import secrets
@@ -15,10 +15,10 @@ from diabetes_platform.local.processes import stop_group
 from diabetes_platform.settings import PROJECT_ROOT
 
 SMOKE_JOB = PROJECT_ROOT / "flink" / "smoke" / "job.py"
-SECONDS = 180.0
-_KEPT = ("PATH", "HOME", "LANG", "TMPDIR")
-_WARNINGS_APART = ("-Xlog:disable", "-Xlog:all=warning:stderr")
-"""Without these the JVM's own stand among what a job prints."""
+TIMEOUT_SECONDS = 180.0
+_INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")
+_JVM_WARNINGS_TO_STDERR = ("-Xlog:disable", "-Xlog:all=warning:stderr")
+"""Without these options, JVM warnings would appear in a job's output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,10 @@ class Client:
         arguments: Sequence[str] = (),
         **options: str,
     ) -> str:
-        """Run the program `job`, with its `arguments`, to its end and return what it printed.
+        """Run the program `job` with `arguments` to its end and return its output.
 
-        On `cluster` its job is known by `name`; `options` are Flink's. Raises PlatformError that
-        says why it failed. One that takes longer than `SECONDS`, or is interrupted, is cancelled.
+        `name` is the name of its job on `cluster`; `options` are Flink's. Raises PlatformError
+        with the reason of a failure. After `TIMEOUT_SECONDS` or an interrupt, cancels the job.
         """
         process = subprocess.Popen(
             [*self.command(job, cluster, name, **options), *arguments],
@@ -52,77 +52,84 @@ class Client:
             start_new_session=True,
         )
         try:
-            printed, said = process.communicate(timeout=SECONDS)
+            output, errors = process.communicate(timeout=TIMEOUT_SECONDS)
         except BaseException as error:
             stop_group(process, grace=0)
             cancel(cluster, name)
             if isinstance(error, subprocess.TimeoutExpired):
-                raise PlatformError(f"{name}: not done after {SECONDS:.0f} s") from error
+                raise PlatformError(f"{name}: not done after {TIMEOUT_SECONDS:.0f} s") from error
             raise
         if process.returncode != 0:
-            why = reason(printed.decode(errors="replace"), said.decode(errors="replace"))
-            raise PlatformError(f"{name}: {why}")
-        return printed.decode()
+            reason = failure_reason(
+                output.decode(errors="replace"), errors.decode(errors="replace")
+            )
+            raise PlatformError(f"{name}: {reason}")
+        return output.decode()
 
     def command(self, job: Path, cluster: FlinkCluster, name: str, **options: str) -> list[str]:
-        """Return the command that runs `job` on `cluster`; the job's arguments may be added.
+        """Return the command that runs `job` on `cluster`; the job's arguments may follow.
 
-        The job goes on when its client is killed.
+        The job continues if the client is killed.
         """
         python = str(self.home.python)
-        # Python in the JVM's threads looks for packages only where it is told to.
+        # Python in thread mode finds packages only on this path.
         path = f"{self.home.site_packages}:{PROJECT_ROOT}"
-        # Flink's script would start two more JVMs before this one.
-        command = [str(self.java), *_WARNINGS_APART, f"@{self.home.arguments(CLIENT)}", "run"]
+        # Flink's own script starts two more JVMs before this one.
+        command = [
+            str(self.java),
+            *_JVM_WARNINGS_TO_STDERR,
+            f"@{self.home.arguments(CLIENT)}",
+            "run",
+        ]
         command += ["-m", cluster.url.removeprefix("http://")]
         command += ["-pyexec", python, "-pyclientexec", python]
-        given = {"pipeline.name": name, "python.pythonpath": path, **options}
-        for option, value in given.items():
+        settings = {"pipeline.name": name, "python.pythonpath": path, **options}
+        for option, value in settings.items():
             command += ["-D", f"{option}={value}"]
         return [*command, "-py", str(job)]
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment of that command: nothing of the caller's Python, nor any secret."""
-        kept = {name: self.environment[name] for name in _KEPT if name in self.environment}
-        return {**kept, **self.home.variables, "JAVA_HOME": str(self.java.parents[1])}
+        """The environment of that command, without secrets and the caller's Python variables."""
+        inherited = {k: v for k, v in self.environment.items() if k in _INHERITED}
+        return {**inherited, **self.home.variables, "JAVA_HOME": str(self.java.parents[1])}
 
 
 def cancel(cluster: FlinkCluster, name: str) -> None:
-    """Ask for the end of every job of that name that has not ended."""
+    """Cancel every job of that name that has not ended."""
     for job in cluster.jobs():
         if job.name == name and not job.ended:
             cluster.cancel(job.id)
 
 
 def smoke(client: Client, cluster: FlinkCluster) -> str:
-    """Prove a cluster from end to end and return in a few words what was seen.
+    """Run the smoke job on a cluster and return a short summary.
 
-    Python in the TaskManager, SQL in the JVM, a checkpoint, the right result. Raises
-    PlatformError where any of it fails.
+    It tests Python in the TaskManager, SQL in the JVM, a checkpoint and the result. Raises
+    PlatformError if one of them fails.
     """
     overview = cluster.overview()
     if overview.slots_available == 0:
         raise PlatformError(f"no slot is free: {overview}")
     name = f"smoke-{secrets.token_hex(4)}"
-    printed = client.run(SMOKE_JOB, cluster, name, **{"restart-strategy.type": "none"})
+    output = client.run(SMOKE_JOB, cluster, name, **{"restart-strategy.type": "none"})
     (job,) = (job for job in cluster.jobs() if job.name == name)
     checkpoints = cluster.checkpoints(job.id)
     if checkpoints.completed == 0:
         raise PlatformError(
             f"{name} had the right result but no checkpoint, {checkpoints.failed} failed: "
-            "is the object store there, and may Flink write to it?"
+            "is the object store running, and may Flink write to it?"
         )
-    patients = sum(json.loads(printed.splitlines()[-1]).values())
-    seen = f"{patients} patients checked, {checkpoints.completed} checkpoints"
-    return f"Flink {overview.version}: {seen}"
+    patients = sum(json.loads(output.splitlines()[-1]).values())
+    summary = f"{patients} patients checked, {checkpoints.completed} checkpoints"
+    return f"Flink {overview.version}: {summary}"
 
 
-def reason(printed: str, said: str) -> str:
-    """Return the line that says why a job failed: the innermost cause in what its program printed.
+def failure_reason(output: str, errors: str) -> str:
+    """Return the innermost cause in a program's output, or else its last line.
 
-    What the client `said` itself, that the program failed, counts where it printed nothing.
+    The client's own `errors`, which only say that the program failed, count if there is no output.
     """
-    told = printed or said
-    lines = [line.strip() for line in told.splitlines() if line.strip()]
-    return innermost_cause(told) or (lines or ["it said nothing"])[-1]
+    text = output or errors
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return innermost_cause(text) or (lines or ["no output"])[-1]

@@ -13,7 +13,7 @@ from diabetes_platform.settings import Port, inherited_environment
 
 
 def flink_job(stack: Stack) -> str:
-    """Run Flink's smoke job in a free slot; raises where there is none or the job fails."""
+    """Run Flink's smoke job; raises if no slot is free or the job fails."""
     cluster = FlinkCluster(stack.url(Port.FLINK))
     overview = cluster.overview()
     if not overview.slots_available:
@@ -24,7 +24,7 @@ def flink_job(stack: Stack) -> str:
 
 
 def stream_job_runs(stack: Stack) -> str:
-    """Return the stream job's state and counters; raises where it does not run."""
+    """Return the stream job's state and counters; raises if it does not run."""
     state = stream_job_of(stack)
     if not state.running:
         raise RuntimeError(f"job {STREAM_JOB} is {state}")

@@ -1,21 +1,21 @@
-"""The stream job's state, for the table and the doctor."""
+"""The state of the stream job, for the status table and the health check."""
 
 from dataclasses import dataclass
 
 from diabetes_platform.clients.errors import ServiceError
 from diabetes_platform.clients.flink import FlinkCluster
 from diabetes_platform.contract.events import STREAM_JOB
-from diabetes_platform.local.flink.stream_job.decisions import current
+from diabetes_platform.local.flink.stream_job.decisions import running_job
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.settings import Port
 from diabetes_platform.streaming.message_accounting import MessageCounters, read_counters
 
-NOT_THERE, NO_ANSWER = "not submitted", "Flink does not answer"
+NOT_SUBMITTED, NO_ANSWER = "not submitted", "Flink does not answer"
 
 
 @dataclass(frozen=True, slots=True)
 class StreamJobState:
-    """The job's state in Flink's words, or NOT_THERE or NO_ANSWER; what it has counted."""
+    """The job's state by Flink's name, or NOT_SUBMITTED or NO_ANSWER; and its counters."""
 
     state: str
     counters: MessageCounters | None = None
@@ -23,7 +23,7 @@ class StreamJobState:
 
     @property
     def running(self) -> bool:
-        """Whether every one of its tasks runs."""
+        """Whether all of its tasks run."""
         return self.state == "RUNNING"
 
     def __str__(self) -> str:
@@ -33,12 +33,12 @@ class StreamJobState:
 
 
 def stream_job_of(stack: Stack) -> StreamJobState:
-    """Return the job's state, whatever it is; never raises."""
+    """Return the job's state; a cluster that does not answer is the state NO_ANSWER."""
     cluster = FlinkCluster(stack.url(Port.FLINK))
     try:
-        job = current(cluster.jobs(), STREAM_JOB)
+        job = running_job(cluster.jobs(), STREAM_JOB)
         if job is None:
-            return StreamJobState(NOT_THERE)
+            return StreamJobState(NOT_SUBMITTED)
         if not cluster.all_tasks_run(job.id):
             return StreamJobState("RESTARTING" if job.state == "RUNNING" else job.state)
         completed = cluster.checkpoints(job.id).completed

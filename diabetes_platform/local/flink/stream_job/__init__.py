@@ -1,1 +1,1 @@
-"""The life of Flink's job on a cluster without high availability: submitted, watched, restored."""
+"""The stream job on a cluster without high availability: submission, monitoring and recovery."""

@@ -1,6 +1,6 @@
 """The process `stream-job`: `python -m diabetes_platform.local.flink.stream_job`.
 
-It goes on until it is stopped; the job stays on the cluster, with its checkpoints.
+It runs until it is stopped; the job and its checkpoints stay on the cluster.
 """
 
 import argparse
@@ -23,9 +23,11 @@ from diabetes_platform.settings import PlatformSettings, Port, inherited_environ
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Watch for ever; each thing is said once until something else is."""
+    """Watch the job forever; a message is not repeated until another one was printed."""
     parser = argparse.ArgumentParser(prog="stream_job", description=__doc__)
-    parser.add_argument("--ready", type=Path, required=True, help="file that exists while it runs")
+    parser.add_argument(
+        "--ready", type=Path, required=True, help="file that exists while the job runs"
+    )
     ready = parser.parse_args(arguments).ready
     settings, environment = PlatformSettings(), inherited_environment()
     home = FlinkHome(Tools(HomeLayout.of(settings).tools))
@@ -36,34 +38,34 @@ def main(arguments: Sequence[str]) -> None:
         s3=settings.s3,
         bootstrap_servers=f"{HOST}:{settings.port(Port.KAFKA)}",
         ready=ready,
-        say=once(print_now),
+        log=without_repetition(print_now),
     )
     with stoppable():
         try:
             while True:
-                time.sleep(watcher.look())
+                time.sleep(watcher.poll())
         finally:
-            # Who starts next to find it would take the job for running.
+            # A leftover file would make a restarted process look ready.
             ready.unlink(missing_ok=True)
 
 
 def print_now(text: str) -> None:
-    """Print a line with its time; the supervisor keeps it as the log."""
-    stamp = datetime.now(tz=UTC).strftime("%H:%M:%S")
-    print(f"{stamp} {text}", flush=True)  # noqa: T201
+    """Print a line with the time; the supervisor writes it to the log."""
+    time_of_day = datetime.now(tz=UTC).strftime("%H:%M:%S")
+    print(f"{time_of_day} {text}", flush=True)  # noqa: T201
 
 
-def once(say: Callable[[str], None]) -> Callable[[str], None]:
-    """Return `say` that is silent where the same is said again."""
-    last = ""
+def without_repetition(log: Callable[[str], None]) -> Callable[[str], None]:
+    """Return `log` without repetitions of the previous line."""
+    previous = ""
 
-    def told(text: str) -> None:
-        nonlocal last
-        if text != last:
-            say(text)
-        last = text
+    def log_if_new(text: str) -> None:
+        nonlocal previous
+        if text != previous:
+            log(text)
+        previous = text
 
-    return told
+    return log_if_new
 
 
 if __name__ == "__main__":

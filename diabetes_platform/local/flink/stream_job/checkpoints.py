@@ -1,4 +1,4 @@
-"""The job's retained checkpoints in the object store: found, and cleared away when outdated."""
+"""The stream job's retained checkpoints in the object store: listing and deletion."""
 
 import re
 from collections.abc import Iterator
@@ -16,36 +16,36 @@ from diabetes_platform.local.flink.stream_job.decisions import Checkpoint
 
 BUCKET = "s3://checkpoints"
 DIRECTORY = f"{BUCKET}/{STREAM_JOB}"
-"""Where no other job writes, so that what lies here is this job's."""
+"""Reserved for the stream job."""
 _METADATA = re.compile(rf"{STREAM_JOB}/(?P<job>[0-9a-f]{{32}})/chk-\d+/_metadata")
 
 
 def retained(s3: S3) -> list[Checkpoint]:
-    """Return every completed checkpoint, in no order. Raises PlatformError."""
-    found = []
-    with _reached(s3) as store:
+    """Return every completed checkpoint, unordered. Raises PlatformError."""
+    checkpoints = []
+    with _store(s3) as store:
         for page in obstore.list(store, prefix=STREAM_JOB):
-            for each in page:
-                match = _METADATA.fullmatch(each["path"])
+            for entry in page:
+                match = _METADATA.fullmatch(entry["path"])
                 if match is not None:
-                    url = f"{BUCKET}/{each['path'].removesuffix('/_metadata')}"
-                    stamp = each["last_modified"].timestamp()
-                    found.append(Checkpoint(stamp, url, match["job"]))
-    return found
+                    url = f"{BUCKET}/{entry['path'].removesuffix('/_metadata')}"
+                    completed = entry["last_modified"].timestamp()
+                    checkpoints.append(Checkpoint(completed, url, match["job"]))
+    return checkpoints
 
 
-def clear(s3: S3, job_id: str) -> int:
-    """Delete the checkpoints of a job that is gone; return how many objects. PlatformError."""
-    with _reached(s3) as store:
+def delete_checkpoints(s3: S3, job_id: str) -> int:
+    """Delete all checkpoints of a job; return the number of objects. Raises PlatformError."""
+    with _store(s3) as store:
         listed = obstore.list(store, prefix=f"{STREAM_JOB}/{job_id}")
-        paths = [each["path"] for page in listed for each in page]
+        paths = [entry["path"] for page in listed for entry in page]
         if paths:
             obstore.delete(store, paths)
     return len(paths)
 
 
 @contextmanager
-def _reached(s3: S3) -> Iterator[Any]:
+def _store(s3: S3) -> Iterator[Any]:
     try:
         with s3.errors(DIRECTORY):
             yield from_url(BUCKET, **s3.for_obstore())

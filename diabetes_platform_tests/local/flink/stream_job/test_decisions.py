@@ -1,4 +1,4 @@
-"""What is done about the stream's job, as tables of what the cluster and the store say."""
+"""Decisions about the stream job for states of the cluster and of the checkpoint store."""
 
 import pytest
 
@@ -6,12 +6,12 @@ from diabetes_platform.clients.flink import Job
 from diabetes_platform.local.flink.stream_job.decisions import (
     BackOff,
     Checkpoint,
-    current,
+    is_checkpoint_failure,
     outdated,
-    spoils,
+    running_job,
     to_restore,
 )
-from diabetes_platform.local.flink.stream_job.watcher import first_words
+from diabetes_platform.local.flink.stream_job.watcher import summary
 
 OLD, NEW = "a" * 32, "b" * 32
 
@@ -21,7 +21,7 @@ def checkpoints(*of_jobs: str) -> list[Checkpoint]:
 
 
 @pytest.mark.parametrize(
-    ("states", "found"),
+    ("states", "expected"),
     [
         ([], None),
         (["FAILED", "CANCELED", "FINISHED"], None),
@@ -31,34 +31,32 @@ def checkpoints(*of_jobs: str) -> list[Checkpoint]:
         (["CANCELLING"], "CANCELLING"),
     ],
 )
-def test_a_job_that_has_not_ended_is_not_submitted_again(
-    states: list[str], found: str | None
-) -> None:
+def test_finds_the_job_that_has_not_ended(states: list[str], expected: str | None) -> None:
     jobs = [Job(str(number), "patients", state) for number, state in enumerate(states)]
-    job = current([Job("x", "smoke", "RUNNING"), *jobs], "patients")
-    assert (job and job.state) == found
+    job = running_job([Job("x", "smoke", "RUNNING"), *jobs], "patients")
+    assert (job and job.state) == expected
 
 
-def test_the_newest_usable_checkpoint_is_restored_of_whatever_job() -> None:
-    kept = checkpoints(OLD, NEW, OLD)
+def test_restores_the_newest_usable_checkpoint_of_any_job() -> None:
+    retained = checkpoints(OLD, NEW, OLD)
     assert to_restore([], ()) is None
-    assert to_restore(kept, ()) == kept[2]
-    assert to_restore(kept, {"s3://x/chk-2"}) == kept[1]
-    assert to_restore(kept, {each.url for each in kept}) is None
+    assert to_restore(retained, ()) == retained[2]
+    assert to_restore(retained, {"s3://x/chk-2"}) == retained[1]
+    assert to_restore(retained, {checkpoint.url for checkpoint in retained}) is None
 
 
-def test_an_earlier_jobs_checkpoints_stay_until_there_are_enough_new_ones() -> None:
+def test_keeps_checkpoints_of_a_previous_job_until_the_new_job_has_enough() -> None:
     assert outdated(checkpoints(OLD, OLD, NEW, NEW), NEW) == []
     assert outdated(checkpoints(OLD, NEW, NEW, NEW), NEW) == [OLD]
     assert outdated(checkpoints(NEW, NEW, NEW), NEW) == []
 
 
-def test_each_failure_is_waited_for_longer_up_to_a_minute() -> None:
+def test_back_off_doubles_up_to_a_minute() -> None:
     back_off = BackOff()
     assert [back_off.failed() for _ in range(7)] == [2, 4, 8, 16, 32, 60, 60]
 
 
-def test_failures_are_forgotten_once_the_job_has_run_for_a_while() -> None:
+def test_back_off_is_reset_after_the_job_has_run_for_two_minutes() -> None:
     back_off = BackOff()
     back_off.failed()
     back_off.failed()
@@ -70,7 +68,7 @@ def test_failures_are_forgotten_once_the_job_has_run_for_a_while() -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "java.io.FileNotFoundException: Cannot find meta data file '_metadata' in directory 's3:'",
         "FlinkException: Could not restore keyed state backend for Rank from any of the 1 provided",
@@ -79,12 +77,12 @@ def test_failures_are_forgotten_once_the_job_has_run_for_a_while() -> None:
         "java.io.StreamCorruptedException: invalid stream header",
     ],
 )
-def test_a_checkpoint_that_flink_cannot_use_is_known_by_what_it_says(said: str) -> None:
-    assert spoils(said)
+def test_recognises_failures_of_a_checkpoint(message: str) -> None:
+    assert is_checkpoint_failure(message)
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "Flink's JobManager does not answer at http://127.0.0.1:8081",
         "org.apache.kafka.common.errors.TimeoutException: Timed out waiting for a node assignment",
@@ -92,12 +90,14 @@ def test_a_checkpoint_that_flink_cannot_use_is_known_by_what_it_says(said: str) 
         "",
     ],
 )
-def test_other_failures_leave_the_checkpoint_alone(said: str) -> None:
-    assert not spoils(said)
+def test_does_not_blame_the_checkpoint_for_other_failures(message: str) -> None:
+    assert not is_checkpoint_failure(message)
 
 
-def test_a_stack_trace_is_told_by_its_innermost_cause() -> None:
-    trace = "org.x.Outer: outer\n\tat Y\nCaused by: org.x.Middle: m\nCaused by: org.x.Inner: why\n"
-    assert first_words(trace) == "org.x.Inner: why"
-    assert first_words("\nno trace\nmore") == "no trace"
-    assert first_words("") == "it does not say why"
+def test_summarises_a_stack_trace_by_its_innermost_cause() -> None:
+    trace = (
+        "org.x.Outer: outer\n\tat Y\nCaused by: org.x.Middle: m\nCaused by: org.x.Inner: inner\n"
+    )
+    assert summary(trace) == "org.x.Inner: inner"
+    assert summary("\nno trace\nmore") == "no trace"
+    assert summary("") == "no message"
