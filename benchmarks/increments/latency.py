@@ -54,8 +54,8 @@ class Message:
 def print_latency(minutes: float) -> None:
     """Print the latency of the runs of the last minutes; SystemExit if there are none."""
     settings = PlatformSettings()
-    after = str(int((time.time() - minutes * 60) * 1000))
-    answer = DagsterClient(settings.dagster).ask(_QUERY, limit=1000, after=after)
+    since_ms = str(int((time.time() - minutes * 60) * 1000))
+    answer = DagsterClient(settings.dagster).ask(_QUERY, limit=1000, after=since_ms)
     events = answer["assetOrError"].get("assetMaterializations", [])
     servers = f"{HOST}:{settings.port(Port.KAFKA)}"
     with open_topic(SINK_TOPIC, servers) as topic:

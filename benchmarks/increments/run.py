@@ -56,12 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _increment(number: int, rows: int) -> tuple[pa.Table, OffsetCommit]:
     """Return changes of new and known patients; every tenth is a deletion."""
     first = number * rows
-    now = datetime.now(UTC)
+    written_at = datetime.now(UTC)
     commit = OffsetCommit("sink", "id", _DAY, (OffsetRange(0, first, first + rows - 1),))
-    return PATIENTS.to_arrow(_row(first + n, now) for n in range(rows)), commit
+    return PATIENTS.to_arrow(_row(first + n, written_at) for n in range(rows)), commit
 
 
-def _row(offset: int, now: datetime) -> Row:
+def _row(offset: int, written_at: datetime) -> Row:
     patient = random.randrange(1, 100_000)
     deleted = offset % 10 == 0
     row: Row = {
@@ -72,9 +72,9 @@ def _row(offset: int, now: datetime) -> Row:
         "topic_id": "id",
         "kafka_partition": 0,
         "kafka_offset": offset,
-        "written_at": now,
+        "written_at": written_at,
     }
-    return row if deleted else {**row, "lsn": offset, "received_at": now, **_EXAMPLE}
+    return row if deleted else {**row, "lsn": offset, "received_at": written_at, **_EXAMPLE}
 
 
 def _ours(lake: Lake, rows: pa.Table, commit: OffsetCommit) -> None:

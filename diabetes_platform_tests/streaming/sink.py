@@ -24,7 +24,7 @@ def key_of(intake_id: int) -> bytes:
 
 
 def image(intake_id: int, lsn: int, /, **changed: object) -> dict[str, object]:
-    now = time.time_ns() // 1_000_000
+    written_ms = time.time_ns() // 1_000_000
     return {
         "id": intake_id,
         "received_at": "2026-11-24T12:00:00.123456Z",
@@ -33,9 +33,9 @@ def image(intake_id: int, lsn: int, /, **changed: object) -> dict[str, object]:
         "outcome_recorded_at": None,
         "op": "c",
         "lsn": lsn,
-        "changed_ms": now - 30,
-        "captured_ms": now - 20,
-        "judged_ms": now - 10,
+        "changed_ms": written_ms - 30,
+        "captured_ms": written_ms - 20,
+        "judged_ms": written_ms - 10,
         **changed,
     }
 
