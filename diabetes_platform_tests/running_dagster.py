@@ -18,7 +18,7 @@ from diabetes_platform.local.child_server import (
     wait_until_ready,
 )
 from diabetes_platform.local.dagster.client import LOCATION, REPOSITORY, DagsterClient
-from diabetes_platform.local.dagster.home import INSTANCE
+from diabetes_platform.local.dagster.instance_config import INSTANCE_FILE
 from diabetes_platform.local.dagster.server import code_server, daemon, webserver
 from diabetes_platform.local.environment import child_environment
 from diabetes_platform.local.home import HomeLayout
@@ -84,22 +84,22 @@ class RunningDagster:
         return run_processes(self.running["dagster-code"].process.pid)
 
     def schedule(self) -> dict[str, object]:
-        answer = self.client.ask(_FIND_SCHEDULE, selector=_SELECTOR)["scheduleOrError"]
+        answer = self.client.query(_FIND_SCHEDULE, selector=_SELECTOR)["scheduleOrError"]
         assert answer["__typename"] == "Schedule", answer
         state: dict[str, object] = answer["scheduleState"]
         return state
 
     def turn_schedule_on(self) -> None:
-        answer = self.client.ask(_START_SCHEDULE, selector=_SELECTOR)
+        answer = self.client.query(_START_SCHEDULE, selector=_SELECTOR)
         assert answer["startSchedule"]["__typename"] == "ScheduleStateResult", answer
 
     def turn_schedule_off(self) -> None:
-        answer = self.client.ask(_STOP_SCHEDULE, id=self.schedule()["id"])
+        answer = self.client.query(_STOP_SCHEDULE, id=self.schedule()["id"])
         assert answer["stopRunningSchedule"]["__typename"] == "ScheduleStateResult", answer
 
     def output(self, key: list[str]) -> dict[str, str | None]:
         """Return stdout and stderr as the UI shows them."""
-        shown: dict[str, str | None] = self.client.ask(_OUTPUT, key=key)["capturedLogs"]
+        shown: dict[str, str | None] = self.client.query(_OUTPUT, key=key)["capturedLogs"]
         return shown
 
 
@@ -124,7 +124,7 @@ def running_dagster(
     layout = HomeLayout.of(settings)
     for directory in (layout.dagster, layout.temporary):
         directory.mkdir(parents=True)
-    (layout.dagster / INSTANCE.name).symlink_to(INSTANCE)
+    (layout.dagster / INSTANCE_FILE.name).symlink_to(INSTANCE_FILE)
     with _event_log(home / "reader", events) as instance:
         dagster = RunningDagster(settings, environment, instance)
         try:

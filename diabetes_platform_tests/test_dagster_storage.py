@@ -12,7 +12,7 @@ import yaml
 
 from diabetes_platform import dagster_storage
 from diabetes_platform.dagster_storage import POOL_SIZE
-from diabetes_platform.local.dagster.home import INSTANCE
+from diabetes_platform.local.dagster.instance_config import INSTANCE_FILE
 from diabetes_platform_tests.stored_job import MESSAGE, stored
 
 pytestmark = pytest.mark.integration
@@ -23,7 +23,7 @@ def dagster_home(
     tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
     """A DAGSTER_HOME with the platform's storage in a database of its own."""
-    storage = yaml.safe_load(INSTANCE.read_text(encoding="utf-8"))["storage"]
+    storage = yaml.safe_load(INSTANCE_FILE.read_text(encoding="utf-8"))["storage"]
     config = {"storage": storage, "telemetry": {"enabled": False}}
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     monkeypatch.setenv("DAGSTER_POSTGRES_URL", database_url)

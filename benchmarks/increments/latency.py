@@ -55,7 +55,7 @@ def print_latency(minutes: float) -> None:
     """Print the latency of the runs of the last minutes; SystemExit if there are none."""
     settings = PlatformSettings()
     since_ms = str(int((time.time() - minutes * 60) * 1000))
-    answer = DagsterClient(settings.dagster).ask(_QUERY, limit=1000, after=since_ms)
+    answer = DagsterClient(settings.dagster).query(_QUERY, limit=1000, after=since_ms)
     events = answer["assetOrError"].get("assetMaterializations", [])
     servers = f"{HOST}:{settings.port(Port.KAFKA)}"
     with open_topic(SINK_TOPIC, servers) as topic:

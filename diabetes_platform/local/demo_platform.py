@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from diabetes_platform.local.dagster.home import configure_demo
+from diabetes_platform.local.dagster.instance_config import write_demo_config
 from diabetes_platform.local.environment import (
     DAGSTER_POSTGRES_URL,
     WAREHOUSE_URL,
@@ -78,7 +78,7 @@ class DemoPlatform:
         for directory in self.layout.data:
             if directory.exists():
                 directory.chmod(0o700)
-        configure_demo(self.layout.dagster)
+        write_demo_config(self.layout.dagster)
         enter(self.environment)
 
     def prepare_databases(self) -> None:

@@ -24,8 +24,8 @@ from diabetes_platform.local.console import (
     urls_table,
 )
 from diabetes_platform.local.dagster.batch import JOB, Follower, Outcome, run_batch
+from diabetes_platform.local.dagster.exclusive_run import run_exclusively
 from diabetes_platform.local.dagster.server import code_server, daemon, webserver
-from diabetes_platform.local.dagster.supervision import supervised
 from diabetes_platform.local.demo_platform import DemoPlatform
 from diabetes_platform.local.errors import FailedError
 from diabetes_platform.local.locks import HomeUse, lock_home
@@ -103,7 +103,7 @@ def _run_batch(platform: DemoPlatform, progress: Progress) -> Outcome:
         follower = Follower(progress.step_started, progress.step_ended)
         log = platform.layout.log(JOB)
         run = functools.partial(run_batch, definitions, instance, follower, log=log)
-        return supervised(platform, instance, run)
+        return run_exclusively(platform, instance, run)
 
 
 def _start_dagster_and_predict(

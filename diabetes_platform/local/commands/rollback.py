@@ -8,7 +8,7 @@ from rich.console import Console
 
 from diabetes_platform.local.console import model_rollback_line, rollback_line
 from diabetes_platform.local.dagster.environment import pipeline_environment
-from diabetes_platform.local.dagster.supervision import refuse_beside_another
+from diabetes_platform.local.dagster.exclusive_run import require_no_running_batch
 from diabetes_platform.local.demo_platform import running_demo_platform
 from diabetes_platform.local.environment import enter
 from diabetes_platform.local.errors import FailedError
@@ -98,5 +98,5 @@ def _exclusive_instance(
         return
     enter(pipeline_environment(stack, inherited_environment()))
     with lock_batch(stack.layout), dg.DagsterInstance.get() as instance:
-        refuse_beside_another(instance, stack.settings)
+        require_no_running_batch(instance, stack.settings)
         yield instance, database_url(stack, PIPELINE.name, WAREHOUSE_DATABASE)

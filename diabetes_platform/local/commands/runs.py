@@ -10,8 +10,8 @@ from diabetes_platform.local.console import Progress, failure_line
 from diabetes_platform.local.dagster.batch import JOB, Follower, Outcome, run_batch
 from diabetes_platform.local.dagster.client import DagsterClient
 from diabetes_platform.local.dagster.environment import pipeline_environment
+from diabetes_platform.local.dagster.exclusive_run import run_exclusively
 from diabetes_platform.local.dagster.submit import LaunchRequest, batch_request, submit
-from diabetes_platform.local.dagster.supervision import supervised
 from diabetes_platform.local.demo_platform import running_demo_platform
 from diabetes_platform.local.environment import enter
 from diabetes_platform.local.errors import FailedError
@@ -71,7 +71,7 @@ def _run_in_process(
         run = functools.partial(
             run_batch, _definitions(), instance, follower, log=log, source=source, select=select
         )
-        return supervised(platform, instance, run)
+        return run_exclusively(platform, instance, run)
 
 
 def _require_success(progress: Progress, outcome: Outcome, log: Path) -> None:

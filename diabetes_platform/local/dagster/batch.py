@@ -1,4 +1,4 @@
-"""One run of the batch graph in this process, told step by step while it runs."""
+"""A run of the batch job in this process, and the outcome of any run step by step."""
 
 import uuid
 from collections.abc import Callable, Mapping
@@ -15,17 +15,17 @@ from diabetes_platform.local.errors import PlatformError
 
 JOB = "batch"
 IN_PROCESS = {"platform/launcher": "in-process"}
-"""The tag of a run that lives and dies with the launcher's process."""
+"""The tag of a run in the process of a command."""
 _NO_RETRY = {"dagster/max_retries": "0"}
-"""The daemon cannot start such a run again: the person who started it can."""
+"""The daemon cannot retry a run that was started by a command."""
 _INTERRUPTED = "Execution was interrupted"
-"""How Dagster, which takes the signal while a step runs, says so afterwards."""
+"""The message of Dagster, which handles the signal while a step runs."""
 SOURCE_ASSET = dg.AssetKey(RAW_PATIENTS.name.split("/"))
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What one asset check found; `blocking` says whether a failure is an error."""
+    """The result of an asset check; `blocking` means that a failure is an error."""
 
     name: str
     asset: str
@@ -40,7 +40,7 @@ class Check:
 
 @dataclass(slots=True)
 class Step:
-    """One step of the graph: the assets it materialized and the checks it made."""
+    """A step of a run: its materialized assets and its check results."""
 
     name: str
     started: float
@@ -51,13 +51,13 @@ class Step:
 
     @property
     def title(self) -> str:
-        """The assets' keys where it has any, else the step's own name."""
+        """The keys of its assets, or else the name of the step."""
         return ", ".join(dict.fromkeys(self.assets)) or self.name.replace("__", "/")
 
 
 @dataclass(slots=True)
 class Outcome:
-    """How the run went: `failures` are empty exactly when it succeeded."""
+    """The outcome of a run; `failures` is empty if it succeeded."""
 
     run_id: str
     steps: list[Step]
@@ -65,7 +65,7 @@ class Outcome:
 
 
 class Follower:
-    """Turns Dagster's events into steps and tells `on_start` and `on_end` about them."""
+    """Collects the steps of a run from its events; calls `on_start` and `on_end` with each."""
 
     def __init__(self, on_start: Callable[[Step], None], on_end: Callable[[Step], None]) -> None:
         self.steps: dict[str, Step] = {}
@@ -74,7 +74,7 @@ class Follower:
         self._on_end = on_end
 
     def __call__(self, entry: dg.EventLogEntry) -> None:
-        """Take in one event of the run, in order."""
+        """Handle the next event of the run."""
         event = entry.dagster_event
         if event is None:
             return
@@ -90,7 +90,7 @@ class Follower:
             self._on_start(self.steps[key])
         step = self.steps.get(key)
         if step is None:
-            # What the run plans to materialize is told before any step starts.
+            # Planned materializations come before the start of their steps.
             return
         if event.event_type == kinds.ASSET_MATERIALIZATION and event.asset_key is not None:
             step.assets.append(event.asset_key.to_user_string())
@@ -112,14 +112,14 @@ def run_batch(
     source: str | None = None,
     select: str | None = None,
 ) -> Outcome:
-    """Run the batch job, or the assets of it that `select` names, and return how it went.
+    """Run the batch job, or the assets of it that `select` names, and return the outcome.
 
-    `source` is read instead of the configured one. `select` is Dagster's asset selection, for
-    example `key:"staging/patients"+`; PlatformError where it names no asset of the job, or leaves
-    out the one that reads `source`. Events are appended to `log`. An interrupt is raised again
-    once Dagster has recorded it.
+    `source` overrides the configured source. `select` is an asset selection of Dagster, for
+    example `key:"staging/patients"+`. Events are appended to `log`. Raises PlatformError if
+    `select` names no asset of the job or omits the one that reads `source`, and KeyboardInterrupt
+    after Dagster has recorded an interrupt.
     """
-    keys = None if select is None else chosen_assets(definitions, select, source)
+    keys = None if select is None else select_assets(definitions, select, source)
     job = definitions.resolve_job_def(JOB)
     run_id = str(uuid.uuid4())
     instance.add_event_listener(run_id, follower)
@@ -141,29 +141,29 @@ def run_batch(
 
 
 def run_config(source: str | None) -> dict[str, object]:
-    """Return the run config: the source if one is given, and no event lines on the terminal."""
+    """Return the run config with `source`, and without event lines on the terminal."""
     return {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}, **source_config(source)}
 
 
 def source_config(source: str | None) -> dict[str, object]:
-    """Return the run config that has `source` read, empty without one."""
+    """Return the run config of the asset that reads `source`; empty without a source."""
     if source is None:
         return {}
     return {"ops": {"__".join(SOURCE_ASSET.path): {"config": {"source": source}}}}
 
 
-def chosen_assets(
+def select_assets(
     definitions: dg.Definitions, select: str, source: str | None
 ) -> list[dg.AssetKey]:
-    """Return what `select` names; PlatformError where that does not read the `source` given."""
-    keys = selected(definitions, select)
+    """Return the keys that `select` names; PlatformError if none of them reads `source`."""
+    keys = resolve_selection(definitions, select)
     if source is not None and SOURCE_ASSET not in keys:
         raise PlatformError(f"--source needs {SOURCE_ASSET.to_user_string()} in --select {select}")
     return keys
 
 
-def selected(definitions: dg.Definitions, select: str) -> list[dg.AssetKey]:
-    """Return the keys of the job's assets that `select` names; raises PlatformError for none."""
+def resolve_selection(definitions: dg.Definitions, select: str) -> list[dg.AssetKey]:
+    """Return the keys of the job's assets that `select` names; raises PlatformError if none."""
     assets = definitions.resolve_asset_graph()
     try:
         keys = dg.AssetSelection.from_string(select).resolve(assets)
@@ -172,19 +172,19 @@ def selected(definitions: dg.Definitions, select: str) -> list[dg.AssetKey]:
     job = definitions.resolve_job_def(JOB)
     keys = {key for key in job.asset_layer.executable_asset_keys if key in keys}
     if not keys:
-        known = ", ".join(sorted(key.to_user_string() for key in assets.executable_asset_keys))
-        raise PlatformError(f"--select {select} names no asset; there are {known}")
+        names = ", ".join(sorted(key.to_user_string() for key in assets.executable_asset_keys))
+        raise PlatformError(f"--select {select} names no asset; available: {names}")
     return sorted(keys)
 
 
 def failures(steps: list[Step], run_error: str | None) -> list[str]:
-    """Say what failed: the blocking checks, else the steps, else the run itself."""
+    """Return the failed blocking checks, or else the failed steps, or else the run error."""
     checks = [
         str(check) for step in steps for check in step.checks if check.blocking and not check.passed
     ]
-    # A step that only reports its own failed check says nothing new.
+    # The error of a step with a failed check only repeats the check.
     errors = [f"{step.title}: {step.error}" for step in steps if step.error and not checks]
-    return checks or errors or [run_error or "the run failed without saying why"]
+    return checks or errors or [run_error or "the run failed without an error message"]
 
 
 def _check(evaluation: dg.AssetCheckEvaluation) -> Check:
@@ -193,12 +193,12 @@ def _check(evaluation: dg.AssetCheckEvaluation) -> Check:
         asset=evaluation.asset_key.to_user_string(),
         passed=evaluation.passed,
         blocking=evaluation.severity == dg.AssetCheckSeverity.ERROR,
-        description=evaluation.description or _findings(evaluation.metadata),
+        description=evaluation.description or _metadata_text(evaluation.metadata),
     )
 
 
-def _findings(metadata: Mapping[str, dg.MetadataValue[Any]]) -> str:
-    """Say what a check found in its own words and numbers; links and tables are left to the UI."""
+def _metadata_text(metadata: Mapping[str, dg.MetadataValue[Any]]) -> str:
+    """Return the text and numbers of a check's metadata, without links and tables."""
     plain = {
         name: value.value
         for name, value in metadata.items()

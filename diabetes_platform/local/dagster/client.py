@@ -1,4 +1,4 @@
-"""The running Dagster as the command line calls it: GraphQL over HTTP, as its UI does."""
+"""A client of Dagster's webserver: GraphQL over HTTP, as its UI uses it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from diabetes_platform.tls import tls
 
 LOCATION = "diabetes_platform"
 REPOSITORY = "__repository__"
-"""Dagster's own name for what `dg.Definitions` hold."""
+"""The name that Dagster gives to the repository of `dg.Definitions`."""
 _TIMEOUT = 30.0
 
 _LAUNCH = """
@@ -36,13 +36,13 @@ mutation ($run: String!) {
 
 
 class DagsterClient:
-    """Asks the webserver at `base_url`; every method raises PlatformError where it refuses."""
+    """Calls the webserver at `base_url`; methods raise PlatformError after an error answer."""
 
     def __init__(self, base_url: str) -> None:
         self.base_url = base_url
 
-    def ask(self, document: str, **variables: object) -> dict[str, Any]:
-        """Return the data that answer a GraphQL document."""
+    def query(self, document: str, **variables: object) -> dict[str, Any]:
+        """Return the data of the answer to a GraphQL document."""
         body = {"query": document, "variables": variables}
         try:
             response = httpx.post(
@@ -56,14 +56,14 @@ class DagsterClient:
             raise PlatformError(
                 f"Dagster at {self.base_url} does not answer: see `diabetes status`"
             ) from error
-        # With an error inside, a whole answer comes as 500 too.
+        # A JSON answer with an error has status 500 as well.
         if not response.headers.get("content-type", "").startswith("application/json"):
             raise PlatformError(
                 f"Dagster at {self.base_url} answers {response.status_code}: {response.text[:200]}"
             )
         answer = response.json()
         if answer.get("errors"):
-            raise PlatformError(f"Dagster refuses: {_reason(answer)}")
+            raise PlatformError(f"Dagster answers with an error: {_reason(answer)}")
         data: dict[str, Any] = answer["data"]
         return data
 
@@ -75,7 +75,7 @@ class DagsterClient:
         assets: Sequence[dg.AssetKey] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> str:
-        """Put a run of `job`, or of these assets of it, into the queue and return its id."""
+        """Put a run of `job`, or of some of its assets, into the queue and return its id."""
         selector = {
             "repositoryLocationName": LOCATION,
             "repositoryName": REPOSITORY,
@@ -88,17 +88,17 @@ class DagsterClient:
             "runConfigData": run_config or {},
             "executionMetadata": metadata,
         }
-        answer = self.ask(_LAUNCH, params=params)["launchRun"]
+        answer = self.query(_LAUNCH, params=params)["launchRun"]
         if answer["__typename"] != "LaunchRunSuccess":
             raise PlatformError(f"{job} was not launched: {_reason(answer)}")
         run_id: str = answer["run"]["runId"]
         return run_id
 
     def terminate(self, run_id: str) -> None:
-        """Ask a run to end, wherever it is: in the queue or in its own process."""
-        answer = self.ask(_TERMINATE, run=run_id)["terminateRun"]
+        """Terminate a run, in the queue or in its process."""
+        answer = self.query(_TERMINATE, run=run_id)["terminateRun"]
         if answer["__typename"] != "TerminateRunSuccess":
-            raise PlatformError(f"run {run_id} was not ended: {_reason(answer)}")
+            raise PlatformError(f"run {run_id} was not terminated: {_reason(answer)}")
 
 
 def _reason(answer: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
-"""Dagster's code server: definitions loaded once for all, runs started, lost runs told.
+"""Dagster's code server: loads the definitions, starts runs, and fails runs that are lost.
 
-`python -m diabetes_platform.local.dagster.code_server --port PORT`. Each run has a process of
-its own, which ends with this one.
+`python -m diabetes_platform.local.dagster.code_server --port PORT`. Each run has its
+own process, which ends with the server.
 """
 
 import argparse
@@ -28,25 +28,25 @@ logger = logging.getLogger("diabetes_platform.code_server")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve until told to stop."""
+    """Serve until a signal ends the process."""
     from diabetes_platform.local.dagster.run_processes import fork_runs
 
-    given = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     fork_runs()
     with dg.DagsterInstance.get() as instance:
         threading.Thread(target=_watch, args=[instance], daemon=True, name="lost-runs").start()
-        sys.argv = ["dagster", "api", "grpc", "--host", given.host, "--port", str(given.port)]
+        sys.argv = ["dagster", "api", "grpc", "--host", options.host, "--port", str(options.port)]
         sys.argv += ["--module-name", MODULE, "--location-name", LOCATION]
-        # `python -m dagster` would leave a run's process without a main module, and PySpark's
-        # client takes such a process for a doctest.
+        # After `python -m dagster` the process of a run has no main module, and PySpark takes such
+        # a process for a doctest.
         runpy.run_module("dagster", run_name="__main__")
 
 
 def fail_lost_runs(instance: dg.DagsterInstance, workers: Collection[int | None]) -> list[str]:
-    """Mark the started runs as failed whose process is none of `workers`; return their ids.
+    """Mark started runs as failed whose process is not in `workers`, and return their ids.
 
-    Dagster itself notices a run's killed process, but neither that the code server was killed
-    with it, nor anything more once its database was away. Failed like this, a run is retried.
+    Such a run is then retried. Dagster itself notices a killed process of a run, but not if the
+    code server was killed as well or the database was down meanwhile.
     """
     started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
     lost = []
@@ -56,16 +56,17 @@ def fail_lost_runs(instance: dg.DagsterInstance, workers: Collection[int | None]
         worker = _worker(instance, run.run_id)
         if worker is None or worker in workers:
             continue
-        # What the process had to say it has said: it may have ended well in the meantime.
-        now = instance.get_run_by_id(run.run_id)
-        if now is not None and not now.is_finished:
-            instance.report_run_failed(now, f"The process of this run (pid {worker}) is gone.")
+        # It may have ended successfully since it was listed.
+        current = instance.get_run_by_id(run.run_id)
+        if current is not None and not current.is_finished:
+            message = f"The process of this run (pid {worker}) has ended."
+            instance.report_run_failed(current, message)
             lost.append(run.run_id)
     return lost
 
 
 def _worker(instance: dg.DagsterInstance, run_id: str) -> int | None:
-    """Return the process id that the run's own process reported first."""
+    """Return the process id that the process of the run reported first."""
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
         if entry.dagster_event is not None:
             pid = entry.dagster_event.engine_event_data.metadata.get("pid")
@@ -77,24 +78,24 @@ def _worker(instance: dg.DagsterInstance, run_id: str) -> int | None:
 def _watch(instance: dg.DagsterInstance) -> None:
     pause = threading.Event()
     while True:
-        # First, too: two threads that import at once would deadlock.
+        # Also before the first check: two threads that import at once would deadlock.
         pause.wait(WATCH_SECONDS)
         try:
-            # Asking also collects those that have ended.
+            # This call also joins the children that have ended.
             workers = [child.pid for child in multiprocessing.active_children()]
             lost = fail_lost_runs(instance, workers)
-        except Exception as error:  # noqa: BLE001 - the database may be away: ask again later
-            logger.warning("Lost runs not looked for: %s", type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - the database may be down: the next check repeats it
+            logger.warning("Could not check for lost runs: %s", type(error).__name__)
         else:
             for run_id in lost:
                 logger.warning("Run %s has lost its process and was marked as failed", run_id)
 
 
 def end_with_code_server() -> None:
-    """From now on, end this process of a run at once when its code server has ended."""
+    """End this process, which executes a run, as soon as its code server has ended."""
 
     def wait() -> None:
-        # It is known a moment after this module was read.
+        # It is set shortly after this module is imported.
         while (server := multiprocessing.parent_process()) is None:
             time.sleep(_PARENT_SECONDS)
         server.join()
@@ -113,6 +114,5 @@ def _parser() -> argparse.ArgumentParser:
 if __name__ == "__main__":
     main()
 elif __name__ == "__mp_main__":
-    # A run whose code server was killed could neither be watched nor stopped, and would go on
-    # beside its own retry.
+    # The run of a killed code server could not be terminated, and would run beside its retry.
     end_with_code_server()

@@ -1,4 +1,4 @@
-"""The doctor at Dagster: the code location is loaded, the daemon's parts are alive."""
+"""The health check of Dagster: the code location is loaded and all daemons have a heartbeat."""
 
 from diabetes_platform.local.dagster.client import DagsterClient
 from diabetes_platform.local.health import HealthCheck
@@ -27,8 +27,8 @@ _QUERY = """
 
 
 def code_location(stack: Stack) -> str:
-    """Return what is loaded; raises where the code location or a daemon is not well."""
-    answer = DagsterClient(stack.settings.dagster).ask(_QUERY)
+    """Return the loaded code locations; raises RuntimeError if one or a daemon is unhealthy."""
+    answer = DagsterClient(stack.settings.dagster).query(_QUERY)
     workspace = answer["workspaceOrError"]
     if workspace["__typename"] != "Workspace":
         raise RuntimeError(workspace["message"])
@@ -39,9 +39,9 @@ def code_location(stack: Stack) -> str:
             raise RuntimeError((loaded or {}).get("message", f"{entry['name']} is still loading"))
         names.append(entry["name"])
     statuses = answer["instance"]["daemonHealth"]["allDaemonStatuses"]
-    ill = [one["daemonType"] for one in statuses if one["required"] and not one["healthy"]]
-    if ill:
-        raise RuntimeError(f"without a heartbeat: {', '.join(ill)}")
+    unhealthy = [s["daemonType"] for s in statuses if s["required"] and not s["healthy"]]
+    if unhealthy:
+        raise RuntimeError(f"no heartbeat: {', '.join(unhealthy)}")
     return f"{', '.join(names)} loaded, {len(statuses)} daemons alive"
 
 

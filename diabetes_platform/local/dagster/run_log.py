@@ -1,4 +1,4 @@
-"""The log file of graph runs: what happened in which step, and where in the code it failed."""
+"""The log file of runs: events of steps, and stack traces of errors."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -8,23 +8,23 @@ import dagster as dg
 
 
 class RunLog:
-    """Appends each event of a run to `file`, a line each.
+    """Appends each event of a run to `file`, one a line.
 
-    Of an error it writes where it was raised, but not its message: a database's may quote a row.
-    The message is in Dagster's event log.
+    Of an error it writes the stack trace without the message, because a database error may quote a
+    row. The message is in Dagster's event log.
     """
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
 
     def __call__(self, entry: dg.EventLogEntry) -> None:
-        """Take in one event."""
+        """Append an event."""
         event = entry.dagster_event
         if event is None:
             return
         at = datetime.fromtimestamp(entry.timestamp, UTC).isoformat(timespec="milliseconds")
-        where = event.step_key or event.job_name
-        self._file.write(f"{at} {entry.run_id} {event.event_type_value} {where}\n")
+        subject = event.step_key or event.job_name
+        self._file.write(f"{at} {entry.run_id} {event.event_type_value} {subject}\n")
         if event.event_type == dg.DagsterEventType.STEP_FAILURE:
             self._file.writelines(traceback_lines(event.step_failure_data.error))
         self._file.flush()

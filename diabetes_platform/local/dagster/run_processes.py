@@ -19,7 +19,7 @@ PRELOADED = [
     "dagster_aws.s3.compute_log_manager",
     "dagster_postgres",
     "deltalake",
-    # Arrow's own tables ask for it.
+    # pyarrow imports it for tables.
     "pandas",
 ]
 

@@ -1,4 +1,4 @@
-"""One run in the running platform: queued, followed, ended on Ctrl-C."""
+"""Runs in the running platform: launch through Dagster's queue, follow, terminate on Ctrl-C."""
 
 import logging
 import time
@@ -15,26 +15,27 @@ from diabetes_platform.local.dagster.batch import (
     JOB,
     Follower,
     Outcome,
-    chosen_assets,
     failures,
+    select_assets,
     source_config,
 )
 from diabetes_platform.local.dagster.client import DagsterClient
 from diabetes_platform.local.dagster.run_log import RunLog
 from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.polling import wait_until
 
-Handler = Callable[[dg.EventLogEntry], None]
-Tell = Callable[[str], None]
-_Answer = TypeVar("_Answer")
+EventHandler = Callable[[dg.EventLogEntry], None]
+OnWait = Callable[[str], None]
+_Result = TypeVar("_Result")
 
 _POLL_SECONDS = 0.25
-_WAITING_SECONDS = 5.0
-"""So long a run may be queued before it is told."""
-_DECIDING_SECONDS = 10.0
-_ENDING_SECONDS = 90.0
-_AWAY = (SQLAlchemyError, DagsterPostgresException)
-_AWAY_SECONDS = 30.0
-"""A database that restarts is back much sooner."""
+_QUEUED_SECONDS = 5.0
+"""The time in the queue after which `on_wait` is called."""
+_RETRY_DECISION_SECONDS = 10.0
+_TERMINATION_SECONDS = 90.0
+_DATABASE_ERRORS = (SQLAlchemyError, DagsterPostgresException)
+_DATABASE_SECONDS = 30.0
+"""A restart of the database takes much less."""
 _WILL_RETRY = "dagster/will_retry"
 _RETRY = "dagster/auto_retry_run_id"
 _STATUS = dg.DagsterRunStatus
@@ -42,7 +43,7 @@ _STATUS = dg.DagsterRunStatus
 
 @dataclass(frozen=True, slots=True)
 class LaunchRequest:
-    """A run to ask for: a job, all of it or some of its assets, perhaps of one partition."""
+    """A run to launch: a job, all its assets or some, optionally for one partition."""
 
     job: str
     run_config: Mapping[str, object] = field(default_factory=dict)
@@ -51,40 +52,39 @@ class LaunchRequest:
 
     @property
     def tags(self) -> dict[str, str]:
-        """Dagster's own way of naming the partition of a run."""
+        """The tag with which Dagster marks the partition of a run."""
         return {} if self.partition is None else {"dagster/partition": self.partition}
 
 
 def batch_request(
     load: Callable[[], dg.Definitions], source: str | None = None, select: str | None = None
 ) -> LaunchRequest:
-    """Ask for the batch job, or the assets of it that `select` names.
+    """Return the request for the batch job, or for the assets of it that `select` names.
 
-    `load` gives the definitions that `select` is looked up in. Raises PlatformError where it names
-    none.
+    `load` returns the definitions, which only a selection needs. Raises PlatformError if `select`
+    names no asset.
     """
-    keys = None if select is None else chosen_assets(load(), select, source)
+    keys = None if select is None else select_assets(load(), select, source)
     return LaunchRequest(JOB, run_config=source_config(source), assets=keys)
 
 
 def submit(
-    wanted: LaunchRequest,
+    request: LaunchRequest,
     client: DagsterClient,
     instance: dg.DagsterInstance,
     follower: Follower,
     *,
     log: Path,
-    on_wait: Tell = lambda _: None,
+    on_wait: OnWait = lambda _: None,
 ) -> Outcome:
-    """Put a run into the running platform's queue and follow it to its end.
+    """Launch a run in the queue of the running platform and follow it to its end.
 
-    Like `run_batch`, but in a process of the platform's: in its queue, visible in its UI, retried
-    where its process is lost, which is followed too. `on_wait` is told why nothing happens yet. An
-    interrupt ends the run and is raised again. Raises PlatformError where Dagster does not answer
-    or refuses.
+    A run whose process is lost is retried by Dagster, and the retry is followed. `on_wait` is
+    called with the reason of a wait. Ctrl-C terminates the run and raises KeyboardInterrupt.
+    Raises PlatformError if Dagster does not answer or rejects the request.
     """
     run_id = client.launch(
-        wanted.job, run_config=wanted.run_config, assets=wanted.assets, tags=wanted.tags
+        request.job, run_config=request.run_config, assets=request.assets, tags=request.tags
     )
     runs = _Runs(instance, on_wait)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -92,23 +92,23 @@ def submit(
         handlers = (follower, RunLog(file))
         run = _follow(client, runs, run_id, handlers, on_wait)
         while _will_be_retried(runs, run):
-            on_wait(f"run {run.run_id} was lost and is started again")
+            on_wait(f"run {run.run_id} was lost and is retried")
             follower.run_error = None
             run = _follow(client, runs, _retry_of(runs, run.run_id), handlers, on_wait)
     return Outcome(run.run_id, list(follower.steps.values()), _failures(run, follower))
 
 
 class _Runs:
-    """The platform's runs as its database has them; one that is away for a moment is waited for."""
+    """The runs in Dagster's database; requests are repeated while the database restarts."""
 
-    def __init__(self, instance: dg.DagsterInstance, on_wait: Tell) -> None:
+    def __init__(self, instance: dg.DagsterInstance, on_wait: OnWait) -> None:
         self._instance = instance
         self._on_wait = on_wait
-        logging.getLogger().addFilter(_tells_more_than_a_retry)
+        logging.getLogger().addFilter(_is_not_a_retry_warning)
 
     def get(self, run_id: str) -> dg.DagsterRun:
-        """Return a run as it is now."""
-        run = self._patiently(lambda: self._instance.get_run_by_id(run_id))
+        """Return the current state of a run."""
+        run = self._retry(lambda: self._instance.get_run_by_id(run_id))
         if run is None:
             raise PlatformError(f"run {run_id} was deleted while it was followed")
         return run
@@ -116,37 +116,55 @@ class _Runs:
     def events(
         self, run_id: str, cursor: str | None
     ) -> tuple[Sequence[dg.EventLogEntry], str | None]:
-        """Return the events after `cursor`, and the cursor after them."""
-        page = self._patiently(lambda: self._instance.get_records_for_run(run_id, cursor=cursor))
+        """Return the events after `cursor`, and the new cursor."""
+        page = self._retry(lambda: self._instance.get_records_for_run(run_id, cursor=cursor))
         return [record.event_log_entry for record in page.records], page.cursor
 
-    def _patiently(self, ask: Callable[[], _Answer]) -> _Answer:
-        deadline = time.monotonic() + _AWAY_SECONDS
-        told = False
-        while True:
+    def _retry(self, request: Callable[[], _Result]) -> _Result:
+        reported = False
+
+        def attempt() -> tuple[_Result]:
+            nonlocal reported
             try:
-                return ask()
-            except _AWAY as error:
-                problem = f"Dagster's database does not answer ({type(error).__name__})"
-                if time.monotonic() > deadline:
-                    raise PlatformError(f"{problem}: see `diabetes status`") from error
-                if not told:
-                    self._on_wait(problem)
-                told = True
-                time.sleep(_POLL_SECONDS)
+                # A tuple, because `wait_until` takes a falsy result for a failed attempt.
+                return (request(),)
+            except _DATABASE_ERRORS as error:
+                if not reported:
+                    self._on_wait(_database_problem(error))
+                reported = True
+                raise
+
+        try:
+            (result,) = wait_until(
+                attempt,
+                timeout=_DATABASE_SECONDS,
+                interval=_POLL_SECONDS,
+                retry_on=_DATABASE_ERRORS,
+            )
+        except _DATABASE_ERRORS as error:
+            raise PlatformError(f"{_database_problem(error)}: see `diabetes status`") from error
+        return result
 
 
-def _tells_more_than_a_retry(record: logging.LogRecord) -> bool:
-    """Dagster warns in several lines of each attempt to reach a database that restarts."""
+def _database_problem(error: Exception) -> str:
+    return f"Dagster's database does not answer ({type(error).__name__})"
+
+
+def _is_not_a_retry_warning(record: logging.LogRecord) -> bool:
+    """Suppress Dagster's own warnings, several lines for each attempt to reach its database."""
     return not record.getMessage().startswith("Retrying failed database connection")
 
 
 def _follow(
-    client: DagsterClient, runs: _Runs, run_id: str, handlers: Sequence[Handler], on_wait: Tell
+    client: DagsterClient,
+    runs: _Runs,
+    run_id: str,
+    handlers: Sequence[EventHandler],
+    on_wait: OnWait,
 ) -> dg.DagsterRun:
-    """Pass on each event of a run until it has ended, and return it as it then is."""
+    """Pass each event of a run to `handlers` until it has ended, and return its final state."""
     cursor = None
-    waits_at = time.monotonic() + _WAITING_SECONDS
+    queue_deadline = time.monotonic() + _QUEUED_SECONDS
     try:
         while True:
             run = runs.get(run_id)
@@ -156,29 +174,37 @@ def _follow(
                     handle(entry)
             if run.is_finished and not entries:
                 return run
-            if run.status == _STATUS.QUEUED and time.monotonic() > waits_at:
+            if run.status == _STATUS.QUEUED and time.monotonic() > queue_deadline:
                 on_wait(f"run {run_id} waits in Dagster's queue: {client.base_url}/runs")
-                waits_at = float("inf")
+                queue_deadline = float("inf")
             if not entries:
                 time.sleep(_POLL_SECONDS)
     except KeyboardInterrupt:
-        _end(client, runs, run_id)
+        _terminate(client, runs, run_id)
         raise
 
 
 def _will_be_retried(runs: _Runs, run: dg.DagsterRun) -> bool:
-    """Whether Dagster starts a failed run again: it says so a moment after the failure."""
-    deadline = time.monotonic() + _DECIDING_SECONDS
-    while run.status == _STATUS.FAILURE and _WILL_RETRY not in run.tags:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(_POLL_SECONDS)
-        run = runs.get(run.run_id)
-    return run.status == _STATUS.FAILURE and run.tags[_WILL_RETRY] == "true"
+    """Whether Dagster retries a failed run, which it records shortly after the failure."""
+
+    def decided() -> dg.DagsterRun | None:
+        current = runs.get(run.run_id)
+        pending = current.status == _STATUS.FAILURE and _WILL_RETRY not in current.tags
+        return None if pending else current
+
+    try:
+        current = wait_until(decided, timeout=_RETRY_DECISION_SECONDS, interval=_POLL_SECONDS)
+    except TimeoutError:
+        return False
+    return (
+        current is not None
+        and current.status == _STATUS.FAILURE
+        and current.tags[_WILL_RETRY] == "true"
+    )
 
 
 def _retry_of(runs: _Runs, run_id: str) -> str:
-    """Wait until the daemon has started a lost run again; return the new run's id."""
+    """Wait until the daemon has launched the retry of a run, and return its id."""
     while True:
         retry = runs.get(run_id).tags.get(_RETRY)
         if retry is not None:
@@ -186,14 +212,18 @@ def _retry_of(runs: _Runs, run_id: str) -> str:
         time.sleep(_POLL_SECONDS)
 
 
-def _end(client: DagsterClient, runs: _Runs, run_id: str) -> None:
-    """End a run and wait until it has ended, so that another may follow at once."""
+def _terminate(client: DagsterClient, runs: _Runs, run_id: str) -> None:
+    """Terminate a run and wait for its end, so that another can start at once."""
     client.terminate(run_id)
-    deadline = time.monotonic() + _ENDING_SECONDS
-    while not runs.get(run_id).is_finished:
-        if time.monotonic() > deadline:
-            raise PlatformError(f"run {run_id} has not ended yet: {client.base_url}/runs/{run_id}")
-        time.sleep(_POLL_SECONDS)
+    try:
+        wait_until(
+            lambda: runs.get(run_id).is_finished,
+            timeout=_TERMINATION_SECONDS,
+            interval=_POLL_SECONDS,
+        )
+    except TimeoutError:
+        url = f"{client.base_url}/runs/{run_id}"
+        raise PlatformError(f"run {run_id} has not ended yet: {url}") from None
 
 
 def _failures(run: dg.DagsterRun, follower: Follower) -> list[str]:

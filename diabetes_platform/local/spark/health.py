@@ -9,12 +9,12 @@ ROWS = 1000
 
 
 def spark_query(stack: Stack) -> str:
-    """Let Spark count; raises where the answer is wrong."""
+    """Run a query; raises RuntimeError if the result is wrong."""
     with spark_session(stack.settings.spark_remote) as session:
-        counted = session.range(ROWS).selectExpr("sum(id) AS total").collect()[0]["total"]
+        total = session.range(ROWS).selectExpr("sum(id) AS total").collect()[0]["total"]
         version = session.version
-    if counted != ROWS * (ROWS - 1) // 2:
-        raise RuntimeError(f"Spark adds up the first {ROWS} numbers to {counted}")
+    if total != ROWS * (ROWS - 1) // 2:
+        raise RuntimeError(f"Spark adds up the first {ROWS} numbers to {total}")
     return f"Spark {version} answered a query"
 
 

@@ -1,4 +1,4 @@
-"""What a person may choose when starting the whole platform."""
+"""The modes of Spark that `diabetes up` offers."""
 
 from enum import StrEnum
 

@@ -1,10 +1,9 @@
-"""A server of Spark in this process's place, so that a supervisor has it as its own child.
+"""Replaces this process by a Spark server, so that a supervisor has it as its own child.
 
 `python -m diabetes_platform.local.spark.serve connect --java JAVA --tools DIR --infra DIR
---work DIR --port PORT [--master URL]`; `master` and `worker` make a standalone cluster for it. The
-configuration in `infra/spark` takes endpoint and keys of S3 from the
-environment, which stays as it is. Standard library only: a supervised server must not wait for
-imports.
+--work DIR --port PORT [--master URL]`; `master` and `worker` make a standalone cluster. The
+configuration in `infra/spark` takes the S3 endpoint and keys from the environment, which is passed
+on. Standard library only, because a supervised server must start quickly.
 """
 
 import argparse
@@ -25,15 +24,15 @@ _SUBMIT_CLASS = "org.apache.spark.deploy.SparkSubmit"
 _MASTER_CLASS = "org.apache.spark.deploy.master.Master"
 _WORKER_CLASS = "org.apache.spark.deploy.worker.Worker"
 WORKER_CORES, EXECUTOR_MEMORY = 1, "640m"
-"""Of each worker and of its one executor."""
+"""The resources of a worker and of its single executor."""
 
 
 @dataclass(frozen=True, slots=True)
 class SparkProcess:
-    """A JVM of Spark with `arguments`: the distribution and the jars in `tools`, run in `work`.
+    """A JVM of Spark with `arguments`, from the distribution and the jars in `tools`.
 
-    `config` is the directory of its options, log and default settings. What is in `work` is the
-    process's own and does not outlive it.
+    `config` is the directory of JVM options, logging and default settings. `work` is the scratch
+    directory of the process.
     """
 
     name: str
@@ -44,37 +43,37 @@ class SparkProcess:
 
     @property
     def home(self) -> Path:
-        """The distribution's directory; PlatformError where it is not installed."""
+        """The directory of the distribution; raises PlatformError if it is not installed."""
         venv = self.tools / "venvs" / "spark"
-        found = sorted(venv.glob("lib/python*/site-packages/pyspark/bin/spark-submit"))
-        if not found:
+        scripts = sorted(venv.glob("lib/python*/site-packages/pyspark/bin/spark-submit"))
+        if not scripts:
             raise PlatformError(f"{self.name}: Apache Spark is not installed in {venv}")
-        return found[0].parents[1]
+        return scripts[0].parents[1]
 
     @property
     def class_path(self) -> tuple[Path, ...]:
-        """Every jar, in one order: Delta and S3 first, then Spark's; PlatformError without any."""
-        ours = self.tools / "jars" / "spark"
-        jars = sorted(ours.glob("*.jar"))
+        """All jars in a fixed order, Delta and S3 before Spark's; raises PlatformError if none."""
+        directory = self.tools / "jars" / "spark"
+        jars = sorted(directory.glob("*.jar"))
         if not jars:
-            raise PlatformError(f"{self.name}: no jars in {ours}")
+            raise PlatformError(f"{self.name}: no jars in {directory}")
         return (*jars, *sorted((self.home / "jars").glob("*.jar")))
 
     @property
     def scala_version(self) -> str:
-        """The binary version of the distribution's Scala, as 2.13; empty where it has none."""
+        """The binary version of the distribution's Scala, such as 2.13; empty if unknown."""
         libraries = [jar.stem for jar in (self.home / "jars").glob("scala-library-*.jar")]
         versions = [name.removeprefix("scala-library-").split(".") for name in libraries]
         return ".".join(versions[0][:2]) if versions else ""
 
     @property
     def option_files(self) -> tuple[Path, ...]:
-        """The JVM's options: those of every process of Spark, and its own."""
-        own = self.name.removeprefix("spark-")
-        return self.config / "jvm.options", self.config / f"{own}.options"
+        """The JVM option files: those of all Spark processes, and its own."""
+        role = self.name.removeprefix("spark-")
+        return self.config / "jvm.options", self.config / f"{role}.options"
 
     def command(self, java: Path, options: Sequence[str] = ()) -> list[str]:
-        """Return the command that runs it; `options` are further ones of the JVM."""
+        """Return the command of the process; `options` are additional options of the JVM."""
         return [
             str(java),
             *(f"@{file}" for file in self.option_files),
@@ -86,20 +85,20 @@ class SparkProcess:
             *self.arguments,
         ]
 
-    def environment(self, given: Mapping[str, str]) -> dict[str, str]:
-        """Return `given` with what Spark needs to know besides."""
+    def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
+        """Return `inherited` with the variables of Spark."""
         return {
-            **given,
+            **inherited,
             "SPARK_HOME": str(self.home),
             "SPARK_CONF_DIR": str(self.config),
             "SPARK_LOCAL_IP": HOST,
             "SPARK_LOCAL_DIRS": str(self.work),
-            # A worker looks for it when it starts an executor, and finds none in a wheel.
+            # A worker cannot detect it in a wheel when it starts an executor.
             "SPARK_SCALA_VERSION": self.scala_version,
         }
 
     def prepare(self) -> None:
-        """Make its directory, empty: one that was killed left its blocks there."""
+        """Create the empty scratch directory; a killed process leaves its blocks in it."""
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir(parents=True)
 
@@ -107,7 +106,7 @@ class SparkProcess:
 def connect_server(
     tools: Path, infra: Path, work: Path, port: int, master: str | None = None
 ) -> SparkProcess:
-    """Return the Connect server: alone, or as an application of the cluster at `master`."""
+    """Return the Connect server: local, or as an application of the cluster at `master`."""
     settings = {
         "spark.connect.grpc.binding.port": str(port),
         "spark.sql.warehouse.dir": str(work / "warehouse"),
@@ -134,18 +133,18 @@ def master_server(tools: Path, infra: Path, work: Path, port: int) -> SparkProce
 
 
 def worker_server(tools: Path, infra: Path, work: Path, master: str) -> SparkProcess:
-    """Return a worker of the cluster at `master`; its executors have its environment."""
+    """Return a worker of the cluster at `master`; its executors inherit its environment."""
     offers = ("--cores", str(WORKER_CORES), "--memory", EXECUTOR_MEMORY)
-    place = ("--host", HOST, "--webui-port", "0", "--work-dir", str(work / "executors"))
-    arguments = (_WORKER_CLASS, *place, *offers, master)
+    location = ("--host", HOST, "--webui-port", "0", "--work-dir", str(work / "executors"))
+    arguments = (_WORKER_CLASS, *location, *offers, master)
     return SparkProcess("spark-worker", arguments, tools, infra / "spark", work)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Become the server; end with one line and an exit code where that cannot be."""
-    given = _parser().parse_args(arguments)
-    java, tools, infra = given.java.absolute(), given.tools.absolute(), given.infra.absolute()
-    process = _process(given, tools, infra)
+    """Become the server; exit with one line on stderr if it cannot start."""
+    options = _parser().parse_args(arguments)
+    java, tools, infra = options.java.absolute(), options.tools.absolute(), options.infra.absolute()
+    process = _process(options, tools, infra)
     try:
         command = process.command(java)
         environment = process.environment(os.environ)
@@ -157,13 +156,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     os.execve(command[0], command, environment)  # noqa: S606 - a list, and no shell
 
 
-def _process(given: argparse.Namespace, tools: Path, infra: Path) -> SparkProcess:
-    work = given.work.absolute()
-    if given.server == "master":
-        return master_server(tools, infra, work, given.port)
-    if given.server == "worker":
-        return worker_server(tools, infra, work, given.master)
-    return connect_server(tools, infra, work, given.port, given.master)
+def _process(options: argparse.Namespace, tools: Path, infra: Path) -> SparkProcess:
+    work = options.work.absolute()
+    if options.server == "master":
+        return master_server(tools, infra, work, options.port)
+    if options.server == "worker":
+        return worker_server(tools, infra, work, options.master)
+    return connect_server(tools, infra, work, options.port, options.master)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -172,7 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("java", "tools", "infra", "work"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--port", type=int)
-    parser.add_argument("--master", help="of the cluster: spark://host:port")
+    parser.add_argument("--master", help="URL of the cluster: spark://host:port")
     return parser
 
 

@@ -1,12 +1,10 @@
-"""Apache Spark's Connect server on this machine, for who needs it without the whole platform.
+"""A Spark Connect server as a child process, for tests and benchmarks without the platform.
 
-The supervisor starts the same command through `serve_spark`; the embedded default needs neither.
+The supervisor starts the same command through `serve.py`.
 """
 
 import signal
-import socket
 import subprocess
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +12,7 @@ from typing import Self
 
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.install.java import find_java
-from diabetes_platform.local.ports import HOST, free_port, require_free
+from diabetes_platform.local.ports import HOST, free_port, listens, require_free
 from diabetes_platform.local.processes import (
     dying_with_parent,
     last_line,
@@ -23,6 +21,7 @@ from diabetes_platform.local.processes import (
     stop_group,
 )
 from diabetes_platform.local.spark.serve import SparkProcess, connect_server
+from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PROJECT_ROOT
 
 INFRA = PROJECT_ROOT / "infra"
@@ -31,11 +30,12 @@ STOP_SECONDS = 10.0
 
 
 class SparkConnectServer:
-    """A Spark Connect server with Delta Lake on `127.0.0.1`, warm until it is stopped.
+    """A Spark Connect server with Delta Lake on 127.0.0.1.
 
-    `tools` is where Spark is installed. `environment` is the caller's: PATH or JAVA_HOME, and the
-    `AWS_*` variables for S3. `java_options` come after those in `infra/spark`. A port of None
-    takes a free one. `state` is where its working directory and log lie, `tools` unless given.
+    `tools` is the directory with the Spark installation. `environment` provides PATH or JAVA_HOME,
+    and the `AWS_*` variables for S3. `java_options` follow those in `infra/spark`. Without a
+    `port`, a free one is used. `state` contains the working directory and the log, by default
+    `tools`.
     """
 
     def __init__(
@@ -72,16 +72,16 @@ class SparkConnectServer:
 
     @property
     def log(self) -> Path:
-        """Where the server's output goes."""
+        """The log of the server."""
         return self._state / "logs" / f"{self._server.name}.log"
 
     @property
     def pid(self) -> int | None:
-        """The server's process id while it runs."""
+        """The process id of the server while it runs."""
         return self._process.pid if self._process else None
 
     def start(self) -> Self:
-        """Start the server and wait until it listens; PlatformError says why it does not."""
+        """Start the server and wait until it listens; raises PlatformError if it does not."""
         server = self._server
         require_free(self.port, server.name)
         java = find_java(self._environment)
@@ -90,7 +90,7 @@ class SparkConnectServer:
         self._process = spawn(
             [*dying_with_parent(signal.SIGTERM), *command],
             log=self.log,
-            environment=server.environment(self._own_environment(server.work)),
+            environment=server.environment(self._inherited_environment(server.work)),
             directory=server.work,
         )
         try:
@@ -101,7 +101,7 @@ class SparkConnectServer:
         return self
 
     def stop(self) -> None:
-        """End the server and what it started; does nothing where none runs."""
+        """Stop the server and its children; does nothing if it does not run."""
         process, self._process = self._process, None
         if process is not None:
             stop_group(process, grace=STOP_SECONDS)
@@ -110,20 +110,19 @@ class SparkConnectServer:
     def _server(self) -> SparkProcess:
         return connect_server(self._tools, INFRA, self._state / "run" / "spark-connect", self.port)
 
-    def _own_environment(self, work: Path) -> dict[str, str]:
+    def _inherited_environment(self, work: Path) -> dict[str, str]:
         aws = {k: v for k, v in self._environment.items() if k.startswith("AWS_")}
         path = self._environment.get("PATH", "")
         return {"PATH": path, "HOME": str(work), "LC_ALL": "C.UTF-8", **aws}
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + READY_SECONDS
-        while time.monotonic() < deadline:
+        def is_listening() -> bool:
             require_alive(process, self._server.name, self.log)
-            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-                probe.settimeout(1.0)
-                if probe.connect_ex((HOST, self.port)) == 0:
-                    return
-            time.sleep(0.1)
-        raise PlatformError(
-            f"{self._server.name} was not ready after {READY_SECONDS:.0f} s: {last_line(self.log)}"
-        )
+            return listens(self.port)
+
+        try:
+            wait_until(is_listening, timeout=READY_SECONDS)
+        except TimeoutError:
+            name, seconds = self._server.name, f"{READY_SECONDS:.0f} s"
+            message = f"{name} was not ready after {seconds}: {last_line(self.log)}"
+            raise PlatformError(message) from None

@@ -1,4 +1,4 @@
-"""A run of the graph, as the launcher follows it: real Dagster runs of a small graph."""
+"""A run in the process of a command: real Dagster runs of a small graph."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ class Source(dg.Config):
 def graph(
     *, fails: str = "", severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
 ) -> dg.Definitions:
-    """Two assets with a blocking check between them; `fails` names the part that does."""
+    """Two assets with a blocking check between them; `fails` names the part that fails."""
 
     @dg.asset(key=RAW)
     def raw(config: Source) -> dg.MaterializeResult[None]:
@@ -77,7 +77,7 @@ def run(
     return outcome, ended
 
 
-def test_each_step_is_told_with_its_assets_checks_and_time(tmp_path: Path) -> None:
+def test_reports_each_step_with_assets_checks_and_time(tmp_path: Path) -> None:
     outcome, ended = run(graph(), tmp_path)
     assert outcome.failures == []
     assert [step.title for step in ended] == [
@@ -90,27 +90,27 @@ def test_each_step_is_told_with_its_assets_checks_and_time(tmp_path: Path) -> No
     assert (check.name, check.asset, check.passed) == ("no_missing_age", "raw/patients", True)
 
 
-def test_a_failed_blocking_check_is_the_failure_and_stops_the_graph(tmp_path: Path) -> None:
+def test_a_failed_blocking_check_fails_and_stops_the_run(tmp_path: Path) -> None:
     outcome, ended = run(graph(fails="check"), tmp_path)
     assert outcome.failures == ["check no_missing_age of raw/patients: unexpected count 2"]
     assert "serving/patients" not in [step.title for step in ended]
 
 
-def test_a_failed_check_that_only_warns_fails_nothing(tmp_path: Path) -> None:
+def test_a_failed_check_with_severity_warn_does_not_fail_the_run(tmp_path: Path) -> None:
     outcome, ended = run(graph(fails="check", severity=dg.AssetCheckSeverity.WARN), tmp_path)
     assert outcome.failures == []
     assert [check.passed for step in ended for check in step.checks] == [False]
     assert ended[-1].title == "serving/patients"
 
 
-def test_a_failed_step_is_told_by_its_innermost_cause(tmp_path: Path) -> None:
+def test_reports_the_innermost_cause_of_a_failed_step(tmp_path: Path) -> None:
     outcome, _ = run(graph(fails="raw"), tmp_path)
     assert outcome.failures == [
         f"raw/patients: ValueError: could not convert string to float: {GIVEN!r}"
     ]
 
 
-def test_the_log_says_where_it_failed_but_not_what_the_row_held(tmp_path: Path) -> None:
+def test_the_log_has_the_stack_trace_but_no_values_of_a_row(tmp_path: Path) -> None:
     outcome, _ = run(graph(fails="raw"), tmp_path)
     log = (tmp_path / "logs" / "batch.log").read_text()
     assert f"{outcome.run_id} STEP_FAILURE raw__patients" in log
@@ -119,17 +119,17 @@ def test_the_log_says_where_it_failed_but_not_what_the_row_held(tmp_path: Path) 
     assert "abc" not in log
 
 
-def test_ctrl_c_is_no_failure_of_the_graph(tmp_path: Path) -> None:
+def test_ctrl_c_raises_keyboard_interrupt(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(graph(fails="interrupted"), tmp_path)
 
 
-def test_the_source_is_passed_to_the_asset_that_reads_it(tmp_path: Path) -> None:
+def test_passes_the_source_to_the_asset_that_reads_it(tmp_path: Path) -> None:
     outcome, _ = run(graph(), tmp_path, source="/data/other.csv")
     assert outcome.failures == []
 
 
-def test_nothing_is_logged_to_the_terminal(
+def test_prints_no_events_on_the_terminal(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run(graph(fails="raw"), tmp_path)
@@ -148,7 +148,7 @@ def test_nothing_is_logged_to_the_terminal(
         ("serving/patients", ["serving/patients"]),
     ],
 )
-def test_only_the_selected_assets_are_materialized(
+def test_materializes_only_the_selected_assets(
     tmp_path: Path, select: str, titles: list[str]
 ) -> None:
     _, ended = run(graph(), tmp_path, select=select)
@@ -156,12 +156,12 @@ def test_only_the_selected_assets_are_materialized(
 
 
 @pytest.mark.parametrize("select", ['key:"no/such"', "no/such", "(("])
-def test_a_selection_of_nothing_is_refused_with_what_there_is(tmp_path: Path, select: str) -> None:
+def test_rejects_an_empty_selection_with_the_available_assets(tmp_path: Path, select: str) -> None:
     with pytest.raises(PlatformError, match=r"--select") as refused:
         run(graph(), tmp_path, select=select)
     assert "\n" not in str(refused.value)
 
 
-def test_a_source_that_no_selected_asset_reads_is_refused(tmp_path: Path) -> None:
+def test_rejects_a_source_that_no_selected_asset_reads(tmp_path: Path) -> None:
     with pytest.raises(PlatformError, match="--source needs raw/patients"):
         run(graph(), tmp_path, source="/data/other.csv", select='key:"serving/patients"')

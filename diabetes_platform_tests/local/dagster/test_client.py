@@ -1,4 +1,4 @@
-"""What a person reads when Dagster's webserver does not answer, or refuses."""
+"""The client of Dagster's webserver: requests, and messages after errors."""
 
 import json
 import threading
@@ -13,8 +13,8 @@ from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.ports import free_port
 
 
-class Answering(HTTPServer):
-    """Answers every request with `status` and `answer`, and keeps what was asked."""
+class StubWebserver(HTTPServer):
+    """Answers every request with `status` and `answer`, and records the requests."""
 
     status: int = 200
     content_type: str = "application/json"
@@ -23,7 +23,7 @@ class Answering(HTTPServer):
 
 
 class _Answer(BaseHTTPRequestHandler):
-    server: Answering
+    server: StubWebserver
 
     def do_POST(self) -> None:
         self.server.asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -39,8 +39,8 @@ class _Answer(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def webserver() -> Iterator[Answering]:
-    with Answering(("127.0.0.1", 0), _Answer) as server:
+def webserver() -> Iterator[StubWebserver]:
+    with StubWebserver(("127.0.0.1", 0), _Answer) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server
@@ -49,12 +49,12 @@ def webserver() -> Iterator[Answering]:
 
 
 @pytest.fixture
-def client(webserver: Answering) -> DagsterClient:
+def client(webserver: StubWebserver) -> DagsterClient:
     return DagsterClient(f"http://127.0.0.1:{webserver.server_port}")
 
 
-def test_a_launch_names_the_job_its_assets_config_and_tags(
-    webserver: Answering, client: DagsterClient
+def test_launch_sends_job_assets_config_and_tags(
+    webserver: StubWebserver, client: DagsterClient
 ) -> None:
     webserver.answer = {
         "data": {"launchRun": {"__typename": "LaunchRunSuccess", "run": {"runId": "7"}}}
@@ -95,8 +95,8 @@ def test_a_launch_names_the_job_its_assets_config_and_tags(
         ({"__typename": "RunConflict"}, "batch was not launched: RunConflict"),
     ],
 )
-def test_a_refused_launch_says_why_in_one_line(
-    webserver: Answering, client: DagsterClient, answer: dict[str, object], reason: str
+def test_a_rejected_launch_has_its_reason_in_one_line(
+    webserver: StubWebserver, client: DagsterClient, answer: dict[str, object], reason: str
 ) -> None:
     webserver.answer = {"data": {"launchRun": answer}}
     with pytest.raises(PlatformError) as refused:
@@ -104,15 +104,17 @@ def test_a_refused_launch_says_why_in_one_line(
     assert str(refused.value) == reason
 
 
-def test_a_run_that_cannot_be_ended_is_named(webserver: Answering, client: DagsterClient) -> None:
+def test_names_a_run_that_cannot_be_terminated(
+    webserver: StubWebserver, client: DagsterClient
+) -> None:
     answer = {"__typename": "TerminateRunFailure", "message": "it has ended"}
     webserver.answer = {"data": {"terminateRun": answer}}
-    with pytest.raises(PlatformError, match="run 7 was not ended: it has ended"):
+    with pytest.raises(PlatformError, match="run 7 was not terminated: it has ended"):
         client.terminate("7")
 
 
-def test_an_error_within_dagster_is_told_by_its_first_line(
-    webserver: Answering, client: DagsterClient
+def test_reports_the_first_line_of_an_error_in_dagster(
+    webserver: StubWebserver, client: DagsterClient
 ) -> None:
     error = {"__typename": "PythonError", "message": "OperationalError: closed\n\tThis means"}
     webserver.status, webserver.answer = 500, {"data": {"launchRun": error}}
@@ -121,21 +123,21 @@ def test_an_error_within_dagster_is_told_by_its_first_line(
     assert str(refused.value) == "batch was not launched: OperationalError: closed"
 
 
-def test_a_question_that_dagster_does_not_understand_is_told(
-    webserver: Answering, client: DagsterClient
-) -> None:
+def test_reports_an_invalid_query(webserver: StubWebserver, client: DagsterClient) -> None:
     webserver.status, webserver.answer = 400, {"errors": [{"message": "Unknown field"}]}
-    with pytest.raises(PlatformError, match="Dagster refuses: Unknown field"):
-        client.ask("{ version }")
+    with pytest.raises(PlatformError, match="Dagster answers with an error: Unknown field"):
+        client.query("{ version }")
 
 
-def test_an_answer_of_another_server_is_told(webserver: Answering, client: DagsterClient) -> None:
+def test_reports_the_answer_of_another_server(
+    webserver: StubWebserver, client: DagsterClient
+) -> None:
     webserver.status, webserver.content_type, webserver.answer = 404, "text/html", "no such page"
     with pytest.raises(PlatformError, match="answers 404"):
-        client.ask("{ version }")
+        client.query("{ version }")
 
 
-def test_a_webserver_that_does_not_answer_is_named() -> None:
+def test_names_a_webserver_that_does_not_answer() -> None:
     port = free_port()
     with pytest.raises(PlatformError, match=rf"Dagster at http://127.0.0.1:{port} does not answer"):
         DagsterClient(f"http://127.0.0.1:{port}").terminate("7")

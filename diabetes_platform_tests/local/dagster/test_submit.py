@@ -1,4 +1,4 @@
-"""Following a run whose database is away. Whole runs are followed in `integration/`."""
+"""Following a run while the database is down; `integration/` follows whole runs."""
 
 import logging
 import secrets
@@ -21,15 +21,15 @@ RUN = dg.DagsterRun(job_name="batch")
 
 
 @dg.job(executor_def=dg.in_process_executor)
-def nothing() -> None: ...
+def empty_job() -> None: ...
 
 
 @pytest.fixture(autouse=True)
 def _root_logger() -> Iterator[None]:
-    """Put the root logger's filters back."""
-    before = list(logging.getLogger().filters)
+    """Restore the filters of the root logger."""
+    original = list(logging.getLogger().filters)
     yield
-    logging.getLogger().filters[:] = before
+    logging.getLogger().filters[:] = original
 
 
 @pytest.fixture
@@ -50,53 +50,53 @@ def event_log(directory: Path, url: str) -> dg.DagsterInstance:
 
 @pytest.mark.slow
 @pytest.mark.integration
-def test_a_database_that_restarts_is_waited_for_and_told_once(
+def test_waits_for_a_restart_of_the_database_and_reports_it_once(
     server: Postgres, tmp_path: Path
 ) -> None:
-    told: list[str] = []
+    messages: list[str] = []
     with server:
         instance = event_log(tmp_path / "home", server.create_database("events"))
-        run_id = nothing.execute_in_process(instance=instance).run_id
-    away = threading.Event()
+        run_id = empty_job.execute_in_process(instance=instance).run_id
+    down = threading.Event()
 
-    def tell(text: str) -> None:
-        told.append(text)
-        away.set()
+    def on_wait(message: str) -> None:
+        messages.append(message)
+        down.set()
 
-    runs = submit._Runs(instance, tell)
-    found: list[dg.DagsterRun] = []
-    following = threading.Thread(target=lambda: found.append(runs.get(run_id)))
+    runs = submit._Runs(instance, on_wait)
+    results: list[dg.DagsterRun] = []
+    following = threading.Thread(target=lambda: results.append(runs.get(run_id)))
     following.start()
-    assert away.wait(60)
+    assert down.wait(60)
     with server:
         following.join(60)
         instance.dispose()
 
-    assert [run.status for run in found] == [dg.DagsterRunStatus.SUCCESS]
-    (text,) = told
-    assert text.startswith("Dagster's database does not answer (")
+    assert [run.status for run in results] == [dg.DagsterRunStatus.SUCCESS]
+    (message,) = messages
+    assert message.startswith("Dagster's database does not answer (")
 
 
-def test_a_database_that_stays_away_is_an_error_in_one_line(
+def test_fails_in_one_line_if_the_database_stays_down(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(submit, "_AWAY_SECONDS", 0.0)
-    nowhere = create_engine(f"postgresql://ada@{HOST}:{free_port()}/events")
+    monkeypatch.setattr(submit, "_DATABASE_SECONDS", 0.0)
+    engine = create_engine(f"postgresql://ada@{HOST}:{free_port()}/events")
     with dg.instance_for_test() as instance:
         runs = submit._Runs(instance, lambda _: None)
         with pytest.raises(PlatformError, match="database does not answer") as raised:
-            runs._patiently(nowhere.connect)
+            runs._retry(engine.connect)
     assert "\n" not in str(raised.value)
 
 
-def test_a_run_that_was_deleted_is_named() -> None:
+def test_names_a_deleted_run() -> None:
     with dg.instance_for_test() as instance:
         run_id = "1f3c8f6e-3d0e-4b52-a0f3-0d1f6f6c2f11"
         with pytest.raises(PlatformError, match=f"run {run_id} was deleted"):
             submit._Runs(instance, lambda _: None).get(run_id)
 
 
-def test_only_dagsters_warnings_of_a_retry_are_left_out(
+def test_suppresses_only_dagsters_warnings_of_retries(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with dg.instance_for_test() as instance:
@@ -107,16 +107,16 @@ def test_only_dagsters_warnings_of_a_retry_are_left_out(
 
 
 @pytest.mark.parametrize(
-    ("status", "said", "failures"),
+    ("status", "run_error", "failures"),
     [
         (dg.DagsterRunStatus.SUCCESS, None, []),
         (dg.DagsterRunStatus.CANCELED, None, ["the run was canceled"]),
         (dg.DagsterRunStatus.FAILURE, "its process is gone", ["its process is gone"]),
     ],
 )
-def test_an_outcome_has_failures_unless_the_run_succeeded(
-    status: dg.DagsterRunStatus, said: str | None, failures: list[str]
+def test_the_outcome_has_failures_unless_the_run_succeeded(
+    status: dg.DagsterRunStatus, run_error: str | None, failures: list[str]
 ) -> None:
     follower = Follower(lambda _: None, lambda _: None)
-    follower.run_error = said
+    follower.run_error = run_error
     assert submit._failures(RUN.with_status(status), follower) == failures

@@ -1,4 +1,4 @@
-"""What surrounds a batch in the launcher's own process: no other beside it, failures told."""
+"""A batch run in the process of a command: exclusive in its home, with an alert on failure."""
 
 from collections.abc import Callable
 
@@ -13,22 +13,22 @@ from diabetes_platform.local.locks import lock_batch
 from diabetes_platform.settings import PlatformSettings
 
 BATCH = {"platform/graph": "batch"}
-"""The tag of every run of the batch job, wherever it was started."""
+"""The tag of every run of the batch job."""
 _STATUS = dg.DagsterRunStatus
 _RUNNING = [_STATUS.NOT_STARTED, _STATUS.STARTING, _STATUS.STARTED, _STATUS.CANCELING]
 
 
-def supervised(
+def run_exclusively(
     platform: DemoPlatform, instance: dg.DagsterInstance, run: Callable[[], Outcome]
 ) -> Outcome:
-    """Call `run` as the only batch of this home and tell the alert channels where it failed.
+    """Call `run` as the only batch of this home, and send an alert if it failed.
 
-    Raises PlatformError where another batch is running. An alert that was not taken is one more
-    of the outcome's failures.
+    Raises PlatformError if another batch is running. An alert that cannot be delivered is added to
+    the failures of the outcome.
     """
     with lock_batch(platform.layout):
         fail_abandoned_runs(instance, alone=platform.postgres.pid is not None)
-        refuse_beside_another(instance, platform.settings)
+        require_no_running_batch(instance, platform.settings)
         outcome = run()
         if outcome.failures:
             _alert(outcome, instance, platform.settings)
@@ -36,10 +36,10 @@ def supervised(
 
 
 def fail_abandoned_runs(instance: dg.DagsterInstance, *, alone: bool) -> list[str]:
-    """Mark runs whose process is gone as failed, and return their ids.
+    """Mark runs whose process has ended as failed, and return their ids.
 
-    Call it with the batch lock held: then no run of a launcher's own process goes on. `alone` says
-    that this process has just started the database: then no run at all does.
+    Requires the batch lock, so that no in-process run of another command is active. `alone` means
+    that this process has started the database, so that no other run is active either.
     """
     tags = {} if alone else IN_PROCESS
     abandoned = instance.get_runs(dg.RunsFilter(statuses=_RUNNING, tags=tags))
@@ -48,8 +48,8 @@ def fail_abandoned_runs(instance: dg.DagsterInstance, *, alone: bool) -> list[st
     return [run.run_id for run in abandoned]
 
 
-def refuse_beside_another(instance: dg.DagsterInstance, settings: PlatformSettings) -> None:
-    """Raise PlatformError where a batch that Dagster's queue started is running."""
+def require_no_running_batch(instance: dg.DagsterInstance, settings: PlatformSettings) -> None:
+    """Raise PlatformError if a batch from Dagster's queue is running."""
     running = instance.get_runs(dg.RunsFilter(statuses=_RUNNING, tags=BATCH), limit=1)
     for run in running:
         raise PlatformError(
@@ -59,7 +59,7 @@ def refuse_beside_another(instance: dg.DagsterInstance, settings: PlatformSettin
 
 
 def _alert(outcome: Outcome, instance: dg.DagsterInstance, settings: PlatformSettings) -> None:
-    """The daemon's sensor may not run, or not have begun to look: it skips what was told here."""
+    """Send the alert from here, because the sensor may not run; it skips runs alerted before."""
     try:
         send_alert(describe_failure(instance, outcome.run_id, settings.dagster), settings)
     except AlertError as error:

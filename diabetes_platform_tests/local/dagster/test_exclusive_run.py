@@ -1,4 +1,4 @@
-"""A batch in the launcher's process: alone, nothing left unfinished, and its failure told."""
+"""A batch in the process of a command: exclusive, abandoned runs failed, alerts sent."""
 
 import json
 from collections.abc import Iterator
@@ -8,11 +8,11 @@ import dagster as dg
 import pytest
 
 from diabetes_platform.local.dagster.batch import IN_PROCESS, Follower, Outcome, run_batch
-from diabetes_platform.local.dagster.supervision import (
+from diabetes_platform.local.dagster.exclusive_run import (
     BATCH,
     fail_abandoned_runs,
-    refuse_beside_another,
-    supervised,
+    require_no_running_batch,
+    run_exclusively,
 )
 from diabetes_platform.local.demo_platform import DemoPlatform
 from diabetes_platform.local.errors import PlatformError
@@ -43,7 +43,7 @@ def unfinished(
     tags: dict[str, str],
     status: dg.DagsterRunStatus = STATUS.STARTED,
 ) -> str:
-    """A run in the event log that no process carries on."""
+    """A run in the event log whose process has ended."""
 
     @dg.job(name="batch")
     def job() -> None:
@@ -62,7 +62,7 @@ def batch(platform: DemoPlatform, instance: dg.DagsterInstance, *, healthy: bool
     definitions = dg.Definitions([patients], jobs=[job])
     follower = Follower(lambda _: None, lambda _: None)
     log = platform.layout.log("batch")
-    return supervised(
+    return run_exclusively(
         platform, instance, lambda: run_batch(definitions, instance, follower, log=log)
     )
 
@@ -81,9 +81,9 @@ def status_of(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
         (BATCH, False, False),
         (BATCH, True, True),
     ],
-    ids=["launcher's, demo runs", "launcher's", "queue's, demo runs", "queue's"],
+    ids=["in-process, demo runs", "in-process", "queue's, demo runs", "queue's"],
 )
-def test_a_run_whose_process_is_gone_is_marked_as_failed(
+def test_fails_a_run_whose_process_has_ended(
     instance: dg.DagsterInstance, tags: dict[str, str], alone: bool, failed: bool
 ) -> None:
     run_id = unfinished(instance, tags)
@@ -92,7 +92,7 @@ def test_a_run_whose_process_is_gone_is_marked_as_failed(
 
 
 @pytest.mark.parametrize("status", [STATUS.SUCCESS, STATUS.FAILURE, STATUS.CANCELED])
-def test_a_run_that_ended_is_left_as_it_is(
+def test_does_not_change_a_completed_run(
     instance: dg.DagsterInstance, status: dg.DagsterRunStatus
 ) -> None:
     run_id = unfinished(instance, IN_PROCESS | BATCH, status)
@@ -100,23 +100,23 @@ def test_a_run_that_ended_is_left_as_it_is(
     assert status_of(instance, run_id) == status
 
 
-def test_a_batch_of_the_queue_is_waited_for(
+def test_rejects_a_batch_beside_one_from_the_queue(
     platform: DemoPlatform, instance: dg.DagsterInstance
 ) -> None:
-    refuse_beside_another(instance, platform.settings)
+    require_no_running_batch(instance, platform.settings)
     run_id = unfinished(instance, BATCH)
     with pytest.raises(PlatformError, match=rf"another batch is running \(.*/runs/{run_id}\)"):
         batch(platform, instance, healthy=True)
 
 
-def test_a_batch_of_another_command_is_waited_for(
+def test_rejects_a_batch_beside_one_of_another_command(
     platform: DemoPlatform, instance: dg.DagsterInstance
 ) -> None:
     with lock_batch(platform.layout), pytest.raises(BusyError, match="another batch"):
         batch(platform, instance, healthy=True)
 
 
-def test_a_failed_run_is_told_although_no_daemon_runs(
+def test_sends_an_alert_of_a_failed_run_without_a_daemon(
     platform: DemoPlatform, instance: dg.DagsterInstance
 ) -> None:
     outcome = batch(platform, instance, healthy=False)
@@ -127,7 +127,7 @@ def test_a_failed_run_is_told_although_no_daemon_runs(
     assert len(outcome.failures) == 1
 
 
-def test_a_channel_that_does_not_take_the_alert_is_named(
+def test_names_a_channel_that_does_not_deliver_the_alert(
     platform: DemoPlatform, instance: dg.DagsterInstance
 ) -> None:
     platform.settings.alerts.mkdir(parents=True)
@@ -135,7 +135,7 @@ def test_a_channel_that_does_not_take_the_alert_is_named(
     assert outcome.failures[-1].startswith(f"alert of run {outcome.run_id} failed: log file")
 
 
-def test_a_run_that_succeeds_is_tagged_and_told_to_nobody(
+def test_a_successful_run_is_tagged_and_sends_no_alert(
     platform: DemoPlatform, instance: dg.DagsterInstance
 ) -> None:
     outcome = batch(platform, instance, healthy=True)
