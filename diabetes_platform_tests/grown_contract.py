@@ -73,8 +73,8 @@ _END_OF_FEATURES = "\n)\n\nOUTCOME = Field("
 
 
 def copy_project(directory: Path, *packages: str) -> None:
-    """Copy these packages of the checkout to `directory`, without tests and caches."""
-    ignored = shutil.ignore_patterns("__pycache__", "tests")
+    """Copy these packages of the checkout to `directory`."""
+    ignored = shutil.ignore_patterns("__pycache__")
     for package in packages:
         shutil.copytree(CHECKOUT / package, directory / package, ignore=ignored)
 

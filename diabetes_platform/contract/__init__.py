@@ -1,1 +1,1 @@
-"""What a patient record is. Standard library only, so that serving/ and flink/ can import it."""
+"""The contract of a patient record. Standard library only: serving/ and flink/ import it too."""

@@ -1,4 +1,4 @@
-"""The released model's files: what training writes and the API reads.
+"""The files of a model version, which training writes and the API reads.
 
 `models/diabetes/<version>/model.txt` is LightGBM's text format, `bundle.json` beside it says how
 to use it, and `models/diabetes/champion.json` points at the released version.
@@ -18,12 +18,12 @@ MODEL_FILE = "model.txt"
 BUNDLE_FILE = "bundle.json"
 CHAMPION_FILE = "champion.json"
 WITHDRAWN_PREFIX = f"{MODELS_PREFIX}/withdrawn"
-"""Beside the versions: why one must not be released again, a file for each that was rolled back."""
+"""One file for each version that was rolled back, with the reason not to release it again."""
 FORMAT = 1
 
 
 class BundleError(ValueError):
-    """A bundle that must not be used: damaged, tampered with, or of a foreign contract."""
+    """A bundle that must not be used: damaged, changed, or made for another contract."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """All that a model needs to be used and judged, as stored in `bundle.json`.
+    """Everything that using and evaluating a model needs, as stored in `bundle.json`.
 
     `features` is the column order of `model.txt`. A probability at or above `threshold` is
     class 1. `metrics` maps a name to its estimate and 95 % interval (`value`, `low`, `high`).
@@ -78,9 +78,9 @@ def sha256(content: bytes) -> str:
 
 
 def with_content_version(bundle: Bundle) -> Bundle:
-    """Return `bundle` named by its own content: the same training gives the same version."""
-    unnamed = replace(bundle, model_version="")
-    return replace(bundle, model_version=sha256(dump_bundle(unnamed))[:12])
+    """Return `bundle` with its content's hash as version: equal training, equal version."""
+    unversioned = replace(bundle, model_version="")
+    return replace(bundle, model_version=sha256(dump_bundle(unversioned))[:12])
 
 
 def dump_bundle(bundle: Bundle) -> bytes:
@@ -89,12 +89,10 @@ def dump_bundle(bundle: Bundle) -> bytes:
 
 
 def load_bundle(content: bytes) -> Bundle:
-    """Read `bundle.json`; raises BundleError that names what is wrong."""
+    """Read `bundle.json`. Raises BundleError that names the fault."""
     document = _json_object(content, BUNDLE_FILE)
     if document.get("format") != FORMAT:
-        raise BundleError(
-            f"{BUNDLE_FILE}: format: given {document.get('format')!r}, allowed {FORMAT}"
-        )
+        raise BundleError(f"{BUNDLE_FILE}: format is {document.get('format')!r}; allowed: {FORMAT}")
     try:
         fields = {**document, "features": tuple(document["features"])}
         fields["calibration"] = Calibration(**document["calibration"])
@@ -109,7 +107,7 @@ def dump_champion(champion: ChampionPointer) -> bytes:
 
 
 def load_champion(content: bytes) -> ChampionPointer:
-    """Read `champion.json`; raises BundleError that names what is wrong."""
+    """Read `champion.json`. Raises BundleError that names the fault."""
     try:
         return ChampionPointer(**_json_object(content, CHAMPION_FILE))
     except TypeError as error:
@@ -125,13 +123,13 @@ def open_bundle(
     Raises BundleError that names what differs.
     """
     content = _file(files, BUNDLE_FILE)
-    _match(f"{BUNDLE_FILE}: SHA-256", sha256(content), champion.bundle_sha256)
+    _require_equal(f"{BUNDLE_FILE}: SHA-256", sha256(content), champion.bundle_sha256)
     bundle = load_bundle(content)
-    _match("model version", bundle.model_version, champion.model_version)
+    _require_equal("model version", bundle.model_version, champion.model_version)
     if model_fingerprint(bundle.features) != bundle.contract_fingerprint:
-        _match("contract fingerprint", bundle.contract_fingerprint, contract_fingerprint)
+        _require_equal("contract fingerprint", bundle.contract_fingerprint, contract_fingerprint)
     for name, expected in {MODEL_FILE: None, **bundle.files}.items():
-        _match(f"{name}: SHA-256", sha256(_file(files, name)), expected)
+        _require_equal(f"{name}: SHA-256", sha256(_file(files, name)), expected)
     return bundle
 
 
@@ -156,7 +154,7 @@ def _json_object(content: bytes, name: str) -> dict[str, Any]:
     except ValueError as error:
         raise BundleError(f"{name}: not JSON: {error}") from error
     if not isinstance(document, dict):
-        raise BundleError(f"{name}: given {type(document).__name__}, allowed a JSON object")
+        raise BundleError(f"{name}: is a JSON {type(document).__name__}; allowed: an object")
     return document
 
 
@@ -166,6 +164,6 @@ def _file(files: Mapping[str, bytes], name: str) -> bytes:
     return files[name]
 
 
-def _match(what: str, given: str, allowed: str | None) -> None:
-    if given != allowed:
-        raise BundleError(f"{what}: given {given}, allowed {allowed}")
+def _require_equal(name: str, actual: str, expected: str | None) -> None:
+    if actual != expected:
+        raise BundleError(f"{name} is {actual}; allowed: {expected}")

@@ -184,7 +184,7 @@ def validate_sink_message(
 
 
 def parse_timestamp(text: str) -> datetime | None:
-    """Return the time that ISO 8601 writes as `text`; None where it is none or has no zone."""
+    """Return the time that ISO 8601 writes as `text`; None if it is invalid or has no zone."""
     try:
         time = datetime.fromisoformat(text)
     except ValueError:

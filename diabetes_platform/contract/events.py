@@ -1,7 +1,7 @@
-"""The stream's messages: a Debezium change of `public.diabetes_new`, what Flink makes of it.
+"""The stream's topics and the keys of their messages, from Debezium's changes to Flink's windows.
 
-Messages are JSON unless said otherwise. Topics of patients are keyed as Debezium keys them, by
-`{"id": 1}`: what happens to one patient stays in one partition, in order.
+Messages are JSON unless noted. Topics of patients have Debezium's keys, `{"id": 1}`: all changes of
+one patient are in one partition, in order. `change_events.py` validates the messages.
 """
 
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ SINK_TOPIC = "diabetes_out.public.sink_diabetes"
 REJECTED_TOPIC = "diabetes_out.public.rejected_diabetes"
 WINDOWED_TOPIC = "diabetes_out.public.windowed_diabetes"
 HEARTBEAT_TOPIC = "__debezium-heartbeat.diabetes_cdc"
-"""Debezium's sign of life while nothing changes: `{"ts_ms": …}`."""
+"""Debezium's heartbeats while nothing changes: `{"ts_ms": …}`."""
 STREAM_JOB = "patients"
-"""The name by which Flink's job is found on a cluster."""
+"""The name of Flink's job on the cluster."""
 CONNECTOR = "diabetes-cdc"
-"""The name by which Debezium's connector is found in Kafka Connect."""
+"""The name of Debezium's connector in Kafka Connect."""
 PREDICTOR_GROUP = "predictor"
-"""The predictor's consumer group: its committed offsets say what was answered."""
+"""The predictor's consumer group: its committed offsets cover the scored messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeEvent:
-    """What a change event must carry; `operations` maps Debezium's codes to their names."""
+    """The keys of a change event; `operations` maps Debezium's codes to their names."""
 
     topic: str
     key: tuple[str, ...]
@@ -54,18 +54,18 @@ DIABETES_NEW_CHANGED = ChangeEvent(
 )
 
 TIMESTAMP_KEYS = ("changed_ms", "captured_ms", "judged_ms")
-"""Milliseconds since 1970 (UTC): commit of the change, its capture by Debezium, Flink's verdict."""
+"""Milliseconds since 1970 (UTC): commit of the change, capture by Debezium, Flink's verdict."""
 
 SINK_KEYS: tuple[str, ...] = (*DIABETES_NEW_CHANGED.image_keys, "op", "lsn", *TIMESTAMP_KEYS)
-"""A message of the sink topic: a patient's newest valid image, flat. A tombstone says: deleted."""
+"""A message of the sink topic: a patient's newest valid image, flat. A tombstone is a deletion."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterHeaders:
     """The headers of a rejected message, whose key and value are the original bytes.
 
-    `reasons` is a JSON list of all reasons, each written `field:code`; `topic`, `partition` and
-    `offset` say in text where the original lies; `rejected_ms` when it was rejected.
+    `reasons` is a JSON list of all reasons, each written `field:code`. `topic`, `partition` and
+    `offset` give the original's position as text, `rejected_ms` the time of the rejection.
     """
 
     reasons: str = "reasons"
@@ -82,9 +82,9 @@ DEAD_LETTER_HEADERS = DeadLetterHeaders()
 class WindowKeys:
     """The keys of a message of the windowed topic, whose own key is `{"window_start_ms": …}`.
 
-    `events` = accepted + deleted + rejected + late. A late one is counted in the window that was
-    open when it came; means and shares of missing values are of the accepted ones, null where
-    none is.
+    `events` = accepted + deleted + rejected + late. A late message counts in the window that was
+    open at its arrival. Means and shares of missing values are those of the accepted messages, null
+    without any.
     """
 
     start: str = "window_start_ms"
@@ -109,7 +109,7 @@ class WindowKeys:
 
 
 def mean_name(feature: str) -> str:
-    """Return the key of the mean of a measurement's values in a window, in its unit."""
+    """Return the key of a measurement's mean in a window, in its unit."""
     return f"{feature}_mean"
 
 
@@ -121,4 +121,4 @@ def missing_share_name(feature: str) -> str:
 WINDOW_KEYS = WindowKeys()
 
 PREDICTED_CHANNEL = "predicted"
-"""Where PostgreSQL tells (NOTIFY) which patients got a prediction: a JSON list of intake ids."""
+"""PostgreSQL's NOTIFY channel of new predictions: a JSON list of intake ids."""

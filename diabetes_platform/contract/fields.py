@@ -76,8 +76,8 @@ class Field:
         if self.allowed is not None:
             return " or ".join(str(value) for value in self.allowed)
         unit = "" if self.unit in {"1", "count"} else f" {self.unit}"
-        whole = "a whole number " if self.kind == "integer" else ""
-        return f"{whole}{self.minimum:g} to {self.maximum:g}{unit}"
+        prefix = "a whole number " if self.kind == "integer" else ""
+        return f"{prefix}{self.minimum:g} to {self.maximum:g}{unit}"
 
 
 FEATURES: tuple[Field, ...] = (
@@ -234,7 +234,7 @@ FIELDS_BY_NAME: dict[str, Field] = {field.name: field for field in FIELDS}
 FIELDS_BY_ALIAS: dict[str, Field] = {field.alias: field for field in FIELDS}
 
 RESULT_LABELS: tuple[str, str] = ("Normal", "Diabetes")
-"""What a prediction of class 0 and of class 1 is called in every answer."""
+"""The labels of a prediction: class 0, class 1."""
 
 
 def fingerprint(fields: tuple[Field, ...] = FIELDS) -> str:

@@ -1,7 +1,8 @@
-"""S3 as every program reaches it: endpoint, user, the libraries' options, and what a refusal means.
+"""The connection to S3: endpoint, user, the options of each library, and the meaning of errors.
 
-`AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_REGION` say it; what is
-not given is found by the libraries' own chain: other variables, a role of the machine or pod.
+It is configured by `AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and
+`AWS_REGION`. The libraries' credential chain supplies the rest: other variables, or a role of the
+machine or pod.
 """
 
 import re
@@ -14,30 +15,30 @@ from urllib.parse import urlsplit
 
 _RETRIES = 8
 _RETRY_SECONDS = 20
-"""Enough for a server that starts again, too little to hide one that is down."""
+"""Long enough for a server that restarts, too short to hide one that is down."""
 _CODE = re.compile(r"<Code>(\w+)</Code>")
-_ORDINARY = frozenset({"NoSuchKey", "PreconditionFailed", "ConditionalRequestConflict"})
-"""Answers that belong to reading and to conditional writes: the callers know them."""
+_EXPECTED = frozenset({"NoSuchKey", "PreconditionFailed", "ConditionalRequestConflict"})
+"""Answers of reads and conditional writes that the callers handle."""
 _BUSY = frozenset({"SlowDown", "SlowDownRead", "SlowDownWrite", "ServiceUnavailable"})
 _METADATA_SERVICE = "169.254.169.254"
-"""Where the chain ends: the machine's own role."""
+"""The last link of the credential chain: the machine's role."""
 
 
 class StorageError(RuntimeError):
-    """S3 cannot be used as asked: one line that names the URL, endpoint and user, no secret."""
+    """A failed use of S3: one line with URL, endpoint and user, without a secret."""
 
 
 class StorageRefusedError(StorageError):
-    """S3 says no, and will say it again: wrong credentials, a missing right, a missing bucket."""
+    """S3 refuses permanently: wrong credentials, a missing right, a missing bucket."""
 
 
 class StorageUnavailableError(StorageError):
-    """S3 does not answer, or not now."""
+    """S3 does not answer, or is overloaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class S3:
-    """An endpoint and a user of it; None leaves a part to the libraries' own chain."""
+    """An endpoint and a user; None leaves a part to the libraries' credential chain."""
 
     endpoint: str | None = None
     user: str | None = None
@@ -46,7 +47,7 @@ class S3:
 
     def for_deltalake(self) -> dict[str, str]:
         """Return deltalake's `storage_options`; a commit is a conditional PUT."""
-        given = {
+        options = {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": self.user,
             "AWS_SECRET_ACCESS_KEY": self.secret,
@@ -54,7 +55,7 @@ class S3:
             "AWS_ALLOW_HTTP": "true" if self._plain else None,
         }
         return {
-            **{name: value for name, value in given.items() if value},
+            **{name: value for name, value in options.items() if value},
             "AWS_CONDITIONAL_PUT": "etag",
             "max_retries": str(_RETRIES),
             "retry_timeout": f"{_RETRY_SECONDS}s",
@@ -62,7 +63,7 @@ class S3:
 
     def for_obstore(self) -> dict[str, Any]:
         """Return the keyword arguments of obstore's `from_url`."""
-        given = {
+        options = {
             "endpoint": self.endpoint,
             "access_key_id": self.user,
             "secret_access_key": self.secret,
@@ -70,7 +71,7 @@ class S3:
             "client_options": {"allow_http": True} if self._plain else None,
         }
         return {
-            **{name: value for name, value in given.items() if value},
+            **{name: value for name, value in options.items() if value},
             "retry_config": {
                 "max_retries": _RETRIES,
                 "retry_timeout": timedelta(seconds=_RETRY_SECONDS),
@@ -79,18 +80,18 @@ class S3:
 
     @contextmanager
     def errors(self, url: str) -> Iterator[None]:
-        """Raise StorageError in place of a library's error that S3 is the cause of.
+        """Raise StorageError in place of a library's error that S3 caused.
 
-        The libraries' own texts have a hundred lines. Every other error passes as it is, and so do
-        all errors of a `url` that is not S3's.
+        The libraries' own messages have a hundred lines. Every other error passes unchanged, and so
+        do all errors if `url` is not an S3 URL.
         """
         try:
             yield
         except Exception as error:
-            told = storage_error(self, url, str(error)) if is_s3_url(url) else None
-            if told is None:
+            cause = storage_error(self, url, str(error)) if is_s3_url(url) else None
+            if cause is None:
                 raise
-            raise told from None
+            raise cause from None
 
     @property
     def _plain(self) -> bool:
@@ -98,7 +99,7 @@ class S3:
 
 
 DEFAULT_S3 = S3()
-"""AWS itself, as whoever the libraries' own chain finds."""
+"""AWS, with the credentials that the libraries' chain finds."""
 
 
 def is_s3_url(url: str) -> bool:
@@ -107,17 +108,18 @@ def is_s3_url(url: str) -> bool:
 
 
 def storage_error(s3: S3, url: str, text: str) -> StorageError | None:
-    """Return what a library's `text` says of S3 in one line; None where it says nothing of it."""
+    """Return the S3 error in a library's message `text`; None where it has another cause."""
     where = f"{url} at {s3.endpoint or 'AWS'}"
-    found = _CODE.search(text)
-    if found is not None:
-        return _answered(s3, where, urlsplit(url).netloc, found[1])
+    code = _CODE.search(text)
+    if code is not None:
+        return _answered(s3, where, urlsplit(url).netloc, code[1])
     if _METADATA_SERVICE in text:
-        given = "no AWS_ACCESS_KEY_ID, and this machine has no role"
-        return StorageRefusedError(f"{where}: given {given}, allowed a user with its secret")
+        missing = "AWS_ACCESS_KEY_ID is not set, and this machine has no role"
+        return StorageRefusedError(f"{where}: {missing}")
     if "Missing SecretAccessKey" in text or "Missing AccessKeyId" in text:
-        given = "AWS_ACCESS_KEY_ID or AWS_SECRET_ACCESS_KEY without the other"
-        return StorageRefusedError(f"{where}: given {given}, allowed both or none")
+        return StorageRefusedError(
+            f"{where}: AWS_ACCESS_KEY_ID or AWS_SECRET_ACCESS_KEY is set without the other"
+        )
     if "error sending request" in text or "HTTP error" in text:
         return StorageUnavailableError(
             f"{where}: the endpoint does not answer: check AWS_ENDPOINT_URL and that it runs"
@@ -127,15 +129,15 @@ def storage_error(s3: S3, url: str, text: str) -> StorageError | None:
 
 def _answered(s3: S3, where: str, bucket: str, code: str) -> StorageError | None:
     user = f"user {s3.user}" if s3.user else "the user"
-    if code in _ORDINARY:
+    if code in _EXPECTED:
         return None
     if code in _BUSY:
         return StorageUnavailableError(f"{where}: the endpoint is overloaded ({code})")
     reasons = {
-        "InvalidAccessKeyId": f"there is no {user}: check AWS_ACCESS_KEY_ID",
+        "InvalidAccessKeyId": f"{user} does not exist: check AWS_ACCESS_KEY_ID",
         "SignatureDoesNotMatch": f"AWS_SECRET_ACCESS_KEY is not that of {user}",
-        "AccessDenied": f"{user} may not do this in bucket {bucket}, or there is no such bucket",
-        "NoSuchBucket": f"there is no bucket {bucket}",
+        "AccessDenied": f"{user} may not do this in bucket {bucket}, or it does not exist",
+        "NoSuchBucket": f"bucket {bucket} does not exist",
         "XMinioStorageFull": "the disk of the endpoint is full",
     }
     return StorageRefusedError(f"{where}: {reasons.get(code, f'{user} is refused')} ({code})")

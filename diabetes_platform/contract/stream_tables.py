@@ -1,6 +1,7 @@
-"""The tables of the lake that the stream's other topics become: dead letters and windows.
+"""The lake's tables of the stream's other topics: dead letters and windows.
 
-A row is a message, known by its place; what Flink wrote twice after a failure is there twice.
+A row is one message, with its topic, partition and offset as key. What Flink wrote twice after a
+failure is stored twice.
 """
 
 from diabetes_platform.contract.events import WINDOW_KEYS, mean_name, missing_share_name
@@ -13,8 +14,8 @@ _DAY, _TOPIC_ID, _PARTITION, _OFFSET, _WRITTEN_AT = (
     if column.name in {"day", "topic_id", "kafka_partition", "kafka_offset", "written_at"}
 )
 TOPIC_PARTITION_OFFSET = (_TOPIC_ID, _PARTITION, _OFFSET)
-"""What a message is known by."""
-_PLACE_NAMES = tuple(column.name for column in TOPIC_PARTITION_OFFSET)
+"""The key of a message."""
+_KEY = tuple(column.name for column in TOPIC_PARTITION_OFFSET)
 
 STREAM_REJECTED = Table(
     "stream/rejected",
@@ -27,17 +28,19 @@ STREAM_REJECTED = Table(
             REASONS.name,
             REASONS.type,
             False,
-            "All reasons, `field:code`; `reasons:missing` of a message that names none.",
+            "All reasons, `field:code`; `reasons:missing` if the message has none.",
         ),
-        Column("source_topic", "text", True, "Topic of the original; NULL: it does not say."),
+        Column(
+            "source_topic", "text", True, "Topic of the original; NULL if the header is missing."
+        ),
         Column("source_partition", "integer", True, "Partition of the original."),
-        Column("source_offset", "bigint", True, "Place of the original in its partition."),
+        Column("source_offset", "bigint", True, "Offset of the original in its partition."),
         Column("rejected_at", "timestamp", True, "When it was rejected (UTC)."),
         # Last, so that Delta keeps no bounds of them in its log.
-        Column("message_key", "bytes", True, "Key of the original, as it was."),
+        Column("message_key", "bytes", True, "Key of the original, unchanged."),
         Column("message_value", "bytes", True, "The original's bytes: patients' values."),
     ),
-    _PLACE_NAMES,
+    _KEY,
 )
 
 _UNITS = {field.name: "" if field.unit == "1" else f" [{field.unit}]" for field in FEATURES}
@@ -52,7 +55,7 @@ STREAM_WINDOWS = Table(
         Column("window_start", "timestamp", False, "Event time at which it begins (UTC)."),
         Column("window_end", "timestamp", False, "Event time before which it ends (UTC)."),
         Column(WINDOW_KEYS.events, "bigint", False, "Messages: the sum of the other counts."),
-        Column(WINDOW_KEYS.accepted, "bigint", False, "Images that were let through."),
+        Column(WINDOW_KEYS.accepted, "bigint", False, "Accepted images."),
         Column(WINDOW_KEYS.deleted, "bigint", False, "Deletions."),
         Column(WINDOW_KEYS.rejected, "bigint", False, "Messages that were rejected."),
         Column(WINDOW_KEYS.late, "bigint", False, "Messages whose own window had closed."),
@@ -61,7 +64,7 @@ STREAM_WINDOWS = Table(
                 mean_name(field.name),
                 "number",
                 True,
-                f"{field.label}, mean of the accepted{_UNITS[field.name]}; NULL: of none.",
+                f"{field.label}, mean of the accepted{_UNITS[field.name]}; NULL without any.",
             )
             for field in FEATURES
         ),
@@ -75,5 +78,5 @@ STREAM_WINDOWS = Table(
             for field in FEATURES
         ),
     ),
-    _PLACE_NAMES,
+    _KEY,
 )

@@ -1,4 +1,4 @@
-"""The tables that hold patient records: names, columns and keys, for every engine to render."""
+"""The tables of patient records: names, columns and keys, which every engine renders."""
 
 import hashlib
 import re
@@ -10,12 +10,12 @@ from diabetes_platform.contract.fields import FEATURES, FIELDS, OUTCOME, Field
 ColumnType = Literal["text", "integer", "bigint", "number", "timestamp", "text[]", "json", "bytes"]
 _CONTENT_HASH = re.compile(r"[0-9a-f]{64}")
 INTAKE_PREFIX = "intake-"
-"""What stands before the intake's id in the record id of a row that the stream brought."""
+"""The prefix of the intake id in the record id of a row from the stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: `type` is the contract's own word, rendered by each engine."""
+    """One column; each engine renders `type` as its own."""
 
     name: str
     type: ColumnType
@@ -39,28 +39,28 @@ class Table:
 
 
 def batch_id_of(content_hash: str) -> str:
-    """Return the batch's name, the first 12 hex digits; ValueError for what is no SHA-256."""
+    """Return the batch id, the first 12 hex digits; ValueError for anything but a SHA-256."""
     if not _CONTENT_HASH.fullmatch(content_hash):
-        raise ValueError(f"content hash: given {content_hash!r}, allowed 64 hex digits")
+        raise ValueError(f"content hash is {content_hash!r}; allowed: 64 hex digits")
     return content_hash[:12]
 
 
 def batch_content_hash(raw_hash: str, labels_hash: str | None) -> str:
-    """Return the content hash of a batch: of its source and of the labels that came beside it.
+    """Return the content hash of a batch, from those of its source and of its labels.
 
-    Without labels (None) it is the source's own. ValueError for what is no SHA-256.
+    Without labels (None) it is the source's own. ValueError for anything but a SHA-256.
     """
-    hashes = [each for each in (raw_hash, labels_hash) if each is not None]
-    for each in hashes:
-        batch_id_of(each)
+    hashes = [content_hash for content_hash in (raw_hash, labels_hash) if content_hash is not None]
+    for content_hash in hashes:
+        batch_id_of(content_hash)
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest() if labels_hash else raw_hash
 
 
 def intake_id_of(record_id: str) -> int | None:
-    """Return the intake that a record came from by the stream, None where a source brought it."""
-    _, _, place = record_id.partition("-")
-    intake = place.removeprefix(INTAKE_PREFIX)
-    return int(intake) if intake != place and intake.isdecimal() else None
+    """Return the intake id of a record from the stream; None for a record of a source file."""
+    _, _, origin = record_id.partition("-")
+    intake = origin.removeprefix(INTAKE_PREFIX)
+    return int(intake) if intake != origin and intake.isdecimal() else None
 
 
 def filled_name(field: Field) -> str:
@@ -83,8 +83,8 @@ RECORD_ID = Column(
     "record_id",
     "text",
     False,
-    "Where the row came from: batch id, a hyphen, source line; `intake-` and the intake's id of a "
-    "row that the stream brought.",
+    "Origin of the row: batch id, a hyphen, and the source line; for a row from the stream "
+    "`intake-` and the intake's id.",
 )
 BATCH_ID = Column("batch_id", "text", False, "First 12 hex digits of the batch's content hash.")
 SOURCE = Column(
@@ -160,7 +160,7 @@ STAGING_PATIENTS = Table(
 
 CLEANED_PATIENTS = Table(
     "cleaned/patients",
-    "Every row of one batch with its verdict: as received, parsed, filled, scaled, reasons.",
+    "Every row of one batch as received, parsed, filled and scaled, with verdict and reasons.",
     (
         RECORD_ID,
         SOURCE_LINE,
@@ -217,27 +217,27 @@ DIABETES_NEW = Table(
 
 PREDICTIONS = Table(
     "serving.predictions",
-    "What a model said of one change of an intake row. Never a label.",
+    "A model's prediction for one change of an intake row. Never a label.",
     (
         Column("intake_id", "bigint", False, "Identity of the intake."),
-        Column("source_lsn", "bigint", False, "Place of the change in the write-ahead log."),
-        Column("model_version", "text", False, "The model that was asked."),
+        Column("source_lsn", "bigint", False, "Log sequence number of the change."),
+        Column("model_version", "text", False, "The model that made the prediction."),
         Column("probability", "number", False, "Probability of diabetes, 0 to 1."),
         Column("result", "text", False, "The label at the model's threshold."),
         Column("contributions", "json", False, "`bias`, and `features` by name [log-odds]."),
         Column("changed_at", "timestamp", False, "When the change was committed (UTC)."),
         Column("captured_at", "timestamp", False, "When change data capture read it (UTC)."),
         Column("consumed_at", "timestamp", False, "When the predictor received it (UTC)."),
-        Column("scored_at", "timestamp", False, "When the model had answered (UTC)."),
+        Column("scored_at", "timestamp", False, "When the model had scored it (UTC)."),
         Column("stored_at", "timestamp", False, "When this row was written (UTC)."),
-        Column("judged_at", "timestamp", False, "When the stream had judged the change (UTC)."),
+        Column("judged_at", "timestamp", False, "When Flink had validated the change (UTC)."),
     ),
     ("intake_id", "source_lsn", "model_version"),
 )
 
 STREAM_PATIENTS = Table(
     "stream/patients",
-    "Every change of an intake row that the stream let through, deletions too. Append-only.",
+    "Every valid change of an intake row, deletions included. Append-only.",
     (
         Column(
             "change_id",
@@ -250,16 +250,16 @@ STREAM_PATIENTS = Table(
         Column(
             "op", "text", False, "`c` created, `u` updated, `r` read by a snapshot, `d` deleted."
         ),
+        Column("lsn", "bigint", True, "Log sequence number of the change; NULL for a deletion."),
         Column(
-            "lsn", "bigint", True, "Place of the change in the write-ahead log; a deletion: NULL."
+            "topic_id", "text", False, "Kafka's id of the topic; a recreated topic has another."
         ),
-        Column("topic_id", "text", False, "Kafka's id of the topic; one made anew has another."),
         Column("kafka_partition", "integer", False, "The message's partition of the topic."),
-        Column("kafka_offset", "bigint", False, "The message's place in its partition."),
+        Column("kafka_offset", "bigint", False, "The message's offset in its partition."),
         Column("written_at", "timestamp", False, "When the message was written (UTC)."),
         Column("changed_at", "timestamp", True, "When the change was committed (UTC)."),
         Column("captured_at", "timestamp", True, "When change data capture read it (UTC)."),
-        Column("judged_at", "timestamp", True, "When the stream had judged the change (UTC)."),
+        Column("judged_at", "timestamp", True, "When Flink had validated the change (UTC)."),
         # A deletion has no image.
         *(Column(c.name, c.type, True, c.description) for c in DIABETES_NEW.columns[1:]),
     ),
@@ -272,7 +272,7 @@ LABELLED_PATIENTS = Table(
     (
         DIABETES_NEW.columns[0],
         *(Column(c.name, c.type, c.name != OUTCOME.name, c.description) for c in AS_RECEIVED),
-        # The stream demands neither: a label is no worse without.
+        # Flink requires neither, and a label needs neither.
         *(
             Column(c.name, c.type, True, c.description)
             for c in DIABETES_NEW.columns
@@ -285,10 +285,10 @@ LABELLED_PATIENTS = Table(
 
 SHADOW_SCORES = Table(
     "model/shadow",
-    "What champion and challenger answer for the same live patients. Never a label.",
+    "Predictions of champion and challenger for the same live patients. Never a label.",
     (
         PREDICTIONS.columns[0],
-        Column("lsn", "bigint", True, "Place of the change in the write-ahead log."),
+        Column("lsn", "bigint", True, "Log sequence number of the change."),
         Column("champion_version", "text", False, "The model that is released."),
         Column("champion_probability", "number", False, "Its probability of diabetes, 0 to 1."),
         Column("challenger_version", "text", False, "The candidate that passed its gate."),

@@ -1,6 +1,6 @@
-"""The row validator: all the reasons to reject a record, as pure functions of its values.
+"""The row validator: all reasons to reject a record, as pure functions of its values.
 
-Rules about more than one row (duplicates, outliers) are not here but in `cleaning/`.
+Rules about several rows (duplicates, outliers) belong to `cleaning/`.
 """
 
 import math
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from diabetes_platform.contract.fields import FIELDS, FIELDS_BY_NAME, Field
 
 NUMBER_PATTERN = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
-"""A decimal number as text. Spark's own casts differ (`1d`, `0x1p3`): this decides instead."""
+"""A decimal number as text. Spark's casts also accept `1d` and `0x1p3`, so this decides."""
 NOT_FINITE_PATTERN = r"^[+-]?([nN][aA][nN]|[iI][nN][fF]([iI][nN][iI][tT][yY])?)$"
 
 MISSING = "missing"
@@ -38,29 +38,30 @@ class Reason:
     def __str__(self) -> str:
         return f"{self.field}:{self.code}"
 
-    def explain(self, given: object) -> str:
-        """Return the field, what was given and what is allowed, for the person who sent it."""
+    def explain(self, value: object) -> str:
+        """Return the field, its value and the allowed range, for the person who sent it."""
         allowed = FIELDS_BY_NAME[self.field].allowed_text
-        return f"{self.field}: {self.code.replace('_', ' ')}: given {given!r}, allowed {allowed}"
+        stated = "missing" if value is None else repr(value)
+        return f"{self.field} is {stated} ({self.code.replace('_', ' ')}); allowed: {allowed}"
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """A value as the platform understands it: a finite number, or None with why."""
+    """A parsed value: a finite number, or None, with a code if it is not missing."""
 
     value: float | None
     code: str | None = None
 
 
-def parse(field: Field, given: object) -> Parsed:
-    """Read one value as received (text, number or None); a code for missing becomes None."""
-    if given is None or (isinstance(given, str) and not given.strip(" ")):
+def parse(field: Field, received: object) -> Parsed:
+    """Parse a value as received (text, number or None); a code for missing becomes None."""
+    if received is None or (isinstance(received, str) and not received.strip(" ")):
         return Parsed(None)
-    if isinstance(given, str):
-        return _from_text(field, given.strip(" "))
-    if isinstance(given, bool) or not isinstance(given, int | float):
+    if isinstance(received, str):
+        return _from_text(field, received.strip(" "))
+    if isinstance(received, bool) or not isinstance(received, int | float):
         return Parsed(None, NOT_A_NUMBER)
-    return _from_number(field, given)
+    return _from_number(field, received)
 
 
 def _from_text(field: Field, text: str) -> Parsed:
@@ -81,9 +82,9 @@ def _from_number(field: Field, number: float) -> Parsed:
     return Parsed(None if value in field.missing_codes else value)
 
 
-def reason_for(field: Field, given: object) -> Reason | None:
-    """Return why this value rejects its record, or None where it does not."""
-    parsed = parse(field, given)
+def reason_for(field: Field, received: object) -> Reason | None:
+    """Return the reason to reject a record with this value; None for a valid value."""
+    parsed = parse(field, received)
     code = parsed.code if parsed.code is not None else _broken_rule(field, parsed.value)
     return None if code is None else Reason(field.name, code)
 
@@ -92,8 +93,8 @@ def reasons_to_reject(
     row: Mapping[str, object], fields: tuple[Field, ...] = FIELDS
 ) -> tuple[Reason, ...]:
     """Return all reasons to reject `row`, in field order; a field that is absent is missing."""
-    found = (reason_for(field, row.get(field.name)) for field in fields)
-    return tuple(reason for reason in found if reason is not None)
+    reasons = (reason_for(field, row.get(field.name)) for field in fields)
+    return tuple(reason for reason in reasons if reason is not None)
 
 
 def _broken_rule(field: Field, value: float | None) -> str | None:

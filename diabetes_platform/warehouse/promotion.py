@@ -1,10 +1,10 @@
-"""Promotion of a validated batch to `serving.patients`, and the way back.
+"""Promotion of a validated batch to `serving.patients`, and rollback.
 
-`serving.patient_versions` holds the rows of several versions and the one row of
-`serving.current_version` says which of them the view `serving.patients` shows. Rows and pointer
-are both under MVCC, so that a reader sees exactly one whole version at every isolation level and
-nobody waits for a lock. Swapping tables by name or by partition cannot promise that: a statement
-planned before the swap, or a snapshot older than it, would meet a table that is empty to it.
+`serving.patient_versions` has the rows of several versions; the only row of
+`serving.current_version` selects the one that the view `serving.patients` shows. MVCC covers both
+rows and pointer, so every reader sees exactly one complete version at every isolation level,
+without a lock. Swapping tables by name or by partition cannot guarantee that: a statement planned
+before the swap, or an older snapshot, would read an empty table.
 """
 
 from dataclasses import dataclass, replace
@@ -17,19 +17,19 @@ from diabetes_platform.contract.tables import STAGING_PATIENTS
 from diabetes_platform.warehouse import ddl
 from diabetes_platform.warehouse.staging import StagedBatch
 
-KEPT_VERSIONS = 3
-"""The current version and the two that a rollback can reach."""
+RETAINED_VERSIONS = 3
+"""The current version and the two before it, which a rollback can reach."""
 _LOCK = 0x6469_6162
-"""Advisory lock: promotions and rollbacks happen one after the other."""
+"""Advisory lock that serialises promotions and rollbacks."""
 
 
 class PromotionRefusedError(RuntimeError):
-    """A promotion or rollback that must not happen; the serving table is unchanged."""
+    """A refused promotion or rollback; the serving table is unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """One row of the audit `serving.promotions`; `changed` is False where it was there already."""
+    """One row of the audit `serving.promotions`; `changed` is False if it already existed."""
 
     action: Literal["promote", "rollback"]
     version: int
@@ -43,11 +43,11 @@ class Promotion:
 
 
 def promote(url: str, batch: StagedBatch) -> Promotion:
-    """Make `batch` what `serving.patients` shows, in one transaction.
+    """Make `serving.patients` show `batch`, in one transaction.
 
-    A batch that was promoted before is left as it is, also after a rollback from it. Raises
-    PromotionRefusedError where its newest validation did not pass, its rows break the contract,
-    or staging holds another batch by now.
+    A batch that was promoted before stays unchanged, also after a rollback from it. Raises
+    PromotionRefusedError if its newest validation failed, its rows break the contract, or staging
+    has another batch.
     """
     with psycopg.connect(url) as connection:
         _serialise(connection)
@@ -65,39 +65,41 @@ def promote(url: str, batch: StagedBatch) -> Promotion:
             verdict="all blocking expectations passed",
         )
         _copy_rows(connection, batch)
-        _point_at(connection, batch.version)
+        _set_current(connection, batch.version)
         _audit(connection, promotion)
         _delete_unreachable(connection)
     return promotion
 
 
 def rollback(url: str) -> Promotion:
-    """Show the version that was current before the current one; PromotionRefusedError if none."""
+    """Show the version before the current one; PromotionRefusedError without one."""
     with psycopg.connect(url) as connection:
         _serialise(connection)
         current = _current_version(connection)
         promoted = None if current is None else _promotion_of(connection, current)
         if promoted is None or promoted.previous_version is None:
-            raise PromotionRefusedError("no earlier version of serving.patients to go back to")
+            raise PromotionRefusedError("serving.patients has no earlier version")
         target = _promotion_of(connection, promoted.previous_version)
-        if target is None or not _kept(connection, target.version):
-            raise PromotionRefusedError(f"version {promoted.previous_version} is not kept any more")
-        back = replace(
+        if target is None or not _is_retained(connection, target.version):
+            raise PromotionRefusedError(
+                f"version {promoted.previous_version} is no longer retained"
+            )
+        audit = replace(
             target,
             action="rollback",
             previous_version=promoted.version,
             verdict=f"rolled back from version {promoted.version}",
             changed=True,
         )
-        _point_at(connection, target.version)
-        _audit(connection, back)
-    return back
+        _set_current(connection, target.version)
+        _audit(connection, audit)
+    return audit
 
 
 def serving_state(connection: Connection) -> Promotion:
     """Return the promotion of the version that `serving.patients` shows to this transaction.
 
-    Raises PromotionRefusedError where nothing was promoted yet.
+    Raises PromotionRefusedError if nothing was promoted yet.
     """
     current = _current_version(connection)
     promotion = None if current is None else _promotion_of(connection, current)
@@ -139,11 +141,11 @@ def _passing_validation(connection: Connection, batch: StagedBatch) -> str:
 
 
 def _copy_rows(connection: Connection, batch: StagedBatch) -> None:
-    # SHARE: no load may replace the rows between this check and the copy.
+    # SHARE blocks a load between this check and the copy.
     connection.execute("LOCK TABLE staging.patients IN SHARE MODE")
     row = connection.execute("SELECT max(version) FROM staging.batches").fetchone()
     if row != (batch.version,):
-        raise PromotionRefusedError(f"batch {batch.batch_id} is not in staging any more")
+        raise PromotionRefusedError(f"batch {batch.batch_id} is no longer in staging")
     copy = sql.SQL(
         "INSERT INTO serving.patient_versions (version, {columns})"
         " SELECT {version}, {columns} FROM staging.patients"
@@ -156,7 +158,7 @@ def _copy_rows(connection: Connection, batch: StagedBatch) -> None:
         raise PromotionRefusedError(f"batch {batch.batch_id} breaks {rule}") from None
 
 
-def _point_at(connection: Connection, version: int) -> None:
+def _set_current(connection: Connection, version: int) -> None:
     connection.execute(
         "INSERT INTO serving.current_version (version) VALUES (%s)"
         " ON CONFLICT (singleton) DO UPDATE SET version = excluded.version",
@@ -164,7 +166,7 @@ def _point_at(connection: Connection, version: int) -> None:
     )
 
 
-def _kept(connection: Connection, version: int) -> bool:
+def _is_retained(connection: Connection, version: int) -> bool:
     row = connection.execute(
         "SELECT EXISTS (SELECT FROM serving.patient_versions WHERE version = %s)", (version,)
     ).fetchone()
@@ -189,7 +191,7 @@ def _audit(connection: Connection, promotion: Promotion) -> None:
 
 
 def _delete_unreachable(connection: Connection) -> None:
-    """Delete the versions that no rollback reaches; older snapshots still read them."""
+    """Delete the versions that no rollback can reach; older snapshots still read them."""
     connection.execute(
         "WITH RECURSIVE reachable (version, depth) AS ("
         "  SELECT version, 1 FROM serving.current_version"
@@ -199,5 +201,5 @@ def _delete_unreachable(connection: Connection) -> None:
         "  WHERE p.previous_version IS NOT NULL AND r.depth < %s)"
         " DELETE FROM serving.patient_versions"
         " WHERE version NOT IN (SELECT version FROM reachable)",
-        (KEPT_VERSIONS,),
+        (RETAINED_VERSIONS,),
     )

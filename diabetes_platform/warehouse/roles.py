@@ -1,11 +1,11 @@
-"""Who logs in to PostgreSQL, and what each is for; the migrations grant the rights."""
+"""The roles that log in to PostgreSQL, and their purposes; the migrations grant the rights."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A role that logs in; `replication` says that it may read the write-ahead log."""
+    """A role that logs in; with `replication` it may read the write-ahead log."""
 
     name: str
     purpose: str

@@ -13,11 +13,11 @@ _APPEND = (
     "INSERT INTO staging.batches (batch_id, delta_version, rows) VALUES ($1, $2, $3)"
     " RETURNING version, staged_at"
 )
-_FOREIGN = "SELECT count(*) FROM staging.patients WHERE batch_id IS DISTINCT FROM $1"
+_OTHER_BATCHES = "SELECT count(*) FROM staging.patients WHERE batch_id IS DISTINCT FROM $1"
 
 
 class StagingError(RuntimeError):
-    """A batch that could not be loaded or is not in staging any more."""
+    """A batch that could not be loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +41,20 @@ def stage(
 ) -> StagedBatch:
     """Replace `staging.patients` by `batches` (contract STAGING_PATIENTS, any column order).
 
-    One transaction: where it fails, the batch before is still there. It fails also where other
-    than `expected_rows` rows arrive or one is of another batch. Memory holds the Arrow batch on
-    its way and no more. Raises StagingError.
+    One transaction: if it fails, the previous batch stays. It also fails if another number of rows
+    than `expected_rows` arrives, or a row of another batch. Memory holds one Arrow batch. Raises
+    StagingError.
     """
-    # ADBC brings polars and pandas along: a second that the code location need not spend.
+    # ADBC imports polars and pandas: a second that the code location saves.
     import adbc_driver_postgresql.dbapi as adbc
 
     try:
         with adbc.connect(url) as connection, connection.cursor() as cursor:
             cursor.execute("TRUNCATE staging.patients")
             rows = cursor.adbc_ingest("patients", batches, mode="append", db_schema_name="staging")
-            cursor.execute(_FOREIGN, (batch_id,))
+            cursor.execute(_OTHER_BATCHES, (batch_id,))
             (foreign,) = cursor.fetchone()
-            _require_whole(batch_id, rows, expected_rows, foreign)
+            _require_complete(batch_id, rows, expected_rows, foreign)
             cursor.execute(_APPEND, (batch_id, delta_version, rows))
             version, staged_at = cursor.fetchone()
             cursor.execute("ANALYZE staging.patients")
@@ -65,15 +65,17 @@ def stage(
     return StagedBatch(version, batch_id, delta_version, rows, staged_at)
 
 
-def _require_whole(batch_id: str, rows: int, expected: int, foreign: int) -> None:
+def _require_complete(batch_id: str, rows: int, expected: int, foreign: int) -> None:
     if rows != expected:
-        raise StagingError(f"batch {batch_id}: not staged: given {rows} rows, allowed {expected}")
+        raise StagingError(
+            f"batch {batch_id}: not staged: {rows} rows arrived; allowed: {expected}"
+        )
     if foreign:
         raise StagingError(f"batch {batch_id}: not staged: {foreign} rows are of another batch")
 
 
 def newest(url: str) -> StagedBatch | None:
-    """Return the batch that is in `staging.patients`, or None before the first."""
+    """Return the batch in `staging.patients`; None before the first."""
     with psycopg.connect(url) as connection:
         row = connection.execute(
             "SELECT version, batch_id, delta_version, rows, staged_at FROM staging.batches"
@@ -94,7 +96,7 @@ def count_staged(url: str, batch_id: str) -> int:
 def record_validation(
     url: str, batch: StagedBatch, *, run_name: str, failed: tuple[str, ...]
 ) -> None:
-    """Keep the verdict on a staged batch: it passed where no blocking expectation `failed`."""
+    """Record the verdict on a staged batch: it passed if no blocking expectation `failed`."""
     with psycopg.connect(url) as connection:
         connection.execute(
             "INSERT INTO staging.validations (run_name, version, passed, failed)"

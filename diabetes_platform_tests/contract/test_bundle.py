@@ -38,7 +38,7 @@ FILES = {MODEL_FILE: MODEL, BUNDLE_FILE: dump_bundle(BUNDLE)}
 CHAMPION = ChampionPointer(BUNDLE.model_version, sha256(FILES[BUNDLE_FILE]))
 
 
-def test_what_is_written_is_read_again() -> None:
+def test_reads_what_it_writes() -> None:
     assert load_bundle(dump_bundle(BUNDLE)) == BUNDLE
     assert load_champion(dump_champion(CHAMPION)) == CHAMPION
     assert open_bundle(CHAMPION, FILES, contract_fingerprint="f" * 64) == BUNDLE
@@ -54,22 +54,22 @@ def test_a_version_is_named_by_its_content() -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({MODEL_FILE: b"other"}, r"model\.txt: SHA-256: given"),
+        ({MODEL_FILE: b"other"}, r"model\.txt: SHA-256 is"),
         ({BUNDLE_FILE: FILES[BUNDLE_FILE].replace(b"0.5", b"0.1")}, r"bundle\.json: SHA-256"),
     ],
 )
-def test_a_tampered_file_is_refused(files: dict[str, bytes], message: str) -> None:
+def test_rejects_a_changed_file(files: dict[str, bytes], message: str) -> None:
     with pytest.raises(BundleError, match=message):
         open_bundle(CHAMPION, FILES | files, contract_fingerprint="f" * 64)
 
 
-def test_a_foreign_contract_is_refused() -> None:
-    with pytest.raises(BundleError, match=r"contract fingerprint: given f+, allowed e+"):
+def test_rejects_a_bundle_of_another_contract() -> None:
+    with pytest.raises(BundleError, match=r"contract fingerprint is f+; allowed: e+"):
         open_bundle(CHAMPION, FILES, contract_fingerprint="e" * 64)
 
 
 @pytest.mark.parametrize("name", [MODEL_FILE, BUNDLE_FILE])
-def test_a_missing_file_is_refused(name: str) -> None:
+def test_rejects_a_version_with_a_missing_file(name: str) -> None:
     files = {key: content for key, content in FILES.items() if key != name}
     with pytest.raises(BundleError, match=f"{name}: missing"):
         open_bundle(CHAMPION, files, contract_fingerprint="f" * 64)
@@ -79,12 +79,12 @@ def test_a_missing_file_is_refused(name: str) -> None:
     ("content", "message"),
     [
         (b"not json", "not JSON"),
-        (b"[]", "given list, allowed a JSON object"),
-        (b'{"format": 2}', "format: given 2, allowed 1"),
+        (b"[]", "is a JSON list; allowed: an object"),
+        (b'{"format": 2}', "format is 2; allowed: 1"),
         (b'{"format": 1}', "not a model bundle"),
     ],
 )
-def test_a_document_that_is_no_bundle_is_refused(content: bytes, message: str) -> None:
+def test_rejects_a_document_that_is_no_bundle(content: bytes, message: str) -> None:
     with pytest.raises(BundleError, match=message):
         load_bundle(content)
     with pytest.raises(BundleError):

@@ -1,4 +1,4 @@
-"""The libraries' options follow from the settings; an error is one line without a secret."""
+"""The options of the S3 libraries, and errors in one line without a secret."""
 
 import pytest
 
@@ -16,7 +16,7 @@ LAKE = "s3://lake/raw/patients"
 
 
 def answered(code: str) -> str:
-    """What deltalake makes of an error that S3 answers with."""
+    """deltalake's message for an error code of S3."""
     return (
         "Generic S3 error\n \x1b[31m↳\x1b[0m Error performing GET … 403 Forbidden\n"
         f'<?xml version="1.0"?>\n<Error><Code>{code}</Code><Message>No.</Message></Error>\nmore'
@@ -46,7 +46,7 @@ def test_only_an_endpoint_of_plain_http_allows_it() -> None:
     assert "client_options" not in encrypted.for_obstore()
 
 
-def test_what_is_not_given_is_left_to_the_libraries() -> None:
+def test_unset_parts_are_left_to_the_libraries() -> None:
     assert set(S3().for_deltalake()) == {"AWS_CONDITIONAL_PUT", "max_retries", "retry_timeout"}
     assert set(S3().for_obstore()) == {"retry_config"}
 
@@ -55,17 +55,17 @@ def test_what_is_not_given_is_left_to_the_libraries() -> None:
     ("url", "is_one"),
     [("s3://lake", True), ("s3a://lake/raw", True), ("/lake", False), ("file:///lake", False)],
 )
-def test_which_urls_are_of_s3(url: str, is_one: bool) -> None:
+def test_recognises_an_s3_url(url: str, is_one: bool) -> None:
     assert is_s3_url(url) is is_one
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "told"),
+    ("text", "kind", "message"),
     [
-        (answered("InvalidAccessKeyId"), StorageRefusedError, "there is no user pipeline"),
+        (answered("InvalidAccessKeyId"), StorageRefusedError, "user pipeline does not exist"),
         (answered("SignatureDoesNotMatch"), StorageRefusedError, "not that of user pipeline"),
         (answered("AccessDenied"), StorageRefusedError, "may not do this in bucket lake"),
-        (answered("NoSuchBucket"), StorageRefusedError, "there is no bucket lake"),
+        (answered("NoSuchBucket"), StorageRefusedError, "bucket lake does not exist"),
         (answered("RequestTimeTooSkewed"), StorageRefusedError, "refused (RequestTimeTooSkewed)"),
         (answered("XMinioStorageFull"), StorageRefusedError, "the disk of the endpoint is full"),
         (answered("SlowDownWrite"), StorageUnavailableError, "overloaded"),
@@ -75,29 +75,29 @@ def test_which_urls_are_of_s3(url: str, is_one: bool) -> None:
     ],
 )
 def test_an_error_names_url_endpoint_and_cause_in_one_line(
-    text: str, kind: type[StorageError], told: str
+    text: str, kind: type[StorageError], message: str
 ) -> None:
     error = storage_error(MINIO, LAKE, text)
     assert type(error) is kind
     assert str(error).startswith(f"{LAKE} at http://127.0.0.1:9000: ")
-    assert told in str(error)
+    assert message in str(error)
     assert "\n" not in str(error)
     assert "T0SECRET" not in str(error) + repr(MINIO)
 
 
 @pytest.mark.parametrize("text", [answered("NoSuchKey"), answered("PreconditionFailed"), "line 3"])
-def test_an_answer_that_callers_know_is_no_storage_error(text: str) -> None:
+def test_an_answer_that_callers_handle_is_no_storage_error(text: str) -> None:
     assert storage_error(MINIO, LAKE, text) is None
 
 
-def test_other_errors_pass_as_they_are() -> None:
+def test_other_errors_pass_unchanged() -> None:
     with pytest.raises(OSError, match="No space left"), MINIO.errors(LAKE):
         raise OSError(28, "No space left")
     with pytest.raises(OSError, match="AccessDenied"), MINIO.errors("/a/directory"):
         raise OSError(answered("AccessDenied"))
 
 
-def test_the_librarys_own_text_does_not_follow_the_error_into_a_log() -> None:
+def test_the_librarys_message_is_not_chained_to_the_error() -> None:
     with pytest.raises(StorageRefusedError) as raised, MINIO.errors(LAKE):
         raise OSError(answered("AccessDenied"))
     assert raised.value.__cause__ is None

@@ -1,4 +1,4 @@
-"""Dead letters and windows as tables: known by their place, bytes where Delta keeps no bounds."""
+"""The tables of dead letters and windows: their keys, and the order of their columns."""
 
 import pytest
 
@@ -8,12 +8,12 @@ from diabetes_platform.contract.tables import Table
 
 
 @pytest.mark.parametrize("table", [STREAM_REJECTED, STREAM_WINDOWS], ids=lambda table: table.name)
-def test_a_row_is_known_by_its_place_in_the_topic(table: Table) -> None:
+def test_the_key_is_topic_partition_and_offset(table: Table) -> None:
     assert table.key == ("topic_id", "kafka_partition", "kafka_offset")
     assert {"day", "written_at"} <= set(table.column_names)
 
 
-def test_what_holds_values_of_patients_stands_last() -> None:
+def test_columns_with_values_of_patients_come_last() -> None:
     assert [column.type for column in STREAM_REJECTED.columns[-2:]] == ["bytes", "bytes"]
     assert "bytes" not in {column.type for column in STREAM_REJECTED.columns[:-2]}
 

@@ -1,4 +1,4 @@
-"""The tables: made from the fields, so that none keeps a second list."""
+"""The tables, which are rendered from the fields."""
 
 import hashlib
 
@@ -77,11 +77,20 @@ def test_the_change_event_carries_the_intake_row() -> None:
     assert set(event.operations) == {"c", "u", "d", "r"}
 
 
-def test_nothing_that_a_model_said_has_a_place_on_the_way_of_a_label() -> None:
-    said = {"probability", "result", "contributions", "model_version", "scored_at"}
-    assert said <= set(PREDICTIONS.column_names)
-    way = (DIABETES_NEW, STREAM_PATIENTS, LABELLED_PATIENTS, CLEANED_PATIENTS, TRAINING_SET)
-    assert not said & {*SINK_KEYS, *(name for table in way for name in table.column_names)}
+def test_no_table_on_the_path_of_a_label_has_a_column_of_predictions() -> None:
+    predicted = {"probability", "result", "contributions", "model_version", "scored_at"}
+    assert predicted <= set(PREDICTIONS.column_names)
+    path_of_a_label = (
+        DIABETES_NEW,
+        STREAM_PATIENTS,
+        LABELLED_PATIENTS,
+        CLEANED_PATIENTS,
+        TRAINING_SET,
+    )
+    assert not predicted & {
+        *SINK_KEYS,
+        *(name for table in path_of_a_label for name in table.column_names),
+    }
 
 
 HASH = hashlib.sha256(b"a batch").hexdigest()
@@ -91,10 +100,10 @@ def test_a_batch_is_named_by_its_content() -> None:
     assert batch_id_of(HASH) == HASH[:12]
 
 
-@pytest.mark.parametrize("given", ["", HASH[:63], HASH.upper(), "x" * 64])
-def test_what_is_no_content_hash_is_refused(given: str) -> None:
-    with pytest.raises(ValueError, match="allowed 64 hex digits"):
-        batch_id_of(given)
+@pytest.mark.parametrize("text", ["", HASH[:63], HASH.upper(), "x" * 64])
+def test_rejects_what_is_no_content_hash(text: str) -> None:
+    with pytest.raises(ValueError, match="allowed: 64 hex digits"):
+        batch_id_of(text)
 
 
 def test_a_batch_with_labels_has_another_name_and_one_without_its_sources() -> None:
@@ -103,7 +112,7 @@ def test_a_batch_with_labels_has_another_name_and_one_without_its_sources() -> N
     both = {batch_content_hash(HASH, labels), batch_content_hash(labels, HASH)}
     assert len(both) == 2
     assert not both & {HASH, labels}
-    with pytest.raises(ValueError, match="allowed 64 hex digits"):
+    with pytest.raises(ValueError, match="allowed: 64 hex digits"):
         batch_content_hash(HASH, "")
 
 

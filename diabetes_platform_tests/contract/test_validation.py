@@ -11,7 +11,7 @@ PREGNANCIES = FIELDS_BY_NAME["pregnancies"]
 
 
 @pytest.mark.parametrize(
-    ("given", "parsed"),
+    ("received", "parsed"),
     [
         ("148", Parsed(148.0)),
         (" 148.50 ", Parsed(148.5)),
@@ -34,12 +34,12 @@ PREGNANCIES = FIELDS_BY_NAME["pregnancies"]
         ([148], Parsed(None, "not_a_number")),
     ],
 )
-def test_a_value_is_read_as_a_number_or_not_at_all(given: object, parsed: Parsed) -> None:
-    assert parse(GLUCOSE, given) == parsed
+def test_parses_a_value_as_a_number_or_with_a_code(received: object, parsed: Parsed) -> None:
+    assert parse(GLUCOSE, received) == parsed
 
 
 @pytest.mark.parametrize(
-    ("field", "given", "reason"),
+    ("field", "received", "expected"),
     [
         (GLUCOSE, "40", None),
         (GLUCOSE, "39.9", "glucose:below_minimum"),
@@ -58,13 +58,13 @@ def test_a_value_is_read_as_a_number_or_not_at_all(given: object, parsed: Parsed
     ],
 )  # fmt: skip
 def test_a_value_rejects_its_row_for_one_reason(
-    field: object, given: str, reason: str | None
+    field: object, received: str, expected: str | None
 ) -> None:
-    found = reason_for(field, given)  # type: ignore[arg-type]
-    assert (None if found is None else str(found)) == reason
+    reason = reason_for(field, received)  # type: ignore[arg-type]
+    assert (None if reason is None else str(reason)) == expected
 
 
-def test_all_reasons_are_given_in_the_order_of_the_fields() -> None:
+def test_returns_all_reasons_in_the_order_of_the_fields() -> None:
     row = ORDINARY | {"age": None, "glucose": "high", "bmi": "700"}
     assert [str(reason) for reason in reasons_to_reject(row)] == [
         "glucose:not_a_number",
@@ -83,7 +83,7 @@ def test_a_field_that_is_absent_is_missing() -> None:
 
 def test_a_reason_explains_itself_to_the_sender() -> None:
     (reason,) = reasons_to_reject(ORDINARY | {"bmi": "700"})
-    assert reason.explain("700") == "bmi: above maximum: given '700', allowed 10 to 100 kg/m²"
+    assert reason.explain("700") == "bmi is '700' (above maximum); allowed: 10 to 100 kg/m²"
 
 
 def test_the_rows_that_engines_must_agree_on_cover_both_verdicts() -> None:

@@ -150,7 +150,9 @@ def test_one_of_several_concurrent_processes_wins(storage: Storage, bucket: str)
 
 def test_a_missing_bucket_is_an_error_and_not_an_empty_store(storage: Storage) -> None:
     store = ModelStore("s3://nowhere", storage.s3(ROOT))
-    with pytest.raises(StorageRefusedError, match=r"^s3://nowhere at .*: there is no bucket"):
+    with pytest.raises(
+        StorageRefusedError, match=r"^s3://nowhere at .*: bucket nowhere does not exist"
+    ):
         store.champion()
 
 

@@ -104,7 +104,7 @@ def test_uses_each_release_without_a_failed_request(
     ("changes", "problem"),
     [
         ({"AWS_SECRET_ACCESS_KEY": "T0SECRET"}, "AWS_SECRET_ACCESS_KEY is not that of user api"),
-        ({"AWS_ACCESS_KEY_ID": "nobody"}, "there is no user nobody: check AWS_ACCESS_KEY_ID"),
+        ({"AWS_ACCESS_KEY_ID": "nobody"}, "user nobody does not exist: check AWS_ACCESS_KEY_ID"),
         ({"PLATFORM_MODELS_URL": "s3://lake"}, "user api may not do this in bucket lake"),
     ],
 )

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.integration
 
 def typed(case: AgreementRow) -> dict[str, float | None] | None:
     """The row as numbers, or None where a value has no place in its column's type."""
-    parsed = {name: parse(FIELDS_BY_NAME[name], given) for name, given in case.row.items()}
+    parsed = {name: parse(FIELDS_BY_NAME[name], text) for name, text in case.row.items()}
     codes = {reason.code for reason in reasons_to_reject(case.row)}
     if any(value.code for value in parsed.values()) or NOT_AN_INTEGER in codes:
         return None

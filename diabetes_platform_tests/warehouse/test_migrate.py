@@ -42,7 +42,7 @@ FROZEN_ROLES: str = import_module(SECOND).ROLES
 
 @dataclass(frozen=True)
 class Stored:
-    """A contract table as the warehouse stores it; `own` names its further columns and rules.
+    """A contract table as the warehouse stores it; `extra` names its further columns and rules.
 
     `strict`: it has the contract's nullability. `measured`: and a rule for each field.
     """
@@ -51,7 +51,7 @@ class Stored:
     table: Table
     strict: bool
     measured: bool
-    own: frozenset[str] = frozenset()
+    extra: frozenset[str] = frozenset()
 
 
 INTAKE = Stored(
@@ -59,7 +59,7 @@ INTAKE = Stored(
     DIABETES_NEW,
     strict=True,
     measured=True,
-    own=frozenset({"diabetes_new_pkey", "outcome_recorded"}),
+    extra=frozenset({"diabetes_new_pkey", "outcome_recorded"}),
 )
 # Staging has no constraint: there the expectations judge.
 STAGING = Stored("staging.patients", STAGING_PATIENTS, strict=False, measured=False)
@@ -68,14 +68,14 @@ VERSIONS = Stored(
     SERVING_PATIENTS,
     strict=True,
     measured=True,
-    own=frozenset({"version"}),
+    extra=frozenset({"version"}),
 )
 PREDICTED = Stored(
     PREDICTIONS.name,
     PREDICTIONS,
     strict=True,
     measured=False,
-    own=frozenset({"predictions_pkey", "probability_allowed", "result_allowed"}),
+    extra=frozenset({"predictions_pkey", "probability_allowed", "result_allowed"}),
 )
 TABLES = [INTAKE, STAGING, VERSIONS, PREDICTED]
 
@@ -120,7 +120,7 @@ def rendered(connection: Connection, stored: Stored, fields: tuple[Field, ...]) 
 
 
 def migrated(connection: Connection, stored: Stored) -> Schema:
-    return [part for part in schema(connection, stored.relation) if part[0] not in stored.own]
+    return [part for part in schema(connection, stored.relation) if part[0] not in stored.extra]
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_the_migrated_tables_are_those_of_the_contract(
     assert migrated(connection, stored) == rendered(connection, stored, FIELDS), (
         "the contract has changed: add a revision to diabetes_platform/warehouse/migrations"
     )
-    assert stored.own <= {name for name, _ in schema(connection, stored.relation)}
+    assert stored.extra <= {name for name, _ in schema(connection, stored.relation)}
 
 
 def test_the_served_view_shows_the_columns_of_the_contract(connection: Connection) -> None:

@@ -30,7 +30,7 @@ def audit(url: str) -> list[tuple[str, int, int | None, str | None]]:
         ).fetchall()
 
 
-def test_before_the_first_promotion_the_serving_table_is_there_and_empty(warehouse: str) -> None:
+def test_the_serving_table_is_empty_before_the_first_promotion(warehouse: str) -> None:
     assert versions_seen(warehouse) == []
 
 
@@ -83,7 +83,7 @@ def test_a_batch_without_a_passing_validation_changes_nothing(
         ({"age": None}, "age"),
     ],
 )
-def test_rows_that_break_the_contract_are_refused_even_with_a_passing_validation(
+def test_rejects_rows_that_break_the_contract_despite_a_passing_validation(
     warehouse: str, staged: Stage, values: dict[str, object], rule: str
 ) -> None:
     promote(warehouse, staged(batch_id="a" * 12))
@@ -156,7 +156,7 @@ class Reader(threading.Thread):
                 self.torn += self._isolation is IsolationLevel.REPEATABLE_READ and first != second
 
 
-def test_concurrent_readers_always_see_exactly_one_whole_version(
+def test_concurrent_readers_always_see_exactly_one_complete_version(
     warehouse: str, staged: Stage
 ) -> None:
     """Batch n holds n + 1 patients, so that a view tells which version it is and whether whole."""
@@ -189,11 +189,13 @@ def test_a_transaction_that_began_before_the_promotions_still_reads_its_own_vers
         old.execute("SELECT 1")
         for n in range(5):
             promote(warehouse, staged(batch_id=f"{n:012d}"))
-        seen = old.execute("SELECT batch_id, count(*) FROM serving.patients GROUP BY 1").fetchall()
-    assert seen == [("a" * 12, 2)]
+        counts = old.execute(
+            "SELECT batch_id, count(*) FROM serving.patients GROUP BY 1"
+        ).fetchall()
+    assert counts == [("a" * 12, 2)]
 
 
-def test_only_versions_that_a_rollback_can_reach_are_kept(warehouse: str, staged: Stage) -> None:
+def test_retains_only_versions_that_a_rollback_can_reach(warehouse: str, staged: Stage) -> None:
     versions = []
     for n in range(6):
         batch = staged(batch_id=f"{n:012d}")
@@ -207,9 +209,9 @@ def test_only_versions_that_a_rollback_can_reach_are_kept(warehouse: str, staged
     assert [version for (version,) in kept] == versions[-3:]
 
 
-def test_a_batch_that_another_load_replaced_is_refused(warehouse: str, staged: Stage) -> None:
+def test_refuses_a_batch_that_another_load_replaced(warehouse: str, staged: Stage) -> None:
     replaced = staged(batch_id="a" * 12)
     staged(batch_id="b" * 12)
 
-    with pytest.raises(PromotionRefusedError, match="not in staging any more"):
+    with pytest.raises(PromotionRefusedError, match="no longer in staging"):
         promote(warehouse, replaced)

@@ -61,16 +61,18 @@ READ = Slot(
         ),
     ],
 )
-def test_what_is_wrong_with_a_slot_and_what_to_do(slot: Slot | None, problem: str | None) -> None:
-    said = slot_problem(slot, "diabetes")
-    assert said == problem or (said and problem and re.search(problem, said))
+def test_a_problem_of_the_slot_says_what_to_do(slot: Slot | None, problem: str | None) -> None:
+    problem_text = slot_problem(slot, "diabetes")
+    assert problem_text == problem or (
+        problem_text and problem and re.search(problem, problem_text)
+    )
 
 
-def test_a_slot_that_holds_back_much_is_worth_a_look_before_it_is_lost() -> None:
+def test_warns_before_a_slot_retains_too_much_log() -> None:
     assert slot_warning(replace(READ, kept=512 * MIB), "diabetes") is None
-    said = slot_warning(replace(READ, kept=600 * MIB, holder_pid=None), "diabetes")
-    assert said is not None
-    assert said.endswith("600 MiB of write-ahead log; allowed: 512. It has no reader")
+    problem_text = slot_warning(replace(READ, kept=600 * MIB, holder_pid=None), "diabetes")
+    assert problem_text is not None
+    assert problem_text.endswith("600 MiB of write-ahead log; allowed: 512. It has no reader")
     assert slot_warning(None, "diabetes") == slot_problem(None, "diabetes")
 
 
@@ -85,7 +87,7 @@ def test_a_slot_that_holds_back_much_is_worth_a_look_before_it_is_lost() -> None
         (replace(READ, holder_pid=None), None),
     ],
 )
-def test_who_holds_a_slot(slot: Slot, held_by: str | None) -> None:
+def test_names_the_reader_of_a_slot(slot: Slot, held_by: str | None) -> None:
     assert slot.held_by == held_by
 
 
@@ -128,7 +130,7 @@ def is_read(connection: Connection) -> bool:
 
 @pytest.mark.integration
 @pytest.mark.usefixtures("consumer")
-def test_a_second_consumer_is_refused_and_the_first_can_be_found(
+def test_refuses_a_second_consumer_and_names_the_first(
     warehouse: Connection, debezium: Connection
 ) -> None:
     for connection in (warehouse, debezium):
@@ -149,8 +151,8 @@ def changes(connection: Connection) -> list[tuple[str, bytes]]:
     """What a consumer would get now: position and message of each change; none is confirmed."""
     peek = "SELECT lsn, data FROM pg_logical_slot_peek_binary_changes(%s, NULL, NULL, VARIADIC %s)"
     options = {"proto_version": "1", "publication_names": PUBLICATION, "messages": "true"}
-    given = [word for option in options.items() for word in option]
-    return connection.execute(peek, (SLOT, given)).fetchall()
+    arguments = [word for option in options.items() for word in option]
+    return connection.execute(peek, (SLOT, arguments)).fetchall()
 
 
 def write_events(provisioned: ProvisionedServer, mebibytes: int) -> None:
@@ -169,7 +171,7 @@ def kept(connection: Connection) -> float:
 
 
 @pytest.mark.integration
-def test_while_no_patient_comes_a_heartbeat_lets_the_slot_advance(
+def test_a_heartbeat_advances_the_slot_without_changes(
     provisioned: ProvisionedServer, warehouse: Connection, debezium: Connection
 ) -> None:
     write_events(provisioned, mebibytes=20)
@@ -194,7 +196,7 @@ NO_LIMIT = {"max_slot_wal_keep_size": "-1"}
 
 
 @pytest.mark.integration
-def test_a_consumer_that_stays_away_cannot_fill_the_disk(tmp_path: Path) -> None:
+def test_an_absent_consumer_cannot_fill_the_disk(tmp_path: Path) -> None:
     server = Postgres(tmp_path / "data", free_port(), "secret", settings=SMALL | NO_LIMIT)
     with server:
         provisioned = provision(server)
@@ -211,14 +213,14 @@ def test_a_consumer_that_stays_away_cannot_fill_the_disk(tmp_path: Path) -> None
             write_events(provisioned, mebibytes=10)
             on_disk.append(log_on_disk(warehouse))
         assert max(on_disk) <= 96, "the limit, max_wal_size, and what one checkpoint lets pass"
-        lost = again(provisioned)
+        lost = restart(provisioned)
         assert (lost.wal_status, lost.invalidation_reason) == ("lost", "wal_removed")
 
         drop_slot(warehouse)
-        assert again(provisioned).wal_status == "reserved"
+        assert restart(provisioned).wal_status == "reserved"
 
 
-def again(provisioned: ProvisionedServer) -> Slot:
+def restart(provisioned: ProvisionedServer) -> Slot:
     """The slot after one more start of the platform."""
     return setup_warehouse(provisioned.superuser_url, provisioned.passwords)
 

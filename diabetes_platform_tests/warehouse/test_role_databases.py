@@ -1,4 +1,4 @@
-"""Where a role may log in: its own database, and nobody for a physical copy of them all."""
+"""The databases that a role may log in to, and that no role may copy them physically."""
 
 import psycopg
 import pytest

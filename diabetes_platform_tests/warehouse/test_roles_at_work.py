@@ -36,7 +36,7 @@ def test_the_pipeline_stages_validates_promotes_and_rolls_back(
         assert newest(url) == batch
         assert count_staged(url, batch_id) == len(patients)
         report = validate_staging(url, tmp_path, f"run-{batch_id}", previous=read_previous(url))
-        assert [each.error for each in report.outcomes if each.error] == []
+        assert [outcome.error for outcome in report.outcomes if outcome.error] == []
         record_validation(url, batch, run_name=report.run_name, failed=())
         assert promote(url, batch).changed
     assert rollback(url).batch_id == "a" * 12

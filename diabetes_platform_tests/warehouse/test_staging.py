@@ -22,7 +22,7 @@ pytestmark = pytest.mark.integration
 Stage = Callable[..., StagedBatch]
 
 
-def test_nothing_is_staged_at_first(warehouse: str) -> None:
+def test_staging_is_empty_before_the_first_batch(warehouse: str) -> None:
     assert newest(warehouse) is None
 
 
@@ -40,7 +40,7 @@ def test_rows_arrive_with_their_values_and_nulls(warehouse: str) -> None:
     assert row == (f"{'a' * 12}-2", 148.0, None, 125.0, None)
 
 
-def test_a_batch_replaces_the_one_before(warehouse: str, staged: Stage) -> None:
+def test_a_batch_replaces_the_previous_one(warehouse: str, staged: Stage) -> None:
     first, second = staged(rows=5, batch_id="a" * 12), staged(rows=2, batch_id="b" * 12)
 
     assert newest(warehouse) == second
@@ -49,21 +49,21 @@ def test_a_batch_replaces_the_one_before(warehouse: str, staged: Stage) -> None:
 
 @pytest.mark.parametrize(
     ("batch_id", "expected_rows", "message"),
-    [("a" * 12, 3, "given 2 rows, allowed 3"), ("b" * 12, 2, "2 rows are of another batch")],
+    [("a" * 12, 3, "2 rows arrived; allowed: 3"), ("b" * 12, 2, "2 rows are of another batch")],
 )
-def test_a_stream_of_another_size_or_batch_leaves_the_batch_before(
+def test_a_stream_of_another_size_or_batch_keeps_the_previous_batch(
     warehouse: str, staged: Stage, batch_id: str, expected_rows: int, message: str
 ) -> None:
-    before = staged(rows=5)
+    previous = staged(rows=5)
     rows = reader([staged_patient("a" * 12, line) for line in (2, 3)])
 
     with pytest.raises(StagingError, match=message):
         stage(warehouse, rows, batch_id=batch_id, delta_version=1, expected_rows=expected_rows)
-    assert newest(warehouse) == before
+    assert newest(warehouse) == previous
 
 
-def test_a_stream_that_breaks_leaves_the_batch_before(warehouse: str, staged: Stage) -> None:
-    before = staged(rows=2, batch_id="a" * 12)
+def test_a_stream_that_breaks_keeps_the_previous_batch(warehouse: str, staged: Stage) -> None:
+    previous = staged(rows=2, batch_id="a" * 12)
 
     def breaking() -> Iterator[pa.RecordBatch]:
         table = pa.Table.from_pylist([staged_patient("b" * 12, 2)], schema=STAGING_SCHEMA)
@@ -74,19 +74,19 @@ def test_a_stream_that_breaks_leaves_the_batch_before(warehouse: str, staged: St
     with pytest.raises(StagingError, match="batch bbbbbbbbbbbb: not staged"):
         stage(warehouse, broken, batch_id="b" * 12, delta_version=8, expected_rows=1)
 
-    assert newest(warehouse) == before
+    assert newest(warehouse) == previous
     with psycopg.connect(warehouse) as connection:
         assert connection.execute("SELECT count(*) FROM staging.patients").fetchone() == (2,)
 
 
-def test_a_server_stopped_in_the_middle_of_the_copy_leaves_the_batch_before(
+def test_a_server_stopped_in_the_middle_of_the_copy_keeps_the_previous_batch(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     server = Postgres(tmp_path_factory.mktemp("stopped") / "data", free_port(), "secret")
     with server:
         url = server.create_database("diabetes")
         upgrade(url)
-        before = stage(
+        previous = stage(
             url,
             reader([staged_patient("a" * 12, 2)]),
             batch_id="a" * 12,
@@ -105,4 +105,4 @@ def test_a_server_stopped_in_the_middle_of_the_copy_leaves_the_batch_before(
             stage(url, stream, batch_id="b" * 12, delta_version=2, expected_rows=1)
 
         server.start()
-        assert newest(url) == before
+        assert newest(url) == previous

@@ -1,1 +1,1 @@
-"""The job that proves a cluster: a few made-up patients, checked in Python and counted in SQL."""
+"""The smoke test of a cluster: generated patients, checked in Python and counted in SQL."""

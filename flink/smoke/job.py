@@ -1,4 +1,4 @@
-"""The smoke job's graph, and the program that runs it on a cluster and judges the result."""
+"""The smoke job's graph, and the program that runs it on a cluster and checks the result."""
 
 import argparse
 import json
@@ -26,7 +26,7 @@ _COUNT = """
 def count_verdicts(numbers: DataStream, tables: StreamTableEnvironment) -> Table:
     """Return `verdict` and `patients` for each window of a thousand of `numbers`.
 
-    A number is the patient's and, in milliseconds, the time of the event.
+    A number identifies a patient and is the event's time in milliseconds.
     """
     checked = numbers.map(lambda number: Row(number, verdict(number)), _CHECKED).name("check")
     schema = (
@@ -42,21 +42,21 @@ def count_verdicts(numbers: DataStream, tables: StreamTableEnvironment) -> Table
 
 
 def run(environment: StreamExecutionEnvironment, rows: int) -> dict[str, int]:
-    """Run the graph on `rows` made-up patients; return how many got each verdict."""
+    """Run the graph on `rows` generated patients; return the number of patients by verdict."""
     source = NumberSequenceSource(0, rows - 1)
     numbers = environment.from_source(source, WatermarkStrategy.no_watermarks(), "numbers")
     table = count_verdicts(numbers, StreamTableEnvironment.create(environment))
     counted: Counter[str] = Counter()
     with table.execute().collect() as windows:
-        for found, patients in windows:
-            counted[found] += patients
+        for name, patients in windows:
+            counted[name] += patients
     return dict(counted)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run where `flink run` says; print the verdicts as JSON, 1 where they are wrong."""
+    """Run on `flink run`'s cluster and print the verdicts as JSON; return 1 if one is wrong."""
     parser = argparse.ArgumentParser(prog=NAME, description=__doc__)
-    parser.add_argument("--rows", type=int, default=1000, help="how many patients to make up")
+    parser.add_argument("--rows", type=int, default=1000, help="number of patients")
     rows = parser.parse_args(arguments).rows
     configuration = Configuration()
     configuration.set_string("execution.checkpointing.interval", CHECKPOINT_INTERVAL)
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
     print(json.dumps(verdicts))
     expected = expected_verdicts(rows)
     if verdicts != expected:
-        print(f"{NAME}: found {verdicts}, expected {expected}", file=sys.stderr)
+        print(f"{NAME}: verdicts are {verdicts}, expected {expected}", file=sys.stderr)
         return 1
     return 0
 

@@ -1,7 +1,4 @@
-"""What the smoke job checks: patients made from a number, and what must be found about each.
-
-Pure functions, which run on the cluster and in the tests alike.
-"""
+"""Generated patients of the smoke job, and their expected verdicts. Pure functions."""
 
 from collections import Counter
 
@@ -10,25 +7,25 @@ from diabetes_platform.contract.validation import ABOVE_MAXIMUM, Reason, reasons
 
 ACCEPTED = "accepted"
 ONE_IN = 10
-"""How often a patient has a measurement above its range; each field has its turn."""
+"""Every tenth patient has a measurement above its range, of one field after the other."""
 
 
 def patient(number: int) -> dict[str, object]:
     """Return the measurements of patient `number` (0, 1, …) in the contract's units."""
     row: dict[str, object] = {field.name: field.example for field in FEATURES}
     if number % ONE_IN == 0:
-        wrong = FEATURES[number // ONE_IN % len(FEATURES)]
-        row[wrong.name] = wrong.maximum + 1
+        invalid = FEATURES[number // ONE_IN % len(FEATURES)]
+        row[invalid.name] = invalid.maximum + 1
     return row
 
 
 def verdict(number: int) -> str:
-    """Return why the contract rejects patient `number`, all reasons joined, or `accepted`."""
+    """Return the contract's reasons against patient `number`, joined, or `accepted`."""
     return ", ".join(map(str, reasons_to_reject(patient(number)))) or ACCEPTED
 
 
 def expected_verdicts(rows: int) -> dict[str, int]:
-    """Return how many of the first `rows` patients must get each verdict, without the contract."""
+    """Return the expected number of patients by verdict, computed without the contract."""
     names = [str(Reason(field.name, ABOVE_MAXIMUM)) for field in FEATURES]
-    wrong = Counter(names[number // ONE_IN % len(names)] for number in range(0, rows, ONE_IN))
-    return {**wrong, ACCEPTED: rows - wrong.total()}
+    rejected = Counter(names[number // ONE_IN % len(names)] for number in range(0, rows, ONE_IN))
+    return {**rejected, ACCEPTED: rows - rejected.total()}

@@ -94,7 +94,9 @@ def test_storage_that_cannot_be_used_is_told_at_once_in_one_line(
 
 def test_a_bucket_that_is_not_there_is_told_to_whom_may_know(storage: Storage) -> None:
     lake = Lake("s3://nowhere", storage.s3(ROOT))
-    with pytest.raises(StorageRefusedError, match=r"there is no bucket nowhere \(NoSuchBucket\)"):
+    with pytest.raises(
+        StorageRefusedError, match=r"bucket nowhere does not exist \(NoSuchBucket\)"
+    ):
         lake.table(RAW_PATIENTS).open()
 
 

@@ -28,9 +28,13 @@ def envelope(op: object = "c", lsn: object = 100, **parts: Any) -> dict[str, Any
         "ts_ms": CHANGED_MS, "snapshot": "false", "db": "diabetes", "schema": schema,
         "table": table, "txId": 7, "lsn": lsn, "xmin": None,
     }  # fmt: skip
-    before, after = (deleted_row(), None) if op == "d" else (None, image())
-    sides = {"before": before, "after": after, "source": source, "transaction": None, "op": op}
-    return {**sides, "ts_ms": CAPTURED_MS, "ts_us": CAPTURED_MS * 1000, **parts}
+    sides = (
+        {"before": deleted_row(), "after": None}
+        if op == "d"
+        else {"before": None, "after": image()}
+    )
+    event = {**sides, "source": source, "transaction": None, "op": op}
+    return {**event, "ts_ms": CAPTURED_MS, "ts_us": CAPTURED_MS * 1000, **parts}
 
 
 def deleted_row(row_id: object = 7) -> dict[str, Any]:

@@ -17,14 +17,14 @@ def test_the_verdicts_are_counted_per_window(
 ) -> None:
     numbers = stream.from_collection([0, 1, 2, ONE_IN, 1001, 2000], Types.LONG())
     with count_verdicts(numbers, tables).execute().collect() as windows:
-        found = sorted((name, patients) for name, patients in windows)
+        results = sorted((name, patients) for name, patients in windows)
     first, next_field, accepted = verdict(0), verdict(ONE_IN), verdict(1)
-    assert found == sorted(
+    assert results == sorted(
         [(first, 1), (accepted, 2), (next_field, 1), (accepted, 1), (verdict(2000), 1)]
     )
 
 
 @pytest.mark.integration
-def test_the_program_prints_what_it_found(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_program_prints_what_it_results(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--rows", "25"]) == 0
     assert json.loads(capsys.readouterr().out) == expected_verdicts(25)

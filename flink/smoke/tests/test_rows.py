@@ -16,8 +16,8 @@ def test_one_patient_in_ten_has_one_measurement_above_its_range() -> None:
 
 
 def test_each_field_has_its_turn() -> None:
-    found = {verdict(number) for number in range(EVERY_FIELD_TWICE)}
-    assert found == {ACCEPTED, *(f"{field.name}:above_maximum" for field in FEATURES)}
+    verdicts = {verdict(number) for number in range(EVERY_FIELD_TWICE)}
+    assert verdicts == {ACCEPTED, *(f"{field.name}:above_maximum" for field in FEATURES)}
 
 
 @pytest.mark.parametrize("rows", [1, ONE_IN, ONE_IN + 1, EVERY_FIELD_TWICE])
