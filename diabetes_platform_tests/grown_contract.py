@@ -1,21 +1,24 @@
 """A copy of the project with one more field: the steps of “Add a field”, done by a program.
 
-Standard library only: the environments of serving/ and flink/ import it too. A test runs a program
-on the copy with `PYTHONPATH` set to its directory.
+It needs the standard library and the contract only, because serving/ and flink/ import it too. A
+test runs a program on the copy with `PYTHONPATH` set to its directory.
 """
 
 import shutil
 from pathlib import Path
 
+from diabetes_platform.contract.fields import FIELD_NAMES
+
 CHECKOUT = Path(__file__).resolve().parent.parent
-NAME = "hba1c"
+NAME = "added_later"
+"""No name that a real field would have, so that a copy may be of a contract that grew already."""
 FIELD = """    Field(
-        name="hba1c",
-        alias="HbA1c",
+        name="added_later",
+        alias="AddedLater",
         kind="number",
         unit="%",
-        label="Glycated haemoglobin",
-        description="Share of haemoglobin that carries glucose.",
+        label="Added later",
+        description="A measurement that joins a running platform.",
         minimum=3,
         maximum=20,
         required=False,
@@ -24,7 +27,7 @@ FIELD = """    Field(
         example=5.7,
     ),
 """
-MIGRATION = '''"""Glycated haemoglobin."""
+MIGRATION = '''"""A field that joins a running platform."""
 
 from alembic import op
 
@@ -33,15 +36,15 @@ down_revision = "{previous}"
 branch_labels = None
 depends_on = None
 
-RULE = "CONSTRAINT hba1c_allowed CHECK (hba1c BETWEEN 3 AND 20)"
+RULE = "CONSTRAINT added_later_allowed CHECK (added_later BETWEEN 3 AND 20)"
 COLUMNS = (
-    ("staging.patients", "hba1c double precision"),
-    ("staging.patients", "hba1c_filled double precision"),
-    ("staging.patients", "hba1c_normed double precision"),
-    ("serving.patient_versions", f"hba1c double precision {{RULE}}"),
-    ("serving.patient_versions", "hba1c_filled double precision"),
-    ("serving.patient_versions", "hba1c_normed double precision"),
-    ("public.diabetes_new", f"hba1c double precision {{RULE}}"),
+    ("staging.patients", "added_later double precision"),
+    ("staging.patients", "added_later_filled double precision"),
+    ("staging.patients", "added_later_normed double precision"),
+    ("serving.patient_versions", f"added_later double precision {{RULE}}"),
+    ("serving.patient_versions", "added_later_filled double precision"),
+    ("serving.patient_versions", "added_later_normed double precision"),
+    ("public.diabetes_new", f"added_later double precision {{RULE}}"),
 )
 VIEW = """
 CREATE OR REPLACE VIEW serving.patients AS
@@ -51,7 +54,7 @@ SELECT
     skin_thickness_filled, insulin_filled, bmi_filled, pregnancies_normed, glucose_normed,
     blood_pressure_normed, skin_thickness_normed, insulin_normed, bmi_normed,
     diabetes_pedigree_function_normed, age_normed, outcome, source, batch_id,
-    hba1c, hba1c_filled, hba1c_normed
+    added_later, added_later_filled, added_later_normed
 FROM serving.patient_versions
 WHERE version = (SELECT version FROM serving.current_version)
 """
@@ -62,7 +65,7 @@ def upgrade() -> None:
     for table, column in COLUMNS:
         op.execute(f"ALTER TABLE {{table}} ADD COLUMN {{column}}")
     op.execute(VIEW)
-    op.execute("GRANT INSERT (hba1c) ON public.diabetes_new TO api")
+    op.execute("GRANT INSERT (added_later) ON public.diabetes_new TO api")
 
 
 def downgrade() -> None:
@@ -97,3 +100,21 @@ def add_migration(directory: Path) -> str:
     text = MIGRATION.format(revision=revision, previous=previous)
     (versions / f"{revision}_{NAME}.py").write_text(text, encoding="utf-8")
     return revision
+
+
+def fields_without_migration() -> list[str]:
+    """Return the names of the contract's fields that no migration mentions."""
+    versions = CHECKOUT / "diabetes_platform/warehouse/migrations/versions"
+    texts = [path.read_text(encoding="utf-8") for path in versions.glob("[0-9]*.py")]
+    return [name for name in FIELD_NAMES if not any(name in text for text in texts)]
+
+
+def migration_hint() -> str | None:
+    """Return what to do about fields without a migration; None where every field has one."""
+    missing = fields_without_migration()
+    if not missing:
+        return None
+    return (
+        f"{', '.join(missing)} has no migration: add its columns in a new file of "
+        "diabetes_platform/warehouse/migrations/versions"
+    )

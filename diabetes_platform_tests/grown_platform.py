@@ -20,7 +20,7 @@ from psycopg import sql
 from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics, quarantine_batch
 from diabetes_platform.cleaning.session import spark_session
 from diabetes_platform.contract.bundle import open_bundle
-from diabetes_platform.contract.fields import FEATURE_NAMES, FIELDS, fingerprint
+from diabetes_platform.contract.fields import FEATURE_NAMES, FIELDS, FIELDS_BY_NAME, fingerprint
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
     LABELLED_PATIENTS,
@@ -66,13 +66,13 @@ def write_source(path: Path, *, with_field: bool) -> str:
     """Write the first Pima patients, with the field in every second row or without its column."""
     with PIMA_CSV.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))[:ROWS]
-    names = [*rows[0], "HbA1c"] if with_field else list(rows[0])
+    names = [*rows[0], FIELDS_BY_NAME[NAME].alias] if with_field else list(rows[0])
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         for number, row in enumerate(rows):
             value = f"{5 + number % 40 / 10:.1f}" if number % 2 else ""
-            writer.writerow(row | ({"HbA1c": value} if with_field else {}))
+            writer.writerow(row | ({FIELDS_BY_NAME[NAME].alias: value} if with_field else {}))
     return str(path)
 
 

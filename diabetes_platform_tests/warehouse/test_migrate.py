@@ -33,6 +33,7 @@ from diabetes_platform.warehouse.migrate import (
 )
 from diabetes_platform.warehouse.replication import PUBLICATION
 from diabetes_platform.warehouse.roles import ROLES, WAREHOUSE_ROLES
+from diabetes_platform_tests.grown_contract import migration_hint
 
 pytestmark = pytest.mark.integration
 HEAD = max(path.name[:4] for path in (LOCATION / "versions").glob("[0-9]*.py"))
@@ -127,6 +128,11 @@ def migrated(connection: Connection, stored: Stored) -> Schema:
 def connection(warehouse: str) -> Iterator[Connection]:
     with psycopg.connect(warehouse) as opened:
         yield opened
+
+
+def test_every_field_has_a_migration() -> None:
+    hint = migration_hint()
+    assert hint is None, hint
 
 
 @pytest.mark.parametrize("stored", TABLES, ids=lambda stored: stored.relation)

@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 from starlette.types import ASGIApp
 
 from diabetes_platform.contract.fields import fingerprint
+from diabetes_platform_tests.grown_contract import migration_hint
 from serving.app.main import create_app
 from serving.app.served_model import ServedModel, open_model
 from serving.app.settings import ServingSettings
@@ -92,6 +93,8 @@ def start_server(settings: ServingSettings) -> StartServer:
 @pytest.fixture(scope="session")
 def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
     """Return a real PostgreSQL with the platform's tables and roles, shared by all tests."""
+    if (hint := migration_hint()) is not None:
+        pytest.skip(hint)
     with running_warehouse(tmp_path_factory.mktemp("warehouse")) as started:
         yield started
 
