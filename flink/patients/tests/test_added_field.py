@@ -57,5 +57,6 @@ def test_accepts_change_events_from_before_the_field_and_with_it(copy: Path) -> 
 
 
 @pytest.mark.integration
+@pytest.mark.timeout(900)  # it starts a JVM of its own
 def test_the_graph_writes_images_and_windows_with_the_field(copy: Path) -> None:
     run(copy, "-m", "pytest", "-q", "patients/tests/test_graph.py")
