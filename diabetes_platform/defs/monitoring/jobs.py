@@ -25,7 +25,7 @@ MONITORED = dg.AssetSelection.checks(
 monitoring = dg.define_asset_job(
     "monitoring",
     selection=MONITORED,
-    description="Checks the stream: row balance, shares of rejected records and late events, "
+    description="Checks the stream: message accounting, rejected records, late events, "
     "drift, skew, live calibration, confirmed outcomes that no batch has read.",
     executor_def=dg.in_process_executor,
     tags={"platform/graph": "monitoring"},
