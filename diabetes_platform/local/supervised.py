@@ -37,11 +37,11 @@ def terminate(processes: Iterable[psutil.Process], grace: float) -> int:
     for process in running:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
-    _, left = psutil.wait_procs(running, timeout=grace)
-    for process in left:
+    _, survivors = psutil.wait_procs(running, timeout=grace)
+    for process in survivors:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(left, timeout=grace)
+    psutil.wait_procs(survivors, timeout=grace)
     return len(running)
 
 

@@ -27,7 +27,7 @@ processes:
     command: "exec sleep 600"
     depends_on: {{once-setup: {{condition: process_completed_successfully}}}}
     availability: {{restart: always, backoff_seconds: 1}}
-{more}
+{processes}
 """
 
 
@@ -38,10 +38,10 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
     stop(stack)
 
 
-def start(stack: Stack, more: str = "") -> Supervisor:
+def start(stack: Stack, processes: str = "") -> Supervisor:
     """Start it as `diabetes up` does: it keeps the lock when the command has ended."""
     file = stack.base_settings.home / "compose.yaml"
-    file.write_text(COMPOSE.format(more=more), encoding="utf-8")
+    file.write_text(COMPOSE.format(processes=processes), encoding="utf-8")
     stack.layout.home.mkdir(parents=True, exist_ok=True)
     supervisor = Supervisor(stack.layout)
     environment = {**os.environ, SUPERVISED: str(stack.layout.home)}

@@ -12,7 +12,7 @@ LARGEST = 20 * 2**20
 
 
 def show_logs(layout: HomeLayout, service: str | None, *, lines: int, follow: bool) -> None:
-    """Replace this process by `tail` of one log or of all; PlatformError if there is none."""
+    """Replace this process by `tail` of one log or of all; PlatformError if none exists."""
     tail = shutil.which("tail")
     if tail is None:
         raise PlatformError(f"`tail` is missing; the logs are {layout.log('*')}")
@@ -28,7 +28,7 @@ def rotate_large_logs(layout: HomeLayout) -> None:
 
 
 def select_logs(layout: HomeLayout, service: str | None) -> list[Path]:
-    """Return the log of `service`, or all logs; raises PlatformError if there is none."""
+    """Return the log of `service`, or all logs; raises PlatformError if none exists."""
     logs = {path.stem: path for path in sorted(layout.log("*").parent.glob("*.log"))}
     if not logs:
         raise PlatformError(f"no logs in {layout.log('*').parent}: nothing has been started yet")

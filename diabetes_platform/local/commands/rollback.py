@@ -20,7 +20,7 @@ from diabetes_platform.warehouse.roles import PIPELINE
 
 
 def rollback(settings: PlatformSettings, console: Console) -> None:
-    """Serve the previous version of serving.patients; FailedError if there is none."""
+    """Serve the previous version of serving.patients; FailedError if none exists."""
     with _exclusive_instance(settings) as (instance, warehouse_url):
         roll_back_table(warehouse_url, instance, console)
 
@@ -28,7 +28,7 @@ def rollback(settings: PlatformSettings, console: Console) -> None:
 def rollback_model(
     settings: PlatformSettings, console: Console, *, version: str | None, reason: str
 ) -> None:
-    """Release an earlier model and withdraw the champion; FailedError if there is none."""
+    """Release an earlier model and withdraw the champion; FailedError if none exists."""
     with _exclusive_instance(settings) as (instance, _):
         roll_back_model(
             PlatformSettings() if running_stack(settings) else settings,
@@ -40,7 +40,7 @@ def rollback_model(
 
 
 def roll_back_table(warehouse_url: str, instance: dg.DagsterInstance, console: Console) -> None:
-    """Serve the previous version and record it in Dagster; FailedError if there is none."""
+    """Serve the previous version and record it in Dagster; FailedError if none exists."""
     from diabetes_platform.defs.batch.serving import rollback_event
     from diabetes_platform.warehouse import promotion
 
@@ -61,7 +61,7 @@ def roll_back_model(
     version: str | None,
     reason: str,
 ) -> None:
-    """Release an earlier champion, record it in Dagster; FailedError if there is none."""
+    """Release an earlier champion, record it in Dagster; FailedError if none exists."""
     from diabetes_platform.contract.bundle import BundleError
     from diabetes_platform.contract.s3 import StorageError
     from diabetes_platform.defs.model.champion import roll_back

@@ -19,14 +19,14 @@ class StubWebserver(HTTPServer):
     status: int = 200
     content_type: str = "application/json"
     answer: object = None
-    asked: dict[str, object]
+    request: dict[str, object]
 
 
 class _Answer(BaseHTTPRequestHandler):
     server: StubWebserver
 
     def do_POST(self) -> None:
-        self.server.asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         body = json.dumps(self.server.answer).encode()
         self.send_response(self.server.status)
         self.send_header("Content-Type", self.server.content_type)
@@ -63,7 +63,7 @@ def test_launch_sends_job_assets_config_and_tags(
 
     assert client.launch("batch", run_config={"ops": {}}, assets=[raw], tags={"a": "b"}) == "7"
 
-    variables = webserver.asked["variables"]
+    variables = webserver.request["variables"]
     assert variables == {
         "params": {
             "selector": {

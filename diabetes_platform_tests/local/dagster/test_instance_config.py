@@ -21,7 +21,7 @@ def test_drops_only_the_parts_that_need_s3() -> None:
         "storage": {"postgres": {"postgres_url": {"env": "DAGSTER_POSTGRES_URL"}}},
         "telemetry": {"enabled": False},
     }
-    assert "compute_logs" in config, "what was given stays"
+    assert "compute_logs" in config, "the argument is unchanged"
 
 
 def test_the_demo_has_the_same_queue_retries_and_monitoring(tmp_path: Path) -> None:
@@ -35,11 +35,11 @@ def test_the_demo_has_the_same_queue_retries_and_monitoring(tmp_path: Path) -> N
 
 
 def test_replaces_a_link_of_an_earlier_version_and_keeps_its_target(tmp_path: Path) -> None:
-    before = INSTANCE_FILE.read_text(encoding="utf-8")
+    content = INSTANCE_FILE.read_text(encoding="utf-8")
     (tmp_path / "dagster.yaml").symlink_to(INSTANCE_FILE)
 
     write_demo_config(tmp_path)
 
     assert not (tmp_path / "dagster.yaml").is_symlink()
-    assert INSTANCE_FILE.read_text(encoding="utf-8") == before
+    assert INSTANCE_FILE.read_text(encoding="utf-8") == content
     assert [path.name for path in tmp_path.iterdir()] == ["dagster.yaml"]
