@@ -28,17 +28,17 @@ _WITH_OPTIONS = {
 
 
 def main() -> None:
-    """Run what the first argument names with its options, or all but those four."""
+    """Run the benchmark that the first argument names, by default batch, cdc and serving."""
     name, *options = sys.argv[1:] or ["all"]
     if name not in {"all", "serving", *_WITH_OPTIONS}:
         allowed = (
             f"{', '.join(_WITH_OPTIONS)} [options], serving, or nothing for batch, cdc, serving"
         )
-        raise SystemExit(f"given {name!r}, allowed {allowed}")
+        raise SystemExit(f"unknown benchmark {name!r}; allowed: {allowed}")
     try:
-        for each in ("batch", "cdc") if name == "all" else (name,):
-            if each in _WITH_OPTIONS:
-                _WITH_OPTIONS[each](options)
+        for benchmark in ("batch", "cdc") if name == "all" else (name,):
+            if benchmark in _WITH_OPTIONS:
+                _WITH_OPTIONS[benchmark](options)
     except USER_ERRORS as error:
         raise SystemExit(str(error)) from error
     if name in {"all", "serving"}:

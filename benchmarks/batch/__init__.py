@@ -1,1 +1,1 @@
-"""The batch path raw → staging → promoted, against one straight script that does the same job."""
+"""The batch path raw → staging → promoted, compared with one script that does the same job."""

@@ -20,7 +20,7 @@ def database(server: Postgres, name: str) -> Iterator[str]:
     try:
         upgrade(url)
         with psycopg.connect(url, autocommit=True) as connection:
-            # No run pays for the pages that the one before it left to be written.
+            # No run pays for dirty pages of the previous run.
             connection.execute("CHECKPOINT")
         yield url
     finally:

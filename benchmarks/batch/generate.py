@@ -1,4 +1,4 @@
-"""Made-up patients for this benchmark only: the Pima rows drawn again, jittered, soiled.
+"""Synthetic patients for this benchmark: resampled Pima rows with jitter and invalid values.
 
 `python -m benchmarks.batch.generate ROWS FILE [--seed N]` writes CSV. The same rows and seed give
 the same bytes. Nothing here may reach training: these are no observations.
@@ -42,8 +42,8 @@ def bad_texts(field: Field) -> tuple[str, ...]:
     """Return texts that reject a row whatever its other fields hold."""
     beyond = (f"{10 * field.maximum:g}", "-1", "1e308", "nan", "-Infinity", "n/a", "1,5", "0x1p3")
     required = ("",) if field.required else ()
-    whole = ("0.5",) if field.kind == "integer" else ()
-    return (*beyond, *required, *whole)
+    fractions = ("0.5",) if field.kind == "integer" else ()
+    return (*beyond, *required, *fractions)
 
 
 def _append(file: BinaryIO, chunk: pl.DataFrame, *, header: bool) -> None:

@@ -14,7 +14,7 @@ _MIB = 1024
 
 
 def reset_peaks(pids: Iterable[int]) -> None:
-    """Start anew the kernel's record of the largest resident size of each process."""
+    """Reset the kernel's record of the peak resident size of each process."""
     for pid in pids:
         record = _PROC / str(pid) / "clear_refs"
         if record.exists():

@@ -1,6 +1,6 @@
 """The platform's batch path: the functions that the Dagster assets call, in their order.
 
-Left out: Dagster itself and Great Expectations, whose verdict is recorded as passed.
+Left out: Dagster itself and Great Expectations, which is recorded as passed.
 """
 
 from pathlib import Path

@@ -63,11 +63,11 @@ def machine(measured: Sequence[Measurement]) -> str:
     model = _first("/proc/cpuinfo", "model name") or platform.processor() or platform.machine()
     memory = int(_first("/proc/meminfo", "MemTotal").split()[0]) / 2**20
     versions = [f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES]
-    if any(each.engine == SPARK for each in measured):
+    if any(run.engine == SPARK for run in measured):
         # The server's lock holds the client's version.
         client = importlib.metadata.version("pyspark-client")
         versions.append(f"Apache Spark's Connect server {client}")
-    load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
+    load = ", ".join(f"{average:.1f}" for average in os.getloadavg())
     return (
         f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.platform()}; "
         f"load average (1, 5, 15 min) {load}.\n"
@@ -76,8 +76,8 @@ def machine(measured: Sequence[Measurement]) -> str:
 
 
 def _by_engine(measured: Sequence[Measurement]) -> dict[str, list[Measurement]]:
-    engines = dict.fromkeys(each.engine for each in measured)
-    return {name: [each for each in measured if each.engine == name] for name in engines}
+    engines = dict.fromkeys(run.engine for run in measured)
+    return {name: [run for run in measured if run.engine == name] for name in engines}
 
 
 def _ratio(runs: list[Measurement], script: list[Measurement] | None) -> str:

@@ -1,6 +1,6 @@
-"""What a run left behind, digested, so that two ways can be held to the same result.
+"""Digests of the tables of a run, to compare the results of two engines.
 
-A digest is the sum of the rows' hashes: it knows every value of every row, and no order.
+A digest is the sum of the rows' hashes: it depends on every value and on no order.
 """
 
 from pathlib import Path
@@ -46,13 +46,13 @@ def results_of(url: str, lake: Path) -> Results:
     }
 
 
-def require_equal(name: str, given: Results, allowed: Results) -> None:
+def require_equal(name: str, results: Results, expected: Results) -> None:
     """Raise DifferentResultsError that names the tables and columns in which the two differ."""
     differing = [
         f"{table}.{column}"
-        for table in allowed
-        for column, value in allowed[table].items()
-        if given[table][column] != value
+        for table in expected
+        for column, value in expected[table].items()
+        if results[table][column] != value
     ]
     if differing:
         raise DifferentResultsError(f"{name} differs in {', '.join(differing)}")
@@ -87,5 +87,5 @@ def _lake_digest(lake: Path, table: Table) -> dict[str, int]:
     columns = [name for name in table.column_names if name != "received_at"]
     rows = pl.scan_delta(str(lake / table.name)).select(columns)
     digest = pl.struct(columns).hash(seed=0).sum()
-    found = rows.select(rows=pl.len(), all_columns=digest).collect(engine="streaming")
-    return {name: int(found[name][0]) for name in ("rows", "all_columns")}
+    digests = rows.select(rows=pl.len(), all_columns=digest).collect(engine="streaming")
+    return {name: int(digests[name][0]) for name in ("rows", "all_columns")}

@@ -25,10 +25,10 @@ _FEW_ROUNDS_FROM = 5_000_000
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
-    given = _parse(arguments)
+    options = _parse(arguments)
     settings = PlatformSettings()
     home = settings.home.absolute()
-    if SPARK in given.engines:
+    if SPARK in options.engines:
         install(SPARK_SERVICE.install_plan(), home, inherited_environment(), print)
     (home / "bench").mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=home / "bench") as folder:
@@ -36,11 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Root's server runs as another user, who must get to its data directory.
         directory.chmod(0o711)
         with new_server(directory) as server:
-            laboratory = Laboratory(server, directory, given.spark_memory)
+            laboratory = Laboratory(server, directory, options.spark_memory)
             everything = [
-                each
-                for rows in given.rows
-                for each in _measure_size(laboratory, rows, given.engines, given.rounds)
+                measurement
+                for rows in options.rows
+                for measurement in _measure_size(laboratory, rows, options.engines, options.rounds)
             ]
     print(report.machine(everything))
 
@@ -54,10 +54,12 @@ def _measure_size(
     for turn in range(rounds or (1 if rows >= _FEW_ROUNDS_FROM else 3)):
         # There and back, so that a machine that grows slower is unfair to all alike.
         for engine in engines if turn % 2 == 0 else engines[::-1]:
-            found = laboratory.measure(engine, source)
-            require_equal(engine, found.results, (measured or [found])[0].results)
-            measured.append(found)
-            seconds = f"cold {found.cold.seconds:.2f} s, warm {found.warm.seconds:.2f} s"
+            measurement = laboratory.measure(engine, source)
+            require_equal(engine, measurement.results, (measured or [measurement])[0].results)
+            measured.append(measurement)
+            seconds = (
+                f"cold {measurement.cold.seconds:.2f} s, warm {measurement.warm.seconds:.2f} s"
+            )
             print(f"{rows:,} rows, round {turn + 1}, {engine}: {seconds}", file=sys.stderr)
     print(f"\n{report.totals(rows, measured)}\n\n{report.steps(measured)}\n", flush=True)
     return measured

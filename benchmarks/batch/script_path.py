@@ -1,4 +1,4 @@
-"""The peer: the same job as one straight script with polars, deltalake and COPY.
+"""The reference: the same job as one script with polars, deltalake and COPY.
 
 No engine to start, no table between the steps, no session, no log of what was done: the batch is
 parsed once, kept in memory as numbers, and judged there. Its results must equal the platform's.

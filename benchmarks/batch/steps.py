@@ -8,7 +8,7 @@ from time import perf_counter
 
 @dataclass
 class Steps:
-    """What each step of a run took, in order."""
+    """The seconds of each step of a run, in order."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 

@@ -19,7 +19,7 @@ from benchmarks.batch.steps import Steps
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker runs: one run for each (lake, url); `remote` None is Sail.
+    """The job of a worker: one run for each (lake, url); `remote` None is Sail.
 
     `started` is the parent's monotonic clock before anything was started for this job,
     `server_pids` are the engine's processes besides the worker's own.
@@ -50,7 +50,7 @@ def work(job: Job) -> list[Run]:
     started = job.started
     for lake, url in job.targets:
         if runs:
-            # No run pays for the pages that the one before it left to be written.
+            # No run pays for dirty pages of the previous run.
             with psycopg.connect(url, autocommit=True) as connection:
                 connection.execute("CHECKPOINT")
             reset_peaks(pids)

@@ -60,10 +60,10 @@ def test_duplicate_rows_of_a_source(
     assert duplicates(spark, rows) == lines, name
 
 
-def test_a_label_never_takes_the_place_of_a_row_of_the_source(spark: SparkSession) -> None:
+def test_keeps_the_source_row_if_a_label_duplicates_it(spark: SparkSession) -> None:
     """Whatever their numbers: the label is intake 2, its equal in the source lies on line 3."""
     source = received(spark, [LACKING, ORDINARY])
     labels = received(spark, [ORDINARY, LACKING, UNREADABLE, UNREADABLE], labelled=True)
     for rows in (source.union(labels), labels.union(source)):
-        found = sorted(tuple(row) for row in find_duplicates(rows).select(*ROW_KEY).collect())
-        assert found == [(True, 2), (True, 3), (True, 5)]
+        keys = sorted(tuple(row) for row in find_duplicates(rows).select(*ROW_KEY).collect())
+        assert keys == [(True, 2), (True, 3), (True, 5)]

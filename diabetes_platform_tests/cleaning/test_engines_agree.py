@@ -62,7 +62,7 @@ def test_both_engines_write_the_same_rows(batches: tuple[Batch, Batch], name: st
     assert rows(on_sail, name) == rows(on_spark, name)
 
 
-def test_the_batch_tries_every_kind_of_verdict(batches: tuple[Batch, Batch]) -> None:
+def test_the_batch_covers_every_kind_of_reason(batches: tuple[Batch, Batch]) -> None:
     on_sail, _ = batches
     cleaned = rows(on_sail, "cleaned")
     assert len(cleaned) == ROWS + LABELS
@@ -81,11 +81,11 @@ def test_the_batch_tries_every_kind_of_verdict(batches: tuple[Batch, Batch]) -> 
     assert {row["verdict"] for row in cleaned} == {"accepted", "rejected"}
 
 
-def test_a_table_can_be_read_whichever_engine_wrote_it_last(
+def test_both_engines_read_tables_of_the_other_engine(
     spark: SparkSession, apache_spark: SparkSession, batches: tuple[Batch, Batch]
 ) -> None:
     on_sail, on_spark = batches
-    before = rows(on_sail, "cleaned")
+    first_rows = rows(on_sail, "cleaned")
     clean(apache_spark, on_sail)
     clean(spark, on_spark)
-    assert rows(on_sail, "cleaned") == rows(on_spark, "cleaned") == before
+    assert rows(on_sail, "cleaned") == rows(on_spark, "cleaned") == first_rows

@@ -47,8 +47,8 @@ def test_every_row_is_accepted_or_rejected_with_its_reasons(
     results = run(spark, batch)
     rows = stored(batch.table("cleaned"))
     assert [row["source_line"] for row in rows] == list(range(2, 1502))
-    for given, row in zip(batch.rows, rows, strict=True):
-        reasons = [str(reason) for reason in reasons_to_reject(given)]
+    for received, row in zip(batch.rows, rows, strict=True):
+        reasons = [str(reason) for reason in reasons_to_reject(received)]
         assert row["reasons"][: len(reasons)] == reasons
         assert {reason.split(":")[1] for reason in row["reasons"][len(reasons) :]} <= {
             "outlier",
@@ -56,7 +56,7 @@ def test_every_row_is_accepted_or_rejected_with_its_reasons(
         }
         assert row["verdict"] == ("rejected" if row["reasons"] else "accepted")
         assert row["record_id"] == f"{batch.batch_id}-{row['source_line']}"
-        assert {name: row[f"{name}_received"] for name in given} == given
+        assert {name: row[f"{name}_received"] for name in received} == received
     cleaned = results.cleaned
     assert RowReconciliation(len(batch.rows), cleaned.accepted, cleaned.rejected).balanced
     assert sum(cleaned.reasons.values()) == sum(len(row["reasons"]) for row in rows)
@@ -86,7 +86,7 @@ def _plain(arrow_type: object) -> str:
     return str(arrow_type).replace("element:", "item:").replace(" not null", "")
 
 
-def test_reasons_stand_in_one_order(spark: SparkSession, lake: Path) -> None:
+def test_reasons_are_ordered(spark: SparkSession, lake: Path) -> None:
     row = {**ORDINARY, "outcome": "2", "age": None, "glucose": "599", "bmi": "99"}
     ordinary = patients(
         40, glucose=lambda number: str(100 + number), bmi=lambda number: str(25 + number / 4)
@@ -99,7 +99,7 @@ def test_reasons_stand_in_one_order(spark: SparkSession, lake: Path) -> None:
     assert last["reasons"] == [*of_the_row, "record:duplicate"]
 
 
-def test_a_missing_value_is_filled_beside_itself_and_scaled(
+def test_fills_and_scales_a_missing_value_in_columns_of_their_own(
     spark: SparkSession, lake: Path
 ) -> None:
     ages = patients(40, glucose=lambda number: str(100 + number))
@@ -112,16 +112,14 @@ def test_a_missing_value_is_filled_beside_itself_and_scaled(
     assert (rows[0]["glucose_filled"], rows[0]["glucose_normed"]) == (100, (100 - 119) / 20)
 
 
-def test_a_value_that_breaks_its_rule_is_kept_as_received_only(
-    spark: SparkSession, lake: Path
-) -> None:
+def test_keeps_an_invalid_value_as_received_only(spark: SparkSession, lake: Path) -> None:
     row = cleaned_row(spark, lake, {**ORDINARY, "pregnancies": "1e308", "bmi": "700"})
     assert (row["pregnancies_received"], row["bmi_received"]) == ("1e308", "700")
     assert (row["pregnancies"], row["bmi"]) == (None, None)
     assert row["reasons"] == ["pregnancies:above_maximum", "bmi:above_maximum"]
 
 
-def test_insulin_that_nobody_has_is_left_unfilled(spark: SparkSession, lake: Path) -> None:
+def test_does_not_fill_a_field_without_values(spark: SparkSession, lake: Path) -> None:
     batch = write_batch(lake, patients(20, insulin=lambda _: "0"))
     assert run(spark, batch).cleaned.accepted == 20
     rows = stored(batch.table("cleaned"))
@@ -129,7 +127,7 @@ def test_insulin_that_nobody_has_is_left_unfilled(spark: SparkSession, lake: Pat
     assert {row["insulin_normed"] for row in rows} == {None}
 
 
-def test_a_batch_with_an_unmeasured_field_is_cleaned_after_one_without(
+def test_cleans_a_batch_with_an_unmeasured_field_after_one_with_values(
     spark: SparkSession, lake: Path
 ) -> None:
     run(spark, write_batch(lake, patients(20)))
@@ -150,14 +148,14 @@ def test_a_batch_of_one_row(spark: SparkSession, lake: Path) -> None:
     assert results.quarantined.rows == 0
 
 
-def test_a_batch_that_is_rejected_whole(spark: SparkSession, lake: Path) -> None:
+def test_cleans_a_batch_of_rejected_rows_only(spark: SparkSession, lake: Path) -> None:
     results = run(spark, write_batch(lake, [{**ORDINARY, "age": "-7"}] * 3))
     assert (results.cleaned.accepted, results.cleaned.rejected) == (0, 3)
     assert results.cleaned.reasons == {"age:below_minimum": 3, "record:duplicate": 2}
     assert results.quarantined.rows == 3
 
 
-def test_only_the_batch_asked_for_is_cleaned(spark: SparkSession, lake: Path) -> None:
+def test_cleans_the_requested_batch_only(spark: SparkSession, lake: Path) -> None:
     write_batch(lake, patients(30))
     second = write_batch(lake, patients(5, outcome=lambda _: "0"))
     results = run(spark, second)
@@ -165,12 +163,12 @@ def test_only_the_batch_asked_for_is_cleaned(spark: SparkSession, lake: Path) ->
     assert {row["batch_id"] for row in stored(second.table("cleaned"))} == {second.batch_id}
 
 
-def test_cleaning_again_adds_a_version_with_the_same_rows(spark: SparkSession, lake: Path) -> None:
+def test_cleaning_twice_adds_a_version_with_the_same_rows(spark: SparkSession, lake: Path) -> None:
     batch = write_batch(lake, dirty_rows(200, seed=3))
     first = run(spark, batch)
-    before = stored(batch.table("cleaned"))
+    first_rows = stored(batch.table("cleaned"))
     second = run(spark, batch)
-    assert stored(batch.table("cleaned")) == before
+    assert stored(batch.table("cleaned")) == first_rows
     assert second.cleaned.delta_version == first.cleaned.delta_version + 1
     assert second.fitted.statistics == first.fitted.statistics
 
@@ -209,9 +207,7 @@ def test_cleaned_and_quarantine_tables_take_a_new_optional_column(
     assert rejected["insulin"] == ORDINARY["insulin"]
 
 
-def test_a_raw_table_that_does_not_exist_is_an_error_that_names_it(
-    spark: SparkSession, lake: Path
-) -> None:
+def test_names_a_missing_raw_table(spark: SparkSession, lake: Path) -> None:
     nowhere = DeltaPath(str(lake / "nowhere"))
     for job in (
         lambda: fit_statistics(spark, nowhere, OTHER_HASH, nowhere),
@@ -223,15 +219,13 @@ def test_a_raw_table_that_does_not_exist_is_an_error_that_names_it(
     assert not lake.exists()
 
 
-def test_a_batch_that_is_not_in_raw_is_an_error_that_names_it(
-    spark: SparkSession, lake: Path
-) -> None:
+def test_names_a_missing_batch(spark: SparkSession, lake: Path) -> None:
     batch = write_batch(lake, patients(5))
     with pytest.raises(CleaningError, match=f"no batch with content hash {OTHER_HASH}"):
         fit_statistics(spark, batch.raw, OTHER_HASH, batch.table("statistics"))
 
 
-def test_statistics_of_another_batch_are_refused(spark: SparkSession, lake: Path) -> None:
+def test_rejects_statistics_of_another_batch(spark: SparkSession, lake: Path) -> None:
     first, second = write_batch(lake, patients(5)), write_batch(lake, patients(6))
     run(spark, first)
     with pytest.raises(

@@ -36,9 +36,7 @@ def by_record(rows: list[dict[str, object]]) -> dict[str, dict[str, object]]:
     return {str(row["record_id"]).partition("-")[2]: row for row in rows}
 
 
-def test_labels_are_rows_of_the_batch_that_say_where_they_came_from(
-    spark: SparkSession, lake: Path
-) -> None:
+def test_labels_become_rows_of_the_batch_with_their_origin(spark: SparkSession, lake: Path) -> None:
     labels = labels_of(lake, changed(1, 10, outcome=1), changed(70, 11, outcome=0, insulin=None))
     batch = write_batch(lake, patients(40))
 
@@ -57,7 +55,7 @@ def test_labels_are_rows_of_the_batch_that_say_where_they_came_from(
     assert {row["source"] for row in rows.values()} == {"sample", STREAM}
 
 
-def test_without_labels_the_batch_is_its_source(spark: SparkSession, lake: Path) -> None:
+def test_without_labels_the_batch_is_that_of_its_source(spark: SparkSession, lake: Path) -> None:
     batch = write_batch(lake, patients(40))
     assert run(spark, batch).cleaned.batch_id == batch.batch_id == batch.content_hash[:12]
 
@@ -65,13 +63,11 @@ def test_without_labels_the_batch_is_its_source(spark: SparkSession, lake: Path)
 def test_statistics_are_fitted_on_source_and_labels(spark: SparkSession, lake: Path) -> None:
     batch = write_batch(lake, patients(3, glucose=lambda _: "100"))
     labels = labels_of(lake, *(changed(n, n, outcome=1, glucose=200.0 + n) for n in range(4, 10)))
-    fitted = {each.field: each for each in run(spark, batch, labels).fitted.statistics}
+    fitted = {row.field: row for row in run(spark, batch, labels).fitted.statistics}
     assert (fitted["glucose"].count, fitted["glucose"].median) == (9, 205)
 
 
-def test_of_a_label_that_equals_a_row_of_the_source_the_sources_stays(
-    spark: SparkSession, lake: Path
-) -> None:
+def test_a_label_that_duplicates_a_source_row_is_rejected(spark: SparkSession, lake: Path) -> None:
     """Its intake's id is lower than any line, and it is written in another way."""
     batch = write_batch(lake, [*patients(20), ORDINARY])
     labels = labels_of(
@@ -82,12 +78,12 @@ def test_of_a_label_that_equals_a_row_of_the_source_the_sources_stays(
     )
     run(spark, batch, labels)
     rows = by_record(stored(batch.table("cleaned")))
-    reasons = {place: row["reasons"] for place, row in rows.items() if row["reasons"]}
+    reasons = {key: row["reasons"] for key, row in rows.items() if row["reasons"]}
     # Intake 2 has another outcome than the source's row, and intake 3 equals intake 2.
     assert reasons == {"intake-1": ["record:duplicate"], "intake-3": ["record:duplicate"]}
 
 
-def test_a_label_that_cleaning_rejects_is_quarantined_with_its_reasons_and_its_origin(
+def test_quarantines_a_rejected_label_with_reasons_and_origin(
     spark: SparkSession, lake: Path
 ) -> None:
     labels = labels_of(
@@ -106,26 +102,26 @@ def test_a_label_that_cleaning_rejects_is_quarantined_with_its_reasons_and_its_o
     assert (kept["intake-1"]["bmi"], kept["intake-1"]["outcome"]) == ("700", "1")
 
 
-def test_a_past_batch_is_cleaned_with_the_labels_of_its_time(
+def test_cleans_an_old_batch_with_its_version_of_the_labels(
     spark: SparkSession, lake: Path
 ) -> None:
     batch = write_batch(lake, patients(40))
     first = labels_of(lake, changed(1, 10, outcome=1))
     run(spark, batch, first)
-    before = stored(batch.table("cleaned"))
+    first_rows = stored(batch.table("cleaned"))
     second = labels_of(lake, changed(1, 11, outcome=0), changed(2, 12, outcome=1))
     assert run(spark, batch, second).cleaned.rows == 42
 
     run(spark, batch, first)
 
-    assert stored(batch.table("cleaned")) == before
+    assert stored(batch.table("cleaned")) == first_rows
 
 
-def test_labels_that_are_not_what_was_said_are_refused(spark: SparkSession, lake: Path) -> None:
+def test_rejects_labels_with_another_content_hash(spark: SparkSession, lake: Path) -> None:
     first = labels_of(lake, changed(1, 10, outcome=1))
     second = labels_of(lake, changed(2, 11, outcome=1))
     assert (require_labels(first), require_labels(second)) == (1, 2)
     batch = write_batch(lake, patients(5))
     other = Labels(first.table, second.version, first.content_hash)
-    with pytest.raises(CleaningError, match=f"version {second.version}: given content hash"):
+    with pytest.raises(CleaningError, match=f"version {second.version} has content hash"):
         fit_statistics(spark, batch.raw, batch.content_hash, batch.table("statistics"), other)

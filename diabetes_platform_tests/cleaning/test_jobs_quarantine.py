@@ -34,27 +34,27 @@ def test_quarantine_keeps_each_batch_once(spark: SparkSession, lake: Path) -> No
     assert kept == sorted([first.batch_id, *[second.batch_id] * 7])
 
 
-def test_a_batch_that_is_clean_by_now_leaves_the_quarantine(
+def test_a_batch_without_rejected_rows_leaves_the_quarantine(
     spark: SparkSession, lake: Path
 ) -> None:
     batch = write_batch(lake, [*patients(5), {**ORDINARY, "age": "-7"}])
     run(spark, batch)
-    # As if the rules had changed: the batch is cleaned anew and nothing is rejected.
+    # As if the rules had changed: the batch is cleaned a second time and nothing is rejected.
     table = DeltaTable(batch.table("cleaned").path)
     table.delete("verdict = 'rejected'")
-    again = quarantine_batch(batch.table("cleaned"), batch.batch_id, batch.table("quarantine"))
-    assert again.rows == 0
+    result = quarantine_batch(batch.table("cleaned"), batch.batch_id, batch.table("quarantine"))
+    assert result.rows == 0
     assert stored(batch.table("quarantine")) == []
 
 
-def test_the_version_that_was_asked_for_is_copied(spark: SparkSession, lake: Path) -> None:
+def test_copies_the_requested_version(spark: SparkSession, lake: Path) -> None:
     first = write_batch(lake, [*patients(5), {**ORDINARY, "age": "-7"}])
     version = run(spark, first).cleaned.delta_version
     second = write_batch(lake, patients(7))
     run(spark, second)
     cleaned, quarantine = first.table("cleaned"), first.table("quarantine")
-    again = quarantine_batch(cleaned, first.batch_id, quarantine, version=version)
-    assert again.rows == 1
+    result = quarantine_batch(cleaned, first.batch_id, quarantine, version=version)
+    assert result.rows == 1
     with pytest.raises(
         CleaningError, match=f"contains batch {second.batch_id}, expected {first.batch_id}"
     ):

@@ -21,7 +21,7 @@ from diabetes_platform_tests.contract.cases import ORDINARY, Row, agreement_rows
 NUL = {**ORDINARY, "glucose": "7\x00"}
 
 
-def judged(spark: SparkSession, rows: list[Row]) -> list[dict[str, object]]:
+def evaluate_with_spark(spark: SparkSession, rows: list[Row]) -> list[dict[str, object]]:
     frame = with_reasons(with_values(spark.createDataFrame(raw_table(rows, "0" * 64))))
     columns = [
         *(value_name(f) for f in FIELDS),
@@ -33,25 +33,25 @@ def judged(spark: SparkSession, rows: list[Row]) -> list[dict[str, object]]:
 
 
 def assert_agrees_with_the_contract(spark: SparkSession, rows: list[Row]) -> None:
-    for row, found in zip(rows, judged(spark, rows), strict=True):
+    for row, evaluated in zip(rows, evaluate_with_spark(spark, rows), strict=True):
         reasons = [str(reason) for reason in reasons_to_reject(row)]
-        given_by_spark = [found[reason_name(f)] for f in FIELDS if found[reason_name(f)]]
-        assert given_by_spark == reasons, row
-        assert found["passes"] == (not reasons), row
+        spark_reasons = [evaluated[reason_name(f)] for f in FIELDS if evaluated[reason_name(f)]]
+        assert spark_reasons == reasons, row
+        assert evaluated["passes"] == (not reasons), row
         values = {f.name: parse(f, row[f.name]).value for f in FIELDS}
-        assert {f.name: found[value_name(f)] for f in FIELDS} == values, row
+        assert {f.name: evaluated[value_name(f)] for f in FIELDS} == values, row
         for field in FIELDS:
-            broken = found[reason_name(field)] is not None
-            assert found[field.name] == (None if broken else values[field.name]), row
+            broken = evaluated[reason_name(field)] is not None
+            assert evaluated[field.name] == (None if broken else values[field.name]), row
 
 
-def test_sail_gives_the_contracts_verdict_on_every_case(spark: SparkSession) -> None:
+def test_sail_agrees_with_the_contract_on_every_case(spark: SparkSession) -> None:
     assert_agrees_with_the_contract(spark, [*(case.row for case in agreement_rows()), NUL])
 
 
 @pytest.mark.integration
 @pytest.mark.timeout(600)
-def test_apache_spark_gives_the_contracts_verdict_on_every_case(
+def test_apache_spark_agrees_with_the_contract_on_every_case(
     apache_spark: SparkSession,
 ) -> None:
     assert_agrees_with_the_contract(apache_spark, [*(case.row for case in agreement_rows()), NUL])
@@ -67,10 +67,10 @@ ROWS = st.fixed_dictionaries({field.name: VALUES for field in FIELDS})
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(rows=st.lists(ROWS, min_size=1, max_size=40))
-def test_sail_gives_the_contracts_verdict_on_any_text(spark: SparkSession, rows: list[Row]) -> None:
+def test_sail_agrees_with_the_contract_on_any_text(spark: SparkSession, rows: list[Row]) -> None:
     assert_agrees_with_the_contract(spark, rows)
 
 
 def test_a_minus_zero_is_stored_as_zero(spark: SparkSession) -> None:
-    [row] = judged(spark, [{**ORDINARY, "diabetes_pedigree_function": "-0.0"}])
+    [row] = evaluate_with_spark(spark, [{**ORDINARY, "diabetes_pedigree_function": "-0.0"}])
     assert str(row["diabetes_pedigree_function"]) == "0.0"

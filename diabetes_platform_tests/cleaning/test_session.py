@@ -16,25 +16,23 @@ from diabetes_platform.cleaning.session import (
 def test_sessions_share_one_warm_sail_server() -> None:
     first = sail_url()
     assert first.startswith("sc://127.0.0.1:")
-    with spark_session() as one, spark_session() as two:
-        assert one.session_id != two.session_id
+    with spark_session() as first, spark_session() as second:
+        assert first.session_id != second.session_id
     assert sail_url() == first
 
 
 def test_a_session_is_in_utc_and_leaves_the_server_running() -> None:
     with spark_session() as session:
         assert session.conf.get("spark.sql.session.timeZone") == "UTC"
-    with spark_session(sail_url()) as again:
-        assert again.range(3).count() == 3
+    with spark_session(sail_url()) as session:
+        assert session.range(3).count() == 3
 
 
 @pytest.mark.parametrize(
     ("rows", "partitions"),
     [(768, "1"), (SMALL_BATCH_ROWS, "1"), (SMALL_BATCH_ROWS + 1, "7"), (None, "7")],
 )
-def test_a_session_is_set_up_for_few_rows_where_they_are_known_to_be_few(
-    rows: int | None, partitions: str
-) -> None:
+def test_tunes_a_session_for_a_small_batch(rows: int | None, partitions: str) -> None:
     with spark_session() as session:
         session.conf.set("spark.sql.shuffle.partitions", "7")
         tune_for_batch(session, rows)

@@ -1,6 +1,5 @@
-"""Rows of the stream through Spark's rules: the same values, or it is told which field differs."""
+"""Spark parses rows of the stream like the stream, or the field that differs is named."""
 
-import csv
 import random
 
 import pytest
@@ -9,18 +8,15 @@ from pyspark.sql import SparkSession
 from diabetes_platform.cleaning.skew import count_skewed_rows, parse_with_spark, to_source_text
 from diabetes_platform.contract.fields import FIELD_NAMES, FIELDS, FIELDS_BY_NAME
 from diabetes_platform.contract.validation import parse, reasons_to_reject
-from diabetes_platform.settings import PIMA_CSV
+from diabetes_platform_tests.samples import pima_rows
 
 Columns = dict[str, list[float | None]]
 
 
 @pytest.fixture(scope="module")
 def patients() -> Columns:
-    """The real patients as the stream has them: codes for missing are NULL; some made up."""
-    with PIMA_CSV.open(newline="") as file:
-        rows = [
-            {f.name: parse(f, row[f.name]).value for f in FIELDS} for row in csv.DictReader(file)
-        ]
+    """The Pima patients as in the stream: codes for missing are NULL; with synthetic ones."""
+    rows = [{f.name: parse(f, row[f.name]).value for f in FIELDS} for row in pima_rows()]
     rows = [row for row in rows if not reasons_to_reject(row)]
     generator = random.Random(7)
     # Doubles whose shortest text is long, as a sender's own arithmetic gives.
@@ -32,19 +28,19 @@ def patients() -> Columns:
     return {name: [row[name] for row in rows] for name in FIELD_NAMES}
 
 
-def test_spark_reads_real_and_odd_numbers_as_the_stream_does(
+def test_spark_parses_real_and_unusual_numbers_like_the_stream(
     spark: SparkSession, patients: Columns
 ) -> None:
     assert count_skewed_rows(patients, parse_with_spark(spark, patients)) == {}
 
 
-def test_a_value_that_differs_and_one_that_is_refused_are_told_by_their_field(
+def test_counts_different_and_rejected_values_by_field(
     spark: SparkSession, patients: Columns
 ) -> None:
     few = {name: values[:5] for name, values in patients.items()}
-    found = parse_with_spark(spark, few | {"age": [200.0, *few["age"][1:]]})
-    given = few | {"age": [200.0, *few["age"][1:]], "bmi": [*few["bmi"][:4], 11.5]}
-    assert count_skewed_rows(given, found) == {"age": 1, "bmi": 1}
+    parsed = parse_with_spark(spark, few | {"age": [200.0, *few["age"][1:]]})
+    columns = few | {"age": [200.0, *few["age"][1:]], "bmi": [*few["bmi"][:4], 11.5]}
+    assert count_skewed_rows(columns, parsed) == {"age": 1, "bmi": 1}
 
 
 @pytest.mark.parametrize(
@@ -57,7 +53,7 @@ def test_a_value_that_differs_and_one_that_is_refused_are_told_by_their_field(
         ("insulin", None, None),
     ],
 )
-def test_a_value_is_written_as_a_source_of_batches_has_it(
+def test_writes_a_value_as_in_a_batch_source(
     field: str, value: float | None, text: str | None
 ) -> None:
     assert to_source_text(FIELDS_BY_NAME[field], value) == text

@@ -57,13 +57,13 @@ def test_quartiles_are_the_nearest_ranks(spark: SparkSession, count: int) -> Non
 
 def test_a_dirty_batch_is_fitted_on_rows_that_pass_every_row_rule(spark: SparkSession) -> None:
     rows = dirty_rows(2000, seed=1)
-    found = fitted(spark, rows)
+    statistics = fitted(spark, rows)
     passing = [row for row in rows if not reasons_to_reject(row)]
     for field in FEATURES:
         parsed = [parse(field, row[field.name]).value for row in passing]
         values = [value for value in parsed if value is not None]
         quartiles = np.percentile(values, [25, 50, 75], method="inverted_cdf").tolist()
-        assert found[field.name] == describe(field, len(values), tuple(quartiles))
+        assert statistics[field.name] == describe(field, len(values), tuple(quartiles))
 
 
 def test_a_field_without_any_value_has_neither_quartiles_nor_fences(spark: SparkSession) -> None:
@@ -78,12 +78,12 @@ def test_a_constant_field_has_no_fences_and_scale_1(spark: SparkSession) -> None
 
 
 def test_a_batch_without_a_passing_row_has_no_statistics(spark: SparkSession) -> None:
-    found = fitted(spark, [{**ORDINARY, "age": "old"}] * 3)
-    assert {row.count for row in found.values()} == {0}
-    assert {row.scale for row in found.values()} == {None}
+    statistics = fitted(spark, [{**ORDINARY, "age": "old"}] * 3)
+    assert {row.count for row in statistics.values()} == {0}
+    assert {row.scale for row in statistics.values()} == {None}
 
 
-def test_statistics_that_lack_a_feature_are_refused() -> None:
+def test_rejects_statistics_without_a_feature() -> None:
     rows = [FieldStatistics(field.name, 0) for field in FEATURES[1:]]
     with pytest.raises(ValueError, match=f"absent fields \\['{FEATURES[0].name}'\\]"):
         by_field(rows)

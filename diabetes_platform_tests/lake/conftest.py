@@ -1,4 +1,4 @@
-"""A lake and a source in a directory of the test's own."""
+"""A lake and a source file in a temporary directory."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +25,7 @@ def save(tmp_path: Path) -> Save:
     return write
 
 
-def behind(error: BaseException) -> list[BaseException]:
-    """Return every error that a log of `error` could show besides it."""
+def chained_errors(error: BaseException) -> list[BaseException]:
+    """Return all causes and contexts of `error`, which a log would show."""
     direct = [e for e in (error.__cause__, error.__context__) if e is not None]
-    return direct + [more for e in direct for more in behind(e)]
+    return direct + [indirect for e in direct for indirect in chained_errors(e)]

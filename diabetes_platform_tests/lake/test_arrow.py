@@ -10,12 +10,12 @@ from diabetes_platform.lake.arrow import content_hash_of
 ROWS = pa.table({"id": [1, 2, 3], "bmi": ["33.6", None, ""], "age": [21.0, 0.1, None]})
 
 
-def test_neither_order_nor_files_matter() -> None:
+def test_the_hash_ignores_order_and_files() -> None:
     turned = pa.concat_tables([ROWS.slice(2), ROWS.slice(0, 1), ROWS.slice(1, 1)])
     assert content_hash_of(turned, "id") == content_hash_of(ROWS, "id")
 
 
-def test_the_digest_does_not_change_from_one_release_to_the_next() -> None:
+def test_the_hash_is_stable_across_releases() -> None:
     text = b'"id","bmi","age"\n1,"33.6",21\n2,,0.1\n3,"",\n'
     assert content_hash_of(ROWS, "id") == hashlib.sha256(text).hexdigest()
 
@@ -31,15 +31,15 @@ def test_the_digest_does_not_change_from_one_release_to_the_next() -> None:
         ("id", [1, 2, 4]),
     ],
 )
-def test_another_value_gives_another_digest(name: str, values: list[object]) -> None:
+def test_another_value_gives_another_hash(name: str, values: list[object]) -> None:
     other = ROWS.set_column(ROWS.column_names.index(name), name, pa.array(values))
     assert content_hash_of(other, "id") != content_hash_of(ROWS, "id")
 
 
-def test_another_name_gives_another_digest() -> None:
+def test_another_name_gives_another_hash() -> None:
     other = ROWS.rename_columns(["id", "bmi", "years"])
     assert content_hash_of(other, "id") != content_hash_of(ROWS, "id")
 
 
-def test_no_rows_have_a_digest_too() -> None:
+def test_an_empty_table_has_a_hash() -> None:
     assert content_hash_of(ROWS.slice(0, 0), "id") != content_hash_of(ROWS, "id")

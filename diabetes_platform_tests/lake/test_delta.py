@@ -30,11 +30,11 @@ from diabetes_platform.lake.delta import DeltaPath, Lake, LakeError, commits
         ("/lake/s3://odd", "/lake/s3://odd"),
     ],
 )
-def test_spark_knows_s3_as_s3a(path: str, for_spark: str) -> None:
+def test_the_path_for_spark_has_the_scheme_s3a(path: str, for_spark: str) -> None:
     assert DeltaPath(path).for_spark == for_spark
 
 
-def test_a_path_without_a_table_is_named(tmp_path: Path) -> None:
+def test_names_a_path_without_a_table(tmp_path: Path) -> None:
     with pytest.raises(LakeError, match=f"{tmp_path}: no Delta table"):
         DeltaPath(str(tmp_path)).version()
 
@@ -57,12 +57,12 @@ def test_adds_an_optional_column_to_a_table_with_rows(tmp_path: Path) -> None:
     }
     old = pa.Table.from_pylist([row], row_schema(RAW_PATIENTS))
     write_deltalake(target.path, old, mode="append")
-    first, *others = RAW_PATIENTS.columns
-    grown = with_columns(RAW_PATIENTS, first, WEIGHT, *others)
+    first, *columns = RAW_PATIENTS.columns
+    extended = with_columns(RAW_PATIENTS, first, WEIGHT, *columns)
 
-    target.create(grown)
-    target.create(grown)
-    new = pa.Table.from_pylist([row | {"weight": 70.5, "source_line": 3}], row_schema(grown))
+    target.create(extended)
+    target.create(extended)
+    new = pa.Table.from_pylist([row | {"weight": 70.5, "source_line": 3}], row_schema(extended))
     write_deltalake(target.path, new, mode="append")
 
     rows = target.open().to_pyarrow_table().sort_by("source_line")
@@ -119,7 +119,7 @@ def test_reads_a_column_that_the_table_lacks_as_null(tmp_path: Path) -> None:
     assert rows.schema.field("insulin").type == pa.float64()
 
 
-def test_a_created_table_has_the_contracts_columns_and_is_not_created_twice(tmp_path: Path) -> None:
+def test_creates_a_table_with_the_contracts_columns_once(tmp_path: Path) -> None:
     target = DeltaPath(str(tmp_path / "cleaned"))
     target.create(CLEANED_PATIENTS, partition_by="verdict")
     target.create(CLEANED_PATIENTS, partition_by="verdict")

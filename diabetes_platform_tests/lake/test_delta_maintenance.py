@@ -24,29 +24,29 @@ def lake(tmp_path: Path) -> Lake:
 def with_increments(lake: Lake) -> None:
     for number in range(INCREMENTS):
         row = {"change_id": f"{number}-{number}", "day": DAY, "id": number, "op": "c"}
-        place = {"topic_id": "t", "kafka_partition": 0, "kafka_offset": number}
-        append_rows(lake, STREAM_PATIENTS, [row | place | {"written_at": number}])
+        offset = {"topic_id": "t", "kafka_partition": 0, "kafka_offset": number}
+        append_rows(lake, STREAM_PATIENTS, [row | offset | {"written_at": number}])
 
 
-def test_small_files_become_one_and_no_row_changes(lake: Lake) -> None:
+def test_compacts_small_files_and_changes_no_row(lake: Lake) -> None:
     with_increments(lake)
     table = lake.table(STREAM_PATIENTS)
-    before = table.open().to_pyarrow_table().sort_by("id")
+    rows = table.open().to_pyarrow_table().sort_by("id")
     done = maintain(lake, STREAM_PATIENTS)
     assert done is not None
     assert (done.compacted, done.added, done.removed) == (INCREMENTS, 1, 0)
     assert len(table.open().file_uris()) == 1
-    assert table.open().to_pyarrow_table().sort_by("id") == before
+    assert table.open().to_pyarrow_table().sort_by("id") == rows
 
 
-def test_increments_go_on_after_it(lake: Lake) -> None:
+def test_increments_continue_after_maintenance(lake: Lake) -> None:
     with_increments(lake)
     maintain(lake, STREAM_PATIENTS)
     with_increments(lake)
     assert lake.table(STREAM_PATIENTS).open().to_pyarrow_table().num_rows == INCREMENTS
 
 
-def test_a_replaced_version_can_be_read_for_as_long_as_promised(lake: Lake) -> None:
+def test_a_replaced_version_stays_readable(lake: Lake) -> None:
     table = lake.table(STATISTICS_PATIENTS)
     for count in (1, 2):
         write_deltalake(table.path, pa.table({"count": [count]}), mode="overwrite")
@@ -57,15 +57,15 @@ def test_a_replaced_version_can_be_read_for_as_long_as_promised(lake: Lake) -> N
     assert table.open().to_pyarrow_table()["count"].to_pylist() == [2]
 
 
-def test_expired_logs_are_taken_away_by_it_and_by_no_increment(lake: Lake) -> None:
+def test_only_maintenance_removes_expired_logs(lake: Lake) -> None:
     with_increments(lake)
     table = lake.table(STREAM_PATIENTS)
     table.open().create_checkpoint()
     log = Path(table.path, "_delta_log")
     expired = sorted(log.glob("*.json"))[:INCREMENTS]
     for file in expired:
-        before = file.stat().st_mtime - (TIME_TRAVEL + timedelta(days=1)).total_seconds()
-        os.utime(file, (before, before))
+        expired_at = file.stat().st_mtime - (TIME_TRAVEL + timedelta(days=1)).total_seconds()
+        os.utime(file, (expired_at, expired_at))
 
     with_increments(lake)
     assert all(file.exists() for file in expired)
@@ -75,23 +75,23 @@ def test_expired_logs_are_taken_away_by_it_and_by_no_increment(lake: Lake) -> No
     assert table.open().to_pyarrow_table().num_rows == INCREMENTS
 
 
-def test_what_looks_for_changed_input_sees_past_maintenance(lake: Lake) -> None:
+def test_version_of_rows_ignores_maintenance(lake: Lake) -> None:
     table = lake.table(STATISTICS_PATIENTS)
     for mode in ("overwrite", "overwrite", "append"):
         write_deltalake(table.path, pa.table({"count": [1]}), mode=mode)
     table.open().optimize.compact()
     table.open().vacuum(0, dry_run=False, enforce_retention_duration=False)
-    operations = [each["operation"] for each in table.open().history()]
+    operations = [entry["operation"] for entry in table.open().history()]
     assert operations[:3] == ["VACUUM END", "VACUUM START", "OPTIMIZE"]
     assert (table.version(), table.version_of_rows()) == (5, 2)
 
 
-def test_less_than_a_week_of_history_is_refused(lake: Lake) -> None:
+def test_rejects_a_retention_of_less_than_a_week(lake: Lake) -> None:
     with_increments(lake)
     with pytest.raises(Exception, match="retention"):
         maintain(lake, STREAM_PATIENTS, timedelta(days=1))
 
 
-def test_of_no_table_nothing_is_done(lake: Lake) -> None:
+def test_does_nothing_without_a_table(lake: Lake) -> None:
     done: MaintenanceResult | None = maintain(lake, STREAM_PATIENTS)
     assert done is None

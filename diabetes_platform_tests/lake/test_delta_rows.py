@@ -21,19 +21,19 @@ def cleaned(lake: Lake, request: pytest.FixtureRequest) -> Lake:
     return lake
 
 
-def test_some_rows_are_streamed_without_the_others(cleaned: Lake) -> None:
+def test_streams_the_matching_rows(cleaned: Lake) -> None:
     rows = cleaned.stream(CLEANED_PATIENTS, ("bmi",), {"verdict": "accepted"}).read_all()
     assert sorted(rows["bmi"].to_pylist()) == [float(n) for n in range(10)]
     assert rows.column_names == ["bmi"]
 
 
 @pytest.mark.parametrize(("verdict", "rows"), [("accepted", 10), ("rejected", 3), ("other", 0)])
-def test_rows_are_counted(cleaned: Lake, verdict: str, rows: int) -> None:
+def test_counts_the_matching_rows(cleaned: Lake, verdict: str, rows: int) -> None:
     assert cleaned.count(CLEANED_PATIENTS, {"verdict": verdict}) == rows
 
 
 @pytest.mark.parametrize("partition_by", [["day"], None])
-def test_days_are_read_from_one_on(lake: Lake, partition_by: list[str] | None) -> None:
+def test_reads_the_days_since_a_time(lake: Lake, partition_by: list[str] | None) -> None:
     days = pa.table({"id": [1, 2, 3], "day": ["2026-03-01", "2026-03-02", "2026-03-03"]})
     write_deltalake(lake.table(STREAM_PATIENTS).path, days, partition_by=partition_by)
     # Half past midnight in Paris: in Greenwich the day before.
@@ -41,13 +41,13 @@ def test_days_are_read_from_one_on(lake: Lake, partition_by: list[str] | None) -
     assert sorted(lake.days_since(STREAM_PATIENTS, since, ("id",))["id"].to_pylist()) == [2, 3]
 
 
-def test_of_no_table_there_are_no_days(lake: Lake) -> None:
-    now = datetime.now(UTC)
-    assert lake.days_since(STREAM_PATIENTS, now).schema == row_schema(STREAM_PATIENTS)
-    assert lake.days_since(STREAM_PATIENTS, now, ("day", "id")).column_names == ["day", "id"]
+def test_reads_no_days_without_a_table(lake: Lake) -> None:
+    since = datetime.now(UTC)
+    assert lake.days_since(STREAM_PATIENTS, since).schema == row_schema(STREAM_PATIENTS)
+    assert lake.days_since(STREAM_PATIENTS, since, ("day", "id")).column_names == ["day", "id"]
 
 
-def test_a_table_that_is_not_there_is_named(lake: Lake) -> None:
+def test_names_a_missing_table(lake: Lake) -> None:
     assert not lake.table(CLEANED_PATIENTS).exists()
     with pytest.raises(LakeError, match="cleaned/patients: no Delta table at"):
         lake.stream(CLEANED_PATIENTS, ("bmi",), {})
@@ -63,9 +63,9 @@ def test_a_snapshot_of_the_same_content_adds_no_version(lake: Lake) -> None:
     assert lake.table(TRAINING_SET).open(1).to_pyarrow_table()["age"].to_pylist() == [22]
 
 
-def test_every_version_of_a_snapshot_can_be_read_for_good(lake: Lake) -> None:
+def test_every_version_of_a_snapshot_stays_readable(lake: Lake) -> None:
     table = lake.table(TRAINING_SET)
-    # As a table is that was made before this was asked for; by default its log goes after 30 days.
+    # A table without the property: by default its log is removed after 30 days.
     write_deltalake(
         table.path,
         pa.table({"age": [20]}),
@@ -74,13 +74,13 @@ def test_every_version_of_a_snapshot_can_be_read_for_good(lake: Lake) -> None:
             "delta.logRetentionDuration": "interval 0 seconds",
         },
     )
-    made = [lake.snapshot(TRAINING_SET, pa.table({"age": [age]}), str(age)) for age in range(9)]
-    for age, (version, added) in enumerate(made):
+    versions = [lake.snapshot(TRAINING_SET, pa.table({"age": [age]}), str(age)) for age in range(9)]
+    for age, (version, added) in enumerate(versions):
         assert added
         assert table.open(version).to_pyarrow_table()["age"].to_pylist() == [age]
 
 
-def test_a_snapshot_may_have_another_column_than_the_one_before(lake: Lake) -> None:
+def test_a_snapshot_may_have_a_new_column(lake: Lake) -> None:
     lake.snapshot(TRAINING_SET, pa.table({"age": [21]}), "a")
     rows = pa.table({"age": [21], "source": ["pima.csv"]})
     assert lake.snapshot(TRAINING_SET, rows, "b") == (1, True)
@@ -88,7 +88,7 @@ def test_a_snapshot_may_have_another_column_than_the_one_before(lake: Lake) -> N
     assert lake.table(TRAINING_SET).open(0).to_pyarrow_table().column_names == ["age"]
 
 
-def test_the_rows_of_a_version_are_counted(cleaned: Lake) -> None:
+def test_counts_the_rows_of_a_version(cleaned: Lake) -> None:
     write_deltalake(
         cleaned.table(CLEANED_PATIENTS).path,
         pa.table({"bmi": [1.0], "verdict": ["accepted"]}),

@@ -8,7 +8,7 @@ import pytest
 
 from diabetes_platform.lake.fetch import fetch
 from diabetes_platform.lake.source_files import SourceError
-from diabetes_platform_tests.lake.conftest import Save, behind
+from diabetes_platform_tests.lake.conftest import Save, chained_errors
 from diabetes_platform_tests.lake.web import CONTENT, serving
 
 
@@ -18,9 +18,9 @@ def test_a_url_gives_the_same_content_hash_as_the_file(save: Save) -> None:
         serving() as web,
         fetch(f"{web.url}/a%20b.csv?key=s3cret") as download,
         fetch(str(path)) as file,
-        fetch(f"file://{path}") as again,
+        fetch(f"file://{path}") as as_url,
     ):
-        assert {s.content_hash for s in (file, again, download)} == {expected}
+        assert {s.content_hash for s in (file, as_url, download)} == {expected}
         assert file.batch_id == expected[:12]
         assert (file.name, download.name) == (str(path), f"{web.url}/a%20b.csv")
 
@@ -31,7 +31,7 @@ def test_a_download_is_deleted_after_use() -> None:
     assert not download.path.exists()
 
 
-def test_a_path_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+def test_rejects_an_unreadable_path(tmp_path: Path) -> None:
     cases = {
         tmp_path / "absent.csv": "given a path that does not exist",
         tmp_path: "given a directory",
@@ -41,16 +41,16 @@ def test_a_path_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         with pytest.raises(SourceError, match=f"^{path}: ") as refused, fetch(str(path)):
             pass
         assert message in str(refused.value)
-        assert behind(refused.value) == []
+        assert chained_errors(refused.value) == []
 
 
-def test_a_file_is_known_to_be_unchanged_while_nothing_writes_to_it(save: Save) -> None:
+def test_an_unchanged_file_has_no_error(save: Save) -> None:
     with fetch(str(save("6,148"))) as file:
         file.path.read_bytes()
         assert file.change_error() is None
 
 
-def test_any_write_is_a_change(save: Save, tmp_path: Path) -> None:
+def test_detects_any_write(save: Save, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.write_text("6,148")
 

@@ -9,7 +9,7 @@ import pytest
 
 from diabetes_platform.lake.fetch import download, public_name
 from diabetes_platform.lake.source_files import SourceError
-from diabetes_platform_tests.lake.conftest import behind
+from diabetes_platform_tests.lake.conftest import chained_errors
 from diabetes_platform_tests.lake.web import CONTENT, Web, serving
 
 SECRET = "s3cret"
@@ -29,7 +29,7 @@ def target(tmp_path: Path) -> Path:
 def refusal(url: str, target: Path) -> str:
     with pytest.raises(SourceError) as refused:
         download(url, target)
-    assert behind(refused.value) == []
+    assert chained_errors(refused.value) == []
     assert SECRET not in str(refused.value)
     return str(refused.value)
 
@@ -45,20 +45,20 @@ def refusal(url: str, target: Path) -> str:
     ],
     ids=["plain", "presigned", "space", "encoded slash", "no Content-Length"],
 )
-def test_an_address_is_sent_as_it_was_given(web: Web, target: Path, address: str) -> None:
+def test_requests_the_url_unchanged(web: Web, target: Path, address: str) -> None:
     download(f"{web.url}{address}", target)
     assert web.targets == [address]
     assert target.read_bytes() == CONTENT
 
 
-def test_a_redirect_is_followed(web: Web, target: Path) -> None:
+def test_follows_a_redirect(web: Web, target: Path) -> None:
     download(f"{web.url}/moved", target)
     assert web.targets == ["/moved", f"/there?key={SECRET}"]
     assert target.read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("status", [403, 404, 500])
-def test_a_refused_request_tells_the_status(web: Web, target: Path, status: int) -> None:
+def test_names_the_http_status(web: Web, target: Path, status: int) -> None:
     message = refusal(f"{web.url}/status/{status}?key={SECRET}", target)
     assert message.startswith(
         f"{web.url}/status/{status}: cannot be read: given HTTP status {status}, allowed"
@@ -66,15 +66,15 @@ def test_a_refused_request_tells_the_status(web: Web, target: Path, status: int)
 
 
 @pytest.mark.parametrize(
-    ("path", "given"), [("/cut", "RemoteProtocolError"), ("/elsewhere", "UnsupportedProtocol")]
+    ("path", "error"), [("/cut", "RemoteProtocolError"), ("/elsewhere", "UnsupportedProtocol")]
 )
-def test_a_broken_answer_is_refused(web: Web, target: Path, path: str, given: str) -> None:
-    assert f"{path}: cannot be read: given {given}" in refusal(
+def test_rejects_a_broken_response(web: Web, target: Path, path: str, error: str) -> None:
+    assert f"{path}: cannot be read: given {error}" in refusal(
         f"{web.url}{path}?key={SECRET}", target
     )
 
 
-def test_a_server_that_does_not_answer_is_named(target: Path) -> None:
+def test_names_an_unreachable_server(target: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{unused.getsockname()[1]}/a.csv"
@@ -95,13 +95,13 @@ def test_a_server_that_does_not_answer_is_named(target: Path) -> None:
         ("https:///a.csv", "source: given a URL that cannot be parsed"),
     ],
 )
-def test_credentials_in_a_url_are_refused_and_not_repeated(
+def test_rejects_credentials_in_a_url_without_repeating_them(
     target: Path, url: str, message: str
 ) -> None:
     assert refusal(url, target).startswith(message)
 
 
-def test_no_log_keeps_the_query(web: Web, target: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_logs_no_query(web: Web, target: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     download(f"{web.url}/moved?key={SECRET}", target)
     assert SECRET not in caplog.text
@@ -115,7 +115,7 @@ def test_no_log_keeps_the_query(web: Web, target: Path, caplog: pytest.LogCaptur
         ("year%20one/a%20b.csv", "/bucket/year%2520one/a%2520b.csv"),
     ],
 )
-def test_an_s3_key_is_taken_as_written(
+def test_uses_an_s3_key_as_written(
     web: Web, target: Path, monkeypatch: pytest.MonkeyPatch, key: str, sent: str
 ) -> None:
     as_s3(monkeypatch, web)
@@ -124,7 +124,7 @@ def test_an_s3_key_is_taken_as_written(
     assert target.read_bytes() == CONTENT
 
 
-def test_an_s3_object_that_is_not_there_is_refused(
+def test_rejects_a_missing_s3_object(
     web: Web, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     as_s3(monkeypatch, web)
@@ -148,5 +148,5 @@ def as_s3(monkeypatch: pytest.MonkeyPatch, web: Web) -> None:
         ("s3://bucket/key.parquet", "s3://bucket/key.parquet"),
     ],
 )
-def test_a_source_is_named_without_credentials(url: str, name: str) -> None:
+def test_the_public_name_has_no_credentials(url: str, name: str) -> None:
     assert public_name(url) == name

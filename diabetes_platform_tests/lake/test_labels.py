@@ -50,15 +50,15 @@ def test_the_label_of_a_patient(
     assert outcomes(lake) == labels, says
 
 
-def test_without_a_stream_there_is_an_empty_table(lake: Lake) -> None:
-    first, again = update_labels(lake), update_labels(lake)
+def test_without_a_stream_the_table_is_empty(lake: Lake) -> None:
+    first, second = update_labels(lake), update_labels(lake)
     assert (first.rows, first.version, first.added, first.stream_version) == (0, 0, True, None)
-    assert (again.version, again.added) == (0, False)
+    assert (second.version, second.added) == (0, False)
     table = lake.table(LABELLED_PATIENTS).open().to_pyarrow_table()
     assert table.schema.equals(row_schema(LABELLED_PATIENTS).with_metadata(None))
 
 
-def test_a_label_says_which_change_it_is_and_when_it_was_confirmed(lake: Lake) -> None:
+def test_a_label_has_its_change_id_and_confirmation_time(lake: Lake) -> None:
     version = stream(lake, changed(7, 10), changed(7, 12, outcome=1, bmi=None))
     kept = update_labels(lake)
     (label,) = lake.table(LABELLED_PATIENTS).open().to_pyarrow_table().to_pylist()
@@ -72,36 +72,36 @@ def test_a_label_says_which_change_it_is_and_when_it_was_confirmed(lake: Lake) -
     assert commits(lake.table(LABELLED_PATIENTS))[0].metadata[STREAM_VERSION] == str(version)
 
 
-def test_the_same_labels_add_no_version(lake: Lake) -> None:
+def test_unchanged_labels_add_no_version(lake: Lake) -> None:
     stream(lake, changed(1, 10, outcome=1))
     first = update_labels(lake)
     stream(lake, changed(2, 11), changed(3, 12), deleted(3, 13))
-    # Debezium reads the table again and each row comes with another place in the log.
+    # Debezium repeats its snapshot and every row has another LSN.
     stream(lake, changed(1, 20, outcome=1, op="r", outcome_recorded_at=BEGIN.replace(second=10)))
-    again = update_labels(lake)
-    assert (again.version, again.content_hash, again.added) == (0, first.content_hash, False)
+    second = update_labels(lake)
+    assert (second.version, second.content_hash, second.added) == (0, first.content_hash, False)
     (label,) = lake.table(LABELLED_PATIENTS).open().to_pyarrow_table().to_pylist()
     assert label["change_id"] == "1-10"
 
 
-def test_the_labels_of_a_past_version_can_be_read_again(lake: Lake) -> None:
+def test_old_versions_of_the_labels_stay_readable(lake: Lake) -> None:
     stream(lake, changed(1, 10, outcome=1))
     first = update_labels(lake)
     stream(lake, changed(1, 11, outcome=0), changed(2, 12, outcome=1))
     second = update_labels(lake)
     stream(lake, deleted(2, 13))
     third = update_labels(lake)
-    found = [outcomes(lake, each.version) for each in (first, second, third)]
-    assert found == [{1: "1"}, {1: "0", 2: "1"}, {1: "0"}]
-    assert len({each.content_hash for each in (first, second, third)}) == 3
+    labels = [outcomes(lake, update.version) for update in (first, second, third)]
+    assert labels == [{1: "1"}, {1: "0", 2: "1"}, {1: "0"}]
+    assert len({update.content_hash for update in (first, second, third)}) == 3
 
 
-def test_an_outcome_without_the_time_of_its_confirmation_counts(lake: Lake) -> None:
+def test_an_outcome_without_a_confirmation_time_counts(lake: Lake) -> None:
     stream(lake, changed(1, 10, outcome=1, outcome_recorded_at=None, received_at=None))
     assert update_labels(lake).rows == 1
 
 
-def test_a_value_as_text_reads_as_the_same_value(lake: Lake) -> None:
+def test_a_value_as_text_parses_to_the_same_value(lake: Lake) -> None:
     random_ = random.Random(7)
     measured = {
         n: {field.name: some_value(field, random_) for field in FEATURES} for n in range(2000)
@@ -119,7 +119,7 @@ def some_value(field: Field, random_: random.Random) -> float:
     return random_.choice((field.minimum, random_.uniform(field.minimum, field.maximum)))
 
 
-def test_labels_wait_that_are_new_changed_or_gone_since_they_were_kept(lake: Lake) -> None:
+def test_counts_labels_added_changed_or_removed_since_the_update(lake: Lake) -> None:
     assert waiting_labels(lake) == 0
     stream(lake, changed(1, 10, outcome=1), changed(2, 11, outcome=0), changed(3, 12))
     assert waiting_labels(lake) == 2, "no batch has ever asked for labels"
@@ -132,9 +132,9 @@ def test_labels_wait_that_are_new_changed_or_gone_since_they_were_kept(lake: Lak
     assert waiting_labels(lake) == 0
 
 
-def test_a_snapshot_that_brings_every_change_again_makes_nobody_wait(lake: Lake) -> None:
+def test_a_repeated_snapshot_leaves_no_waiting_labels(lake: Lake) -> None:
     stream(lake, changed(1, 10, outcome=1))
     update_labels(lake)
-    again = changed(1, 10, outcome=1) | {"change_id": "1-99", "lsn": 99, "kafka_offset": 99}
-    stream(lake, again)
+    repeated = changed(1, 10, outcome=1) | {"change_id": "1-99", "lsn": 99, "kafka_offset": 99}
+    stream(lake, repeated)
     assert waiting_labels(lake) == 0

@@ -21,9 +21,10 @@ from diabetes_platform.lake.delta import Lake, LakeError
 from diabetes_platform.lake.raw import RawBatch, ingest
 from diabetes_platform.lake.source_files import SourceError, read_as_text
 from diabetes_platform.settings import PIMA_CSV
-from diabetes_platform_tests.lake.conftest import Save, behind
+from diabetes_platform_tests.lake.conftest import Save, chained_errors
+from diabetes_platform_tests.samples import CSV_HEADER, ORIGINAL_NAMES
 
-HEADER = ",".join(FIELD_NAMES)
+HEADER = CSV_HEADER
 ROW = "6,148,72,35,0,33.6,0.627,50,1"
 
 
@@ -31,7 +32,7 @@ def table(lake: Lake) -> DeltaTable:
     return lake.table(RAW_PATIENTS).open()
 
 
-def test_each_value_is_kept_as_received_with_its_origin(lake: Lake, tmp_path: Path) -> None:
+def test_keeps_values_as_received_with_their_origin(lake: Lake, tmp_path: Path) -> None:
     source = tmp_path / "patients.csv"
     values = [" 6 ", "0148", "abc", "", "0", "33.60", ".627", "5e1", ""]
     source.write_text(f"{HEADER}\n{','.join(values)}\n")
@@ -39,7 +40,7 @@ def test_each_value_is_kept_as_received_with_its_origin(lake: Lake, tmp_path: Pa
     batch = ingest(lake, str(source))
 
     (row,) = table(lake).to_pyarrow_table().to_pylist()
-    assert [row[name] for name in FIELD_NAMES] == [
+    assert [row[name] for name in ORIGINAL_NAMES] == [
         " 6 ",
         "0148",
         "abc",
@@ -61,14 +62,14 @@ def test_the_same_content_adds_no_version(lake: Lake, tmp_path: Path) -> None:
     copy = tmp_path / "renamed.csv"
     copy.write_bytes(PIMA_CSV.read_bytes())
 
-    again = ingest(lake, str(copy))
+    second = ingest(lake, str(copy))
 
     assert (first.added, first.rows, first.delta_version) == (True, 768, 1)
-    assert (again.added, again.rows, again.delta_version) == (False, 768, 1)
-    assert again.batch_id == first.batch_id
+    assert (second.added, second.rows, second.delta_version) == (False, 768, 1)
+    assert second.batch_id == first.batch_id
 
 
-def test_versions_only_grow_and_old_ones_can_be_read(lake: Lake, tmp_path: Path) -> None:
+def test_the_table_is_append_only_and_old_versions_are_readable(lake: Lake, tmp_path: Path) -> None:
     ingest(lake, str(PIMA_CSV))
     source = tmp_path / "more.csv"
     source.write_text(f"{HEADER}\n1,2,3,4,5,6,7,8,1\n")
@@ -80,17 +81,17 @@ def test_versions_only_grow_and_old_ones_can_be_read(lake: Lake, tmp_path: Path)
         table(lake).delete("source_line = 2")
 
 
-def test_a_table_made_when_a_column_was_described_otherwise_takes_rows(lake: Lake) -> None:
-    source_line, *others = RAW_PATIENTS.columns
+def test_appends_to_a_table_with_another_column_description(lake: Lake) -> None:
+    source_line, *columns = RAW_PATIENTS.columns
     column = dataclasses.replace(source_line, description="As it was described before.")
-    before = dataclasses.replace(RAW_PATIENTS, columns=(column, *others))
-    lake.table(before).create(before, partition_by="content_hash")
+    older = dataclasses.replace(RAW_PATIENTS, columns=(column, *columns))
+    lake.table(older).create(older, partition_by="content_hash")
 
     assert ingest(lake, str(PIMA_CSV)).rows == 768
 
 
 @pytest.mark.parametrize("content", ["", f"{HEADER}\n", f"{HEADER}\n1,2,3\n", "a,b\n1,2\n"])
-def test_a_refused_file_writes_no_version(lake: Lake, tmp_path: Path, content: str) -> None:
+def test_an_invalid_file_writes_no_version(lake: Lake, tmp_path: Path, content: str) -> None:
     source = tmp_path / "bad.csv"
     source.write_text(content)
 
@@ -111,7 +112,7 @@ BAD_LAST_LINES = {
 
 @pytest.mark.parametrize("last_line", BAD_LAST_LINES.values(), ids=BAD_LAST_LINES)
 @pytest.mark.parametrize("lake_exists", [False, True], ids=["fresh lake", "existing lake"])
-def test_no_error_behind_a_refusal_holds_a_row(
+def test_no_chained_error_contains_a_row(
     lake: Lake, save: Save, last_line: str | bytes, lake_exists: bool
 ) -> None:
     """Dagster logs a failure with every error that it was raised from or during."""
@@ -123,12 +124,12 @@ def test_no_error_behind_a_refusal_holds_a_row(
     with pytest.raises(SourceError, match=r"line 3, column .*: given .*, allowed ") as refused:
         ingest(lake, str(source))
 
-    assert behind(refused.value) == []
+    assert chained_errors(refused.value) == []
     assert "148" not in str(refused.value)
     assert lake.table(RAW_PATIENTS).exists() is lake_exists
 
 
-def test_a_row_stands_under_the_line_of_the_file_that_it_was_on(lake: Lake, save: Save) -> None:
+def test_a_row_has_its_line_in_the_file(lake: Lake, save: Save) -> None:
     lines = [HEADER, *(ROW.replace("6", str(n), 1) for n in range(2, 200_002))]
     ingest(lake, str(save("\r\n".join(lines) + "\r\n\r\n")))
 
@@ -150,7 +151,7 @@ def test_the_first_row_of_a_parquet_file_counts_as_line_2(lake: Lake, tmp_path: 
 @pytest.mark.parametrize(
     "late", [f"{ROW}\n", "6,14"], ids=["a row more", "a row that is not yet complete"]
 )
-def test_a_file_that_is_written_to_while_it_is_read_adds_no_version(
+def test_a_file_that_changes_while_reading_adds_no_version(
     lake: Lake, save: Save, monkeypatch: pytest.MonkeyPatch, late: str, lake_exists: bool
 ) -> None:
     if lake_exists:
@@ -166,7 +167,7 @@ def test_a_file_that_is_written_to_while_it_is_read_adds_no_version(
     with pytest.raises(SourceError, match="changed while it was read") as refused:
         ingest(lake, str(source))
 
-    assert behind(refused.value) == []
+    assert chained_errors(refused.value) == []
     assert lake.table(RAW_PATIENTS).exists() is lake_exists
     if lake_exists:
         assert table(lake).version() == 1
@@ -177,9 +178,7 @@ def ingest_in_process(root: str, source: str) -> RawBatch:
 
 
 @pytest.mark.slow
-def test_processes_that_write_at_once_lose_nothing_and_double_nothing(
-    lake: Lake, tmp_path: Path
-) -> None:
+def test_concurrent_processes_lose_and_duplicate_no_rows(lake: Lake, tmp_path: Path) -> None:
     """Four processes bring four contents each, every content is brought by two of them."""
     sources = []
     for n in range(8):

@@ -2,15 +2,17 @@
 
 import pytest
 
-from diabetes_platform.contract.fields import FIELD_NAMES, FIELDS
+from diabetes_platform.contract.fields import FIELDS
 from diabetes_platform.lake.source_files import SourceError, column_order
-from diabetes_platform_tests.samples import WEIGHT
+from diabetes_platform_tests.samples import ORIGINAL_NAMES, WEIGHT
 
-NAMES = list(FIELD_NAMES)
+NAMES = list(ORIGINAL_NAMES)
 
 
-def test_flat_names_in_any_order_are_field_names() -> None:
-    assert column_order([field.alias for field in reversed(FIELDS)], "p.csv") == NAMES[::-1]
+def test_maps_aliases_in_any_order_to_field_names() -> None:
+    assert column_order([field.alias for field in reversed(FIELDS)], "p.csv") == [
+        field.name for field in reversed(FIELDS)
+    ]
 
 
 def test_a_column_of_a_later_field_may_be_absent() -> None:
@@ -29,7 +31,7 @@ def test_a_column_of_a_later_field_may_be_absent() -> None:
         (NAMES[:8], "column 9: given 8 columns without outcome, allowed: pregnancies"),
     ],
 )
-def test_a_header_that_is_not_this_tables_is_refused(header: list[str], message: str) -> None:
+def test_rejects_another_header(header: list[str], message: str) -> None:
     with pytest.raises(SourceError, match=r"^p\.csv: line 1, ") as refused:
         column_order(header, "p.csv")
     assert message in str(refused.value)
@@ -46,7 +48,7 @@ def test_a_header_that_is_not_this_tables_is_refused(header: list[str], message:
         ("Smith 1948-01-14", "column 1: given text that is no name, allowed one of"),
     ],
 )
-def test_a_row_in_the_place_of_the_header_is_not_repeated(row: str, message: str) -> None:
+def test_does_not_repeat_a_row_in_place_of_the_header(row: str, message: str) -> None:
     with pytest.raises(SourceError) as refused:
         column_order(row.split(","), "p.csv")
     assert message in str(refused.value)

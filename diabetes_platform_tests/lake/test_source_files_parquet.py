@@ -8,15 +8,15 @@ import pytest
 
 from diabetes_platform.contract.fields import FIELD_NAMES, FIELDS
 from diabetes_platform.lake.source_files import SourceError, read_as_text
-from diabetes_platform_tests.lake.conftest import Save, behind
-from diabetes_platform_tests.samples import WEIGHT
+from diabetes_platform_tests.lake.conftest import Save, chained_errors
+from diabetes_platform_tests.samples import ORIGINAL_NAMES, WEIGHT
 
 ROWS = 200_000
 
 
 def read(path: Path) -> list[list[str | None]]:
     rows = pa.Table.from_batches(read_as_text(path, "patients")).to_pylist()
-    return [list(row.values()) for row in rows]
+    return [[row[name] for name in ORIGINAL_NAMES] for row in rows]
 
 
 @pytest.fixture
@@ -27,9 +27,9 @@ def parquet(tmp_path: Path) -> Path:
     return path
 
 
-def test_numbers_of_a_parquet_file_become_text(tmp_path: Path) -> None:
+def test_reads_numbers_as_text(tmp_path: Path) -> None:
     values = [6, 148.5, 72.0, None, 0, 33.6, 0.627, 50, 1]
-    table = pa.table({name: [value] for name, value in zip(FIELD_NAMES, values, strict=True)})
+    table = pa.table({name: [value] for name, value in zip(ORIGINAL_NAMES, values, strict=True)})
     path = tmp_path / "patients.parquet"
     pq.write_table(table, path)
 
@@ -50,24 +50,25 @@ def test_numbers_of_a_parquet_file_become_text(tmp_path: Path) -> None:
         ({"more": [1]}, "column 10: given 'more', allowed one of"),
     ],
 )
-def test_a_parquet_file_of_another_shape_is_refused(
+def test_rejects_other_columns_and_types(
     tmp_path: Path, columns: dict[str, object], message: str
 ) -> None:
     path = tmp_path / "patients.parquet"
-    pq.write_table(pa.table({**{name: [1] for name in FIELD_NAMES}, **columns}), path)
+    pq.write_table(pa.table({**{name: [1] for name in ORIGINAL_NAMES}, **columns}), path)
     with pytest.raises(SourceError, match=message) as refused:
         read(path)
-    assert behind(refused.value) == []
+    assert chained_errors(refused.value) == []
 
 
 def test_the_column_of_a_later_field_is_null_if_absent(tmp_path: Path) -> None:
     path = tmp_path / "patients.parquet"
-    pq.write_table(pa.table({name: [1] for name in FIELD_NAMES}), path)
+    pq.write_table(pa.table({name: [1] for name in ORIGINAL_NAMES}), path)
     rows = pa.Table.from_batches(read_as_text(path, "patients", [*FIELDS, WEIGHT])).to_pylist()
-    assert rows == [dict.fromkeys(FIELD_NAMES, "1") | {"weight": None}]
+    expected = dict.fromkeys([*FIELD_NAMES, "weight"]) | dict.fromkeys(ORIGINAL_NAMES, "1")
+    assert rows == [expected]
 
 
-def test_a_parquet_file_without_rows_is_refused(tmp_path: Path) -> None:
+def test_rejects_a_file_without_rows(tmp_path: Path) -> None:
     path = tmp_path / "patients.parquet"
     pq.write_table(pa.table({name: pa.array([], pa.string()) for name in FIELD_NAMES}), path)
     with pytest.raises(SourceError, match="row 1: given no rows"):
@@ -75,13 +76,13 @@ def test_a_parquet_file_without_rows_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"PAR1 but nothing else", b"PAR1" + b"\x15" * 40 + b"PAR1"])
-def test_a_file_without_a_footer_is_refused(save: Save, content: bytes) -> None:
+def test_rejects_a_file_without_a_footer(save: Save, content: bytes) -> None:
     with pytest.raises(SourceError, match="given a damaged Parquet file, allowed") as refused:
         read(save(content))
-    assert behind(refused.value) == []
+    assert chained_errors(refused.value) == []
 
 
-def test_a_page_overwritten_in_the_second_row_group_is_refused(parquet: Path) -> None:
+def test_rejects_a_damaged_page(parquet: Path) -> None:
     offset = pq.ParquetFile(parquet).metadata.row_group(1).column(4).data_page_offset
     content = bytearray(parquet.read_bytes())
     content[offset : offset + 64] = b"\xff" * 64
@@ -89,10 +90,10 @@ def test_a_page_overwritten_in_the_second_row_group_is_refused(parquet: Path) ->
 
     with pytest.raises(SourceError, match=r"row 65537 or later: given damaged data") as refused:
         read(parquet)
-    assert behind(refused.value) == []
+    assert chained_errors(refused.value) == []
 
 
-def test_a_file_that_lost_data_but_not_its_footer_is_refused(parquet: Path) -> None:
+def test_rejects_a_truncated_file_with_a_footer(parquet: Path) -> None:
     content = parquet.read_bytes()
     footer = pq.ParquetFile(parquet).metadata.serialized_size + 8
     parquet.write_bytes(content[: len(content) // 4] + content[-footer:])
@@ -101,10 +102,10 @@ def test_a_file_that_lost_data_but_not_its_footer_is_refused(parquet: Path) -> N
         SourceError, match=r"given damaged data, allowed the 200000 rows"
     ) as refused:
         read(parquet)
-    assert behind(refused.value) == []
+    assert chained_errors(refused.value) == []
 
 
-def test_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+def test_rejects_text_that_is_not_utf8(tmp_path: Path) -> None:
     path = tmp_path / "patients.parquet"
     broken = pa.array([b"caf\xe9"]).view(pa.string())
     pq.write_table(pa.table(dict.fromkeys(FIELD_NAMES, broken)), path)

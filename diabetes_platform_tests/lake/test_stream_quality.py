@@ -65,39 +65,39 @@ def window(start: int, offset: int, **counts: int) -> dict[str, object]:
     }
 
 
-def test_a_record_counts_once_however_often_its_letter_was_written() -> None:
-    found = rejections_in(
+def test_counts_a_record_once_for_repeated_dead_letters() -> None:
+    counts = rejections_in(
         letters(
             letter(0, "age:missing", source=7),
             letter(1, "age:missing", "bmi:not_a_number", source=8),
             letter(2, "age:missing", source=7),
         )
     )
-    assert found == Rejections(3, 2, {"age:missing": 2, "bmi:not_a_number": 1})
+    assert counts == Rejections(3, 2, {"age:missing": 2, "bmi:not_a_number": 1})
 
 
-def test_letters_that_do_not_say_of_what_they_are_count_each() -> None:
-    found = rejections_in(letters(letter(0, "reasons:missing"), letter(1, "reasons:missing")))
-    assert (found.records, found.reasons) == (2, {"reasons:missing": 2})
+def test_counts_dead_letters_without_source_separately() -> None:
+    counts = rejections_in(letters(letter(0, "reasons:missing"), letter(1, "reasons:missing")))
+    assert (counts.records, counts.reasons) == (2, {"reasons:missing": 2})
 
 
-def test_a_reason_that_may_hold_a_value_is_not_shown() -> None:
-    found = rejections_in(letters(letter(0, "glucose 4711 is too high", source=1)))
-    assert found.reasons == {OTHER: 1}
+def test_hides_a_reason_that_may_contain_a_value() -> None:
+    counts = rejections_in(letters(letter(0, "glucose 4711 is too high", source=1)))
+    assert counts.reasons == {OTHER: 1}
 
 
-def test_the_most_frequent_reason_comes_first() -> None:
+def test_sorts_reasons_by_frequency() -> None:
     rows = [letter(n, "key:missing" if n % 3 else "age:missing", source=n) for n in range(9)]
     assert list(rejections_in(letters(*rows)).reasons) == ["key:missing", "age:missing"]
 
 
-def test_of_a_window_that_was_written_again_the_last_one_counts() -> None:
+def test_counts_the_last_row_of_a_repeated_window() -> None:
     rows = [window(0, 0, accepted=3), window(1, 1, accepted=5, late=1), window(0, 2, accepted=4)]
     table = pa.Table.from_pylist(rows, schema=row_schema(STREAM_WINDOWS))
     assert sums_of(table) == WindowSums(2, 10, 9, 0, 0, 1)
 
 
-def test_what_lies_before_is_left_out(lake: Lake) -> None:
+def test_ignores_older_rows(lake: Lake) -> None:
     for hours, offset in ((30, 0), (2, 1)):
         row = letter(offset, "age:missing", source=offset, hours=hours)
         append_rows(lake, STREAM_REJECTED, [row])
@@ -106,7 +106,7 @@ def test_what_lies_before_is_left_out(lake: Lake) -> None:
     assert rejections_of_day(lake, "2026-11-23").records == 1
 
 
-def test_a_dead_letter_is_there_once_and_its_bytes_are_not_in_the_log(lake: Lake) -> None:
+def test_stores_a_dead_letter_once_without_its_bytes_in_the_log(lake: Lake) -> None:
     rows = [letter(0, "age:missing", source=1), letter(1, "age:missing", source=2)]
     assert [append_rows(lake, STREAM_REJECTED, rows).rows for _ in range(2)] == [2, 0]
     table = IncrementalTable.open_or_create(lake, STREAM_REJECTED)
@@ -118,7 +118,7 @@ def test_a_dead_letter_is_there_once_and_its_bytes_are_not_in_the_log(lake: Lake
 
 
 @pytest.mark.parametrize("count", [changes_since, rejections_since, windows_since])
-def test_where_there_is_no_table_there_is_nothing(lake: Lake, count: object) -> None:
+def test_counts_nothing_without_a_table(lake: Lake, count: object) -> None:
     assert callable(count)
-    found = count(lake, NOW)
-    assert found in (0, Rejections(0, 0, {}), WindowSums(0, 0, 0, 0, 0, 0))
+    counts = count(lake, NOW)
+    assert counts in (0, Rejections(0, 0, {}), WindowSums(0, 0, 0, 0, 0, 0))

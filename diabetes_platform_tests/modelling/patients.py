@@ -1,6 +1,5 @@
 """Real patients as the learner gets them, and variations of them."""
 
-import csv
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +12,7 @@ from diabetes_platform.contract.validation import parse
 from diabetes_platform.modelling.recipe import Recipe
 from diabetes_platform.modelling.training_set import TrainingSet, training_set
 from diabetes_platform.settings import PIMA_CSV
+from diabetes_platform_tests.samples import pima_rows
 
 SMALL = Recipe(num_iterations=25, learning_rate=0.15, folds=4, repeats=1)
 """A recipe that trains in milliseconds, for tests about anything but quality."""
@@ -22,8 +22,7 @@ _ARROW = {"text": pa.string(), "integer": pa.int32(), "number": pa.float64()}
 
 def pima_table(batch_id: str = "0123456789ab") -> pa.Table:
     """The 768 real patients as `features/training_set`, codes for missing read as NULL."""
-    with PIMA_CSV.open(encoding="utf-8", newline="") as source:
-        received = list(csv.DictReader(source))
+    received = pima_rows()
     columns: dict[str, list[object]] = {
         field.name: [_read(field, row[field.name]) for row in received] for field in FIELDS
     }
@@ -59,6 +58,6 @@ def chosen(rows: TrainingSet, members: npt.NDArray[np.bool_]) -> TrainingSet:
     return training_set(rows.features[members], rows.outcomes[members], ids)
 
 
-def _read(field: Field, text: str) -> float | int | None:
+def _read(field: Field, text: str | None) -> float | int | None:
     value = parse(field, text).value
     return int(value) if field.kind == "integer" and value is not None else value

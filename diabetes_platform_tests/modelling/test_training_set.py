@@ -9,7 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from diabetes_platform.contract.fields import FEATURE_NAMES, FIELDS, FIELDS_BY_NAME, OUTCOME
+from diabetes_platform.contract.fields import (
+    FEATURE_NAMES,
+    FEATURES,
+    FIELDS,
+    FIELDS_BY_NAME,
+    OUTCOME,
+)
 from diabetes_platform.contract.validation import MISSING, NOT_FINITE, Reason, parse, reason_for
 from diabetes_platform.modelling.training_set import (
     TrainingSet,
@@ -23,7 +29,7 @@ from diabetes_platform.modelling.training_set import (
 from diabetes_platform_tests.contract.cases import agreement_rows
 from diabetes_platform_tests.modelling.patients import pima_table
 
-PATIENT = [2.0, 120.0, math.nan, 20.0, 80.0, 25.0, 0.3, 35.0]
+PATIENT = [math.nan if f.name == "blood_pressure" else float(f.example) for f in FEATURES]
 
 
 def with_column(table: pa.Table, name: str, values: pa.Array | pa.ChunkedArray) -> pa.Table:
@@ -34,7 +40,8 @@ def test_features_are_float64_in_contract_order_with_nan_where_missing(pima: Tra
     assert pima.features.shape == (768, len(FEATURE_NAMES))
     assert pima.features.dtype == np.float64
     missing = dict(zip(FEATURE_NAMES, np.isnan(pima.features).sum(axis=0), strict=True))
-    assert {name: count for name, count in missing.items() if count} == {
+    original = {f.name: missing[f.name] for f in FEATURES if f.original}
+    assert {name: count for name, count in original.items() if count} == {
         "glucose": 5,
         "blood_pressure": 35,
         "skin_thickness": 227,
@@ -62,7 +69,7 @@ def test_the_content_hash_ignores_the_batch(pima: TrainingSet) -> None:
 
 @pytest.mark.parametrize(
     ("features", "outcome"),
-    [([*PATIENT[:-1], 36.0], 0), (PATIENT, 1), ([*PATIENT[:2], 70.0, *PATIENT[3:]], 0)],
+    [([PATIENT[0] + 1, *PATIENT[1:]], 0), (PATIENT, 1), ([*PATIENT[:2], 70.0, *PATIENT[3:]], 0)],
     ids=["a measurement", "the outcome", "a measurement that was missing"],
 )
 def test_the_content_hash_changes(features: list[float], outcome: int) -> None:

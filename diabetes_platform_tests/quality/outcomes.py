@@ -1,4 +1,4 @@
-"""What a validation says of a staged batch."""
+"""Access to the outcomes of a validation report."""
 
 from diabetes_platform.quality.validation_report import ExpectationOutcome, ValidationReport
 
@@ -8,5 +8,5 @@ def failed(report: ValidationReport) -> set[str]:
 
 
 def outcome(report: ValidationReport, name: str) -> ExpectationOutcome:
-    (found,) = (each for each in report.outcomes if each.name == name)
-    return found
+    (result,) = (result for result in report.outcomes if result.name == name)
+    return result

@@ -1,6 +1,5 @@
 """Rows of `staging.patients` made from the Pima file, and a table to load and change them in."""
 
-import csv
 from collections.abc import Iterable, Mapping
 from statistics import median_low, quantiles
 
@@ -10,7 +9,7 @@ from psycopg import sql
 from diabetes_platform.contract.fields import FEATURES, FIELDS
 from diabetes_platform.contract.tables import STAGING_PATIENTS, filled_name, normed_name
 from diabetes_platform.contract.validation import parse
-from diabetes_platform.settings import PIMA_CSV
+from diabetes_platform_tests.samples import pima_rows
 
 Patient = dict[str, object]
 
@@ -20,10 +19,8 @@ TYPES = {"text": "text", "integer": "integer", "number": "double precision"}
 
 def pima_patients() -> list[Patient]:
     """The 768 patients, codes for missing as None, filled and scaled by their own statistics."""
-    with PIMA_CSV.open(encoding="utf-8", newline="") as file:
-        received = list(csv.DictReader(file))
     measured = [
-        {field.name: parse(field, row[field.name]).value for field in FIELDS} for row in received
+        {field.name: parse(field, row[field.name]).value for field in FIELDS} for row in pima_rows()
     ]
     patients: list[Patient] = [
         {**row, "record_id": f"{BATCH}-{line}", "source": "pima.csv", "batch_id": BATCH}
@@ -31,10 +28,14 @@ def pima_patients() -> list[Patient]:
     ]
     for field in FEATURES:
         present = [value for row in measured if (value := row[field.name]) is not None]
+        if not present:  # a field that the file lacks
+            empty = {normed_name(field): None, filled_name(field): None}
+            patients = [patient | empty for patient in patients]
+            continue
         median, (q1, _, q3) = median_low(present), quantiles(present)
         for patient, row in zip(patients, measured, strict=True):
-            given = row[field.name]
-            filled = median if given is None else given
+            measurement = row[field.name]
+            filled = median if measurement is None else measurement
             patient[filled_name(field)] = filled
             patient[normed_name(field)] = (filled - median) / (q3 - q1)
     return patients
@@ -62,12 +63,12 @@ def load(
     """COPY `patients` into a table that `create_table` made."""
     types = {column.name: column.type for column in STAGING_PATIENTS.columns}
     copy = sql.SQL("COPY {} FROM STDIN").format(sql.Identifier(schema, name))
-    whole = connection.execute(
+    integer_columns = connection.execute(
         "SELECT column_name FROM information_schema.columns"
         " WHERE table_schema = %s AND table_name = %s AND data_type = 'integer'",
         (schema, name),
     ).fetchall()
-    integers = {row[0] for row in whole}
+    integers = {row[0] for row in integer_columns}
     with connection.cursor() as cursor, cursor.copy(copy) as rows:
         for patient in patients:
             rows.write_row([_written(patient[name], name in integers) for name in types])

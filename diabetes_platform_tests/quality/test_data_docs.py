@@ -38,7 +38,7 @@ def write(docs_dir: Path, report: ValidationReport) -> str:
     return (docs_dir / str(report.docs_link)).read_text(encoding="utf-8")
 
 
-def test_each_check_has_a_place_on_the_page(docs_dir: Path) -> None:
+def test_every_outcome_has_an_anchor_on_the_page(docs_dir: Path) -> None:
     report = report_of("run-1")
     page = write(docs_dir, report)
     for outcome in report.outcomes:
@@ -47,7 +47,7 @@ def test_each_check_has_a_place_on_the_page(docs_dir: Path) -> None:
         assert f'id="{anchor}"' in page
 
 
-def test_an_error_text_is_shown_as_text(docs_dir: Path) -> None:
+def test_escapes_an_error_text(docs_dir: Path) -> None:
     page = write(docs_dir, report_of("run-1"))
     assert "&lt;b&gt;gone&lt;/b&gt;" in page
     assert "<b>gone</b>" not in page
@@ -62,11 +62,11 @@ def test_any_run_name_is_a_page_below_the_docs(run_name: str, docs_dir: Path) ->
     assert re.fullmatch(r"validations/[A-Za-z0-9_-]+\.html", str(report.docs_link))
 
 
-def test_run_names_that_look_alike_have_pages_of_their_own() -> None:
+def test_similar_run_names_have_different_pages() -> None:
     assert report_of("a b").docs_link != report_of("a-b").docs_link
 
 
-def test_the_index_lists_the_newest_first_and_says_what_failed(docs_dir: Path) -> None:
+def test_the_index_lists_newest_first_with_failures(docs_dir: Path) -> None:
     write(docs_dir, report_of("first"))
     write(docs_dir, report_of("second", hours=1))
     index = (docs_dir / "index.html").read_text(encoding="utf-8")
@@ -74,13 +74,13 @@ def test_the_index_lists_the_newest_first_and_says_what_failed(docs_dir: Path) -
     assert "no_missing_age" in index
 
 
-def test_a_run_validated_again_replaces_its_page(docs_dir: Path) -> None:
+def test_a_repeated_validation_replaces_its_page(docs_dir: Path) -> None:
     write(docs_dir, report_of("run-1"))
     write(docs_dir, replace(report_of("run-1"), outcomes=()))
     assert len(list((docs_dir / "validations").iterdir())) == 2
 
 
-def test_only_the_newest_pages_are_kept(docs_dir: Path) -> None:
+def test_keeps_the_newest_pages_only(docs_dir: Path) -> None:
     for hours in range(MAX_VALIDATIONS + 2):
         write(docs_dir, report_of(f"run-{hours}", hours))
     pages = {path.stem for path in (docs_dir / "validations").glob("*.html")}

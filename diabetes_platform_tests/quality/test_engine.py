@@ -24,7 +24,7 @@ RULES = {
     if spec.type in ROW_RULES and spec.column in FIELD_NAMES
 }
 WIDE = {"text": "text", "integer": "double precision", "number": "double precision"}
-"""Integers as doubles: 3.7 pregnancies can then be staged, and must be found."""
+"""Integers as doubles: 3.7 pregnancies can then be staged, and must be violations."""
 
 
 def typed_rows() -> list[AgreementRow]:
@@ -41,7 +41,7 @@ def patient(line: int, case: AgreementRow) -> Patient:
     return staged_patient("a" * 12, line) | values
 
 
-def test_a_row_that_is_no_number_is_rejected_before_it_is_staged() -> None:
+def test_cleaning_rejects_rows_without_numbers_before_staging() -> None:
     untyped = {case.name for case in agreement_rows()} - {case.name for case in typed_rows()}
     rows = {case.name: case.row for case in agreement_rows()}
     assert untyped
@@ -61,7 +61,7 @@ def test_great_expectations_and_the_contract_agree_on_every_row(database_url: st
     outcomes = outcomes_by_name(RULES, result)
 
     names = {str(row["record_id"]): case.name for row, case in zip(patients, cases, strict=True)}
-    found = {
+    violations = {
         (names[record_id], RULES[name].column)
         for name, outcome in outcomes.items()
         for record_id in outcome.record_ids
@@ -72,6 +72,6 @@ def test_great_expectations_and_the_contract_agree_on_every_row(database_url: st
         for field in FIELD_NAMES
         if reason_for(FIELDS_BY_NAME[field], case.row[field]) is not None
     }
-    assert found == expected
+    assert violations == expected
     assert [outcome.error for outcome in outcomes.values()] == [None] * len(RULES)
     assert len(cases) > 150

@@ -15,7 +15,7 @@ from diabetes_platform_tests.quality.staged_batches import execute
 pytestmark = pytest.mark.integration
 
 
-def test_no_patient_s_value_leaves_the_warehouse(
+def test_no_patient_value_leaves_the_warehouse(
     warehouse: str, docs_dir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -45,7 +45,7 @@ def spy(event, arguments):
 sys.addaudithook(spy)
 from diabetes_platform.quality.validate import validate_staging
 report = validate_staging(sys.argv[1], Path(sys.argv[2]), "run-1")
-print(report.passed, report.docs_link, {each.error for each in report.outcomes})
+print(report.passed, report.docs_link, {outcome.error for outcome in report.outcomes})
 """
 
 
@@ -66,7 +66,7 @@ def run_python(*arguments: str, work: Path, home: Path) -> subprocess.CompletedP
 
 
 @pytest.mark.slow
-def test_nothing_is_sent_and_nothing_is_written_outside_the_docs(
+def test_opens_no_other_connection_and_writes_only_the_docs(
     warehouse: str, docs_dir: Path, tmp_path: Path
 ) -> None:
     home, work, script = tmp_path / "home", tmp_path / "work", tmp_path / "spy.py"
@@ -81,7 +81,7 @@ def test_nothing_is_sent_and_nothing_is_written_outside_the_docs(
     assert {path.name for path in docs_dir.iterdir()} == {"index.html", "validations"}
 
 
-def test_an_import_that_ends_the_interpreter_fails_every_check(
+def test_an_import_that_calls_exit_fails_every_expectation(
     warehouse: str, docs_dir: Path, tmp_path: Path
 ) -> None:
     # Under `python -c`, Spark's client calls sys.exit when Great Expectations imports it.

@@ -40,16 +40,16 @@ def test_names_are_unique_and_fit_dagster() -> None:
     assert all(re.fullmatch(r"[A-Za-z0-9_]+", spec.name) for spec in EXPECTATIONS)
 
 
-def test_every_expectation_says_what_it_means() -> None:
+def test_every_expectation_has_a_description() -> None:
     assert all(spec.description.endswith((".", "]")) for spec in EXPECTATIONS)
 
 
-def test_a_column_named_is_a_column_of_the_staging_table() -> None:
+def test_columns_are_columns_of_the_staging_table() -> None:
     columns = {spec.column for spec in EXPECTATIONS if spec.column is not None}
     assert columns <= set(STAGING_PATIENTS.column_names)
 
 
-def test_only_comparisons_and_scales_are_mere_warnings() -> None:
+def test_only_comparisons_and_scales_are_warnings() -> None:
     warnings = {spec.name for spec in EXPECTATIONS if spec.severity == "warning"}
     assert warnings == {
         "row_count_near_previous_batch",
@@ -59,13 +59,13 @@ def test_only_comparisons_and_scales_are_mere_warnings() -> None:
 
 
 @feature
-def test_a_feature_keeps_its_range(field: Field) -> None:
+def test_a_feature_has_the_contracts_range(field: Field) -> None:
     bounds = {"min_value": field.minimum, "max_value": field.maximum}
     assert kwargs(f"{field.name}_in_range") == {"column": field.name, **bounds}
 
 
 @nullable
-def test_a_filled_feature_keeps_the_range_and_is_never_missing(field: Field) -> None:
+def test_a_filled_feature_has_the_range_and_no_missing_values(field: Field) -> None:
     filled = filled_name(field)
     bounds = {"min_value": field.minimum, "max_value": field.maximum}
     assert kwargs(f"{filled}_in_range") == {"column": filled, **bounds}
@@ -73,12 +73,12 @@ def test_a_filled_feature_keeps_the_range_and_is_never_missing(field: Field) -> 
 
 
 @nullable
-def test_a_feature_that_may_be_missing_must_be_measured_often_enough(field: Field) -> None:
+def test_an_optional_feature_has_a_minimum_measured_share(field: Field) -> None:
     assert kwargs(f"enough_{field.name}_measured")["min_value"] > 0
     assert f"no_missing_{field.name}" not in BY_NAME
 
 
-def test_what_is_required_is_never_missing() -> None:
+def test_required_columns_have_no_missing_values() -> None:
     assert {spec.column for spec in EXPECTATIONS if spec.name.startswith("no_missing_")} == {
         *(field.name for field in FIELDS if field.required),
         *(column.name for column in (*FILLED, *NORMED)),
@@ -94,23 +94,23 @@ def test_a_field_with_allowed_values_has_no_others() -> None:
 
 
 def test_integer_features_are_whole_numbers() -> None:
-    whole = {spec.column for spec in EXPECTATIONS if spec.name.endswith("_whole_numbers")}
-    assert whole == {field.name for field in FEATURES if field.kind == "integer"}
+    integers = {spec.column for spec in EXPECTATIONS if spec.name.endswith("_whole_numbers")}
+    assert integers == {field.name for field in FEATURES if field.kind == "integer"}
 
 
 @name_of
 def test_the_mean_of_a_field_is_plausible(field: Field) -> None:
-    found = kwargs(f"{field.name}_mean_plausible")
-    assert (found["min_value"], found["max_value"]) == field.typical_mean
+    bounds = kwargs(f"{field.name}_mean_plausible")
+    assert (bounds["min_value"], bounds["max_value"]) == field.typical_mean
 
 
 @feature
 def test_a_scaled_feature_lies_around_zero(field: Field) -> None:
-    found = kwargs(f"{normed_name(field)}_centred")
-    assert -found["min_value"] == found["max_value"] > 0
+    bounds = kwargs(f"{normed_name(field)}_centred")
+    assert -bounds["min_value"] == bounds["max_value"] > 0
 
 
-def test_the_schema_is_the_contract_s() -> None:
+def test_the_schema_is_that_of_the_contract() -> None:
     columns = kwargs("has_expected_columns")
     assert columns == {"column_set": list(STAGING_PATIENTS.column_names), "exact_match": True}
     types = kwargs("has_expected_column_types")["column_types"]
@@ -118,7 +118,7 @@ def test_the_schema_is_the_contract_s() -> None:
     assert (types["age"], types["outcome"]) == ("DOUBLE PRECISION", "INTEGER")
 
 
-def test_duplicates_are_judged_by_all_measurements() -> None:
+def test_duplicates_compare_all_fields() -> None:
     columns = kwargs("no_duplicate_patients")["column_list"]
     assert columns == [field.name for field in FIELDS]
 
@@ -138,7 +138,7 @@ def test_row_counts_are_compared_with_the_promoted_version(
     assert bound_kwargs(BY_NAME[name], PreviousBatch(rows, {})) == bounds
 
 
-def test_a_distribution_is_compared_bin_by_bin() -> None:
+def test_compares_a_distribution_by_bins() -> None:
     previous = PreviousBatch(10, {"age": Partition((18, 40, 120), (0.75, 0.25))})
     bound = bound_kwargs(BY_NAME["age_distribution_near_previous_batch"], previous)
     assert bound is not None
@@ -153,11 +153,11 @@ COMPARING = [spec for spec in EXPECTATIONS if spec.compare is not None]
 
 
 @pytest.mark.parametrize("spec", COMPARING, ids=lambda spec: spec.name)
-def test_without_a_promoted_version_there_is_nothing_to_compare(spec: ExpectationSpec) -> None:
+def test_compares_nothing_without_a_promoted_version(spec: ExpectationSpec) -> None:
     assert bound_kwargs(spec, None) is None
 
 
-def test_a_feature_that_the_promoted_version_never_measured_is_not_compared() -> None:
+def test_does_not_compare_a_feature_that_the_promoted_version_did_not_measure() -> None:
     spec = BY_NAME["insulin_distribution_near_previous_batch"]
     assert bound_kwargs(spec, PreviousBatch(10, {})) is None
 

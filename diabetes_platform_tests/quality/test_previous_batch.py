@@ -20,22 +20,22 @@ AGE = FIELDS_BY_NAME["age"]
         (None, (18, 120)),
     ],
 )
-def test_edges_rise_from_the_minimum_to_the_maximum(
+def test_edges_increase_from_minimum_to_maximum(
     deciles: list[float] | None, edges: tuple[float, ...]
 ) -> None:
     assert bin_edges(AGE, deciles) == edges
 
 
-def test_weights_are_shares_in_which_no_bin_is_impossible() -> None:
-    found = partition((18, 40, 60, 120), {1: 7, 2: 1})
-    assert found is not None
-    assert found.weights == pytest.approx((7.5 / 9.5, 1.5 / 9.5, 0.5 / 9.5))
+def test_weights_are_positive_shares() -> None:
+    histogram = partition((18, 40, 60, 120), {1: 7, 2: 1})
+    assert histogram is not None
+    assert histogram.weights == pytest.approx((7.5 / 9.5, 1.5 / 9.5, 0.5 / 9.5))
 
 
 def test_a_value_at_the_last_edge_belongs_to_the_last_bin() -> None:
-    found = partition((18, 40, 120), {1: 1, 2: 1, 3: 2})
-    assert found is not None
-    assert found.weights == pytest.approx((1.5 / 5, 3.5 / 5))
+    histogram = partition((18, 40, 120), {1: 1, 2: 1, 3: 2})
+    assert histogram is not None
+    assert histogram.weights == pytest.approx((1.5 / 5, 3.5 / 5))
 
 
 def test_without_values_there_is_no_histogram() -> None:
@@ -43,19 +43,19 @@ def test_without_values_there_is_no_histogram() -> None:
 
 
 @pytest.mark.integration
-def test_before_the_first_promotion_there_is_no_previous_batch(database_url: str) -> None:
+def test_returns_none_before_the_first_promotion(database_url: str) -> None:
     assert read_previous(database_url) is None
 
 
 @pytest.mark.integration
-def test_an_empty_promoted_table_is_no_previous_batch(database_url: str) -> None:
+def test_returns_none_for_an_empty_promoted_table(database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         create_table(connection, "serving", "patients")
     assert read_previous(database_url) is None
 
 
 @pytest.mark.integration
-def test_the_promoted_version_is_summed_up_feature_by_feature(database_url: str) -> None:
+def test_reads_row_count_and_histograms(database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         create_table(connection, "serving", "patients")
         load(connection, "serving", "patients", pima_patients())
@@ -63,9 +63,9 @@ def test_the_promoted_version_is_summed_up_feature_by_feature(database_url: str)
     assert previous is not None
     assert previous.row_count == 768
     assert set(previous.partitions) == set(FEATURE_NAMES)
-    for found in previous.partitions.values():
-        assert len(found.bins) == len(found.weights) + 1
-        assert sum(found.weights) == pytest.approx(1)
+    for histogram in previous.partitions.values():
+        assert len(histogram.bins) == len(histogram.weights) + 1
+        assert sum(histogram.weights) == pytest.approx(1)
     # Deciles: each tenth of the values of a feature with many distinct ones.
     assert previous.partitions["diabetes_pedigree_function"].weights == pytest.approx(
         [0.1] * 10, abs=0.01

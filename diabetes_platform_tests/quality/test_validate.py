@@ -1,4 +1,4 @@
-"""Validation of a staged batch on a real PostgreSQL: its verdict, and what it compares with."""
+"""Validation of a staged batch on a real PostgreSQL: outcomes and comparisons."""
 
 from pathlib import Path
 
@@ -27,12 +27,12 @@ def promote(url: str) -> None:
     )
 
 
-def test_a_clean_batch_passes_every_check(warehouse: str, docs_dir: Path) -> None:
+def test_a_clean_batch_passes_every_expectation(warehouse: str, docs_dir: Path) -> None:
     promote(warehouse)
     report = validate_staging(warehouse, docs_dir, "run-1", previous=read_previous(warehouse))
-    assert [each.name for each in report.outcomes] == NAMES
+    assert [result.name for result in report.outcomes] == NAMES
     assert failed(report) == set()
-    assert {each.note for each in report.outcomes} == {None}
+    assert {result.note for result in report.outcomes} == {None}
     assert report.passed
 
 
@@ -40,25 +40,23 @@ def test_the_first_batch_passes_with_a_note_on_each_comparison(
     warehouse: str, docs_dir: Path
 ) -> None:
     report = validate_staging(warehouse, docs_dir, "run-1")
-    noted = {each.name for each in report.outcomes if each.note == NOTHING_TO_COMPARE}
+    noted = {result.name for result in report.outcomes if result.note == NOTHING_TO_COMPARE}
     assert noted == {spec.name for spec in EXPECTATIONS if spec.compare is not None}
     assert report.passed
 
 
-def test_the_physical_table_can_be_validated_in_the_view_s_place(
-    warehouse: str, docs_dir: Path
-) -> None:
+def test_validates_the_physical_table_instead_of_the_view(warehouse: str, docs_dir: Path) -> None:
     execute(warehouse, sql.SQL("DROP VIEW staging.patients"))
     report = validate_staging(warehouse, docs_dir, "run-1", table="staging.patients_1")
     assert failed(report) == set()
 
 
-def test_an_empty_batch_is_refused(warehouse: str, docs_dir: Path) -> None:
+def test_rejects_an_empty_batch(warehouse: str, docs_dir: Path) -> None:
     execute(warehouse, sql.SQL("TRUNCATE staging.patients_1"))
     report = validate_staging(warehouse, docs_dir, "run-1")
     assert outcome(report, "has_rows").blocks
     assert outcome(report, "both_outcomes_present").blocks
-    assert [each.name for each in report.outcomes] == NAMES
+    assert [result.name for result in report.outcomes] == NAMES
 
 
 @pytest.mark.parametrize(
@@ -85,27 +83,27 @@ def test_shifts_warn_and_do_not_block(warehouse: str, docs_dir: Path) -> None:
     assert report.passed
 
 
-def test_where_the_database_is_down_every_check_fails(
+def test_every_expectation_fails_if_the_database_is_down(
     docs_dir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = f"postgresql://pipeline:s3cret-word@127.0.0.1:{free_port()}/diabetes"
     report = validate_staging(url, docs_dir, "run-1")
-    assert [each.name for each in report.outcomes] == NAMES
+    assert [result.name for result in report.outcomes] == NAMES
     assert failed(report) == set(NAMES)
-    assert all("onnect" in str(each.error) for each in report.outcomes)
+    assert all("onnect" in str(result.error) for result in report.outcomes)
     assert "s3cret-word" not in repr(report) + caplog.text
 
 
-def test_where_the_table_is_absent_every_check_fails(database_url: str, docs_dir: Path) -> None:
+def test_every_expectation_fails_if_the_table_is_missing(database_url: str, docs_dir: Path) -> None:
     report = validate_staging(database_url, docs_dir, "run-1")
     assert failed(report) == set(NAMES)
-    assert all(each.error for each in report.outcomes)
+    assert all(result.error for result in report.outcomes)
 
 
-def test_a_verdict_stands_without_its_page(warehouse: str, tmp_path: Path) -> None:
+def test_outcomes_do_not_depend_on_the_page(warehouse: str, tmp_path: Path) -> None:
     file = tmp_path / "a file, not a directory"
     file.touch()
     report = validate_staging(warehouse, file, "run-1")
     assert report.passed
     assert "NotADirectoryError" in str(report.docs_error)
-    assert {each.docs_link for each in report.outcomes} == {None}
+    assert {result.docs_link for result in report.outcomes} == {None}

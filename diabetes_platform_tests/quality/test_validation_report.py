@@ -62,10 +62,12 @@ def test_errors_block_and_warnings_do_not(
     assert ValidationReport("run", NOW, outcomes).passed is passed
 
 
-def test_a_failed_validation_fails_every_expectation_and_says_why() -> None:
+def test_a_failed_validation_fails_every_expectation_with_the_error() -> None:
     report = failed_report(EXPECTATIONS, "no database", run_name="run", validated_at=NOW)
-    assert [each.name for each in report.outcomes] == [spec.name for spec in EXPECTATIONS]
-    assert {(each.passed, each.error) for each in report.outcomes} == {(False, "no database")}
+    assert [outcome.name for outcome in report.outcomes] == [spec.name for spec in EXPECTATIONS]
+    assert {(outcome.passed, outcome.error) for outcome in report.outcomes} == {
+        (False, "no database")
+    }
     assert not report.passed
 
 

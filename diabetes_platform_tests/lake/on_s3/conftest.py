@@ -5,11 +5,11 @@ from uuid import uuid4
 
 import pytest
 
-from diabetes_platform.contract.fields import FIELD_NAMES
 from diabetes_platform.lake.delta import Lake
+from diabetes_platform_tests.samples import CSV_HEADER
 from diabetes_platform_tests.storage import Storage
 
-HEADER = ",".join(FIELD_NAMES)
+HEADER = CSV_HEADER
 
 
 @pytest.fixture

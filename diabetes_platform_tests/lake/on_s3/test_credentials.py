@@ -44,19 +44,19 @@ def exists(variables: dict[str, str]) -> str:
     ).stdout.strip()
 
 
-def test_the_standard_variables_are_enough(storage: Storage, lake: Lake, save: Save) -> None:
+def test_connects_with_the_standard_variables(storage: Storage, lake: Lake, save: Save) -> None:
     ingest(lake, str(save(unique())))
     assert exists(storage.environment("pipeline")) == "pipeline True"
 
 
-def test_without_a_user_the_role_of_the_machine_is_taken(
+def test_uses_the_machines_role_without_a_user(
     storage: Storage, lake: Lake, save: Save, tmp_path: Path
 ) -> None:
     ingest(lake, str(save(unique())))
     with role_of(storage, "pipeline") as url:
         token = tmp_path / "token"
         token.write_text("of the pod")
-        found = exists(
+        output = exists(
             {
                 "AWS_ENDPOINT_URL": storage.endpoint,
                 "AWS_REGION": REGION,
@@ -64,7 +64,7 @@ def test_without_a_user_the_role_of_the_machine_is_taken(
                 "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(token),
             }
         )
-    assert found == "None True"
+    assert output == "None True"
 
 
 @contextmanager

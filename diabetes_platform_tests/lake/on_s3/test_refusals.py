@@ -1,4 +1,4 @@
-"""Storage that cannot be used, and what a user may not do in it, told in one line."""
+"""Storage that cannot be used, and what a user may not do in it, expected in one line."""
 
 import dataclasses
 import time
@@ -55,17 +55,17 @@ REFUSALS: list[tuple[Callable[[S3], S3], str, type[StorageError], str]] = [
 
 
 @pytest.mark.parametrize(
-    ("change", "root", "kind", "told"),
+    ("change", "root", "kind", "expected"),
     REFUSALS,
     ids=[f"{case[0].__name__} {case[1]}" for case in REFUSALS],
 )
-def test_storage_that_cannot_be_used_is_told_at_once_in_one_line(
+def test_reports_unusable_storage_at_once_in_one_line(
     storage: Storage,
     save: Save,
     change: Callable[[S3], S3],
     root: str,
     kind: type[StorageError],
-    told: str,
+    expected: str,
 ) -> None:
     lake = Lake(root, change(storage.s3("pipeline")))
     source, table = str(save(unique())), lake.table(RAW_PATIENTS)
@@ -85,14 +85,14 @@ def test_storage_that_cannot_be_used_is_told_at_once_in_one_line(
         message = str(raised.value)
         assert message.startswith(root)
         assert f" at {lake.s3.endpoint}: " in message
-        assert told in message
+        assert expected in message
         assert "\n" not in message
         assert "T0SECRET" not in message
         assert storage.passwords["pipeline"] not in message
     assert time.monotonic() - began < 60
 
 
-def test_a_bucket_that_is_not_there_is_told_to_whom_may_know(storage: Storage) -> None:
+def test_names_a_missing_bucket_to_users_with_rights(storage: Storage) -> None:
     lake = Lake("s3://nowhere", storage.s3(ROOT))
     with pytest.raises(
         StorageRefusedError, match=r"bucket nowhere does not exist \(NoSuchBucket\)"
@@ -100,12 +100,12 @@ def test_a_bucket_that_is_not_there_is_told_to_whom_may_know(storage: Storage) -
         lake.table(RAW_PATIENTS).open()
 
 
-def test_a_right_that_is_missing_is_told(storage: Storage) -> None:
+def test_names_a_missing_right(storage: Storage) -> None:
     table = Lake("s3://lake/not-granted", storage.s3("spark")).table(TRAINING_SET)
     with pytest.raises(StorageRefusedError, match="user spark may not do this in bucket lake"):
         table.create(TRAINING_SET)
 
 
-def test_a_source_that_is_not_there_is_refused(lake: Lake) -> None:
+def test_rejects_a_missing_source(lake: Lake) -> None:
     with pytest.raises(SourceError, match=r"s3://lake/incoming/absent\.csv: cannot be read"):
         ingest(lake, "s3://lake/incoming/absent.csv")

@@ -24,14 +24,14 @@ pytestmark = pytest.mark.integration
 WRITERS, COMMITS = 8, 50
 
 
-def test_a_source_is_brought_once(lake: Lake, save: Save) -> None:
+def test_ingests_a_source_once(lake: Lake, save: Save) -> None:
     source = str(save(unique(rows=3)))
-    first, again = ingest(lake, source), ingest(lake, source)
+    first, second = ingest(lake, source), ingest(lake, source)
     assert (first.added, first.rows) == (True, 3)
-    assert (again.added, again.rows) == (False, 3)
+    assert (second.added, second.rows) == (False, 3)
 
 
-def test_a_source_may_lie_on_s3(lake: Lake, storage: Storage) -> None:
+def test_reads_a_source_on_s3(lake: Lake, storage: Storage) -> None:
     content = unique(rows=2).encode()
     key = f"incoming/{uuid4().hex}.csv"
     storage.client(ROOT).put_object("lake", key, BytesIO(content), len(content))
@@ -60,9 +60,7 @@ def ingest_in_process(lake: Lake, source: str) -> RawBatch:
     return ingest(lake, source)
 
 
-def test_processes_that_bring_the_same_content_at_once_add_it_once(
-    elsewhere: Lake, tmp_path: Path
-) -> None:
+def test_concurrent_processes_add_the_same_content_once(elsewhere: Lake, tmp_path: Path) -> None:
     sources = []
     for rows in (1, 2, 3):
         sources.append(str(tmp_path / f"{rows}.csv"))
