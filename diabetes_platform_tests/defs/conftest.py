@@ -1,4 +1,4 @@
-"""The production wiring on a home and a database of the test's own."""
+"""The production definitions on a home and a database of the test."""
 
 import csv
 import shutil
@@ -60,7 +60,7 @@ class Platform:
         return load_champion(pointer.read_bytes()).model_version
 
     def forget_staging(self) -> None:
-        """Make the newest load of staging another batch's, so that it must be loaded again."""
+        """Record a load of another batch, so that the current one must be loaded again."""
         with psycopg.connect(self.url) as connection:
             connection.execute(
                 "INSERT INTO staging.batches (batch_id, delta_version, rows) VALUES ('none', 0, 0)"
@@ -123,7 +123,9 @@ def pima_with(tmp_path: Path) -> Callable[..., Path]:
     def write(name: str, change: Callable[[dict[str, str], int], dict[str, str] | None]) -> Path:
         with PIMA_CSV.open(newline="") as file:
             rows = list(csv.DictReader(file))
-        changed = [row for n, given in enumerate(rows) if (row := change(given, n)) is not None]
+        changed = [
+            row for n, original in enumerate(rows) if (row := change(original, n)) is not None
+        ]
         path = tmp_path / f"{name}.csv"
         with path.open("w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(rows[0]))

@@ -1,4 +1,4 @@
-"""The code location as a whole: it loads light, and every asset says what it is."""
+"""The code location: it loads without heavy imports, and every asset is described."""
 
 import subprocess
 import sys
@@ -47,7 +47,7 @@ def test_the_graph_has_the_assets_of_both_paths_and_the_topics() -> None:
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_every_asset_says_what_it_is(key: str) -> None:
+def test_every_asset_is_described(key: str) -> None:
     spec = SPECS[key]
     assert spec.group_name == GROUPS[key.partition("/")[0]]
     assert spec.description
@@ -71,8 +71,7 @@ def test_groups_stand_in_the_order_of_the_data() -> None:
     graph = defs.resolve_asset_graph()
     for key in graph.get_all_asset_keys():
         for parent in graph.get(key).parent_keys:
-            before, after = (GROUPS[each.path[0]] for each in (parent, key))
-            assert before <= after, key
+            assert GROUPS[parent.path[0]] <= GROUPS[key.path[0]], key
 
 
 def test_a_patient_of_the_stream_is_traced_to_the_intake_table() -> None:
@@ -88,8 +87,8 @@ def test_a_patient_of_the_stream_is_traced_to_the_intake_table() -> None:
 def test_a_row_of_the_training_set_is_traced_to_file_and_stream() -> None:
     graph = defs.resolve_asset_graph()
     ancestors = graph.get_ancestor_asset_keys(dg.AssetKey(["features", "training_set"]))
-    found = {key.to_user_string() for key in ancestors}
-    assert {"raw/patients", "labels/patients", "stream/patients"} <= found
+    names = {key.to_user_string() for key in ancestors}
+    assert {"raw/patients", "labels/patients", "stream/patients"} <= names
     lineage = SPECS["cleaned/patients"].metadata["dagster/column_lineage"]
     assert {dep.asset_key.to_user_string() for dep in lineage.deps_by_column["outcome"]} == {
         "raw/patients",
@@ -137,10 +136,12 @@ def test_each_expectation_is_a_check_and_errors_block() -> None:
     }
 
 
-def test_the_batch_job_runs_every_night_unless_told_otherwise() -> None:
+def test_the_batch_schedule_is_a_setting() -> None:
     schedules = {
-        cron: build_definitions(lambda given=given: given).resolve_schedule_def("batch_schedule")
-        for cron, given in {
+        cron: build_definitions(lambda settings=settings: settings).resolve_schedule_def(
+            "batch_schedule"
+        )
+        for cron, settings in {
             "0 3 * * *": PlatformSettings(),
             "*/5 * * * *": PlatformSettings(batch_schedule="*/5 * * * *"),
         }.items()
@@ -149,13 +150,13 @@ def test_the_batch_job_runs_every_night_unless_told_otherwise() -> None:
         assert (schedule.job_name, schedule.cron_schedule) == (batch.name, cron)
 
 
-def test_the_stream_is_looked_at_hourly_where_there_is_a_stream_and_not_with_every_increment() -> (
-    None
-):
+def test_the_stream_is_monitored_hourly_if_there_is_a_stream() -> None:
     with_stream = PlatformSettings(kafka_servers="127.0.0.1:9092")
-    for given, status in ((PlatformSettings(), "STOPPED"), (with_stream, "RUNNING")):
-        found = build_definitions(lambda given=given: given)
-        assert found.resolve_schedule_def("monitoring_schedule").default_status.value == status
+    for settings, status in ((PlatformSettings(), "STOPPED"), (with_stream, "RUNNING")):
+        definitions = build_definitions(lambda settings=settings: settings)
+        assert (
+            definitions.resolve_schedule_def("monitoring_schedule").default_status.value == status
+        )
     checked = {
         job: {
             key.name for key in defs.resolve_job_def(job).asset_layer.asset_graph.asset_check_keys
@@ -175,13 +176,13 @@ def test_the_stream_is_looked_at_hourly_where_there_is_a_stream_and_not_with_eve
     assert not checked["monitoring"] & (checked["stream"] | checked["batch"])
 
 
-def test_a_schedule_that_crontab_does_not_know_stops_the_code_location() -> None:
+def test_an_invalid_schedule_fails_the_code_location() -> None:
     with pytest.raises(dg.DagsterInvalidDefinitionError, match="99 3"):
         batch_schedule("99 3 * * *")
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_every_asset_has_a_pool_so_that_no_two_runs_meet_in_it(key: str) -> None:
+def test_every_asset_has_a_pool(key: str) -> None:
     assets = defs.resolve_assets_def(dg.AssetKey(key.split("/")))
     assert assets.op.pool in POOLS
 
@@ -191,11 +192,11 @@ def test_loading_reads_no_environment_and_imports_nothing_heavy() -> None:
         "import sys, diabetes_platform.definitions;"
         f"print([name for name in {HEAVY} if name in sys.modules])"
     )
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True,
         text=True,
         check=True,
         env={"PLATFORM_PORT_OFFSET": "not a number"},
     )
-    assert found.stdout.strip() == "[]"
+    assert result.stdout.strip() == "[]"

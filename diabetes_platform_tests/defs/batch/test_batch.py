@@ -44,8 +44,8 @@ def test_the_pima_data_becomes_a_served_table_and_a_released_model(platform: Pla
 
 
 @pytest.mark.slow
-def test_unchanged_input_is_not_processed_again(serving: Platform) -> None:
-    before = serving.champion()
+def test_skips_unchanged_input(serving: Platform) -> None:
+    champion = serving.champion()
 
     result = serving.run()
 
@@ -58,7 +58,7 @@ def test_unchanged_input_is_not_processed_again(serving: Platform) -> None:
     assert serving.metadata("model/candidate")["processed"] is False
     assert "plot/roc" in serving.metadata("model/candidate")
     assert serving.metadata("model/champion")["released"] is False
-    assert serving.champion() == before
+    assert serving.champion() == champion
     assert len(result.get_asset_check_evaluations()) == len(EXPECTATIONS) + 7
 
 
@@ -89,19 +89,17 @@ def shuffled_outcomes(row: dict[str, str], n: int) -> dict[str, str]:
 def test_a_bad_batch_changes_neither_the_served_table_nor_the_model(
     serving: Platform, pima_with: Write, change: Callable[..., object], check: str
 ) -> None:
-    before = serving.served(), serving.champion()
+    current = serving.served(), serving.champion()
 
     result = serving.run(pima_with("bad", change))
 
     assert not result.success
     assert check in failed_checks(result)
-    assert (serving.served(), serving.champion()) == before
+    assert (serving.served(), serving.champion()) == current
 
 
 @pytest.mark.slow
-def test_a_batch_of_rejected_rows_only_is_quarantined_whole(
-    platform: Platform, tmp_path: Path
-) -> None:
+def test_quarantines_a_batch_of_rejected_rows_only(platform: Platform, tmp_path: Path) -> None:
     source = tmp_path / "rejected.csv"
     header = PIMA_CSV.read_text().splitlines()[0]
     source.write_text(f"{header}\n" + "x,NaN,inf,1e308,-1,700,abc,-8,2\n" * 3)
@@ -119,18 +117,16 @@ def test_a_batch_of_rejected_rows_only_is_quarantined_whole(
 def test_a_model_that_does_not_beat_the_champion_is_not_released(
     serving: Platform, pima_with: Write
 ) -> None:
-    before = serving.champion()
+    champion = serving.champion()
 
     result = serving.run(pima_with("shuffled", shuffled_outcomes))
 
     assert not result.success
     assert {"beats_baseline", "beats_champion"} & failed_checks(result)
-    assert serving.champion() == before
+    assert serving.champion() == champion
 
 
-def test_a_source_that_does_not_exist_is_refused_without_a_retry(
-    platform: Platform, tmp_path: Path
-) -> None:
+def test_a_missing_source_fails_without_a_retry(platform: Platform, tmp_path: Path) -> None:
     result = platform.run(tmp_path / "absent.csv")
 
     assert not result.success

@@ -24,13 +24,13 @@ job = build_definitions(lambda: settings).resolve_job_def("batch")
 with dg.DagsterInstance.ephemeral() as instance:
     for _ in range(2):
         result = job.execute_in_process(instance=instance, raise_on_error=False)
-        found = {
+        events = {
             key: instance.get_latest_materialization_event(dg.AssetKey(key.split("/")))
             for key in ("raw/patients", "cleaned/patients", "model/champion")
         }
         values = {
             key: {n: str(v.value) for n, v in event.asset_materialization.metadata.items()}
-            for key, event in found.items()
+            for key, event in events.items()
         }
         print(json.dumps({"success": result.success, **values}))
 """

@@ -32,18 +32,22 @@ def lake_of(platform: Platform) -> Lake:
 
 
 def passed(result: dg.ExecuteInProcessResult, check: str) -> bool:
-    (found,) = (c for c in result.get_asset_check_evaluations() if c.check_name == check)
-    return found.passed
+    (evaluation,) = (
+        evaluation
+        for evaluation in result.get_asset_check_evaluations()
+        if evaluation.check_name == check
+    )
+    return evaluation.passed
 
 
 def trained_on(platform: Platform) -> list[str]:
-    """Where each row of the training set came from that the file did not bring."""
+    """Return the record ids of the training set that come from the stream."""
     rows = read_training_set_as_of(lake_of(platform), datetime.now(UTC)).rows.to_pylist()
     return sorted(row["record_id"] for row in rows if row["source"] == STREAM)
 
 
 def predict(platform: Platform, *changes: Row) -> None:
-    """Store what a model said of each change, as the predictor does."""
+    """Store a prediction for each change, as the predictor does."""
     with psycopg.connect(platform.url) as connection:
         for change in changes:
             connection.execute(PREDICTION, (change["id"], change["lsn"]))
@@ -60,11 +64,11 @@ def test_without_a_stream_the_batch_is_its_file(serving: Platform) -> None:
 
 
 @pytest.mark.slow
-def test_a_confirmed_outcome_is_learned_from_with_the_next_batch_and_a_prediction_never(
+def test_the_next_batch_learns_from_confirmed_outcomes_and_never_from_predictions(
     serving: Platform,
 ) -> None:
-    lake, before = lake_of(serving), datetime.now(UTC)
-    first = read_training_set_as_of(lake, before)
+    lake, start = lake_of(serving), datetime.now(UTC)
+    first = read_training_set_as_of(lake, start)
     confirmed, waiting = changed(7, 10), changed(8, 11, glucose=131.0)
     stream(lake, confirmed, waiting, changed(7, 12, outcome=1))
     # A model has called both ill; of intake 8 nobody has confirmed anything.
@@ -79,15 +83,18 @@ def test_a_confirmed_outcome_is_learned_from_with_the_next_batch_and_a_predictio
     batch_id = batch_id_of(batch_content_hash(raw, str(labels["content_hash"])))
     assert serving.served() == [(batch_id, 767)]
     assert trained_on(serving) == [f"{batch_id}-intake-7"]
-    made = serving.metadata("features/training_set")
-    assert made["sources"] == {str(PIMA_CSV): 766, STREAM: 1}
-    assert (made["raw_content_hash"], made["labels_version"]) == (raw, str(labels["delta_version"]))
+    metadata = serving.metadata("features/training_set")
+    assert metadata["sources"] == {str(PIMA_CSV): 766, STREAM: 1}
+    assert (metadata["raw_content_hash"], metadata["labels_version"]) == (
+        raw,
+        str(labels["delta_version"]),
+    )
     assert serving.metadata("model/candidate")["training_rows"] == 767
 
-    again = read_training_set_as_of(lake, before)
-    assert again.content_hash == first.content_hash != made["content_hash"]
-    assert again.rows.equals(first.rows)
-    assert STREAM not in again.sources
+    unchanged = read_training_set_as_of(lake, start)
+    assert unchanged.content_hash == first.content_hash != metadata["content_hash"]
+    assert unchanged.rows.equals(first.rows)
+    assert STREAM not in unchanged.sources
 
     assert serving.run().success is result.success
     for key in ("labels/patients", "cleaned/patients", "staging/patients", "model/candidate"):
@@ -133,7 +140,7 @@ def test_labels_of_one_class_that_are_rejected_or_come_twice_cost_no_other_row(
 
 
 @pytest.mark.slow
-def test_the_labels_of_the_served_batch_are_told_whatever_was_cleaned_since(
+def test_the_training_set_names_the_labels_of_the_served_batch(
     serving: Platform,
 ) -> None:
     lake = lake_of(serving)
@@ -146,6 +153,6 @@ def test_the_labels_of_the_served_batch_are_told_whatever_was_cleaned_since(
 
     serving.run_only("features/training_set")
 
-    made = serving.metadata("features/training_set")
-    assert made["labels_version"] == version
-    assert made["sources"] == {str(PIMA_CSV): 766, STREAM: 1}
+    metadata = serving.metadata("features/training_set")
+    assert metadata["labels_version"] == version
+    assert metadata["sources"] == {str(PIMA_CSV): 766, STREAM: 1}

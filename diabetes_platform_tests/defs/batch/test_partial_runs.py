@@ -1,4 +1,4 @@
-"""Assets materialized by themselves: what they hold is what they say, and the gate still stands."""
+"""Assets materialized in runs of their own: their content and the release gate."""
 
 import random
 from collections.abc import Callable
@@ -31,16 +31,16 @@ def without_first(row: dict[str, str], n: int) -> dict[str, str] | None:
 def test_a_candidate_that_failed_its_gate_is_not_released_in_a_run_of_its_own(
     serving: Platform, pima_with: Write
 ) -> None:
-    before = serving.champion()
+    champion = serving.champion()
     assert not serving.run(pima_with("shuffled", shuffled_outcomes)).success
 
     result = serving.run_only("model/champion")
 
     assert not result.success
-    assert serving.champion() == before
+    assert serving.champion() == champion
 
 
-def test_a_losing_candidate_is_not_trained_again_and_loses_again(
+def test_a_failed_candidate_is_not_trained_again_and_fails_again(
     serving: Platform, pima_with: Write
 ) -> None:
     shuffled = pima_with("shuffled", shuffled_outcomes)
@@ -68,7 +68,7 @@ def test_staging_counts_a_cleaned_table_whose_commit_has_no_metadata(
     assert batch == (serving.metadata("cleaned/patients")["batch_id"], 765)
 
 
-def test_a_nightly_run_after_a_rollback_leaves_the_rolled_back_version_away(
+def test_a_batch_after_a_rollback_does_not_promote_the_same_version(
     serving: Platform, pima_with: Write
 ) -> None:
     first = serving.served()
@@ -84,7 +84,7 @@ def test_a_nightly_run_after_a_rollback_leaves_the_rolled_back_version_away(
     assert serving.metadata("serving/patients")["batch_id"] == first[0][0]
 
 
-def test_every_expectation_fails_where_the_staged_batch_cannot_be_told(
+def test_every_expectation_fails_without_the_table_of_batches(
     serving: Platform,
 ) -> None:
     with psycopg.connect(serving.url) as connection:

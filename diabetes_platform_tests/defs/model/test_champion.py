@@ -113,16 +113,16 @@ def test_an_implausible_challenger_is_released_and_rolled_back_by_a_person(
 
     result = serving.run()
 
-    found = checks(result)
-    assert found["beats_champion"]
-    assert found["beats_champion_on_newest_rows"]
-    assert not found["answers_are_plausible"]
+    passed = checks(result)
+    assert passed["beats_champion"]
+    assert passed["beats_champion_on_newest_rows"]
+    assert not passed["answers_are_plausible"]
     assert not result.success
     assert serving.champion() == first
     assert len(shadow_of(serving)) == 400
 
-    refused = run_job(serving, "batch", "model__champion")
-    (failure,) = refused.get_step_failure_events()
+    result = run_job(serving, "batch", "model__champion")
+    (failure,) = result.get_step_failure_events()
     assert "answers_are_plausible failed" in str(failure.step_failure_data.error)
 
     assert run_job(serving, "batch", "model__champion", despite_shadow=True).success
@@ -131,8 +131,8 @@ def test_an_implausible_challenger_is_released_and_rolled_back_by_a_person(
 
     assert run_job(serving, "model_rollback", "roll_back_model", reason="too many alarms").success
     assert serving.champion() == first
-    told = serving.metadata("model/champion")
-    assert (told["model_version"], told["previous"]) == (first, second)
+    metadata = serving.metadata("model/champion")
+    assert (metadata["model_version"], metadata["previous"]) == (first, second)
     assert ModelStore(serving.settings.models).withdrawn() == {second: "too many alarms"}
 
     assert serving.run().success
@@ -151,7 +151,7 @@ def test_an_implausible_challenger_is_released_and_rolled_back_by_a_person(
 def test_a_candidate_no_better_than_the_champion_is_not_released_and_nothing_failed(
     serving: Platform,
 ) -> None:
-    before = serving.champion()
+    released = serving.champion()
     live_of(serving).stream([None] * 50)
     # Another draw of the trees: as good as the champion, so that luck alone would release it.
     settings = serving.settings.model_copy(update={"model_seed": UNLUCKY_SEED})
@@ -159,18 +159,18 @@ def test_a_candidate_no_better_than_the_champion_is_not_released_and_nothing_fai
     result = Platform(settings, serving.instance).run()
 
     assert result.success
-    assert serving.champion() == before
+    assert serving.champion() == released
     candidate, champion = (serving.metadata(f"model/{name}") for name in ("candidate", "champion"))
-    assert candidate["model_version"] != before == champion["model_version"]
+    assert candidate["model_version"] != released == champion["model_version"]
     assert champion["released"] is False
     assert champion["decision"] == "not released: beats_champion failed"
-    (lost,) = (each for each in result.get_asset_check_evaluations() if not each.passed)
+    (lost,) = (check for check in result.get_asset_check_evaluations() if not check.passed)
     assert (lost.check_name, lost.severity) == ("beats_champion", dg.AssetCheckSeverity.WARN)
     assert shadow_of(serving) == []
     assert [
-        each.description
-        for each in result.get_asset_check_evaluations()
-        if each.check_name == "answers_are_plausible"
+        check.description
+        for check in result.get_asset_check_evaluations()
+        if check.check_name == "answers_are_plausible"
     ] == ["Nothing to compare: the candidate is no better than the champion."]
 
 
@@ -181,9 +181,9 @@ def test_shadow_scores_of_another_champion_release_nothing(serving: Platform) ->
     other = release_with_threshold(serving, 0.9)
     challenged.run_only("model/shadow")
 
-    refused = run_job(challenged, "batch", "model__champion")
+    result = run_job(challenged, "batch", "model__champion")
 
-    (failure,) = refused.get_step_failure_events()
+    (failure,) = result.get_step_failure_events()
     assert "model/shadow: champion_etag is " in str(failure.step_failure_data.error)
     assert serving.champion() == other
 
@@ -191,18 +191,21 @@ def test_shadow_scores_of_another_champion_release_nothing(serving: Platform) ->
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"reason": "why not"}, "no champion before"),
-        ({"reason": "why not", "version": "0123456789ab"}, "given 0123456789ab, allowed none"),
+        ({"reason": "why not"}, "no earlier champion than"),
+        (
+            {"reason": "why not", "version": "0123456789ab"},
+            "version 0123456789ab was not released before; allowed: none",
+        ),
     ],
 )
 def test_without_another_champion_nothing_is_rolled_back(
     serving: Platform, config: dict[str, object], message: str
 ) -> None:
-    before = serving.champion()
+    released = serving.champion()
     result = run_job(serving, "model_rollback", "roll_back_model", **config)
     (failure,) = result.get_step_failure_events()
     assert message in str(failure.step_failure_data.error)
-    assert serving.champion() == before
+    assert serving.champion() == released
     assert ModelStore(serving.settings.models).withdrawn() == {}
 
 
@@ -216,8 +219,8 @@ def test_the_command_line_rolls_back_a_model(serving: Platform) -> None:
 
     assert serving.champion() == first
     assert store.withdrawn() == {stricter: "misses many"}
-    said = console.file.getvalue()  # type: ignore[attr-defined]
-    assert said.startswith(f"model {first} answers again; {stricter} is withdrawn")
+    output = console.file.getvalue()  # type: ignore[attr-defined]
+    assert output.startswith(f"model {first} answers again; {stricter} is withdrawn")
     assert serving.metadata("model/champion")["previous"] == stricter
 
     with pytest.raises(FailedError, match=f"no earlier champion than {first}"):
