@@ -35,8 +35,8 @@ def find_java(environment: Mapping[str, str]) -> Path:
     home = environment.get("JAVA_HOME")
     java = shutil.which(f"{home}/bin/java" if home else "java", path=_path(environment))
     if java is None:
-        reason = f"JAVA_HOME={home} has none" if home else "there is none on PATH"
-        raise PlatformError(f"{_JAVA_SERVERS} need Java and {reason}: {_INSTALL_JAVA}")
+        location = f"in JAVA_HOME={home}" if home else "on PATH"
+        raise PlatformError(f"{_JAVA_SERVERS} need Java, which is not {location}: {_INSTALL_JAVA}")
     runtime = _inspect(Path(java).resolve())
     if runtime.version not in JAVA_VERSIONS:
         version = f"Java {runtime.version}" if runtime.version else "a Java of unknown version"
@@ -70,7 +70,7 @@ def find_maven(environment: Mapping[str, str], java: Path) -> Path:
     """
     maven = shutil.which("mvn", path=_path(environment))
     if maven is None:
-        raise PlatformError(f"the jars need Maven and there is none on PATH: {_INSTALL_MAVEN}")
+        raise PlatformError(f"the jars need Maven, which is not on PATH: {_INSTALL_MAVEN}")
     with_java = {**environment, "JAVA_HOME": str(java.parents[1])}
     command = [maven, "-B", "--version"]
     result = subprocess.run(command, env=with_java, capture_output=True, text=True, check=False)

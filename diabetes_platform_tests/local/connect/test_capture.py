@@ -52,11 +52,11 @@ def test_captures_all_of_a_hundred_rows_a_second(capturing: Connect, intake: Con
 
 def test_captures_rows_from_before_the_first_start(connect: Connect, intake: Connection) -> None:
     connect_without_offsets(connect)
-    before = insert(intake, 40, 41)
+    existing = insert(intake, 40, 41)
     ends = connect.kafka.ends(CDC_TOPIC)
     set_up(connect)
-    after = insert(intake, 42)
-    expected = {**dict.fromkeys(before, "r"), **dict.fromkeys(after, "c")}
+    inserted = insert(intake, 42)
+    expected = {**dict.fromkeys(existing, "r"), **dict.fromkeys(inserted, "c")}
     received: dict[int, str] = {}
     for message in connect.kafka.messages(ends):
         value = json.loads(message.value() or b"")
@@ -99,7 +99,7 @@ def require_all(connect: Connect, ends: list[TopicPartition], patients: list[int
         missing.discard(json.loads(message.value() or b"")["after"]["id"])
         if not missing:
             return
-    pytest.fail(f"{len(missing)} of {len(patients)} events did not come")
+    pytest.fail(f"{len(missing)} of {len(patients)} events are missing")
 
 
 @pytest.mark.slow

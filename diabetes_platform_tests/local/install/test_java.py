@@ -52,9 +52,12 @@ def test_rejects_other_java_versions_with_instructions(
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        ({"PATH": "/nowhere"}, "there is none on PATH: install Java 17 or 21"),
-        ({"PATH": "/nowhere", "JAVA_HOME": "/nowhere"}, "JAVA_HOME=/nowhere has none: install"),
-        ({}, "there is none on PATH"),
+        ({"PATH": "/nowhere"}, "need Java, which is not on PATH: install Java 17 or 21"),
+        (
+            {"PATH": "/nowhere", "JAVA_HOME": "/nowhere"},
+            "which is not in JAVA_HOME=/nowhere: install",
+        ),
+        ({}, "which is not on PATH"),
     ],
 )
 def test_error_without_java_has_instructions(environment: dict[str, str], message: str) -> None:
@@ -82,7 +85,7 @@ def test_resolves_a_stub_to_the_java_behind_it(tmp_path: Path, write_script: Wri
 
 
 def test_error_without_maven_has_instructions() -> None:
-    with pytest.raises(PlatformError, match="need Maven and there is none on PATH: install it"):
+    with pytest.raises(PlatformError, match="need Maven, which is not on PATH: install it"):
         find_maven({"PATH": "/nowhere"}, JAVA)
 
 

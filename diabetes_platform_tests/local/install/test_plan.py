@@ -155,7 +155,7 @@ def test_missing_prerequisites_fail_before_any_step(
     tools: Tools, machine: dict[str, str], events: Events, missing: str, message: str
 ) -> None:
     (Path(machine["PATH"]) / missing).unlink()
-    with pytest.raises(PlatformError, match=f"^{message} .*none on PATH: install"):
+    with pytest.raises(PlatformError, match=f"^{message}, which is not on PATH: install"):
         install(PLAN, tools.root, machine, events.append)
     assert events == []
 
@@ -239,4 +239,4 @@ def test_the_command_reports_a_missing_java_in_one_line(tmp_path: Path) -> None:
     code, output = finish(process)
     assert code == CANNOT_RUN
     (line,) = output.splitlines()
-    assert line.startswith("error: Kafka, Spark and Flink need Java and there is none on PATH: ")
+    assert line.startswith("error: Kafka, Spark and Flink need Java, which is not on PATH: ")

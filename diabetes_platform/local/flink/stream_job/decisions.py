@@ -43,11 +43,11 @@ class BackOff:
         self._healthy_since = None
         return min(_FIRST_WAIT * 2.0 ** (self.failures - 1), _LONGEST_WAIT)
 
-    def healthy(self, now: float) -> None:
+    def healthy(self, monotonic: float) -> None:
         """Record that the job runs; after two minutes the delay is reset."""
         if self._healthy_since is None:
-            self._healthy_since = now
-        elif now - self._healthy_since > _STABLE_SECONDS:
+            self._healthy_since = monotonic
+        elif monotonic - self._healthy_since > _STABLE_SECONDS:
             self.failures = 0
 
 

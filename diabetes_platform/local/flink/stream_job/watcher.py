@@ -77,10 +77,10 @@ class Watcher:
             self.ready.touch()
             self.log(f"{STREAM_JOB} runs as {job.id}")
         self._restoring = None
-        now = time.monotonic()
-        self.back_off.healthy(now)
-        if now - self._cleaned_up > _CLEANUP_SECONDS:
-            self._cleaned_up = now
+        seconds = time.monotonic()
+        self.back_off.healthy(seconds)
+        if seconds - self._cleaned_up > _CLEANUP_SECONDS:
+            self._cleaned_up = seconds
             self._delete_outdated(job)
         return POLL_SECONDS
 
