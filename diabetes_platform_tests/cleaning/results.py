@@ -1,4 +1,4 @@
-"""What cleaning makes of a batch, by one call, and a table's rows as it stores them."""
+"""Helpers that clean a batch and read the stored rows of a table."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""How a batch is named, and names that are safe to write into a predicate."""
+"""Batch ids that are safe in a predicate, and batches counted from the log."""
 
 import hashlib
 from pathlib import Path

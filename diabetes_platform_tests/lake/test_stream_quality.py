@@ -1,4 +1,4 @@
-"""What the stream's tables say of its quality: each record and each window once."""
+"""Quality counts of the stream's tables: records and windows count once."""
 
 from datetime import UTC, datetime, timedelta
 

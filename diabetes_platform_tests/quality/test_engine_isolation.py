@@ -1,4 +1,4 @@
-"""What validation keeps to itself: values, requests, files, and an exit that an import asks for."""
+"""Isolation of the validation: no values, requests or files leave it, and exits are caught."""
 
 import logging
 import subprocess

@@ -1,4 +1,4 @@
-"""What is read from the promoted version: its size and histograms, never its rows."""
+"""Size and histograms of the promoted version, read without its rows."""
 
 import psycopg
 import pytest
