@@ -14,9 +14,9 @@ from tempfile import TemporaryDirectory
 from benchmarks.batch.databases import database
 from benchmarks.batch.memory import Sampler
 from benchmarks.batch.results import Results, results_of
+from benchmarks.batch.spark_server import SparkConnectServer
 from benchmarks.batch.worker import Job, Run
 from diabetes_platform.local.postgres.server import Postgres
-from diabetes_platform.local.spark.server import SparkConnectServer
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, inherited_environment
 
 SAIL, SPARK, SCRIPT = ENGINES = ("sail", "spark", "script")

@@ -1,20 +1,20 @@
-"""Apache Spark's Connect server: one clear line where it cannot start."""
+"""The Spark Connect server of the batch benchmark: clear errors if it cannot start."""
 
 import os
 from pathlib import Path
 
 import pytest
 
+from benchmarks.batch.spark_server import SparkConnectServer
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.spark.server import SparkConnectServer
 
 
-def test_a_server_that_is_not_installed_says_so(tmp_path: Path) -> None:
+def test_reports_missing_jars(tmp_path: Path) -> None:
     with pytest.raises(PlatformError, match=f"no jars in {tmp_path}"):
         SparkConnectServer(tmp_path, os.environ).start()
 
 
-def test_a_server_that_cannot_start_says_why_and_leaves_no_process(tmp_path: Path) -> None:
+def test_reports_why_it_cannot_start_and_leaves_no_process(tmp_path: Path) -> None:
     for name in (
         "venvs/spark/lib/python3.11/site-packages/pyspark/bin/spark-submit",
         "jars/spark/delta.jar",

@@ -1,6 +1,6 @@
-"""A Spark Connect server as a child process, for tests and benchmarks without the platform.
+"""A Spark Connect server as a child process, without the rest of the platform.
 
-The supervisor starts the same command through `serve.py`.
+The supervisor starts the same command with `diabetes_platform/local/spark/serve.py`.
 """
 
 import signal
