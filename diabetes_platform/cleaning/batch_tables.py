@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from deltalake import write_deltalake
 
 from diabetes_platform.contract.tables import STATISTICS_PATIENTS, batch_content_hash
-from diabetes_platform.lake.arrow import arrow_schema
+from diabetes_platform.lake.arrow import row_schema
 from diabetes_platform.lake.delta import DeltaPath, commits
 
 if TYPE_CHECKING:
@@ -97,8 +97,9 @@ def write_statistics(
     ]
     names = STATISTICS_PATIENTS.column_names
     table = pa.Table.from_pylist(
-        [dict(zip(names, row, strict=True)) for row in rows], arrow_schema(STATISTICS_PATIENTS)
+        [dict(zip(names, row, strict=True)) for row in rows], row_schema(STATISTICS_PATIENTS)
     )
+    statistics.create(STATISTICS_PATIENTS)
     with statistics.s3.errors(statistics.path):
         write_deltalake(
             statistics.path, table, mode="overwrite", storage_options=statistics.storage_options

@@ -33,7 +33,7 @@ from diabetes_platform.contract.tables import (
     STREAM_PATIENTS,
     batch_id_of,
 )
-from diabetes_platform.lake.arrow import arrow_schema
+from diabetes_platform.lake.arrow import row_schema
 from diabetes_platform.lake.delta import DeltaPath, projection
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def quarantine_batch(
     import pyarrow.dataset as ds
 
     version = require_single_batch(cleaned, checked_batch_id(batch_id), version)
-    schema = arrow_schema(QUARANTINE_PATIENTS)
+    schema = row_schema(QUARANTINE_PATIENTS)
     with cleaned.s3.errors(cleaned.path):
         dataset = cleaned.open(version).to_pyarrow_dataset()
         stored = projection(

@@ -24,7 +24,7 @@ def pima_table(batch_id: str = "0123456789ab") -> pa.Table:
     """The 768 real patients as `features/training_set`, codes for missing read as NULL."""
     received = pima_rows()
     columns: dict[str, list[object]] = {
-        field.name: [_read(field, row[field.name]) for row in received] for field in FIELDS
+        field.name: [_read(field, row.get(field.name)) for row in received] for field in FIELDS
     }
     columns["record_id"] = [f"{batch_id}-{line}" for line in range(2, 2 + len(received))]
     columns["source"] = [PIMA_CSV.name] * len(received)
