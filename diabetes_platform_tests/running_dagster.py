@@ -18,7 +18,7 @@ from diabetes_platform.local.child_server import (
     wait_until_ready,
 )
 from diabetes_platform.local.dagster.client import LOCATION, REPOSITORY, DagsterClient
-from diabetes_platform.local.dagster.instance_config import INSTANCE_FILE
+from diabetes_platform.local.dagster.instance_config import INSTANCE_FILE, INSTANCE_NAME
 from diabetes_platform.local.dagster.server import code_server, daemon, webserver
 from diabetes_platform.local.environment import child_environment
 from diabetes_platform.local.home import HomeLayout
@@ -124,7 +124,7 @@ def running_dagster(
     layout = HomeLayout.of(settings)
     for directory in (layout.dagster, layout.temporary):
         directory.mkdir(parents=True)
-    (layout.dagster / INSTANCE_FILE.name).symlink_to(INSTANCE_FILE)
+    (layout.dagster / INSTANCE_NAME).symlink_to(INSTANCE_FILE)
     with _event_log(home / "reader", events) as instance:
         dagster = RunningDagster(settings, environment, instance)
         try:

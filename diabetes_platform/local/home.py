@@ -85,4 +85,4 @@ class HomeLayout:
     @property
     def workspace(self) -> Path:
         """Dagster's workspace file."""
-        return PROJECT_ROOT / "infra" / "dagster" / "workspace.yaml"
+        return PROJECT_ROOT / "workspace.yaml"

@@ -28,8 +28,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         copy / "diabetes_platform",
         ignore=shutil.ignore_patterns("__pycache__"),
     )
-    shutil.copytree(PROJECT_ROOT / "infra" / "dagster", copy / "infra" / "dagster")
-    for name in ("pyproject.toml", "README.md"):
+    for name in ("pyproject.toml", "README.md", "dagster.yaml", "workspace.yaml"):
         shutil.copy(PROJECT_ROOT / name, copy / name)
     return copy
 

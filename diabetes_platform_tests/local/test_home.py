@@ -30,5 +30,5 @@ def test_a_relative_home_is_relative_to_the_working_directory() -> None:
 def test_programs_are_from_the_running_python_environment() -> None:
     layout = HomeLayout(Path("/srv/home"))
     assert Path(layout.program("dagster-webserver")).exists()
-    assert layout.workspace == PROJECT_ROOT / "infra" / "dagster" / "workspace.yaml"
+    assert layout.workspace == PROJECT_ROOT / "workspace.yaml"
     assert layout.workspace.exists()

@@ -9,7 +9,7 @@ from diabetes_platform.local.commands.down import stop
 from diabetes_platform.local.commands.logs import rotate_large_logs
 from diabetes_platform.local.commands.status import status_table
 from diabetes_platform.local.console import Progress, timings_table
-from diabetes_platform.local.dagster.instance_config import INSTANCE_FILE
+from diabetes_platform.local.dagster.instance_config import INSTANCE_FILE, INSTANCE_NAME
 from diabetes_platform.local.demo_platform import link
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.install.disk import GIB, require_space
@@ -119,7 +119,7 @@ def _configure(stack: Stack) -> None:
     for directory in (layout.home, layout.dagster, layout.temporary, layout.log("x").parent):
         make_private(directory)
     rotate_large_logs(layout)
-    link(layout.dagster / INSTANCE_FILE.name, INSTANCE_FILE)
+    link(layout.dagster / INSTANCE_NAME, INSTANCE_FILE)
     write_environments(stack)
 
 
