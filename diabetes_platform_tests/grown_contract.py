@@ -88,8 +88,8 @@ def add_field(directory: Path, definition: str = FIELD) -> None:
     text = fields.read_text(encoding="utf-8")
     if _END_OF_FEATURES not in text:
         raise ValueError(f"{fields}: FEATURES does not end with {_END_OF_FEATURES!r}")
-    grown = text.replace(_END_OF_FEATURES, f"\n{definition.rstrip()}{_END_OF_FEATURES}")
-    fields.write_text(grown, encoding="utf-8")
+    extended = text.replace(_END_OF_FEATURES, f"\n{definition.rstrip()}{_END_OF_FEATURES}")
+    fields.write_text(extended, encoding="utf-8")
 
 
 def add_migration(directory: Path) -> str:

@@ -128,15 +128,15 @@ def main(root: str, models: str, warehouse: str) -> None:
     upgrade(warehouse)
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
-        grown = ingest(lake, write_source(folder / "grown.csv", with_field=True))
+        extended = ingest(lake, write_source(folder / "grown.csv", with_field=True))
         earlier = ingest(lake, write_source(folder / "earlier.csv", with_field=False))
         raw = lake.table(RAW_PATIENTS).open().to_pyarrow_table(columns=["content_hash", NAME])
-        for name, batch in (("grown", grown), ("earlier", earlier)):
+        for name, batch in (("grown", extended), ("earlier", earlier)):
             rows = raw.filter(pc.field("content_hash") == batch.content_hash)
             result[f"raw {name}"] = counts(rows[NAME].to_pylist())
         result["raw"] = counts(raw[NAME].to_pylist())
         result["failed earlier"] = promote_batch(lake, warehouse, earlier, folder)
-        result["failed grown"] = promote_batch(lake, warehouse, grown, folder)
+        result["failed grown"] = promote_batch(lake, warehouse, extended, folder)
     append_patients(lake)
     patients = lake.table(STREAM_PATIENTS).open().to_pyarrow_table(columns=["id", NAME])
     result["stream"] = counts(patients[NAME].to_pylist())

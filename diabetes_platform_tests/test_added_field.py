@@ -102,7 +102,7 @@ def test_a_stored_field_that_is_removed_or_retyped_is_refused(
     add_field(copy)
     add_migration(copy)
     assert run(copy, "-c", UPGRADE, database_url).returncode == 0
-    grown = run(
+    creation = run(
         copy,
         "-c",
         "import sys; from diabetes_platform.lake.delta import *;"
@@ -110,7 +110,7 @@ def test_a_stored_field_that_is_removed_or_retyped_is_refused(
         "[Lake(sys.argv[1]).table(t).create(t) for t in (CLEANED_PATIENTS, STREAM_PATIENTS)]",
         str(lake),
     )
-    assert grown.returncode == 0, grown.stderr
+    assert creation.returncode == 0, creation.stderr
     fields = copy / "diabetes_platform/contract/fields.py"
     fields.write_text(fields.read_text().replace(FIELD, definition))
     refused = run(

@@ -1,11 +1,11 @@
-"""One process reads the authorities that it trusts once."""
+"""The TLS context: verification is on, and a process creates it once."""
 
 import ssl
 
 from diabetes_platform.tls import tls
 
 
-def test_it_verifies_and_is_made_once() -> None:
-    made = tls()
-    assert (made.verify_mode, made.check_hostname) == (ssl.CERT_REQUIRED, True)
-    assert tls() is made
+def test_the_context_verifies_and_is_created_once() -> None:
+    context = tls()
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+    assert tls() is context

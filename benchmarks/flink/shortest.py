@@ -33,7 +33,7 @@ _KEYS = DIABETES_NEW_CHANGED.image_keys
 
 
 def read(value: bytes) -> tuple[int, int, bytes | None]:
-    """Return id, lsn and image of a change; ValueError or another error where it is none."""
+    """Return id, lsn and image of a change; raises an error for any other message."""
     change = orjson.loads(value)
     op, lsn = change["op"], change["source"]["lsn"]
     image = change["before" if op == "d" else "after"]
@@ -43,16 +43,16 @@ def read(value: bytes) -> tuple[int, int, bytes | None]:
     if op == "d":
         return row_id, lsn, None
     for name, least, most, required in _BOUNDS:
-        given = image[name]
-        if given is None and not required:
+        value = image[name]
+        if value is None and not required:
             continue
-        if type(given) not in (int, float) or not least <= given <= most:
+        if type(value) not in (int, float) or not least <= value <= most:
             raise ValueError(name)
     return row_id, lsn, orjson.dumps({**{key: image[key] for key in _KEYS}, "op": op, "lsn": lsn})
 
 
 class Read(ProcessFunction):
-    """From bytes to id, lsn and image; what cannot be read to the side."""
+    """Bytes to id, lsn and image; unreadable messages go to the side output."""
 
     def process_element(self, value: Any, ctx: object) -> Iterator[Any]:  # noqa: ANN401, ARG002
         """Yield one row."""
@@ -66,17 +66,17 @@ class Read(ProcessFunction):
 
 
 def main() -> None:
-    """Submit the job between the topics that are given."""
+    """Submit the job; the options name its topics."""
     parser = argparse.ArgumentParser()
     for name in ("bootstrap-servers", "changes", "images", "rejected", "windowed"):
         parser.add_argument(f"--{name}")
     parser.add_argument("--bounded", action="store_true")
-    given = parser.parse_args()
+    options = parser.parse_args()
     environment = StreamExecutionEnvironment.get_execution_environment()
     source = (
         KafkaSource.builder()
-        .set_bootstrap_servers(given.bootstrap_servers)
-        .set_topics(given.changes)
+        .set_bootstrap_servers(options.bootstrap_servers)
+        .set_topics(options.changes)
         .set_value_only_deserializer(ByteArraySchema())
         .set_starting_offsets(KafkaOffsetsInitializer.earliest())
         .set_bounded(KafkaOffsetsInitializer.latest())
@@ -85,16 +85,16 @@ def main() -> None:
     plain, watermarks = Types.PRIMITIVE_ARRAY(Types.BYTE()), WatermarkStrategy.no_watermarks()
     messages = environment.from_source(source, watermarks, "changes", plain)
     rows = messages.process(Read(), Types.ROW([Types.LONG(), Types.LONG(), plain]))
-    written = KafkaRecordSerializationSchema.builder().set_topic(given.rejected)
+    written = KafkaRecordSerializationSchema.builder().set_topic(options.rejected)
     written = written.set_value_serialization_schema(RowFieldExtractorSchema(0))
-    letters = KafkaSink.builder().set_bootstrap_servers(given.bootstrap_servers)
+    letters = KafkaSink.builder().set_bootstrap_servers(options.bootstrap_servers)
     letters = letters.set_record_serializer(written.build())
     letters = letters.set_delivery_guarantee(DeliveryGuarantee.AT_LEAST_ONCE)
     for name, option in SINK_OPTIONS.items():
         if name.startswith("properties."):
             letters = letters.set_property(name.removeprefix("properties."), option)
     rows.get_side_output(_REJECTED).sink_to(letters.build())
-    _merge(environment, rows, images_ddl(given.bootstrap_servers, Topics(images=given.images)))
+    _merge(environment, rows, images_ddl(options.bootstrap_servers, Topics(images=options.images)))
     environment.execute_async(None)
 
 

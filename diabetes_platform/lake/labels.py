@@ -69,7 +69,7 @@ def update_labels(lake: Lake, commit_metadata: Mapping[str, str] | None = None) 
 def stored_labels(lake: Lake) -> LabelsUpdate:
     """Return the newest version of `labels/patients` as it is stored.
 
-    Raises LakeError where there is none, and StorageError.
+    Raises LakeError without a table, and StorageError.
     """
     commit = commits(lake.table(LABELLED_PATIENTS))[0]
     stream_version = commit.metadata.get(STREAM_VERSION)

@@ -86,14 +86,14 @@ def importance_png(candidate: Candidate, rows: TrainingSet) -> bytes:
     gain, shap = importances(candidate.files[MODEL_FILE], rows)
     order = np.argsort(shap)
     labels = [FEATURES[index].label for index in order]
-    figure, left = _labelled_axes("share of gain", "")
-    right = left.twiny()
+    figure, gain_axes = _labelled_axes("share of gain", "")
+    shap_axes = gain_axes.twiny()
     positions = np.arange(len(order))
-    left.barh(positions + 0.2, gain[order], height=0.36, color=_PALE)
-    right.barh(positions - 0.2, shap[order], height=0.36, color=_ACCENT)
-    left.set_yticks(positions, labels, fontsize=8)
-    right.set_xlabel("mean |SHAP| (log-odds, dark)", fontsize=8)
-    right.tick_params(labelsize=7)
+    gain_axes.barh(positions + 0.2, gain[order], height=0.36, color=_PALE)
+    shap_axes.barh(positions - 0.2, shap[order], height=0.36, color=_ACCENT)
+    gain_axes.set_yticks(positions, labels, fontsize=8)
+    shap_axes.set_xlabel("mean |SHAP| (log-odds, dark)", fontsize=8)
+    shap_axes.tick_params(labelsize=7)
     return _to_png(figure)
 
 

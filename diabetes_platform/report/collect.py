@@ -37,12 +37,12 @@ def collect(
     settings: PlatformSettings, defs: dg.Definitions, instance: dg.DagsterInstance
 ) -> Report:
     """Return the current state. Raises StorageError, BundleError and errors of the event log."""
-    now = datetime.now(UTC)
+    collected_at = datetime.now(UTC)
     checks = latest_results(defs, instance, settings.dagster)
     return Report(
-        created_at=now,
+        created_at=collected_at,
         batch=newest_batch(instance),
-        assets=_assets(defs, instance, checks, now),
+        assets=_assets(defs, instance, checks, collected_at),
         model=_champion(ModelStore(settings.models, settings.s3), instance),
         history=_release_history(instance),
         stream=_stream(settings),
@@ -76,14 +76,14 @@ def _assets(
     defs: dg.Definitions,
     instance: dg.DagsterInstance,
     checks: Mapping[dg.AssetKey, tuple[CheckResult, ...]],
-    now: datetime,
+    collected_at: datetime,
 ) -> tuple[AssetReport, ...]:
     """Return every asset that runs materialize, in topological order."""
     graph = defs.resolve_asset_graph()
     specs = {spec.key: spec for spec in defs.resolve_all_asset_specs()}
     ordered = [key for level in graph.toposorted_asset_keys_by_level for key in sorted(level)]
     return tuple(
-        _asset(specs[key], instance, checks.get(key, ()), now)
+        _asset(specs[key], instance, checks.get(key, ()), collected_at)
         for key in ordered
         if graph.get(key).is_materializable
     )
@@ -93,10 +93,10 @@ def _asset(
     spec: dg.AssetSpec,
     instance: dg.DagsterInstance,
     checks: tuple[CheckResult, ...],
-    now: datetime,
+    collected_at: datetime,
 ) -> AssetReport:
     materialized_at = last_materialized(instance, spec.key)
-    freshness, reason = evaluate_freshness(spec.freshness_policy, materialized_at, now)
+    freshness, reason = evaluate_freshness(spec.freshness_policy, materialized_at, collected_at)
     return AssetReport(
         name=spec.key.to_user_string(),
         description=spec.description or "",

@@ -1,4 +1,4 @@
-"""What asks for a batch, and what follows it: the conditions of the real code location."""
+"""Automation conditions of the real code location: requests for a batch and its successors."""
 
 import time
 from collections.abc import Iterator

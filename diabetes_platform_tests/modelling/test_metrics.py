@@ -33,10 +33,10 @@ def test_probability_metrics_agree_with_scikit_learn(
 
 
 def test_decision_metrics_agree_with_scikit_learn() -> None:
-    found = [recall_score(Y, P >= 0.3, sample_weight=weights) for weights in WEIGHTS]
-    spared = [recall_score(1 - Y, P < 0.3, sample_weight=weights) for weights in WEIGHTS]
-    np.testing.assert_allclose(metrics.sensitivity(P >= 0.3, Y, WEIGHTS), found)
-    np.testing.assert_allclose(metrics.specificity(P >= 0.3, Y, WEIGHTS), spared)
+    sensitivities = [recall_score(Y, P >= 0.3, sample_weight=weights) for weights in WEIGHTS]
+    specificities = [recall_score(1 - Y, P < 0.3, sample_weight=weights) for weights in WEIGHTS]
+    np.testing.assert_allclose(metrics.sensitivity(P >= 0.3, Y, WEIGHTS), sensitivities)
+    np.testing.assert_allclose(metrics.specificity(P >= 0.3, Y, WEIGHTS), specificities)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from diabetes_platform.definitions import build_definitions
 from diabetes_platform.settings import PlatformSettings
 
-WHOLE = PlatformSettings(
+WHOLE_PLATFORM = PlatformSettings(
     lake_url="s3://lake/ours",
     flink_url="http://127.0.0.1:8081",
     storage_console_url="http://127.0.0.1:9001",
@@ -42,7 +42,7 @@ def links(settings: PlatformSettings, key: str) -> dict[str, object]:
     ],
 )
 def test_an_asset_links_to_the_services_that_show_it(key: str, expected: dict[str, str]) -> None:
-    assert links(WHOLE, key) == expected
+    assert links(WHOLE_PLATFORM, key) == expected
 
 
 def test_does_not_link_services_that_are_not_configured() -> None:

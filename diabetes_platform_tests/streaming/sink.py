@@ -98,8 +98,8 @@ def recreate(kafka: Kafka, name: str, partitions: int = 1) -> None:
 
 def delete_before(kafka: Kafka, topic: str, partition: int, offset: int) -> None:
     """Have Kafka delete the messages before an offset, as retention does."""
-    before = TopicPartition(topic, partition, offset)
-    kafka.admin.delete_records([before])[before].result(30)
+    limit = TopicPartition(topic, partition, offset)
+    kafka.admin.delete_records([limit])[limit].result(30)
 
 
 def send(

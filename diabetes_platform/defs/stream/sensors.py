@@ -204,7 +204,7 @@ def _request(
     topic: Topic,
     watermarks: Watermarks,
 ) -> tuple[dg.RunRequest | None, str | None]:
-    """Return the run to start, or why there is none."""
+    """Return the run to start, or the reason to skip."""
     blocking = _blocking_runs(instance, stream_asset, unread)
     unread = unread.without(blocking)
     if not unread.ranges:

@@ -304,9 +304,9 @@ def test_observes_the_topics_once_a_minute(harness: Harness) -> None:
     harness.tick()
     harness.tick()
     assert len(harness.observations) == 2
-    own, other = harness.observations
-    assert own.asset_key == other.asset_key == topic_key(harness.topic)
-    assert (own.metadata["lag"].value, own.metadata["offsets_kept"].value) == (5, 5)
+    first, second = harness.observations
+    assert first.asset_key == second.asset_key == topic_key(harness.topic)
+    assert (first.metadata["lag"].value, first.metadata["offsets_kept"].value) == (5, 5)
     assert CDC_TOPIC in PATIENTS_ASSET.observed_topics
 
 

@@ -140,18 +140,18 @@ def test_both_locks_of_a_project_pin_the_same_versions(bootstrap: ModuleType) ->
         assert smaller <= larger, environment.name
 
 
-def test_clean_removes_only_what_the_platform_made(tmp_path: Path) -> None:
+def test_clean_removes_only_a_home_of_the_platform(tmp_path: Path) -> None:
     foreign = tmp_path / "photos"
     foreign.mkdir()
     done = run(foreign, "clean")
     assert (done.returncode, foreign.exists()) == (1, True)
     assert "was not created by the platform" in done.stderr
-    own = tmp_path / "home"
-    own.mkdir()
-    (own / "set-up.lock").touch()
-    assert run(own, "clean").returncode == 0
-    assert not own.exists()
-    assert run(own, "clean").returncode == 0, "nothing left to remove is no error"
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "set-up.lock").touch()
+    assert run(home, "clean").returncode == 0
+    assert not home.exists()
+    assert run(home, "clean").returncode == 0, "a missing home is no error"
 
 
 def test_clean_leaves_a_running_platform_alone(tmp_path: Path) -> None:
@@ -166,21 +166,21 @@ def test_clean_leaves_a_running_platform_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("made", "mode"), [("nothing", 0o700), ("an older home", 0o700), ("another's", 0o755)]
+    ("existing", "mode"), [("nothing", 0o700), ("an older home", 0o700), ("another's", 0o755)]
 )
-def test_the_home_is_for_its_owner_only_unless_it_was_there_before(
-    bootstrap: ModuleType, tmp_path: Path, made: str, mode: int
+def test_the_home_is_for_its_owner_only_unless_it_existed_before(
+    bootstrap: ModuleType, tmp_path: Path, existing: str, mode: int
 ) -> None:
     home = tmp_path / "home"
-    if made != "nothing":
+    if existing != "nothing":
         home.mkdir(mode=0o755)
-    if made == "an older home":
+    if existing == "an older home":
         (home / bootstrap.SETUP_LOCK).touch()
     with bootstrap._one_at_a_time(home):
         assert stat.S_IMODE(home.stat().st_mode) == mode
 
 
-def test_a_machine_without_pip_and_venv_is_told_what_to_install(tmp_path: Path) -> None:
+def test_a_machine_without_pip_and_venv_gets_a_hint_what_to_install(tmp_path: Path) -> None:
     bare = tmp_path / "python"
     # As Debian's python3 without its python3-venv: neither module can be imported.
     bare.write_text(f'#!/bin/sh\ncase "$*" in *pip*) exit 1;; esac\nexec {sys.executable} "$@"\n')

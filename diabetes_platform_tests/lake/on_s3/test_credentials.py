@@ -1,4 +1,4 @@
-"""Who a process is on S3: the user of the standard variables, or the role of its machine."""
+"""Credentials on S3: the user of the standard variables, or the role of the machine."""
 
 import json
 import os

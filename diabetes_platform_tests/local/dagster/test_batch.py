@@ -14,7 +14,7 @@ RAW = dg.AssetKey(["raw", "patients"])
 SERVING = dg.AssetKey(["serving", "patients"])
 
 
-GIVEN = "abc\nxyz"
+INVALID_TEXT = "abc\nxyz"
 
 
 class Source(dg.Config):
@@ -30,7 +30,7 @@ def graph(
     def raw(config: Source) -> dg.MaterializeResult[None]:
         if fails == "raw":
             try:
-                float(GIVEN)
+                float(INVALID_TEXT)
             except ValueError as error:
                 raise dg.Failure("it could not be read", allow_retries=False) from error
         if fails == "interrupted":
@@ -106,7 +106,7 @@ def test_a_failed_check_with_severity_warn_does_not_fail_the_run(tmp_path: Path)
 def test_reports_the_innermost_cause_of_a_failed_step(tmp_path: Path) -> None:
     outcome, _ = run(graph(fails="raw"), tmp_path)
     assert outcome.failures == [
-        f"raw/patients: ValueError: could not convert string to float: {GIVEN!r}"
+        f"raw/patients: ValueError: could not convert string to float: {INVALID_TEXT!r}"
     ]
 
 

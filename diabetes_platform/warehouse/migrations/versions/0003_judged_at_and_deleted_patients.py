@@ -1,4 +1,4 @@
-"""When the stream judged a change, and the end of a deleted patient's predictions.
+"""The time of the stream's verdict on a change, and deletion of a deleted patient's predictions.
 
 The newest prediction of an intake needs no index of its own: the primary key begins with
 `intake_id, source_lsn`.

@@ -25,12 +25,12 @@ def lock() -> ModuleType:
     return module
 
 
-def test_every_profile_of_the_pom_is_locked_and_lies_where_its_name_says(lock: ModuleType) -> None:
-    found = dict(lock.profiles(POM.read_bytes()))
-    assert {jar_set.profile: jar_set.directory for jar_set in read_lock().values()} == found
+def test_every_profile_of_the_pom_is_locked_in_its_own_directory(lock: ModuleType) -> None:
+    profiles = dict(lock.profiles(POM.read_bytes()))
+    assert {jar_set.profile: jar_set.directory for jar_set in read_lock().values()} == profiles
 
 
-def test_the_lock_is_in_the_order_in_which_it_is_written(lock: ModuleType) -> None:
+def test_the_lock_is_sorted_by_path(lock: ModuleType) -> None:
     entries = LOCK.read_text(encoding="utf-8").removeprefix(
         lock.HEADER.format(pom=lock.sha256(POM))
     )
@@ -38,9 +38,7 @@ def test_the_lock_is_in_the_order_in_which_it_is_written(lock: ModuleType) -> No
     assert paths == sorted(paths)
 
 
-def test_each_jar_is_one_line_and_the_cache_is_none_of_them(
-    lock: ModuleType, tmp_path: Path
-) -> None:
+def test_each_jar_is_one_line_without_the_cache(lock: ModuleType, tmp_path: Path) -> None:
     for path in ("kafka/b.jar", "connect/debezium/a.jar", ".m2/org/x/x.jar"):
         (tmp_path / path).parent.mkdir(parents=True)
         (tmp_path / path).write_bytes(path.encode())
@@ -50,8 +48,8 @@ def test_each_jar_is_one_line_and_the_cache_is_none_of_them(
     ]
 
 
-def test_without_maven_the_lock_stays_and_one_line_says_why() -> None:
-    before = LOCK.read_bytes()
+def test_the_lock_stays_without_maven() -> None:
+    content = LOCK.read_bytes()
     command = [sys.executable, str(SCRIPT)]
     done = subprocess.run(
         command, env={"PATH": "/nowhere"}, capture_output=True, text=True, check=False
@@ -60,4 +58,4 @@ def test_without_maven_the_lock_stays_and_one_line_says_why() -> None:
         1,
         "the jars are locked by Maven and there is no mvn on PATH: install it\n",
     )
-    assert LOCK.read_bytes() == before
+    assert LOCK.read_bytes() == content
