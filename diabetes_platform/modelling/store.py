@@ -194,7 +194,7 @@ class ModelStore:
         return CandidateRecord(**json.loads(content))
 
     def releases(self) -> list[str]:
-        """Return the released versions, newest first, including the version before the first record."""
+        """Return the released versions, newest first, with the predecessor of the first record."""
         records = [json.loads(self._get(key)) for key in reversed(self._release_keys())]
         versions = [record[name] for record in records for name in ("model_version", "previous")]
         return [*dict.fromkeys(version for version in versions if version is not None)]
