@@ -47,7 +47,7 @@ def test_logs_shows_a_log_and_lists_the_logs_for_an_unknown_service(stack: Stack
     assert (code, "database system is ready" in output) == (0, True), output
     code, output = finish(command(stack.base_settings, "logs", "redis"))
     assert code == 3
-    assert re.search(r"no log of redis; there are .*kafka.*postgres", output)
+    assert re.search(r"no log of redis; available: .*kafka.*postgres", output)
 
 
 def test_the_demo_does_not_start_in_the_home_of_a_running_platform(stack: Stack) -> None:
