@@ -1,6 +1,6 @@
 """The private names of Dagster that the platform uses: Dagster has no public hook for them.
 
-`test_dagster_internals.py` fails where an upgrade changes one.
+`test_dagster_internals.py` fails if an upgrade of Dagster changes one of them.
 """
 
 import functools
@@ -18,7 +18,7 @@ TESTED = "1.13"
 """The minor version of Dagster that these names were checked with."""
 _START_CONTEXT = "_mp_ctx"
 RUN_MODULE = "dagster._grpc.impl"
-"""The module that a run's process imports first."""
+"""The module that the process of a run imports first."""
 
 
 def share_engine(storage: DagsterPostgresStorage, engine: Engine) -> None:
@@ -28,9 +28,9 @@ def share_engine(storage: DagsterPostgresStorage, engine: Engine) -> None:
 
 
 def start_runs_with(context: BaseContext) -> None:
-    """Let code servers of this process start the processes of runs with `context`.
+    """Make the code servers in this process start the processes of runs with `context`.
 
-    Dagster's own is `spawn`: a new interpreter for each run.
+    Dagster's default is `spawn`, a new interpreter for each run.
     """
     original = DagsterApiServer.__init__
 
@@ -38,7 +38,7 @@ def start_runs_with(context: BaseContext) -> None:
     def with_context(server: DagsterApiServer, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Dagster's
         original(server, *args, **kwargs)
         if _START_CONTEXT not in vars(server):
-            raise RuntimeError(f"Dagster's code server has no {_START_CONTEXT} any more")
+            raise RuntimeError(f"Dagster's code server no longer has {_START_CONTEXT}")
         vars(server)[_START_CONTEXT] = context
 
     DagsterApiServer.__init__ = with_context  # type: ignore[assignment, method-assign]

@@ -1,7 +1,8 @@
 """Dagster's PostgreSQL storage with a connection pool that the instances of a process share.
 
-Dagster's own storage opens a connection for each statement, and a code server makes an instance at
-each tick: an idle platform opens twenty a second, a fifth of a core, and a run one for each event.
+Dagster's own storage opens a connection for each statement, and a code server creates an instance
+at each tick. An idle platform then opens twenty connections a second, which costs a fifth of a
+core, and a run opens one for each event.
 """
 
 import threading
@@ -21,7 +22,7 @@ from diabetes_platform.dagster_internals import ConfigurableClassData, share_eng
 POOL_SIZE = 2
 """Connections that a process keeps open; it opens more on demand and closes them again."""
 RECYCLE_SECONDS = 3600
-"""A server process caches what it reads, and grows with it."""
+"""A PostgreSQL backend caches what it reads: its memory grows until the connection closes."""
 
 
 class PooledPostgresStorage(DagsterPostgresStorage):
@@ -34,7 +35,7 @@ class PooledPostgresStorage(DagsterPostgresStorage):
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> Self:
-        """Return the storage; only the first of a process creates the tables."""
+        """Return the storage; only the first one in a process creates the tables."""
         url = pg_url_from_config(config_value)
         create_tables = config_value.get("should_autocreate_tables", True)
         provider = get_token_provider_from_config(config_value)

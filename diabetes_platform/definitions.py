@@ -1,6 +1,6 @@
 """The code location: every asset, check, job, schedule and sensor of the platform.
 
-All that stands below `defs/` is loaded; here is added what depends on a setting.
+Everything below `defs/` is loaded. This module adds the definitions that depend on a setting.
 """
 
 import warnings
@@ -18,9 +18,9 @@ from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings
 def build_definitions(
     load_settings: Callable[[], PlatformSettings] = PlatformSettings,
 ) -> dg.Definitions:
-    """Return the code location over the settings that `load_settings` returns.
+    """Return the code location for the settings that `load_settings` returns.
 
-    It is called here for schedules and links, and again whenever a step or sensor runs.
+    `load_settings` is called here for the schedules and links, and again by every step and sensor.
     """
     settings = load_settings()
     stream_runs = settings.kafka_servers is not None
@@ -36,7 +36,7 @@ def build_definitions(
     loaded = dg.load_from_defs_folder(path_within_project=PROJECT_ROOT)
     merged = dg.Definitions.merge(loaded, configured)
     with warnings.catch_warnings():
-        # Dagster calls this method a preview.
+        # This method is a preview feature of Dagster.
         warnings.simplefilter("ignore", dg.PreviewWarning)
         return merged.map_resolved_asset_specs(func=lambda spec: with_links(spec, settings))
 

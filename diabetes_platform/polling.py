@@ -16,9 +16,9 @@ def wait_until(
 ) -> _Result:
     """Call `condition` every `interval` seconds and return its first truthy result.
 
-    An error of a type in `retry_on` counts as a result that is not truthy. The condition is called
-    at least once, and once more when `timeout` seconds have passed. If it still does not hold then,
-    its error is raised, or TimeoutError if it returned. All other errors pass through.
+    An error of a type in `retry_on` counts as a falsy result. The condition is called at least
+    once, and a last time after `timeout` seconds. If that call fails, its error is raised; if its
+    result is falsy, TimeoutError is raised. All other errors pass through.
     """
     deadline = time.monotonic() + timeout
     while True:

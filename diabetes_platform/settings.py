@@ -50,7 +50,7 @@ class Port(IntEnum):
 
 
 def _hide(value: object) -> object:
-    """Hide a secret before its validation: a validation error shows its input."""
+    """Hide a secret before validation, because a validation error shows its input."""
     return SecretStr(value) if isinstance(value, str) else value
 
 
@@ -79,7 +79,7 @@ MailUrl = Annotated[SecretStr, AfterValidator(_validate_mail_url), BeforeValidat
 
 
 Cron = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z*/,?#-]+( [0-9A-Za-z*/,?#-]+){4}$")]
-"""Five fields as of crontab: minute, hour, day of month, month, day of week."""
+"""The five fields of crontab: minute, hour, day of month, month, day of week."""
 
 
 Servers = Annotated[str, StringConstraints(pattern=r"^[^\s,:]+:\d+(,[^\s,:]+:\d+)*$")]
@@ -87,10 +87,10 @@ Servers = Annotated[str, StringConstraints(pattern=r"^[^\s,:]+:\d+(,[^\s,:]+:\d+
 
 
 class PlatformSettings(BaseSettings):
-    """Where the platform keeps its data and finds its services; each is `PLATFORM_<NAME>`.
+    """The locations of the platform's data and services, read from `PLATFORM_<NAME>`.
 
-    Paths and URLs that are not given follow from `home` and the ports, so that a fresh checkout
-    needs no setting at all. Raises pydantic.ValidationError that names the variable.
+    Paths and URLs that are not set are derived from `home` and the ports, so that a fresh checkout
+    needs no setting. Raises pydantic.ValidationError that names the variable.
     """
 
     model_config = SettingsConfigDict(env_prefix="PLATFORM_", frozen=True, extra="ignore")
@@ -138,7 +138,7 @@ class PlatformSettings(BaseSettings):
 
     @property
     def s3(self) -> S3:
-        """How the lake, the models and sources on S3 are reached."""
+        """The S3 connection for the lake, the models and sources."""
         secret = self.s3_secret.get_secret_value() if self.s3_secret else None
         return S3(self.s3_endpoint, self.s3_user, secret, self.s3_region)
 
@@ -178,9 +178,10 @@ class PlatformSettings(BaseSettings):
 
 
 class SetupSettings(BaseSettings):
-    """Whom the one-shot set-ups let in: `STORAGE_PASSWORDS__<USER>`, `ROLE_PASSWORDS__<ROLE>`.
+    """Passwords for the one-shot set-up commands.
 
-    `postgres_password` is the superuser's. Raises pydantic.ValidationError that names the variable.
+    They are read from `STORAGE_PASSWORDS__<USER>`, `ROLE_PASSWORDS__<ROLE>` and, for the superuser,
+    `POSTGRES_PASSWORD`. Raises pydantic.ValidationError that names the variable.
     """
 
     model_config = SettingsConfigDict(env_nested_delimiter="__", frozen=True, extra="ignore")

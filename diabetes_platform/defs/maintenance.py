@@ -1,7 +1,7 @@
 """The daily job `maintenance`: merges small files of the lake and removes expired ones.
 
-`raw/patients`, `labels/patients` and `features/training_set` are not maintained: received data, and
-the data that a model was trained on, are kept for good.
+`raw/patients`, `labels/patients` and `features/training_set` are not maintained: received data and
+training data are kept forever.
 """
 
 from collections.abc import Sequence
@@ -61,7 +61,7 @@ def maintain_windows(context: dg.OpExecutionContext, lake: dg.ResourceParam[Lake
 
 @dg.op(pool=CLEANING_POOL, description="Remove the files of replaced batches.")
 def maintain_batch(context: dg.OpExecutionContext, lake: dg.ResourceParam[Lake]) -> None:
-    """Maintain the tables that each batch overwrites while none is cleaned."""
+    """Maintain the tables that each batch overwrites, while no batch is being cleaned."""
     _maintain(context, lake, [STATISTICS_PATIENTS, CLEANED_PATIENTS, QUARANTINE_PATIENTS])
 
 

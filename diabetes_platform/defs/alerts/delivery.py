@@ -13,7 +13,7 @@ from diabetes_platform.settings import PlatformSettings
 
 
 class AlertError(RuntimeError):
-    """The log or a channel did not accept an alert; the message shows no URL of a channel."""
+    """The log or a channel did not accept an alert; the message contains no channel URL."""
 
 
 class Alert(Protocol):
@@ -37,9 +37,9 @@ class Alert(Protocol):
 def send_alert(alert: Alert, settings: PlatformSettings) -> bool:
     """Send an alert to all channels and append it to the log; return False if the log has it.
 
-    The line in the log says whether the mail channels (`mailed`) and all others (`delivered`)
-    accepted it: true, false, or null without such a channel; `failed_channels` names those that
-    did not. Raises AlertError with the reason for each of them.
+    The line in the log says whether the mail channels (`mailed`) and all other channels
+    (`delivered`) accepted the alert: true, false, or null if there is no such channel.
+    `failed_channels` names the channels that did not. Raises AlertError with the reason for each.
     """
     deliveries: list[Delivery] | None = None
     problems = []
@@ -63,7 +63,7 @@ def send_alert(alert: Alert, settings: PlatformSettings) -> bool:
 
 
 def send_alerts(alerts: Iterable[Alert], settings: PlatformSettings) -> None:
-    """Send every alert, whatever happens to the others; AlertError that names all problems."""
+    """Send every alert, even if others fail. Raises AlertError that names all problems."""
     problems = []
     for alert in alerts:
         try:
@@ -95,7 +95,7 @@ def _outcome(deliveries: Sequence[Delivery]) -> dict[str, Any]:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[IO[str]]:
-    """Open `path` for reading and appending; a sensor and the process of a run take turns."""
+    """Open `path` for reading and appending, under a lock: sensors and runs both write to it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -1,7 +1,7 @@
 """Freshness of assets, and the sensor that alerts if an asset is stale.
 
-An asset is evaluated by the windows of its freshness policy, like Dagster's daemon does it, from
-its latest materialization in the event log.
+An asset is evaluated as by Dagster's daemon: the age of its latest materialization in the event log
+is compared with the windows of its freshness policy.
 """
 
 from collections.abc import Iterable, Mapping
@@ -33,7 +33,7 @@ def stale_assets(
     """Evaluate the freshness policies and alert on incidents that opened or were resolved."""
     evaluated_at, policies = _utc_now(), freshness_policies(_assets(context))
     if settings.kafka_servers is None:
-        # Without a stream, nothing can materialize these.
+        # Without a stream, nothing can materialize the stream's assets.
         policies = {key: policies[key] for key in policies.keys() - _STREAM_KEYS}
     issues = freshness_issues(context.instance, policies, evaluated_at)
     now_ms = int(evaluated_at.timestamp() * 1000)
@@ -64,7 +64,7 @@ def freshness_issues(
 
 
 def last_materialized(instance: dg.DagsterInstance, key: dg.AssetKey) -> datetime | None:
-    """Return the time of an asset's latest materialization, None without any."""
+    """Return the time of an asset's latest materialization; None if there is none."""
     event = instance.get_latest_materialization_event(key)
     return None if event is None else datetime.fromtimestamp(event.timestamp, UTC)
 
@@ -72,7 +72,7 @@ def last_materialized(instance: dg.DagsterInstance, key: dg.AssetKey) -> datetim
 def evaluate_freshness(
     policy: dg.FreshnessPolicy | None, materialized_at: datetime | None, evaluated_at: datetime
 ) -> tuple[FreshnessState | None, str]:
-    """Return an asset's state by its policy and the reason; None without a time window."""
+    """Return an asset's state and the reason; None if its policy has no time window."""
     windows = policy_windows(policy)
     if windows is None:
         return None, "no freshness policy"
@@ -88,7 +88,7 @@ def evaluate_freshness(
 
 
 def policy_windows(policy: dg.FreshnessPolicy | None) -> tuple[timedelta, timedelta] | None:
-    """Return the ages at which a policy warns and fails, None without a time window."""
+    """Return the ages at which a policy warns and fails; None if it has no time window."""
     fail = getattr(policy, "fail_window", None)
     if fail is None:
         return None

@@ -1,4 +1,4 @@
-"""Alerts for incidents, and the part that all sensors of incidents share."""
+"""Alerts for incidents, and the code that all incident sensors share."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -65,7 +65,8 @@ class HealthAlert:
 def health_alerts(changes: IncidentChanges, dagster_url: str) -> list[HealthAlert]:
     """Return an alert for each incident that opened or was resolved.
 
-    An alert's `incident` depends on the incident only, so that an alert sent before is recognised.
+    An alert's `incident` depends only on the incident: this is how the log recognises an alert that
+    was already sent.
     """
     incidents: tuple[tuple[State, Sequence[Incident]], ...] = (
         ("raised", changes.opened),
@@ -97,8 +98,8 @@ def track_incidents(
 ) -> tuple[Incident, ...]:
     """Update the incidents in the sensor's cursor, send alerts and return the incidents.
 
-    If an alert fails, AlertError fails the tick and the cursor stays: the next tick repeats this
-    one, and an alert that the log has is not sent again.
+    If an alert fails, AlertError fails the tick and the cursor does not advance. The next tick
+    repeats this one, without the alerts that the log already has.
     """
     check_channels(settings.alert_channels)
     cursor = IncidentCursor.from_json(context.cursor)
@@ -112,7 +113,7 @@ def track_incidents(
 
 
 def issue_summary(issues: Iterable[HealthIssue]) -> str:
-    """Return the issues in one line, empty without any."""
+    """Return the issues in one line; an empty string if there are none."""
     return "; ".join(f"{issue.subject} {issue.problem}" for issue in issues)
 
 

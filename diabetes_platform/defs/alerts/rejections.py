@@ -1,6 +1,7 @@
 """The sensor that alerts if the stream rejects records.
 
-It reads the headers of the dead-letter topic and commits no offsets; its cursor holds its state.
+It reads only the headers of the dead-letter topic and commits no offsets. Its state is in its
+cursor.
 """
 
 import time
@@ -31,7 +32,7 @@ from diabetes_platform.streaming.incidents import Incident, IncidentChanges, Inc
 
 @dataclass(frozen=True, slots=True)
 class RejectionAlert:
-    """Incidents that opened or were resolved together: records by reason, without their values."""
+    """Incidents that opened or were resolved in one poll: record counts by reason, no values."""
 
     state: State
     incident: str
@@ -62,9 +63,10 @@ class RejectionAlert:
 def rejection_alert(
     state: State, incidents: Sequence[Incident], dagster_url: str
 ) -> RejectionAlert | None:
-    """Return one alert for incidents that changed together, None without incidents.
+    """Return one alert for incidents that changed in one poll; None if there are none.
 
-    An alert's `incident` depends on the incidents only, so that an alert sent before is recognised.
+    An alert's `incident` depends only on the incidents: this is how the log recognises an alert
+    that was already sent.
     """
     if not incidents:
         return None

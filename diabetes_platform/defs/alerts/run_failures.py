@@ -1,4 +1,4 @@
-"""Alerts for failed runs: the sensor, and the reason for a failure from Dagster's event log."""
+"""Alerts for failed runs: the sensor, and the cause of the failure from Dagster's event log."""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -52,10 +52,10 @@ class RunFailureAlert:
 def failure_alerts(
     context: dg.RunFailureSensorContext, settings: dg.ResourceParam[PlatformSettings]
 ) -> None:
-    """Alert on the run that failed."""
+    """Send an alert for the failed run."""
     alert = describe_failure(context.instance, context.dagster_run.run_id, settings.dagster)
     context.log.error(alert.text)
-    # After an error here, Dagster shows the tick as failed and does not retry it for this run.
+    # If this raises, Dagster shows the tick as failed and does not retry it for this run.
     send_alert(alert, settings)
 
 
@@ -95,14 +95,14 @@ def describe_failure(
 
 
 def root_cause(error: ErrorInfo | None) -> str:
-    """Return the first line of the innermost exception: a retried step wraps it in others."""
+    """Return the first line of the innermost exception: a retried step wraps the original."""
     while error is not None and error.cause is not None:
         error = error.cause
     return first_line("" if error is None else error.message)
 
 
 def first_line(text: str) -> str:
-    """Return the first line that is not blank, "no reason given" without any."""
+    """Return the first line that is not blank, or "no reason given"."""
     lines = (line.strip() for line in text.splitlines())
     return next(filter(None, lines), _NO_REASON)
 

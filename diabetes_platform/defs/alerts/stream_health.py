@@ -34,7 +34,7 @@ def stream_health(
 
 
 def poll_health(settings: PlatformSettings) -> list[HealthIssue]:
-    """Return the issues of the stream's services, as far as the settings name their addresses."""
+    """Return the issues of those services of the stream whose addresses are set."""
     from diabetes_platform.streaming.health import connector_issues, job_issues, lag_issues
 
     issues: list[HealthIssue] = []

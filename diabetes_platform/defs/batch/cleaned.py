@@ -1,4 +1,4 @@
-"""Statistics, cleaned rows with a verdict each (by Spark), and quarantine of a batch."""
+"""Statistics, cleaned rows with their verdicts, and quarantine of a batch; Spark does the work."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ from diabetes_platform.orchestration.resources import Spark
 from diabetes_platform.orchestration.retries import non_retryable_errors, retried
 
 CODE_VERSION = "1"
-"""Raise it when the rules or the staged columns change: every batch is then cleaned again."""
+"""Increment it when the rules or the staged columns change: every batch is then cleaned again."""
 
 
 @dg.asset(

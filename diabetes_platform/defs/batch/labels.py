@@ -1,4 +1,4 @@
-"""`labels/patients`: confirmed outcomes that came by the stream, for the next batch."""
+"""`labels/patients`: outcomes that were confirmed through the stream, for the next batch."""
 
 import dagster as dg
 
@@ -23,15 +23,16 @@ CODE_VERSION = "1"
     **asset_options(LABELS, {"python", "deltalake"}, CLEANING_POOL, CODE_VERSION),
     automation_condition=RETRAIN,
     deps=[STREAM],
-    description="Patients of the stream with a confirmed outcome, the newest image of each. The "
-    "same labels add no rows; without a stream there are none. A prediction is never one.",
+    description="The newest image of each patient of the stream whose outcome is confirmed. "
+    "Unchanged labels add no rows; without a stream there are no labels. A prediction is never a "
+    "label.",
     metadata=table_metadata(LABELLED_PATIENTS, {STREAM: STREAM_PATIENTS}),
 )
 @retried
 def labelled_patients(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]
 ) -> dg.MaterializeResult:
-    """Keep the newest labels of the stream, unless the stream has not changed."""
+    """Write the newest labels of the stream; skip this if the stream has not changed."""
     target = lake.table(LABELLED_PATIENTS)
     version = input_version("labels", CODE_VERSION, *_table_state(lake.table(STREAM_PATIENTS)))
     commit = newest_commit(target)
@@ -41,9 +42,7 @@ def labelled_patients(
     else:
         with non_retryable_errors():
             labels = update_labels(lake, {INPUT_VERSION: version})
-    context.log.info(
-        "%s labels, %s", labels.rows, "added" if labels.added else "the same as before"
-    )
+    context.log.info("%s labels, %s", labels.rows, "added" if labels.added else "unchanged")
     return dg.MaterializeResult(
         data_version=dg.DataVersion(labels.content_hash),
         metadata={
@@ -60,7 +59,7 @@ def labelled_patients(
 
 
 def _table_state(stream: DeltaPath) -> tuple[str, ...]:
-    """Return id and version of the table; empty without one."""
+    """Return the id and the version of the table; empty if it does not exist."""
     table = stream.find()
     if table is None:
         return ()

@@ -37,7 +37,7 @@ def raw_patients(
     settings: dg.ResourceParam[PlatformSettings],
     lake: dg.ResourceParam[Lake],
 ) -> dg.MaterializeResult:
-    """Append the source's rows, unless their content is in the table."""
+    """Append the rows of the source, unless the table already has this content."""
     with non_retryable_errors():
         batch = ingest(lake, config.source or settings.source)
     context.log.info(

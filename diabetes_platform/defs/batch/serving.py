@@ -25,21 +25,21 @@ from diabetes_platform.warehouse.staging import StagingError, newest
     **asset_options(SERVING, {"postgres"}, STAGING_POOL),
     automation_condition=FOLLOW,
     deps=[STAGING],
-    description="The promoted version of staging.patients. Readers see one whole version, always.",
+    description="The promoted version of staging.patients. Readers always see one whole version.",
     metadata=table_metadata(SERVING_PATIENTS, {STAGING: STAGING_PATIENTS}),
 )
 @retried
 def serving_patients(
     context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse]
 ) -> dg.MaterializeResult:
-    """Promote the staged batch, unless it was promoted already."""
+    """Promote the staged batch, unless it is already promoted."""
     with non_retryable_errors(StagingError):
         batch = newest(warehouse.url)
         if batch is None:
             raise StagingError("staging.patients: no batch yet: materialize it first")
         promotion = promote(warehouse.url, batch)
     if not promotion.changed:
-        context.log.info("Version %s was promoted already: nothing to do", promotion.version)
+        context.log.info("Version %s is already promoted: nothing to do", promotion.version)
     with psycopg.connect(warehouse.url) as connection:
         state = serving_state(connection)
     return dg.MaterializeResult(

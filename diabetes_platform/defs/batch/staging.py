@@ -42,7 +42,7 @@ def staging_patients(
     lake: dg.ResourceParam[Lake],
     warehouse: dg.ResourceParam[Warehouse],
 ) -> dg.MaterializeResult:
-    """Load the accepted rows of the cleaned batch, unless staging holds them."""
+    """Load the accepted rows of the cleaned batch, unless staging already holds them."""
     cleaned = cleaned_batch(lake)
     staged = newest(warehouse.url)
     unchanged = staged is not None and _is_load_of(staged, cleaned)
@@ -75,9 +75,9 @@ def _accepted_rows(lake: Lake, delta_version: int) -> "pa.RecordBatchReader":
 
 
 def _is_load_of(staged: StagedBatch, cleaned: CleanedBatch) -> bool:
-    """Whether the load is of this version of the cleaned table.
+    """Whether staging was loaded from this version of the cleaned table.
 
-    A lake that was deleted counts its versions from 0 again; its commits are younger.
+    The times are compared because a lake that was deleted counts its versions from 0 again.
     """
     same = (staged.batch_id, staged.delta_version) == (cleaned.batch_id, cleaned.version)
     return same and staged.staged_at >= cleaned.commit.written_at

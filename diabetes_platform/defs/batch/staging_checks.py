@@ -93,11 +93,11 @@ def staging_expectations(
     settings: dg.ResourceParam[PlatformSettings],
     warehouse: dg.ResourceParam[Warehouse],
 ) -> Iterator[dg.AssetCheckResult]:
-    """Validate the staging table; every expectation gets a result, also if validation fails."""
+    """Validate the staging table; every expectation gets a result, even if validation fails."""
     batch, report = _validate(context.run.run_id, settings, warehouse)
     for outcome in report.outcomes:
         yield check_result(outcome, f"{settings.api}/data-docs/", report.docs_error)
-    # Results first: if this fails they are kept, and promotion rejects the batch.
+    # After the results: if this fails, they are kept and promotion rejects the batch.
     if batch is not None:
         failed = tuple(outcome.name for outcome in report.outcomes if outcome.blocks)
         record_validation(warehouse.url, batch, run_name=report.run_name, failed=failed)

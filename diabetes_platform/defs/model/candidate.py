@@ -41,18 +41,18 @@ if TYPE_CHECKING:
     from diabetes_platform.modelling.training_set import TrainingSet
 
 CODE_VERSION = "2"
-"""Raise it when training or evaluation changes: every candidate is then trained again."""
+"""Increment it when training or evaluation changes: every candidate is then trained again."""
 CHAMPION_ETAG = "champion_etag"
 RULES = {
     "beats_baseline": "Better than the prevalence alone on held-out patients.",
     "reproducible": "Training again on the same rows gives the same bytes.",
 }
-"""Rules that every candidate must pass: one that does not fails its run."""
+"""Rules that every candidate must pass; otherwise its run fails."""
 COMPARISONS = {
-    "beats_champion": "Better than the current champion on the same folds; one that is not is not "
-    "released.",
+    "beats_champion": "Better than the current champion on the same folds; otherwise the candidate "
+    "is not released.",
     "beats_champion_on_newest_rows": "Better than the champion on the labelled rows that it has "
-    "never learned from; 30 of them are needed. One that is not is not released.",
+    "never learned from, of which 30 are required; otherwise the candidate is not released.",
 }
 """Rules that a good candidate may fail: the champion then stays, and the run succeeds."""
 GATE = RULES | COMPARISONS
@@ -74,7 +74,7 @@ def candidate(
     lake: dg.ResourceParam[Lake],
     models: dg.ResourceParam[Models],
 ) -> dg.MaterializeResult:
-    """Train and evaluate, unless this input was already evaluated against this champion."""
+    """Train and evaluate a model, unless this input was already evaluated against this champion."""
     from diabetes_platform.modelling.recipe import Recipe
     from diabetes_platform.modelling.training_set import TrainingSetError
 
@@ -92,7 +92,7 @@ def candidate(
 
 
 def require_candidate(store: "ModelStore") -> "CandidateRecord":
-    """Return the newest candidate; dg.Failure where the store records none."""
+    """Return the newest candidate; dg.Failure if the store has none."""
     if (record := store.candidate()) is None:
         key = CANDIDATE.to_user_string()
         raise dg.Failure(f"{key}: no candidate yet: materialize it first", allow_retries=False)
@@ -176,7 +176,7 @@ def _results(verdicts: Mapping[str, "GateResult"]) -> Iterator[dg.AssetCheckResu
 
 
 def _training_input(rows: "TrainingSet", recipe: "Recipe") -> str:
-    """Digest all that decides what training gives: rows, recipe, libraries, code, contract."""
+    """Digest everything that training depends on: rows, recipe, libraries, code, contract."""
     from diabetes_platform.modelling.recipe import recipe_to_json
     from diabetes_platform.modelling.training import library_versions
 
@@ -185,7 +185,7 @@ def _training_input(rows: "TrainingSet", recipe: "Recipe") -> str:
 
 
 def _is_evaluated(record: "CandidateRecord", version: str, champion: "CurrentVersion") -> bool:
-    """Whether the candidate came from this input and met, or is, the current champion."""
+    """Whether the candidate was trained on this input and is, or was compared with, `champion`."""
     is_champion = record.model_version == champion.bundle.model_version
     return record.input_version == version and (
         is_champion or record.champion_etag == champion.etag
@@ -198,7 +198,7 @@ def _unchanged(
     record: "CandidateRecord",
     champion: "CurrentVersion",
 ) -> dg.MaterializeResult:
-    """Report the newest candidate with its verdicts, as evaluated against this champion."""
+    """Report the newest candidate with its stored verdicts against this champion."""
     store.put_candidate(replace(record, champion_etag=champion.etag))
     bundle = store.read_version(record.model_version).bundle
     return dg.MaterializeResult(
@@ -225,7 +225,7 @@ def _plots(instance: dg.DagsterInstance) -> dict[str, Any]:
 
 
 def _champion_rows(lake: Lake, champion: "Bundle | None") -> "TrainingSet | None":
-    """Return the rows that the champion was trained on; None where its contract is another."""
+    """Return the rows that the champion was trained on; None if it has another contract."""
     if champion is None or champion.contract_fingerprint != fingerprint():
         return None
     return _training_rows(lake, int(champion.training["delta_version"]))

@@ -35,7 +35,7 @@ class Release(dg.Config):
     """Run config of a release."""
 
     despite_shadow: bool = False
-    """Release although the scores of live patients are far from the champion's."""
+    """Release the candidate even if its scores of live patients are far from the champion's."""
 
 
 @dg.asset(
@@ -48,11 +48,10 @@ class Release(dg.Config):
 def champion(
     config: Release, lake: dg.ResourceParam[Lake], models: dg.ResourceParam[Models]
 ) -> dg.MaterializeResult:
-    """Release the candidate if it passed every rule of its gate, also in a run of its own.
+    """Release the candidate if it passed every rule of its gate; this may also run on its own.
 
-    A candidate that is no better than the champion is not released, and the run succeeds. The
-    pointer must still be the one that the candidate was evaluated against: where another champion
-    was released since, the run fails.
+    A candidate that is no better than the champion is not released, and the run succeeds. The run
+    fails if another champion was released after the candidate's evaluation.
     """
     from diabetes_platform.modelling.release_gate import decide_release
     from diabetes_platform.modelling.store import ReleaseConflictError
@@ -79,7 +78,7 @@ def champion(
 
 
 def _shadow_verdict(lake: Lake, record: "CandidateRecord") -> "GateResult":
-    """Return the verdict of the shadow scores, which must be of this candidate and champion."""
+    """Return the verdict of the shadow scores; dg.Failure if they are of other models."""
     from diabetes_platform.modelling.release_gate import GateResult
 
     metadata = require_commit(lake.table(SHADOW_SCORES)).metadata
@@ -110,11 +109,11 @@ def _metadata(
 def roll_back(
     models: Models, instance: dg.DagsterInstance, *, version: str | None, reason: str
 ) -> dg.AssetMaterialization:
-    """Release an earlier champion, by default the previous one, and withdraw that one.
+    """Release an earlier champion, by default the previous one, and withdraw the current one.
 
     No batch releases a withdrawn version again. Returns the event to report to Dagster. Raises
-    RollbackError if there is no such version, ReleaseConflictError if another release was first,
-    BundleError for a version that is damaged, and StorageError.
+    RollbackError if there is no such version, ReleaseConflictError if another release came first,
+    BundleError if the version is damaged, and StorageError.
     """
     from diabetes_platform.modelling.release_gate import rollback_target
 
@@ -124,12 +123,12 @@ def roll_back(
     released = [*store.releases(), *_releases_in_event_log(instance)]
     target = rollback_target(released, withdrawn, store.withdrawn(), version)
     restored = store.read_version(target)
-    # First: a batch that runs between the two must not release it.
+    # Before the release: a batch that runs between the two must not release it again.
     if withdrawn is not None:
         store.withdraw(withdrawn, reason)
     store.release(restored.pointer, expected_etag=None if current is None else current.etag)
     previous = None if current is None else current.bundle
-    text = f"put back in place of {withdrawn}: {reason}"
+    text = f"replaces {withdrawn}, which was withdrawn: {reason}"
     return dg.AssetMaterialization(
         CHAMPION,
         description=text,
@@ -139,7 +138,7 @@ def roll_back(
 
 
 def _releases_in_event_log(instance: dg.DagsterInstance) -> Iterator[str]:
-    """Yield the champions, newest first, of releases from before the store recorded them."""
+    """Yield the champions, newest first, that were released before the store recorded releases."""
     cursor = None
     while True:
         page = instance.fetch_materializations(CHAMPION, limit=_PAGE, cursor=cursor)
@@ -155,12 +154,12 @@ class Rollback(dg.Config):
     """Run config of a rollback."""
 
     reason: str
-    """Why the champion must not stay; kept beside it for good."""
+    """Why the champion is withdrawn; the store keeps the reason."""
     version: str | None = None
     """An earlier champion; by default the previous one."""
 
 
-@dg.op(pool=TRAINING_POOL, description="Release an earlier champion and withdraw this one.")
+@dg.op(pool=TRAINING_POOL, description="Release an earlier champion; withdraw the current one.")
 def roll_back_model(
     context: dg.OpExecutionContext, config: Rollback, models: dg.ResourceParam[Models]
 ) -> None:
@@ -174,8 +173,8 @@ def roll_back_model(
 
 
 @dg.job(
-    description="Releases an earlier champion and withdraws the current one, for a reason that a "
-    "person gives; see `diabetes rollback-model`.",
+    description="Releases an earlier champion and withdraws the current one, for the reason in the "
+    "run configuration; see `diabetes rollback-model`.",
     executor_def=dg.in_process_executor,
     tags={"platform/graph": "rollback", "dagster/max_retries": "0"},
 )

@@ -19,7 +19,7 @@ def verdicts_to_json(verdicts: Mapping[str, "GateResult"]) -> dict[str, Any]:
 
 
 def verdicts_from_json(document: Mapping[str, Any]) -> dict[str, "GateResult"]:
-    """Return the verdicts that `verdicts_to_json` rendered."""
+    """Return the verdicts in a document of `verdicts_to_json`."""
     from diabetes_platform.modelling.release_gate import GateResult, MetricDifference
 
     return {
@@ -81,7 +81,7 @@ def candidate_metadata(trained: "Candidate", rows: "TrainingSet") -> dict[str, A
 
 
 def bundle_metadata(bundle: "Bundle") -> dict[str, Any]:
-    """Return what the bundle of a candidate contains."""
+    """Return the metadata of a candidate that its bundle contains."""
     return {
         "model_version": bundle.model_version,
         "training_rows": bundle.training["rows"],

@@ -41,8 +41,8 @@ CHECK = "answers_are_plausible"
     **asset_options(SHADOW, {"lightgbm", "deltalake"}, TRAINING_POOL),
     automation_condition=FOLLOW,
     deps=[CANDIDATE, STREAM],
-    description="The live patients of 30 days, scored by challenger and champion. Only the "
-    "champion answers requests.",
+    description="The live patients of the last 30 days, scored by challenger and champion. Only "
+    "the champion answers requests.",
     metadata=table_metadata(SHADOW_SCORES, {STREAM: STREAM_PATIENTS}),
     check_specs=[
         dg.AssetCheckSpec(
@@ -55,7 +55,7 @@ CHECK = "answers_are_plausible"
     ],
 )
 def shadow(lake: dg.ResourceParam[Lake], models: dg.ResourceParam[Models]) -> dg.MaterializeResult:
-    """Score the newest images of live patients by both models, keep the scores, compare them."""
+    """Score live patients, by their newest images, with both models, and compare the scores."""
     store = models.store()
     record = require_candidate(store)
     challenger = store.read_version(record.model_version)
@@ -94,7 +94,7 @@ def _passed_comparisons(verdicts: "Mapping[str, GateResult]") -> bool:
 
 
 def _content_hash(rows: "pa.Table", commit_metadata: "Mapping[str, str]") -> str:
-    """Hash the models too: without rows the scores of any two models are the same."""
+    """Hash rows and models: two tables without rows would otherwise have the same hash."""
     from diabetes_platform.lake.arrow import content_hash_of
 
     parts = [content_hash_of(rows, SHADOW_SCORES.key[0]), *commit_metadata.values()]

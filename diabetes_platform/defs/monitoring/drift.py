@@ -32,7 +32,7 @@ RECENT_DAYS = 30
     ],
 )
 def drift_checks(lake: dg.ResourceParam[Lake]) -> Iterator[dg.AssetCheckResult]:
-    """Compare the newest images of recent patients with the newest training set."""
+    """Compare recent patients, by their newest images, with the newest training set."""
     from diabetes_platform.lake.newest_patients import patients_since
     from diabetes_platform.modelling.drift import measure_drift
     from diabetes_platform.modelling.training_set import numeric_column

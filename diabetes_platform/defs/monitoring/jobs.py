@@ -20,7 +20,7 @@ MONITORED = dg.AssetSelection.checks(
     live_calibration.risks_come_true,
     waiting_labels.few_labels_wait,
 )
-"""The checks of the stream and of the model on live patients: none stops a batch."""
+"""The checks of the stream and of the model on live patients; none of them stops a batch."""
 
 monitoring = dg.define_asset_job(
     "monitoring",

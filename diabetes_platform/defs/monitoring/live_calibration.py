@@ -53,7 +53,7 @@ def risks_come_true(
 
 
 def _confirmed(lake: Lake) -> dict[int, tuple[int, datetime]]:
-    """Return outcome and the time of its confirmation by patient."""
+    """Return the outcome and the time of its confirmation, by patient id."""
     from diabetes_platform.lake.newest_patients import patients_since
 
     newest = patients_since(lake, datetime.now(UTC) - RECENT)

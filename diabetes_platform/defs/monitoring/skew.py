@@ -23,13 +23,13 @@ RECENT = timedelta(days=30)
 
 @dg.asset_check(
     asset=STREAM,
-    description=f"Of the newest {MOST_PATIENTS} patients of 30 days Spark's cleaning rules, the "
-    "contract's validator and Flink read the same values, and none rejects a patient.",
+    description="Spark's cleaning rules, the contract's validator and Flink read the same values "
+    f"of the newest {MOST_PATIENTS} patients of the last 30 days, and none rejects a patient.",
 )
 def same_features(
     lake: dg.ResourceParam[Lake], spark: dg.ResourceParam[Spark]
 ) -> dg.AssetCheckResult:
-    """Read the patients of the stream by the cleaning rules and by the contract's validator."""
+    """Parse patients of the stream with the cleaning rules and with the contract's validator."""
     from diabetes_platform.cleaning.skew import count_skewed_rows, parse_with_spark
     from diabetes_platform.contract.validation import reasons_to_reject
 
@@ -42,7 +42,7 @@ def same_features(
     patients = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
     by_contract = sum(bool(reasons_to_reject(patient)) for patient in patients)
     differ = sum(by_spark.values()) + by_contract
-    result = f"{differ} values or patients are read otherwise" if differ else "no value differs"
+    result = f"{differ} values or patients differ" if differ else "no value differs"
     return dg.AssetCheckResult(
         passed=not differ,
         severity=dg.AssetCheckSeverity.ERROR,
@@ -61,15 +61,15 @@ def same_features(
 @dg.asset_check(
     asset=STREAM,
     additional_deps=[CHAMPION],
-    description=f"For the newest {MOST_PATIENTS} patients of 30 days in the lake the champion "
-    "gives the probability that the predictor stored for the same change.",
+    description=f"For the newest {MOST_PATIENTS} patients of the last 30 days in the lake, the "
+    "champion predicts the probability that the predictor stored for the same change.",
 )
 def same_predictions(
     lake: dg.ResourceParam[Lake],
     models: dg.ResourceParam[Models],
     warehouse: dg.ResourceParam[Warehouse],
 ) -> dg.AssetCheckResult:
-    """Score the rows of the lake and compare with the stored predictions."""
+    """Score the rows of the lake and compare the results with the stored predictions."""
     from diabetes_platform.modelling.classifier import feature_matrix, predict_proba
     from diabetes_platform.warehouse.predictions import read_predictions
 
@@ -97,7 +97,7 @@ def same_predictions(
 def _comparison(
     bundle: "Bundle", patients: int, pairs: Sequence[tuple[float, float]]
 ) -> dg.AssetCheckResult:
-    """Return the result for pairs of computed and stored probabilities."""
+    """Return the check result for pairs of computed and stored probabilities."""
     from diabetes_platform.modelling.classifier import PROBABILITY_TOLERANCE
 
     largest = max((abs(computed - stored) for computed, stored in pairs), default=0.0)

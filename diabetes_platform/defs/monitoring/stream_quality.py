@@ -18,10 +18,10 @@ from diabetes_platform.settings import PlatformSettings
 
 PERIOD = timedelta(days=1)
 MIN_COUNT = 50
-"""Below this number of records or events, a single one is already 2 % and more."""
+"""Among fewer records or events, a single one would be more than 2 %."""
 WARN_SHARE = 0.01
-"""The table's own rules let nothing through that the stream would reject, and every rejection has
-raised an alert: more than one in a hundred is a fault of the writer."""
+"""The constraints of the intake table are as strict as the stream's rules, and every rejection
+raises an alert: more than one in a hundred is a fault of the writer."""
 ERROR_SHARE = 0.10
 """At one in ten, the accepted records no longer represent the patients who arrive."""
 

@@ -11,8 +11,8 @@ from diabetes_platform.settings import PlatformSettings
 @dg.asset_check(
     asset=LABELS,
     additional_deps=[STREAM],
-    description="Fewer confirmed outcomes than PLATFORM_RETRAIN_LABELS, 50 by default, are not "
-    "yet in a batch. A warning asks for the next one.",
+    description="Fewer confirmed outcomes than PLATFORM_RETRAIN_LABELS, 50 by default, wait for a "
+    "batch. A warning requests the next batch.",
 )
 def few_labels_wait(
     settings: dg.ResourceParam[PlatformSettings], lake: dg.ResourceParam[Lake]

@@ -48,11 +48,11 @@ from diabetes_platform.streaming.topic import OffsetsDeletedError, Topic, open_t
 NO_STREAM = "PLATFORM_KAFKA_SERVERS is not set, so there is no stream"
 MAX_REASONS = 20
 DAYS = dg.DailyPartitionsDefinition(start_date=FIRST_DAY.isoformat(), end_offset=1)
-"""Up to today, which is filled while it lasts."""
+"""Includes today, whose partition is still filled."""
 _FAST_SECONDS = 1
 """The daemon evaluates a sensor at most every five seconds."""
 _SLOW_SECONDS = 300
-"""A run costs a process, and another sensor alerts about dead letters at once."""
+"""Each run costs a process, and nobody waits for these rows: `rejection_alerts` reads the topic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +94,8 @@ PATIENTS_ASSET = StreamAsset(
     STREAM,
     SINK_TOPIC,
     rows.PATIENTS,
-    "Every change that the stream accepted, deletions included, by the day (UTC) on which Flink "
-    "wrote it. Each change once. The Delta log records the ingested offsets.",
+    "Every change that the stream accepted, deletions included, once, by the day (UTC) on which "
+    "Flink wrote it. The Delta log records the ingested offsets.",
     pool=STREAM_POOL,
     sensor="stream_increments",
     job="stream",
@@ -113,7 +113,7 @@ REJECTED_ASSET = StreamAsset(
     sensor="rejected_increments",
     job="stream_rejected",
     sensor_seconds=_SLOW_SECONDS,
-    # A day without a dead letter is a good day.
+    # The absence of dead letters is normal.
     freshness=None,
     day_metadata=_rejections_metadata,
 )
@@ -134,7 +134,7 @@ STREAM_ASSETS = (PATIENTS_ASSET, REJECTED_ASSET, WINDOWS_ASSET)
 
 
 class IngestConfig(dg.Config):
-    """The unread offsets, as the sensor fills them in; without `ranges` the day is rebuilt."""
+    """The unread offsets, which the sensor fills in; without `ranges`, the day is rebuilt."""
 
     topic_id: str = Field(default="", description="Kafka's id of the topic.")
     ranges: list[str] = Field(
@@ -200,9 +200,9 @@ def _build(stream_asset: StreamAsset) -> dg.AssetsDefinition:
 
 
 def blocked_tag(partition: int) -> str:
-    """Return the tag of a failed run for a partition whose next offset no retry can ingest.
+    """Return the key of the tag that marks a partition as blocked by the tagged run.
 
-    Its value is that of `blocked_at`.
+    No retry can ingest the partition's next offset. `blocked_at` returns the tag's value.
     """
     return f"platform/blocked-{partition}"
 

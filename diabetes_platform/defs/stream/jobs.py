@@ -10,7 +10,7 @@ stream_jobs = [
         selection=dg.AssetSelection.assets(stream_asset.key).without_checks(),
         description=f"Ingests {stream_asset.topic}; requested by `{stream_asset.sensor}`.",
         executor_def=dg.in_process_executor,
-        # The sensor repeats a failed run, from the offsets that the table has by then.
+        # The sensor requests the run again, from the offsets that the table has by then.
         tags={"platform/graph": "stream", "dagster/max_retries": "0"},
     )
     for stream_asset in STREAM_ASSETS

@@ -43,8 +43,8 @@ UNFINISHED = [status for status in dg.DagsterRunStatus if status not in _FINISHE
 class TopicSnapshot(BaseModel):
     """The topic at the last tick, kept as the sensor's cursor.
 
-    It is only needed if somebody deletes the topic: then neither Kafka nor the table knows which
-    offsets were unread. Cursors of older versions hold the same fields.
+    It is only needed if somebody deletes the topic: neither Kafka nor the table then knows which
+    offsets were unread. Cursors of older releases have the same fields.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -57,7 +57,7 @@ class TopicSnapshot(BaseModel):
 
     @classmethod
     def parse(cls, cursor: str | None, topic: str) -> "TopicSnapshot | None":
-        """Return the snapshot in a cursor; None for any text that is not one of this topic."""
+        """Return the snapshot in a cursor; None if the text is no snapshot of this topic."""
         try:
             snapshot = cls.model_validate_json(cursor or "")
         except ValidationError:
@@ -89,7 +89,7 @@ class UnreadOffsets:
         return sum(map(len, self.ranges))
 
     def without(self, partitions: Mapping[int, object]) -> "UnreadOffsets":
-        """Leave partitions out."""
+        """Return the unread offsets of all other partitions."""
         positions = {p: offset for p, offset in self.positions.items() if p not in partitions}
         return replace(self, positions=positions)
 
@@ -124,7 +124,7 @@ def _tick(
     lake: Lake,
     servers: str,
 ) -> dg.SensorResult:
-    # Before the table is opened: a run that ends meanwhile has committed its offsets by then.
+    # Before the table is opened, so that the offsets of a run that ends meanwhile are included.
     reason = _wait_reason(context.instance, stream_asset)
     previous = TopicSnapshot.parse(context.cursor, topic.name)
     table = IncrementalTable.find(lake, stream_asset.topic_table.contract)
@@ -165,8 +165,9 @@ def _unread(
 def _unread_of_deleted_topic(
     table: IncrementalTable | None, previous: TopicSnapshot | None, topic_id: str
 ) -> UnreadOffsets | None:
-    """Return the offsets that were unread when the topic was deleted; None if it was not, or if
-    all of them were ingested.
+    """Return the offsets that were unread when the topic was deleted.
+
+    None if the topic was not deleted, or if all of its offsets were ingested.
     """
     if previous is None or previous.topic_id == topic_id:
         return None
@@ -180,7 +181,7 @@ def _unread_of_deleted_topic(
 
 
 def _wait_reason(instance: dg.DagsterInstance, stream_asset: StreamAsset) -> str | None:
-    """Return why no run may start now: one is unfinished, or the last two have failed."""
+    """Return why no run may start now (one is unfinished, or the last two failed), or None."""
     of_job = dg.RunsFilter(job_name=stream_asset.job, statuses=UNFINISHED)
     for run in instance.get_runs(of_job, limit=1):
         return f"run {run.run_id} is {run.status.value.lower()}"
@@ -224,8 +225,9 @@ def _request(
 def _blocking_runs(
     instance: dg.DagsterInstance, stream_asset: StreamAsset, unread: UnreadOffsets
 ) -> dict[int, str]:
-    """Return the failed run that blocks a partition, by partition, as long as its next offset is
-    the one that the run could not ingest.
+    """Return the id of the failed run that blocks a partition, by partition.
+
+    A run blocks a partition while the partition's next offset is the one it could not ingest.
     """
     blocking: dict[int, str] = {}
     for offsets in unread.ranges:
@@ -240,7 +242,7 @@ def _run_request(
     stream_asset: StreamAsset, topic_id: str, day: date, ranges: list[OffsetRange]
 ) -> dg.RunRequest:
     config = {"topic_id": topic_id, "ranges": list(map(str, ranges))}
-    # Without a run key: Dagster would launch no second run for it after a failure.
+    # No run key: after a failure, Dagster would not launch a second run with the same key.
     return dg.RunRequest(
         partition_key=day.isoformat(),
         run_config={"ops": {stream_asset.key.to_python_identifier(): {"config": config}}},

@@ -17,7 +17,7 @@ from diabetes_platform.orchestration.describe import GROUPS, OWNER, table_metada
 
 @dg.definitions
 def topics() -> dg.Definitions:
-    """Return the topics of the stream, which no run of Dagster writes."""
+    """Return the topics of the stream as external assets: no Dagster run writes them."""
     cdc, sink = topic_key(CDC_TOPIC), topic_key(SINK_TOPIC)
     specs = [
         _topic(
