@@ -1,5 +1,5 @@
-# A façade: each target sets up what it needs, then calls the program that does the work.
-# PYTHON=… names the interpreter (3.11 or newer), ARGS=… goes to the program.
+# Each target sets up its environment and calls a program.
+# PYTHON=… is the interpreter (3.11 or newer), ARGS=… are arguments of the program.
 
 PYTHON ?= python3
 ARGS ?=
@@ -7,14 +7,14 @@ STATE := $(abspath $(or $(PLATFORM_HOME),.platform))
 BOOTSTRAP := $(PYTHON) infra/local/bootstrap.py
 BIN := $(STATE)/venvs/platform/bin
 SERVING_BIN := $(STATE)/venvs/serving/bin
-# The page's tests drive one of these; Debian's own is installed where there is none.
+# The page's tests need one of these. If none is installed, `make test` installs Debian's.
 BROWSERS := chromium chromium-browser google-chrome google-chrome-stable chrome
 FLINK_BIN := $(STATE)/venvs/flink-development/bin
-# Measured, each service runs traced too, and the tests take half as long again. Last in its line:
-# what follows --cov would be what it measures.
+# COVERAGE=1 also traces every service, and the tests take 1.5 times as long. --cov must be the last
+# option: an argument after it would be the package to measure.
 MEASURED := $(if $(COVERAGE),--cov)
 
-# Nothing that a tool caches or remembers may land outside the checkout.
+# Caches and configuration of all tools stay inside the checkout.
 export XDG_CACHE_HOME := $(STATE)/cache
 export XDG_CONFIG_HOME := $(STATE)/config
 export XDG_DATA_HOME := $(STATE)/data
@@ -24,7 +24,7 @@ export HYPOTHESIS_STORAGE_DIRECTORY := $(STATE)/cache/hypothesis
 export GX_ANALYTICS_ENABLED := false
 export DAGSTER_DISABLE_TELEMETRY := yes
 
-# Compiling every import again would double each start.
+# Without bytecode files, every start takes twice as long.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
@@ -42,7 +42,7 @@ up: ## Start the whole platform in the background (SPARK=cluster: a master with 
 	@$(BOOTSTRAP) demo
 	@$(BIN)/diabetes up $(if $(SPARK),--spark $(SPARK)) $(ARGS)
 
-down: ## Stop the whole platform; its data stay
+down: ## Stop the whole platform; its data stays
 	@$(BOOTSTRAP) demo
 	@$(BIN)/diabetes down
 
@@ -50,21 +50,21 @@ status: ## Show each service of the running platform: URL, state, memory
 	@$(BOOTSTRAP) demo
 	@$(BIN)/diabetes status
 
-logs: ## Show what a service printed (SERVICE=kafka, ARGS=--follow)
+logs: ## Show the output of a service (SERVICE=kafka, ARGS=--follow)
 	@$(BOOTSTRAP) demo
 	@$(BIN)/diabetes logs $(SERVICE) $(ARGS)
 
-doctor: ## Try every service end to end
+doctor: ## Test every service end to end
 	@$(BOOTSTRAP) demo
 	@$(BIN)/diabetes doctor
 
-test: ## Run the tests of platform, API and Flink's jobs (ARGS=… goes to the platform's pytest, COVERAGE=1 measures it)
+test: ## Run the tests of the platform, the API and the Flink jobs (ARGS=… for the platform's pytest, COVERAGE=1)
 	@$(BOOTSTRAP) test
 	$(BIN)/diabetes install --development
 	@for browser in $(BROWSERS); do command -v $$browser >/dev/null && exit; done; \
 		apt-get update && apt-get install --yes chromium
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target platform-tests other-tests
-	@echo "Pictures of the page: .platform/test-artifacts"
+	@echo "Screenshots of the page: .platform/test-artifacts"
 
 platform-tests:
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS) $(MEASURED)
@@ -80,13 +80,13 @@ flink-tests:
 	$(FLINK_BIN)/mypy --config-file flink/pyproject.toml -p flink
 	cd flink && $(FLINK_BIN)/python -m pytest $(MEASURED)
 
-test-slow: ## Run what takes minutes: services killed and restarted, engines compared row for row
+test-slow: ## Run the tests that take minutes: services killed and restarted, engines compared row by row
 	@$(BOOTSTRAP) test
 	$(BIN)/diabetes install --development
 	cd serving && $(SERVING_BIN)/python -m pytest -m slow
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow $(ARGS)
 
-lint: ## Check style, types and the direction of imports
+lint: ## Check style, types, the direction of imports and the Dagster definitions
 	@$(BOOTSTRAP) test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -96,13 +96,13 @@ lint: ## Check style, types and the direction of imports
 	$(BIN)/lint-imports
 	$(BIN)/dg check defs
 
-bench: ## Run the benchmarks; they print ratios and the machine
+bench: ## Run the benchmarks
 	@$(BOOTSTRAP) test
 	$(BIN)/python -m benchmarks $(ARGS)
 
 lock: ## Renew the lock files from the pyproject files
 	@$(BOOTSTRAP) lock
 
-clean: ## Remove all that was downloaded, built or written
+clean: ## Remove everything that was downloaded, built or written
 	@$(BOOTSTRAP) clean
 	rm -rf .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
