@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from apprise import AppriseAsset, NotifyBase, NotifyResult
 
 DEADLINE_SECONDS = 20.0
-"""For a message on one channel, with its retries."""
+"""The time for a message on one channel, retries included."""
 _RETRIES = 2
 _RETRY_WAIT_SECONDS = 1.0
 _MAX_TITLE = 120
@@ -32,7 +32,7 @@ _PROBLEMS = (
     (re.compile("STARTTLS extension not supported"), "the server offers no encryption"),
     (re.compile("[Cc]onnection"), "the connection failed"),
 )
-"""Causes in Apprise's log that are safe to show: its other messages may contain a secret."""
+"""Causes in Apprise's log that are safe to show; its other messages may contain a secret."""
 
 
 class AlertUrlError(ValueError):
@@ -152,8 +152,8 @@ def check_channels(channels: Sequence[AlertChannel]) -> None:
 def send(channels: Sequence[AlertChannel], message: AlertMessage) -> list[Delivery]:
     """Send a message on every channel at the same time; return a result for each.
 
-    A failed attempt is repeated twice, within DEADLINE_SECONDS. Nothing is sent on a channel that
-    `check_channels` refuses.
+    A failed attempt is repeated twice, within DEADLINE_SECONDS. A channel that `check_channels`
+    rejects gets no message.
     """
     problems = [_url_problem(channel) for channel in channels]
     usable = [channel for channel, problem in zip(channels, problems, strict=True) if not problem]
@@ -165,7 +165,7 @@ def send(channels: Sequence[AlertChannel], message: AlertMessage) -> list[Delive
 
 
 def _notify(channels: Sequence[AlertChannel], message: AlertMessage) -> list[str]:
-    """Send a message on valid channels; return the problem of each, or ""."""
+    """Send a message on valid channels; return one problem per channel, "" for a success."""
     if not channels:
         return []
     from apprise import Apprise, NotifyFormat
@@ -222,7 +222,7 @@ def _url_problem(channel: AlertChannel) -> str:
 
 
 def _problem(result: "NotifyResult") -> str:
-    """Return why a service did not accept the message, or ""."""
+    """Return why a service did not accept the message; "" for a success."""
     # The result counts a failed service with the option optional=yes as a success.
     if any(result.attempts):
         return ""
@@ -236,7 +236,7 @@ def _problem(result: "NotifyResult") -> str:
 
 
 def _as_text(value: object) -> str:
-    """Return a fact as a person reads it."""
+    """Return the value of a fact as readable text."""
     if isinstance(value, Mapping):
         return ", ".join(f"{name} ({count})" for name, count in value.items())
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
@@ -291,7 +291,7 @@ class _Recorder(logging.Handler):
 
 @contextmanager
 def _warnings() -> Iterator[list[str]]:
-    """Collect what Apprise warns of meanwhile."""
+    """Yield a list that collects Apprise's warnings within the block."""
     recorder = _Recorder()
     logger = logging.getLogger("apprise")
     logger.addHandler(recorder)

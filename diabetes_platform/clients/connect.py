@@ -23,7 +23,7 @@ _REBALANCE_INTERVAL = 0.3
 
 @dataclass(frozen=True, slots=True)
 class ConnectorState:
-    """The states of a connector and its tasks in Connect's words, and the first stack trace.
+    """The states of a connector and its tasks by Connect's names, and the first stack trace.
 
     `connector` may also be NOT_REGISTERED or NO_ANSWER.
     """
@@ -98,7 +98,7 @@ class ConnectApi:
         _check(self._request("PUT", f"/connectors/{name}/resume"))
 
     def restart_failed(self, name: str) -> None:
-        """Restart the failed ones among the connector and its tasks."""
+        """Restart the connector and its tasks, as far as they have failed."""
         params = {"includeTasks": "true", "onlyFailed": "true"}
         _check(self._request("POST", f"/connectors/{name}/restart", params=params))
 
@@ -132,7 +132,7 @@ class ConnectApi:
 
 
 def connector_state(url: str, name: str, seconds: float = _SECONDS) -> ConnectorState:
-    """Return the state of a connector of the Connect at `url`; never raises ServiceError."""
+    """Return the state of a connector from Connect at `url`; never raises ServiceError."""
     try:
         with ConnectApi(url, seconds) as api:
             return api.state(name)

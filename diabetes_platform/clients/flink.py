@@ -46,7 +46,7 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        """Whether the job has ended for good."""
+        """Whether the job is in a final state."""
         return self.state in {"FINISHED", "CANCELED", "FAILED"}
 
 
@@ -151,7 +151,7 @@ class FlinkCluster:
 
 
 def error_line(body: str) -> str:
-    """Return the first line of an error response: of the stack trace in its JSON, or of itself."""
+    """Return the first line of the stack trace in an error response, or of the response itself."""
     try:
         text = str(json.loads(body)["errors"][-1])
     except (ValueError, LookupError, TypeError):

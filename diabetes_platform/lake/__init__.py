@@ -1,1 +1,1 @@
-"""Delta tables: where they lie, how a source is read as received, how versions are written."""
+"""The lake's Delta tables, the ingestion of source files, and Arrow schemas of the contract."""

@@ -54,7 +54,7 @@ def content_hash_of(rows: pa.Table, key: str) -> str:
 
 
 class _Digest(RawIOBase):
-    """A file that hashes what is written, so that the text is never held in memory."""
+    """A file object that only hashes what is written, so that the text is never in memory."""
 
     def __init__(self, digest: "_Hash") -> None:
         super().__init__()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MAINTENANCE = frozenset(
     {"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "ADD COLUMN"}
 )
-"""Operations that change files, settings or the schema, and no row."""
+"""Delta operations that change files, properties or the schema, but no row."""
 RETAIN_LOG = {"delta.enableExpiredLogCleanup": "false"}
 """Table properties that keep every version readable."""
 TIME_TRAVEL = timedelta(days=30)
@@ -30,7 +30,7 @@ TIME_TRAVEL = timedelta(days=30)
 
 
 class LakeError(RuntimeError):
-    """A Delta table is missing, or has another schema than expected; the message names it."""
+    """A Delta table is missing or has an unexpected schema; the message names the table."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ class DeltaPath:
     ) -> None:
         """Create the empty table with the contract's schema, or add the columns it lacks.
 
-        Spark would infer a schema from the first batch: Sail makes a column NOT NULL if the batch
-        has no NULL in it. Raises LakeError if `table` removes or retypes a column.
+        Spark would infer the schema from the first batch, and Sail would declare a column NOT NULL
+        if that batch has no NULL in it. Raises LakeError if `table` removes or retypes a column.
         """
         opened = self.find()
         if opened is None:
@@ -110,7 +110,7 @@ class DeltaPath:
                         storage_options=self.storage_options,
                     )
             except CommitFailedError:
-                # Another process may have created it meanwhile.
+                # Another process may have created it in the meantime.
                 if not self.exists():
                     raise
             opened = self.open()
@@ -222,7 +222,7 @@ class Lake:
     def _dataset(
         self, table: Table, where: dict[str, str], version: int | None = None
     ) -> "ds.Dataset":
-        """Open the files of `table` that may contain such rows according to the log."""
+        """Open the files of `table` that may contain matching rows, according to the log."""
         opened = self.table(table).open(version)
         partition_columns = opened.metadata().partition_columns
         pruning = [(name, "=", value) for name, value in where.items() if name in partition_columns]
@@ -285,7 +285,7 @@ def _retain_log(table: DeltaTable) -> None:
 
 
 def _all_equal(where: dict[str, str]) -> "ds.Expression | None":
-    # Imported here because it imports pandas, which the code location need not load.
+    # Imported here because it imports pandas, which the code location should not load.
     import pyarrow.dataset as ds
 
     terms = [ds.field(name) == value for name, value in where.items()]
@@ -318,13 +318,13 @@ def _commit(entry: Mapping[str, Any]) -> Commit:
 
 
 def newest_commit(target: DeltaPath) -> Commit | None:
-    """Return the newest commit that is not maintenance; None where the log holds none.
+    """Return the newest commit that is not maintenance; None if the log has none.
 
     Raises StorageError.
     """
     if (table := target.find()) is None:
         return None
-    # The newest entry is nearly always the one; reading the whole log takes longer.
+    # It is nearly always the newest entry of the log, and reading the whole log takes longer.
     for limit in (1, None):
         with target.s3.errors(target.path):
             history = table.history(limit)
@@ -337,7 +337,7 @@ def newest_commit(target: DeltaPath) -> Commit | None:
 def annotate(target: DeltaPath, metadata: Mapping[str, str]) -> int:
     """Add a commit without rows that holds `metadata`; return its version.
 
-    Raises LakeError where there is no table, and StorageError.
+    Raises LakeError if there is no table, and StorageError.
     """
     table = target.open()
     with target.s3.errors(target.path):
@@ -369,7 +369,7 @@ def commit_as_of(target: DeltaPath, as_of: datetime) -> Commit:
 
 @dataclass(frozen=True, slots=True)
 class MaintenanceResult:
-    """Files that were compacted, the files they became, and files of old versions removed."""
+    """The number of files compacted, files written in their place, and expired files removed."""
 
     compacted: int
     added: int

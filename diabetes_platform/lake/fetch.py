@@ -29,7 +29,7 @@ def public_name(url: str) -> str:
 
 
 def download(url: str, target: Path, s3: S3 = DEFAULT_S3) -> None:
-    """Write what `url` holds to `target`; `s3` configures `s3://` URLs.
+    """Download `url` to the file `target`; `s3` configures `s3://` URLs.
 
     Raises SourceError, without secrets of the URL, if the URL is not allowed or not readable, and
     StorageError if S3 fails.
@@ -123,7 +123,7 @@ def _from_s3(url: str, target: Path, s3: S3) -> str | StorageError | None:
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """The file attributes that every write changes."""
+    """The file attributes that change with every write."""
 
     inode: int
     size: int
@@ -140,7 +140,7 @@ class FileState:
 class FetchedSource:
     """A source as a local file; `name` contains no credentials.
 
-    `state` is that of the file before hashing: its rows belong to the hash while it is unchanged.
+    `state` is the state before hashing: while it is unchanged, the rows belong to the hash.
     """
 
     path: Path
@@ -154,7 +154,7 @@ class FetchedSource:
         return batch_id_of(self.content_hash)
 
     def change_error(self) -> SourceError | None:
-        """Return the error for a file that was written to since it was hashed, else None."""
+        """Return an error if the file has changed since it was hashed, else None."""
         try:
             unchanged = FileState.of(self.path) == self.state
         except OSError:

@@ -1,8 +1,8 @@
 """Delta tables that are ingested from Kafka: new rows and their offsets in one commit.
 
-The table itself records its progress. The newest offset of each partition up to which nothing is
-missing is a Delta application transaction of the commit that added it. Each commit leaves a small
-file, so the small files of a day are compacted once there are many of them.
+The table itself records its progress: each commit stores, as a Delta application transaction, the
+newest offset of each partition up to which no message is missing. Each commit adds a small file, so
+the small files of a day are compacted once there are many of them.
 """
 
 import re
@@ -25,9 +25,9 @@ from diabetes_platform.contract.tables import Table
 from diabetes_platform.lake.delta import MAINTENANCE, Lake, add_missing_columns
 
 SMALL_FILE_BYTES = 2**20
-"""Files below this size are compacted, to files of about this size."""
+"""Files below this size are compacted into files of about this size."""
 MAX_SMALL_FILES = 16
-"""Small files of a day before they are compacted, which takes a twentieth of a second."""
+"""The number of small files at which a day is compacted, which takes a twentieth of a second."""
 
 _OFFSET_RANGE = re.compile(r"(\d+):(\d+)-(\d+)")
 _AFTER_COMMIT = PostCommitHookProperties(cleanup_expired_logs=False)
@@ -65,8 +65,8 @@ class OffsetRange:
 class OffsetCommit:
     """The offsets that one commit covers: at most one range of each partition, all of `day`.
 
-    `advances` is False where earlier offsets are missing from the table: the rows are added, and
-    the committed offsets stay as they are.
+    `advances` is False if earlier offsets are missing from the table: the rows are then added
+    without a change of the committed offsets.
     """
 
     topic: str
@@ -77,7 +77,7 @@ class OffsetCommit:
 
     @property
     def committed(self) -> dict[int, int]:
-        """The offsets by partition that the table has committed after this commit."""
+        """The offsets that this commit records as committed, by partition."""
         return {r.partition: r.last for r in self.ranges} if self.advances else {}
 
     @property
@@ -94,7 +94,7 @@ class OffsetCommit:
 
 @dataclass(frozen=True, slots=True)
 class AppendResult:
-    """The number of rows that were new, and the table's version with them."""
+    """The number of added rows, and the version of the table that contains them."""
 
     rows: int
     version: int
@@ -104,9 +104,9 @@ class AppendResult:
 class DayHistory:
     """The table's log about one day.
 
-    `rows_added` counts what ingest runs inserted, `versions_before_removal` are the versions before
-    each commit that removed rows. `complete` where the log reaches back to before the day or to the
-    table's first version.
+    `rows_added` is the number of rows that ingest runs inserted. `versions_before_removal` are the
+    versions before each commit that removed rows. `complete` is True if the log begins before the
+    day or with the table's first version.
     """
 
     rows_added: int
@@ -154,7 +154,7 @@ class IncrementalTable:
     def committed_offsets(
         self, topic: str, topic_id: str, partitions: Iterable[int]
     ) -> dict[int, int]:
-        """Return the newest offset of each partition up to which the table misses nothing.
+        """Return the newest offset of each partition up to which no message is missing.
 
         Partitions that were never ingested are left out.
         """
@@ -166,7 +166,7 @@ class IncrementalTable:
         return {partition: at for partition, at in offsets.items() if at is not None}
 
     def commit_offsets(self, topic: str, topic_id: str, offsets: Mapping[int, int]) -> None:
-        """Commit offsets without a row."""
+        """Commit offsets without adding rows."""
         metadata = {"topic": topic, "topic_id": topic_id}
         with self.lake.s3.errors(self._path):
             self._commit_without_rows(_commit_properties(topic, topic_id, offsets, metadata))
@@ -195,7 +195,7 @@ class IncrementalTable:
         return int(pc.sum(files["num_records"]).as_py()) if files.num_rows else 0
 
     def history_of(self, day: str) -> DayHistory:
-        """Return the log's record of a day."""
+        """Return what the table's log records about a day."""
         with self.lake.s3.errors(self._path):
             return day_history(self.delta.history(), day)
 
@@ -278,7 +278,7 @@ def _configuration(contract: Table) -> dict[str, str | None]:
     return {
         # Opening a table reads every commit since the last checkpoint.
         "delta.checkpointInterval": "10",
-        # The contract puts columns of bytes last, so these have no statistics.
+        # Columns of bytes are last in the contract, so that they get no statistics.
         "delta.dataSkippingNumIndexedCols": str(len(indexed)),
     }
 
@@ -286,8 +286,8 @@ def _configuration(contract: Table) -> dict[str, str | None]:
 def _search_bounds(rows: pa.Table) -> str:
     """Return a predicate on file statistics that every row with one of the keys satisfies.
 
-    A change is found by its lsn. Deletions, dead letters and windows have none and are found by
-    their offset.
+    Changes are bounded by their lsn. Deletions, dead letters and windows have no lsn and are
+    bounded by their offset.
     """
     offsets = rows["kafka_offset"]
     bounds = {"kafka_offset": offsets}

@@ -67,9 +67,9 @@ def update_labels(lake: Lake, commit_metadata: Mapping[str, str] | None = None) 
 
 
 def stored_labels(lake: Lake) -> LabelsUpdate:
-    """Return the newest version of `labels/patients` as it is stored.
+    """Return the stored newest version of `labels/patients`.
 
-    Raises LakeError without a table, and StorageError.
+    Raises LakeError if there is no table, and StorageError.
     """
     commit = commits(lake.table(LABELLED_PATIENTS))[0]
     stream_version = commit.metadata.get(STREAM_VERSION)
@@ -98,7 +98,7 @@ def waiting_labels(lake: Lake) -> int:
 
 
 def _contents(labels: pa.Table) -> set[tuple[object, ...]]:
-    """Return the rows, id first, without the change id."""
+    """Return the rows as tuples with the id first and without the change id."""
     names = [name for name in LABELLED_PATIENTS.column_names if name != _CHANGE_ID]
     return set(zip(*(labels[name].to_pylist() for name in names), strict=True))
 

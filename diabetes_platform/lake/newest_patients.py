@@ -10,8 +10,8 @@ from diabetes_platform.contract.tables import STREAM_PATIENTS
 from diabetes_platform.lake.delta import Lake
 
 ORDER = ("written_at", "kafka_offset")
-"""All changes of a patient are in one partition of the topic, in the order of their offsets. A
-topic that is created again starts at 0 again, but later."""
+"""All changes of a patient are in one partition of the topic, in the order of their offsets. The
+offsets of a recreated topic start at 0 again, so the time comes first."""
 
 
 def newest_images(changes: pa.Table) -> pa.Table:

@@ -1,4 +1,4 @@
-"""Ingestion of a source into `raw/patients`: append-only, as received, each content once."""
+"""Ingestion of a source into `raw/patients`: append-only, as received, and each content once."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -38,14 +38,14 @@ class RawBatch:
 
 
 def ingest(lake: Lake, source: str) -> RawBatch:
-    """Append the rows of `source` to `raw/patients` as text, unless their content is there.
+    """Append the rows of `source` to `raw/patients` as text, unless the table has their content.
 
     The commit contains the content hash as a Delta application transaction, so that two processes
-    with the same content add one version. Raises SourceError, and writes no version, if the source
-    is not such a table, and LakeError if the contract removes or retypes a column.
+    with the same content add one version. The newest commit names the content that was ingested
+    last; if the table already has that content, a commit without rows names it.
 
-    The newest commit names the content that was ingested last: if that content was there already, a
-    commit without rows names it.
+    Raises SourceError, and writes no version, if the source is not a table of patients. Raises
+    LakeError if the contract removes or retypes a column.
     """
     with fetch(source, lake.s3) as file:
         added = _append(lake, file)
@@ -62,9 +62,9 @@ def ingest(lake: Lake, source: str) -> RawBatch:
 
 
 def current_content_hash(lake: Lake) -> str | None:
-    """Return the content hash that the newest commit of `raw/patients` names, None without one.
+    """Return the content hash that the newest commit of `raw/patients` names, or None.
 
-    Commits of earlier releases name the batch id only: the partitions give the hash.
+    Commits of earlier releases name only the batch id; the hash is then that of the partition.
     """
     target = lake.table(RAW_PATIENTS)
     if (commit := newest_commit(target)) is None:
@@ -81,7 +81,7 @@ def _commit_metadata(file: FetchedSource) -> dict[str, str]:
 
 
 def _append(lake: Lake, file: FetchedSource) -> bool:
-    """Commit the rows unless their content is there; return whether they were committed."""
+    """Commit the rows unless the table has their content; return whether they were committed."""
     _create_table(lake, file)
     target = lake.table(RAW_PATIENTS)
     for attempt in range(1, _MAX_ATTEMPTS + 1):
@@ -111,8 +111,8 @@ def _append(lake: Lake, file: FetchedSource) -> bool:
 def _create_table(lake: Lake, file: FetchedSource) -> None:
     """Create the empty table, or add the columns it lacks, before rows are written.
 
-    Two first writers would not see each other's transaction. The source is read through before,
-    so that an invalid source leaves no table behind.
+    Two writers that both create the table would not see each other's transaction. The whole source
+    is read first, so that an invalid source leaves no table behind.
     """
     target = lake.table(RAW_PATIENTS)
     if not target.exists():
@@ -130,8 +130,8 @@ def _create_table(lake: Lake, file: FetchedSource) -> None:
 
 
 def _commit(table: DeltaTable, file: FetchedSource, rows: "_Rows") -> None:
-    # `table` is the version in which the content was looked for: the same content committed
-    # since then is a conflict.
+    # `table` is the version that was searched for the content: the same content committed since
+    # then is a conflict.
     write_deltalake(
         table,
         pa.RecordBatchReader.from_batches(RAW_SCHEMA, iter(rows)),
@@ -160,7 +160,7 @@ class _Rows:
                 line += batch.num_rows
         except (SourceError, OSError) as error:
             self.error = error
-        # A changed file no longer has this hash, and its fault may have disappeared.
+        # A change explains any other error: the fault may already have been corrected.
         self.error = self._file.change_error() or self.error
         if self.error is not None:
             raise self.error

@@ -1,7 +1,7 @@
 """Source files (CSV or Parquet) read as batches of text columns in contract order.
 
-A file that is not such a table raises SourceError; a bad value does not, cleaning rejects its row.
-Messages reach logs, so none may hold a patient's value.
+A file that is not a table of patients raises SourceError. A bad value does not: cleaning rejects
+its row. Messages reach logs, so they must not contain a patient's value.
 """
 
 import codecs
@@ -26,7 +26,7 @@ _MAX_DISPLAYED_CHARACTERS = 40
 
 
 class SourceError(ValueError):
-    """A source is not a table of patients; the message names place, content and allowed content.
+    """A source is not a table of patients; the message names line, column and what is allowed.
 
     It is raised outside of `except` blocks, so that it has neither cause nor context: Arrow's
     errors quote whole rows, HTTP errors whole URLs, and a log would contain both.
@@ -36,7 +36,7 @@ class SourceError(ValueError):
 def column_order(header: list[str], name: str, fields: Sequence[Field] = FIELDS) -> list[str]:
     """Map a header of field names or aliases, in any order, to field names.
 
-    A field that is not original may be absent: files that are older than the field stay readable.
+    A field that joined the contract later may be absent, so that older files stay readable.
     """
     by_alias = {field.alias: field.name for field in fields}
     allowed = ", ".join(field.name for field in fields)
@@ -86,7 +86,7 @@ def _displayed(cell: str) -> str:
 
 
 MAX_LINE_BYTES = 8 << 20
-"""The block size of Arrow's reader, which a line must fit."""
+"""The block size of Arrow's reader; a line must fit into it."""
 _TAIL_BYTES = 1 << 16
 _NEWLINE = ord("\n")
 
@@ -109,8 +109,8 @@ def end_of_rows(path: Path) -> int:
 def count_lines(path: Path, end: int) -> int | None:
     """Count the lines before byte `end`, including blank ones.
 
-    None if a line is too long, contains a carriage return, or is the last and leaves a quote open:
-    Arrow would then count other lines than an editor does.
+    None if a line is too long or contains a carriage return, or if a quote is still open at the
+    end: Arrow would then count lines differently from an editor.
     """
     lines = offset = 0
     with path.open("rb") as file:
@@ -187,7 +187,7 @@ def _split(line: bytes) -> tuple[list[str], str | None]:
 
 
 def _cells(text: str) -> tuple[list[str], str | None]:
-    # An open quote makes the reader ask for a second line.
+    # The csv reader asks for a second line if a quote is still open.
     reader = csv.reader([text, ""])
     try:
         cells = next(reader)

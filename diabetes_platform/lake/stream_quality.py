@@ -26,7 +26,7 @@ _SOURCE = ("source_topic", "source_partition", "source_offset")
 _TOPIC_PARTITION_OFFSET = tuple(column.name for column in TOPIC_PARTITION_OFFSET)
 _REASON = re.compile(r"[a-z_.]{1,60}:[a-z_]{1,40}")
 OTHER = "other"
-"""Replaces a reason that is not of the form `field:code` and may contain values."""
+"""Replaces a reason that is not of the form `field:code`, because it may contain values."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from diabetes_platform.orchestration.describe import (
 
 AC = dg.AutomationCondition
 _OF_STREAM = dg.AssetSelection.assets(STREAM)
-"""It changes every few seconds: assets downstream wait for a batch."""
+"""It changes every few seconds, so its updates do not request the assets downstream."""
 
 
 LABELS_CHECK = "few_labels_wait"
@@ -59,7 +59,7 @@ STALE: dg.AutomationCondition[Any] = AC.asset_matches(
 RETRAIN = (
     (ENOUGH_NEW_LABELS | DRIFTED | STALE).since_last_handled() & ~AC.missing() & ~AC.in_progress()
 ).with_label("a batch is worth it")
-"""A person starts the first batch."""
+"""The first batch is not requested: a person starts it."""
 
 FOLLOW = (
     AC.any_deps_updated().ignore(_OF_STREAM).since_last_handled()

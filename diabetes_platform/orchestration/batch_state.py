@@ -1,8 +1,8 @@
 """The state of the batch as the lake holds it, and the skipping of unchanged input.
 
-Commits of the lake's tables carry the version of the input that the rows come from. Dagster's event
-log decides nothing here: an instance that was lost costs no recomputation. A commit without that
-metadata, of an earlier release or of another writer, costs one.
+The commits of the lake's tables carry the version of the input that their rows come from. Dagster's
+event log is not used, so a lost instance causes no recomputation. A commit without this metadata,
+by an earlier release or by another writer, causes one.
 """
 
 import hashlib
@@ -35,9 +35,9 @@ from diabetes_platform.lake.raw import current_content_hash
 from diabetes_platform.modelling.training_set_snapshot import LABELS_VERSION, RAW_HASH
 
 INPUT_VERSION = "input_version"
-"""The commit metadata that says which input the rows come from."""
+"""The key of the commit metadata with the input version of the rows."""
 _ASSET_METADATA = "asset_metadata"
-"""The commit metadata that holds the asset's own metadata as JSON."""
+"""The key of the commit metadata with the asset's metadata as JSON."""
 
 
 def input_version(*parts: object) -> str:
@@ -52,7 +52,7 @@ def materialize_if_changed(
     version: str,
     build: Callable[[], Mapping[str, Any]],
 ) -> dg.MaterializeResult:
-    """Build the table unless its rows come from the input `version`.
+    """Build the table unless its rows already come from the input `version`.
 
     `build` writes the table and returns metadata of plain values, which are kept in the commit.
     """
@@ -110,7 +110,7 @@ class BatchReference:
         return batch_id_of(self.content_hash)
 
     def labels(self, lake: Lake) -> Labels | None:
-        """Return where the batch's labels are, None where it has none."""
+        """Return the table version with the batch's labels; None for a batch without labels."""
         if self.labels_version is None or self.labels_hash is None:
             return None
         return Labels(lake.table(LABELLED_PATIENTS), self.labels_version, self.labels_hash)
@@ -127,7 +127,7 @@ class BatchReference:
 def current_batch(lake: Lake) -> BatchReference:
     """Return the content that was ingested last, with the newest labels.
 
-    Raises dg.Failure where nothing was ingested.
+    Raises dg.Failure if nothing was ingested yet.
     """
     raw_hash = current_content_hash(lake)
     if raw_hash is None:
@@ -155,7 +155,7 @@ class CleanedBatch:
 
 
 def cleaned_batch(lake: Lake) -> CleanedBatch:
-    """Return the newest cleaned batch; its rows are counted where the commit has no metadata.
+    """Return the newest cleaned batch; its rows are counted if the commit has no metadata.
 
     Raises dg.Failure without any.
     """
@@ -173,7 +173,7 @@ def cleaned_batch(lake: Lake) -> CleanedBatch:
 
 
 def batch_origin(lake: Lake, batch_id: str) -> dict[str, str]:
-    """Return the raw content and the labels version of a batch; empty where no commit names it."""
+    """Return the raw content and the labels version of a batch; empty if no commit names it."""
     target = lake.table(CLEANED_PATIENTS)
     for commit in commits(target) if target.exists() else []:
         metadata = _asset_metadata(commit)

@@ -16,14 +16,14 @@ def inconclusive(reason: str) -> dg.AssetCheckResult:
 
 
 def no_champion() -> dg.AssetCheckResult:
-    """Return the result of a check of the champion where no model was released yet."""
+    """Return the result of a check of the champion if no model was released yet."""
     return inconclusive("No model was released yet: run the batch first.")
 
 
 def counts_markdown(
     counts: Mapping[str, int], name_header: str, count_header: str, limit: int
 ) -> dg.MarkdownMetadataValue:
-    """Return the first `limit` of `counts` as a table; the others are one row."""
+    """Return the first `limit` of `counts` as a table; the last row sums up the others."""
     lines = [f"| {name_header} | {count_header} |", "|---|---:|"]
     lines += [f"| `{name}` | {count:,} |" for name, count in list(counts.items())[:limit]]
     if len(counts) > limit:

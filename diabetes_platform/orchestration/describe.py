@@ -14,7 +14,7 @@ OWNER = "team:clinical-data"
 DAILY = dg.FreshnessPolicy.time_window(
     fail_window=timedelta(hours=36), warn_window=timedelta(hours=26)
 )
-"""Warns after one missed run of a daily schedule, fails after a missed day."""
+"""Warns two hours after a missed daily run, fails twelve hours after it."""
 
 RAW = dg.AssetKey(["raw", "patients"])
 STATISTICS = dg.AssetKey(["statistics", "patients"])

@@ -26,7 +26,7 @@ LoadSettings = Callable[[], PlatformSettings]
 class Warehouse:
     """The warehouse's connection URLs, kept out of logs and representations.
 
-    `url` has the role `pipeline`, which may not read predictions; `reader_url` may read everything.
+    `url` logs in as `pipeline`, which may not read predictions; `reader_url` may read everything.
     """
 
     url: str = field(repr=False)
@@ -35,7 +35,7 @@ class Warehouse:
 
 @dataclass(frozen=True)
 class Spark:
-    """Where Spark is: a Connect URL, or None for Sail in this process."""
+    """The Spark engine: a Connect URL, or None for Sail in this process."""
 
     remote: str | None
 

@@ -29,10 +29,10 @@ _Result = TypeVar("_Result")
 
 
 def retried(step: Callable[_Params, _Result]) -> Callable[_Params, _Result]:
-    """Request a retry of the step for every exception but dg.Failure and Dagster's own.
+    """Request a retry of the step after every exception except dg.Failure and Dagster's own.
 
-    Dagster's retry policy also retries a step that was interrupted: a run could then not be ended
-    from the UI, by Ctrl-C, or when the platform stops.
+    Dagster's retry policy is not used because it also retries an interrupted step: such a run could
+    not be ended from the UI, by Ctrl-C, or when the platform stops.
     """
 
     @functools.wraps(step)

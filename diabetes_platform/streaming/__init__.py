@@ -1,1 +1,1 @@
-"""The stream as the platform drives it: patients to load it with."""
+"""The stream outside Flink: ingestion into the lake, health and accounting, load generation."""

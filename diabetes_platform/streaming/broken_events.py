@@ -1,4 +1,4 @@
-"""Change events of a broken source; the stream must reject every one of them. Pure."""
+"""Invalid change events, as a broken source would send them, for load runs. Pure functions."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ Event = tuple[bytes | None, bytes | None]
 """Key and value."""
 
 FIRST_UNUSED_ID = 2**40
-"""Ids from here on belong to no patient, so that a broken event changes no real one."""
+"""No patient has this id or a higher one, so a broken event cannot change a real patient."""
 
 _SCHEMA, _TABLE = DIABETES_NEW.name.split(".")
 

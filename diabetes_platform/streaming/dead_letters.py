@@ -1,7 +1,7 @@
-"""The dead-letter topic: its reasons, and the issues that new dead letters report.
+"""Polling of the dead-letter topic, and the health issues that new dead letters are.
 
-Only headers are read, and no offset is committed. `rejected_rows` turns a dead letter into a row of
-the lake.
+Only headers are read, and no offset is committed. `rows.rejected_row` turns a dead letter into a
+row of the lake.
 """
 
 import json
@@ -15,9 +15,10 @@ from diabetes_platform.contract.events import DEAD_LETTER_HEADERS, REJECTED_TOPI
 from diabetes_platform.streaming.incidents import HealthIssue, IncidentPolicy
 
 REJECTION_POLICY = IncidentPolicy(opens_after_ms=0, resolves_after_ms=300_000)
-"""The table's own rules let nothing through that the stream would reject: one letter is enough."""
+"""The intake table's constraints are as strict as the stream's rules, so one dead letter is enough
+to open an incident."""
 NO_REASONS = "reasons:missing"
-"""The reason of a message that no part of the platform wrote."""
+"""The reason of a message in the topic that the platform has not written."""
 MAX_MESSAGES = 5000
 """A poll reads at most this many of the newest messages of a partition."""
 FIRST_POLL_MS = 600_000
@@ -30,7 +31,7 @@ _GROUP = "dead-letter-alerts"
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A rejected record: all its reasons, the time in ms since 1970, `topic-partition-offset`."""
+    """A rejected record: its reasons, time (ms since 1970) and `topic-partition-offset`."""
 
     reasons: tuple[str, ...]
     rejected_ms: int
@@ -46,9 +47,10 @@ class DeadLetterPoll:
 
 
 def poll_dead_letters(servers: str, offsets: Mapping[int, int], now_ms: int) -> DeadLetterPoll:
-    """Read the dead letters since `offsets`, for at most five seconds; KafkaException.
+    """Read the dead letters since `offsets`, for at most five seconds.
 
-    `servers` is Kafka's `host:port,…`. The next poll reads what this one had no time for.
+    `servers` is Kafka's `host:port,…`. The next poll reads what this one had no time for. Raises
+    KafkaException.
     """
     consumer = Consumer(
         {
@@ -103,7 +105,7 @@ def start_offset(saved: int, low: int, high: int, limit: int) -> int:
 
 
 def parse_reasons(header: str | bytes | None) -> tuple[str, ...]:
-    """Return the reasons in a dead letter's header, NO_REASONS if it has none that is readable."""
+    """Return the reasons in a dead letter's header; NO_REASONS if it has no readable reason."""
     try:
         reasons = json.loads(header or "[]")
     except ValueError:
@@ -138,7 +140,7 @@ def _start(
 def _read(
     consumer: Consumer, starts: Mapping[int, int], ends: Mapping[int, int]
 ) -> tuple[list[DeadLetter], dict[int, int]]:
-    """Return the letters from `starts` to `ends`, and the next offset of each partition."""
+    """Return the dead letters from `starts` to `ends`, and the next offset of each partition."""
     letters: list[DeadLetter] = []
     offsets = dict(starts)
     deadline = time.monotonic() + _SECONDS

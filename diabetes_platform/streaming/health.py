@@ -1,6 +1,6 @@
 """Health of the stream's services: connector, Flink job, predictor lag.
 
-A service that does not answer is an issue like any other: nothing here raises for it.
+A service that does not answer is returned as an issue, not raised as an error.
 """
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
@@ -13,7 +13,7 @@ from diabetes_platform.contract.events import CONNECTOR, PREDICTOR_GROUP, SINK_T
 from diabetes_platform.streaming.incidents import HealthIssue
 
 MAX_LAG = 1_000
-"""Messages; the predictor scores five times as many in a second."""
+"""The allowed lag in messages; the predictor scores five times as many in a second."""
 _SECONDS = 5.0
 
 
@@ -44,7 +44,7 @@ def job_issues(flink_url: str) -> list[HealthIssue]:
 
 
 def lag_issues(servers: str) -> list[HealthIssue]:
-    """Check how many messages the predictor lags behind the sink topic."""
+    """Check the lag of the predictor behind the sink topic, in messages."""
     try:
         with AdminClient({"bootstrap.servers": servers, "log_level": 0}) as admin:
             lag = _predictor_lag(admin)
@@ -57,7 +57,7 @@ def lag_issues(servers: str) -> list[HealthIssue]:
 
 
 def _predictor_lag(admin: AdminClient) -> int:
-    """Return the lag over all partitions; without a commit, the whole partition counts."""
+    """Return the lag over all partitions; a partition without a commit counts as a whole."""
     topic = admin.list_topics(SINK_TOPIC, timeout=_SECONDS).topics[SINK_TOPIC]
     if topic.error is not None:
         raise KafkaException(topic.error)

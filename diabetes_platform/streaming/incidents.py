@@ -28,7 +28,7 @@ class HealthIssue:
 
 @dataclass(frozen=True, slots=True)
 class IncidentPolicy:
-    """How long an issue lasts until an incident opens, and is absent until it is resolved."""
+    """The minimum duration until an incident opens, and the absence until it is resolved."""
 
     opens_after_ms: int
     resolves_after_ms: int
@@ -55,7 +55,7 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class IncidentChanges:
-    """The incidents that a poll opened and resolved, sorted by subject."""
+    """The incidents that opened or were resolved in a poll, sorted by subject."""
 
     opened: tuple[Incident, ...] = ()
     resolved: tuple[Incident, ...] = ()
@@ -78,7 +78,7 @@ class IncidentCursor:
 
     @classmethod
     def from_json(cls, text: str | None) -> Self:
-        """Return the cursor in `text`, also as earlier releases wrote it; empty without text."""
+        """Parse a cursor of this or an earlier release; None gives an empty cursor."""
         content = json.loads(text or "{}")
         if isinstance(content, list):
             content = {"incidents": content}
@@ -131,7 +131,7 @@ def _observe(incident: Incident | None, issue: HealthIssue, now_ms: int) -> Inci
 
 
 def _parse_incident(content: Mapping[str, Any]) -> Incident:
-    """Read an incident; earlier releases named its fields by the sensor that wrote them."""
+    """Parse an incident; in earlier releases, each sensor used other field names."""
     if "told" in content:  # stream_health, stale_assets
         values = {"problem": content["text"], "opened": content["told"]}
     elif "reason" in content:  # rejection_alerts

@@ -1,7 +1,7 @@
-"""One ingest run: the unread offsets of a day, from Kafka into the table that a topic has.
+"""One ingest run: the unread offsets of a day, from a Kafka topic into its table.
 
-The table decides where the run starts. A run reads from the committed offsets on to the end of the
-topic or of the day, in batches of one commit each, so a killed run loses no more than a batch.
+A run starts at the offsets that the table has committed, and reads to the end of the topic or of
+the day. Each batch is one commit, so a killed run repeats at most one batch.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ from diabetes_platform.streaming.rows import Row, TopicTable, UnreadableMessageE
 from diabetes_platform.streaming.topic import OffsetsDeletedError, Topic
 
 MAX_BATCHES = 20
-"""Batches of one run; the next run continues."""
+"""The maximum number of batches in a run; the next run continues."""
 _REASONS_SHOWN = 5
 
 
@@ -34,11 +34,11 @@ class PartitionsBlockedError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class IngestRequest:
-    """What a run is asked to ingest: the partitions of `ranges`, of the topic with `topic_id`.
+    """The work of a run: the partitions of `ranges`, in the topic with the id `topic_id`.
 
-    `ranges` are the offsets that were unread at the time of the request; the run also reads what
-    has been added since. With `accept_loss` it reads one batch, and skips messages that Kafka has
-    deleted or that cannot be read.
+    `ranges` are the offsets that were unread at the time of the request; the run also reads newer
+    messages. With `accept_loss` it reads one batch, and skips messages that Kafka has deleted or
+    that cannot be read.
     """
 
     topic_id: str
@@ -73,10 +73,10 @@ class IngestResult:
 def ingest(
     lake: Lake, topic: Topic, topic_table: TopicTable, request: IngestRequest, today: date
 ) -> IngestResult:
-    """Ingest the unread offsets of the request's day; rows that the table has are left alone.
+    """Ingest the unread offsets of the request's day; existing rows stay unchanged.
 
-    Raises PartitionsBlockedError once all other partitions are ingested, MessagesLostError,
-    KafkaException, StorageError and, if another writer commits first, CommitFailedError.
+    Raises MessagesLostError, KafkaException, StorageError and, if another writer commits first,
+    CommitFailedError. Raises PartitionsBlockedError after all other partitions were ingested.
     """
     table = IncrementalTable.open_or_create(lake, topic_table.contract)
     if topic.topic_id() != request.topic_id:
@@ -86,7 +86,7 @@ def ingest(
     committed = table.committed_offsets(topic.name, request.topic_id, partitions)
     positions = next_offsets(topic.name, committed, watermarks)
     if starts := {p: at - 1 for p, at in positions.items() if p not in committed}:
-        # If Kafka deletes the first messages before they are ingested, they count as lost.
+        # From now on, messages that Kafka deletes before they are ingested count as lost.
         table.commit_offsets(topic.name, request.topic_id, starts)
     return _Run(table, topic, topic_table, request, today).ingest(watermarks, positions)
 
@@ -94,7 +94,7 @@ def ingest(
 def _ingest_recreated(
     table: IncrementalTable, topic: Topic, topic_table: TopicTable, request: IngestRequest
 ) -> IngestResult:
-    """Give the rest of a deleted topic up, if that is accepted."""
+    """Skip the unread offsets of a deleted topic; raises PartitionsBlockedError unless accepted."""
     partitions = [offsets.partition for offsets in request.ranges]
     committed = table.committed_offsets(topic.name, request.topic_id, partitions)
     starts = {r: max(r.first, committed.get(r.partition, -1) + 1) for r in request.ranges}
@@ -133,7 +133,7 @@ class _Run:
         """Ingest batch by batch from `positions` on, until nothing is unread."""
         result = IngestResult()
         reasons, blocked = dict[int, str](), dict[int, int]()
-        # The loss that somebody accepts is in the batch at which a partition was blocked.
+        # One batch only: an operator accepts the loss in the blocked batch, not any later loss.
         for _ in range(1 if self.request.accept_loss else MAX_BATCHES):
             ranges = self._next_ranges(watermarks, positions)
             if not ranges:
@@ -165,7 +165,7 @@ class _Run:
         return unread_ranges(positions, watermarks, starts, day, self.today, limit)
 
     def _read(self, offsets: OffsetRange, watermarks: Watermarks) -> tuple[list[Row], IngestResult]:
-        """Return the rows of a range; the result counts none of them as added yet."""
+        """Return the rows of a range, and its result, whose `rows_added` is still 0."""
         low, _ = watermarks[offsets.partition]
         accept_loss = self.request.accept_loss
         if offsets.first < low:
@@ -204,7 +204,7 @@ def _shortened(reasons: Sequence[str]) -> str:
 
 
 def _joined(ranges: Iterable[OffsetRange]) -> tuple[OffsetRange, ...]:
-    """Return one range a partition: its batches follow each other."""
+    """Merge the consecutive ranges of each partition into one."""
     joined: dict[int, OffsetRange] = {}
     for offsets in ranges:
         first = joined.get(offsets.partition, offsets).first

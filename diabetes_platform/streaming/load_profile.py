@@ -1,6 +1,6 @@
 """A load run: its profile (rate, invalid and duplicate events) and its statistics. Pure.
 
-`sampler` draws the patients to send, `broken_events` makes the invalid ones.
+`sampler` draws the patients to send, `broken_events` creates the invalid events.
 """
 
 import random
@@ -20,7 +20,7 @@ STAGES = (*STORED_STAGES, TOTAL)
 TIMESTAMPS = tuple(dict.fromkeys(name for stage in STAGES for name in (stage.start, stage.end)))
 """The columns of a stored prediction that delimit the stages."""
 _MAX_LATENCIES = 100_000
-"""A long run keeps the newest latencies only."""
+"""The maximum number of latencies kept per stage; a long run keeps only the newest."""
 _SHARE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(%?)")
 
 

@@ -1,7 +1,7 @@
 """Message accounting of the stream's Flink job: every received message has one outcome.
 
 Flink reports its counters some seconds late and not all at the same time, so a single sample of a
-busy job proves little. One sample in which the counters add up is enough.
+busy job proves little. A single sample in which the counters add up is proof enough.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from diabetes_platform.contract.events import STREAM_JOB
 from diabetes_platform.polling import wait_until
 
 SAMPLING_SECONDS = 30.0
-"""Flink collects its counters every ten seconds: three times in all."""
+"""Flink collects its counters every ten seconds, so this is long enough for three collections."""
 SAMPLING_INTERVAL = 5.0
 _REQUEST_SECONDS = 5.0
 _METRICS = {
@@ -32,7 +32,7 @@ _METRICS = {
 """Flink's operator metrics: input of the Python validation, of the SQL merge and of each sink.
 
 Each outcome is counted at its sink, so that a message lost on the way is noticed. Duplicates reach
-no sink: they are the merge's input without its output.
+no sink: their number is the merge's input minus its output.
 """
 
 
@@ -58,7 +58,7 @@ class MessageCounters:
     """Messages since the job was started or restored, by outcome.
 
     received = written + duplicates + rejected + ignored. `written` counts images and tombstones in
-    the sink topic; `duplicates` valid changes that arrived twice or were older than the newest one;
+    the sink topic, `duplicates` valid changes that arrived twice or were older than the newest one.
     `late` is a part of the accepted changes.
     """
 
@@ -76,7 +76,7 @@ class MessageCounters:
 
     @property
     def unaccounted(self) -> int:
-        """Received messages without an outcome; negative for outcomes without a message."""
+        """Received messages without an outcome; negative if there are more outcomes."""
         return self.received - (self.written + self.duplicates + self.rejected + self.ignored)
 
     def __str__(self) -> str:
@@ -88,7 +88,7 @@ class MessageCounters:
 
 @dataclass(frozen=True, slots=True)
 class MessageAccounting:
-    """The evaluation of some samples; `counters` is the sample with the fewest unaccounted.
+    """The result of several samples; `counters` is the sample with the smallest difference.
 
     `largest_increase` is the largest number of messages received between two samples.
     """

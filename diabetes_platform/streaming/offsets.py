@@ -1,8 +1,8 @@
 """Offset arithmetic: the next offsets to ingest, and the day (UTC) of every offset. Pure.
 
-A day of a partition starts at the first message written on it or later. So every offset belongs to
-exactly one day, even where clocks jump: a clock that runs ahead moves messages to a later day, at
-most to today.
+A day of a partition starts at the first message that was written on that day or later. So every
+offset belongs to exactly one day, even if clocks jump: messages after one with a timestamp in the
+future belong to a later day, but never to one after today.
 """
 
 import bisect
@@ -12,18 +12,18 @@ from datetime import date, timedelta
 from diabetes_platform.lake.incremental_table import OffsetRange
 
 FIRST_DAY = date(2026, 1, 1)
-"""Earlier messages belong to this day."""
+"""The first day; earlier messages belong to it too."""
 BATCH_MESSAGES = 10_000
-"""Messages of a partition that are in memory at once, if they are no larger than a patient's."""
+"""The messages of a partition that one batch holds in memory; for messages of a patient's size."""
 
 Watermarks = Mapping[int, tuple[int, int]]
-"""By partition: the first offset that Kafka has, and the offset of the next message."""
+"""The first available offset and the offset of the next message, by partition."""
 DayStarts = Callable[[date], Mapping[int, int]]
-"""The offset by partition at which a day starts: the end of the partition if it is later."""
+"""The offset at which a day starts, by partition; the partition's end if no message is so new."""
 
 
 class MessagesLostError(RuntimeError):
-    """A topic that ends before the offsets that the table has already committed."""
+    """The topic ends before an offset that the table has already committed."""
 
 
 def next_offsets(
@@ -54,9 +54,9 @@ def unread_ranges(
     today: date,
     limit: int | None = None,
 ) -> list[OffsetRange]:
-    """Return the offsets of `day` from each position on, at most `limit` of a partition.
+    """Return the unread offsets of `day` from `positions` on, at most `limit` per partition.
 
-    Offsets that Kafka has deleted are a range of their own, before that of any message.
+    If Kafka has deleted unread offsets of a partition, the range consists of the deleted ones only.
     """
     bounds = offsets_of_day(day, watermarks, day_starts, today)
     ranges = []
@@ -77,7 +77,7 @@ def unread_ranges(
 def first_unread_day(
     positions: Mapping[int, int], watermarks: Watermarks, day_starts: DayStarts, today: date
 ) -> tuple[date, list[OffsetRange]] | None:
-    """Return the earliest day with unread offsets and these; None if everything is ingested."""
+    """Return the earliest day with unread offsets, and those offsets; None if none are unread."""
     days = {
         partition: day_of(partition, max(position, watermarks[partition][0]), day_starts, today)
         for partition, position in positions.items()
@@ -93,7 +93,7 @@ def first_unread_day(
 def day_of(partition: int, offset: int, day_starts: DayStarts, today: date) -> date:
     """Return the day of an offset: the last day, up to today, that starts at it or before it.
 
-    The broker is asked a few times, however long the topic is.
+    A binary search: it sends few requests to the broker, however long the topic is.
     """
     if day_starts(today)[partition] <= offset:
         return today
@@ -107,7 +107,7 @@ def day_of(partition: int, offset: int, day_starts: DayStarts, today: date) -> d
 def offsets_of_day(
     day: date, watermarks: Watermarks, day_starts: DayStarts, today: date
 ) -> dict[int, tuple[int, int]]:
-    """Return the first offset of a day that Kafka has, and the first one after it, by partition."""
+    """Return the first available offset of a day, and the first after the day, by partition."""
     bounds = {}
     for partition, (low, high) in sorted(watermarks.items()):
         start = low if day <= FIRST_DAY else max(low, day_starts(day)[partition])
@@ -119,7 +119,7 @@ def offsets_of_day(
 def has_start_of_day(
     partition: int, day: date, watermarks: Watermarks, day_starts: DayStarts
 ) -> bool:
-    """Whether Kafka has a day's first message: it has an older one, or has deleted nothing."""
+    """Whether Kafka still has a day's first message: it has an older one or has deleted nothing."""
     low, _ = watermarks[partition]
     return low == 0 or day_starts(day)[partition] > low
 

@@ -1,7 +1,7 @@
-"""Rebuilding a day of a table: from Kafka while it has the day, else from the table's history.
+"""Rebuilding a day of a table, from Kafka or else from the table's history.
 
-A rebuild adds the rows that are missing and leaves the others alone, so it neither loses nor
-duplicates a row. It fails unless it can show that the day is complete afterwards.
+A rebuild only adds missing rows, so it neither loses nor duplicates a row. It fails unless it can
+show that the day is complete afterwards.
 """
 
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ from diabetes_platform.streaming.topic import Topic
 
 
 class DayLostError(RuntimeError):
-    """A day that neither Kafka nor the table's history has completely."""
+    """Neither Kafka nor the table's history has the complete day."""
 
 
 @dataclass(frozen=True, slots=True)
 class RebuildResult:
-    """The day's source, `kafka` or `history`, its rows, and how many of them had been missing."""
+    """The source of the day (`kafka` or `history`), its rows, and the number of added rows."""
 
     source: str
     rows: int
@@ -75,7 +75,7 @@ def _add_from_kafka(
     day: date,
     ranges: tuple[OffsetRange, ...],
 ) -> tuple[int, int]:
-    """Return the number of messages that Kafka still has, and of rows that were missing."""
+    """Add missing rows; return the number of messages that Kafka still has, and of added rows."""
     topic_id = topic.topic_id()
     partitions = {offsets.partition for offsets in ranges}
     committed = table.committed_offsets(topic.name, topic_id, partitions)
@@ -95,9 +95,9 @@ def _add_from_kafka(
 def _add_from_history(
     table: IncrementalTable, topic: str, day: date, history: DayHistory
 ) -> tuple[int, int | None]:
-    """Restore rows from the versions before each removal.
+    """Restore rows from the table's versions before each removal.
 
-    Returns how many were missing, and the last version whose files VACUUM has removed.
+    Returns the number of restored rows, and the last version whose files VACUUM has removed.
     """
     contract, day_text = table.contract, day.isoformat()
     restored, unreadable_version = 0, None
@@ -114,7 +114,7 @@ def _add_from_history(
 
 
 def incompleteness(history: DayHistory, rows: int, unreadable_version: int | None) -> str | None:
-    """Return why a day of `rows` rows may be incomplete; None if the history shows it complete."""
+    """Return why a day of `rows` rows may be incomplete; None if the history is complete."""
     if not history.complete:
         return "it reaches back neither to before the day nor to the table's first version"
     if history.rows_added == 0:

@@ -1,4 +1,4 @@
-"""The rows of the lake that messages become: patients, dead letters and windows. Pure."""
+"""Conversion of Kafka messages to rows of the lake: patients, dead letters, windows. Pure."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -36,7 +36,7 @@ Row = dict[str, object]
 _INTEGER = re.compile(rb"\d{1,18}")
 _PARTITIONS = 2**31
 _MAX_MS = 2**43
-"""The year 2248: a larger number is no timestamp."""
+"""Milliseconds since 1970, in the year 2248; a larger number is no timestamp."""
 _TIMES = tuple(column.name for column in DIABETES_NEW.columns if column.type == "timestamp")
 _MILLISECONDS = Annotated[int, Field(ge=0, lt=_MAX_MS)]
 _COUNT = Annotated[int, Field(ge=0, lt=2**63)]
@@ -44,15 +44,15 @@ _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 class UnreadableMessageError(ValueError):
-    """A message that has no row: its position and all reasons, without its values."""
+    """A message cannot be converted; the error has its position and reasons, but no values."""
 
 
 @dataclass(frozen=True, slots=True)
 class TopicTable:
-    """The table that a topic is ingested into.
+    """A topic's table in the lake.
 
-    `row_of` returns the row of a message of a day, or raises UnreadableMessageError. At most
-    `batch_messages` of a partition are in memory at once.
+    `row_of` converts a message of a day to a row, or raises UnreadableMessageError. A batch holds
+    at most `batch_messages` of a partition in memory.
     """
 
     contract: Table
@@ -60,7 +60,7 @@ class TopicTable:
     batch_messages: int = BATCH_MESSAGES
 
     def to_arrow(self, rows: Iterable[Row]) -> pa.Table:
-        """Return the rows with each key once: after a failure Flink may write a message again."""
+        """Return the rows without repeated keys: after a failure, Flink may repeat a message."""
         first_by_key: dict[tuple[object, ...], Row] = {}
         for row in rows:
             first_by_key.setdefault(tuple(row[name] for name in self.contract.key), row)
@@ -70,8 +70,8 @@ class TopicTable:
 def patient_row(message: TopicMessage, day: date) -> Row:
     """Return the row of STREAM_PATIENTS for an image or a tombstone of the sink topic.
 
-    Flink has validated the ranges. Here an image need only fit the types, so that it stays readable
-    after a range was narrowed. Raises UnreadableMessageError.
+    Flink has validated the ranges. Only the types are validated here, so that an old image stays
+    readable after a range was narrowed. Raises UnreadableMessageError.
     """
     position = message.position
     image = validate_sink_message(message.key, message.value, ranges=False)
@@ -97,7 +97,7 @@ def patient_row(message: TopicMessage, day: date) -> Row:
 def rejected_row(message: TopicMessage, day: date) -> Row:
     """Return the row of STREAM_REJECTED for a dead letter.
 
-    Every message has one: headers that are missing or cannot be read are NULL.
+    It never raises: headers that are missing or cannot be read are NULL.
     """
     headers, names = message.headers, DEAD_LETTER_HEADERS
     topic = headers.get(names.topic)
@@ -115,9 +115,9 @@ def rejected_row(message: TopicMessage, day: date) -> Row:
 
 
 def window_row(message: TopicMessage, day: date) -> Row:
-    """Return the row of STREAM_WINDOWS; UnreadableMessageError if the message has none."""
+    """Return the row of STREAM_WINDOWS; UnreadableMessageError if the message is no window."""
     try:
-        # Typed as Any: the model is rendered from the contract.
+        # Any, because the model is built from the contract at run time.
         window: Any = _window_model().model_validate_json(message.value or b"")
     except ValidationError as error:
         raise UnreadableMessageError(f"{message.position}: {_reasons(error)}") from None
@@ -132,7 +132,7 @@ def window_row(message: TopicMessage, day: date) -> Row:
 
 PATIENTS = TopicTable(STREAM_PATIENTS, patient_row)
 REJECTED = TopicTable(STREAM_REJECTED, rejected_row, batch_messages=500)
-"""A dead letter may have 1 MiB, an image has about 1 KiB."""
+"""Fewer than for images: a dead letter may have 1 MiB, an image has about 1 KiB."""
 WINDOWS = TopicTable(STREAM_WINDOWS, window_row)
 
 
@@ -171,7 +171,7 @@ def _reasons(error: ValidationError) -> str:
 def _window_model() -> type[BaseModel]:
     times = (WINDOW_KEYS.start, WINDOW_KEYS.end)
     types = {**dict.fromkeys(times, _MILLISECONDS), **dict.fromkeys(WINDOW_KEYS.counts, _COUNT)}
-    # A window from before a field joined the contract has no numbers of it.
+    # A window from before a field joined the contract lacks the field's columns.
     later = [field.name for field in FEATURES if not field.original]
     optional = {key(name) for name in later for key in (mean_name, missing_share_name)}
     fields: Mapping[str, Any] = {

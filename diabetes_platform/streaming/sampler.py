@@ -19,7 +19,7 @@ _BANDWIDTH = 0.1
 
 
 def read_patients(lines: Iterable[str]) -> list[Patient]:
-    """Read a CSV table of patients; codes for missing values become None.
+    """Parse a CSV table of patients; codes for missing values become None.
 
     Raises ValueError with the line and the reasons if a row violates the contract.
     """

@@ -1,4 +1,4 @@
-"""Reading a topic by offsets: without a consumer group and without commits at the broker."""
+"""Reading a topic by offsets, without a consumer group and without commits at the broker."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ _GROUP = "stream-patients"
 
 
 class OffsetsDeletedError(RuntimeError):
-    """Offsets that the topic does not have any more; the message names them."""
+    """Kafka has deleted the requested offsets; the message names them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Topic:
             return str(topics[self.name].result().topic_id)
 
     def watermarks(self) -> dict[int, tuple[int, int]]:
-        """Return the first offset that is kept and that of the next message, by partition."""
+        """Return the first available offset and that of the next message, by partition."""
         topics = self._consumer.list_topics(self.name, timeout=_REQUEST_SECONDS).topics
         metadata = topics[self.name]
         if metadata.error is not None:
@@ -74,7 +74,7 @@ class Topic:
         return {partition: self._watermarks(partition) for partition in sorted(metadata.partitions)}
 
     def day_starts(self, day: date) -> dict[int, int]:
-        """Return the offset at which `day` starts, by partition; the broker is asked once a day."""
+        """Return the offset at which `day` starts, by partition; cached after the first call."""
         if day not in self._day_starts:
             midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
             timestamp_ms = int(midnight.timestamp() * 1000)
@@ -83,7 +83,7 @@ class Topic:
                 [TopicPartition(self.name, partition, timestamp_ms) for partition in watermarks],
                 timeout=_REQUEST_SECONDS,
             )
-            # A partition without a message that young has a code below 0.
+            # The offset is negative if the partition has no message that new.
             self._day_starts[day] = {
                 start.partition: (
                     start.offset if start.offset >= 0 else watermarks[start.partition][1]
@@ -93,9 +93,9 @@ class Topic:
         return self._day_starts[day]
 
     def read(self, topic_id: str, offsets: OffsetRange) -> Iterator[TopicMessage]:
-        """Yield the messages of a range; offsets that compaction removed have none.
+        """Yield the messages of a range, except those that compaction has removed.
 
-        Raises OffsetsDeletedError if Kafka has deleted a part of the range, before or meanwhile.
+        Raises OffsetsDeletedError if Kafka has deleted a part of the range, also during the read.
         """
         self._consumer.assign([TopicPartition(self.name, offsets.partition, offsets.first)])
         try:
@@ -103,7 +103,7 @@ class Topic:
                 yield _topic_message(self.name, topic_id, message)
         finally:
             self._consumer.unassign()
-        # Kafka deletes from the front: if the first offset is still there, all were when read.
+        # Kafka deletes the oldest offsets first: if the first one still exists, so do the others.
         self.require(offsets)
 
     def require(self, offsets: OffsetRange) -> None:
