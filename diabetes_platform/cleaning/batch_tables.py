@@ -1,4 +1,4 @@
-"""Reads and writes of the batch's Delta tables by deltalake, without Spark."""
+"""Reading and writing the batch's Delta tables with deltalake, without Spark."""
 
 import re
 from collections import Counter
@@ -44,7 +44,7 @@ def checked_batch_id(batch_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """A version of `labels/patients` with rows, which belong to the batch beside the source's."""
+    """A version of `labels/patients` whose rows belong to the batch, as the source's rows do."""
 
     table: DeltaPath
     version: int
@@ -52,7 +52,7 @@ class Labels:
 
 
 def batch_hash(raw_hash: str, labels: Labels | None) -> str:
-    """Return the content hash of a batch: that of its source, or of source and labels."""
+    """Return the content hash of a batch: of its source, or of source and labels."""
     return batch_content_hash(raw_hash, None if labels is None else labels.content_hash)
 
 
@@ -135,7 +135,7 @@ def count_verdicts(cleaned: DeltaPath) -> VerdictCounts:
 
 
 def only_batch_id(cleaned: DeltaPath) -> str:
-    """Return the id of the batch in the newest version; CleaningError where it holds no row."""
+    """Return the id of the batch in the newest version; CleaningError if it has no row."""
     opened = cleaned.open()
     with cleaned.s3.errors(cleaned.path):
         rows = opened.to_pyarrow_dataset().head(1, columns=["batch_id"]).to_pylist()

@@ -53,11 +53,11 @@ ROW_KEY_SCHEMA = f"{LABELLED} boolean, {SOURCE_LINE} bigint"
 
 
 def find_duplicates(received: DataFrame) -> DataFrame:
-    """Return the key of every duplicate but the first, from a batch's rows as received.
+    """Return the keys of duplicates, except the first row of each group, from rows as received.
 
     Rows are duplicates if all parsed values are equal; missing values are equal. A value that is
-    not a finite number is compared as trimmed text. A hash that equal rows share selects the few
-    candidates, so that only they are parsed, compared and sorted.
+    not a finite number is compared as trimmed text. A hash selects the few candidates, so that only
+    these are parsed, compared and sorted.
     """
     hashed = received.select(
         "*", sf.xxhash64(*(_hash_input(field) for field in FIELDS)).alias("_hash")
@@ -78,10 +78,10 @@ def find_duplicates(received: DataFrame) -> DataFrame:
 
 
 def _hash_input(field: Field) -> Column:
-    """A cheap number that is equal for all values that `find_duplicates` considers equal.
+    """A cheap number that is the same for all values that `find_duplicates` considers equal.
 
-    A missing value, and text that does not cast to a number, is 0. The contract's own definition
-    of a number does not matter here: candidates are compared as text afterwards.
+    It is 0 for a missing value and for text that does not cast to a number. The contract's stricter
+    definition of a number does not matter here, because the candidates are compared afterwards.
     """
     number = sf.trim(sf.col(field.name)).try_cast("double")
     if field.missing_codes:
@@ -100,8 +100,8 @@ def clean(
     """Return every row of `received` with the columns of `cleaned/patients`.
 
     `duplicates` has the keys from `find_duplicates`. Reasons are ordered: row rules by field,
-    outliers by field, duplicate. A measured column has the value if it passes its row rule, else
-    NULL; the received text is in a column of its own.
+    outliers by field, duplicate. The column of a measurement has the value if it passes its row
+    rule, else NULL; a separate column has the received text.
     """
     fitted = by_field(statistics)
     duplicate_keys = duplicates.select(*ROW_KEY, sf.lit(True).alias("_duplicate"))

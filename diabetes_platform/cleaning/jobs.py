@@ -1,7 +1,7 @@
 """The batch jobs: fit statistics, clean a batch, quarantine its rejected rows.
 
-Spark runs the rules only. The few rows around them are read and written by deltalake, because
-planning a Spark query takes longer than cleaning a small batch.
+Spark only runs the rules. Small reads and writes use deltalake, because planning a Spark query
+takes longer than cleaning a small batch.
 """
 
 from dataclasses import dataclass
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
 
 _ORIGIN = (SOURCE_LINE.name, SOURCE.name)
 _RECEIVED_COLUMNS = {field.name: f"{field.name}_received" for field in FIELDS}
-"""The cleaned table's column of a value as received: its own name has the parsed value."""
+"""The cleaned table's column of a value as received; the field's name has the parsed value."""
 WITHOUT_COLUMN_STATISTICS = {"delta.dataSkippingNumIndexedCols": "0"}
-"""Column statistics of sixty columns in the log are never used, and writing them is slow."""
+"""The Delta log gets no statistics of the sixty columns: they are never used and slow to write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def fit_statistics(
     """Fit the batch's statistics and overwrite `statistics/patients` with them.
 
     The batch consists of the raw rows with that content hash and of the labels. Raises LakeError
-    if a table is missing, CleaningError if the batch is not in it.
+    if a table is missing, and CleaningError if the batch is not in the table.
     """
     from diabetes_platform.cleaning.statistics import fit
 
@@ -111,8 +111,8 @@ def clean_batch(
     batch_id = batch_id_of(batch_hash(content_hash, labels))
     rows = _received(spark, raw, content_hash, labels)
     fitted = read_statistics(statistics, batch_id)
-    # Collected by the client, 9 bytes per duplicate, to make a relation of known size. In a join
-    # with the plan itself, Sail builds the hash table from the whole batch: gigabytes at 10 M rows.
+    # Collected by the client (9 bytes per duplicate), so that the engine knows their number. In a
+    # join with the plan itself, Sail would hash the whole batch: gigabytes for 10 million rows.
     row_keys = find_duplicates(rows).toArrow()
     # The client cannot infer a schema without rows.
     duplicates = spark.createDataFrame(row_keys, ROW_KEY_SCHEMA)

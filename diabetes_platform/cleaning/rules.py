@@ -23,22 +23,22 @@ from diabetes_platform.contract.validation import (
 
 
 def text_name(field: Field) -> str:
-    """Name the intermediate that holds the trimmed text."""
+    """Name the intermediate column with the trimmed text."""
     return f"_{field.name}_text"
 
 
 def number_name(field: Field) -> str:
-    """Name the intermediate that holds the text as a double; infinite beyond a double's range."""
+    """Name the intermediate column with the text as a double; infinite if it is out of range."""
     return f"_{field.name}_number"
 
 
 def value_name(field: Field) -> str:
-    """Name the intermediate that holds the parsed value: a finite number, or NULL for missing."""
+    """Name the intermediate column with the parsed value: a finite number, or NULL if missing."""
     return f"_{field.name}_value"
 
 
 def reason_name(field: Field) -> str:
-    """Name the intermediate that holds the row rule's reason to reject, or NULL."""
+    """Name the intermediate column with the row rule's reason to reject, or NULL."""
     return f"_{field.name}_reason"
 
 
@@ -66,7 +66,7 @@ def passes_row_rules() -> Column:
 
 
 def allowed_value(field: Field) -> Column:
-    """The parsed value where it passes its row rule, else NULL."""
+    """The parsed value if it passes its row rule, else NULL."""
     return sf.when(sf.col(reason_name(field)).isNull(), sf.col(value_name(field)))
 
 
@@ -76,7 +76,7 @@ def _full_match(pattern: str) -> str:
 
 
 def _number(field: Field) -> Column:
-    # Casts differ between engines (`1d`, `0x1p3`, tabs): the contract's pattern decides first.
+    # Casts differ between engines (`1d`, `0x1p3`, tabs), so the contract's pattern comes first.
     text = sf.col(text_name(field))
     return sf.when(text.rlike(_full_match(NUMBER_PATTERN)), text.try_cast("double"))
 
@@ -116,7 +116,7 @@ def _reason(field: Field) -> Column:
 def _broken_rule(field: Field, value: Column) -> Column:
     broken = sf.when(sf.lit(False), _no_reason())
     if field.kind == "integer":
-        # Not floor(): Spark's is a bigint, which 1e308 does not fit.
+        # Not floor(): Spark's returns a bigint, and 1e308 does not fit into one.
         broken = broken.when(value % sf.lit(1.0) != 0, _code(field, NOT_AN_INTEGER))
     if field.allowed is not None:
         return broken.when(~value.isin(*map(float, field.allowed)), _code(field, NOT_ALLOWED))

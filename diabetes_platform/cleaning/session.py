@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _sail_lock = threading.Lock()
 _sail: "list[SparkConnectServer]" = []
-"""The Sail server of this process, empty until it is started; it ends with the process."""
+"""The Sail server of this process, if it was started; it ends with the process."""
 
 SMALL_BATCH_ROWS = 50_000
 _SMALL_BATCH_SETTINGS = {
@@ -46,7 +46,7 @@ def spark_session(remote: str | None = None) -> "Iterator[SparkSession]":
 
 
 def tune_for_batch(session: "SparkSession", rows: int | None) -> None:
-    """Configure `session` for a batch of `rows`; None, or many rows, keep the defaults.
+    """Configure `session` for a batch of `rows`; the defaults stay for None and for many rows.
 
     The results do not change; engines other than Apache Spark ignore these settings.
     """

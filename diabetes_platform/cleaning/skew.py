@@ -17,7 +17,7 @@ Value = float | None
 
 @dataclass(frozen=True, slots=True)
 class SparkParsing:
-    """By field: the value that Spark parsed in each row, and whether its rule rejects the row."""
+    """For each field: Spark's parsed value of each row, and whether the field's rule rejects it."""
 
     values: Mapping[str, list[Value]]
     rejected: Mapping[str, list[bool]]
@@ -28,7 +28,7 @@ def parse_with_spark(
 ) -> SparkParsing:
     """Parse the values of each field of `FIELDS` with Spark's rules, as text like in a batch.
 
-    `columns` maps each field to equally many values, None for a missing one.
+    `columns` maps each field to its values, one per row, None if missing.
     """
     from pyspark.sql import functions as sf
 
@@ -71,7 +71,7 @@ def to_source_text(field: Field, value: Value) -> str | None:
 def count_skewed_rows(
     columns: Mapping[str, Sequence[Value]], spark: SparkParsing
 ) -> dict[str, int]:
-    """Count by field the rows that Spark parses differently or rejects, without zeros."""
+    """Count, by field, the rows that Spark parses differently or rejects; leaves out zeros."""
     counts = {
         field.name: sum(
             rejected or stream_value != spark_value

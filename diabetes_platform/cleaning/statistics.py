@@ -39,7 +39,7 @@ class FieldStatistics:
 
     @property
     def scale(self) -> float | None:
-        """One unit of the robust scale: q3 - q1, or 1 if that is 0 (RobustScaler)."""
+        """One unit of the robust scale: q3 - q1, or 1 if that is 0, as in RobustScaler."""
         if self.q1 is None or self.q3 is None:
             return None
         return (self.q3 - self.q1) or 1.0
@@ -49,7 +49,7 @@ def fences(field: Field, q1: float, q3: float) -> tuple[float, float] | None:
     """Return the outer fences in the field's unit, or None if the quartiles have no spread.
 
     A skewed field has fences on a ratio scale: those of its logarithms, written as products,
-    because logarithms differ in their last bit between engines. It needs positive quartiles.
+    because logarithms differ in their last bit between engines. This requires positive quartiles.
     """
     if q1 == q3 or (field.skewed and q1 <= 0):
         return None

@@ -27,8 +27,8 @@ PROBABILITY_TOLERANCE = 1e-9
 def predict_proba(model: ModelVersion, features: FloatArray) -> FloatArray:
     """Return probabilities (rows,) for `features` (rows, features) in contract order.
 
-    A missing value is NaN. Columns are passed in the order of the bundle, which may have fewer
-    features than the contract. Raises ValueError if the model file has another order, or a
+    A missing value is NaN. The model gets the columns in the order of its bundle, which may have
+    fewer features than the contract. Raises ValueError if the model file has another order, or a
     feature that the contract no longer has.
     """
     import lightgbm
@@ -83,8 +83,8 @@ def fit_platt(scores: FloatArray, outcomes: IntArray) -> Calibration:
     """Fit Platt scaling to out-of-fold raw scores, (rows,), with Platt's smoothed targets.
 
     Smoothing keeps the slope finite if the scores separate the classes (Platt 1999, Lin, Lin &
-    Weng 2007). A negative slope would invert the monotone constraints: scores that rank worse
-    than chance are ignored, and every probability is then the prevalence.
+    Weng 2007). A negative slope would invert the monotone constraints. So if the scores rank worse
+    than chance, they are ignored, and every probability is the prevalence.
     """
     positives = int(outcomes.sum())
     negatives = len(outcomes) - positives
@@ -104,8 +104,8 @@ def calibrate(calibration: Calibration, scores: FloatArray) -> FloatArray:
 def youden_threshold(probabilities: FloatArray, outcomes: IntArray) -> float:
     """Return the threshold with the highest sensitivity + specificity - 1 (Youden 1950).
 
-    A probability at or above the threshold is class 1. Of equally good thresholds the lowest
-    wins, because it has the higher sensitivity. The threshold lies half-way to the next lower
+    A probability at or above the threshold is class 1. Among equally good thresholds, the lowest
+    is chosen, because it has the highest sensitivity. The threshold lies half-way to the next lower
     probability, so that rounding changes no decision.
     """
     from sklearn.metrics import roc_curve

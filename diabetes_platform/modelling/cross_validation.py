@@ -96,8 +96,8 @@ def match_folds(
     """Return the fold of each row of `rows`, (repeats, rows), consistent with `reference`.
 
     A patient who is also in `reference` gets the same fold, even if the intake was corrected, so
-    that no model is scored on a patient it was trained on. All others are distributed by their
-    measurement key: they are only trained on, never scored.
+    that no model is scored on a patient it was trained on. All other patients are distributed by
+    their measurement keys; they are only used for training.
     """
     matched = np.empty((len(folds), len(rows)), dtype=np.int64)
     for row, (by_key, by_intake) in enumerate(_matching_rows(rows, reference)):
@@ -131,9 +131,9 @@ def cross_validate(
     """Score `rows` fold by fold with models trained on the other folds of `trained_on`.
 
     `folds` is (repeats, rows) from `assign_folds`. `trained_on` defaults to `rows`; a patient in
-    both is not trained on for the fold it is scored in. Trees, calibration and threshold never
-    see the fold they are evaluated on. Raises TrainingSetError if the remaining rows have one
-    outcome only.
+    both is left out of the training for its own fold. Trees, calibration and threshold never see
+    the fold they are evaluated on. Raises TrainingSetError if the remaining rows have only one
+    outcome.
     """
     fold_count = int(folds.max()) + 1
     train = rows if trained_on is None else without_ambiguous_rows(trained_on, rows)
@@ -155,7 +155,7 @@ def cross_validate(
 
 
 def prevalence_baseline(rows: TrainingSet, folds: IntArray) -> OutOfFold:
-    """Predict for every row the prevalence of the other folds: the best prediction without a model.
+    """Predict the prevalence of the other folds for every row: the best guess without a model.
 
     `folds` is (repeats, rows).
     """
@@ -223,10 +223,10 @@ def _require_both_classes(outcomes: IntArray, folds: int) -> None:
 def _inner_scores(
     rows: TrainingSet, folds: IntArray, recipe: Recipe, fold_count: int
 ) -> FloatArray:
-    """Return (folds, rows): the score of a row by a model trained without that fold and its own.
+    """Return (folds, rows): a row's score by a model trained without that fold and the row's fold.
 
     The model without folds i and j scores j for the calibration that is evaluated on i, and i for
-    the one evaluated on j: half the fits of an inner cross-validation for each fold.
+    the one that is evaluated on j. This takes half the fits of one inner cross-validation per fold.
     """
     scores = np.full((fold_count, len(rows)), np.nan)
     for first, second in combinations(range(fold_count), 2):

@@ -18,17 +18,17 @@ SIGNIFICANT_PSI = 0.25
 """The usual limit above which a population has shifted (Siddiqi, Credit Risk Scorecards, 2006,
 ch. 8)."""
 CONFIDENCE = 0.999
-"""High, because many fields are tested often."""
+"""High, because many fields are tested, and often."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldDrift:
     """The distance between a field's recent and reference values, and the allowed PSI.
 
-    `psi` is None with fewer than MIN_RECENT_PATIENTS recent patients, or if the reference has no
-    measured value because it is older than the field; `ks` and `p_value` are None if either has
-    none. Shares are of patients in the bins whose inner edges are `edges`, in the field's unit; the
-    last share is that of missing values.
+    `psi` is None with fewer than MIN_RECENT_PATIENTS recent patients, or if the reference is older
+    than the field and has no measured value. `ks` and `p_value` are None if either side has no
+    measured value. The shares are those of patients per bin, the last one that of missing values;
+    `edges` are the inner edges of the bins, in the field's unit.
     """
 
     field: str
@@ -91,7 +91,7 @@ def measure_drift(field: str, reference: FloatArray, recent: FloatArray) -> Fiel
 
 
 def psi(reference: FloatArray, recent: FloatArray) -> float:
-    """Return the population stability index of two vectors of counts (bins,); 0: equal shares.
+    """Return the population stability index of two vectors of counts (bins,); 0 for equal shares.
 
     Half a patient is added to each bin, so that an empty bin does not make the index infinite.
     """

@@ -12,7 +12,8 @@ MIN_OUTCOMES_PER_CLASS = 10
 """With fewer outcomes the result is inconclusive. A calibration curve needs 100 positives and 100
 negatives (Van Calster et al., Journal of Clinical Epidemiology 74, 2016), a mean needs fewer."""
 TOLERANCE = 0.05
-"""The allowed difference of mean predicted and observed risk, 0 to 1, even if it is significant."""
+"""The difference of mean predicted and observed risk (0 to 1) that is allowed, even if significant.
+"""
 SEVERE_DIFFERENCE = 0.15
 Z_LIMIT = 3.29
 """Two-sided 99.9 %, because the check runs hourly."""
@@ -32,9 +33,10 @@ class CalibrationBin:
 class LiveCalibration:
     """Calibration metrics; the numbers are None without outcomes.
 
-    `in_the_large` is observed minus predicted mean risk; `z` is the same in standard errors under
-    perfect calibration; `spiegelhalter_z` is that of the Brier score (Spiegelhalter, Statistics in
-    Medicine 5, 1986); `expected_error` is the weighted mean distance of the bins from the diagonal.
+    `in_the_large` is observed minus predicted mean risk, and `z` is this difference in standard
+    errors under perfect calibration. `spiegelhalter_z` is the z of the Brier score (Spiegelhalter,
+    Statistics in Medicine 5, 1986). `expected_error` is the weighted mean distance of the bins from
+    the diagonal.
     """
 
     outcomes: int
@@ -62,7 +64,7 @@ class LiveCalibration:
 
     @property
     def miscalibrated(self) -> bool:
-        """Whether the mean risk is wrong significantly and by more than the tolerance."""
+        """Whether the mean risk is wrong, both significantly and by more than the tolerance."""
         if not self.conclusive or self.z is None or self.in_the_large is None:
             return False
         return abs(self.z) > Z_LIMIT and abs(self.in_the_large) > TOLERANCE
@@ -111,7 +113,7 @@ def measure_live_calibration(probabilities: FloatArray, outcomes: IntArray) -> L
 
 
 def _ratio(total: float, variance: float) -> float | None:
-    """Return a sum in standard errors; None if its variance is 0: all risks are 0, 1 or ½."""
+    """Return a sum in standard errors; None if its variance is 0 (all risks are 0, 1 or ½)."""
     return float(total / np.sqrt(variance)) if variance > 0 else None
 
 

@@ -1,7 +1,7 @@
 """Logistic regression of one variable by Newton's method, for Platt scaling and its diagnosis.
 
-scikit-learn's has no soft targets and no offset, and fits one set of weights per call: the
-bootstrap needs hundreds.
+scikit-learn's regression has neither soft targets nor an offset, and fits one set of weights per
+call, while the bootstrap needs hundreds.
 """
 
 import numpy as np
@@ -43,7 +43,7 @@ def fit_line(
         step_slope = (h_ii * gradient_slope - h_si * gradient_intercept) / determinant
         step_intercept = (h_ss * gradient_intercept - h_si * gradient_slope) / determinant
         longest = np.maximum(np.abs(step_slope), np.abs(step_intercept))
-        # Both are shortened by one factor: a step in another direction may increase the loss.
+        # Both steps are shortened by the same factor: another direction could increase the loss.
         factor = np.minimum(1.0, _LONGEST_STEP / np.maximum(longest, _TOLERANCE))
         slope, intercept = slope + factor * step_slope, intercept + factor * step_intercept
         if longest.max() < _TOLERANCE:

@@ -18,7 +18,7 @@ Metric = Callable[[FloatArray, IntArray, FloatArray], FloatArray]
 
 
 def auc(probabilities: FloatArray, outcomes: IntArray, weights: FloatArray) -> FloatArray:
-    """Return the area under the ROC curve: a tie counts one half."""
+    """Return the area under the ROC curve; a tie counts as one half."""
     order = np.argsort(probabilities, kind="stable")
     ranked = probabilities[order]
     starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
@@ -44,14 +44,14 @@ def log_loss(probabilities: FloatArray, outcomes: IntArray, weights: FloatArray)
 def calibration_slope(
     probabilities: FloatArray, outcomes: IntArray, weights: FloatArray
 ) -> FloatArray:
-    """Return the calibration slope: 1 is ideal, below 1 the risks are too extreme."""
+    """Return the calibration slope: 1 is ideal; below 1, the risks are too extreme."""
     return fit_line(_logit(probabilities), outcomes.astype(np.float64), weights)[0]
 
 
 def calibration_intercept(
     probabilities: FloatArray, outcomes: IntArray, weights: FloatArray
 ) -> FloatArray:
-    """Return calibration in the large, at slope 1: 0 is ideal, above 0 the risks are too low."""
+    """Return calibration in the large, at slope 1: 0 is ideal; above 0, the risks are too low."""
     return fit_intercept(_logit(probabilities), outcomes.astype(np.float64), weights)
 
 

@@ -21,8 +21,8 @@ class Recipe:
     """A small monotone LightGBM with Platt scaling and Youden's threshold.
 
     The names are LightGBM's. `increasing` are the features with a monotone constraint: the
-    direction of these four is established, and on the Pima data the constraint costs a model of
-    this size no accuracy. `folds` and `repeats` are those of the cross-validation.
+    direction of their effect is established, and on the Pima data the constraint costs no accuracy
+    in a model of this size. `folds` and `repeats` belong to the cross-validation.
     """
 
     num_iterations: int = 250
@@ -81,7 +81,7 @@ def recipe_to_json(recipe: Recipe) -> dict[str, Any]:
 
 
 def recipe_from_json(document: Mapping[str, Any]) -> Recipe:
-    """Read a recipe, as from `bundle.training["recipe"]`; raises RecipeError."""
+    """Parse a recipe, for example `bundle.training["recipe"]`; raises RecipeError."""
     names = {field.name for field in fields(Recipe)}
     if set(document) != names:
         raise RecipeError(

@@ -24,14 +24,14 @@ from diabetes_platform.modelling.training_set import (
 )
 
 AUC_MARGIN = 0.01
-"""How much ranking a better calibrated candidate may give up against the champion.
+"""How much lower the AUC of a better calibrated candidate may be than the champion's.
 
-A fifth of the spread of the AUC between folds: smaller losses are within the noise of the fold
-assignment, and the Brier score, which must fall, covers discrimination as well as calibration.
+It is a fifth of the spread of the AUC between folds: smaller losses are within the noise of the
+fold assignment, and the Brier score, which must fall, covers discrimination as well as calibration.
 """
 MIN_NEW_ROWS = 30
 MIN_NEW_ROWS_PER_OUTCOME = 5
-"""With fewer new rows, or fewer of one outcome, chance alone would decide."""
+"""With fewer new rows, or fewer rows of one outcome, chance alone would decide."""
 _Z_95 = 1.96
 """Standard errors on either side of a 95 % interval."""
 
@@ -102,8 +102,8 @@ def evaluate_against_champion(
 ) -> GateResult:
     """Compare the candidate (`bundle`) with the champion on the same held-out rows.
 
-    The champion was trained on most of `rows`, so scoring it directly would flatter it. Its
-    recipe is fitted again for every fold, on `champion_rows` (the version of the training set
+    The champion was trained on most of `rows`, so scoring it directly would flatter it. Instead,
+    its recipe is fitted again for every fold, on `champion_rows` (the version of the training set
     that its bundle names) without the patients of that fold. Patients are matched by their
     measurements, because record ids change from batch to batch. Raises TrainingSetError if
     `champion_rows` are not the rows that the champion was trained on.
@@ -138,8 +138,8 @@ def evaluate_on_new_rows(
 ) -> GateResult:
     """Compare candidate and champion on the patients of `rows` that `champion_rows` lacks.
 
-    The champion predicts as released, because it was not trained on them. The candidate's
-    predictions are out of fold. The interval is that of the mean of paired differences by row.
+    The champion was not trained on them, so it predicts as released; the candidate's predictions
+    are out of fold. The interval is that of the mean of the differences, paired by row.
     """
     if champion is None:
         return _no_champion()
@@ -158,7 +158,7 @@ def evaluate_on_new_rows(
 
 
 def evaluate_reproducibility(*, identical: bool) -> GateResult:
-    """Pass a candidate whose second training on the same rows gave identical bytes."""
+    """Pass a candidate if a second training on the same rows gave identical bytes."""
     result = "gives the same bytes" if identical else "gives other bytes"
     return GateResult(passed=identical, text=f"training again on the same rows {result}")
 
@@ -182,7 +182,7 @@ def baseline_rule(differences: Mapping[str, MetricDifference]) -> GateResult:
 def champion_rule(differences: Mapping[str, MetricDifference]) -> GateResult:
     """Pass a candidate with a lower mean Brier score and an AUC not lower than the margin allows.
 
-    An equal Brier score fails: an equally good model is no reason for a release.
+    An equal Brier score fails, because an equally good model is no reason for a release.
     """
     passed = differences["brier"].estimate < 0 and differences["auc"].estimate >= -AUC_MARGIN
     return _gate_result(

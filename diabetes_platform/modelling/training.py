@@ -1,4 +1,4 @@
-"""Training of the final model and of a release candidate: files, bundle and evaluation, no I/O."""
+"""Training of the final model and of a release candidate: fit, evaluation, bundle. No I/O."""
 
 import platform
 from dataclasses import asdict, dataclass

@@ -43,19 +43,19 @@ _PANDERA_CODES = {"not_nullable": MISSING, "field_uniqueness": DUPLICATE}
 
 
 class TrainingSetError(ValueError):
-    """Rows that a model cannot be trained on; the message names field and allowed values."""
+    """A model cannot be trained on the rows; the message names the field and what is allowed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingSet:
     """Labelled rows in canonical order, sorted by their content.
 
-    `features` is (rows, features) float64 in the contract's feature order and units, NaN where
-    missing; `outcomes` is (rows,) of 0 and 1. `measurement_keys` are SHA-256 of each row's
+    `features` is (rows, features) float64 in the contract's feature order and units, NaN if
+    missing; `outcomes` is (rows,) of 0 and 1. `measurement_keys` are the SHA-256 of each row's
     measurements without the outcome: rows with equal keys, or equal `intakes`, belong to one
-    patient, within a batch and across batches. `content_hash` is SHA-256 of all rows with their
-    outcomes, without record ids: the same patients give the same hash and the same model bytes,
-    whatever batch they came in. Features that the table lacks do not count for keys and hash.
+    patient, within a batch and across batches. `content_hash` is the SHA-256 of all rows with their
+    outcomes but without record ids, so that the same patients give the same hash and the same model
+    bytes in any batch. Keys and hash do not include features that the table lacks.
     """
 
     features: FloatArray
@@ -69,7 +69,7 @@ class TrainingSet:
 
     @property
     def intakes(self) -> tuple[int | None, ...]:
-        """The intake id of each row that came by the stream, None for a row of a source file."""
+        """The intake id of each row from the stream; None for a row of a source file."""
         return tuple(map(intake_id_of, self.record_ids))
 
     @property
@@ -81,9 +81,9 @@ class TrainingSet:
 def training_set_from_arrow(table: "pa.Table") -> TrainingSet:
     """Read a table of `contract.tables.TRAINING_SET`, its rows in any order.
 
-    An older version may lack a feature that became part of the contract later: an absent optional
-    feature is missing (NaN) in every row. Raises TrainingSetError if another column is absent or
-    not numeric, or a row has no outcome.
+    An older version may lack a feature that joined the contract later: an absent optional feature
+    is NaN in every row. Raises TrainingSetError if any other column is absent or not numeric, or a
+    row has no outcome.
     """
     absent = {field.name for field in FEATURES if field.name not in table.column_names}
     required = [RECORD_ID.name, OUTCOME.name, *(f.name for f in FEATURES if f.required)]
@@ -108,12 +108,12 @@ def training_set(
     *,
     absent: Collection[str] = (),
 ) -> TrainingSet:
-    """Build a TrainingSet from (rows, features) in contract order, (rows,) and their record ids.
+    """Build a TrainingSet from features (rows, features), outcomes (rows,) and record ids.
 
-    `absent` names features that the source of the rows did not have; they do not count for the
-    keys and the content hash, so that an older version keeps its hash when the contract grows.
-    Raises TrainingSetError for no rows, a wrong shape, an infinite value or an outcome other
-    than 0 and 1.
+    Features are in contract order. `absent` names features that the source of the rows did not
+    have: the keys and the content hash do not include them, so that an older version keeps its hash
+    when the contract grows. Raises TrainingSetError for no rows, a wrong shape, an infinite value
+    or an outcome other than 0 and 1.
     """
     matrix = np.array(features, dtype=np.float64, order="C")
     labels = np.array(outcomes, dtype=np.float64)
@@ -135,7 +135,7 @@ def training_set(
 
 
 def numeric_column(table: "pa.Table", name: str) -> FloatArray:
-    """Return a column as float64, NaN where NULL; raises TrainingSetError if it is not numeric.
+    """Return a column as float64 with NaN for NULL; raises TrainingSetError if it is not numeric.
 
     An absent optional field is NaN in every row: the table is older than the field.
     """
@@ -181,8 +181,8 @@ def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def training_set_schema() -> "pandera.DataFrameSchema":
     """Return the pandera schema of `contract.tables.TRAINING_SET`.
 
-    Measurements are float64 with NaN where missing. The errors of the checks are the contract's
-    reason codes.
+    Measurements are float64 with NaN for missing values. The names of failed checks are the
+    contract's reason codes.
     """
     import pandera.pandas as pandera
 
@@ -211,7 +211,7 @@ def validate_training_set(table: "pa.Table") -> None:
 
 
 def training_frame(table: "pa.Table") -> "pd.DataFrame":
-    """Return the table as pandas, its measurements as float64 with NaN where missing.
+    """Return the table as pandas, with measurements as float64 and NaN for missing values.
 
     A column that is not numeric keeps its type, and the schema rejects it.
     """

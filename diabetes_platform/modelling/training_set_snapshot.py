@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 ROWS_HASH = "rows_hash"
 """Commit metadata: the `content_hash` of the TrainingSet, which a model's bundle also contains.
 
-Versions older than this key have it as `content_hash`.
+Older versions have it under the key `content_hash`.
 """
 RAW_HASH, LABELS_VERSION = "raw_content_hash", "labels_version"
 """Commit metadata: the batch's content hash in `raw/patients`, its version of `labels/patients`."""
-_UNKNOWN_SOURCE = "not told"
+_UNKNOWN_SOURCE = "not recorded"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,7 +62,7 @@ def read_training_set_as_of(lake: Lake, as_of: datetime) -> TrainingSetSnapshot:
 def rows_by_source(rows: "pa.Table") -> dict[str, int]:
     """Count rows of the training set by source, most frequent first.
 
-    Versions without the column `source` count as `not told`.
+    Rows of versions without the column `source` count as `not recorded`.
     """
     if SOURCE.name not in rows.column_names:
         return {_UNKNOWN_SOURCE: rows.num_rows}

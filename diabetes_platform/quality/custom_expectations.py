@@ -1,6 +1,6 @@
 """Custom expectations, pushed down to PostgreSQL.
 
-The import registers them; it imports Great Expectations, which takes seconds.
+Importing this module registers them. It also imports Great Expectations, which takes seconds.
 """
 
 from typing import Any, ClassVar
@@ -48,8 +48,8 @@ class ExpectColumnValuesToBeWholeNumbers(ColumnMapExpectation):
 class _RepeatedRows(TableMetricProvider):
     """The number of rows that repeat the values of `column_list`, and some of their record ids.
 
-    NULLs are equal here. In SQL's `=` they are not, so that ExpectCompoundColumnsToBeUnique misses
-    repeated rows without an insulin value.
+    NULLs are equal here. ExpectCompoundColumnsToBeUnique compares with SQL's `=`, where they are
+    not, and so misses repeated rows without an insulin value.
     """
 
     metric_name = "table.repeated_rows"

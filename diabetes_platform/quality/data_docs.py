@@ -1,7 +1,7 @@
 """Great Expectations Data Docs: a static site with a page per validation, without scripts.
 
 Great Expectations' own page loads scripts, styles and a logo from six hosts and shows a sample of
-values. Here its sections stand in the project's own page, below the checks with their record ids.
+values. The project's page contains only its sections, below the checks with their record ids.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ def write_docs(
 ) -> None:
     """Write the page of a `linked` report and the index of the newest 30; raises OSError.
 
-    Every file is written atomically, so that readers never see a part of it.
+    Every file is written atomically, so that readers never see a partial file.
     """
     view = DefaultJinjaPageView(custom_views_directory=str(TEMPLATES))
     page = docs_dir / str(report.docs_link)
@@ -112,7 +112,7 @@ def _retain(pages: Path) -> list[dict[str, Any]]:
 
 
 def _file_stem(run_name: str) -> str:
-    """Return a file name for any run name; changed names get a hash to stay distinct."""
+    """Return a file name for a run name, with a hash if characters had to be replaced."""
     safe = re.sub(r"[^A-Za-z0-9_-]", "-", run_name)[:100]
     if safe and safe == run_name:
         return safe

@@ -41,7 +41,7 @@ COUNTS: dict[str, Any] = {
     # LIMIT 0: PostgreSQL answers the sample queries without a scan.
     "partial_unexpected_count": 0,
 }
-"""Counts and, with `_samples`, record ids, but no values: the Data Docs show the result."""
+"""Counts and, with `_samples`, record ids, but no values, because the Data Docs show the result."""
 
 Bound = tuple[ExpectationSpec, Kwargs]
 
@@ -51,8 +51,8 @@ def run_suite(
 ) -> ExpectationSuiteValidationResult:
     """Validate `schema.table` (a table or a view); sample record ids of failed expectations.
 
-    An expectation has at most `sample_size` record ids. Raises connection errors; an error of an
-    expectation is part of the result.
+    An outcome has at most `sample_size` record ids. Connection errors are raised; an error of a
+    single expectation is part of the result.
     """
     configurations = [_configuration(spec, kwargs) for spec, kwargs in bound]
     with _whole_table(url, schema, table) as batch:
@@ -75,7 +75,7 @@ def run_suite(
 def outcomes_by_name(
     specs: Mapping[str, ExpectationSpec], result: ExpectationSuiteValidationResult
 ) -> dict[str, ExpectationOutcome]:
-    """Return the outcomes of those `specs` that the run evaluated."""
+    """Return the outcomes of the `specs` that the run evaluated, by name."""
     return {_name(res): _outcome(specs[_name(res)], res) for res in result.results}
 
 
@@ -100,7 +100,7 @@ def _whole_table(url: URL, schema: str, table: str) -> Iterator[Batch]:
 
 
 def _within(url: URL, schema: str) -> URL:
-    """Return `url` with `schema` as the search path: an asset with a schema is deprecated."""
+    """Return `url` with `schema` as the search path, as assets with a schema are deprecated."""
     query = url.query.get("options", "")
     options = query if isinstance(query, str) else " ".join(query)
     return url.update_query_dict({"options": f"{options} -csearch_path={schema}".strip()})
@@ -155,7 +155,7 @@ def _outcome(spec: ExpectationSpec, result: ExpectationValidationResult) -> Expe
 
 
 def _one_line(exception_info: Mapping[str, Any] | None, password: str | None) -> dict[str, Any]:
-    """Return an expectation's exception as one line: GE keeps a traceback, flat or by metric."""
+    """Return an expectation's exception in one line; GE stores tracebacks, also one per metric."""
     info = exception_info or {"raised_exception": False}
     by_metric = [info] if "raised_exception" in info else list(info.values())
     raised = [str(exc["exception_message"]) for exc in by_metric if exc["raised_exception"]]

@@ -1,6 +1,7 @@
 """The expectations of a staged batch, rendered from the contract for Great Expectations.
 
-It does not import Great Expectations: Dagster's code location imports it to declare asset checks.
+This module does not import Great Expectations, because Dagster's code location imports it to
+declare the asset checks.
 """
 
 import math
@@ -34,7 +35,7 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class PreviousBatch:
-    """The promoted version: its row count, and the histogram of each measured feature."""
+    """The promoted version of the table: row count, and a histogram of each measured feature."""
 
     row_count: int
     partitions: Mapping[str, Partition]
@@ -46,9 +47,9 @@ class ExpectationSpec:
 
     `type` is the expectation's name in Great Expectations, `kwargs` its arguments. A failed
     `error` stops the batch, a failed `warning` does not. `compare` returns the arguments that
-    depend on the promoted version, or None without a counterpart there. `statistic_of` names a
-    field that is not original: the expectation does not apply if neither the batch nor the promoted
-    version measured it, as in files older than the field.
+    depend on the promoted version, or None if that version has nothing to compare with.
+    `statistic_of` names a field that joined the contract later: the expectation does not apply if
+    neither the batch nor the promoted version measured it, as in older files.
     """
 
     name: str
@@ -75,20 +76,20 @@ POSTGRESQL_TYPES: dict[ColumnType, str] = {
     "number": "DOUBLE PRECISION",
 }
 MINIMUM_MEASURED_SHARE = 0.1
-"""Below this share a feature's statistics do not describe the batch."""
+"""With a smaller share of measured rows, a feature's statistics do not describe the batch."""
 COLLAPSED_SHARE = 0.5
 NEAR_SHARE = 0.2
 NORMED_MEDIAN = 0.25
-"""In interquartile ranges; rows rejected after the statistics were fitted move the median."""
+"""In interquartile ranges. Not 0, because rows that are rejected after the fit move the median."""
 DISTRIBUTION_DIVERGENCE = 0.1
-"""Kullback-Leibler divergence in nats; two samples of 768 from one source lie near 0.01."""
+"""Kullback-Leibler divergence in nats; it is near 0.01 for two samples of 768 from one source."""
 _NOT_FROM_THE_STREAM = {
     "type": "comparison",
     "column": {"name": SOURCE.name},
     "operator": "!=",
     "parameter": STREAM_PATIENTS.name,
 }
-"""A condition in Great Expectations' JSON form: its class would need the import."""
+"""A condition in Great Expectations' JSON form; its class would require the slow import."""
 
 
 def _columns() -> list[ExpectationSpec]:

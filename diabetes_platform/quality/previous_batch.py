@@ -11,11 +11,11 @@ from diabetes_platform.quality.expectations import Partition, PreviousBatch
 
 DECILES = tuple(tenth / 10 for tenth in range(1, 10))
 EMPTY_BIN = 0.5
-"""Added to every count, because a value in an empty bin is rare and not impossible."""
+"""Added to every count, because a value in an empty bin is rare but not impossible."""
 
 
 def read_previous(url: str, table: str = SERVING_PATIENTS.name) -> PreviousBatch | None:
-    """Read the promoted version from `table` (schema.name); None if it is absent or empty.
+    """Read the promoted version from `table` (schema.name); None if the table is absent or empty.
 
     `url` is a libpq URL (`postgresql://…`). Raises psycopg.Error.
     """
@@ -47,7 +47,7 @@ def bin_edges(field: Field, deciles: Iterable[float] | None) -> tuple[float, ...
 def partition(edges: tuple[float, ...], counts: Mapping[int, int]) -> Partition | None:
     """Return the histogram of `counts` by bin number (from 1); None without values.
 
-    The number after the last bin counts the values equal to the last edge, which it includes.
+    `width_bucket` counts values equal to the last edge in one more bin, which is added to the last.
     """
     bins = len(edges) - 1
     in_bin = [counts.get(number, 0) for number in range(1, bins + 1)]

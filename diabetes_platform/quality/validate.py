@@ -1,4 +1,4 @@
-"""The validation of the staging table: always one outcome per expectation.
+"""The validation of the staging table, which always returns one outcome per expectation.
 
 Great Expectations takes seconds to import. It is imported inside the call, so that Dagster's code
 location can import this module.
@@ -46,9 +46,9 @@ def validate_staging(
 ) -> ValidationReport:
     """Validate `table` (schema.name, a table or a view) and write its page under `docs_dir`.
 
-    Errors of the data, the database or Great Expectations do not raise: every one of `specs` then
-    has a failed outcome with the error. Docs that cannot be written do not change an outcome;
-    `docs_error` contains the reason.
+    Errors of the data, the database or Great Expectations are not raised: each of `specs` then has
+    a failed outcome with the error. Data Docs that cannot be written change no outcome;
+    `docs_error` has the reason.
     """
     started, validated_at = time.perf_counter(), datetime.now(UTC)
     url = make_url(warehouse_url).set(drivername="postgresql+psycopg")

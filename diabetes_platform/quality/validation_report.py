@@ -25,10 +25,10 @@ NOT_MEASURED = "Neither this batch nor the promoted version measured it."
 class ExpectationOutcome:
     """The result of one expectation.
 
-    `observed` is a count, a share or a statistic of the batch. `unexpected_count` of
-    `element_count` rows violate it, `record_ids` contains at most 20 of them. `note` explains why
-    it does not apply, `error` why it could not be evaluated. `docs_link` is relative to the Data
-    Docs directory.
+    `observed` is a count, a share or a statistic of the batch. `unexpected_count` of the
+    `element_count` rows violate the expectation, and `record_ids` has at most 20 of their ids.
+    `note` explains why it does not apply, `error` why it could not be evaluated. `docs_link` is
+    relative to the Data Docs directory.
     """
 
     name: str
@@ -89,7 +89,9 @@ def without_unmeasured(
     outcomes: Iterable[ExpectationOutcome],
     previous: PreviousBatch | None,
 ) -> tuple[ExpectationOutcome, ...]:
-    """Return the outcomes; those about a later field that neither version measured do not apply."""
+    """Return the outcomes; marks those about a later field as not applicable if neither version
+    measured the field.
+    """
     by_name = {outcome.name: outcome for outcome in outcomes}
     measured_before = set() if previous is None else set(previous.partitions)
     later = {spec.statistic_of for spec in specs if spec.statistic_of is not None}

@@ -1,6 +1,6 @@
 """The latest result of every asset check, from Dagster's event log.
 
-A result shows numbers and the check's own description. Of other texts it shows only those listed
+A result shows numbers and the check's description. Other texts are shown only if they are listed
 here, so that no patient's value can reach a report.
 """
 
@@ -16,7 +16,7 @@ from diabetes_platform.report.report import CheckResult, Figure, Number, State
 _PNG = re.compile(r"!\[([^\]]*)\]\((data:image/png;base64,[A-Za-z0-9+/=]+)\)")
 _SAFE_TEXTS = frozenset({"note", "error", "data_docs_error", "model_version", "feature_order"})
 _COUNT_TABLES = frozenset({"reasons", "differing_by_field"})
-"""Tables whose row names come from the platform: `field:code`, or a field."""
+"""Tables whose row names are `field:code` or a field, and never a patient's value."""
 _COUNT_ROW = re.compile(r"^\| `([a-z_.:]+)` \| ([\d,]+) \|$", re.MULTILINE)
 _DOCS = "data_docs"
 _JUDGED = "judged"
@@ -82,7 +82,7 @@ def state_of(evaluation: dg.AssetCheckEvaluation) -> State:
 
 
 def numbers_in(metadata: Mapping[str, dg.MetadataValue[Any]]) -> dict[str, Number]:
-    """Return numbers, counts and safe texts by readable names."""
+    """Return numbers, counts and safe texts by readable name."""
     numbers: dict[str, Number] = {}
     for name, entry in metadata.items():
         value = entry.value

@@ -51,7 +51,7 @@ def collect(
 
 
 def newest_batch(instance: dg.DagsterInstance) -> BatchReport | None:
-    """Return the batch that `raw/patients` read last, None before the first one."""
+    """Return the batch that `raw/patients` read last; None before the first batch."""
     event = instance.get_latest_materialization_event(RAW)
     if event is None:
         return None
@@ -108,7 +108,7 @@ def _asset(
 
 
 def _champion(store: ModelStore, instance: dg.DagsterInstance) -> ModelReport | None:
-    """Return the released model with its plots, None before the first release."""
+    """Return the released model with its plots; None before the first release."""
     current = store.champion()
     if current is None:
         return None
@@ -133,9 +133,9 @@ def _training_plots(instance: dg.DagsterInstance, version: str) -> tuple[Figure,
 
 
 def _release_history(instance: dg.DagsterInstance) -> tuple[ReleaseDecision, ...]:
-    """Return the decisions about candidates, the newest first.
+    """Return the decisions about candidates, newest first.
 
-    Equal decisions in a row, as a daily batch makes them, count once, with the earliest time.
+    A daily batch repeats a decision: consecutive equal ones count once, with the earliest time.
     """
     history: list[ReleaseDecision] = []
     for decided_at, metadata in _materializations(instance, CHAMPION):
@@ -186,7 +186,7 @@ def _links(settings: PlatformSettings) -> tuple[tuple[str, str], ...]:
 
 
 def _latest_metadata(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, Any]:
-    """Return the metadata of an asset's latest materialization, empty without any."""
+    """Return the metadata of an asset's latest materialization; empty if there is none."""
     event = instance.get_latest_materialization_event(key)
     materialization = None if event is None else event.asset_materialization
     if materialization is None:
@@ -195,7 +195,7 @@ def _latest_metadata(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str
 
 
 def _materializations(instance: dg.DagsterInstance, key: dg.AssetKey) -> list[_Materialization]:
-    """Return time and metadata of an asset's materializations, the newest first."""
+    """Return time and metadata of an asset's materializations, newest first."""
     records = instance.fetch_materializations(key, limit=MAX_MATERIALIZATIONS).records
     return [
         (datetime.fromtimestamp(record.timestamp, UTC), dict(materialization.metadata))

@@ -19,7 +19,7 @@ SIGNS: Mapping[State, str] = {
     "failed": "✗",
     "not run": "○",
 }
-"""Shown beside the words, so that no state depends on colour alone."""
+"""Shown beside the state's name, so that no state is recognisable only by its colour."""
 
 SUMMARIES: Mapping[State, str] = {
     "passed": "Every conclusive check passed.",

@@ -7,7 +7,7 @@ from typing import Literal
 
 State = Literal["passed", "inconclusive", "warning", "failed", "not run"]
 STATES: tuple[State, ...] = ("failed", "warning", "inconclusive", "not run", "passed")
-"""In the order of a list: the most severe first."""
+"""The most severe state first."""
 
 Number = float | int | str
 
@@ -113,8 +113,9 @@ class ReleaseDecision:
 
 @dataclass(frozen=True, slots=True)
 class StreamReport:
-    """Health issues of the stream's services as (subject, problem); `polled` is False without a
-    stream.
+    """Health issues of the stream's services as (subject, problem).
+
+    `polled` is False if there is no stream.
     """
 
     polled: bool
@@ -147,7 +148,7 @@ class Report:
 
     @property
     def failures(self) -> tuple[tuple[str, CheckResult], ...]:
-        """Every check that failed or warns, with the name of its asset, the most severe first."""
+        """Every check that failed or warns, with its asset's name, most severe first."""
         failures = [
             (asset.name, check)
             for asset in self.assets
@@ -158,9 +159,9 @@ class Report:
 
 
 def most_severe(states: Iterable[State]) -> State:
-    """Return the most severe state; `not run` without any.
+    """Return the most severe state; `not run` if there is none.
 
-    A passed check outweighs checks that are inconclusive or have not run.
+    One passed check is enough: checks that are inconclusive or have not run then do not count.
     """
     present = set(states)
     order: tuple[State, ...] = ("failed", "warning", "passed", "inconclusive")

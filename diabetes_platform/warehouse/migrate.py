@@ -37,8 +37,8 @@ class MigrationError(RuntimeError):
 class StoredTable:
     """A relation that holds a table of the contract; `extra` names its further columns.
 
-    A `strict` relation has the contract's NOT NULL columns; staging has none, because there the
-    expectations judge.
+    A `strict` relation has the contract's NOT NULL columns. Staging accepts NULL everywhere: the
+    expectations check it.
     """
 
     relation: str
@@ -128,7 +128,7 @@ def _require_order() -> None:
     scripts = ScriptDirectory(str(LOCATION))
     previous: str | None = None
     try:
-        with warnings.catch_warnings(action="ignore"):  # of what the error says too
+        with warnings.catch_warnings(action="ignore"):  # they only repeat the error
             revisions = sorted(scripts.walk_revisions(), key=lambda script: script.revision)
     except (RevisionError, CommandError, KeyError) as error:
         raise MigrationError(f"{LOCATION}: the migrations form no chain: {error}") from error
@@ -136,7 +136,7 @@ def _require_order() -> None:
         if script.down_revision != previous:
             raise MigrationError(
                 f"{Path(script.path).name}: down_revision is {script.down_revision!r}; "
-                f"allowed: {previous!r}, the migration before it"
+                f"allowed: {previous!r}, the previous migration"
             )
         previous = script.revision
 

@@ -31,9 +31,9 @@ def read_predictions(url: str, model_version: str, ids: Iterable[int]) -> list[S
 def probabilities_before_outcome(
     predictions: Iterable[StoredPrediction], confirmed: Mapping[int, datetime]
 ) -> dict[int, float]:
-    """Return for each patient the newest probability from before the outcome was confirmed.
+    """Return each patient's newest probability from before the outcome was confirmed.
 
-    A later score may come from a model that has learned from this very outcome.
+    A later score may come from a model that was trained on this outcome.
     """
     ordered = sorted(predictions, key=lambda stored: (stored.scored_at, stored.source_lsn))
     return {

@@ -24,7 +24,7 @@ _LOCK = 0x6469_6162
 
 
 class PromotionRefusedError(RuntimeError):
-    """A refused promotion or rollback; the serving table is unchanged."""
+    """A promotion or rollback was rejected; the serving table is unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Promotion:
 def promote(url: str, batch: StagedBatch) -> Promotion:
     """Make `serving.patients` show `batch`, in one transaction.
 
-    A batch that was promoted before stays unchanged, also after a rollback from it. Raises
+    Nothing happens if the batch was promoted before, even if it was rolled back since. Raises
     PromotionRefusedError if its newest validation failed, its rows break the contract, or staging
     has another batch.
     """
@@ -72,7 +72,7 @@ def promote(url: str, batch: StagedBatch) -> Promotion:
 
 
 def rollback(url: str) -> Promotion:
-    """Show the version before the current one; PromotionRefusedError without one."""
+    """Show the previous version; PromotionRefusedError if there is none."""
     with psycopg.connect(url) as connection:
         _serialise(connection)
         current = _current_version(connection)

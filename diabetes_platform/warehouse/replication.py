@@ -19,9 +19,9 @@ MAX_RETAINED_BYTES = 512 * MIB
 class Slot:
     """The state of the slot on the server; sizes are bytes of write-ahead log.
 
-    `kept` is the log that the slot retains, `behind` what its consumer has not confirmed; both are
-    0 for a lost slot. `holder_pid` is the session that reads it, if any; only the same role and the
-    superuser see its `holder` and `holder_user`.
+    `kept` is the log that the slot retains, `behind` the part that its consumer has not confirmed;
+    both are 0 for a lost slot. `holder_pid` is the session that reads the slot, if any. Only the
+    session's own role and the superuser see its program, `holder`, and its role, `holder_user`.
     """
 
     plugin: str
@@ -36,7 +36,7 @@ class Slot:
 
     @property
     def held_by(self) -> str | None:
-        """The reader of the slot in words; None without a reader."""
+        """The program, role and pid that read the slot; None without a reader."""
         if self.holder_pid is None:
             return None
         name = self.holder or "an unnamed program"

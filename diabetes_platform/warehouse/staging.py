@@ -41,11 +41,11 @@ def stage(
 ) -> StagedBatch:
     """Replace `staging.patients` by `batches` (contract STAGING_PATIENTS, any column order).
 
-    One transaction: if it fails, the previous batch stays. It also fails if another number of rows
-    than `expected_rows` arrives, or a row of another batch. Memory holds one Arrow batch. Raises
-    StagingError.
+    One transaction: if it fails, the previous batch stays. It fails with StagingError, also if the
+    number of rows is not `expected_rows` or a row belongs to another batch. Memory holds one Arrow
+    batch.
     """
-    # ADBC imports polars and pandas: a second that the code location saves.
+    # Imported here because ADBC imports polars and pandas, which takes the code location a second.
     import adbc_driver_postgresql.dbapi as adbc
 
     try:

@@ -72,7 +72,7 @@ def test_reads_a_version_without_rows_hash_and_source(lake: Lake) -> None:
     rows = pima_table().drop_columns(["source"])
     lake.snapshot(TRAINING_SET, rows, training_set_from_arrow(rows).content_hash)
     time.sleep(0.005)
-    assert read_training_set_as_of(lake, datetime.now(UTC)).sources == {"not told": 768}
+    assert read_training_set_as_of(lake, datetime.now(UTC)).sources == {"not recorded": 768}
 
 
 def test_reads_a_version_written_before_an_optional_field_existed(lake: Lake) -> None:

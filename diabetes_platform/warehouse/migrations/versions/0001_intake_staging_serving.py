@@ -1,6 +1,6 @@
 """Intake, staging and serving: tables, the current version's pointer and the audit.
 
-The text is frozen: a change of the contract is a new revision, which a test demands.
+The SQL is frozen: a change of the contract needs a new revision, as a test verifies.
 """
 
 from alembic import op
@@ -56,7 +56,7 @@ CREATE TABLE staging.validations (
     validated_at timestamptz NOT NULL DEFAULT now()
 )
 """
-# No constraint on staging: there the expectations judge; serving is strict.
+# Staging has no constraints, because the expectations check it; serving is strict.
 STAGING = """
 CREATE TABLE staging.patients (
     record_id text,

@@ -1,13 +1,13 @@
 """Roles with least privilege, predictions, and the publication of the intake table.
 
-Roles belong to the whole cluster: they are made here, without login, only where nobody made them
-before, and stay when this revision is taken back. Who may create them gives them their passwords,
-and `debezium` REPLICATION, which the owner of a database cannot: `warehouse-setup` does both. Its
-heartbeat is `pg_logical_emit_message`, which every role may call until `warehouse-setup` leaves it
-to `debezium` alone: the function belongs to the superuser.
+Roles belong to the whole cluster. This revision creates the missing ones without login, and its
+downgrade keeps them. Passwords, and REPLICATION for `debezium`, need rights that the owner of a
+database lacks, so `warehouse-setup` sets them. It also restricts `pg_logical_emit_message`, which
+Debezium's heartbeat calls, to `debezium`: the function belongs to the superuser, and until then
+every role may call it.
 
-The intake table keeps REPLICA IDENTITY DEFAULT: a change carries the new row and the old key,
-which is what merging by id needs; the old values would double the log and travel as patient data.
+The intake table keeps REPLICA IDENTITY DEFAULT: a change carries the new row and the old key, which
+is enough to merge by id. The old values would double the log and expose more patient data.
 
 Needs PostgreSQL 17 or later, for MAINTAIN.
 """
@@ -41,7 +41,7 @@ BEGIN
 END
 $$
 """
-# No foreign key to the intake: a prediction may arrive when its patient was deleted meanwhile.
+# No foreign key to the intake: a patient may be deleted before its prediction arrives.
 PREDICTIONS = """
 CREATE TABLE serving.predictions (
     intake_id bigint NOT NULL,
@@ -60,7 +60,7 @@ CREATE TABLE serving.predictions (
     CONSTRAINT result_allowed CHECK (result IN ('Normal', 'Diabetes'))
 )
 """
-# No TRUNCATE: Debezium skips it, and nobody but the owner may.
+# No TRUNCATE: Debezium skips it, and only the owner may truncate the table.
 PUBLICATION = """
 CREATE PUBLICATION diabetes_publication FOR TABLE public.diabetes_new
     WITH (publish = 'insert, update, delete')
@@ -100,7 +100,7 @@ GRANTS = (
 
 
 def upgrade() -> None:
-    """Create roles, predictions and publication; take PUBLIC's rights, grant each role its own."""
+    """Create roles, predictions and publication; revoke PUBLIC's rights and grant each role's."""
     for statement in (ROLES, PREDICTIONS, PUBLICATION, *CLOSE):
         op.execute(statement)
     op.execute(_on_this_database("REVOKE ALL ON DATABASE %I FROM PUBLIC"))
@@ -114,7 +114,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop predictions and publication and put PUBLIC's rights back; the roles stay."""
+    """Drop predictions and publication, and restore PUBLIC's rights; the roles stay."""
     for privileges, objects, roles in reversed(GRANTS):
         op.execute(f"REVOKE {privileges} ON {objects} FROM {roles}")
     op.execute(

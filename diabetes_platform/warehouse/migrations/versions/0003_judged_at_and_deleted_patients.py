@@ -1,6 +1,6 @@
 """The time of the stream's verdict on a change, and deletion of a deleted patient's predictions.
 
-The newest prediction of an intake needs no index of its own: the primary key begins with
+Reading the newest prediction of an intake needs no further index: the primary key begins with
 `intake_id, source_lsn`.
 """
 
@@ -11,13 +11,13 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
-# Of an earlier row nobody knows when: it was between its capture and its arrival.
+# The time of earlier rows is unknown; it was between their capture and their arrival.
 JUDGED_AT = (
     "ALTER TABLE serving.predictions ADD COLUMN judged_at timestamptz",
     "UPDATE serving.predictions SET judged_at = captured_at",
     "ALTER TABLE serving.predictions ALTER COLUMN judged_at SET NOT NULL",
 )
-# The same change and model give the same answer: a row is written once, and its times stay true.
+# The same change and model give the same prediction, so a row is written once and never updated.
 GRANT = (
     "REVOKE UPDATE ON serving.predictions FROM predictor",
     "GRANT DELETE ON serving.predictions TO predictor",
@@ -29,12 +29,12 @@ REVOKE = (
 
 
 def upgrade() -> None:
-    """Add the column; the predictor may delete what it may no longer change."""
+    """Add the column; the predictor may delete rows, but no longer update them."""
     for statement in (*JUDGED_AT, *GRANT):
         op.execute(statement)
 
 
 def downgrade() -> None:
-    """Drop the column and take the right back."""
+    """Drop the column and restore the previous rights."""
     for statement in (*REVOKE, "ALTER TABLE serving.predictions DROP COLUMN judged_at"):
         op.execute(statement)

@@ -1,7 +1,7 @@
-"""Requests that took in a patient, by the key with which their sender may repeat them.
+"""The idempotency keys of requests that stored a patient, so that a sender may repeat a request.
 
-A table of its own: change data capture watches the intake table, and a key is no measurement. It
-goes with its patient.
+It is a separate table, because change data capture reads the intake table, and a key is no
+measurement. Deleting a patient deletes its key.
 """
 
 from alembic import op
@@ -28,5 +28,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop the table and with it the right."""
+    """Drop the table with its rights."""
     op.execute("DROP TABLE serving.intake_requests")

@@ -1,4 +1,4 @@
-"""The pipeline, which trains, may not read what a model has said: a prediction is never a label."""
+"""The pipeline, which trains models, may not read predictions: a prediction is never a label."""
 
 from alembic import op
 
@@ -9,10 +9,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Take the right."""
+    """Revoke the right."""
     op.execute("REVOKE SELECT ON serving.predictions FROM pipeline")
 
 
 def downgrade() -> None:
-    """Give it back."""
+    """Grant the right again."""
     op.execute("GRANT SELECT ON serving.predictions TO pipeline")
