@@ -1,7 +1,7 @@
 """The measurements of a patient record: the only list of fields, bounds, units and codes.
 
-Every engine renders its own schema from `FIELDS`; none keeps a second list. To add a field, append
-it to `FEATURES` and add a migration (docs: “Add a field”).
+Every engine renders its own schema from `FIELDS`; none keeps a second list. To add a field, see
+docs/how-to/add-a-field.md.
 """
 
 import hashlib
