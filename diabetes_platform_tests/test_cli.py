@@ -42,8 +42,8 @@ def test_predict_has_an_option_for_each_measurement_with_its_bounds() -> None:
 def test_rejects_a_patient_outside_the_contract_with_all_reasons() -> None:
     result = run("predict", *options({**example_patient(), "age": 7, "glucose": float("nan")}))
     assert result.exit_code == 1
-    assert "age: below minimum: given 7.0, allowed 18 to 120 years" in result.stderr
-    assert "glucose: not finite: given nan" in result.stderr
+    assert "age is 7.0 (below minimum); allowed: 18 to 120 years" in result.stderr
+    assert "glucose is nan (not finite); allowed: " in result.stderr
 
 
 def test_predict_names_the_remedy_if_the_api_does_not_answer() -> None:

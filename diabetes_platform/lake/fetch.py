@@ -17,7 +17,7 @@ from diabetes_platform.contract.tables import batch_id_of
 from diabetes_platform.lake.source_files import SourceError
 
 _SCHEMES = frozenset({"http", "https", "s3"})
-_ALLOWED = "allowed the http(s):// or s3:// URL of a CSV or Parquet file"
+_ALLOWED = "allowed: the http(s):// or s3:// URL of a CSV or Parquet file"
 _TIMEOUT_SECONDS = 30.0
 
 
@@ -36,19 +36,19 @@ def download(url: str, target: Path, s3: S3 = DEFAULT_S3) -> None:
     """
     parts = _split(url)
     if parts is None or not parts.hostname:
-        raise SourceError(f"source: given a URL that cannot be parsed, {_ALLOWED}")
+        raise SourceError(f"source: the URL cannot be parsed; {_ALLOWED}")
     if parts.scheme not in _SCHEMES:
-        raise SourceError(f"source: given a URL of scheme {parts.scheme!r}, {_ALLOWED}")
+        raise SourceError(f"source: the URL has the scheme {parts.scheme!r}; {_ALLOWED}")
     if "@" in parts.netloc:
         raise SourceError(
-            f"{public_name(url)}: given a user or password in the URL, allowed none: "
-            "the configuration of the run would keep it"
+            f"{public_name(url)}: the URL contains a user or password; allowed: none, "
+            "because the configuration of the run would keep it"
         )
     fault = _from_s3(url, target, s3) if parts.scheme == "s3" else _from_http(url, target)
     if isinstance(fault, StorageError):
         raise fault
     if fault is not None:
-        raise SourceError(f"{public_name(url)}: cannot be read: given {fault}, {_ALLOWED}")
+        raise SourceError(f"{public_name(url)}: cannot be read: {fault}; {_ALLOWED}")
 
 
 def _split(url: str) -> SplitResult | None:
@@ -162,7 +162,7 @@ class FetchedSource:
         if unchanged:
             return None
         return SourceError(
-            f"{self.name}: given a file that changed while it was read, allowed a complete file"
+            f"{self.name}: the file changed while it was read; allowed: a complete file"
         )
 
 
@@ -181,8 +181,8 @@ def fetch(source: str, s3: S3 = DEFAULT_S3) -> Iterator[FetchedSource]:
         return
     path = Path(source.removeprefix("file://")).expanduser().absolute()
     if not path.is_file():
-        problem = "a directory" if path.is_dir() else "a path that does not exist"
-        raise SourceError(f"{path}: given {problem}, allowed a CSV or Parquet file or its URL")
+        problem = "is a directory" if path.is_dir() else "does not exist"
+        raise SourceError(f"{path}: the path {problem}; allowed: a CSV or Parquet file or its URL")
     yield _hashed(path, str(path))
 
 
@@ -191,9 +191,7 @@ def _hashed(path: Path, name: str) -> FetchedSource:
         return _hash(path, name)
     except OSError as error:
         reason = error.strerror
-    raise SourceError(
-        f"{name}: given a file that cannot be read ({reason}), allowed a CSV or Parquet file"
-    )
+    raise SourceError(f"{name}: the file cannot be read ({reason}); allowed: a CSV or Parquet file")
 
 
 def _hash(path: Path, name: str) -> FetchedSource:

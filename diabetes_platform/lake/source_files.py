@@ -43,16 +43,16 @@ def column_order(header: list[str], name: str, fields: Sequence[Field] = FIELDS)
     names = [by_alias.get(cell, cell) for cell in header]
     _reject_numbers(header, name)
     for position, column in enumerate(names, start=1):
-        where = f"{name}: line 1, column {position}: given {_displayed(header[position - 1])}"
+        where = f"{name}: line 1, column {position}: {_displayed(header[position - 1])}"
         if column not in {field.name for field in fields}:
-            raise SourceError(f"{where}, allowed one of {allowed}")
+            raise SourceError(f"{where}; allowed: one of {allowed}")
         if column in names[: position - 1]:
-            raise SourceError(f"{where} a second time, allowed once")
+            raise SourceError(f"{where} a second time; allowed: once")
     absent = [field.name for field in fields if field.original and field.name not in names]
     if absent:
         raise SourceError(
-            f"{name}: line 1, column {len(header) + 1}: given {len(header)} columns without "
-            f"{', '.join(absent)}, allowed: {allowed}"
+            f"{name}: line 1, column {len(header) + 1}: {len(header)} columns without "
+            f"{', '.join(absent)}; allowed: {allowed}"
         )
     return names
 
@@ -73,8 +73,8 @@ def _reject_numbers(header: list[str], name: str) -> None:
     for position, cell in enumerate(header, start=1):
         if _NUMBER.fullmatch(cell):
             raise SourceError(
-                f"{name}: line 1, column {position}: given a number, so the file seems to have no "
-                f"header, allowed the header {ALLOWED_HEADER}"
+                f"{name}: line 1, column {position}: a number, so the file seems to have no "
+                f"header; allowed: the header {ALLOWED_HEADER}"
             )
 
 
@@ -163,7 +163,7 @@ def _fault(line: bytes, columns: Sequence[str]) -> str | None:
     if fault is None and len(cells) != len(columns):
         column = min(len(cells), len(columns)) + 1
         names = ", ".join(columns)
-        return f"column {column}: given {len(cells)} columns, allowed {len(columns)}: {names}"
+        return f"column {column}: {len(cells)} columns; allowed: {len(columns)} ({names})"
     return fault
 
 
@@ -172,17 +172,17 @@ def _split(line: bytes) -> tuple[list[str], str | None]:
     body = line.removesuffix(b"\r\n").removesuffix(b"\n")
     head, carriage_return, _ = body.partition(b"\r")
     if carriage_return:
-        fault = "given a carriage return inside a line, allowed lines that end with LF or CRLF"
+        fault = "a carriage return inside a line; allowed: lines that end with LF or CRLF"
         return [], f"column {head.count(b',') + 1}: {fault}"
     if not body.strip():
-        return [], "column 1: given a blank line, allowed only after the last row"
+        return [], "column 1: a blank line; allowed: only after the last row"
     if len(line) >= MAX_LINE_BYTES:
-        return [], f"column 1: given {MAX_LINE_BYTES} bytes or more, allowed a shorter line"
+        return [], f"column 1: {MAX_LINE_BYTES} bytes or more; allowed: a shorter line"
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
         column = body[: error.start].count(b",") + 1
-        return [], f"column {column}: given byte 0x{body[error.start]:02x}, allowed UTF-8 text"
+        return [], f"column {column}: byte 0x{body[error.start]:02x}; allowed: UTF-8 text"
     return _cells(text)
 
 
@@ -193,14 +193,14 @@ def _cells(text: str) -> tuple[list[str], str | None]:
         cells = next(reader)
     except csv.Error:
         limit = csv.field_size_limit()
-        return [], f"column 1: given a value of more than {limit} characters, allowed numbers"
+        return [], f"column 1: a value of more than {limit} characters; allowed: numbers"
     if reader.line_num > 1:
-        return [], f"column {len(cells)}: given a line break inside quotes, allowed one line a row"
+        return [], f"column {len(cells)}: a line break inside quotes; allowed: one line a row"
     return cells, None
 
 
 _HEADER_BYTES = 1 << 16
-_NO_LINE_AT_FAULT = "given lines that do not parse as CSV, allowed one row of numbers a line"
+_NO_LINE_AT_FAULT = "lines that do not parse as CSV; allowed: one row of numbers a line"
 
 
 def read_csv(path: Path, name: str, fields: Sequence[Field] = FIELDS) -> Iterator[pa.RecordBatch]:
@@ -211,7 +211,7 @@ def read_csv(path: Path, name: str, fields: Sequence[Field] = FIELDS) -> Iterato
     header_bytes, names = _read_header(path, name, fields)
     end = end_of_rows(path)
     if end <= header_bytes:
-        raise SourceError(f"{name}: line 2: given no rows, allowed at least one")
+        raise SourceError(f"{name}: line 2: no rows; allowed: at least one")
     lines = count_lines(path, end)
     rows = 1  # the header
     if lines is not None:
@@ -234,7 +234,7 @@ def _read_header(path: Path, name: str, fields: Sequence[Field]) -> tuple[int, l
         raise SourceError(f"{name}: {fault}")
     names = column_order(header, name, fields)
     if len(line) == _HEADER_BYTES:
-        raise SourceError(f"{name}: line 1: given {len(line)} bytes or more, allowed fewer")
+        raise SourceError(f"{name}: line 1: {len(line)} bytes or more; allowed: fewer")
     return len(line), names
 
 
@@ -286,20 +286,20 @@ def read_parquet(
     """
     file = _open(path)
     if file is None:
-        raise SourceError(f"{name}: given a damaged Parquet file, allowed CSV or Parquet")
+        raise SourceError(f"{name}: a damaged Parquet file; allowed: CSV or Parquet")
     with file:
         names = column_order(file.schema_arrow.names, name, fields)
         expected = file.metadata.num_rows
         if expected == 0:
-            raise SourceError(f"{name}: row 1: given no rows, allowed at least one")
+            raise SourceError(f"{name}: row 1: no rows; allowed: at least one")
         rows = 0
         for batch in _batches(file):
             yield _cast_to_text(batch.rename_columns(names), name, fields)
             rows += batch.num_rows
     if rows != expected:
         raise SourceError(
-            f"{name}: row {rows + 1} or later: given damaged data, "
-            f"allowed the {expected} rows of the file's footer"
+            f"{name}: row {rows + 1} or later: damaged data; "
+            f"allowed: the {expected} rows of the file's footer"
         )
 
 
@@ -336,8 +336,8 @@ def _cast_to_text(batch: pa.RecordBatch, name: str, fields: Sequence[Field]) -> 
         text = _as_text(column)
         if text is None:
             raise SourceError(
-                f"{name}: column {position} ({field.name}): given type {column.type}, "
-                "allowed text or numbers"
+                f"{name}: column {position} ({field.name}): type {column.type}; "
+                "allowed: text or numbers"
             )
         columns.append(text)
     return pa.record_batch(columns, names=[field.name for field in fields])
@@ -362,8 +362,6 @@ def read_as_text(
     with path.open("rb") as file:
         start = file.read(len(MAGIC))
     if not start:
-        raise SourceError(
-            f"{name}: line 1: given an empty file, allowed the header {ALLOWED_HEADER}"
-        )
+        raise SourceError(f"{name}: line 1: an empty file; allowed: the header {ALLOWED_HEADER}")
     read = read_parquet if start == MAGIC else read_csv
     yield from read(path, name, fields)

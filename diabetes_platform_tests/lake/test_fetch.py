@@ -33,9 +33,9 @@ def test_a_download_is_deleted_after_use() -> None:
 
 def test_rejects_an_unreadable_path(tmp_path: Path) -> None:
     cases = {
-        tmp_path / "absent.csv": "given a path that does not exist",
-        tmp_path: "given a directory",
-        Path("/proc/self/mem"): "given a file that cannot be read (Input/output error), allowed",
+        tmp_path / "absent.csv": "the path does not exist; allowed: ",
+        tmp_path: "the path is a directory; allowed: ",
+        Path("/proc/self/mem"): "the file cannot be read (Input/output error); allowed: ",
     }
     for path, message in cases.items():
         with pytest.raises(SourceError, match=f"^{path}: ") as refused, fetch(str(path)):

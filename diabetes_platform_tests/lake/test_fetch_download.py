@@ -1,4 +1,4 @@
-"""Downloads: the address is sent as given, refused with its status, told without its secrets."""
+"""Downloads: unchanged URLs, errors with the HTTP status, and messages without secrets."""
 
 import logging
 import socket
@@ -61,7 +61,7 @@ def test_follows_a_redirect(web: Web, target: Path) -> None:
 def test_names_the_http_status(web: Web, target: Path, status: int) -> None:
     message = refusal(f"{web.url}/status/{status}?key={SECRET}", target)
     assert message.startswith(
-        f"{web.url}/status/{status}: cannot be read: given HTTP status {status}, allowed"
+        f"{web.url}/status/{status}: cannot be read: HTTP status {status}; allowed: "
     )
 
 
@@ -69,7 +69,7 @@ def test_names_the_http_status(web: Web, target: Path, status: int) -> None:
     ("path", "error"), [("/cut", "RemoteProtocolError"), ("/elsewhere", "UnsupportedProtocol")]
 )
 def test_rejects_a_broken_response(web: Web, target: Path, path: str, error: str) -> None:
-    assert f"{path}: cannot be read: given {error}" in refusal(
+    assert f"{path}: cannot be read: {error}; allowed: " in refusal(
         f"{web.url}{path}?key={SECRET}", target
     )
 
@@ -79,20 +79,26 @@ def test_names_an_unreachable_server(target: Path) -> None:
         unused.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{unused.getsockname()[1]}/a.csv"
         message = refusal(f"{address}?key={SECRET}", target)
-    assert message.startswith(f"{address}: cannot be read: given ConnectError")
+    assert message.startswith(f"{address}: cannot be read: ConnectError; allowed: ")
 
 
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        (f"https://user:{SECRET}@host:8443/a.csv", "https://host:8443/a.csv: given a user or pass"),
-        (f"http://{SECRET}@host/a.csv", "http://host/a.csv: given a user or password in the URL"),
-        (f"s3://key:{SECRET}@bucket/a.csv", "s3://bucket/a.csv: given a user or password"),
-        (f"https://user:{SECRET}/more@host/a.csv", "source: given a URL that cannot be parsed"),
-        (f"https://user:{SECRET}?@host/a.csv", "source: given a URL that cannot be parsed"),
-        (f"https://user:[{SECRET}@host/a.csv", "source: given a URL that cannot be parsed"),
-        (f"ftp://user:{SECRET}@host/a.csv", "source: given a URL of scheme 'ftp', allowed"),
-        ("https:///a.csv", "source: given a URL that cannot be parsed"),
+        (
+            f"https://user:{SECRET}@host:8443/a.csv",
+            "https://host:8443/a.csv: the URL contains a user or password; ",
+        ),
+        (f"http://{SECRET}@host/a.csv", "http://host/a.csv: the URL contains a user or password; "),
+        (
+            f"s3://key:{SECRET}@bucket/a.csv",
+            "s3://bucket/a.csv: the URL contains a user or password; ",
+        ),
+        (f"https://user:{SECRET}/more@host/a.csv", "source: the URL cannot be parsed; allowed: "),
+        (f"https://user:{SECRET}?@host/a.csv", "source: the URL cannot be parsed; allowed: "),
+        (f"https://user:[{SECRET}@host/a.csv", "source: the URL cannot be parsed; allowed: "),
+        (f"ftp://user:{SECRET}@host/a.csv", "source: the URL has the scheme 'ftp'; allowed: "),
+        ("https:///a.csv", "source: the URL cannot be parsed; allowed: "),
     ],
 )
 def test_rejects_credentials_in_a_url_without_repeating_them(
@@ -129,7 +135,7 @@ def test_rejects_a_missing_s3_object(
 ) -> None:
     as_s3(monkeypatch, web)
     message = refusal("s3://status/404", target)
-    assert message.startswith("s3://status/404: cannot be read: given FileNotFoundError, allowed")
+    assert message.startswith("s3://status/404: cannot be read: FileNotFoundError; allowed: ")
 
 
 def as_s3(monkeypatch: pytest.MonkeyPatch, web: Web) -> None:

@@ -23,12 +23,12 @@ def test_a_column_of_a_later_field_may_be_absent() -> None:
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        (["a", *NAMES], "column 1: given 'a', allowed one of pregnancies"),
-        (["", *NAMES], "column 1: given '', allowed one of pregnancies"),
-        (["x" * 100], f"column 1: given '{'x' * 40}', allowed one of"),
-        ([*NAMES[:7], "bmi"], "column 8: given 'bmi' a second time, allowed once"),
-        ([*NAMES[:7], "Outcome", "outcome"], "column 9: given 'outcome' a second time"),
-        (NAMES[:8], "column 9: given 8 columns without outcome, allowed: pregnancies"),
+        (["a", *NAMES], "column 1: 'a'; allowed: one of pregnancies"),
+        (["", *NAMES], "column 1: ''; allowed: one of pregnancies"),
+        (["x" * 100], f"column 1: '{'x' * 40}'; allowed: one of"),
+        ([*NAMES[:7], "bmi"], "column 8: 'bmi' a second time; allowed: once"),
+        ([*NAMES[:7], "Outcome", "outcome"], "column 9: 'outcome' a second time"),
+        (NAMES[:8], "column 9: 8 columns without outcome; allowed: pregnancies"),
     ],
 )
 def test_rejects_another_header(header: list[str], message: str) -> None:
@@ -40,12 +40,12 @@ def test_rejects_another_header(header: list[str], message: str) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("14,148,72", "column 1: given a number, so the file seems to have no header"),
-        ("Smith,148,72", "column 2: given a number, so the file seems to have no header"),
-        (",-.5e1", "column 2: given a number, so the file seems to have no header"),
-        ("14;148;72", "column 1: given text that is no name, allowed one of"),
-        ("14\t148\t72", "column 1: given text that is no name, allowed one of"),
-        ("Smith 1948-01-14", "column 1: given text that is no name, allowed one of"),
+        ("14,148,72", "column 1: a number, so the file seems to have no header"),
+        ("Smith,148,72", "column 2: a number, so the file seems to have no header"),
+        (",-.5e1", "column 2: a number, so the file seems to have no header"),
+        ("14;148;72", "column 1: text that is no name; allowed: one of"),
+        ("14\t148\t72", "column 1: text that is no name; allowed: one of"),
+        ("Smith 1948-01-14", "column 1: text that is no name; allowed: one of"),
     ],
 )
 def test_does_not_repeat_a_row_in_place_of_the_header(row: str, message: str) -> None:

@@ -47,7 +47,7 @@ def problem_text(response: httpx.Response) -> str:
         return f"{response.status_code}: {response.text}"
     problem = response.json()
     reasons = [
-        "{field}: {code}: given {given!r}, allowed {allowed}".format_map(error)
+        "{field} is {given!r} ({code}); allowed: {allowed}".format_map(error)
         for error in problem.get("errors", [])
     ]
     return "\n".join(reasons) or str(problem.get("detail") or problem["title"])

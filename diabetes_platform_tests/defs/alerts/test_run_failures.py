@@ -191,5 +191,5 @@ def test_the_sensor_sends_a_failed_batch(
     (line,) = settings.alerts.read_text().splitlines()
     (posted,) = webhook.received
     assert json.loads(line)["failed_steps"] == ["raw__patients"]
-    assert "absent.csv: given a path that does not exist" in posted["text"]
+    assert "absent.csv: the path does not exist" in posted["text"]
     assert posted["run_url"].endswith(f"/runs/{result.run_id}")

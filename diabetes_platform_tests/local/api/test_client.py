@@ -42,8 +42,8 @@ def test_names_the_remedy_if_the_api_does_not_answer() -> None:
                 }
             ),
             (
-                "age: below_minimum: given 3, allowed 18 to 120\n"
-                "bmi: missing: given None, allowed 10 to 100"
+                "age is 3 (below_minimum); allowed: 18 to 120\n"
+                "bmi is None (missing); allowed: 10 to 100"
             ),
         ),
         (problem({"title": "Not found", "detail": "no such route"}), "no such route"),
