@@ -1,7 +1,7 @@
 """The files of a model version, which training writes and the API reads.
 
-`models/diabetes/<version>/model.txt` is LightGBM's text format, `bundle.json` beside it says how
-to use it, and `models/diabetes/champion.json` points at the released version.
+`models/diabetes/<version>/model.txt` has LightGBM's text format, `bundle.json` beside it describes
+how to use it, and `models/diabetes/champion.json` points at the released version.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ FORMAT = 1
 
 
 class BundleError(ValueError):
-    """A bundle that must not be used: damaged, changed, or made for another contract."""
+    """A bundle that must not be used: it is damaged, changed, or belongs to another contract."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,12 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """Everything that using and evaluating a model needs, as stored in `bundle.json`.
+    """Everything that is needed to use and evaluate a model, as stored in `bundle.json`.
 
     `features` is the column order of `model.txt`. A probability at or above `threshold` is
     class 1. `metrics` maps a name to its estimate and 95 % interval (`value`, `low`, `high`).
-    `training` holds recipe, seeds, row count and the Delta version of the training set;
-    `libraries` the versions that trained it; `files` SHA-256 by name.
+    `training` has the recipe, seeds, row count and the Delta version of the training set,
+    `libraries` the versions of the libraries that trained it, `files` the SHA-256 by file name.
     """
 
     model_version: str
@@ -78,7 +78,7 @@ def sha256(content: bytes) -> str:
 
 
 def with_content_version(bundle: Bundle) -> Bundle:
-    """Return `bundle` with its content's hash as version: equal training, equal version."""
+    """Return `bundle` with the hash of its content as version: equal training, equal version."""
     unversioned = replace(bundle, model_version="")
     return replace(bundle, model_version=sha256(dump_bundle(unversioned))[:12])
 
@@ -119,8 +119,8 @@ def open_bundle(
 ) -> Bundle:
     """Return the bundle in `files` after comparing every hash and the contract.
 
-    The contract matches where the model's own fields mean the same, whatever fields were added.
-    Raises BundleError that names what differs.
+    The contract matches if the model's own fields are unchanged, even if fields were added since.
+    Raises BundleError that names the difference.
     """
     content = _file(files, BUNDLE_FILE)
     _require_equal(f"{BUNDLE_FILE}: SHA-256", sha256(content), champion.bundle_sha256)

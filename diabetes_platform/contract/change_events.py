@@ -1,11 +1,11 @@
 """The validation of the stream's messages: Debezium's change events and images of the sink topic.
 
-Flink's job, the predictor and the lake share these functions. They name every fault of a message
-and never raise, whatever its bytes are. A reader may decode most valid messages faster, as Flink
-does; it then calls these functions for the rest.
+Flink's job, the predictor and the lake share these functions. They return every fault of a message
+and never raise, whatever its bytes are. Flink decodes most valid messages with a faster decoder of
+its own and calls these functions for the rest.
 
-A reason is a `Reason` like every other, written `source.lsn:missing`; the reasons of a measurement
-are the row validator's (`validation.py`), except that a change event holds no number as text.
+A reason is a `Reason`, written `source.lsn:missing`. The reasons of a measurement are those of the
+row validator (`validation.py`), except that a number written as text is also rejected.
 """
 
 import json
@@ -48,15 +48,15 @@ MISMATCH = "mismatch"
 IN_THE_FUTURE = "in_the_future"
 
 CLOCK_SKEW_MS: Final = 300_000
-"""How far a timestamp may lie ahead of the validator's clock: five minutes.
+"""How far a timestamp may be ahead of the validator's clock: five minutes.
 
-A timestamp further ahead would close every window early. The past has no bound: a change is
-captured late whenever a service was down, and the windows count it as late.
+A timestamp further ahead would close every window early. There is no limit for the past: a change
+is captured late whenever a service was down, and the windows count it as late.
 """
 LARGEST_BIGINT: Final = 2**63 - 1
 """The largest `bigint` of PostgreSQL, Delta and Flink."""
 LARGEST_TIMESTAMP_MS: Final = 253_402_300_799_999
-"""The last millisecond of the year 9999, the last that a `datetime` can hold."""
+"""The last millisecond of the year 9999, which is the maximum of a `datetime`."""
 _LARGEST_INTEGER = 2**31 - 1
 _SCHEMA, _TABLE = DIABETES_NEW.name.split(".")
 _OPERATIONS = frozenset(DIABETES_NEW_CHANGED.operations)
@@ -86,13 +86,13 @@ class Change:
 
     @property
     def features(self) -> tuple[float | None, ...]:
-        """The measurements in the contract's order, None where missing; empty for a deletion."""
+        """The measurements in the contract's order, None if missing; empty for a deletion."""
         image = self.image
-        # The validation has made numbers of them.
+        # The validation has converted them to numbers.
         return () if image is None else tuple(image[name] for name in FEATURE_NAMES)  # type: ignore[misc]
 
     def sink_message(self, judged_ms: int) -> Document:
-        """Return the message of the sink topic (SINK_KEYS) for a change that is no deletion."""
+        """Return the message of the sink topic (SINK_KEYS) for a change that is not a deletion."""
         timestamps = (self.changed_ms, self.captured_ms, judged_ms)
         return {
             **(self.image or {}),
@@ -132,10 +132,10 @@ class Invalid:
 def validate_change_event(
     key: bytes | None, value: bytes | None, now_ms: int
 ) -> Change | Invalid | None:
-    """Return the change in a message of the CDC topic; None where it concerns no patient.
+    """Return the change in a message of the CDC topic; None if it concerns no patient.
 
-    That is the tombstone after a deletion and the start and end of a transaction. Key and value
-    may carry their schema. `now_ms` is the validator's clock, milliseconds since 1970 (UTC).
+    Such messages are the tombstone after a deletion and the start and end of a transaction. Key and
+    value may include their schema. `now_ms` is the validator's clock in ms since 1970 (UTC).
     """
     if value is None:
         return None
@@ -157,7 +157,7 @@ def validate_change_event(
 
 
 def heartbeat_ms(value: bytes | None, now_ms: int) -> int | None:
-    """Return the time in a message of the heartbeat topic; None where it has no valid one."""
+    """Return the time in a message of the heartbeat topic; None if it has no valid time."""
     reader = _Reader()
     document = (None if value is None else reader.decode("message", value)) or {}
     payload = document.get("payload", document)
@@ -170,8 +170,8 @@ def validate_sink_message(
 ) -> SinkImage | Deletion | Invalid:
     """Return the image or deletion in a message of the sink topic.
 
-    With `ranges=False` a measurement need only fit its type: an image that Flink accepted stays
-    readable after its field's range was narrowed.
+    With `ranges=False`, a measurement only has to fit its type, so that an image that Flink
+    accepted stays readable after a field's range was narrowed.
     """
     reader = _Reader()
     key_id = reader.sink_key(key)
@@ -184,7 +184,7 @@ def validate_sink_message(
 
 
 def parse_timestamp(text: str) -> datetime | None:
-    """Return the time that ISO 8601 writes as `text`; None if it is invalid or has no zone."""
+    """Parse a time in ISO 8601; None if it is invalid or has no time zone."""
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
@@ -193,7 +193,7 @@ def parse_timestamp(text: str) -> datetime | None:
 
 
 class _NotFiniteError(ValueError):
-    """A number in JSON that no double holds: `NaN`, `Infinity`, `1e999`."""
+    """A number in JSON that is not a finite double: `NaN`, `Infinity`, `1e999`."""
 
 
 def _finite(text: str) -> float:
@@ -211,7 +211,7 @@ def _has_schema(document: Document) -> bool:
 
 
 class _Reader:
-    """Reads the fields of one message; `reasons` collects what is wrong with them."""
+    """Reads the fields of one message; `reasons` collects their faults."""
 
     __slots__ = ("reasons",)
 
@@ -225,10 +225,10 @@ class _Reader:
         return Invalid(tuple(self.reasons))
 
     def decode(self, field: str, content: bytes) -> Document | None:
-        """Return the JSON object in `content`; None where it holds none.
+        """Return the JSON object in `content`; None if there is none.
 
-        Numbers that are not finite are a fault, but are decoded, so that the faults of the other
-        fields are named too.
+        Numbers that are not finite are a fault, but decoding continues, to find the faults of the
+        other fields too.
         """
         try:
             text = str(content, "utf-8")
@@ -258,7 +258,7 @@ class _Reader:
         row_id = None if row is None else self.integer("id", row.get("id"))
         if None not in (row_id, key_id) and row_id != key_id:
             self.reject("key", MISMATCH)
-        # A deletion carries the key alone: Debezium fills the other columns with defaults.
+        # Only the key of a deleted row is valid: Debezium fills the other columns with defaults.
         image = None if row is None or op == DELETED else self.image(row, ranges=True)
         if self.reasons or None in (row_id, op, lsn, changed_ms, captured_ms):
             return self.invalid()
@@ -347,7 +347,7 @@ class _Reader:
         return time
 
     def image(self, row: Document, *, ranges: bool) -> Document:
-        """Return the contract's columns of `row`, and nothing else that it may hold."""
+        """Return the contract's columns of `row`, without any other column."""
         for name in _TIMES:
             self.time(name, row.get(name))
         measurements = {field.name: self.measurement(field, row, ranges=ranges) for field in FIELDS}
@@ -372,7 +372,7 @@ class _Reader:
             self.reject(field.name, MISSING)
             return None
         if isinstance(value, str):
-            # A source file may hold "148" as text; a column of numbers does not.
+            # A source file may contain "148" as text, but a numeric column does not.
             self.reject(field.name, NOT_A_NUMBER)
             return None
         number = parse(field, value).value
@@ -386,9 +386,9 @@ class _Reader:
 
 
 def _is_surely_valid(field: Field, value: object) -> bool:
-    """Whether `value` needs no closer look: most values do not, and this is the fastest check.
+    """Whether `value` is valid by a fast check, which most values pass; False proves nothing.
 
-    No code for missing lies within the bounds (`Field` refuses such a definition).
+    No code for missing values lies within the bounds: `Field` rejects such a definition.
     """
     kind = type(value)
     if kind is not int and (kind is not float or field.kind == "integer"):
@@ -397,7 +397,7 @@ def _is_surely_valid(field: Field, value: object) -> bool:
 
 
 def _does_not_fit(field: Field, number: float | None) -> Reason | None:
-    """Return the reason where a column of the field's type cannot hold `number`."""
+    """Return a reason if a column of the field's type cannot hold `number`, else None."""
     if field.kind == "integer" and number is not None and abs(number) > _LARGEST_INTEGER:
         return Reason(field.name, ABOVE_MAXIMUM if number > 0 else BELOW_MINIMUM)
     return None

@@ -14,7 +14,7 @@ SINK_TOPIC = "diabetes_out.public.sink_diabetes"
 REJECTED_TOPIC = "diabetes_out.public.rejected_diabetes"
 WINDOWED_TOPIC = "diabetes_out.public.windowed_diabetes"
 HEARTBEAT_TOPIC = "__debezium-heartbeat.diabetes_cdc"
-"""Debezium's heartbeats while nothing changes: `{"ts_ms": …}`."""
+"""Debezium's heartbeats, which it also sends while nothing changes: `{"ts_ms": …}`."""
 STREAM_JOB = "patients"
 """The name of Flink's job on the cluster."""
 CONNECTOR = "diabetes-cdc"
@@ -46,7 +46,7 @@ DIABETES_NEW_CHANGED = ChangeEvent(
     envelope_keys=("before", "after", "source", "op", "ts_ms"),
     source_keys=("lsn", "ts_ms", "table", "snapshot"),
     image_keys=DIABETES_NEW.column_names,
-    # An event from before a later field's column existed lacks its key.
+    # Events from before a later field's column existed lack its key.
     required_image_keys=(
         *DIABETES_NEW.key,
         *(field.name for field in FEATURES if field.original),
@@ -83,8 +83,8 @@ class WindowKeys:
     """The keys of a message of the windowed topic, whose own key is `{"window_start_ms": …}`.
 
     `events` = accepted + deleted + rejected + late. A late message counts in the window that was
-    open at its arrival. Means and shares of missing values are those of the accepted messages, null
-    without any.
+    open at its arrival. Means and shares of missing values include the accepted messages only, and
+    are null if there are none.
     """
 
     start: str = "window_start_ms"

@@ -1,6 +1,6 @@
 """The measurements of a patient record: the only list of fields, bounds, units and codes.
 
-Every engine renders its own schema from `FIELDS`; none keeps a second list. To add a field, see
+The schema of every engine is rendered from `FIELDS`. To add a field, see
 docs/how-to/add-a-field.md.
 """
 
@@ -18,14 +18,14 @@ Kind = Literal["integer", "number"]
 class Field:
     """One measurement of a patient.
 
-    `minimum` and `maximum` are inclusive and in `unit`. A value in `missing_codes` was written
-    by the source to say "not measured". `required` fields must carry a value. Outliers of `skewed`
-    fields are fenced on a ratio scale. The mean of a plausible batch lies within `typical_mean`;
-    `step` is the resolution with which a person enters the value; forms show `example`.
+    `minimum` and `maximum` are inclusive and in `unit`. Sources write a value in `missing_codes`
+    for "not measured". `required` fields must have a value. Outliers of `skewed` fields are fenced
+    on a ratio scale. The mean of a plausible batch lies within `typical_mean`; `step` is the
+    resolution with which a person enters the value; forms show `example`.
 
-    `original` fields belong to the first contract: every stored record was written with them. A
-    field that joins later has no value in earlier records, so it must be optional. A definition
-    that contradicts itself raises ValueError with the field's name, the value and its range.
+    `original` fields belong to the first contract, so every stored record has them. A field that
+    joins later has no value in earlier records, so it must be optional. Raises ValueError for a
+    contradictory definition, with the field's name, the value and its range.
     """
 
     name: str
@@ -240,7 +240,7 @@ RESULT_LABELS: tuple[str, str] = ("Normal", "Diabetes")
 def fingerprint(fields: tuple[Field, ...] = FIELDS) -> str:
     """Return the SHA-256 of names, kinds, units, bounds and codes, in order.
 
-    Labels and descriptions are not part of it: a better wording does not retire a model.
+    It excludes labels and descriptions, so that a better wording does not make a model unusable.
     """
     meaning = [
         {
@@ -262,8 +262,8 @@ def fingerprint(fields: tuple[Field, ...] = FIELDS) -> str:
 def model_fingerprint(features: Iterable[str]) -> str | None:
     """Return the fingerprint of a contract with these features and the outcome.
 
-    None where a feature is not in this contract. A model stays usable after a field was added,
-    because its own fields still mean the same.
+    None if a feature is not in this contract. A model stays usable after a field was added, because
+    its own fields are unchanged.
     """
     try:
         fields = tuple(FIELDS_BY_NAME[name] for name in features)

@@ -29,6 +29,6 @@ STORE = LatencyStage("store", "answer → stored row", "scored_at", "stored_at")
 TOTAL = LatencyStage("total", "commit → stored row", "changed_at", "stored_at")
 
 STORED_STAGES = (CAPTURE, CHECK, DELIVERY, SCORE, STORE)
-"""The stages that a stored prediction's timestamps give, without a gap."""
+"""The stages between the timestamps of a stored prediction, without a gap."""
 LIVE_STAGES = (CAPTURE, CHECK, MERGE, FETCH, SCORE, STORE)
-"""The stages that the predictor observes while it runs: delivery is split into merge and fetch."""
+"""The stages that the predictor observes; it splits delivery into merge and fetch."""

@@ -1,4 +1,4 @@
-"""The connection to S3: endpoint, user, the options of each library, and the meaning of errors.
+"""The connection to S3: endpoint, user, the options of each library, and explained errors.
 
 It is configured by `AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and
 `AWS_REGION`. The libraries' credential chain supplies the rest: other variables, or a role of the
@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 
 _RETRIES = 8
 _RETRY_SECONDS = 20
-"""Long enough for a server that restarts, too short to hide one that is down."""
+"""Long enough for a server to restart, but too short to hide an outage."""
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _EXPECTED = frozenset({"NoSuchKey", "PreconditionFailed", "ConditionalRequestConflict"})
-"""Answers of reads and conditional writes that the callers handle."""
+"""Error codes of reads and conditional writes that the callers handle."""
 _BUSY = frozenset({"SlowDown", "SlowDownRead", "SlowDownWrite", "ServiceUnavailable"})
 _METADATA_SERVICE = "169.254.169.254"
 """The last link of the credential chain: the machine's role."""
@@ -29,7 +29,7 @@ class StorageError(RuntimeError):
 
 
 class StorageRefusedError(StorageError):
-    """S3 refuses permanently: wrong credentials, a missing right, a missing bucket."""
+    """S3 rejects the request permanently: wrong credentials, missing right or missing bucket."""
 
 
 class StorageUnavailableError(StorageError):
@@ -38,7 +38,7 @@ class StorageUnavailableError(StorageError):
 
 @dataclass(frozen=True, slots=True)
 class S3:
-    """An endpoint and a user; None leaves a part to the libraries' credential chain."""
+    """An endpoint and a user; the libraries' credential chain supplies each part that is None."""
 
     endpoint: str | None = None
     user: str | None = None
@@ -82,8 +82,8 @@ class S3:
     def errors(self, url: str) -> Iterator[None]:
         """Raise StorageError in place of a library's error that S3 caused.
 
-        The libraries' own messages have a hundred lines. Every other error passes unchanged, and so
-        do all errors if `url` is not an S3 URL.
+        The libraries' own messages have a hundred lines. Any other error passes unchanged, as does
+        every error if `url` is not an S3 URL.
         """
         try:
             yield
@@ -108,7 +108,7 @@ def is_s3_url(url: str) -> bool:
 
 
 def storage_error(s3: S3, url: str, text: str) -> StorageError | None:
-    """Return the S3 error in a library's message `text`; None where it has another cause."""
+    """Return the S3 error in a library's message `text`; None if it has another cause."""
     where = f"{url} at {s3.endpoint or 'AWS'}"
     code = _CODE.search(text)
     if code is not None:

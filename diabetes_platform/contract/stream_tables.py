@@ -1,7 +1,7 @@
 """The lake's tables of the stream's other topics: dead letters and windows.
 
-A row is one message, with its topic, partition and offset as key. What Flink wrote twice after a
-failure is stored twice.
+A row is one message, with its topic, partition and offset as key. If Flink writes a message twice
+after a failure, it is stored twice.
 """
 
 from diabetes_platform.contract.events import WINDOW_KEYS, mean_name, missing_share_name
@@ -36,7 +36,7 @@ STREAM_REJECTED = Table(
         Column("source_partition", "integer", True, "Partition of the original."),
         Column("source_offset", "bigint", True, "Offset of the original in its partition."),
         Column("rejected_at", "timestamp", True, "When it was rejected (UTC)."),
-        # Last, so that Delta keeps no bounds of them in its log.
+        # Last, so that the Delta log has no statistics of their values.
         Column("message_key", "bytes", True, "Key of the original, unchanged."),
         Column("message_value", "bytes", True, "The original's bytes: patients' values."),
     ),

@@ -272,7 +272,7 @@ LABELLED_PATIENTS = Table(
     (
         DIABETES_NEW.columns[0],
         *(Column(c.name, c.type, c.name != OUTCOME.name, c.description) for c in AS_RECEIVED),
-        # Flink requires neither, and a label needs neither.
+        # Flink does not require these two columns, and a label does not need them.
         *(
             Column(c.name, c.type, True, c.description)
             for c in DIABETES_NEW.columns

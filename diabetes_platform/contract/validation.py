@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from diabetes_platform.contract.fields import FIELDS, FIELDS_BY_NAME, Field
 
 NUMBER_PATTERN = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
-"""A decimal number as text. Spark's casts also accept `1d` and `0x1p3`, so this decides."""
+"""A decimal number as text. The casts of engines are not used: Spark's accept `1d` and `0x1p3`."""
 NOT_FINITE_PATTERN = r"^[+-]?([nN][aA][nN]|[iI][nN][fF]([iI][nN][iI][tT][yY])?)$"
 
 MISSING = "missing"

@@ -1,1 +1,1 @@
-"""Starts, watches and stops the platform's services on one machine."""
+"""Installation, start, supervision and stop of the platform's services on one machine."""

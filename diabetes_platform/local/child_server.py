@@ -101,7 +101,7 @@ def wait_until_listening(running: RunningServer, seconds: float) -> None:
 
 
 def stop_all(servers: Sequence[RunningServer]) -> None:
-    """Ask all servers to end at the same time, and kill those that run on after a grace period."""
+    """Terminate all servers at the same time, and kill those that survive a grace period."""
     processes = [running.process for running in servers]
     for process in processes:
         if process.poll() is None:

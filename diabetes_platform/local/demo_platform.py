@@ -24,7 +24,7 @@ from diabetes_platform.settings import PlatformSettings, Port, inherited_environ
 
 @dataclass(frozen=True)
 class DemoPlatform:
-    """A home with its own PostgreSQL; creating it touches no file."""
+    """A home with its own PostgreSQL; creating the object touches no file."""
 
     settings: PlatformSettings
 
@@ -70,7 +70,7 @@ class DemoPlatform:
         return child_environment(self.settings, secrets, inherited=inherited_environment())
 
     def enter(self) -> None:
-        """Give this process the environment of the platform, and prepare Dagster's home."""
+        """Set the platform's environment in this process, and prepare Dagster's home."""
         # Only the owner may read what this process and its children write: it is patient data.
         os.umask(0o077)
         for directory in (self.layout.home, self.layout.dagster, self.layout.temporary):
@@ -92,10 +92,10 @@ class DemoPlatform:
 
 @contextmanager
 def running_demo_platform(settings: PlatformSettings) -> Iterator[DemoPlatform]:
-    """Yield a platform whose databases answer: those of the demo, or started for this block only.
+    """Yield a platform with running databases: the demo's, or databases started for this block.
 
-    Raises BusyError if another command runs PostgreSQL for itself, since it would stop it before
-    this one has finished.
+    Raises BusyError if another command runs PostgreSQL for its own use, because it could stop the
+    server before this command has finished.
     """
     platform = DemoPlatform(settings)
     with ExitStack() as stack:

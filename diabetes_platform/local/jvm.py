@@ -56,7 +56,7 @@ def replace_process(server: JavaServer, java: Path, *, directory: Path) -> NoRet
 
 
 def innermost_cause(trace: str) -> str | None:
-    """Return the innermost "Caused by" of a Java stack trace, with its class; None without one."""
+    """Return the innermost "Caused by" of a Java stack trace, with its class, or None."""
     lines = (line.strip() for line in trace.splitlines())
     causes = [line.removeprefix(_CAUSE) for line in lines if line.startswith(_CAUSE)]
     return causes[-1] if causes else None

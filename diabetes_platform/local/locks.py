@@ -107,7 +107,7 @@ def make_private(directory: Path) -> None:
 
 
 def parse_holder(text: str) -> LockHolder:
-    """Parse a lock file; an incomplete one, which is being written, means ALONE."""
+    """Parse a lock file; a file that is still being written means ALONE."""
     pid, _, use = text.strip().partition(" ")
     return LockHolder(pid or "unknown", HomeUse(use) if use in set(HomeUse) else HomeUse.ALONE)
 

@@ -29,10 +29,10 @@ class Component:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One service: what `diabetes up`, `status`, `doctor` and `install` need to know about it.
+    """One service, as `diabetes up`, `status`, `doctor` and `install` use it.
 
-    The fields are functions where the answer takes an import or a file, so that a command loads
-    only what it uses.
+    Fields whose value needs an import or a file are functions, so that a command loads only what it
+    uses.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Signals that interrupt a command."""
+"""Handling of the signals that interrupt a command."""
 
 import signal
 from collections.abc import Iterator

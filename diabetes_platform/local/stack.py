@@ -31,7 +31,7 @@ def storage_secret(user: str) -> str:
 
 @dataclass(frozen=True)
 class Stack:
-    """The platform below `base_settings.home`; creating it touches no file."""
+    """The platform below `base_settings.home`; creating the object touches no file."""
 
     base_settings: PlatformSettings
     spark: SparkMode = SparkMode.SERVER

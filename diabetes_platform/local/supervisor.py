@@ -26,9 +26,9 @@ PROGRAM = Program(
 )
 START_SECONDS = 15.0
 REQUEST_SECONDS = 30.0
-"""It measures the memory of every process before it answers, which takes long during a start."""
+"""process-compose measures the memory of every process before it answers: slow during a start."""
 STOP_REQUEST_SECONDS = 1.0
-"""It answers a stop request only when every process has ended."""
+"""process-compose answers a stop request only when every process has ended."""
 UP_SECONDS = 240.0
 _POLL_SECONDS = 1.0
 """An answer about all processes costs the supervisor 0.14 s of CPU."""
@@ -84,8 +84,8 @@ class Supervisor:
     ) -> int:
         """Start the supervisor, wait until it answers, and return its pid.
 
-        It runs on after this process and keeps the lock behind `lock_descriptor`. Raises
-        PlatformError if it ends or does not answer.
+        It outlives this process and keeps the lock behind `lock_descriptor`. Raises PlatformError
+        if it ends or does not answer.
         """
         make_private(self.socket.parent)
         self.socket.unlink(missing_ok=True)
@@ -109,7 +109,7 @@ class Supervisor:
                 pass_fds=(lock_descriptor,),
             )
         self._wait_for_answer(process, output_log)
-        # Nothing waits for its end: without a return code, Popen would warn of a running child.
+        # Nothing waits for the process; without a return code, Popen would warn that it still runs.
         process.returncode = 0
         return process.pid
 
@@ -136,8 +136,8 @@ class Supervisor:
     ) -> list[ProcessState]:
         """Wait until every process is healthy and return their states.
 
-        `on_healthy` is called once with the name of each. Raises PlatformError with the last line
-        and the log of a process that does not start, or with the names of those that are late.
+        `on_healthy` is called once with the name of each process. Raises PlatformError with the
+        last log line of a process that does not start, or with the names of those that are late.
         """
         reported: set[str] = set()
         states: dict[str, ProcessState] = {}
@@ -154,7 +154,7 @@ class Supervisor:
                 line = last_line(self._layout.log(failed))
                 raise PlatformError(f"{failed} does not start: {line}")
             if pending and _all_healthy(states):
-                # Only the pending ones were requested: another may have ended meanwhile.
+                # Only the states of pending processes were read: another one may have ended since.
                 states.update(self._states())
             return _all_healthy(states)
 
@@ -227,7 +227,7 @@ def failed_process(processes: Sequence[ProcessState]) -> str | None:
 
 
 def socket_path(home: Path) -> Path:
-    """Return the Unix socket of the supervisor of `home`: below it, unless the path is too long."""
+    """Return the supervisor's Unix socket, which is below `home` unless the path is too long."""
     path = home / "run" / "supervisor.sock"
     if len(str(path)) <= _LONGEST_SOCKET_PATH:
         return path

@@ -43,9 +43,9 @@ def demo(settings: PlatformSettings, console: Console, *, once: bool, started: f
     """Start the servers, run the batch job, predict, and serve until SIGINT or SIGTERM.
 
     With `once`, stop after the prediction. `started` is the value of `time.perf_counter` when the
-    command began, before its imports. A failed batch is reported and the previous release is
-    served; with `once` it raises FailedError. Any other failure raises PlatformError. All servers
-    are stopped when this returns or raises.
+    command began, before its imports. If the batch fails, the previous release is served; with
+    `once`, FailedError is raised instead. Any other failure raises PlatformError. All servers are
+    stopped when this returns or raises.
     """
     platform = DemoPlatform(settings)
     with stoppable(), lock_home(platform.layout) as lock, ExitStack() as stack:
@@ -72,7 +72,10 @@ def demo(settings: PlatformSettings, console: Console, *, once: bool, started: f
 def _start_databases_and_api(
     platform: DemoPlatform, progress: Progress, stack: ExitStack, running: list[RunningServer]
 ) -> RunningServer:
-    """Start PostgreSQL and the API, and return the API; `stack` stops all `running` servers."""
+    """Start PostgreSQL and the API, and return the API.
+
+    Closing `stack` stops PostgreSQL and all `running` servers.
+    """
     settings, layout = platform.settings, platform.layout
     if layout.setup_seconds.exists():
         seconds = float(layout.setup_seconds.read_text(encoding="ascii"))
@@ -86,7 +89,7 @@ def _start_databases_and_api(
     stack.callback(stop_all, running)
     api = start(api_server(settings, layout), layout, platform.public_environment)
     running.append(api)
-    # The API imports meanwhile. A second thread that imports in this process would deadlock.
+    # The API's process imports in the meantime; a second importing thread here would deadlock.
     with progress.measured("migrations"):
         platform.prepare_databases()
     return api

@@ -40,8 +40,8 @@ def down(settings: PlatformSettings, console: Console) -> None:
 def stop(stack: Stack) -> int:
     """Stop every process of the platform and return their number.
 
-    The supervisor stops them in reverse order of their dependencies. Processes that are left
-    after DOWN_SECONDS, or that have lost their supervisor, are terminated.
+    The supervisor stops them in reverse order of their dependencies. Processes that still run after
+    DOWN_SECONDS, or that have lost their supervisor, are terminated.
     """
     state = stack.layout.home
     processes = supervised_processes(state)

@@ -83,7 +83,7 @@ def roll_back_model(
 def _exclusive_instance(
     settings: PlatformSettings,
 ) -> Iterator[tuple[dg.DagsterInstance, str]]:
-    """Yield the Dagster instance and the URL of the warehouse; no batch runs meanwhile.
+    """Yield the Dagster instance and the URL of the warehouse; no batch runs within the block.
 
     Raises PlatformError if a batch is running.
     """

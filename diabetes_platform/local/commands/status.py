@@ -1,4 +1,4 @@
-"""`diabetes status`: what runs in a home, as a table."""
+"""`diabetes status`: a table of the processes of a home."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ _MIB = 2**20
 
 
 def status(settings: PlatformSettings, console: Console) -> None:
-    """Show what runs; raises PlatformError that names what does not."""
+    """Show the processes; raises PlatformError that names those that do not run."""
     stack = running_stack(settings)
     if stack is not None:
         _stack_status(stack, console)

@@ -46,8 +46,8 @@ def training_set(
 def show_training_set(lake: Lake, console: Console, at: datetime, output: Path | None) -> None:
     """Show the training set as of `at`, a timestamp with time zone; write its rows to `output`.
 
-    Raises FailedError if there was none or its rows do not match its recorded hash, PlatformError
-    if the lake cannot be read or the file cannot be written.
+    Raises FailedError if there was no training set or its rows do not match the recorded hash, and
+    PlatformError if the lake cannot be read or the file cannot be written.
     """
     try:
         snapshot = read_training_set_as_of(lake, at)
@@ -80,7 +80,7 @@ def _facts(snapshot: TrainingSetSnapshot) -> dict[str, str]:
 
 
 def _labels(lake: Lake, snapshot: TrainingSetSnapshot) -> dict[str, str]:
-    """Return the versions of the labels and of the stream that its labelled rows are from."""
+    """Return the versions of the labels and of the stream that its labelled rows come from."""
     version = snapshot.commit.metadata.get(LABELS_VERSION)
     if version is None:
         return {}

@@ -155,7 +155,7 @@ def _restart(api: ConnectApi, deadline: float) -> None:
 
 
 def _wait_until_slot_is_read(api: ConnectApi, database_url: str, deadline: float) -> None:
-    """Wait until Debezium reads the slot; until then, its task has the state RUNNING too."""
+    """Wait until Debezium reads the slot; its task has the state RUNNING even before that."""
     database = urlsplit(database_url).path[1:]
     problem: str | None = None
 

@@ -43,10 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def fail_lost_runs(instance: dg.DagsterInstance, workers: Collection[int | None]) -> list[str]:
-    """Mark started runs as failed whose process is not in `workers`, and return their ids.
+    """Mark started runs whose process is not in `workers` as failed, and return their ids.
 
-    Such a run is then retried. Dagster itself notices a killed process of a run, but not if the
-    code server was killed as well or the database was down meanwhile.
+    Such a run is then retried. Dagster itself notices that a run's process was killed, but not if
+    the code server was killed as well or the database was down at that time.
     """
     started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
     lost = []
@@ -56,7 +56,7 @@ def fail_lost_runs(instance: dg.DagsterInstance, workers: Collection[int | None]
         worker = _worker(instance, run.run_id)
         if worker is None or worker in workers:
             continue
-        # It may have ended successfully since it was listed.
+        # The run may have ended successfully since it was listed.
         current = instance.get_run_by_id(run.run_id)
         if current is not None and not current.is_finished:
             message = f"The process of this run (pid {worker}) has ended."
@@ -78,7 +78,7 @@ def _worker(instance: dg.DagsterInstance, run_id: str) -> int | None:
 def _watch(instance: dg.DagsterInstance) -> None:
     pause = threading.Event()
     while True:
-        # Also before the first check: two threads that import at once would deadlock.
+        # Also before the first check: two threads that import at the same time would deadlock.
         pause.wait(WATCH_SECONDS)
         try:
             # This call also joins the children that have ended.
@@ -95,7 +95,7 @@ def end_with_code_server() -> None:
     """End this process, which executes a run, as soon as its code server has ended."""
 
     def wait() -> None:
-        # It is set shortly after this module is imported.
+        # multiprocessing sets it shortly after this module is imported.
         while (server := multiprocessing.parent_process()) is None:
             time.sleep(_PARENT_SECONDS)
         server.join()

@@ -20,7 +20,7 @@ from diabetes_platform.settings import Port
 
 
 def pipeline_environment(stack: Stack, inherited: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a process that runs assets next to the platform's own ones."""
+    """Return the environment of a process that runs assets beside the platform's processes."""
     return {**child_environment(stack.settings, inherited=inherited), **pipeline_variables(stack)}
 
 

@@ -38,8 +38,8 @@ def run_exclusively(
 def fail_abandoned_runs(instance: dg.DagsterInstance, *, alone: bool) -> list[str]:
     """Mark runs whose process has ended as failed, and return their ids.
 
-    Requires the batch lock, so that no in-process run of another command is active. `alone` means
-    that this process has started the database, so that no other run is active either.
+    The caller must hold the batch lock, so that no run in another command's process is active.
+    `alone` means that this process has started the database, so that no other run is active either.
     """
     tags = {} if alone else IN_PROCESS
     abandoned = instance.get_runs(dg.RunsFilter(statuses=_RUNNING, tags=tags))
@@ -59,7 +59,7 @@ def require_no_running_batch(instance: dg.DagsterInstance, settings: PlatformSet
 
 
 def _alert(outcome: Outcome, instance: dg.DagsterInstance, settings: PlatformSettings) -> None:
-    """Send the alert from here, because the sensor may not run; it skips runs alerted before."""
+    """Send the alert from here, because the sensor may not run; it does not repeat the alert."""
     try:
         send_alert(describe_failure(instance, outcome.run_id, settings.dagster), settings)
     except AlertError as error:

@@ -10,8 +10,8 @@ import dagster as dg
 class RunLog:
     """Appends each event of a run to `file`, one a line.
 
-    Of an error it writes the stack trace without the message, because a database error may quote a
-    row. The message is in Dagster's event log.
+    For an error, it writes the stack trace without the message, because a database error may quote
+    a row. The message is in Dagster's event log.
     """
 
     def __init__(self, file: TextIO) -> None:

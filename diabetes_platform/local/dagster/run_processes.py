@@ -1,7 +1,7 @@
-"""Processes of runs, forked from a process that has imported what a run needs.
+"""Processes of runs, forked from a process that has already imported what a run needs.
 
-A new interpreter for each run would import for seconds: longer than an increment of the stream
-takes. The process that is forked only imports.
+A new interpreter would import for seconds, which is longer than a run of the stream takes. The
+forked process does nothing but import.
 """
 
 import multiprocessing
@@ -25,7 +25,7 @@ PRELOADED = [
 
 
 def fork_runs() -> None:
-    """Let the code server of this process start runs by fork."""
+    """Make the code server in this process start runs by fork."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*PRELOADED, *_definition_modules()])
     start_runs_with(context)

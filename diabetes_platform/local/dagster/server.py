@@ -18,7 +18,7 @@ def webserver(settings: PlatformSettings, layout: HomeLayout) -> Server:
     """Return the webserver with Dagster's UI."""
     port = settings.port(Port.DAGSTER)
     command = (layout.program("dagster-webserver"), "-w", str(layout.workspace), "-h", HOST)
-    # Otherwise it reuses connections from before a restart of the database.
+    # Otherwise the webserver reuses connections from before a restart of the database.
     recycle = ("--db-pool-recycle", "1")
     ready = f"http://{HOST}:{port}/server_info"
     return Server("dagster-webserver", (*command, *recycle, "-p", str(port)), port, ready)

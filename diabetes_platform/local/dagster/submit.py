@@ -35,7 +35,7 @@ _RETRY_DECISION_SECONDS = 10.0
 _TERMINATION_SECONDS = 90.0
 _DATABASE_ERRORS = (SQLAlchemyError, DagsterPostgresException)
 _DATABASE_SECONDS = 30.0
-"""A restart of the database takes much less."""
+"""Much longer than a restart of the database takes."""
 _WILL_RETRY = "dagster/will_retry"
 _RETRY = "dagster/auto_retry_run_id"
 _STATUS = dg.DagsterRunStatus
@@ -79,9 +79,9 @@ def submit(
 ) -> Outcome:
     """Launch a run in the queue of the running platform and follow it to its end.
 
-    A run whose process is lost is retried by Dagster, and the retry is followed. `on_wait` is
-    called with the reason of a wait. Ctrl-C terminates the run and raises KeyboardInterrupt.
-    Raises PlatformError if Dagster does not answer or rejects the request.
+    Dagster retries a run whose process was lost, and this follows the retry. `on_wait` is called
+    with the reason for a delay. Ctrl-C terminates the run and raises KeyboardInterrupt. Raises
+    PlatformError if Dagster does not answer or rejects the request.
     """
     run_id = client.launch(
         request.job, run_config=request.run_config, assets=request.assets, tags=request.tags
@@ -185,7 +185,7 @@ def _follow(
 
 
 def _will_be_retried(runs: _Runs, run: dg.DagsterRun) -> bool:
-    """Whether Dagster retries a failed run, which it records shortly after the failure."""
+    """Whether Dagster retries a failed run; it records this decision shortly after the failure."""
 
     def decided() -> dg.DagsterRun | None:
         current = runs.get(run.run_id)
@@ -213,7 +213,7 @@ def _retry_of(runs: _Runs, run_id: str) -> str:
 
 
 def _terminate(client: DagsterClient, runs: _Runs, run_id: str) -> None:
-    """Terminate a run and wait for its end, so that another can start at once."""
+    """Terminate a run and wait for its end, so that another one can start immediately."""
     client.terminate(run_id)
     try:
         wait_until(

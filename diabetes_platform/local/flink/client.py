@@ -128,7 +128,7 @@ def smoke(client: Client, cluster: FlinkCluster) -> str:
 def failure_reason(output: str, errors: str) -> str:
     """Return the innermost cause in a program's output, or else its last line.
 
-    The client's own `errors`, which only say that the program failed, count if there is no output.
+    The client's own `errors` only say that the program failed, so they are a fallback.
     """
     text = output or errors
     lines = [line.strip() for line in text.splitlines() if line.strip()]

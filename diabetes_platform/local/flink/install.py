@@ -94,7 +94,7 @@ def build_home(home: FlinkHome) -> None:
     wheel = home.site_packages / "pyflink"
     shutil.copytree(wheel / "bin", home.root / "bin")
     _link(sorted((wheel / "opt").glob("*.jar")), home.root / "opt")
-    # Python in the JVM's threads loads a native library, which only one class loader may do.
+    # Python in the JVM's threads loads a native library, which only one class loader may load.
     python = sorted((wheel / "opt").glob("flink-python-*.jar"))
     connectors = _jars(home.tools, JARS)
     _link([*sorted((wheel / "lib").glob("*.jar")), *python, *connectors], home.root / "lib")

@@ -15,7 +15,7 @@ NOT_SUBMITTED, NO_ANSWER = "not submitted", "Flink does not answer"
 
 @dataclass(frozen=True, slots=True)
 class StreamJobState:
-    """The job's state by Flink's name, or NOT_SUBMITTED or NO_ANSWER; and its counters."""
+    """The job's state (Flink's name, NOT_SUBMITTED or NO_ANSWER) and its counters."""
 
     state: str
     counters: MessageCounters | None = None

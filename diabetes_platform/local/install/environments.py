@@ -32,8 +32,8 @@ _UNINTERESTING = ("Using ", "Activate ", "Resolved ", "Audited ", " + ", " - ", 
 class Environment:
     """A virtual environment of a server.
 
-    `build_lock` pins the build requirements of packages that come as source. `project` is
-    installed as an editable package.
+    `build_lock` pins the build requirements of source distributions. `project` is installed as an
+    editable package.
     """
 
     name: str

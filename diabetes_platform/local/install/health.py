@@ -1,4 +1,4 @@
-"""The doctor at what was installed: every jar is the one that the lock names."""
+"""The health check of the installation: every jar has the SHA-256 in the lock."""
 
 from diabetes_platform.local.health import HealthCheck
 from diabetes_platform.local.install.jars import all_faults

@@ -29,8 +29,8 @@ class _Runtime:
 def find_java(environment: Mapping[str, str]) -> Path:
     """Return the `java` that every server runs on.
 
-    Searches JAVA_HOME of the caller's `environment`, or else PATH. The result is neither a link
-    nor a stub: `result.parents[1]` is its JAVA_HOME. Raises PlatformError with instructions.
+    Searches JAVA_HOME of the caller's `environment`, or else PATH. Links and stubs are resolved:
+    `result.parents[1]` is the JAVA_HOME. Raises PlatformError with instructions.
     """
     home = environment.get("JAVA_HOME")
     java = shutil.which(f"{home}/bin/java" if home else "java", path=_path(environment))
@@ -91,5 +91,5 @@ def maven_version(output: str) -> tuple[int, ...] | None:
 
 
 def _path(environment: Mapping[str, str]) -> str:
-    """Return the caller's PATH; for None, shutil.which() would use this process's PATH."""
+    """Return the caller's PATH, "" if unset: with None, shutil.which() would use this process's."""
     return environment.get("PATH", "")

@@ -87,10 +87,10 @@ def install(
 ) -> None:
     """Install the missing parts of `plan` below `root`, up to three at a time.
 
-    `environment` is the caller's. A second installation waits for the first one to end. Raises
-    PlatformError with one line: a missing prerequisite of the machine, before any part is
-    installed, or the first failure. Completed parts stay, and the next call installs the rest;
-    the same holds for Ctrl-C, which ends all child processes.
+    `environment` is the caller's. A second installation waits until the first one has ended. Raises
+    a one-line PlatformError if the machine lacks a prerequisite, before any part is installed, or
+    for the first failure. After a failure or Ctrl-C, which ends all child processes, completed
+    parts stay, and the next call installs the rest.
     """
     tools = Tools(root)
     java = find_java(environment)
@@ -155,7 +155,7 @@ class _Installation:
             await go.remove_caches(self.tools)
 
     async def _install_jars(self, maven: Maven) -> None:
-        # One set after the other: two Maven processes must not write to one local repository.
+        # One at a time: two Maven processes must not write to the same local repository.
         for jar_set in self.missing.jars:
             with step_progress(f"jars/{jar_set.directory}", self.on_event) as progress:
                 await jars.install(self.tools, jar_set, maven, progress)

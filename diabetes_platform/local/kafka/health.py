@@ -43,7 +43,7 @@ def produce_and_consume(stack: Stack) -> str:
 
 
 def topics_are_as_set(stack: Stack) -> str:
-    """Compare the broker's topics with the file; raises with topics that are missing or differ."""
+    """Compare the broker's topics with the file; raises if topics are missing or differ."""
     pending = pending_changes(f"{HOST}:{stack.port(Port.KAFKA)}")
     if pending:
         raise RuntimeError(f"missing or changed manually: {', '.join(pending.topics)}")

@@ -55,12 +55,12 @@ class Topic(BaseModel):
 
 
 Topics = Mapping[str, Topic]
-"""Topics by name; `config` of an existing topic has only what differs from broker defaults."""
+"""Topics by name; an existing topic's `config` has only settings that differ from the broker's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The changes that bring existing topics to their declared state; false if there are none."""
+    """The changes that bring existing topics to their declared state; falsy if there are none."""
 
     create: dict[str, Topic] = field(default_factory=dict)
     add_partitions: dict[str, int] = field(default_factory=dict)

@@ -30,7 +30,7 @@ _CODE = re.compile(r'"Code":"(\w+)"')
 class StorageState:
     """The state of a server; `rewritable` and `policies` are as in `StorageConfig`.
 
-    `users` are those with the expected password. `writes_once` says whether the server rejects a
+    `users` are the users with the expected password. `writes_once` is True if the server rejects a
     second version of an object. `grants` are the policies of each user, separated by commas.
     """
 
@@ -42,7 +42,7 @@ class StorageState:
 
 
 class StorageAdmin:
-    """Administrates the MinIO at `endpoint`, an http or https URL; make calls inside `errors()`."""
+    """Administers MinIO at `endpoint`, an http or https URL; call its methods inside `errors()`."""
 
     def __init__(self, endpoint: str, root_user: str, root_password: str) -> None:
         self._endpoint, self._root_user = endpoint, root_user
@@ -74,7 +74,7 @@ class StorageAdmin:
             raise PlatformError(f"{server} refused: {str(error)[:300]}") from error
 
     def state(self, buckets: Iterable[str], passwords: Mapping[str, str]) -> StorageState:
-        """Return the state of `buckets`, and which users have these passwords.
+        """Return the state of `buckets`, with the users that have these passwords.
 
         Avoids calls with encrypted responses (lists of users, settings): each takes 64 MiB of
         MinIO's memory for minutes.

@@ -46,7 +46,7 @@ class Change:
 def setup_storage(
     endpoint: str, root_user: str, root_password: str, passwords: Mapping[str, str]
 ) -> list[Change]:
-    """Configure the MinIO at `endpoint` (an http URL) and return the applied changes.
+    """Configure MinIO at `endpoint` (an http URL) and return the applied changes.
 
     `passwords` has one for each user. Idempotent; other buckets and users stay unchanged. Raises
     PlatformError.

@@ -143,8 +143,8 @@ def release_stale_pid_file(data_dir: Path) -> None:
 def end_orphans(data_dir: Path, timeout: float = ORPHAN_TIMEOUT) -> None:
     """End the sessions that a killed server of `data_dir` left behind.
 
-    An idle session ends by itself, one with a long query only at its end. Raises PlatformError if
-    a session still exists after `timeout` seconds.
+    An idle session ends by itself, a session with a long query only after the query. Raises
+    PlatformError if a session still exists after `timeout` seconds.
     """
 
     def all_ended() -> bool:

@@ -38,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def redirect_output(log: Path) -> None:
     """Append the output of this process and its children to `log`.
 
-    With a pipe instead, a supervisor would wait for all processes that hold it: also for sessions
-    of a killed server, before it starts the next one.
+    With a pipe, a supervisor would wait for all processes that hold the pipe, also for the sessions
+    of a killed server, before it starts the next server.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists() and log.stat().st_size > MAX_LOG_BYTES:

@@ -36,8 +36,8 @@ def setup_warehouse(
     """Set up the server at `superuser_url`, and return the replication slot.
 
     `passwords` has one for each of ROLES. `generated_passwords` means that they are random, so
-    that their verifiers need no iterations. A second run changes nothing but passwords. Raises
-    PlatformError, but not for an invalidated slot, which the batch graph does not need:
+    that their verifiers need no iterations. A second run changes only passwords. Raises
+    PlatformError, except for an invalidated slot: the batch graph does not need it, and
     `slot_problem` reports it.
     """
     _require_roles(passwords)

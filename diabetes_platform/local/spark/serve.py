@@ -98,7 +98,7 @@ class SparkProcess:
         }
 
     def prepare(self) -> None:
-        """Create the empty scratch directory; a killed process leaves its blocks in it."""
+        """Create an empty scratch directory: a killed process may have left blocks in it."""
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir(parents=True)
 

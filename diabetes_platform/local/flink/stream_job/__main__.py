@@ -23,7 +23,7 @@ from diabetes_platform.settings import PlatformSettings, Port, inherited_environ
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Watch the job forever; a message is not repeated until another one was printed."""
+    """Watch the job forever; consecutive equal messages are printed once."""
     parser = argparse.ArgumentParser(prog="stream_job", description=__doc__)
     parser.add_argument(
         "--ready", type=Path, required=True, help="file that exists while the job runs"
@@ -56,7 +56,7 @@ def print_now(text: str) -> None:
 
 
 def without_repetition(log: Callable[[str], None]) -> Callable[[str], None]:
-    """Return `log` without repetitions of the previous line."""
+    """Return `log`, wrapped to drop a line that equals the previous one."""
     previous = ""
 
     def log_if_new(text: str) -> None:

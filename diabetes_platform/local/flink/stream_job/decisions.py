@@ -63,7 +63,7 @@ def to_restore(checkpoints: Sequence[Checkpoint], unusable: Collection[str]) -> 
 
 
 def is_checkpoint_failure(message: str) -> bool:
-    """Whether Flink's message of a failure says that the checkpoint cannot be used."""
+    """Whether Flink's failure message says that the checkpoint cannot be used."""
     return _UNUSABLE.search(message) is not None
 
 

@@ -34,7 +34,7 @@ _CLEANUP_SECONDS = 30.0
 
 @dataclass(slots=True)
 class Watcher:
-    """Watches the job on `cluster`, which reads from the Kafka at `bootstrap_servers`.
+    """Watches the job on `cluster`, which reads from Kafka at `bootstrap_servers`.
 
     The file `ready` exists while the job runs. `log` takes messages for people.
     """
@@ -119,7 +119,7 @@ class Watcher:
         if self.cluster.overview().slots_available == 0:
             self.log("no slot is free yet")
             return POLL_SECONDS
-        # Raises if the store does not answer: the job must not start without state then.
+        # Raises if the store does not answer, because the job must not start without its state.
         checkpoint = to_restore(retained(self.s3), self.unusable)
         options = {"execution.checkpointing.dir": DIRECTORY}
         if checkpoint is not None:
