@@ -29,9 +29,9 @@ def read_json(option: str, path: str) -> dict[str, Any]:
 
 
 def rejection_reasons(patient: Mapping[str, float]) -> str:
-    """Return the reasons to reject `patient`, one a line; an empty string if it is valid.
+    """Return the reasons to reject `patient`, one per line; an empty string if it is valid.
 
-    Checked before the request is sent, because JSON has no NaN and infinities.
+    They are checked before the request is sent, because JSON has no NaN and no infinities.
     """
     reasons = reasons_to_reject(patient, FEATURES)
     return "\n".join(reason.explain(patient.get(reason.field)) for reason in reasons)

@@ -163,7 +163,7 @@ class PlatformSettings(BaseSettings):
 
     @property
     def alerts(self) -> Path:
-        """The file that keeps every alert, one JSON object a line."""
+        """The file that keeps every alert, one JSON object per line."""
         return self.home.absolute() / "logs" / "alerts.jsonl"
 
     @property

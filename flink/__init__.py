@@ -1,1 +1,1 @@
-"""The stream's Flink jobs: one folder per job. Of the platform they import the contract only."""
+"""The stream's Flink jobs, one folder per job. They import only the contract from the platform."""

@@ -1,4 +1,4 @@
-"""The Java objects behind PyFlink's: the only place that reads PyFlink's private attributes.
+"""The Java objects behind PyFlink's; no other module reads PyFlink's private attributes.
 
 PyFlink has no public way to a table's rows in Flink's own format, nor to the uids of the operators
 that SQL creates. `flink/tests/test_pyflink_internals.py` fails when the pinned version changes:

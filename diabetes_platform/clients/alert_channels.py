@@ -171,7 +171,7 @@ def _notify(channels: Sequence[AlertChannel], message: AlertMessage) -> list[str
     from apprise import Apprise, NotifyFormat
 
     payload = {"text": message.text, **message.facts}
-    # Apprise's own member of this name holds the body.
+    # Apprise itself adds a member of this name with the body.
     payload.pop("message", None)
     services = [_service(channel, payload) for channel in channels]
     notifier = Apprise([service for service in services if service is not None], asset=_asset())
@@ -210,7 +210,7 @@ def _url_problem(channel: AlertChannel) -> str:
     recipients = _recipients(channel) if channel.is_mail else []
     if service is None:
         return "is not a valid Apprise URL: see https://appriseit.com/services"
-    # Apprise leaves out an invalid recipient, with a warning at most.
+    # Apprise ignores an invalid recipient, at most with a warning.
     if warnings or not len(service) or not all("@" in name for name in recipients):
         return "has an invalid recipient or option: see https://appriseit.com/services"
     if not service.verify_certificate:

@@ -122,7 +122,7 @@ def add_missing_columns(opened: DeltaTable, table: Table) -> None:
     """Add the optional columns of `table` that the open Delta table lacks; `opened` is updated.
 
     Raises LakeError, which names all of them, for columns that `table` removes or retypes and for
-    new columns that are not nullable. Raises CommitFailedError beside another writer.
+    new columns that are not nullable. Raises CommitFailedError if another writer commits first.
     """
     contract = {field.name: field for field in Schema.from_arrow(arrow_schema(table)).fields}
     stored = {field.name: _type_name(field.type) for field in opened.schema().fields}
@@ -380,8 +380,8 @@ class MaintenanceResult:
 def maintain(lake: Lake, table: Table, keep: timedelta = TIME_TRAVEL) -> MaintenanceResult | None:
     """Compact small files and vacuum files that no version younger than `keep` needs.
 
-    Returns None if there is no table. No row changes. Raises StorageError, and CommitFailedError
-    beside another writer.
+    Returns None if there is no table. No row changes. Raises StorageError, and CommitFailedError if
+    another writer commits first.
     """
     target = lake.table(table)
     opened = target.find()

@@ -51,7 +51,7 @@ def predict_proba(model: ModelVersion, features: FloatArray) -> FloatArray:
 
 
 def feature_matrix(table: "pa.Table") -> FloatArray:
-    """Return the features of a table, (rows, features) in contract order, NaN where NULL."""
+    """Return the features of a table, (rows, features) in contract order, with NaN for NULL."""
     return np.column_stack([numeric_column(table, name) for name in FEATURE_NAMES])
 
 

@@ -80,9 +80,9 @@ class CurrentVersion:
 
 @dataclass(frozen=True, slots=True)
 class CandidateRecord:
-    """The newest candidate: its input, the champion it was judged against, and the verdicts.
+    """The newest candidate: its input, the champion it was compared with, and the verdicts.
 
-    `verdicts` are JSON by rule; `champion_etag` is empty where there was no champion.
+    `verdicts` are JSON by rule; `champion_etag` is empty if there was no champion.
     """
 
     model_version: str
@@ -149,7 +149,7 @@ class ModelStore:
         return StoredPointer(load_champion(content), _etag(response.meta["e_tag"]))
 
     def current_version(self) -> CurrentVersion | None:
-        """Return the champion with its files, None where nothing was released yet."""
+        """Return the champion with its files; None before the first release."""
         current = self.champion()
         return (
             None if current is None else CurrentVersion(self.read(current.champion), current.etag)
@@ -173,19 +173,19 @@ class ModelStore:
                 f"{champion_key()}: the pointer no longer has ETag {expected_etag}: "
                 f"another release was first"
             ) from error
-        # The swap has shown that `replaced` is what it replaced.
+        # The swap succeeded, so `replaced` was still the champion.
         previous = None if replaced is None else replaced.champion.model_version
         self._record_release(champion.model_version, previous)
         return etag
 
     def put_candidate(self, candidate: CandidateRecord) -> None:
-        """Make `candidate` the newest one: what it was trained from and judged against."""
+        """Record `candidate` as the newest one."""
         content = json.dumps(asdict(candidate), ensure_ascii=False).encode()
         with self._s3.errors(self._url):
             obstore.put(self._store, _CANDIDATE_KEY, content)
 
     def candidate(self) -> CandidateRecord | None:
-        """Return the newest candidate, None where none was recorded."""
+        """Return the newest candidate; None if none was recorded."""
         try:
             with self._s3.errors(self._url):
                 content = bytes(obstore.get(self._store, _CANDIDATE_KEY).bytes())

@@ -1,4 +1,4 @@
-"""The state of the batch as the lake holds it, and the skipping of unchanged input.
+"""The current batch, read from the lake, and the skipping of unchanged input.
 
 The commits of the lake's tables carry the version of the input that their rows come from. Dagster's
 event log is not used, so a lost instance causes no recomputation. A commit without this metadata,

@@ -157,7 +157,7 @@ def _distinct_patients() -> ExpectationSpec:
         "expect_rows_to_be_distinct",
         {"column_list": [field.name for field in FIELDS]},
         "error",
-        "No two rows carry the same measurements and outcome.",
+        "No two rows have the same measurements and outcome.",
     )
 
 

@@ -1,9 +1,9 @@
 """The classification of one message, in two steps: a fast decode, then a full diagnosis.
 
-The fast decode takes the changes that are valid beyond doubt, which most are: msgspec decodes and
-checks them in C, against types rendered from the contract. It rejects nothing. Every other message
-goes to the contract's own validation, which knows all reasons. A number beyond the doubles in a
-key that nobody reads is a fault only for the diagnosis.
+The fast decode accepts changes that are certainly valid, which most are: msgspec decodes and checks
+them in C, against types rendered from the contract. It rejects nothing. Every other message goes to
+the contract's own validation, which returns all reasons. The two differ in one case: only the
+diagnosis rejects a number outside a double's range in a key that nobody reads.
 """
 
 import math
@@ -34,7 +34,7 @@ from flink.patients.messages import Accepted, Ignored, KafkaMessage, Rejected, V
 def classify(message: KafkaMessage, now_ms: int) -> Verdict:
     """Return the verdict on `message`; `now_ms` is the job's clock, milliseconds since 1970 (UTC).
 
-    It never raises, whatever the message holds.
+    It never raises, whatever the message contains.
     """
     if message.topic == HEARTBEAT_TOPIC:
         return Ignored(heartbeat_ms(message.value, now_ms))
@@ -54,7 +54,7 @@ def diagnose(message: KafkaMessage, now_ms: int) -> Verdict:
 
 
 def decode_valid_change(message: KafkaMessage, now_ms: int) -> Accepted | None:
-    """Return a change that is valid beyond doubt; None where the message needs a diagnosis."""
+    """Return a change that is certainly valid; None if the message needs a diagnosis."""
     try:
         # As text, because msgspec skips unread keys without checking that they are UTF-8.
         text = str(message.value, "utf-8")  # type: ignore[arg-type]
@@ -98,7 +98,7 @@ def _measurement_type(field: Field) -> Any:  # noqa: ANN401 - a type built at ru
     integer = Annotated[int, bounds]
     if field.kind == "integer":
         return integer
-    # A number is written as it came: 148 stays 148.
+    # The number keeps its type, so that 148 is written as 148.
     return integer | Annotated[float, msgspec.Meta(ge=field.minimum, le=field.maximum)]
 
 

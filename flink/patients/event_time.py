@@ -1,8 +1,8 @@
 """Event time of one subtask: its watermark, and the window in which a message counts. Pure.
 
-Flink's own watermarks use what its source knows of a message, and here the source knows bytes
-only. So the job computes them by Flink's rule: the newest time of the slowest partition that is
-not idle, less the allowed lateness.
+Flink's sources compute watermarks from the messages that they decode, and here the source only sees
+bytes. So the job computes the watermark by Flink's rule: the newest time of the slowest partition
+that is not idle, minus the allowed lateness.
 """
 
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ class WindowOptions:
 
 
 class TimedMessage(msgspec.Struct, frozen=True, gc=False):
-    """The kind under which a message counts, its event time, and the watermark after it."""
+    """The kind as which a message is counted, its event time, and the watermark after it."""
 
     kind: str
     event_ms: int
@@ -38,8 +38,8 @@ class TimedMessage(msgspec.Struct, frozen=True, gc=False):
 class EventTime:
     """The progress of the partitions that one subtask reads; all times in milliseconds.
 
-    A partition without a message for `idle_ms` does not hold the watermark back. For `idle_ms`
-    after the start no window closes, because some partitions may not have delivered yet.
+    A partition without a message for `idle_ms` does not hold back the watermark. For `idle_ms`
+    after the start no window closes, because some partitions may not have delivered messages yet.
     """
 
     window_ms: int
@@ -48,13 +48,14 @@ class EventTime:
     started_ms: int
     watermark_ms: int = 0
     _partitions: dict[Partition, tuple[int, int]] = field(default_factory=dict)
-    """For each partition its newest event time, and the clock at its last message."""
+    """The newest event time of each partition, and the clock time of its last message."""
 
     def assign(self, partition: Partition, kind: str, event_ms: int, now_ms: int) -> TimedMessage:
-        """Return when a message of `kind` with its own time `event_ms` counts; advance the clock.
+        """Return kind and event time as which a message is counted; advance the watermark.
 
-        A message whose window has closed is late and counts in the window that is open. Rejected
-        and ignored messages have no reliable time: they count at their partition's newest time.
+        `event_ms` is the message's own time. A message whose window has closed is late and counts
+        in the window that is open. Rejected and ignored messages have no reliable time, so they
+        count at their partition's newest time.
         """
         if kind in _WITHOUT_EVENT_TIME:
             newest_ms = self._partitions.get(partition, (now_ms, 0))[0]

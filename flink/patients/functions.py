@@ -1,7 +1,7 @@
-"""The job's one Python function: it classifies each message and assigns its event time.
+"""The job's only Python function, which classifies each message and assigns its event time.
 
-A scalar function is the shortest way between the JVM and Python: one call with the columns it
-needs, one value back. Columns that Python does not need stay in the JVM.
+A scalar function is the cheapest exchange between the JVM and Python: one call with the columns it
+needs, and one value back. Columns that Python does not need stay in the JVM.
 """
 
 import time
@@ -43,7 +43,7 @@ _NO_CHANGE: _Change = (None, None, None, [])
 
 
 class ClassifyMessage(ScalarFunction):  # type: ignore[misc]
-    """From key, value, topic and partition of a message to its `VERDICT_TYPE`."""
+    """Maps key, value, topic and partition of a message to a row of `VERDICT_TYPE`."""
 
     def __init__(self, windows: WindowOptions) -> None:
         self._windows = windows
@@ -89,7 +89,7 @@ class ClassifyMessage(ScalarFunction):  # type: ignore[misc]
         reasons: str | None = None,
         rejected_ms: int | None = None,
     ) -> Row:
-        """Return the verdict in the subtask's only row: Flink reads it before the next call."""
+        """Return the verdict in a reused row, which Flink reads before the next call."""
         self._row[:] = (
             timed.kind,
             timed.event_ms,

@@ -30,7 +30,7 @@ _NOT_COUNTED = f"('{HEARTBEAT}', '{IGNORED}')"
 def classified(
     messages: Table, tables: StreamTableEnvironment, windows: WindowOptions
 ) -> DataStream:
-    """Return `messages` in Kafka's order, each with its `verdict`, as rows in Flink's own format.
+    """Return `messages` in Kafka's order with their `verdict`, as rows in Flink's own format.
 
     `messages` has key, value, topic, partition and offset.
     """
@@ -122,7 +122,7 @@ def windowed(verdicts: DataStream, tables: StreamTableEnvironment, windows: Wind
     schema = (
         _schema("kind", "event_ms", "features")
         .column_by_expression("event_time", "TO_TIMESTAMP_LTZ(verdict.event_ms, 3)")
-        # Flink's watermark of t promises no more rows at t itself; ours still allows them.
+        # After Flink's watermark t, no row at t may follow; after the job's watermark t, it may.
         .watermark("event_time", "TO_TIMESTAMP_LTZ(verdict.watermark_ms - 1, 3)")
         .build()
     )

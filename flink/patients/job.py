@@ -111,7 +111,7 @@ def main(arguments: Sequence[str]) -> int:
     windows = WindowOptions(options.window * 1000, options.lateness * 1000, options.idle * 1000)
     servers, without = options.bootstrap_servers, options.without
     build(environment, servers, topics, windows, bounded=options.bounded, without=without)
-    # None: the job's name comes from the configuration of whoever submits it.
+    # None: the job's name comes from the configuration with which it is submitted.
     client = environment.execute_async(None)
     print(client.get_job_id())
     return 0

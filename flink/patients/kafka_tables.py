@@ -111,12 +111,12 @@ def _counting_table(name: str) -> str:
 SINK_OPTIONS = {
     "sink.delivery-guarantee": "at-least-once",
     "properties.linger.ms": "0",
-    # No wait to fill a batch: records that arrive during a request form the next one.
+    # Do not wait to fill a batch: records that arrive during a request form the next batch.
     "properties.batch.size": "131072",
     "properties.acks": "all",
     "properties.max.in.flight.requests.per.connection": "1",
     "properties.compression.type": "lz4",
-    # A broker's restart is waited out; only after two minutes does the job fail and restart.
+    # Longer than a broker's restart: the job only fails and restarts after two minutes.
     "properties.delivery.timeout.ms": "120000",
 }
 

@@ -12,7 +12,7 @@ ACCEPTED: Final = "accepted"
 REJECTED: Final = "rejected"
 IGNORED: Final = "ignored"
 HEARTBEAT: Final = "heartbeat"
-"""Ignored too, but its time moves the watermark while nothing changes."""
+"""An ignored message whose time advances the watermark while nothing changes."""
 LATE: Final = "late"
 DELETED: Final = "deleted"
 """Accepted, without measurements."""
@@ -29,8 +29,8 @@ class KafkaMessage(msgspec.Struct, frozen=True, gc=False):
 class Accepted(msgspec.Struct, frozen=True, gc=False):
     """A valid change of one patient.
 
-    `image` is the sink's message, None where the patient was deleted; `features` are the
-    measurements in the contract's order, None where missing, empty for a deletion.
+    `image` is the sink's message, None for a deletion. `features` are the measurements in the
+    contract's order, None if missing, and empty for a deletion.
     """
 
     id: int
@@ -47,7 +47,7 @@ class Rejected(msgspec.Struct, frozen=True, gc=False):
 
 
 class Ignored(msgspec.Struct, frozen=True, gc=False):
-    """A message that concerns no patient; a heartbeat has its time."""
+    """A message that concerns no patient; the time is that of a heartbeat."""
 
     heartbeat_ms: int | None = None
 

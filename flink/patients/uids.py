@@ -1,7 +1,7 @@
-"""Uids of the operators that SQL creates, so that a changed graph finds the state of a savepoint.
+"""Uids of the operators that SQL creates, so that a changed graph finds its state in a savepoint.
 
-The planner numbers its nodes over the whole program: an added part of the graph would renumber all
-that follow. Here each part of the graph counts for itself.
+The planner numbers its nodes over the whole program, so an added part of the graph would renumber
+all later parts. Here each part has its own numbers.
 """
 
 import re

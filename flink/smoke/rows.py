@@ -7,7 +7,7 @@ from diabetes_platform.contract.validation import ABOVE_MAXIMUM, Reason, reasons
 
 ACCEPTED = "accepted"
 ONE_IN = 10
-"""Every tenth patient has a measurement above its range, of one field after the other."""
+"""Every tenth patient has a measurement above its range; the field rotates."""
 
 
 def patient(number: int) -> dict[str, object]:
@@ -20,7 +20,7 @@ def patient(number: int) -> dict[str, object]:
 
 
 def verdict(number: int) -> str:
-    """Return the contract's reasons against patient `number`, joined, or `accepted`."""
+    """Return the contract's reasons to reject patient `number`, joined, or `accepted`."""
     return ", ".join(map(str, reasons_to_reject(patient(number)))) or ACCEPTED
 
 

@@ -41,7 +41,7 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
 
 class StoreError(Exception):
-    """The model store cannot be read, or holds no released model yet."""
+    """The model store cannot be read, or has no released model yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,8 @@ class _Pointer:
 class ChampionWatcher:
     """Follows the champion of one model store: a directory, or an S3 URL with credentials `s3`.
 
-    `model` is used until the store has a champion; it is already open, so it is not opened in a
-    subprocess first. `problem` says why the newest champion is not in use, None if it is.
+    `model` is used until the store has a champion; it is already open, so it is not tested in a
+    subprocess first. `problem` says why the newest champion is not in use; None if it is in use.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class ChampionWatcher:
     async def _open(self, champion: ChampionPointer) -> ServedModel:
         files = await self._read_files(champion)
         open_bundle(champion, files, contract_fingerprint=self._contract_fingerprint)
-        # The first model too: one that ended this process would end it at every start.
+        # Also for the first model: one that kills its process would kill this one at every start.
         if champion not in self._safe_to_open:
             await asyncio.to_thread(
                 open_in_subprocess, champion, files, contract_fingerprint=self._contract_fingerprint
@@ -159,7 +159,7 @@ class ChampionWatcher:
         try:
             content, _ = await self._get(bundle_key(version, BUNDLE_FILE))
             files[BUNDLE_FILE] = content
-            # File names are trusted only if the bundle has the hash in the pointer.
+            # The bundle's file names are only trusted if it has the hash in the pointer.
             if sha256(content) == champion.bundle_sha256:
                 for name in {MODEL_FILE, *load_bundle(content).files}:
                     files[name], _ = await self._get(bundle_key(version, _safe_name(name)))

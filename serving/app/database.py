@@ -23,7 +23,7 @@ RETRY_SECONDS = 5
 _MAX_WAITING_REQUESTS = 200
 
 UNCHECKED_SECONDS = 1.0
-"""A connection used within this time is lent without a check, which costs a query."""
+"""A connection used within this time is not checked before use; a check costs a query."""
 
 
 class Connection(psycopg.AsyncConnection[DictRow]):
@@ -57,8 +57,8 @@ class DatabaseMismatchError(DatabaseUnavailableError):
     """The database's tables are not the ones that this server expects."""
 
 
-# Missing tables, columns or rights, and constraints that are not the contract's: the contract's own
-# were checked before.
+# Missing tables, columns or rights, and violated constraints: values were validated before, so such
+# a constraint is not the contract's.
 _MISMATCHES = (psycopg.ProgrammingError, psycopg.IntegrityError, psycopg.DataError)
 
 
@@ -76,7 +76,7 @@ class Database:
             open=False,
             timeout=WAIT_SECONDS,
             max_waiting=_MAX_WAITING_REQUESTS,
-            # The pool would wait ever longer between attempts; the next request starts over.
+            # The pool would wait longer and longer between attempts; a request starts new ones.
             reconnect_timeout=1.0,
             check=_check_unless_recent,
             name="api",
@@ -107,7 +107,7 @@ class Database:
             raise DatabaseUnavailableError(type(error).__name__) from error
         except _MISMATCHES as error:
             if error.sqlstate is None:
-                # Not from the server: an error in this program.
+                # An error without a code is not the server's, but a fault of this program.
                 raise
             mismatch = _without_values(error)
             logger.error("the database does not match this server: %s", mismatch)  # noqa: TRY400

@@ -24,7 +24,7 @@ def create_api(settings: ServingSettings, watcher: ChampionWatcher, metrics: Met
     """Return the API with all its routes, without the fast path."""
     service = create_patient_service(settings, watcher, metrics)
 
-    # Nothing waits for the first poll: a slow model or model store must not delay /health.
+    # The start does not wait for the first poll: a slow model or store must not delay /health.
     @asynccontextmanager
     async def lifespan(_api: FastAPI) -> AsyncIterator[None]:
         watching = asyncio.create_task(watcher.run(), name="follow-champion")

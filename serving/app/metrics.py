@@ -52,7 +52,7 @@ class ModelMetrics:
 
 
 class Metrics(ModelMetrics):
-    """The metrics of one worker; with a shared directory `exposition` adds up all workers'."""
+    """The metrics of one worker; with a shared directory, `exposition` sums up all workers'."""
 
     def __init__(self, multiprocess_dir: Path | None = None) -> None:
         # They double the number of series without adding information.
@@ -122,6 +122,6 @@ class CountRequests:
 
 
 def route_of(scope: Scope) -> str:
-    """Return the matched route template: a path would create a series for each address."""
+    """Return the template of the matched route; paths would create a series per patient."""
     path = getattr(scope.get("route"), "path", None)
     return path if isinstance(path, str) else scope.get("root_path") or "unmatched"

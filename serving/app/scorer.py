@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Row = Sequence[float | None]
-"""The measurements in a model's column order, None where missing."""
+"""The measurements in a model's column order, None if missing."""
 
 _RAW_SCORE = 1  # C_API_PREDICT_RAW_SCORE
 _FLOAT64 = 1  # C_API_DTYPE_FLOAT64
@@ -109,7 +109,7 @@ class SingleRowScorer:
         """Return the raw score of `row`, in the model's column order."""
         values = [math.nan if value is None else value for value in row]
         with self._lock:
-            # ctypes takes plain floats, which its types do not say.
+            # ctypes accepts plain floats, but its type annotations do not.
             self._row[:] = values  # type: ignore[assignment]
             if self._call(*self._arguments):
                 _check(-1)
@@ -134,6 +134,6 @@ def _check(status: int) -> None:
 
 
 def _free(library: ctypes.PyDLL, model: ctypes.c_void_p, fast: ctypes.c_void_p) -> None:
-    # The configuration first: it points to the model. Freeing a null handle does nothing.
+    # The configuration is freed first because it points to the model. A null handle is ignored.
     library.LGBM_FastConfigFree(fast)
     library.LGBM_BoosterFree(model)

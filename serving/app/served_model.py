@@ -1,7 +1,7 @@
 """A released model, opened, verified and ready to predict.
 
-`ServedModel` is immutable: a request reads the current one once and uses only that one, so no
-response mixes two models. `champion` decides which model is current.
+`ServedModel` is immutable. A request reads the current model once and uses no other, so no response
+mixes two models. `champion` decides which model is current.
 """
 
 from collections.abc import Mapping, Sequence
@@ -184,8 +184,8 @@ def open_in_subprocess(
 ) -> None:
     """Open the model in another process; raise BundleError if that fails or kills the process.
 
-    LightGBM ends the process on some malformed texts, and a hash only shows that a text is the
-    released one. Such a text must stop neither the model in use nor an API that is starting.
+    LightGBM kills its process on some malformed texts, and a matching hash only proves that a text
+    was released. Such a text must not stop a running API, nor one that is starting.
 
     Blocks for about a second: do not call it on the event loop. The other process ends after this
     task, even if this process is killed in the meantime.

@@ -58,12 +58,12 @@ class FieldError(TypedDict):
 
 
 def _validator(field: Field) -> Callable[[float | None], float | None]:
-    """Return the contract's check of one value: None for missing, or an error with its code."""
+    """Return the contract's validator of one value, which raises an error with a code."""
     minimum, maximum, codes = field.minimum, field.maximum, frozenset(field.missing_codes)
     integer = field.kind == "integer"
 
     def validate(value: float | None) -> float | None:
-        # The usual case, without a `Reason`: this runs for each value of each request.
+        # The fast path for a valid value: this runs for each value of each request.
         if (
             value is not None
             and minimum <= value <= maximum
@@ -166,7 +166,7 @@ def read_outcome(body: bytes) -> int | list[FieldError]:
 
 
 def parse_outcome(value: object) -> int | list[FieldError]:
-    """Return the outcome that a number or text stands for, or its errors."""
+    """Return the outcome in a number or text, or its errors."""
     reason = reason_for(OUTCOME, value)
     if reason is not None:
         return [_outcome_error(reason.code, value)]
@@ -175,7 +175,7 @@ def parse_outcome(value: object) -> int | list[FieldError]:
 
 
 def echo(value: object) -> object:
-    """Return a received value as an error shows it: numbers and short texts unchanged."""
+    """Return a received value for display in an error: numbers and short texts unchanged."""
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, list):

@@ -15,7 +15,7 @@ _MAX_NOTIFICATION_LENGTH = 7000
 
 @dataclass(frozen=True, slots=True)
 class BatchPlan:
-    """The changes to score, after the predictions of `deleted` patients have been removed."""
+    """The patients whose predictions to delete, and then the changes to score."""
 
     changes: tuple[Change, ...]
     deleted: tuple[int, ...]
@@ -41,9 +41,9 @@ class PredictionRows:
 
 
 def plan_batch(messages: Sequence[Change | Deleted]) -> BatchPlan:
-    """Return what to do for messages that are in order for each patient.
+    """Return the plan for messages that are in order for each patient.
 
-    Changes ahead of a patient's last deletion and repeated changes are left out.
+    It leaves out repeated changes, and changes that precede a patient's last deletion.
     """
     changes: dict[tuple[int, int], Change] = {}
     deleted: dict[int, None] = {}

@@ -85,12 +85,12 @@ class PredictionConsumer:
         deadline = time.monotonic() + seconds
         while (remaining := deadline - time.monotonic()) > 0:
             message = self._consumer.poll(remaining)
-            # A message that was fetched ahead of the pause is consumed again later.
+            # A message that was fetched before the pause is consumed again later.
             if message is not None and not self._is_error(message):
                 self._consumer.seek(_position(message))
 
     def resume(self) -> None:
-        """Consume again after `pause`."""
+        """Continue to consume after `pause`."""
         if self._paused:
             self._paused = False
             self._consumer.resume(self._assignment())

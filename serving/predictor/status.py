@@ -16,8 +16,8 @@ from serving.predictor.metrics import PredictorMetrics
 class PredictorState:
     """The worker's state; the worker's thread writes it, the HTTP routes read it.
 
-    `joined`: the consumer is a member of the group. `database_checked`: the database has responded
-    once. `problem`: why the worker is waiting, None if it is not.
+    `joined` is True while the consumer is a member of the group, `database_checked` once the
+    database has responded. `problem` says why the worker is waiting; None if it is not.
     """
 
     joined: bool = False

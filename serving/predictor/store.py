@@ -66,8 +66,8 @@ _NOTIFY = "SELECT pg_notify(%s, payload) FROM unnest(%s::text[]) AS payload"
 class PredictionStore:
     """The predictor's connection, opened on demand and reopened after a failure.
 
-    Methods raise psycopg.Error. The batch is then either not stored or stored without a confirmed
-    commit; it is safe to write it again in both cases.
+    Methods raise psycopg.Error. The batch is then not stored, or stored without a confirmation; in
+    both cases it is safe to write it again.
     """
 
     def __init__(self, url: str) -> None:
@@ -95,7 +95,7 @@ class PredictionStore:
             raise
 
     def check(self) -> None:
-        """Query the table, to detect an unusable database while no batch arrives."""
+        """Query the table, to detect an unusable database while no messages arrive."""
         try:
             self._open().execute(sql.SQL("SELECT FROM {} LIMIT 1").format(_TABLE))
         except psycopg.Error:

@@ -69,11 +69,11 @@ class Worker:
         self._next_check = 0.0
 
     def stop(self) -> None:
-        """Make `run` return after the current batch, or at once if it is waiting for a retry."""
+        """Make `run` return after the current batch, or immediately if it waits for a retry."""
         self._stopped.set()
 
     def run(self) -> None:
-        """Work until `stop`; raise errors that a retry cannot solve."""
+        """Process batches until `stop`; raise errors that a retry cannot solve."""
         try:
             self._consumer.subscribe()
             while not self._stopped.is_set():
@@ -117,8 +117,8 @@ class Worker:
     ) -> None:
         """Repeat `step` until it succeeds; raise StoppedError if the worker is stopped first.
 
-        Messages of partitions that move to another member meanwhile are left to that member:
-        written late, they could restore a patient that it has deleted.
+        If a partition moves to another member in the meantime, that member processes its messages:
+        a late write from here could restore a patient whom that member has deleted.
         """
         delay = _FIRST_RETRY_SECONDS
         while assigned := self._consumer.assigned(messages):

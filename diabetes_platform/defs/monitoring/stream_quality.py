@@ -96,7 +96,7 @@ def few_records_rejected(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
     f"window had closed; above {ERROR_SHARE:.0%} it is an error.",
 )
 def few_events_late(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
-    """Sum the counts of the windows: late events are in none of their means."""
+    """Compare the number of late events, which are in no mean, with the number of all events."""
     sums = windows_since(lake, datetime.now(UTC) - PERIOD)
     return _evaluate_share(
         f"{sums.late} of {sums.events} events were late",

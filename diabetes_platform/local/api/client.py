@@ -42,7 +42,7 @@ def predict(
 
 
 def problem_text(response: httpx.Response) -> str:
-    """Return the errors of a problem details document, one a line, or else the body."""
+    """Return the errors of a problem details document, one per line, or else the body."""
     if not response.headers.get("content-type", "").startswith("application/problem+json"):
         return f"{response.status_code}: {response.text}"
     problem = response.json()

@@ -114,5 +114,5 @@ def _parser() -> argparse.ArgumentParser:
 if __name__ == "__main__":
     main()
 elif __name__ == "__mp_main__":
-    # The run of a killed code server could not be terminated, and would run beside its retry.
+    # A run of a killed code server could not be terminated, and would run in parallel to its retry.
     end_with_code_server()

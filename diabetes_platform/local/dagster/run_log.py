@@ -8,7 +8,7 @@ import dagster as dg
 
 
 class RunLog:
-    """Appends each event of a run to `file`, one a line.
+    """Appends each event of a run to `file`, one per line.
 
     For an error, it writes the stack trace without the message, because a database error may quote
     a row. The message is in Dagster's event log.

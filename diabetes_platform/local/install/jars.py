@@ -109,7 +109,7 @@ def all_faults(tools: Tools) -> list[str]:
 
 
 async def install(tools: Tools, jars: JarSet, maven: Maven, progress: StepProgress) -> None:
-    """Install the directory; a damaged download is tried once more.
+    """Install the directory; a damaged download is repeated once.
 
     Raises PlatformError that names the jar which differs from the lock.
     """

@@ -31,7 +31,7 @@ _PHRASES = {
 
 
 class FormError(ValueError):
-    """The body is not a form of this page."""
+    """The body is not a form that this page could have sent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ PAGE_HEADERS = {
         "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "cross-origin-opener-policy": "same-origin",
-    # Not `no-referrer`: with it, browsers send `null` as the origin of this page's own form.
+    # Not `no-referrer`, with which browsers send `null` as the origin of this page's own form.
     "referrer-policy": "same-origin",
     "x-content-type-options": "nosniff",
 }
@@ -179,9 +179,9 @@ async def _read_form(request: Request) -> dict[str, str] | Response:
 
 
 def _is_same_origin(request: Request) -> bool:
-    """Return whether a page of this server sent the form, or a program that is not a browser.
+    """Return whether the form comes from a page of this server, or from a non-browser client.
 
-    A form on another site would act on the visitor's behalf.
+    A form on another site would act on the visitor's behalf (CSRF).
     """
     site = request.headers.get("sec-fetch-site")
     if site is not None:

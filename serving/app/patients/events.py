@@ -50,8 +50,8 @@ class PredictionNotifications:
         self, url: str, metrics: Metrics, *, max_streams: int, concurrent_reads: int
     ) -> None:
         self.closing = False
-        # One notification may wake many streams. They queue here rather than in the connection
-        # pool, where they would delay new patients.
+        # One notification may wake many streams. They wait here and not in the connection pool,
+        # where they would delay new patients.
         self.read_slots = asyncio.Semaphore(concurrent_reads)
         self.connected = False
         self._url = url

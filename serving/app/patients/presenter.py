@@ -33,7 +33,7 @@ _TIMESTAMP_RESOLUTION = timedelta(milliseconds=1)
 
 
 class Presenter:
-    """Builds responses about stored predictions, with the threshold of the model of each."""
+    """Builds responses about stored predictions, with the threshold of each prediction's model."""
 
     def __init__(self, watcher: ChampionWatcher) -> None:
         self._watcher = watcher

@@ -16,7 +16,7 @@ from diabetes_platform.contract.tables import DIABETES_NEW, PREDICTIONS, Table
 from serving.app.database import Connection, Database
 
 BATCH = 100
-"""The maximum number of predictions that an event stream reads at once."""
+"""The maximum number of predictions that an event stream reads per query."""
 
 
 @dataclass(frozen=True, slots=True)
