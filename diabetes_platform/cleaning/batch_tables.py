@@ -152,16 +152,16 @@ def require_single_batch(cleaned: DeltaPath, batch_id: str, version: int | None 
     import pyarrow.dataset as ds
 
     opened = cleaned.open(version)
-    of_another_batch = ds.field("batch_id") != batch_id
+    is_of_another_batch = ds.field("batch_id") != batch_id
     with cleaned.s3.errors(cleaned.path):
         rows = (
             opened.to_pyarrow_dataset()
-            .head(1, columns=["batch_id"], filter=of_another_batch)
+            .head(1, columns=["batch_id"], filter=is_of_another_batch)
             .to_pylist()
         )
     if rows:
-        found_id = rows[0]["batch_id"]
-        raise CleaningError(f"{cleaned.path} contains batch {found_id}, expected {batch_id}")
+        other_batch_id = rows[0]["batch_id"]
+        raise CleaningError(f"{cleaned.path} contains batch {other_batch_id}, expected {batch_id}")
     return opened.version()
 
 

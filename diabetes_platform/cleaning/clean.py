@@ -152,8 +152,8 @@ def _outlier(field: Field, fitted: FieldStatistics) -> Column | None:
     if fitted.lower_fence is None or fitted.upper_fence is None:
         return None
     value = sf.col(field.name)
-    beyond = (value < fitted.lower_fence) | (value > fitted.upper_fence)
-    return sf.when(beyond, sf.lit(str(Reason(field.name, OUTLIER))))
+    is_outlier = (value < fitted.lower_fence) | (value > fitted.upper_fence)
+    return sf.when(is_outlier, sf.lit(str(Reason(field.name, OUTLIER))))
 
 
 def _reasons(fitted: dict[str, FieldStatistics]) -> Column:
@@ -163,7 +163,7 @@ def _reasons(fitted: dict[str, FieldStatistics]) -> Column:
         *(reason for reason in outliers if reason is not None),
         sf.when(sf.col("_duplicate"), sf.lit(DUPLICATE_REASON)),
     ]
-    none = sf.array().cast("array<string>")
+    no_reasons = sf.array().cast("array<string>")
     # Most rows have no reason: building no array for them is faster.
-    has_none = sf.coalesce(*reasons).isNull()
-    return sf.when(has_none, none).otherwise(sf.array_compact(sf.array(*reasons)))
+    has_no_reason = sf.coalesce(*reasons).isNull()
+    return sf.when(has_no_reason, no_reasons).otherwise(sf.array_compact(sf.array(*reasons)))

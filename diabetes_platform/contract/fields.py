@@ -56,8 +56,9 @@ class Field:
         for code in self.missing_codes:
             self._check("missing_codes", code, not self._allows(code), f"not {self.allowed_text}")
             self._check("missing_codes", code, not self.required, "none, because it is required")
-        joins_later = "False, because earlier records have no value"
-        self._check("required", self.required, self.original or not self.required, joins_later)
+        is_valid = self.original or not self.required
+        allowed = "False, because earlier records have no value"
+        self._check("required", self.required, is_valid, allowed)
 
     def _allows(self, value: float) -> bool:
         if self.kind == "integer" and value != int(value):
@@ -66,8 +67,8 @@ class Field:
             return value in self.allowed
         return self.minimum <= value <= self.maximum
 
-    def _check(self, attribute: str, value: object, holds: bool, allowed: str) -> None:
-        if not holds:
+    def _check(self, attribute: str, value: object, is_valid: bool, allowed: str) -> None:
+        if not is_valid:
             raise ValueError(f"field {self.name}: {attribute} is {value}; allowed: {allowed}")
 
     @property

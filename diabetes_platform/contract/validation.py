@@ -41,8 +41,8 @@ class Reason:
     def explain(self, value: object) -> str:
         """Return the field, its value and the allowed range, for the person who sent it."""
         allowed = FIELDS_BY_NAME[self.field].allowed_text
-        stated = "missing" if value is None else repr(value)
-        return f"{self.field} is {stated} ({self.code.replace('_', ' ')}); allowed: {allowed}"
+        value_text = "missing" if value is None else repr(value)
+        return f"{self.field} is {value_text} ({self.code.replace('_', ' ')}); allowed: {allowed}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,7 +163,7 @@ class IncrementalTable:
                 partition: self.delta.transaction_version(_transaction(topic, topic_id, partition))
                 for partition in partitions
             }
-        return {partition: at for partition, at in offsets.items() if at is not None}
+        return {p: offset for p, offset in offsets.items() if offset is not None}
 
     def commit_offsets(self, topic: str, topic_id: str, offsets: Mapping[int, int]) -> None:
         """Commit offsets without adding rows."""

@@ -127,8 +127,8 @@ def count_lines(path: Path, end: int) -> int | None:
 
 def _complete_lines(chunk: bytes) -> bool:
     # Counting "\r\n" is slow: most files have no carriage return.
-    stray = b"\r" in chunk and chunk.count(b"\r") != chunk.count(b"\r\n")
-    return chunk.endswith(b"\n") and not stray
+    has_lone_return = b"\r" in chunk and chunk.count(b"\r") != chunk.count(b"\r\n")
+    return chunk.endswith(b"\n") and not has_lone_return
 
 
 def _last_lines(chunk: bytes) -> bool:

@@ -111,8 +111,8 @@ def psi_limit(reference: int, recent: int, bins: int) -> float:
 
     if not recent:
         return SIGNIFICANT_PSI
-    by_chance = float(chi2.ppf(CONFIDENCE, bins - 1)) * (1 / reference + 1 / recent)
-    return max(SIGNIFICANT_PSI, by_chance)
+    chance_limit = float(chi2.ppf(CONFIDENCE, bins - 1)) * (1 / reference + 1 / recent)
+    return max(SIGNIFICANT_PSI, chance_limit)
 
 
 def _bin_edges(measured: FloatArray) -> FloatArray:

@@ -85,7 +85,7 @@ def ingest(
     watermarks: Watermarks = {p: at for p, at in topic.watermarks().items() if p in partitions}
     committed = table.committed_offsets(topic.name, request.topic_id, partitions)
     positions = next_offsets(topic.name, committed, watermarks)
-    if starts := {p: at - 1 for p, at in positions.items() if p not in committed}:
+    if starts := {p: offset - 1 for p, offset in positions.items() if p not in committed}:
         # From now on, messages that Kafka deletes before they are ingested count as lost.
         table.commit_offsets(topic.name, request.topic_id, starts)
     return _Run(table, topic, topic_table, request, today).ingest(watermarks, positions)

@@ -86,8 +86,10 @@ def first_unread_day(
     if not days:
         return None
     day = min(days.values())
-    of_day = {partition: positions[partition] for partition in days if days[partition] == day}
-    return day, unread_ranges(of_day, watermarks, day_starts, day, today)
+    positions_of_day = {
+        partition: positions[partition] for partition in days if days[partition] == day
+    }
+    return day, unread_ranges(positions_of_day, watermarks, day_starts, day, today)
 
 
 def day_of(partition: int, offset: int, day_starts: DayStarts, today: date) -> date:

@@ -62,8 +62,8 @@ def decode_valid_change(message: KafkaMessage, now_ms: int) -> Accepted | None:
         change = _decode_change(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, TypeError, RecursionError):
         return None
-    source, newest = change.source, now_ms + CLOCK_SKEW_MS
-    if change.ts_ms > newest or source.ts_ms > newest:
+    source, maximum_ms = change.source, now_ms + CLOCK_SKEW_MS
+    if change.ts_ms > maximum_ms or source.ts_ms > maximum_ms:
         return None
     if type(change) is _Deletion:
         row_id = change.before.id

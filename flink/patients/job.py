@@ -130,9 +130,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "lateness": (0, windows.lateness_ms, "how late a change may be"),
         "idle": (0, windows.idle_ms, "silence after which a partition is idle"),
     }
-    for name, (least, default_ms, text) in seconds.items():
+    for name, (minimum, default_ms, text) in seconds.items():
         parser.add_argument(
-            f"--{name}", type=_seconds(least), default=default_ms // 1000, help=f"{text} [s]"
+            f"--{name}", type=_seconds(minimum), default=default_ms // 1000, help=f"{text} [s]"
         )
     tables = (kafka_tables.WINDOWS, kafka_tables.DEAD_LETTERS, kafka_tables.IMAGES)
     parser.add_argument("--without", action="append", default=[], choices=tables, help="leave out")
@@ -140,10 +140,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _seconds(least: int) -> Callable[[str], int]:
+def _seconds(minimum: int) -> Callable[[str], int]:
     def seconds(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= _DAY:
-            raise argparse.ArgumentTypeError(f"is {text}; allowed: {least} to {_DAY} seconds")
+        if not text.isdecimal() or not minimum <= int(text) <= _DAY:
+            raise argparse.ArgumentTypeError(f"is {text}; allowed: {minimum} to {_DAY} seconds")
         return int(text)
 
     return seconds

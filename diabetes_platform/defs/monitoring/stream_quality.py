@@ -112,10 +112,10 @@ def few_events_late(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
 
 
 def _evaluate_share(
-    finding: str, bad: int, total: int, metadata: dict[str, Any]
+    summary: str, bad_records: int, total: int, metadata: dict[str, Any]
 ) -> dg.AssetCheckResult:
     """Return the result for a share of bad records; it passes as inconclusive if there are few."""
-    share = bad / total if total else 0.0
+    share = bad_records / total if total else 0.0
     conclusive = total >= MIN_COUNT
     reason = (
         f"{percent(share)}, allowed {percent(WARN_SHARE)}"
@@ -126,7 +126,7 @@ def _evaluate_share(
     return dg.AssetCheckResult(
         passed=not conclusive or share <= WARN_SHARE,
         severity=dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN,
-        description=f"{finding} in the last 24 hours: {reason}.",
+        description=f"{summary} in the last 24 hours: {reason}.",
         metadata={
             **metadata,
             "share": share,

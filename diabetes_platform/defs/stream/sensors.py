@@ -182,13 +182,13 @@ def _unread_of_deleted_topic(
 
 def _wait_reason(instance: dg.DagsterInstance, stream_asset: StreamAsset) -> str | None:
     """Return why no run may start now (one is unfinished, or the last two failed), or None."""
-    of_job = dg.RunsFilter(job_name=stream_asset.job, statuses=UNFINISHED)
-    for run in instance.get_runs(of_job, limit=1):
+    unfinished_runs = dg.RunsFilter(job_name=stream_asset.job, statuses=UNFINISHED)
+    for run in instance.get_runs(unfinished_runs, limit=1):
         return f"run {run.run_id} is {run.status.value.lower()}"
-    of_sensor = dg.RunsFilter(
+    requested_runs = dg.RunsFilter(
         job_name=stream_asset.job, tags={"dagster/sensor_name": stream_asset.sensor}
     )
-    records = instance.get_run_records(of_sensor, limit=2)
+    records = instance.get_run_records(requested_runs, limit=2)
     failed = [r for r in records if r.dagster_run.status is dg.DagsterRunStatus.FAILURE]
     if len(failed) < 2:  # noqa: PLR2004 - the two latest runs
         return None
@@ -232,8 +232,8 @@ def _blocking_runs(
     blocking: dict[int, str] = {}
     for offsets in unread.ranges:
         tag = {blocked_tag(offsets.partition): blocked_at(unread.topic_id, offsets.first)}
-        of_partition = dg.RunsFilter(job_name=stream_asset.job, tags=tag)
-        for run in instance.get_runs(of_partition, limit=1):
+        blocking_runs = dg.RunsFilter(job_name=stream_asset.job, tags=tag)
+        for run in instance.get_runs(blocking_runs, limit=1):
             blocking[offsets.partition] = run.run_id
     return blocking
 
