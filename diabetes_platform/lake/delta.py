@@ -146,7 +146,7 @@ def add_missing_columns(opened: DeltaTable, table: Table) -> None:
 
 
 def _type_name(delta_type: object) -> str:
-    # Whether an array may contain NULL differs between writers.
+    # Writers differ in whether elements of an array may be NULL, so this is not compared.
     element = getattr(delta_type, "element_type", None)
     if element is not None:
         return f"array<{_type_name(element)}>"
@@ -171,10 +171,10 @@ class Lake:
         where: dict[str, str],
         version: int | None = None,
     ) -> pa.RecordBatchReader:
-        """Stream `columns` of the rows whose text columns equal `where`, by default the newest.
+        """Stream `columns` of the rows whose text columns equal `where`.
 
-        A column that this version lacks is NULL. Memory holds a few batches, whatever the size of
-        the table.
+        `version` is by default the newest. A column that it lacks is NULL. Memory holds a few
+        batches, whatever the size of the table.
         """
         dataset = self._dataset(table, where, version)
         scanner = dataset.scanner(
@@ -193,7 +193,7 @@ class Lake:
         columns: Sequence[str] | None = None,
         where: "ds.Expression | None" = None,
     ) -> pa.Table:
-        """Read the days (UTC) of `table` from that of `since` on; no rows if there is no table.
+        """Read the days (UTC) of `table` from the day of `since` on; no rows if there is no table.
 
         `table` is partitioned by `day`. Rows that do not match `where` are filtered while reading.
         A column that the table lacks is NULL. Raises StorageError.
@@ -207,10 +207,10 @@ class Lake:
         day = since.astimezone(UTC).date().isoformat()
         with self.s3.errors(target.path):
             dataset = opened.to_pyarrow_dataset(file_pruning_predicate=[("day", ">=", day)])
-            in_days = ds.field("day") >= day
+            is_recent = ds.field("day") >= day
             return dataset.to_table(
                 columns=projection(dataset, table, names),
-                filter=in_days if where is None else in_days & where,
+                filter=is_recent if where is None else is_recent & where,
             )
 
     def count(self, table: Table, where: dict[str, str], version: int | None = None) -> int:
@@ -264,7 +264,7 @@ class Lake:
 def projection(
     dataset: "ds.Dataset", table: Table, names: Sequence[str]
 ) -> "dict[str, ds.Expression]":
-    """Return a scan's columns `names`: NULL for a column of `table` that the dataset lacks."""
+    """Return the columns `names` for a scan; a column of `table` that the dataset lacks is NULL."""
     import pyarrow.dataset as ds
 
     schema = row_schema(table)

@@ -63,7 +63,7 @@ class FoldMetrics:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """`metrics` pools all held-out rows of a repeat and averages over repeats."""
+    """Metrics of all held-out rows of a repeat, averaged over repeats, and those of each fold."""
 
     metrics: dict[str, Estimate]
     folds: tuple[FoldMetrics, ...]

@@ -77,7 +77,7 @@ def materialize_if_changed(
 
 
 def require_commit(target: DeltaPath) -> Commit:
-    """Return the newest commit that is not maintenance; dg.Failure without any."""
+    """Return the newest commit that is not maintenance; dg.Failure if there is none."""
     if (commit := newest_commit(target)) is None:
         raise dg.Failure(f"{target.path}: no rows yet: materialize it first", allow_retries=False)
     return commit
@@ -90,7 +90,7 @@ def _asset_metadata(commit: Commit) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class BatchReference:
-    """The batch to work on: content of `raw/patients`, and a version of `labels/patients`.
+    """The current batch: content of `raw/patients`, and a version of `labels/patients`.
 
     Without labels the batch is its source: `labels_version` and `labels_hash` are None.
     """

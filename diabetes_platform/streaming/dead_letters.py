@@ -96,10 +96,10 @@ def rejection_issues(letters: Iterable[DeadLetter]) -> list[HealthIssue]:
 
 
 def start_offset(saved: int, low: int, high: int, limit: int) -> int:
-    """Return the offset to continue from; `saved` is where the last poll ended.
+    """Return the offset to continue from; `saved` is the end of the last poll.
 
-    The partition holds `low` to below `high`. A recreated topic is read from its beginning, and
-    only the newest `limit` messages of a backlog are read.
+    The partition has the offsets from `low` to below `high`. A recreated topic is
+    read from its beginning, and only the newest `limit` messages of a backlog are read.
     """
     return max(low if saved > high else saved, low, high - limit)
 
@@ -132,7 +132,7 @@ def _start(
     if saved is None:
         query = TopicPartition(REJECTED_TOPIC, partition, now_ms - FIRST_POLL_MS)
         (answer,) = consumer.offsets_for_times([query], timeout=_SECONDS)
-        # A negative code if no message is that recent.
+        # The offset is negative if no message is that recent.
         saved = answer.offset if answer.offset >= 0 else high
     return start_offset(saved, low, high, MAX_MESSAGES)
 

@@ -117,10 +117,10 @@ def read_counters(metrics: JobMetrics, job_id: str) -> MessageCounters:
     """Return the counters summed over all subtasks; errors of `metrics` pass through."""
     totals = dict.fromkeys(_METRICS, 0)
     for vertex in metrics.vertices(job_id):
-        counters = {name: _counter(name) for name in metrics.metric_names(job_id, vertex)}
-        names = [name for name, counter in counters.items() if counter is not None]
+        counter_by_metric = {name: _counter(name) for name in metrics.metric_names(job_id, vertex)}
+        names = [name for name, counter in counter_by_metric.items() if counter is not None]
         for name, value in metrics.metric_sums(job_id, vertex, names).items():
-            counter = counters[name]
+            counter = counter_by_metric[name]
             if counter is not None:
                 totals[counter] += value
     return MessageCounters(
@@ -147,14 +147,16 @@ def evaluate_samples(samples: Sequence[MessageCounters]) -> MessageAccounting:
     )
     samples = samples[max(restarts, default=0) :]
     pairs = itertools.pairwise(samples)
-    increase = max((later.received - earlier.received for earlier, later in pairs), default=0)
-    best = min(samples, key=lambda sample: abs(sample.unaccounted))
+    largest_increase = max(
+        (later.received - earlier.received for earlier, later in pairs), default=0
+    )
+    closest = min(samples, key=lambda sample: abs(sample.unaccounted))
     verdict: Literal["balanced", "in flight", "unbalanced"] = "unbalanced"
-    if best.balanced:
+    if closest.balanced:
         verdict = "balanced"
-    elif abs(best.unaccounted) <= increase:
+    elif abs(closest.unaccounted) <= largest_increase:
         verdict = "in flight"
-    return MessageAccounting(verdict, best, increase, len(samples))
+    return MessageAccounting(verdict, closest, largest_increase, len(samples))
 
 
 def account_for_messages(flink_url: str) -> MessageAccounting:
@@ -186,5 +188,5 @@ def _running_job(cluster: FlinkCluster) -> str:
 
 
 def _counter(metric: str) -> str | None:
-    """Return the counter that a Flink metric belongs to, None for any other metric."""
+    """Return the key of _METRICS that a Flink metric belongs to, None for any other metric."""
     return next((name for name, pattern in _METRICS.items() if pattern.fullmatch(metric)), None)

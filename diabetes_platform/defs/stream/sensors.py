@@ -217,8 +217,8 @@ def _request(
     today = datetime.now(UTC).date()
     day, ranges = today, unread.ranges
     if not unread.deleted:
-        first = first_unread_day(unread.positions, watermarks, topic.day_starts, today)
-        day, ranges = first or (day, ranges)
+        earliest = first_unread_day(unread.positions, watermarks, topic.day_starts, today)
+        day, ranges = earliest or (day, ranges)
     return _run_request(stream_asset, unread.topic_id, day, ranges), None
 
 

@@ -126,7 +126,7 @@ class _Runs:
         def attempt() -> tuple[_Result]:
             nonlocal reported
             try:
-                # A tuple, because `wait_until` takes a falsy result for a failed attempt.
+                # A tuple, because `wait_until` treats a falsy result as a failed attempt.
                 return (request(),)
             except _DATABASE_ERRORS as error:
                 if not reported:

@@ -152,8 +152,9 @@ async def prediction_events(
 ) -> AsyncGenerator[bytes]:
     """Yield an event for each prediction of the patient after `cursor`, forever.
 
-    Yields a comment every `heartbeat_seconds` and one `unavailable` event per outage; nothing if
-    the patient does not exist. Raises DatabaseUnavailableError only ahead of the first event.
+    Yields a comment every `heartbeat_seconds` and one `unavailable` event per outage. Ends without
+    an event if the patient does not exist. Raises DatabaseUnavailableError only before the first
+    event.
     """
     with notifications.subscription(patient_id) as wake_up:
         rows = await predictions_after(database, patient_id, cursor)
@@ -173,7 +174,7 @@ async def prediction_events(
                 yield KEEPALIVE_COMMENT
             if notifications.closing:
                 return
-            # Cleared ahead of the query: a prediction stored during it sets the event again.
+            # Cleared before the query: a prediction that is stored during the query sets it again.
             wake_up.clear()
             new_rows = await _read_new(database, notifications, patient_id, cursor)
             if new_rows is None and reachable:
@@ -193,9 +194,9 @@ async def _read_new(
 
 
 async def start_stream(stream: AsyncGenerator[bytes]) -> AsyncIterator[bytes] | None:
-    """Run `stream` to its first event and return all its events; None if it has none.
+    """Run `stream` to its first event and return a stream of all events; None if it has none.
 
-    Its errors up to the first event are raised here, while another response can still be sent.
+    Errors before the first event are raised here, while another response can still be sent.
     """
     first_event = await anext(stream, None)
     return None if first_event is None else _resume(first_event, stream)

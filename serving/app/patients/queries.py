@@ -31,7 +31,7 @@ class EventCursor:
 
 
 START = EventCursor(-1, "")
-"""The position ahead of the first prediction."""
+"""The position before the first prediction."""
 
 
 class IdempotencyKeyError(Exception):

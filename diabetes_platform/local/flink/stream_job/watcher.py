@@ -36,7 +36,7 @@ _CLEANUP_SECONDS = 30.0
 class Watcher:
     """Watches the job on `cluster`, which reads from Kafka at `bootstrap_servers`.
 
-    The file `ready` exists while the job runs. `log` takes messages for people.
+    The file `ready` exists while the job runs. `log` writes a message to the log.
     """
 
     cluster: FlinkCluster
@@ -77,10 +77,10 @@ class Watcher:
             self.ready.touch()
             self.log(f"{STREAM_JOB} runs as {job.id}")
         self._restoring = None
-        seconds = time.monotonic()
-        self.back_off.healthy(seconds)
-        if seconds - self._cleaned_up > _CLEANUP_SECONDS:
-            self._cleaned_up = seconds
+        now = time.monotonic()
+        self.back_off.healthy(now)
+        if now - self._cleaned_up > _CLEANUP_SECONDS:
+            self._cleaned_up = now
             self._delete_outdated(job)
         return POLL_SECONDS
 
@@ -90,8 +90,8 @@ class Watcher:
             return
         _, checkpoint, since = self._restoring
         error = self.cluster.root_exception(job.id) or ""
-        late = time.monotonic() - since > RESTORE_SECONDS
-        if is_checkpoint_failure(error) or (late and error):
+        is_overdue = time.monotonic() - since > RESTORE_SECONDS
+        if is_checkpoint_failure(error) or (is_overdue and error):
             self._abandon(checkpoint, error)
             self.cluster.cancel(job.id)
             self._restoring = None
@@ -99,9 +99,9 @@ class Watcher:
     def _delay_after_failure(self, jobs: list[Job]) -> float | None:
         """Return the delay before a new submission if the job failed since the last poll."""
         ended = {job.id: job for job in jobs if job.name == STREAM_JOB and job.ended}
-        new = ended.keys() - self._reported
-        self._reported |= new
-        for job_id in sorted(new):
+        newly_ended = ended.keys() - self._reported
+        self._reported |= newly_ended
+        for job_id in sorted(newly_ended):
             job = ended[job_id]
             self.log(f"{STREAM_JOB} {job_id} is {job.state}")
             if job.state == "FAILED":
