@@ -320,6 +320,7 @@ class _Reader:
         return lsn, self.past_ms("source.ts_ms", source.get("ts_ms"), now_ms)
 
     def nested(self, field: str, value: object) -> Document | None:
+        """Return a value that is a JSON object; reject any other."""
         if isinstance(value, dict):
             return value
         self.reject(field, MISSING if value is None else NOT_AN_OBJECT)
@@ -340,6 +341,7 @@ class _Reader:
         return None
 
     def past_ms(self, field: str, value: object, now_ms: int) -> int | None:
+        """Return a timestamp in milliseconds; reject one that is in the future."""
         time = self.integer(field, value)
         if time is not None and time > now_ms + CLOCK_SKEW_MS:
             self.reject(field, IN_THE_FUTURE)
@@ -357,6 +359,7 @@ class _Reader:
         }
 
     def time(self, field: str, value: object) -> None:
+        """Reject a value that is neither NULL nor a timestamp as text."""
         if value is None:
             return
         if not isinstance(value, str):
@@ -365,6 +368,7 @@ class _Reader:
             self.reject(field, NOT_A_TIME)
 
     def measurement(self, field: Field, row: Document, *, ranges: bool) -> float | None:
+        """Return a measurement in its field's type, None if it is missing or rejected."""
         value = row.get(field.name)
         if _is_surely_valid(field, value):
             return value  # type: ignore[return-value]

@@ -157,7 +157,7 @@ class CleanedBatch:
 def cleaned_batch(lake: Lake) -> CleanedBatch:
     """Return the newest cleaned batch; its rows are counted if the commit has no metadata.
 
-    Raises dg.Failure without any.
+    Raises dg.Failure if there is none.
     """
     target = lake.table(CLEANED_PATIENTS)
     commit = require_commit(target)

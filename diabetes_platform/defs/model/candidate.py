@@ -62,7 +62,7 @@ GATE = RULES | COMPARISONS
     **asset_options(CANDIDATE, {"lightgbm", "file"}, TRAINING_POOL, CODE_VERSION),
     automation_condition=FOLLOW,
     deps=[TRAINING_ROWS],
-    description="A model trained on the training set, with honest metrics and its gate.",
+    description="A model trained on the training set, with out-of-fold metrics and its gate.",
     check_specs=[
         dg.AssetCheckSpec(name=name, asset=CANDIDATE, blocking=name in RULES, description=text)
         for name, text in GATE.items()

@@ -50,7 +50,7 @@ CHECK = "answers_are_plausible"
             asset=SHADOW,
             blocking=True,
             description="Over the live patients the challenger's risks and results are not far "
-            "from the champion's. Not judged below 30 patients.",
+            "from the champion's. Not evaluated below 30 patients.",
         )
     ],
 )
