@@ -14,11 +14,11 @@ from diabetes_platform.cleaning.session import (
 
 
 def test_sessions_share_one_warm_sail_server() -> None:
-    first = sail_url()
-    assert first.startswith("sc://127.0.0.1:")
+    url = sail_url()
+    assert url.startswith("sc://127.0.0.1:")
     with spark_session() as first, spark_session() as second:
         assert first.session_id != second.session_id
-    assert sail_url() == first
+    assert sail_url() == url
 
 
 def test_a_session_is_in_utc_and_leaves_the_server_running() -> None:

@@ -17,7 +17,7 @@ from diabetes_platform.contract.fields import FEATURES
 from serving.app.main import create_app
 from serving.app.settings import ServingSettings
 from serving.predictor.messages import Change, MessageMetadata, read_message
-from serving.tests.predictor.messages import key, value
+from serving.tests.predictor.sample_messages import key, value
 
 later, metadata = "{NAME}", MessageMetadata("sink", 0, 0, 1_700_000_000_400)
 patient = {{field.name: field.example for field in FEATURES}}

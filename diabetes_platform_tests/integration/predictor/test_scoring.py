@@ -150,7 +150,7 @@ def test_sends_invalid_messages_to_the_dead_letters_and_continues(
     reasons = {letter.value(): json.loads(dict(letter.headers())["reasons"]) for letter in letters}
     assert reasons[invalid[4][1]] == ["glucose:not_a_number"]
     assert reasons[invalid[5][1]] == ["lsn:missing", "age:below_minimum"]
-    assert reasons[invalid[6][1]] == ["record:not_json"]
+    assert reasons[invalid[6][1]] == ["record:not_json", "bmi:not_finite"]
     assert reasons[invalid[7][1]] == ["key:mismatch"]
     assert predictions.of(first, first + 1) == []
 

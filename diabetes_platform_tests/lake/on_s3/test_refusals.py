@@ -1,4 +1,4 @@
-"""Storage that cannot be used, and what a user may not do in it, expected in one line."""
+"""Errors of unusable storage and of denied operations: one line each."""
 
 import dataclasses
 import time
@@ -46,10 +46,15 @@ def itself(s3: S3) -> S3:
 
 
 REFUSALS: list[tuple[Callable[[S3], S3], str, type[StorageError], str]] = [
-    (stranger, "s3://lake", StorageRefusedError, "no user nobody: check AWS_ACCESS_KEY_ID"),
+    (
+        stranger,
+        "s3://lake",
+        StorageRefusedError,
+        "user nobody does not exist: check AWS_",
+    ),
     (wrong_secret, "s3://lake", StorageRefusedError, "not that of user pipeline"),
-    (half_a_credential, "s3://lake", StorageRefusedError, "allowed both or none"),
-    (itself, "s3://nowhere", StorageRefusedError, "bucket nowhere, or there is no such bucket"),
+    (half_a_credential, "s3://lake", StorageRefusedError, "is set without the other"),
+    (itself, "s3://nowhere", StorageRefusedError, "bucket nowhere, or it does not exist"),
     (nobody_there, "s3://lake", StorageUnavailableError, "the endpoint does not answer"),
 ]
 

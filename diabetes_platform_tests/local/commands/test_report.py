@@ -21,7 +21,7 @@ def test_writes_a_file_that_only_the_owner_may_read(
     write_report(settings, Console(), output)
     html = output.read_text(encoding="utf-8")
     assert html.lstrip().startswith("<!doctype html>")
-    assert "No batch was read yet." in html
+    assert "No batch has been read yet." in html
     assert stat.S_IMODE(output.stat().st_mode) == 0o600
     assert "not run" in capsys.readouterr().out
     assert [path.name for path in tmp_path.glob("report*")] == ["report.html"]
