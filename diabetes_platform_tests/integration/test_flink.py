@@ -126,7 +126,7 @@ def test_the_job_continues_from_its_checkpoint_after_its_taskmanager_was_killed(
     within(RECOVERED_SECONDS, lambda: cluster.overview().slots == SLOTS)
     within(RECOVERED_SECONDS, lambda: cluster.checkpoints(job).restored)
     completed = cluster.checkpoints(job).completed
-    within(30, lambda: cluster.checkpoints(job).completed > completed)
+    within(RECOVERED_SECONDS, lambda: cluster.checkpoints(job).completed > completed)
 
 
 @pytest.mark.slow
