@@ -65,7 +65,7 @@ def decode_valid_change(message: KafkaMessage, now_ms: int) -> Accepted | None:
     source, maximum_ms = change.source, now_ms + CLOCK_SKEW_MS
     if change.ts_ms > maximum_ms or source.ts_ms > maximum_ms:
         return None
-    if type(change) is _Deletion:
+    if change.op == DELETED:
         row_id = change.before.id
         return Accepted(row_id, source.lsn, source.ts_ms, None, ()) if key.id == row_id else None
     image = change.after
