@@ -225,7 +225,7 @@ class _Reader:
         return Invalid(tuple(self.reasons))
 
     def decode(self, field: str, content: bytes) -> Document | None:
-        """Return the JSON object in `content`; None if there is none.
+        """Return the JSON object in `content`, or None without one.
 
         Numbers that are not finite are a fault, but decoding continues, to find the faults of the
         other fields too.

@@ -77,7 +77,7 @@ def materialize_if_changed(
 
 
 def require_commit(target: DeltaPath) -> Commit:
-    """Return the newest commit that is not maintenance; dg.Failure if there is none."""
+    """Return the newest commit that is not maintenance; dg.Failure without any."""
     if (commit := newest_commit(target)) is None:
         raise dg.Failure(f"{target.path}: no rows yet: materialize it first", allow_retries=False)
     return commit
@@ -157,7 +157,7 @@ class CleanedBatch:
 def cleaned_batch(lake: Lake) -> CleanedBatch:
     """Return the newest cleaned batch; its rows are counted if the commit has no metadata.
 
-    Raises dg.Failure if there is none.
+    Raises dg.Failure without any.
     """
     target = lake.table(CLEANED_PATIENTS)
     commit = require_commit(target)

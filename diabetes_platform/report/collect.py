@@ -186,7 +186,7 @@ def _links(settings: PlatformSettings) -> tuple[tuple[str, str], ...]:
 
 
 def _latest_metadata(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, Any]:
-    """Return the metadata of an asset's latest materialization; empty if there is none."""
+    """Return the metadata of an asset's latest materialization, empty without any."""
     event = instance.get_latest_materialization_event(key)
     materialization = None if event is None else event.asset_materialization
     if materialization is None:

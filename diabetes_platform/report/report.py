@@ -159,7 +159,7 @@ class Report:
 
 
 def most_severe(states: Iterable[State]) -> State:
-    """Return the most severe state; `not run` if there is none.
+    """Return the most severe state, or `not run` without any.
 
     One passed check is enough: checks that are inconclusive or have not run then do not count.
     """

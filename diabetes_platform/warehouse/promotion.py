@@ -72,7 +72,7 @@ def promote(url: str, batch: StagedBatch) -> Promotion:
 
 
 def rollback(url: str) -> Promotion:
-    """Show the previous version; PromotionRefusedError if there is none."""
+    """Show the previous version; PromotionRefusedError without one."""
     with psycopg.connect(url) as connection:
         _serialise(connection)
         current = _current_version(connection)

@@ -64,7 +64,7 @@ def freshness_issues(
 
 
 def last_materialized(instance: dg.DagsterInstance, key: dg.AssetKey) -> datetime | None:
-    """Return the time of an asset's latest materialization; None if there is none."""
+    """Return the time of an asset's latest materialization, or None without any."""
     event = instance.get_latest_materialization_event(key)
     return None if event is None else datetime.fromtimestamp(event.timestamp, UTC)
 
