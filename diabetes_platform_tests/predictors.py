@@ -13,7 +13,6 @@ from confluent_kafka.admin import ConsumerGroupDescription
 from psycopg.rows import dict_row
 
 from diabetes_platform.contract.events import PREDICTOR_GROUP, SINK_TOPIC
-from diabetes_platform.contract.fields import fingerprint
 from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.settings import PROJECT_ROOT
@@ -157,4 +156,4 @@ def assigned_partitions(broker: Kafka) -> int:
 def open_test_model(intercept: float = 0.0) -> ServedModel:
     """Return a model of the tests, as the predictor opens it."""
     bundle, files = make_bundle(intercept=intercept)
-    return open_model(champion_of(bundle), files, contract_fingerprint=fingerprint())
+    return open_model(champion_of(bundle), files)

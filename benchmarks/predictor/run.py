@@ -23,7 +23,7 @@ import psycopg
 
 from benchmarks.serving.patients import read_rows, release, train
 from diabetes_platform.contract.bundle import MODEL_FILE, champion_key, load_champion
-from diabetes_platform.contract.fields import FEATURES, fingerprint
+from diabetes_platform.contract.fields import FEATURES
 from diabetes_platform.local.ports import free_port
 from diabetes_platform.local.postgres.server import Postgres
 from diabetes_platform.polling import wait_until
@@ -34,7 +34,6 @@ from diabetes_platform_tests.predictors import Predictor, send
 from diabetes_platform_tests.provisioned import CAPTURE, ProvisionedServer, provision
 from diabetes_platform_tests.streaming.sink import message
 from serving.app.served_model import ServedModel, open_model
-from serving.app.validation import Patient as PatientModel
 
 BATCHES, SINGLE_ROWS = "batches of 500", "single rows"
 TARGET = 5_000
@@ -129,10 +128,7 @@ def _verify(
     model: ServedModel,
 ) -> None:
     """Compare every stored row with the model's prediction; exit if one differs."""
-    predictions = model.predict_all(
-        [PatientModel.model_validate(patient) for patient in patients.values()],
-        with_contributions=False,
-    )
+    predictions = model.predict_all(list(patients.values()), with_contributions=False)
     expected = [
         (intake_id, prediction["probability"])
         for intake_id, prediction in zip(patients, predictions, strict=True)
@@ -160,7 +156,7 @@ def _services() -> Iterator[Services]:
         champion = load_champion((models / champion_key()).read_bytes())
         files = {path.name: path.read_bytes() for path in models.rglob("*") if path.is_file()}
         files[MODEL_FILE] = text
-        model = open_model(champion, files, contract_fingerprint=fingerprint())
+        model = open_model(champion, files)
         server = Postgres(
             directory / "postgres", free_port(), secrets.token_urlsafe(24), settings=CAPTURE
         )

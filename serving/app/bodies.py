@@ -1,4 +1,4 @@
-"""Request bodies: the declared media type, a size limit, and the dependencies that read them."""
+"""Request bodies: the declared media type, a size limit, and the dependency that reads JSON."""
 
 from collections.abc import Iterable
 from typing import Annotated
@@ -7,35 +7,23 @@ from fastapi import Depends, Request
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from serving.app.problems import PreparedResponse, body_too_large, unsupported_media_type
+from serving.app.problems import JSON, ProblemError
+from serving.app.validation import field_error
 
 
-class BodyTooLargeError(Exception):
-    """The body has more than `limit` bytes; the rest was not read."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(limit)
-        self.limit = limit
-
-
-def content_type(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+def content_type(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """Return the declared media type in lower case, without parameters; empty if absent."""
     for name, value in headers:
         if name == b"content-type":
-            return value.partition(b";")[0].strip().lower()
-    return b""
-
-
-def is_json(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Return whether the body is declared as JSON."""
-    return content_type(headers) == b"application/json"
+            return value.partition(b";")[0].strip().lower().decode("latin-1")
+    return ""
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:
     """Return the complete body.
 
-    Raises BodyTooLargeError as soon as the body exceeds `limit` bytes, and starlette's
-    ClientDisconnect if the client leaves before the end.
+    Raises ProblemError as soon as the body exceeds `limit` bytes, without reading the rest, and
+    starlette's ClientDisconnect if the client leaves before the end.
     """
     chunks: list[bytes] = []
     size = 0
@@ -46,25 +34,26 @@ async def read_body(receive: Receive, limit: int) -> bytes:
         chunk: bytes = message.get("body", b"")
         size += len(chunk)
         if size > limit:
-            raise BodyTooLargeError(limit)
+            given, allowed = f"more than {limit} bytes", f"at most {limit} bytes"
+            error = field_error("body", "too_large", given, allowed)
+            raise ProblemError(413, f"The body is larger than {limit} bytes.", [error])
         if not message.get("more_body", False):
             return chunk if not chunks else b"".join([*chunks, chunk])
         chunks.append(chunk)
 
 
-async def read_json_body(request: Request) -> bytes | PreparedResponse:
-    """Return the body, or the problem if it is not declared as JSON or is too large."""
-    if not is_json(request.scope["headers"]):
-        return unsupported_media_type(content_type(request.scope["headers"]).decode("latin-1"))
+async def read_limited_body(request: Request) -> bytes:
+    """Return the body of any media type; raise ProblemError if it is too large."""
+    return await read_body(request.receive, request.app.state.settings.api_max_body_bytes)
+
+
+async def read_json_body(request: Request) -> bytes:
+    """Return the body; raise ProblemError if it is not declared as JSON or is too large."""
+    media_type = content_type(request.scope["headers"])
+    if media_type != JSON:
+        error = field_error("content-type", "unsupported_media_type", media_type, JSON)
+        raise ProblemError(415, f"Send the body as {JSON}.", [error])
     return await read_limited_body(request)
 
 
-async def read_limited_body(request: Request) -> bytes | PreparedResponse:
-    """Return the body of any media type, or the problem if it is too large."""
-    try:
-        return await read_body(request.receive, request.app.state.settings.api_max_body_bytes)
-    except BodyTooLargeError as error:
-        return body_too_large(error.limit)
-
-
-JsonBody = Annotated[bytes | PreparedResponse, Depends(read_json_body)]
+JsonBody = Annotated[bytes, Depends(read_json_body)]

@@ -7,7 +7,6 @@ cannot be used, the current one stays in use.
 import asyncio
 import logging
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
@@ -44,12 +43,8 @@ class StoreError(Exception):
     """The model store cannot be read, or has no released model yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Pointer:
-    """The champion pointer and the ETag of the file it was read from."""
-
-    champion: ChampionPointer
-    etag: str | None
+class MissingFileError(StoreError):
+    """The model store has no such file."""
 
 
 class ChampionWatcher:
@@ -66,7 +61,6 @@ class ChampionWatcher:
         *,
         poll_seconds: float,
         s3: S3 = DEFAULT_S3,
-        contract_fingerprint: str | None = None,
         model: ServedModel | None = None,
     ) -> None:
         self.current = model
@@ -75,9 +69,11 @@ class ChampionWatcher:
         self._store: ObjectStore | None = None
         self._metrics = metrics
         self._poll_seconds = poll_seconds
-        self._contract_fingerprint = contract_fingerprint or fingerprint()
         self._current_etag: str | None = None
-        self._safe_to_open = {_champion_of(model.bundle)} if model else set()
+        self._safe_to_open: set[ChampionPointer] = set()
+        if model is not None:
+            bundle_sha256 = sha256(dump_bundle(model.bundle))
+            self._safe_to_open.add(ChampionPointer(model.bundle.model_version, bundle_sha256))
         self._rejected: ChampionPointer | None = None
         self._rejections = 0
         self._retry_at = 0.0
@@ -91,9 +87,10 @@ class ChampionWatcher:
     async def poll(self) -> None:
         """Read the pointer once and use a new champion; set `problem` if that fails."""
         try:
-            pointer = await self._read_pointer()
-            if pointer is not None:
-                await self._use(pointer)
+            content, etag = await self._get(champion_key(), if_none_match=self._current_etag)
+            await self._use(load_champion(content), etag)
+        except NotModifiedError:
+            self.problem = None
         except BundleError as error:
             self._report("refused", str(error))
         except StoreError as error:
@@ -107,12 +104,11 @@ class ChampionWatcher:
         """Return the bundle of a model in the store; raise BundleError or StoreError."""
         try:
             content, _ = await self._get(bundle_key(_safe_name(version), BUNDLE_FILE))
-        except FileNotFoundError as error:
+        except MissingFileError as error:
             raise BundleError(f"model {version}: not in the model store") from error
         return load_bundle(content)
 
-    async def _use(self, pointer: _Pointer) -> None:
-        champion = pointer.champion
+    async def _use(self, champion: ChampionPointer, etag: str | None) -> None:
         if champion == self._rejected and monotonic() < self._retry_at:
             return
         try:
@@ -126,32 +122,17 @@ class ChampionWatcher:
         previous = self.current.bundle.model_version if self.current else None
         self.current = model
         self._safe_to_open.add(champion)
-        self.problem, self._rejected, self._current_etag = None, None, pointer.etag
+        self.problem, self._rejected, self._current_etag = None, None, etag
         self._metrics.model_changed(previous, champion.model_version)
         logger.info("model %s in use (previous: %s)", champion.model_version, previous or "none")
 
     async def _open(self, champion: ChampionPointer) -> ServedModel:
         files = await self._read_files(champion)
-        open_bundle(champion, files, contract_fingerprint=self._contract_fingerprint)
         # Also for the first model: one that kills its process would kill this one at every start.
         if champion not in self._safe_to_open:
-            await asyncio.to_thread(
-                open_in_subprocess, champion, files, contract_fingerprint=self._contract_fingerprint
-            )
-        return await asyncio.to_thread(
-            open_model, champion, files, contract_fingerprint=self._contract_fingerprint
-        )
-
-    async def _read_pointer(self) -> _Pointer | None:
-        """Return the pointer, or None if it has not changed since it was used."""
-        try:
-            content, etag = await self._get(champion_key(), if_none_match=self._current_etag)
-        except NotModifiedError:
-            self.problem = None
-            return None
-        except FileNotFoundError:
-            raise StoreError(f"no {champion_key()} in the model store: nothing released") from None
-        return _Pointer(load_champion(content), etag)
+            open_bundle(champion, files, contract_fingerprint=fingerprint())
+            await asyncio.to_thread(open_in_subprocess, champion, files)
+        return await asyncio.to_thread(open_model, champion, files)
 
     async def _read_files(self, champion: ChampionPointer) -> dict[str, bytes]:
         version = _safe_name(champion.model_version)
@@ -163,15 +144,12 @@ class ChampionWatcher:
             if sha256(content) == champion.bundle_sha256:
                 for name in {MODEL_FILE, *load_bundle(content).files}:
                     files[name], _ = await self._get(bundle_key(version, _safe_name(name)))
-        except FileNotFoundError as error:
+        except MissingFileError as error:
             raise BundleError(f"model {version}: a file is missing") from error
         return files
 
     async def _get(self, key: str, *, if_none_match: str | None = None) -> tuple[bytes, str | None]:
-        """Return an object's bytes and ETag.
-
-        Raises FileNotFoundError, NotModifiedError or StoreError.
-        """
+        """Return an object's bytes and ETag; raise StoreError, or NotModifiedError by obstore."""
         try:
             if self._store is None:
                 self._store = _open_store(self._models, self._s3)
@@ -184,8 +162,10 @@ class ChampionWatcher:
             # obstore raises FileNotFoundError for a missing bucket, too.
             explanation = storage_error(self._s3, self._models, str(error))
             if explanation is None and isinstance(error, FileNotFoundError):
-                raise
-            raise StoreError(str(explanation or _first_line(error))) from error
+                raise MissingFileError(f"no {key} in the model store: nothing released") from error
+            # obstore appends its own debug output.
+            first_line = str(error).strip().split("\n", 1)[0]
+            raise StoreError(str(explanation or first_line)) from error
 
     def _report(self, reason: str, problem: str) -> None:
         self._metrics.reload_failed(reason)
@@ -204,18 +184,9 @@ def _open_store(models: str, s3: S3) -> ObjectStore:
     return LocalStore(models)
 
 
-def _champion_of(bundle: Bundle) -> ChampionPointer:
-    return ChampionPointer(bundle.model_version, sha256(dump_bundle(bundle)))
-
-
 def _safe_name(name: str) -> str:
     if not _SAFE_NAME.fullmatch(name):
         raise BundleError(
             f"name in the model store is {name[:100]!r}; allowed: {_SAFE_NAME.pattern}"
         )
     return name
-
-
-def _first_line(error: Exception) -> str:
-    # obstore appends its own debug output.
-    return str(error).strip().split("\n", 1)[0]

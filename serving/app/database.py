@@ -11,15 +11,20 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
+from serving.app.problems import ProblemError
+
 logger = logging.getLogger("serving.database")
 
 # A problem document reports each failed attempt; the pool's own log lines would repeat it.
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
+_UNAVAILABLE_DETAIL = (
+    "The database cannot be reached. The change may or may not have been stored. It is "
+    "safe to repeat an outcome, and a patient with the same Idempotency-Key."
+)
+
 WAIT_SECONDS = 2.0
 """How long a request waits for a connection."""
-RETRY_SECONDS = 5
-"""The `Retry-After` of a response in an outage."""
 _MAX_WAITING_REQUESTS = 200
 
 UNCHECKED_SECONDS = 1.0
@@ -45,16 +50,13 @@ CONNECT: dict[str, Any] = {
 }
 
 
-class NoDatabaseError(Exception):
-    """This server runs without a database: it predicts, but stores no patients."""
+class DatabaseUnavailableError(ProblemError):
+    """The database cannot be reached, or its tables are not the ones that this server expects."""
 
-
-class DatabaseUnavailableError(Exception):
-    """The database cannot be reached at the moment."""
-
-
-class DatabaseMismatchError(DatabaseUnavailableError):
-    """The database's tables are not the ones that this server expects."""
+    def __init__(
+        self, detail: str = _UNAVAILABLE_DETAIL, *, kind: str = "database-unavailable"
+    ) -> None:
+        super().__init__(503, detail, kind=kind, retry=True)
 
 
 # Missing tables, columns or rights, and violated constraints: values were validated before, so such
@@ -63,11 +65,10 @@ _MISMATCHES = (psycopg.ProgrammingError, psycopg.IntegrityError, psycopg.DataErr
 
 
 class Database:
-    """A pool of connections to one database. Opened once, it survives outages."""
+    """Connections to one database while `pool` is open; it survives outages."""
 
     def __init__(self, url: str, *, connections: int) -> None:
-        self.url = url
-        self._pool = AsyncConnectionPool(
+        self.pool = AsyncConnectionPool(
             url,
             connection_class=Connection,
             kwargs=CONNECT,
@@ -82,44 +83,31 @@ class Database:
             name="api",
         )
 
-    async def open(self) -> None:
-        """Start to connect, without waiting for the server."""
-        await self._pool.open(wait=False)
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._pool.close(timeout=WAIT_SECONDS)
-
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """Lend a connection in autocommit mode.
-
-        Raises DatabaseUnavailableError or DatabaseMismatchError.
-        """
+        """Lend a connection in autocommit mode; raise DatabaseUnavailableError without one."""
         try:
             # A client that disconnects cancels every await of its request, including those that
             # return the connection to the pool.
             with anyio.CancelScope(shield=True):
-                async with self._pool.connection() as connection:
+                async with self.pool.connection() as connection:
                     yield connection
                     connection.used_at = time.monotonic()
         except psycopg.OperationalError as error:
-            raise DatabaseUnavailableError(type(error).__name__) from error
+            raise DatabaseUnavailableError from error
         except _MISMATCHES as error:
             if error.sqlstate is None:
                 # An error without a code is not the server's, but a fault of this program.
                 raise
-            mismatch = _without_values(error)
+            # The detail, a traceback and the message of a DataError contain the row.
+            is_value = isinstance(error, psycopg.DataError)
+            mismatch = type(error).__name__ if is_value else str(error.diag.message_primary)
             logger.error("the database does not match this server: %s", mismatch)  # noqa: TRY400
-            raise DatabaseMismatchError(mismatch) from None
-
-
-def _without_values(error: psycopg.Error) -> str:
-    """Return the server's message; its detail and a traceback would contain the row."""
-    # The message of a DataError contains the value.
-    if isinstance(error, psycopg.DataError):
-        return type(error).__name__
-    return str(error.diag.message_primary)
+            detail = (
+                f"The database does not match this server: {mismatch}. Nothing was stored. Send "
+                "the request again when the operator has brought both to the same version."
+            )
+            raise DatabaseUnavailableError(detail, kind="database-mismatch") from None
 
 
 async def _check_unless_recent(connection: Connection) -> None:

@@ -13,7 +13,7 @@ from serving.app.metrics import CountRequests, Metrics
 from serving.app.openapi import DESCRIPTION, DocumentedApi
 from serving.app.pages import install_pages
 from serving.app.patients import routes as patients
-from serving.app.patients.service import create_patient_service, install_patient_problems
+from serving.app.patients.service import create_patient_service
 from serving.app.predictions import PredictFastPath
 from serving.app.problems import install_problem_handlers
 from serving.app.served_model import ServedModel
@@ -46,10 +46,8 @@ def create_api(settings: ServingSettings, watcher: ChampionWatcher, metrics: Met
     api.state.metrics = metrics
     api.state.patient_service = service
     install_problem_handlers(api)
-    install_patient_problems(api)
-    api.include_router(predictions.router)
-    api.include_router(status.router)
-    api.include_router(patients.router)
+    for router in (predictions.router, status.router, patients.router):
+        api.include_router(router)
     install_pages(api, settings)
     api.add_middleware(CountRequests, metrics=metrics)
     return api
@@ -64,12 +62,9 @@ def create_app(
     """
     settings = settings or ServingSettings()
     metrics = Metrics(settings.prometheus_multiproc_dir)
+    poll_seconds = settings.model_poll_seconds
     watcher = ChampionWatcher(
-        settings.models,
-        metrics,
-        poll_seconds=settings.model_poll_seconds,
-        s3=settings.s3,
-        model=model,
+        settings.models, metrics, poll_seconds=poll_seconds, s3=settings.s3, model=model
     )
     api = create_api(settings, watcher, metrics)
     return PredictFastPath(api, watcher, metrics, max_body_bytes=settings.api_max_body_bytes)

@@ -5,6 +5,7 @@ Labels are routes, status codes and model versions, never request paths or measu
 
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -17,26 +18,31 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+EXPOSITION_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
 
 
 class ModelMetrics:
-    """The model in use and failed reloads; metric names begin with `prefix`."""
+    """A registry whose metric names begin with `prefix`: the model in use and failed reloads."""
 
-    def __init__(self, prefix: str, registry: CollectorRegistry) -> None:
+    def __init__(self, prefix: str) -> None:
+        # They double the number of series without adding information.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._registry = CollectorRegistry()
+        self._options: dict[str, Any] = {"namespace": prefix, "registry": self._registry}
         self._model = Gauge(
-            f"{prefix}_model_info",
+            "model_info",
             "1 for the model version in use.",
-            ("model_version",),
-            registry=registry,
+            ["model_version"],
             multiprocess_mode="livemax",
+            **self._options,
         )
-        self._reloads = Counter(f"{prefix}_model_reloads", "Models loaded.", registry=registry)
+        self._reloads = Counter("model_reloads", "Models loaded.", **self._options)
         self._reload_failures = Counter(
-            f"{prefix}_model_reload_failures",
+            "model_reload_failures",
             "Failed polls of the model store: refused (the bundle) or unreadable (the store).",
-            ("reason",),
-            registry=registry,
+            ["reason"],
+            **self._options,
         )
 
     def model_changed(self, previous: str | None, current: str) -> None:
@@ -50,39 +56,29 @@ class ModelMetrics:
         """Count one failed poll of the model store."""
         self._reload_failures.labels(reason).inc()
 
+    def exposition(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
+        return generate_latest(self._registry)
+
 
 class Metrics(ModelMetrics):
     """The metrics of one worker; with a shared directory, `exposition` sums up all workers'."""
 
     def __init__(self, multiprocess_dir: Path | None = None) -> None:
-        # They double the number of series without adding information.
-        disable_created_metrics()  # type: ignore[no-untyped-call]
+        super().__init__("diabetes_api")
         self._multiprocess_dir = multiprocess_dir
-        self._registry = CollectorRegistry()
-        super().__init__("diabetes_api", self._registry)
-        self._requests = Counter(
-            "diabetes_api_requests",
-            "Requests by route and response status.",
-            ("route", "status"),
-            registry=self._registry,
-        )
+        labels = ["route", "status"]
+        description = "Requests by route and response status."
+        self._requests = Counter("requests", description, labels, **self._options)
         self._seconds = Histogram(
-            "diabetes_api_request_seconds",
+            "request_seconds",
             "Time from the arrival of the complete request to the response.",
-            ("route",),
+            ["route"],
             buckets=_BUCKETS,
-            registry=self._registry,
+            **self._options,
         )
-        self._streams = Gauge(
-            "diabetes_api_streams",
-            "Open event streams of patients.",
-            registry=self._registry,
-            multiprocess_mode="livesum",
-        )
-
-    def streams_changed(self, number: int) -> None:
-        """Show how many streams are open."""
-        self._streams.set(number)
+        description = "Open event streams of patients."
+        self.streams = Gauge("streams", description, multiprocess_mode="livesum", **self._options)
 
     def observe(self, route: str, status: int, seconds: float) -> None:
         """Count one response."""
@@ -92,7 +88,7 @@ class Metrics(ModelMetrics):
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
         if self._multiprocess_dir is None:
-            return generate_latest(self._registry)
+            return super().exposition()
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=str(self._multiprocess_dir))  # type: ignore[no-untyped-call]
         return generate_latest(registry)
@@ -102,8 +98,7 @@ class CountRequests:
     """ASGI middleware that observes each response under its route's template."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app = app
-        self._metrics = metrics
+        self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and count its response when it starts."""

@@ -5,8 +5,9 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import TypeAdapter
 
+from diabetes_platform.contract.fields import OUTCOME
 from serving.app.problems import JSON, PROBLEM_JSON, Problem
-from serving.app.validation import EXAMPLE_PATIENT, Patient
+from serving.app.validation import EXAMPLE_PATIENT, Outcome, Patient
 
 DESCRIPTION = """\
 Numbers are JSON numbers: a number written as text is rejected. Leave out a measurement that was not
@@ -44,6 +45,7 @@ def json_body(schema: dict[str, Any], example: object) -> dict[str, Any]:
 
 
 PATIENT_BODY = json_body(PATIENT_REF, EXAMPLE_PATIENT)
+OUTCOME_BODY = json_body({"$ref": _REF.format(model="Outcome")}, {OUTCOME.name: OUTCOME.example})
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -56,6 +58,6 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _add_schemas(document: dict[str, Any]) -> None:
-    for model, name in ((Patient, "Patient"), (Problem, "Problem")):
+    for model in (Patient, Outcome, Problem):
         schema = TypeAdapter(model).json_schema(ref_template=_REF)
-        document["components"]["schemas"] |= {**schema.pop("$defs", {}), name: schema}
+        document["components"]["schemas"] |= {**schema.pop("$defs", {}), model.__name__: schema}

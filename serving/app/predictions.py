@@ -10,34 +10,25 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 from typing_extensions import TypedDict
 
-from serving.app.bodies import BodyTooLargeError, JsonBody, is_json, read_body
+from serving.app.bodies import JsonBody, content_type, read_body
 from serving.app.champion import ChampionWatcher
-from serving.app.dependencies import WatcherDep
 from serving.app.metrics import Metrics
 from serving.app.openapi import PATIENT_BODY, PATIENT_REF, json_body, problem_responses
-from serving.app.problems import (
-    API_HEADERS,
-    JSON,
-    PreparedResponse,
-    body_too_large,
-    no_model,
-    problem,
-    server_failure,
-)
-from serving.app.served_model import Prediction, ServedModel
+from serving.app.problems import API_HEADERS, JSON, PROBLEM_JSON, ProblemError, server_failure
+from serving.app.served_model import Measurements, Prediction, ServedModel
 from serving.app.validation import (
     EXAMPLE_PATIENT,
     NOT_JSON,
     FieldError,
     Patient,
-    echo,
+    field_error,
     field_errors,
 )
 
@@ -76,16 +67,32 @@ class BatchResponse(TypedDict):
 
 
 _BATCH_BODY = json_body(
-    {"type": "array", "items": PATIENT_REF, "minItems": 1, "maxItems": MAX_BATCH},
-    [EXAMPLE_PATIENT],
+    {"type": "array", "items": PATIENT_REF, "minItems": 1, "maxItems": MAX_BATCH}, [EXAMPLE_PATIENT]
 )
+
+_FAST_HEADERS = [(name.encode(), value.encode()) for name, value in API_HEADERS.items()]
+
+
+def model_in_use(watcher: ChampionWatcher) -> ServedModel:
+    """Return the model in use; raise ProblemError without one."""
+    if watcher.current is None:
+        detail = "No model has been released yet. GET /ready shows when one is in use."
+        raise ProblemError(503, detail)
+    return watcher.current
+
+
+# A coroutine: FastAPI runs a plain function in a thread, which costs two switches per request.
+async def get_model(request: Request) -> ServedModel:
+    """Return the model in use; raise ProblemError without one."""
+    return model_in_use(request.app.state.watcher)
+
+
+ModelDep = Annotated[ServedModel, Depends(get_model)]
 
 _validate_json = Patient.__pydantic_validator__.validate_json
 _validate_python = Patient.__pydantic_validator__.validate_python
 _prediction_to_json = TypeAdapter(Prediction).serializer.to_json
 _batch_to_json = TypeAdapter(BatchResponse).serializer.to_json
-
-_FAST_HEADERS = [(name.encode(), value.encode()) for name, value in API_HEADERS.items()]
 
 
 @router.post(
@@ -97,10 +104,10 @@ _FAST_HEADERS = [(name.encode(), value.encode()) for name, value in API_HEADERS.
     summary="Predict one patient",
 )
 async def predict_one(
-    watcher: WatcherDep, body: JsonBody, *, with_contributions: WithContributions = False
+    body: JsonBody, model: ModelDep, *, with_contributions: WithContributions = False
 ) -> Response:
     """Return the risk of one patient, or all errors of the request."""
-    return await _respond(predict, watcher, body, with_contributions=with_contributions)
+    return await _respond(predict, model, body, with_contributions=with_contributions)
 
 
 @router.post(
@@ -111,86 +118,73 @@ async def predict_one(
     summary=f"Predict up to {MAX_BATCH} patients",
 )
 async def predict_many(
-    watcher: WatcherDep, body: JsonBody, *, with_contributions: WithContributions = False
+    body: JsonBody, model: ModelDep, *, with_contributions: WithContributions = False
 ) -> Response:
     """Predict each patient of a list, in order: an invalid patient does not affect the others."""
-    return await _respond(predict_batch, watcher, body, with_contributions=with_contributions)
+    return await _respond(predict_batch, model, body, with_contributions=with_contributions)
 
 
 async def _respond(
-    handle: Callable[..., PreparedResponse],
-    watcher: ChampionWatcher,
-    body: bytes | PreparedResponse,
-    *,
-    with_contributions: bool,
+    handle: Callable[..., bytes], model: ServedModel, body: bytes, *, with_contributions: bool
 ) -> Response:
-    if isinstance(body, PreparedResponse):
-        return body.response()
     # A large batch takes milliseconds: the event loop serves other requests meanwhile.
-    prepared = await asyncio.to_thread(
-        handle, watcher.current, body, with_contributions=with_contributions
-    )
-    return prepared.response()
+    content = await asyncio.to_thread(handle, model, body, with_contributions=with_contributions)
+    return Response(content, 200, API_HEADERS, JSON)
 
 
-def predict(
-    model: ServedModel | None, body: bytes, *, with_contributions: bool = False
-) -> PreparedResponse:
-    """Return the prediction for one patient (200), all errors (422) or that no model is in use."""
-    if model is None:
-        return no_model()
+def predict(model: ServedModel, body: bytes, *, with_contributions: bool = False) -> bytes:
+    """Return the prediction for one patient as JSON; raise ProblemError with all errors."""
     try:
-        patient = _validate_json(body)
+        patient = vars(_validate_json(body))
     except ValidationError as error:
         errors = field_errors(error)
-        return problem(422, f"The patient has {_count(len(errors), 'error')}.", errors)
+        raise ProblemError(
+            422, f"The patient has {_count(len(errors), 'error')}.", errors
+        ) from None
     if with_contributions:
-        prediction = model.predict_all([patient], with_contributions=True)[0]
-    else:
-        prediction = model.predict(patient)
-    return PreparedResponse(200, JSON, _prediction_to_json(prediction))
+        return _prediction_to_json(model.predict_all([patient], with_contributions=True)[0])
+    return _prediction_to_json(model.predict(patient))
 
 
-def predict_batch(
-    model: ServedModel | None, body: bytes, *, with_contributions: bool = False
-) -> PreparedResponse:
-    """Return a prediction or errors for each patient of a list."""
-    if model is None:
-        return no_model()
+def predict_batch(model: ServedModel, body: bytes, *, with_contributions: bool = False) -> bytes:
+    """Return a prediction or errors for each patient of a list, as JSON.
+
+    Raises ProblemError if the body is not such a list.
+    """
     try:
         rows = from_json(body)
     except ValueError as error:
-        return _invalid_list(NOT_JSON, str(error))
+        raise _invalid_list(NOT_JSON, str(error)) from None
     if not isinstance(rows, list):
-        return _invalid_list("not_a_list", echo(rows))
+        raise _invalid_list("not_a_list", rows)
     if not 1 <= len(rows) <= MAX_BATCH:
-        return _invalid_list("not_allowed", _count(len(rows), "patient"))
+        raise _invalid_list("not_allowed", _count(len(rows), "patient"))
     validated = [_validate(row) for row in rows]
-    patients = [patient for patient in validated if isinstance(patient, BaseModel)]
+    patients = [row for row in validated if not isinstance(row, list)]
     predictions = iter(model.predict_all(patients, with_contributions=with_contributions))
     response = BatchResponse(
         predicted=len(patients),
         refused=len(validated) - len(patients),
         results=[
-            patient if isinstance(patient, dict) else next(predictions) for patient in validated
+            RejectedPatient(errors=row) if isinstance(row, list) else next(predictions)
+            for row in validated
         ],
     )
-    return PreparedResponse(200, JSON, _batch_to_json(response))
+    return _batch_to_json(response)
 
 
-def _validate(row: object) -> BaseModel | RejectedPatient:
+def _validate(row: object) -> Measurements | list[FieldError]:
     try:
-        patient: BaseModel = _validate_python(row)
+        patient: Measurements = vars(_validate_python(row))
     except ValidationError as error:
-        return RejectedPatient(errors=field_errors(error))
+        return field_errors(error)
     return patient
 
 
-def _invalid_list(code: str, value: object) -> PreparedResponse:
-    error = FieldError(
-        field="body", code=code, given=value, allowed=f"a list of 1 to {MAX_BATCH} patients"
-    )
-    return problem(422, f"Send a JSON list of 1 to {MAX_BATCH} patients.", [error])
+def _invalid_list(code: str, value: object) -> ProblemError:
+    allowed = f"a list of 1 to {MAX_BATCH} patients"
+    error = field_error("body", code, value, allowed)
+    return ProblemError(422, f"Send a JSON list of 1 to {MAX_BATCH} patients.", [error])
 
 
 def _count(number: int, noun: str) -> str:
@@ -206,9 +200,7 @@ class PredictFastPath:
     def __init__(
         self, app: ASGIApp, watcher: ChampionWatcher, metrics: Metrics, *, max_body_bytes: int
     ) -> None:
-        self._app = app
-        self._watcher = watcher
-        self._metrics = metrics
+        self._app, self._watcher, self._metrics = app, watcher, metrics
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -218,36 +210,27 @@ class PredictFastPath:
             and scope["path"] == PREDICT
             and scope["method"] == "POST"
             and not scope["query_string"]
-            and is_json(scope["headers"])
+            and content_type(scope["headers"]) == JSON
         ):
             await self._app(scope, receive, send)
             return
+        started, status, media_type = perf_counter(), 200, JSON
         try:
             body = await read_body(receive, self._max_body_bytes)
+            started = perf_counter()
+            content = predict(model_in_use(self._watcher), body)
         except ClientDisconnect:
             return
-        except BodyTooLargeError as error:
-            prepared = body_too_large(error.limit)
-            self._metrics.observe(PREDICT, prepared.status, 0)
-        else:
-            started = perf_counter()
-            prepared = self._predict(body)
-            self._metrics.observe(PREDICT, prepared.status, perf_counter() - started)
-        await _send_response(prepared, send)
-
-    def _predict(self, body: bytes) -> PreparedResponse:
-        try:
-            return predict(self._watcher.current, body)
+        except ProblemError as error:
+            status, media_type, content = error.status, PROBLEM_JSON, error.body()
         except Exception:
             logger.exception("a prediction failed")
-            return server_failure()
-
-
-async def _send_response(prepared: PreparedResponse, send: Send) -> None:
-    headers = [
-        (b"content-type", prepared.media_type.encode()),
-        (b"content-length", str(len(prepared.body)).encode()),
-        *_FAST_HEADERS,
-    ]
-    await send({"type": "http.response.start", "status": prepared.status, "headers": headers})
-    await send({"type": "http.response.body", "body": prepared.body})
+            status, media_type, content = 500, PROBLEM_JSON, server_failure().body()
+        self._metrics.observe(PREDICT, status, perf_counter() - started)
+        headers = [
+            (b"content-type", media_type.encode()),
+            (b"content-length", str(len(content)).encode()),
+            *_FAST_HEADERS,
+        ]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": content})

@@ -5,7 +5,7 @@ A problem echoes the sender's own values; nothing here is logged.
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -14,10 +14,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from typing_extensions import TypedDict
 
-from serving.app.validation import FieldError, echo
+from serving.app.validation import FieldError, field_error
 
 PROBLEM_JSON = "application/problem+json"
 JSON = "application/json"
+RETRY_SECONDS = 5
+"""The `Retry-After` of a response in an outage."""
 
 API_HEADERS = {
     # Responses hold patients' data: they must not be cached.
@@ -35,10 +37,6 @@ _TYPES = {
     500: "server-failure",
     503: "no-model",
 }
-DATABASE_UNAVAILABLE = "database-unavailable"
-DATABASE_MISMATCH = "database-mismatch"
-NO_DATABASE = "no-database"
-TOO_MANY_STREAMS = "too-many-streams"
 
 
 class Problem(TypedDict):
@@ -51,78 +49,67 @@ class Problem(TypedDict):
     errors: list[FieldError]
 
 
-class PreparedResponse(NamedTuple):
-    """A complete response, independent of the framework."""
+class ProblemError(Exception):
+    """An error that the client gets as a problem document.
 
-    status: int
-    media_type: str
-    body: bytes
+    `kind` is the problem's type if the status alone does not imply it; `retry` adds `Retry-After`.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        errors: Sequence[FieldError] = (),
+        *,
+        kind: str | None = None,
+        retry: bool = False,
+    ) -> None:
+        super().__init__(status)
+        kind = kind or _TYPES.get(status)
+        self.status = status
+        self.document = Problem(
+            type=f"urn:diabetes-platform:problem:{kind}" if kind else "about:blank",
+            title=kind.replace("-", " ").capitalize() if kind else HTTPStatus(status).phrase,
+            status=status,
+            detail=detail,
+            errors=list(errors),
+        )
+        self._headers = {**API_HEADERS, "retry-after": str(RETRY_SECONDS)} if retry else API_HEADERS
+
+    def body(self) -> bytes:
+        """Return the document as JSON."""
+        return to_json(self.document)
 
     def response(self, headers: Mapping[str, str] | None = None) -> Response:
-        """Return it as a Starlette response, with `headers` besides the API's own."""
-        return Response(self.body, self.status, {**API_HEADERS, **(headers or {})}, self.media_type)
+        """Return the complete response, with `headers` besides the API's own."""
+        return Response(
+            self.body(), self.status, {**self._headers, **(headers or {})}, PROBLEM_JSON
+        )
 
 
-def problem(
-    status: int, detail: str, errors: Sequence[FieldError] = (), *, kind: str | None = None
-) -> PreparedResponse:
-    """Return a problem; `kind` is its type if the status alone does not imply it."""
-    kind = kind or _TYPES.get(status)
-    document = Problem(
-        type=f"urn:diabetes-platform:problem:{kind}" if kind else "about:blank",
-        title=kind.replace("-", " ").capitalize() if kind else HTTPStatus(status).phrase,
-        status=status,
-        detail=detail,
-        errors=list(errors),
-    )
-    return PreparedResponse(status, PROBLEM_JSON, to_json(document))
-
-
-def unsupported_media_type(media_type: str) -> PreparedResponse:
-    """Return the problem of a body that is not declared as JSON."""
-    error = FieldError(
-        field="content-type", code="unsupported_media_type", given=echo(media_type), allowed=JSON
-    )
-    return problem(415, f"Send the body as {JSON}.", [error])
-
-
-def body_too_large(limit: int) -> PreparedResponse:
-    """Return the problem of a body of more than `limit` bytes."""
-    error = FieldError(
-        field="body",
-        code="too_large",
-        given=f"more than {limit} bytes",
-        allowed=f"at most {limit} bytes",
-    )
-    return problem(413, f"The body is larger than {limit} bytes.", [error])
-
-
-def no_model() -> PreparedResponse:
-    """Return the problem of a server without a model."""
-    return problem(503, "No model has been released yet. GET /ready shows when one is in use.")
-
-
-def server_failure() -> PreparedResponse:
-    """Return the problem of an error in this server; its log has the details."""
-    return problem(500, "The server failed to process this request. Its log has the details.")
+def server_failure() -> ProblemError:
+    """Return the problem of an error in this server."""
+    return ProblemError(500, "The server failed to process this request. Its log has the details.")
 
 
 def install_problem_handlers(api: FastAPI) -> None:
-    """Make `api` send each of its own errors as a problem."""
+    """Make `api` send each error as a problem."""
+
+    @api.exception_handler(ProblemError)
+    async def send_problem(_request: Request, error: ProblemError) -> Response:
+        return error.response()
 
     @api.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
         detail = error.detail
         if detail == HTTPStatus(error.status_code).phrase:
             detail = f"{request.method} {request.url.path}: {detail.lower()}."
-        response = problem(error.status_code, detail).response()
-        response.headers.update(error.headers or {})
-        return response
+        return ProblemError(error.status_code, detail).response(error.headers)
 
     @api.exception_handler(RequestValidationError)
     async def invalid_parameters(_request: Request, error: RequestValidationError) -> Response:
         errors = [_parameter_error(details) for details in error.errors()]
-        return problem(422, "A parameter or header is not allowed.", errors).response()
+        return ProblemError(422, "A parameter or header is not allowed.", errors).response()
 
     @api.exception_handler(ClientDisconnect)
     async def client_disconnected(_request: Request, _error: ClientDisconnect) -> Response:
@@ -136,9 +123,5 @@ def install_problem_handlers(api: FastAPI) -> None:
 
 
 def _parameter_error(details: dict[str, Any]) -> FieldError:
-    return FieldError(
-        field=str(details["loc"][-1]),
-        code=details["type"],
-        given=echo(details["input"]),
-        allowed="true or false" if details["type"] == "bool_parsing" else str(details["msg"]),
-    )
+    allowed = "true or false" if details["type"] == "bool_parsing" else str(details["msg"])
+    return field_error(str(details["loc"][-1]), details["type"], details["input"], allowed)

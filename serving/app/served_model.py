@@ -9,11 +9,11 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import Annotated, Any, NotRequired, Protocol
+from typing import Annotated, Any, NotRequired
 
 import numpy as np
-from pydantic import BaseModel, WithJsonSchema
 from pydantic import Field as PydanticField
+from pydantic import WithJsonSchema
 from typing_extensions import TypedDict
 
 from diabetes_platform.contract.bundle import (
@@ -23,11 +23,19 @@ from diabetes_platform.contract.bundle import (
     ChampionPointer,
     open_bundle,
 )
-from diabetes_platform.contract.fields import FEATURES, FIELDS_BY_NAME, RESULT_LABELS, Field
+from diabetes_platform.contract.fields import (
+    FEATURE_NAMES,
+    FIELDS_BY_NAME,
+    RESULT_LABELS,
+    Field,
+    fingerprint,
+)
 from serving.app.scorer import Row, Scorer, ScorerError
 
 _RANDOM_PROBES = 500
 
+Measurements = Mapping[str, Any]
+"""A validated patient: its measurements by name, None if missing."""
 Probability = Annotated[float, PydanticField(ge=0, le=1)]
 
 
@@ -77,32 +85,19 @@ class ModelCard(TypedDict):
     contract_fingerprint: str
 
 
-class RowScorer(Protocol):
-    """The scoring interface of a model, in raw scores; `Scorer` implements it with LightGBM."""
-
-    def score(self, row: Row, /) -> float:
-        """Return the raw score of one row."""
-
-    def score_all(self, rows: Sequence[Row], /) -> list[float]:
-        """Return the raw score of each row."""
-
-    def contributions(self, rows: Sequence[Row], /) -> list[list[float]]:
-        """Return for each row the contribution of each column, then the bias."""
-
-
 @dataclass(frozen=True, slots=True)
 class ServedModel:
     """A bundle and the scorer of its model. Thread-safe."""
 
     bundle: Bundle
-    scorer: RowScorer
+    scorer: Scorer
 
-    def predict(self, patient: BaseModel) -> Prediction:
+    def predict(self, patient: Measurements) -> Prediction:
         """Return the prediction for one patient, without contributions."""
         return self._prediction(self.scorer.score(self._row(patient)))
 
     def predict_all(
-        self, patients: Sequence[BaseModel], *, with_contributions: bool
+        self, patients: Sequence[Measurements], *, with_contributions: bool
     ) -> list[Prediction]:
         """Return one prediction per patient, in order."""
         if not patients:
@@ -122,7 +117,16 @@ class ServedModel:
             model_version=bundle.model_version,
             result_labels=list(RESULT_LABELS),
             threshold=bundle.threshold,
-            features=[_model_feature(FIELDS_BY_NAME[name]) for name in bundle.features],
+            features=[
+                ModelFeature(
+                    name=field.name,
+                    label=field.label,
+                    unit=field.unit,
+                    allowed=field.allowed_text,
+                    required=field.required,
+                )
+                for field in map(FIELDS_BY_NAME.__getitem__, bundle.features)
+            ],
             calibration=asdict(bundle.calibration),
             metrics=bundle.metrics,
             training=bundle.training,
@@ -131,8 +135,8 @@ class ServedModel:
             contract_fingerprint=bundle.contract_fingerprint,
         )
 
-    def _row(self, patient: BaseModel) -> Row:
-        return list(map(vars(patient).__getitem__, self.bundle.features))
+    def _row(self, patient: Measurements) -> Row:
+        return list(map(patient.__getitem__, self.bundle.features))
 
     def _prediction(self, score: float) -> Prediction:
         bundle = self.bundle
@@ -149,21 +153,18 @@ class ServedModel:
         slope, intercept = self.bundle.calibration.slope, self.bundle.calibration.intercept
         *features, bias = (slope * value for value in raw_values)
         return Contributions(
-            bias=bias + intercept,
-            features=dict(zip(self.bundle.features, features, strict=True)),
+            bias=bias + intercept, features=dict(zip(self.bundle.features, features, strict=True))
         )
 
 
-def open_model(
-    champion: ChampionPointer, files: Mapping[str, bytes], *, contract_fingerprint: str
-) -> ServedModel:
+def open_model(champion: ChampionPointer, files: Mapping[str, bytes]) -> ServedModel:
     """Return the model in `files` after checking hashes, contract, columns and scores.
 
     Raises BundleError if a check fails. Blocks for some milliseconds: do not call it on the event
     loop.
     """
-    bundle = open_bundle(champion, files, contract_fingerprint=contract_fingerprint)
-    unknown = set(bundle.features) - {field.name for field in FEATURES}
+    bundle = open_bundle(champion, files, contract_fingerprint=fingerprint())
+    unknown = set(bundle.features) - set(FEATURE_NAMES)
     if unknown:
         raise BundleError(f"features: {sorted(unknown)} are not in the contract")
     if not bundle.features:
@@ -172,16 +173,13 @@ def open_model(
         raise BundleError(f"threshold is {bundle.threshold}; allowed: 0 to 1")
     try:
         scorer = Scorer(files[MODEL_FILE].decode(), bundle.features)
-        rows = probe_rows(tuple(FIELDS_BY_NAME[name] for name in bundle.features))
-        scorer.verify(rows)
+        scorer.verify(probe_rows([FIELDS_BY_NAME[name] for name in bundle.features]))
     except (ScorerError, UnicodeDecodeError) as error:
         raise BundleError(f"{MODEL_FILE}: {error}") from error
     return ServedModel(bundle, scorer)
 
 
-def open_in_subprocess(
-    champion: ChampionPointer, files: Mapping[str, bytes], *, contract_fingerprint: str
-) -> None:
+def open_in_subprocess(champion: ChampionPointer, files: Mapping[str, bytes]) -> None:
     """Open the model in another process; raise BundleError if that fails or kills the process.
 
     LightGBM kills its process on some malformed texts, and a matching hash only proves that a text
@@ -193,9 +191,7 @@ def open_in_subprocess(
     context = get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(
-        target=_send_open_error,
-        args=(sender, champion, dict(files), contract_fingerprint),
-        daemon=True,
+        target=_send_open_error, args=(sender, champion, dict(files)), daemon=True
     )
     process.start()
     sender.close()
@@ -211,14 +207,11 @@ def open_in_subprocess(
 
 
 def _send_open_error(
-    sender: Connection,
-    champion: ChampionPointer,
-    files: dict[str, bytes],
-    contract_fingerprint: str,
+    sender: Connection, champion: ChampionPointer, files: dict[str, bytes]
 ) -> None:
     open_error: Exception | None = None
     try:
-        open_model(champion, files, contract_fingerprint=contract_fingerprint)
+        open_model(champion, files)
     except Exception as error:  # noqa: BLE001 - raised by the parent process
         open_error = error
     # The parent process may have ended.
@@ -226,7 +219,7 @@ def _send_open_error(
         sender.send(open_error)
 
 
-def probe_rows(fields: tuple[Field, ...]) -> list[Row]:
+def probe_rows(fields: Sequence[Field]) -> list[Row]:
     """Return rows to verify a model with.
 
     They are the example, each field at its bounds and missing, and random rows over all allowed
@@ -237,23 +230,8 @@ def probe_rows(fields: tuple[Field, ...]) -> list[Row]:
     for index, field in enumerate(fields):
         rows += [
             [*example[:index], value, *example[index + 1 :]]
-            for value in (float(field.minimum), float(field.maximum), None)
+            for value in (field.minimum, field.maximum, None)
         ]
-    random = np.random.default_rng(0).uniform(size=(_RANDOM_PROBES, len(fields)))
-    return rows + [
-        [
-            field.minimum + fraction * (field.maximum - field.minimum)
-            for field, fraction in zip(fields, row, strict=True)
-        ]
-        for row in random.tolist()
-    ]
-
-
-def _model_feature(field: Field) -> ModelFeature:
-    return ModelFeature(
-        name=field.name,
-        label=field.label,
-        unit=field.unit,
-        allowed=field.allowed_text,
-        required=field.required,
-    )
+    low, high = [field.minimum for field in fields], [field.maximum for field in fields]
+    random = np.random.default_rng(0).uniform(low, high, (_RANDOM_PROBES, len(fields)))
+    return [*rows, *random.tolist()]

@@ -2,13 +2,15 @@
 
 from typing import Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 from typing_extensions import TypedDict
 
-from serving.app.dependencies import MetricsDep, WatcherDep
+from serving.app.champion import ChampionWatcher
+from serving.app.metrics import EXPOSITION_TYPE
 from serving.app.openapi import problem_responses
-from serving.app.problems import no_model, problem
+from serving.app.predictions import ModelDep
+from serving.app.problems import ProblemError
 from serving.app.served_model import ModelCard
 
 router = APIRouter()
@@ -28,12 +30,10 @@ class Ready(TypedDict):
     problem: str | None
 
 
-@router.get(
-    "/model", response_model=ModelCard, responses=problem_responses(503), tags=["prediction"]
-)
-async def model(watcher: WatcherDep) -> ModelCard | Response:
+@router.get("/model", responses=problem_responses(503), tags=["prediction"])
+async def model(current: ModelDep) -> ModelCard:
     """Describe the model in use: version, metrics, threshold, measurements, training."""
-    return no_model().response() if watcher.current is None else watcher.current.card()
+    return current.card()
 
 
 @router.get("/health", tags=["operation"])
@@ -42,21 +42,17 @@ async def health() -> Health:
     return Health(status="alive")
 
 
-@router.get("/ready", response_model=Ready, responses=problem_responses(503), tags=["operation"])
-async def ready(watcher: WatcherDep) -> Ready | Response:
+@router.get("/ready", responses=problem_responses(503), tags=["operation"])
+async def ready(request: Request) -> Ready:
     """Return 200 once a model is in use; `problem` says why a newer one could not be used."""
+    watcher: ChampionWatcher = request.app.state.watcher
     if watcher.current is None:
-        return problem(503, f"No model in use: {watcher.problem}").response()
-    return Ready(
-        status="ready",
-        model_version=watcher.current.bundle.model_version,
-        problem=watcher.problem,
-    )
+        raise ProblemError(503, f"No model in use: {watcher.problem}")
+    version = watcher.current.bundle.model_version
+    return Ready(status="ready", model_version=version, problem=watcher.problem)
 
 
 @router.get("/metrics", response_class=PlainTextResponse, tags=["operation"])
-async def metrics(worker_metrics: MetricsDep) -> Response:
+async def metrics(request: Request) -> Response:
     """Return the metrics in Prometheus' text format."""
-    return Response(
-        worker_metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8"
-    )
+    return Response(request.app.state.metrics.exposition(), media_type=EXPOSITION_TYPE)

@@ -6,7 +6,8 @@ contract's. Pydantic only: HTTP belongs in `problems` and `bodies`.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import (
@@ -20,7 +21,7 @@ from pydantic import (
     create_model,
 )
 from pydantic import Field as PydanticField
-from pydantic_core import ErrorDetails, PydanticCustomError, from_json
+from pydantic_core import ErrorDetails, PydanticCustomError
 from typing_extensions import TypedDict
 
 from diabetes_platform.contract.fields import (
@@ -31,13 +32,7 @@ from diabetes_platform.contract.fields import (
     OUTCOME,
     Field,
 )
-from diabetes_platform.contract.validation import (
-    MISSING,
-    NOT_A_NUMBER,
-    NOT_FINITE,
-    parse,
-    reason_for,
-)
+from diabetes_platform.contract.validation import MISSING, NOT_A_NUMBER, NOT_FINITE, reason_for
 
 UNKNOWN_FIELD = "unknown_field"
 GIVEN_TWICE = "given_twice"
@@ -45,7 +40,6 @@ NOT_AN_OBJECT = "not_an_object"
 NOT_JSON = "not_json"
 
 _MAX_ECHO_LENGTH = 100
-_OUTCOME_OBJECT = f'a JSON object {{"{OUTCOME.name}": {OUTCOME.allowed_text}}}'
 
 
 class FieldError(TypedDict):
@@ -57,30 +51,37 @@ class FieldError(TypedDict):
     allowed: str
 
 
+def field_error(field: str, code: str, value: object, allowed: str) -> FieldError:
+    """Return an error; a long or large `value` is shortened."""
+    return FieldError(field=field, code=code, given=echo(value), allowed=allowed)
+
+
 def _validator(field: Field) -> Callable[[float | None], float | None]:
     """Return the contract's validator of one value, which raises an error with a code."""
-    minimum, maximum, codes = field.minimum, field.maximum, frozenset(field.missing_codes)
-    integer = field.kind == "integer"
+    minimum, maximum, codes = field.minimum, field.maximum, field.missing_codes
+    integer, required, is_range = field.kind == "integer", field.required, field.allowed is None
 
     def validate(value: float | None) -> float | None:
-        # The fast path for a valid value: this runs for each value of each request.
-        if (
-            value is not None
-            and minimum <= value <= maximum
-            and value not in codes
-            and not (integer and value % 1)
-        ):
+        # The fast paths of valid values: this runs for each value of each request. The contract
+        # has no code for a missing value within the bounds.
+        if value is None:
+            if not required:
+                return None
+        elif minimum <= value <= maximum and is_range and not (integer and value % 1):
             return value
+        elif value in codes:
+            return None
         reason = reason_for(field, value)
-        if reason is None:
-            return parse(field, value).value
-        raise PydanticCustomError(reason.code, "not allowed")
+        if reason is not None:
+            raise PydanticCustomError(reason.code, "not allowed")
+        return value
 
     return validate
 
 
 def _json_schema(field: Field) -> dict[str, Any]:
-    number = {"type": field.kind, "minimum": field.minimum, "maximum": field.maximum}
+    enum = {} if field.allowed is None else {"enum": list(field.allowed)}
+    number = {"type": field.kind, "minimum": field.minimum, "maximum": field.maximum, **enum}
     unit = {"x-unit": field.unit, "x-step": field.step}
     if field.required:
         return {**number, **unit}
@@ -114,64 +115,35 @@ def _definition(field: Field) -> tuple[Any, Any]:
 
 EXAMPLE_PATIENT: dict[str, Any] = {field.name: field.example for field in FEATURES}
 
-_DEFINITIONS: dict[str, Any] = {field.name: _definition(field) for field in FEATURES}
 
-Patient: type[BaseModel] = create_model(
-    "Patient",
-    __config__=ConfigDict(
+def _model(name: str, description: str, *fields: Field) -> type[BaseModel]:
+    definitions: dict[str, Any] = {field.name: _definition(field) for field in fields}
+    config = ConfigDict(
         extra="forbid",
         frozen=True,
         loc_by_alias=False,
         # An error's text may be logged; a measurement must not be.
         hide_input_in_errors=True,
-        json_schema_extra={"examples": [EXAMPLE_PATIENT]},
-    ),
-    __doc__="The measurements of one patient.",
-    **_DEFINITIONS,
-)
+        json_schema_extra={"examples": [{field.name: field.example for field in fields}]},
+    )
+    return create_model(name, __config__=config, __doc__=description, **definitions)
+
+
+REQUIRED_OUTCOME = replace(OUTCOME, required=True)
+Patient = _model("Patient", "The measurements of one patient.", *FEATURES)
+Outcome = _model("Outcome", "The confirmed outcome of one patient.", REQUIRED_OUTCOME)
+
+
+def validate_json(model: type[BaseModel], body: bytes) -> dict[str, float | None]:
+    """Return the values of a `Patient` or an `Outcome` by name; raise ValidationError."""
+    values: dict[str, float | None] = vars(model.__pydantic_validator__.validate_json(body))
+    return values
 
 
 def field_errors(error: ValidationError) -> list[FieldError]:
-    """Return the errors of a `Patient`, in field order."""
-    return [_field_error(details) for details in error.errors(include_url=False)]
-
-
-def read_outcome(body: bytes) -> int | list[FieldError]:
-    """Return the outcome in a JSON body, or all its errors."""
-    try:
-        document = from_json(body, allow_inf_nan=True)
-    except ValueError as error:
-        return [FieldError(field="body", code=NOT_JSON, given=str(error), allowed=_OUTCOME_OBJECT)]
-    if not isinstance(document, dict):
-        return [
-            FieldError(
-                field="body", code=NOT_AN_OBJECT, given=echo(document), allowed=_OUTCOME_OBJECT
-            )
-        ]
-    errors = [
-        FieldError(
-            field=str(echo(name)), code=UNKNOWN_FIELD, given=echo(value), allowed=OUTCOME.name
-        )
-        for name, value in document.items()
-        if name != OUTCOME.name
-    ]
-    value = document.get(OUTCOME.name)
-    # As for the measurements, text is not a number.
-    outcome = (
-        [_outcome_error(NOT_A_NUMBER, value)] if isinstance(value, str) else parse_outcome(value)
-    )
-    if isinstance(outcome, int):
-        return errors or outcome
-    return [*errors, *outcome]
-
-
-def parse_outcome(value: object) -> int | list[FieldError]:
-    """Return the outcome in a number or text, or its errors."""
-    reason = reason_for(OUTCOME, value)
-    if reason is not None:
-        return [_outcome_error(reason.code, value)]
-    outcome = parse(OUTCOME, value).value
-    return [_outcome_error(MISSING, value)] if outcome is None else int(outcome)
+    """Return the errors of a `Patient` or an `Outcome`: in field order, then unknown fields."""
+    names = [OUTCOME.name] if error.title == "Outcome" else FEATURE_NAMES
+    return [_field_error(details, names) for details in error.errors(include_url=False)]
 
 
 def echo(value: object) -> object:
@@ -189,53 +161,22 @@ def echo(value: object) -> object:
     return value
 
 
-def _outcome_error(code: str, value: object) -> FieldError:
-    return FieldError(
-        field=OUTCOME.name, code=code, given=echo(value), allowed=OUTCOME.allowed_text
-    )
-
-
-def _field_error(details: ErrorDetails) -> FieldError:
+def _field_error(details: ErrorDetails, names: Sequence[str]) -> FieldError:
     kind, value = details["type"], details["input"]
-    name = str(details["loc"][0]) if details["loc"] else ""
+    name = str(details["loc"][0]) if details["loc"] else "body"
     if kind == "json_invalid":
-        return FieldError(
-            field="body", code=NOT_JSON, given=details["ctx"]["error"], allowed="a JSON object"
-        )
+        return field_error(name, NOT_JSON, details["ctx"]["error"], "a JSON object")
     if kind == "model_type":
-        return FieldError(
-            field="body", code=NOT_AN_OBJECT, given=echo(value), allowed="a JSON object"
-        )
+        return field_error(name, NOT_AN_OBJECT, value, "a JSON object")
     if kind == "extra_forbidden":
-        return _unknown_field_error(name, value)
-    # Pydantic's input of a missing field is the whole object.
-    value = None if kind == "missing" else value
-    code = _number_code(value) if kind in {"missing", "float_type"} else kind
-    return FieldError(
-        field=name, code=code, given=echo(value), allowed=FIELDS_BY_NAME[name].allowed_text
-    )
-
-
-def _number_code(value: object) -> str:
-    if value is None:
-        return MISSING
-    # An integer that is not a float is one beyond the largest float.
-    too_large = isinstance(value, int) and not isinstance(value, bool)
-    return NOT_FINITE if too_large else NOT_A_NUMBER
-
-
-def _unknown_field_error(name: str, value: object) -> FieldError:
-    field = FIELDS_BY_ALIAS.get(name)
-    if field is not None and field.name in FEATURE_NAMES:
-        return FieldError(
-            field=field.name,
-            code=GIVEN_TWICE,
-            given=echo(value),
-            allowed=f"either {field.name} or {name}",
-        )
-    return FieldError(
-        field=str(echo(name)),
-        code=UNKNOWN_FIELD,
-        given=echo(value),
-        allowed="one of " + ", ".join(FEATURE_NAMES),
-    )
+        field = FIELDS_BY_ALIAS.get(name)
+        if field is not None and field.name in names:
+            return field_error(field.name, GIVEN_TWICE, value, f"either {field.name} or {name}")
+        allowed = "one of " + ", ".join(names) if len(names) > 1 else names[0]
+        return field_error(str(echo(name)), UNKNOWN_FIELD, value, allowed)
+    if kind == MISSING:
+        value = None  # pydantic's input is the whole object
+    elif kind == "float_type":
+        # An integer that is not a float is one beyond the largest float.
+        kind = NOT_FINITE if type(value) is int else NOT_A_NUMBER
+    return field_error(name, kind, value, FIELDS_BY_NAME[name].allowed_text)

@@ -5,7 +5,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from types import FrameType
 
 import uvicorn
 from starlette.applications import Starlette
@@ -73,12 +72,8 @@ def main() -> None:
     """Run the predictor; exit with code 0 after a stop signal."""
     # uvicorn raises the signal again after its shutdown.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _exit)
+        signal.signal(number, lambda *_: sys.exit(0))
     Predictor(PredictorSettings()).run()
-
-
-def _exit(_number: int, _frame: FrameType | None) -> None:
-    sys.exit(0)
 
 
 if __name__ == "__main__":

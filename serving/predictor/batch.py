@@ -1,89 +1,66 @@
 """From a batch of messages to rows of `serving.predictions`. Pure functions."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from pydantic_core import to_json
-
+from diabetes_platform.contract.change_events import Deletion
 from serving.app.served_model import ServedModel
-from serving.predictor.messages import Change, Deleted
+from serving.predictor.messages import Change
+
+PredictionRow = dict[str, Any]
 
 _MAX_NOTIFICATION_LENGTH = 7000
 """PostgreSQL's limit is 8,000 bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class BatchPlan:
-    """The patients whose predictions to delete, and then the changes to score."""
+def plan_batch(messages: Sequence[Change | Deletion]) -> tuple[list[Change], list[int]]:
+    """Return the changes to score, and the patients whose predictions to delete before.
 
-    changes: tuple[Change, ...]
-    deleted: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PredictionRows:
-    """Rows of `serving.predictions`, without `stored_at`, as equally long lists by column.
-
-    Times are milliseconds since 1970.
-    """
-
-    columns: dict[str, list[Any]]
-    scored_ms: float
-
-    @property
-    def patient_ids(self) -> list[int]:
-        """The patients, in the order of the rows."""
-        return self.columns["intake_id"]
-
-    def __len__(self) -> int:
-        return len(self.patient_ids)
-
-
-def plan_batch(messages: Sequence[Change | Deleted]) -> BatchPlan:
-    """Return the plan for messages that are in order for each patient.
-
-    It leaves out repeated changes, and changes that precede a patient's last deletion.
+    The messages are in order for each patient. The plan leaves out repeated changes, and changes
+    that precede a patient's last deletion.
     """
     changes: dict[tuple[int, int], Change] = {}
-    deleted: dict[int, None] = {}
     last_deletion = {
-        message.intake_id: index
-        for index, message in enumerate(messages)
-        if isinstance(message, Deleted)
+        message.id: index for index, message in enumerate(messages) if isinstance(message, Deletion)
     }
     for index, message in enumerate(messages):
-        if isinstance(message, Deleted):
-            deleted[message.intake_id] = None
-        elif index > last_deletion.get(message.intake_id, -1):
-            changes.setdefault((message.intake_id, message.source_lsn), message)
-    return BatchPlan(tuple(changes.values()), tuple(deleted))
+        if isinstance(message, Change) and index > last_deletion.get(message.image.id, -1):
+            changes.setdefault((message.image.id, message.image.lsn), message)
+    return list(changes.values()), list(last_deletion)
 
 
 def score_changes(
     changes: Sequence[Change], model: ServedModel, *, consumed_ms: float, clock: Callable[[], float]
-) -> PredictionRows:
-    """Score the changes; all rows have the model's version and the same scoring time."""
-    predictions = model.predict_all([change.patient for change in changes], with_contributions=True)
-    scored_ms, rows = clock(), len(changes)
-    return PredictionRows(
+) -> tuple[list[PredictionRow], float]:
+    """Return the changes' rows of `serving.predictions` without `stored_at`, and the scoring time.
+
+    All rows have the model's version and the same scoring time. Times are ms since 1970.
+    """
+    images = [change.image for change in changes]
+    predictions = model.predict_all([image.image for image in images], with_contributions=True)
+    scored_ms = clock()
+    rows = [
         {
-            "intake_id": [change.intake_id for change in changes],
-            "source_lsn": [change.source_lsn for change in changes],
-            "model_version": [prediction["model_version"] for prediction in predictions],
-            "probability": [prediction["probability"] for prediction in predictions],
-            "result": [prediction["result"] for prediction in predictions],
-            "contributions": [
-                to_json(prediction["contributions"]).decode() for prediction in predictions
-            ],
-            "changed_at": [change.changed_ms for change in changes],
-            "captured_at": [change.captured_ms for change in changes],
-            "judged_at": [change.judged_ms for change in changes],
-            "consumed_at": [consumed_ms] * rows,
-            "scored_at": [scored_ms] * rows,
-        },
-        scored_ms,
-    )
+            "intake_id": image.id,
+            "source_lsn": image.lsn,
+            "model_version": prediction["model_version"],
+            "probability": prediction["probability"],
+            "result": prediction["result"],
+            "contributions": prediction["contributions"],
+            "changed_at": _time(image.changed_ms),
+            "captured_at": _time(image.captured_ms),
+            "judged_at": _time(image.judged_ms),
+            "consumed_at": _time(consumed_ms),
+            "scored_at": _time(scored_ms),
+        }
+        for image, prediction in zip(images, predictions, strict=True)
+    ]
+    return rows, scored_ms
+
+
+def _time(milliseconds: float) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def notification_payloads(patient_ids: Sequence[int]) -> Iterator[str]:

@@ -7,7 +7,6 @@
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from confluent_kafka import (
     TIMESTAMP_NOT_AVAILABLE,
@@ -19,21 +18,13 @@ from confluent_kafka import (
 )
 
 from diabetes_platform.contract.events import PREDICTOR_GROUP, SINK_TOPIC
-from serving.predictor.messages import Change, Deleted, MessageMetadata, Rejected, read_message
+from serving.predictor.messages import ConsumedMessage, read_message
 from serving.predictor.metrics import PredictorMetrics
 
 logger = logging.getLogger("serving.predictor.consumer")
 
 _COMMIT_MS = 200
 _BROKER_TIMEOUT_SECONDS = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class ConsumedMessage:
-    """A message with its position, decoded and validated."""
-
-    metadata: MessageMetadata
-    content: Change | Deleted | Rejected
 
 
 class PredictionConsumer:
@@ -75,7 +66,7 @@ class PredictionConsumer:
 
     def assigned(self, messages: Sequence[ConsumedMessage]) -> list[ConsumedMessage]:
         """Return the messages of partitions that are still assigned to this member."""
-        return [message for message in messages if message.metadata.partition in self._next_offsets]
+        return [message for message in messages if message.partition in self._next_offsets]
 
     def pause(self, seconds: float) -> None:
         """Stay in the group for `seconds` without consuming; `resume` ends the pause."""
@@ -97,10 +88,7 @@ class PredictionConsumer:
 
     def commit(self, messages: Sequence[ConsumedMessage]) -> None:
         """Mark `messages` as processed; the client commits their offsets within `_COMMIT_MS`."""
-        offsets = {
-            message.metadata.partition: message.metadata.offset + 1
-            for message in self.assigned(messages)
-        }
+        offsets = {message.partition: message.offset + 1 for message in self.assigned(messages)}
         self._next_offsets |= offsets
         if offsets:
             self._consumer.store_offsets(
@@ -115,8 +103,7 @@ class PredictionConsumer:
         self._fetch_committed_offsets()
         lags = {}
         for partition, next_offset in self._next_offsets.items():
-            # While paused nothing is fetched, so the client's cached watermarks become stale.
-            watermarks = self._watermarks(partition, cached=not self._paused)
+            watermarks = self._watermarks(partition)
             if next_offset is not None and watermarks is not None and watermarks[1] >= 0:
                 lags[partition] = max(0, watermarks[1] - next_offset)
         return lags
@@ -131,9 +118,9 @@ class PredictionConsumer:
     def _fetch_committed_offsets(self) -> None:
         """Set the next offset of newly assigned partitions to the group's committed offset."""
         unknown = [
-            partition
-            for partition in self._assignment()
-            if self._next_offsets[partition.partition] is None
+            TopicPartition(SINK_TOPIC, partition)
+            for partition, next_offset in self._next_offsets.items()
+            if next_offset is None
         ]
         if not unknown:
             return
@@ -147,13 +134,14 @@ class PredictionConsumer:
                 # A negative offset means that the group has not committed one.
                 self._next_offsets[partition.partition] = max(partition.offset, 0)
 
-    def _watermarks(self, partition: int, *, cached: bool) -> tuple[int, int] | None:
+    def _watermarks(self, partition: int) -> tuple[int, int] | None:
         """Return the low and high watermarks; None if the broker does not respond."""
         try:
             return self._consumer.get_watermark_offsets(
                 TopicPartition(SINK_TOPIC, partition),
                 timeout=_BROKER_TIMEOUT_SECONDS,
-                cached=cached,
+                # While paused nothing is fetched, so the client's cached watermarks become stale.
+                cached=not self._paused,
             )
         except KafkaException as error:
             logger.debug("cannot fetch watermarks: %s", error)
@@ -221,10 +209,8 @@ def _position(message: Message) -> TopicPartition:
 
 def _decode(message: Message) -> ConsumedMessage:
     timestamp_type, timestamp = message.timestamp()
-    metadata = MessageMetadata(
-        SINK_TOPIC,
-        message.partition() or 0,
-        message.offset() or 0,
-        0 if timestamp_type == TIMESTAMP_NOT_AVAILABLE else timestamp,
+    produced_ms = 0 if timestamp_type == TIMESTAMP_NOT_AVAILABLE else timestamp
+    position = _position(message)
+    return read_message(
+        position.partition, position.offset, produced_ms, message.key(), message.value()
     )
-    return ConsumedMessage(metadata, read_message(metadata, message.key(), message.value()))

@@ -1,12 +1,14 @@
 """The producer of dead letters: messages that cannot be scored, with their reasons."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from confluent_kafka import KafkaError, Message, Producer
+from pydantic_core import to_json
 
-from diabetes_platform.contract.events import DEAD_LETTER_HEADERS, REJECTED_TOPIC
-from serving.predictor.messages import Rejected, reasons_json
+from diabetes_platform.contract.events import DEAD_LETTER_HEADERS, REJECTED_TOPIC, SINK_TOPIC
+from serving.predictor.messages import ConsumedMessage
 
 _DELIVERY_SECONDS = 10.0
 
@@ -29,7 +31,7 @@ class DeadLetterProducer:
             }
         )
 
-    def send(self, rejected: Sequence[Rejected]) -> None:
+    def send(self, rejected: Sequence[ConsumedMessage]) -> None:
         """Return once the broker has acknowledged all messages.
 
         Raises DeliveryError otherwise; some messages may have been delivered.
@@ -41,31 +43,26 @@ class DeadLetterProducer:
                 failures.append(error.str())
 
         for message in rejected:
-            while True:
-                try:
-                    self._producer.produce(
-                        REJECTED_TOPIC,
-                        key=message.key,
-                        value=message.value,
-                        headers=_headers(message),
-                        on_delivery=on_delivery,
-                    )
-                    break
-                except BufferError:
-                    self._producer.poll(0.1)
+            self._produce(message, on_delivery)
         unacknowledged = self._producer.flush(_DELIVERY_SECONDS + 1)
         if failures or unacknowledged:
             reason = failures[0] if failures else "no acknowledgement"
             undelivered = len(failures) + unacknowledged
             raise DeliveryError(f"{undelivered} dead letters not delivered: {reason}")
 
-
-def _headers(message: Rejected) -> list[tuple[str, str | bytes | None]]:
-    names, metadata = DEAD_LETTER_HEADERS, message.metadata
-    return [
-        (names.reasons, reasons_json(message)),
-        (names.topic, metadata.topic),
-        (names.partition, str(metadata.partition)),
-        (names.offset, str(metadata.offset)),
-        (names.rejected_ms, str(time.time_ns() // 1_000_000)),
-    ]
+    def _produce(
+        self, message: ConsumedMessage, on_delivery: Callable[[KafkaError | None, Message], None]
+    ) -> None:
+        headers: dict[str, str | bytes | None] = {
+            DEAD_LETTER_HEADERS.reasons: to_json(message.reasons),
+            DEAD_LETTER_HEADERS.topic: SINK_TOPIC,
+            DEAD_LETTER_HEADERS.partition: str(message.partition),
+            DEAD_LETTER_HEADERS.offset: str(message.offset),
+            DEAD_LETTER_HEADERS.rejected_ms: str(time.time_ns() // 1_000_000),
+        }
+        produce = partial(self._producer.produce, REJECTED_TOPIC, message.value, message.key)
+        while True:
+            try:
+                return produce(headers=headers, on_delivery=on_delivery)
+            except BufferError:
+                self._producer.poll(0.1)

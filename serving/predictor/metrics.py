@@ -5,14 +5,7 @@ Labels are partitions, stages, causes and model versions.
 
 from collections.abc import Mapping
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    disable_created_metrics,
-    generate_latest,
-)
+from prometheus_client import Counter, Gauge, Histogram
 
 from diabetes_platform.contract.latency import LIVE_STAGES, TOTAL
 from serving.app.metrics import ModelMetrics
@@ -22,7 +15,6 @@ LATENCY_STAGES = (*LIVE_STAGES, TOTAL)
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0, 300.0, 3600.0)
 _MESSAGES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000)
-_PREFIX = "diabetes_predictor"
 
 
 def stage_seconds(
@@ -30,9 +22,9 @@ def stage_seconds(
 ) -> dict[str, float]:
     """Return the latency of each stage by name, in seconds; negative if clocks disagree."""
     timestamps = {
-        "changed_at": change.changed_ms,
-        "captured_at": change.captured_ms,
-        "judged_at": change.judged_ms,
+        "changed_at": change.image.changed_ms,
+        "captured_at": change.image.captured_ms,
+        "judged_at": change.image.judged_ms,
         "produced_at": change.produced_ms,
         "consumed_at": consumed_ms,
         "scored_at": scored_ms,
@@ -48,13 +40,10 @@ class PredictorMetrics(ModelMetrics):
     """The metrics of one predictor."""
 
     def __init__(self) -> None:
-        # They double the number of series without adding information.
-        disable_created_metrics()  # type: ignore[no-untyped-call]
-        registry = self._registry = CollectorRegistry()
-        super().__init__(_PREFIX, registry)
+        super().__init__("diabetes_predictor")
 
         def counter(name: str, description: str, *labels: str) -> Counter:
-            return Counter(f"{_PREFIX}_{name}", description, labels, registry=registry)
+            return Counter(name, description, labels, **self._options)
 
         self.predictions = counter("predictions", "Predictions stored.")
         self.replayed = counter("replayed", "Changes scored whose prediction was already stored.")
@@ -64,34 +53,26 @@ class PredictorMetrics(ModelMetrics):
         self.offset_failures = counter("offset_failures", "Failed offset commits.")
         self.skewed = counter("skewed", "Stages with a negative latency (clock skew).", "hop")
         self.batch_rows = Histogram(
-            f"{_PREFIX}_batch_messages", "Messages per batch.", buckets=_MESSAGES, registry=registry
+            "batch_messages", "Messages per batch.", buckets=_MESSAGES, **self._options
         )
         self.batch_seconds = Histogram(
-            f"{_PREFIX}_batch_seconds",
+            "batch_seconds",
             "Time from a batch's arrival to its commit.",
             buckets=_SECONDS,
-            registry=registry,
+            **self._options,
         )
-        self.stage_seconds = Histogram(
-            f"{_PREFIX}_hop_seconds",
+        stages = Histogram(
+            "hop_seconds",
             "Latency of each stage of a change.",
-            ("hop",),
+            ["hop"],
             buckets=_SECONDS,
-            registry=registry,
-        )
-        self.lag = Gauge(
-            f"{_PREFIX}_lag_messages",
-            "Messages of an assigned partition that are not processed yet.",
-            ("partition",),
-            registry=registry,
-        )
-        self.waiting = Gauge(
-            f"{_PREFIX}_waiting", "1 while a batch is being retried.", registry=registry
+            **self._options,
         )
         # Looked up once, because every stage of every change is observed.
-        self._stages = {
-            stage.name: self.stage_seconds.labels(stage.name) for stage in LATENCY_STAGES
-        }
+        self._stages = {stage.name: stages.labels(stage.name) for stage in LATENCY_STAGES}
+        description = "Messages of an assigned partition that are not processed yet."
+        self.lag = Gauge("lag_messages", description, ["partition"], **self._options)
+        self.waiting = Gauge("waiting", "1 while a batch is being retried.", **self._options)
 
     def observe_stages(self, seconds: Mapping[str, float]) -> None:
         """Observe the stage latencies of one change; negative ones are only counted."""
@@ -106,7 +87,3 @@ class PredictorMetrics(ModelMetrics):
         self.lag.clear()
         for partition, lag in by_partition.items():
             self.lag.labels(str(partition)).set(lag)
-
-    def exposition(self) -> bytes:
-        """Return all metrics in Prometheus' text format."""
-        return generate_latest(self._registry)

@@ -9,6 +9,7 @@ from starlette.routing import Route
 from starlette.types import Lifespan
 
 from serving.app.champion import ChampionWatcher
+from serving.app.metrics import EXPOSITION_TYPE
 from serving.predictor.metrics import PredictorMetrics
 
 
@@ -26,17 +27,6 @@ class PredictorState:
     problem: str | None = None
 
 
-def not_ready_reason(state: PredictorState, watcher: ChampionWatcher) -> str | None:
-    """Return why the predictor cannot work; None if it can."""
-    if not state.joined:
-        return "not yet a member of the consumer group: is Kafka running?"
-    if watcher.current is None:
-        return f"no model: {watcher.problem}"
-    if state.problem is not None:
-        return state.problem
-    return None if state.database_checked else "the database has not responded yet"
-
-
 def create_status_app(
     state: PredictorState,
     watcher: ChampionWatcher,
@@ -49,7 +39,13 @@ def create_status_app(
         return JSONResponse({"status": "alive"})
 
     def ready(_request: Request) -> Response:
-        reason, model = not_ready_reason(state, watcher), watcher.current
+        model, reason = watcher.current, state.problem
+        if not state.joined:
+            reason = "not yet a member of the consumer group: is Kafka running?"
+        elif model is None:
+            reason = f"no model: {watcher.problem}"
+        elif reason is None and not state.database_checked:
+            reason = "the database has not responded yet"
         if reason is not None or model is None:
             return JSONResponse({"status": "not ready", "detail": reason}, 503)
         content = {
@@ -61,7 +57,7 @@ def create_status_app(
         return JSONResponse(content)
 
     def exposition(_request: Request) -> Response:
-        return Response(metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(metrics.exposition(), media_type=EXPOSITION_TYPE)
 
     routes = [Route("/health", health), Route("/ready", ready), Route("/metrics", exposition)]
     return Starlette(routes=routes, lifespan=lifespan)

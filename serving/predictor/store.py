@@ -1,26 +1,17 @@
 """The predictor's writes to `serving.predictions`: one transaction per batch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 from psycopg import sql
+from pydantic_core import to_json
 
 from diabetes_platform.contract.events import PREDICTED_CHANNEL
-from diabetes_platform.contract.tables import PREDICTIONS, ColumnType
-from serving.predictor.batch import PredictionRows, notification_payloads
+from diabetes_platform.contract.tables import PREDICTIONS
+from serving.predictor.batch import PredictionRow, notification_payloads
 
-_ARRAY_TYPES: dict[ColumnType, sql.SQL] = {
-    "bigint": sql.SQL("bigint[]"),
-    "number": sql.SQL("float8[]"),
-    "text": sql.SQL("text[]"),
-    "json": sql.SQL("text[]"),
-    "timestamp": sql.SQL("float8[]"),
-}
-_CONVERSIONS: dict[ColumnType, sql.SQL] = {
-    "json": sql.SQL("{}::jsonb"),
-    "timestamp": sql.SQL("to_timestamp({} / 1000)"),
-}
 _COLUMN_WITH_DEFAULT = "stored_at"
 _TABLE = sql.Identifier(*PREDICTIONS.name.split("."))
 
@@ -33,32 +24,16 @@ _CONNECT: dict[str, Any] = {
 }
 
 
-def _insert_statement() -> sql.Composed:
-    columns = [column for column in PREDICTIONS.columns if column.name != _COLUMN_WITH_DEFAULT]
-    comma = sql.SQL(", ")
-    names = [sql.Identifier(column.name) for column in columns]
-    values = [
-        _CONVERSIONS.get(column.type, sql.SQL("{}")).format(name)
-        for column, name in zip(columns, names, strict=True)
-    ]
-    arrays = [
-        sql.SQL("{}::{}").format(sql.Placeholder(column.name), _ARRAY_TYPES[column.type])
-        for column in columns
-    ]
-    # Sorted by key, so that predictors that write the same rows cannot deadlock.
-    return sql.SQL(
-        "INSERT INTO {table} ({names}) SELECT {values} FROM unnest({arrays}) AS rows ({names})"
-        " ORDER BY {key} ON CONFLICT ({key}) DO NOTHING"
-    ).format(
-        table=_TABLE,
-        names=comma.join(names),
-        values=comma.join(values),
-        arrays=comma.join(arrays),
-        key=comma.join(map(sql.Identifier, PREDICTIONS.key)),
-    )
-
-
-_INSERT = _insert_statement()
+_NAMES = [name for name in PREDICTIONS.column_names if name != _COLUMN_WITH_DEFAULT]
+# Sorted by key, so that predictors that write the same rows cannot deadlock.
+_INSERT = sql.SQL(
+    "INSERT INTO {table} ({names}) SELECT {names} FROM"
+    " jsonb_populate_recordset(NULL::{table}, %s) ORDER BY {key} ON CONFLICT ({key}) DO NOTHING"
+).format(
+    table=_TABLE,
+    names=sql.SQL(", ").join(map(sql.Identifier, _NAMES)),
+    key=sql.SQL(", ").join(map(sql.Identifier, PREDICTIONS.key)),
+)
 _DELETE = sql.SQL("DELETE FROM {} WHERE intake_id = ANY(%s)").format(_TABLE)
 _NOTIFY = "SELECT pg_notify(%s, payload) FROM unnest(%s::text[]) AS payload"
 
@@ -74,33 +49,25 @@ class PredictionStore:
         self._url = url
         self._connection: psycopg.Connection | None = None
 
-    def write(self, rows: PredictionRows, deleted: Sequence[int]) -> int:
+    def write(self, rows: Sequence[PredictionRow], deleted: Sequence[int]) -> int:
         """Delete the predictions of `deleted`, store `rows` and notify; return the new rows.
 
         An existing row is not changed.
         """
-        connection = self._open()
-        try:
-            with connection.transaction():
-                if deleted:
-                    connection.execute(_DELETE, (list(deleted),))
-                if not rows:
-                    return 0
-                new_rows = connection.execute(_INSERT, rows.columns).rowcount
-                payloads = list(notification_payloads(rows.patient_ids))
-                connection.execute(_NOTIFY, (PREDICTED_CHANNEL, payloads))
-                return new_rows
-        except psycopg.Error:
-            self.close()
-            raise
+        with self._usable_connection() as connection, connection.transaction():
+            if deleted:
+                connection.execute(_DELETE, (list(deleted),))
+            if not rows:
+                return 0
+            new_rows = connection.execute(_INSERT, (to_json(rows).decode(),)).rowcount
+            payloads = list(notification_payloads([row["intake_id"] for row in rows]))
+            connection.execute(_NOTIFY, (PREDICTED_CHANNEL, payloads))
+            return new_rows
 
     def check(self) -> None:
         """Query the table, to detect an unusable database while no messages arrive."""
-        try:
-            self._open().execute(sql.SQL("SELECT FROM {} LIMIT 1").format(_TABLE))
-        except psycopg.Error:
-            self.close()
-            raise
+        with self._usable_connection() as connection:
+            connection.execute(sql.SQL("SELECT FROM {} LIMIT 1").format(_TABLE))
 
     def close(self) -> None:
         """Close the connection, whatever its state."""
@@ -108,7 +75,13 @@ class PredictionStore:
         if connection is not None:
             connection.close()
 
-    def _open(self) -> psycopg.Connection:
-        if self._connection is None or self._connection.closed:
-            self._connection = psycopg.connect(self._url, autocommit=True, **_CONNECT)
-        return self._connection
+    @contextmanager
+    def _usable_connection(self) -> Iterator[psycopg.Connection]:
+        """Lend an open connection; close it after an error."""
+        try:
+            if self._connection is None or self._connection.closed:
+                self._connection = psycopg.connect(self._url, autocommit=True, **_CONNECT)
+            yield self._connection
+        except psycopg.Error:
+            self.close()
+            raise

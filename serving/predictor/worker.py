@@ -12,11 +12,12 @@ from functools import partial
 
 import psycopg
 
+from diabetes_platform.contract.change_events import Invalid
 from serving.app.champion import ChampionWatcher
-from serving.predictor.batch import BatchPlan, PredictionRows, plan_batch, score_changes
-from serving.predictor.consumer import ConsumedMessage, PredictionConsumer
+from serving.predictor.batch import plan_batch, score_changes
+from serving.predictor.consumer import PredictionConsumer
 from serving.predictor.dead_letters import DeadLetterProducer, DeliveryError
-from serving.predictor.messages import Rejected
+from serving.predictor.messages import ConsumedMessage
 from serving.predictor.metrics import PredictorMetrics, stage_seconds
 from serving.predictor.status import PredictorState
 from serving.predictor.store import PredictionStore
@@ -90,30 +91,38 @@ class Worker:
             self._store.close()
 
     def _reject_invalid(self, messages: list[ConsumedMessage]) -> None:
-        rejected = [
-            message.content for message in messages if isinstance(message.content, Rejected)
-        ]
+        rejected = [message for message in messages if message.reasons]
         if rejected:
             self._dead_letters.send(rejected)
             self._metrics.rejected.inc(len(rejected))
             logger.warning("%d invalid messages sent to the dead letters", len(rejected))
 
     def _predict(self, messages: list[ConsumedMessage], *, consumed_ms: float) -> None:
-        plan = plan_batch(
-            [message.content for message in messages if not isinstance(message.content, Rejected)]
+        contents = [message.content for message in messages]
+        changes, deleted = plan_batch(
+            [content for content in contents if not isinstance(content, Invalid)]
         )
         model = self._watcher.current
         if model is None:
             raise NoModelError("no model has been released yet")
-        rows = score_changes(plan.changes, model, consumed_ms=consumed_ms, clock=now_ms)
-        new_rows = self._store.write(rows, plan.deleted)
+        rows, scored_ms = score_changes(changes, model, consumed_ms=consumed_ms, clock=now_ms)
+        new_rows = self._store.write(rows, deleted)
         self._consumer.commit(messages)
-        self._record(plan, rows, new_rows=new_rows, messages=len(messages), consumed_ms=consumed_ms)
+        stored_ms, metrics = now_ms(), self._metrics
+        self.state.database_checked = True
+        metrics.predictions.inc(new_rows)
+        metrics.replayed.inc(len(rows) - new_rows)
+        metrics.deletions.inc(len(deleted))
+        metrics.batch_rows.observe(len(messages))
+        metrics.batch_seconds.observe((stored_ms - consumed_ms) / 1000)
+        for change in changes:
+            latencies = stage_seconds(
+                change, consumed_ms=consumed_ms, scored_ms=scored_ms, stored_ms=stored_ms
+            )
+            metrics.observe_stages(latencies)
 
     def _retry(
-        self,
-        messages: list[ConsumedMessage],
-        step: Callable[[list[ConsumedMessage]], None],
+        self, messages: list[ConsumedMessage], step: Callable[[list[ConsumedMessage]], None]
     ) -> None:
         """Repeat `step` until it succeeds; raise StoppedError if the worker is stopped first.
 
@@ -169,32 +178,6 @@ class Worker:
                 self.state.database_checked = True
                 self._clear_problem()
         self._next_check = time.monotonic() + _CHECK_SECONDS
-
-    def _record(
-        self,
-        plan: BatchPlan,
-        rows: PredictionRows,
-        *,
-        new_rows: int,
-        messages: int,
-        consumed_ms: float,
-    ) -> None:
-        stored_ms, metrics = now_ms(), self._metrics
-        self.state.database_checked = True
-        metrics.predictions.inc(new_rows)
-        metrics.replayed.inc(len(rows) - new_rows)
-        metrics.deletions.inc(len(plan.deleted))
-        metrics.batch_rows.observe(messages)
-        metrics.batch_seconds.observe((stored_ms - consumed_ms) / 1000)
-        for change in plan.changes:
-            metrics.observe_stages(
-                stage_seconds(
-                    change,
-                    consumed_ms=consumed_ms,
-                    scored_ms=rows.scored_ms,
-                    stored_ms=stored_ms,
-                )
-            )
 
 
 def _one_line(error: Exception) -> str:

@@ -16,7 +16,6 @@ from pydantic import SecretStr
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp
 
-from diabetes_platform.contract.fields import fingerprint
 from diabetes_platform_tests.grown_contract import migration_hint
 from serving.app.main import create_app
 from serving.app.served_model import ServedModel, open_model
@@ -64,7 +63,7 @@ def released(store: Path) -> ServedModel:
     """Return the store's champion, already open, so that it needs no subprocess."""
     bundle, files = make_bundle()
     release(store, bundle, files)
-    return open_model(champion_of(bundle), files, contract_fingerprint=fingerprint())
+    return open_model(champion_of(bundle), files)
 
 
 @pytest.fixture

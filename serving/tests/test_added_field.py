@@ -16,10 +16,10 @@ from starlette.testclient import TestClient
 from diabetes_platform.contract.fields import FEATURES
 from serving.app.main import create_app
 from serving.app.settings import ServingSettings
-from serving.predictor.messages import Change, MessageMetadata, read_message
+from serving.predictor.messages import Change, read_message
 from serving.tests.predictor.sample_messages import key, value
 
-later, metadata = "{NAME}", MessageMetadata("sink", 0, 0, 1_700_000_000_400)
+later = "{NAME}"
 patient = {{field.name: field.example for field in FEATURES}}
 earlier = {{name: number for name, number in patient.items() if name != later}}
 settings = ServingSettings(home=Path(sys.argv[1]), model_poll_seconds=0.02)
@@ -40,13 +40,13 @@ with TestClient(create_app(settings)) as client:
     assert f'name="{{later}}"' in client.get("/").text
 content = json.loads(value())
 for row, expected in ((content, content[later]), ({{**content, later: None}}, None)):
-    change = read_message(metadata, key(), json.dumps(row).encode())
+    change = read_message(0, 0, 0, key(), json.dumps(row).encode()).content
     assert isinstance(change, Change), change
-    assert vars(change.patient)[later] == expected
+    assert change.image.image[later] == expected
 del content[later]
-change = read_message(metadata, key(), json.dumps(content).encode())
+change = read_message(0, 0, 0, key(), json.dumps(content).encode()).content
 assert isinstance(change, Change), change
-assert vars(change.patient)[later] is None
+assert change.image.image[later] is None
 """
 
 

@@ -20,7 +20,6 @@ from diabetes_platform.contract.bundle import (
     dump_champion,
     sha256,
 )
-from diabetes_platform.contract.fields import fingerprint
 from diabetes_platform.contract.s3 import S3
 from serving.app.champion import ChampionWatcher
 from serving.app.metrics import Metrics
@@ -270,7 +269,7 @@ def test_follows_an_object_store() -> None:
 
 def test_does_not_open_a_passed_model_in_a_subprocess(store: Path) -> None:
     release(store, OLD, OLD_FILES)
-    model = open_model(champion_of(OLD), OLD_FILES, contract_fingerprint=fingerprint())
+    model = open_model(champion_of(OLD), OLD_FILES)
     watcher = ChampionWatcher(str(store), Metrics(), poll_seconds=1, model=model)
     assert watcher._safe_to_open == {champion_of(OLD)}
     asyncio.run(watcher.poll())

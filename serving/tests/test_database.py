@@ -25,15 +25,12 @@ async def backends_used_by_cancelled_callers(url: str) -> set[int]:
     """Return the server processes that callers used who were cancelled at random moments."""
     chance, backends = random.Random(1), set[int]()
     database = Database(url, connections=CONNECTIONS)
-    await database.open()
-    try:
+    async with database.pool:
         for _ in range(ROUNDS):
             with anyio.move_on_after(chance.uniform(0.001, 0.03)):
                 async with anyio.create_task_group() as callers:
                     for _ in range(CALLERS):
                         callers.start_soon(query_forever, database, backends)
-    finally:
-        await database.close()
     return backends
 
 

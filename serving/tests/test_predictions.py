@@ -5,7 +5,6 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-from pydantic import BaseModel
 from starlette.testclient import TestClient
 from starlette.types import Message
 
@@ -14,7 +13,7 @@ from serving.app.champion import ChampionWatcher
 from serving.app.main import create_api, create_app
 from serving.app.metrics import Metrics
 from serving.app.predictions import MAX_BATCH, PredictFastPath
-from serving.app.served_model import Prediction, ServedModel
+from serving.app.served_model import Measurements, Prediction, ServedModel
 from serving.app.settings import ServingSettings
 from serving.tests.bundles import make_bundle
 from serving.tests.clients import JSON_HEADERS, PATIENT_JSON, assert_problem
@@ -180,7 +179,7 @@ def test_fast_path_and_route_count_requests_alike(
 class FailingModel(ServedModel):
     """A model that raises."""
 
-    def predict(self, patient: BaseModel) -> Prediction:
+    def predict(self, patient: Measurements) -> Prediction:
         raise RuntimeError(type(patient).__name__)
 
 

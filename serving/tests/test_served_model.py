@@ -19,12 +19,8 @@ from diabetes_platform.contract.bundle import (
 from diabetes_platform.contract.fields import FEATURE_NAMES, FEATURES, RESULT_LABELS, fingerprint
 from serving.app.served_model import ServedModel, open_in_subprocess, open_model, probe_rows
 from serving.app.settings import PROJECT_ROOT
-from serving.app.validation import Patient
 from serving.tests.bundles import champion_of, make_bundle, model_text
 from serving.tests.samples import PATIENT, PATIENT_ROW, REQUIRED_ONLY
-
-EXAMPLE = Patient.model_validate(PATIENT)
-UNMEASURED = Patient.model_validate(REQUIRED_ONLY)
 
 KILLED_PARENT = """
 import multiprocessing, os, signal, threading, time
@@ -41,32 +37,32 @@ if __name__ == "__main__":
 
 def open_bundle(bundle_and_files: tuple[Bundle, dict[str, bytes]]) -> ServedModel:
     bundle, files = bundle_and_files
-    return open_model(champion_of(bundle), files, contract_fingerprint=fingerprint())
+    return open_model(champion_of(bundle), files)
 
 
 def open_valid_model() -> None:
     bundle, files = make_bundle()
-    open_in_subprocess(champion_of(bundle), files, contract_fingerprint=fingerprint())
+    open_in_subprocess(champion_of(bundle), files)
 
 
 def test_the_probability_is_calibrated() -> None:
     model = open_bundle(make_bundle(slope=0.8, intercept=0.3))
     score = model.scorer.score(PATIENT_ROW)
-    prediction = model.predict(EXAMPLE)
+    prediction = model.predict(PATIENT)
     assert prediction["probability"] == pytest.approx(1 / (1 + math.exp(-(0.8 * score + 0.3))))
     assert prediction["model_version"] == model.bundle.model_version
 
 
 @pytest.mark.parametrize(("distance", "label"), [(0.0, RESULT_LABELS[1]), (1e-9, RESULT_LABELS[0])])
 def test_a_probability_at_the_threshold_is_diabetes(distance: float, label: str) -> None:
-    probability = open_bundle(make_bundle()).predict(EXAMPLE)["probability"]
+    probability = open_bundle(make_bundle()).predict(PATIENT)["probability"]
     model = open_bundle(make_bundle(threshold=probability + distance))
-    assert model.predict(EXAMPLE)["result"] == label
+    assert model.predict(PATIENT)["result"] == label
 
 
 def test_contributions_add_up_to_the_log_odds_of_the_probability() -> None:
     model = open_bundle(make_bundle(slope=0.7, intercept=-0.4))
-    for prediction in model.predict_all([EXAMPLE, UNMEASURED], with_contributions=True):
+    for prediction in model.predict_all([PATIENT, REQUIRED_ONLY], with_contributions=True):
         contributions = prediction["contributions"]
         assert set(contributions["features"]) == set(FEATURE_NAMES)
         odds = prediction["probability"] / (1 - prediction["probability"])
@@ -76,7 +72,7 @@ def test_contributions_add_up_to_the_log_odds_of_the_probability() -> None:
 
 def test_predict_all_equals_predict() -> None:
     model = open_bundle(make_bundle())
-    patients = [EXAMPLE, UNMEASURED, EXAMPLE]
+    patients = [PATIENT, REQUIRED_ONLY, PATIENT]
     assert model.predict_all(patients, with_contributions=False) == [
         model.predict(patient) for patient in patients
     ]
@@ -121,7 +117,7 @@ def test_rejects_a_pointer_to_another_bundle() -> None:
     bundle, files = make_bundle()
     pointer = ChampionPointer(bundle.model_version, "0" * 64)
     with pytest.raises(BundleError, match="SHA-256"):
-        open_model(pointer, files, contract_fingerprint=fingerprint())
+        open_model(pointer, files)
 
 
 @pytest.mark.parametrize(
@@ -149,13 +145,13 @@ def test_a_valid_model_can_be_opened_in_a_subprocess() -> None:
 def test_the_error_of_the_subprocess_is_raised() -> None:
     bundle, files = make_bundle(contract_fingerprint="f" * 64)
     with pytest.raises(BundleError, match="contract fingerprint"):
-        open_in_subprocess(champion_of(bundle), files, contract_fingerprint=fingerprint())
+        open_in_subprocess(champion_of(bundle), files)
 
 
 def test_a_text_that_ends_the_subprocess_is_rejected() -> None:
     bundle, files = make_bundle(text=model_text().replace("leaf_value=", "leaf_value=nan ", 1))
     with pytest.raises(BundleError, match="LightGBM ends the process that reads it"):
-        open_in_subprocess(champion_of(bundle), files, contract_fingerprint=fingerprint())
+        open_in_subprocess(champion_of(bundle), files)
 
 
 @pytest.mark.integration

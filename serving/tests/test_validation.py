@@ -18,11 +18,11 @@ from diabetes_platform.contract.validation import (
 from diabetes_platform_tests.contract.cases import AgreementRow, Row, agreement_rows
 from serving.app.validation import (
     FieldError,
+    Outcome,
     Patient,
     echo,
     field_errors,
-    parse_outcome,
-    read_outcome,
+    validate_json,
 )
 from serving.tests.samples import ALIASED_PATIENT, PATIENT, REQUIRED_NAMES, patient
 
@@ -239,7 +239,7 @@ def test_echo_returns_short_values_unchanged(value: object, shown: object) -> No
     ("body", "outcome"), [(b'{"outcome": 1}', 1), (b'{"outcome": 0}', 0), (b'{"outcome": 1.0}', 1)]
 )
 def test_reads_both_outcomes(body: bytes, outcome: int) -> None:
-    assert read_outcome(body) == outcome
+    assert validate_json(Outcome, body) == {"outcome": outcome}
 
 
 @pytest.mark.parametrize(
@@ -255,16 +255,18 @@ def test_reads_both_outcomes(body: bytes, outcome: int) -> None:
         (b'{"outcome": "1"}', ["outcome:not_a_number"]),
         (b'{"outcome": true}', ["outcome:not_a_number"]),
         (b'{"outcome": 1, "age": 3}', ["age:unknown_field"]),
-        (b'{"outcome": 7, "age": 3}', ["age:unknown_field", "outcome:not_allowed"]),
+        (b'{"outcome": 7, "age": 3}', ["outcome:not_allowed", "age:unknown_field"]),
+        (b'{"outcome": 1, "Outcome": 1}', ["outcome:given_twice"]),
     ],
 )
 def test_rejects_other_outcomes_with_all_errors(body: bytes, reasons: list[str]) -> None:
-    errors = read_outcome(body)
-    assert isinstance(errors, list)
+    with pytest.raises(ValidationError) as raised:
+        validate_json(Outcome, body)
+    errors = field_errors(raised.value)
     assert [f"{error['field']}:{error['code']}" for error in errors] == reasons
 
 
-def test_reads_the_outcome_of_a_form_from_text() -> None:
-    assert parse_outcome("1") == 1
-    assert isinstance(parse_outcome(""), list)
-    assert isinstance(parse_outcome("yes"), list)
+def test_errors_of_an_outcome_name_what_is_allowed() -> None:
+    with pytest.raises(ValidationError) as raised:
+        validate_json(Outcome, b'{"outcome": 2, "age": 3}')
+    assert [error["allowed"] for error in field_errors(raised.value)] == ["0 or 1", "outcome"]

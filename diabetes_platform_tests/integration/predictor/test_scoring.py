@@ -29,7 +29,6 @@ from diabetes_platform_tests.predictors import (
 )
 from diabetes_platform_tests.provisioned import ProvisionedServer
 from diabetes_platform_tests.streaming.sink import key_of, message, tombstone
-from serving.app.validation import Patient
 from serving.tests.bundles import make_bundle, point_at, release
 from serving.tests.samples import PATIENT, patient
 
@@ -43,7 +42,7 @@ def test_stores_the_prediction_of_the_champion(
     eventually(lambda: bool(predictions.of(first)))
     (row,) = predictions.of(first)
     expected = open_test_model().predict_all(
-        [Patient.model_validate(patient(glucose=180, insulin=None))], with_contributions=True
+        [patient(glucose=180, insulin=None)], with_contributions=True
     )[0]
     for name in ("probability", "result", "model_version", "contributions"):
         assert row[name] == expected[name], name
@@ -198,8 +197,7 @@ def test_each_row_names_its_model_while_the_champion_changes(
         eventually(lambda: len(predictions.of(*patients)) == len(patients))
     rows = predictions.of(*patients)
     assert {row["model_version"] for row in rows} == set(models)
-    sample = Patient.model_validate(PATIENT)
-    expected = {version: model.predict(sample)["probability"] for version, model in models.items()}
+    expected = {version: model.predict(PATIENT)["probability"] for version, model in models.items()}
     assert all(row["probability"] == expected[str(row["model_version"])] for row in rows)
 
 

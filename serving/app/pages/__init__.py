@@ -1,8 +1,5 @@
 """The pages for people: the intake page, Swagger UI without a CDN, and Data Docs."""
 
-import asyncio
-from pathlib import Path
-
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
@@ -15,21 +12,19 @@ from serving.app.settings import ServingSettings
 _SWAGGER_FILES = "/docs/files"
 
 
-class OptionalDirectory(StaticFiles):
-    """Static files of a directory that may be created later: 404 until then.
+class DataDocs(StaticFiles):
+    """The files of Data Docs, whose directory may be created later: 404 until then.
 
     Starlette prevents links and `..` from leading out of the directory.
     """
 
-    def __init__(self, directory: Path, missing: str) -> None:
-        super().__init__(directory=directory, html=True, check_dir=False)
-        self._path = directory
-        self._missing = missing
-
     async def check_config(self) -> None:
         """Raise HTTPException while the directory does not exist."""
-        if not await asyncio.to_thread(self._path.is_dir):
-            raise HTTPException(404, self._missing)
+        try:
+            await super().check_config()
+        except RuntimeError:
+            missing = "There are no Data Docs yet. The first checked batch creates them."
+            raise HTTPException(404, missing) from None
 
 
 def install_pages(api: FastAPI, settings: ServingSettings) -> None:
@@ -46,7 +41,7 @@ def install_pages(api: FastAPI, settings: ServingSettings) -> None:
             swagger_favicon_url=f"{_SWAGGER_FILES}/favicon.png",
         )
 
-    missing = "There are no Data Docs yet. The first checked batch creates them."
     api.mount(_SWAGGER_FILES, StaticFiles(packages=[("fastapi_offline", "static")]))
     api.mount("/pages", StaticFiles(directory=HERE / "files"))
-    api.mount("/data-docs", OptionalDirectory(settings.data_docs, missing))
+    data_docs = DataDocs(directory=settings.data_docs, html=True, check_dir=False)
+    api.mount("/data-docs", data_docs)

@@ -4,16 +4,15 @@ A form sends text, which the contract reads in the same way as the text of every
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from urllib.parse import parse_qsl
 
 from diabetes_platform.contract.fields import FEATURES, Field
 from diabetes_platform.contract.validation import parse, reason_for
-from serving.app.validation import FieldError
 
-FORM = b"application/x-www-form-urlencoded"
+FORM = "application/x-www-form-urlencoded"
 FORM_ID = "form_id"
 """The hidden input that identifies a form, so that sending it twice stores one patient."""
 _MAX_FIELDS = 50
@@ -30,39 +29,12 @@ _PHRASES = {
 }
 
 
-class FormError(ValueError):
-    """The body is not a form that this page could have sent."""
-
-
-@dataclass(frozen=True, slots=True)
-class FormInput:
-    """One input with its label, help, bounds, value and error."""
-
-    name: str
-    label: str
-    unit: str
-    help: str
-    minimum: str
-    maximum: str
-    step: str
-    required: bool
-    integer: bool
-    example: str
-    value: str
-    error: str | None
-
-    @property
-    def describedby(self) -> str:
-        """The ids of the input's help and error, for `aria-describedby`."""
-        return f"{self.name}-help" + (f" {self.name}-error" if self.error else "")
-
-
 @dataclass(frozen=True, slots=True)
 class FormData:
-    """A submitted form: the texts as typed, and their errors."""
+    """A form: the texts as typed, and the error message of each invalid field."""
 
     texts: Mapping[str, str]
-    errors: Sequence[FieldError]
+    errors: Mapping[str, str]
 
     @property
     def measurements(self) -> dict[str, float | None]:
@@ -82,74 +54,41 @@ class FormData:
         return f"page-{sha256(values.encode()).hexdigest()}"
 
 
-EMPTY_FORM = FormData({}, ())
+EMPTY_FORM = FormData({}, {})
 
 
 def read_form(body: bytes) -> dict[str, str]:
-    """Return the texts of a form by name; raise FormError if this page cannot have sent it."""
-    try:
-        pairs = parse_qsl(
-            body.decode("ascii"),
-            keep_blank_values=True,
-            strict_parsing=bool(body),
-            max_num_fields=_MAX_FIELDS,
-            errors="strict",
-        )
-    except ValueError as error:
-        raise FormError("the body is not a form") from error
+    """Return the texts of a form by name; raise ValueError if this page cannot have sent it."""
+    pairs = parse_qsl(
+        body.decode("ascii"),
+        keep_blank_values=True,
+        strict_parsing=bool(body),
+        max_num_fields=_MAX_FIELDS,
+        errors="strict",
+    )
     texts = dict(pairs)
     if len(texts) != len(pairs):
-        raise FormError("the form has a field twice")
+        raise ValueError("the form has a field twice")
     return texts
 
 
 def validate_form(texts: Mapping[str, str]) -> FormData:
     """Return the form with all its errors."""
-    errors = []
-    for field in FEATURES:
-        text = texts.get(field.name)
-        reason = reason_for(field, text)
-        if reason is not None:
-            errors.append(
-                FieldError(
-                    field=field.name,
-                    code=reason.code,
-                    given=text,
-                    allowed=field.allowed_text,
-                )
-            )
-    return FormData({name: text[:_MAX_TEXT_LENGTH] for name, text in texts.items()}, errors)
+    messages = {field.name: error_message(field, texts.get(field.name)) for field in FEATURES}
+    return FormData(
+        {name: text[:_MAX_TEXT_LENGTH] for name, text in texts.items()},
+        {name: message for name, message in messages.items() if message is not None},
+    )
 
 
-def form_inputs(form: FormData) -> list[FormInput]:
-    """Return the inputs of the form with their values and errors."""
-    messages = {error["field"]: error_message(error) for error in form.errors}
-    return [_form_input(field, form, messages.get(field.name)) for field in FEATURES]
-
-
-def error_message(error: FieldError) -> str:
-    """Return what is wrong and what is allowed, for the person at the form."""
-    phrase = _PHRASES.get(error["code"], "is not allowed")
-    return f"This {phrase}. Allowed: {error['allowed']}."
+def error_message(field: Field, text: str | None) -> str | None:
+    """Return what is wrong with a text and what is allowed; None for a valid text."""
+    reason = reason_for(field, text)
+    if reason is None:
+        return None
+    return f"This {_PHRASES[reason.code]}. Allowed: {field.allowed_text}."
 
 
 def unit_of(field: Field) -> str:
     """Return the unit to show; empty for a count or a plain number."""
     return "" if field.unit in {"1", "count"} else field.unit
-
-
-def _form_input(field: Field, form: FormData, error: str | None) -> FormInput:
-    return FormInput(
-        name=field.name,
-        label=field.label,
-        unit=unit_of(field),
-        help=field.description,
-        minimum=f"{field.minimum:g}",
-        maximum=f"{field.maximum:g}",
-        step=f"{field.step:g}",
-        required=field.required,
-        integer=field.kind == "integer",
-        example=f"{field.example:g}",
-        value=form.texts.get(field.name, ""),
-        error=error,
-    )

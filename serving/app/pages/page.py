@@ -6,15 +6,16 @@ same pages.
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import Literal
 from uuid import uuid4
 
 from fastapi import APIRouter, Request, Response
-from fastapi import Path as PathParameter
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from diabetes_platform.contract.fields import FEATURES
+from diabetes_platform.contract.validation import parse
 from serving.app.bodies import content_type, read_limited_body
 from serving.app.database import DatabaseUnavailableError
 from serving.app.pages.form import (
@@ -22,19 +23,18 @@ from serving.app.pages.form import (
     FORM,
     FORM_ID,
     FormData,
-    FormError,
     error_message,
-    form_inputs,
     read_form,
+    unit_of,
     validate_form,
 )
 from serving.app.pages.view import is_late, prediction_view
 from serving.app.patients import queries
 from serving.app.patients.presenter import summary
-from serving.app.patients.schemas import LARGEST_ID, PatientSummary, links_of
+from serving.app.patients.schemas import LARGEST_ID, PatientId, PatientSummary, links_of
 from serving.app.patients.service import PatientService
-from serving.app.problems import PreparedResponse
-from serving.app.validation import Patient, parse_outcome
+from serving.app.problems import ProblemError
+from serving.app.validation import REQUIRED_OUTCOME
 
 HERE = Path(__file__).parent
 RECENT_PATIENTS = 12
@@ -51,17 +51,18 @@ PAGE_HEADERS = {
     "referrer-policy": "same-origin",
     "x-content-type-options": "nosniff",
 }
-# Names of notices in `notices.html`.
-DATABASE_DOWN = "database-down"
-NO_DATABASE = "no-database"
-MAY_BE_STORED = "may-be-stored"
-NO_PATIENT = "no-patient"
-NO_MODEL = "no-model"
-OTHER_SITE = "other-site"
-UNREADABLE = "unreadable"
+Notice = Literal[
+    "database-down",
+    "no-database",
+    "may-be-stored",
+    "no-patient",
+    "no-model",
+    "other-site",
+    "unreadable",
+]
+"""The name of a notice in `notices.html`."""
 
 router = APIRouter(include_in_schema=False)
-PatientId = Annotated[int, PathParameter(ge=1, le=LARGEST_ID)]
 
 _templates = Jinja2Templates(
     env=Environment(
@@ -72,6 +73,7 @@ _templates = Jinja2Templates(
         lstrip_blocks=True,
     )
 )
+_templates.env.filters["unit"] = unit_of
 
 
 @router.get("/")
@@ -97,7 +99,7 @@ async def submit(request: Request) -> Response:
             service.database, form.measurements, form.idempotency_key
         )
     except DatabaseUnavailableError:
-        return await _page(request, 503, form=form, notice=MAY_BE_STORED)
+        return await _page(request, 503, form=form, notice="may-be-stored")
     return RedirectResponse(links_of(row["id"])["page"], 303, PAGE_HEADERS)
 
 
@@ -115,17 +117,18 @@ async def record_outcome(request: Request, patient_id: PatientId) -> Response:
     if isinstance(texts, Response):
         return texts
     if service is None:
-        return await _page(request, 503, notice=NO_DATABASE)
-    outcome = parse_outcome(texts.get("outcome"))
-    if not isinstance(outcome, int):
-        error = error_message(outcome[0])
+        return await _page(request, 503, notice="no-database")
+    text = texts.get("outcome")
+    error = error_message(REQUIRED_OUTCOME, text)
+    if error is not None:
         return await _patient_page(request, patient_id, 422, outcome_error=error)
+    outcome = int(parse(REQUIRED_OUTCOME, text).value or 0)
     try:
         exists = await queries.record_outcome(service.database, patient_id, outcome)
     except DatabaseUnavailableError:
-        return await _page(request, 503, notice=MAY_BE_STORED)
+        return await _page(request, 503, notice="may-be-stored")
     if not exists:
-        return await _page(request, 404, notice=NO_PATIENT)
+        return await _page(request, 404, notice="no-patient")
     return RedirectResponse(links_of(patient_id)["page"], 303, PAGE_HEADERS)
 
 
@@ -134,13 +137,13 @@ async def _patient_page(
 ) -> Response:
     service = _patient_service(request)
     if service is None:
-        return await _page(request, 503, notice=NO_DATABASE)
+        return await _page(request, 503, notice="no-database")
     try:
         row = await queries.get_patient(service.database, patient_id)
     except DatabaseUnavailableError:
-        return await _page(request, 503, notice=DATABASE_DOWN)
+        return await _page(request, 503, notice="database-down")
     if row is None:
-        return await _page(request, 404, notice=NO_PATIENT)
+        return await _page(request, 404, notice="no-patient")
     patient = await service.presenter.patient(row)
     stored = patient["prediction"]
     return await _page(
@@ -156,26 +159,24 @@ async def _patient_page(
 async def _predict_without_storing(request: Request, form: FormData) -> Response:
     model = request.app.state.watcher.current
     if model is None:
-        return await _page(request, 503, form=form, notice=NO_MODEL)
-    patient = Patient(**form.measurements)
+        return await _page(request, 503, form=form, notice="no-model")
+    patient = form.measurements
     (prediction,) = await asyncio.to_thread(model.predict_all, [patient], with_contributions=True)
-    view = prediction_view(prediction, form.measurements)
-    return await _page(request, form=form, prediction=view)
+    return await _page(request, form=form, prediction=prediction_view(prediction, patient))
 
 
 async def _read_form(request: Request) -> dict[str, str] | Response:
     """Return the texts of the form, or the page that says why it is not accepted."""
     if not _is_same_origin(request):
-        return await _page(request, 403, notice=OTHER_SITE)
-    body = await read_limited_body(request)
-    if isinstance(body, PreparedResponse):
-        return await _page(request, body.status, notice=UNREADABLE)
+        return await _page(request, 403, notice="other-site")
     if content_type(request.scope["headers"]) != FORM:
-        return await _page(request, 415, notice=UNREADABLE)
+        return await _page(request, 415, notice="unreadable")
     try:
-        return read_form(body)
-    except FormError:
-        return await _page(request, 400, notice=UNREADABLE)
+        return read_form(await read_limited_body(request))
+    except ProblemError as error:
+        return await _page(request, error.status, notice="unreadable")
+    except ValueError:
+        return await _page(request, 400, notice="unreadable")
 
 
 def _is_same_origin(request: Request) -> bool:
@@ -196,21 +197,21 @@ async def _page(
     status: int = 200,
     *,
     form: FormData = EMPTY_FORM,
-    notice: str | None = None,
+    notice: Notice | None = None,
     **context: object,
 ) -> HTMLResponse:
     # This request has just waited for the database: the list would make it wait again.
-    recent = [] if notice in {DATABASE_DOWN, MAY_BE_STORED} else await _recent_patients(request)
+    recent = [] if notice in {"database-down", "may-be-stored"} else await _recent_patients(request)
     model = request.app.state.watcher.current
     defaults = {
         "patient": None,
         "prediction": None,
         "late": False,
-        "notice": DATABASE_DOWN if recent is None else notice,
+        "notice": "database-down" if recent is None else notice,
         "outcome_error": None,
-        "inputs": form_inputs(form),
+        "form": form,
+        "fields": FEATURES,
         "form_id": form.texts.get(FORM_ID) or uuid4().hex,
-        "errors": [(error["field"], error_message(error)) for error in form.errors],
         "recent": recent or [],
         "has_database": _patient_service(request) is not None,
         "model_version": model.bundle.model_version if model else None,

@@ -40,11 +40,6 @@ class ContributionView:
     value: float
     bar: Bar
 
-    @property
-    def raises_risk(self) -> bool:
-        """Whether the contribution is positive."""
-        return self.value > 0
-
 
 @dataclass(frozen=True, slots=True)
 class StageView:
@@ -76,7 +71,9 @@ def prediction_view(
 ) -> PredictionView:
     """Return the view of a prediction, stored or not."""
     threshold = prediction["threshold"]
-    latencies = prediction.get("hops", ())
+    latencies: Sequence[StageLatency] = prediction.get("hops", ())
+    milliseconds = [stage["milliseconds"] for stage in latencies]
+    complete = milliseconds and None not in milliseconds
     return PredictionView(
         event_id=prediction.get("event_id", ""),
         positive=prediction["result"] == RESULT_LABELS[1],
@@ -86,7 +83,7 @@ def prediction_view(
         model_version=prediction["model_version"],
         contributions=contribution_views(prediction["contributions"], measurements),
         stages=stage_views(latencies),
-        milliseconds=_total(latencies),
+        milliseconds=sum(filter(None, milliseconds)) if complete else None,
     )
 
 
@@ -125,16 +122,6 @@ def stage_views(latencies: Sequence[StageLatency]) -> list[StageView]:
 def is_late(received_at: datetime, now: datetime | None = None) -> bool:
     """Return whether a patient has waited for longer than a prediction usually takes."""
     return ((now or datetime.now(UTC)) - received_at).total_seconds() > LATE_SECONDS
-
-
-def _total(latencies: Sequence[StageLatency]) -> float | None:
-    """Return the sum of all stages, None if one is missing or the list is empty."""
-    total = 0.0
-    for stage in latencies:
-        if stage["milliseconds"] is None:
-            return None
-        total += stage["milliseconds"]
-    return total if latencies else None
 
 
 def _centered_bar(fraction: float) -> Bar:

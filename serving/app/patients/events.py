@@ -10,18 +10,20 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 
 import psycopg
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from psycopg import sql
-from psycopg.rows import DictRow
+from pydantic_core import to_json
 
 from diabetes_platform.contract.events import PREDICTED_CHANNEL
 from serving.app.database import CONNECT, Database, DatabaseUnavailableError
 from serving.app.metrics import Metrics
 from serving.app.patients.presenter import Presenter
 from serving.app.patients.queries import BATCH, EventCursor, predictions_after
+from serving.app.problems import ProblemError
+from serving.app.validation import field_error
 
 logger = logging.getLogger("serving.events")
 
@@ -35,14 +37,6 @@ _EVENT_ID = re.compile(r"(\d{1,19})-([A-Za-z0-9._-]{1,100})")
 UNAVAILABLE = b'event: unavailable\ndata: {"detail":"The database cannot be reached."}\n\n'
 
 
-class TooManyStreamsError(Exception):
-    """The process already has `limit` open streams."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(limit)
-        self.limit = limit
-
-
 class PredictionNotifications:
     """The subscriptions of this process's streams, and the connection that wakes them."""
 
@@ -50,38 +44,32 @@ class PredictionNotifications:
         self, url: str, metrics: Metrics, *, max_streams: int, concurrent_reads: int
     ) -> None:
         self.closing = False
+        self.connected = False
         # One notification may wake many streams. They wait here and not in the connection pool,
         # where they would delay new patients.
         self.read_slots = asyncio.Semaphore(concurrent_reads)
-        self.connected = False
-        self._url = url
-        self._metrics = metrics
-        self._max_streams = max_streams
+        self._url, self._metrics, self._max_streams = url, metrics, max_streams
         self._subscriptions: dict[int, set[asyncio.Event]] = defaultdict(set)
 
-    @property
-    def streams(self) -> int:
-        """The number of open streams."""
-        return sum(map(len, self._subscriptions.values()))
-
     def require_capacity(self) -> None:
-        """Raise TooManyStreamsError if no further stream may be opened."""
-        if self.streams >= self._max_streams:
-            raise TooManyStreamsError(self._max_streams)
+        """Raise ProblemError if no further stream may be opened."""
+        if sum(map(len, self._subscriptions.values())) >= self._max_streams:
+            detail = f"This server has {self._max_streams} open streams, the maximum."
+            raise ProblemError(503, detail, kind="too-many-streams", retry=True)
 
     @contextmanager
     def subscription(self, patient_id: int) -> Iterator[asyncio.Event]:
         """Lend an event that is set whenever the patient may have new predictions."""
         wake_up = asyncio.Event()
         self._subscriptions[patient_id].add(wake_up)
-        self._metrics.streams_changed(self.streams)
+        self._metrics.streams.inc()
         try:
             yield wake_up
         finally:
             self._subscriptions[patient_id].discard(wake_up)
             if not self._subscriptions[patient_id]:
                 del self._subscriptions[patient_id]
-            self._metrics.streams_changed(self.streams)
+            self._metrics.streams.dec()
 
     def close(self) -> None:
         """End all streams, because the server stops."""
@@ -134,10 +122,12 @@ class PredictionNotifications:
 
 
 def parse_event_id(event_id: str) -> EventCursor:
-    """Return the cursor in a `Last-Event-ID`; raise ValueError if no stream has sent it."""
+    """Return the cursor in a `Last-Event-ID`; raise ProblemError if no stream has sent it."""
     match = _EVENT_ID.fullmatch(event_id)
     if not match or int(match[1]) >= 2**63:
-        raise ValueError("not an event id")
+        allowed = "the id of an event of this stream: <lsn>-<model version>"
+        error = field_error("last-event-id", "not_allowed", event_id, allowed)
+        raise ProblemError(422, "A header is not allowed.", [error])
     return EventCursor(int(match[1]), match[2])
 
 
@@ -165,32 +155,27 @@ async def prediction_events(
         while True:
             for row in rows:
                 cursor = EventCursor(row["source_lsn"], row["model_version"])
-                data = await presenter.event_data(row)
+                data = to_json(await presenter.prediction(row)).decode()
                 yield format_sse_event(event="prediction", data_str=data, id=str(cursor))
-            if len(rows) < BATCH and not await _wait(
-                wake_up,
-                heartbeat_seconds if reachable else min(_OUTAGE_POLL_SECONDS, heartbeat_seconds),
-            ):
-                yield KEEPALIVE_COMMENT
+            if len(rows) < BATCH:
+                seconds = heartbeat_seconds if reachable else _OUTAGE_POLL_SECONDS
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(seconds, heartbeat_seconds)):
+                        await wake_up.wait()
+                if not wake_up.is_set():
+                    yield KEEPALIVE_COMMENT
             if notifications.closing:
                 return
             # Cleared before the query: a prediction that is stored during the query sets it again.
             wake_up.clear()
-            new_rows = await _read_new(database, notifications, patient_id, cursor)
-            if new_rows is None and reachable:
-                yield UNAVAILABLE
-            reachable, rows = new_rows is not None, new_rows or []
-
-
-async def _read_new(
-    database: Database, notifications: PredictionNotifications, patient_id: int, cursor: EventCursor
-) -> list[DictRow] | None:
-    """Return the predictions after `cursor`, or None in an outage."""
-    try:
-        async with notifications.read_slots:
-            return await predictions_after(database, patient_id, cursor) or []
-    except DatabaseUnavailableError:
-        return None
+            try:
+                async with notifications.read_slots:
+                    rows = await predictions_after(database, patient_id, cursor) or []
+                reachable = True
+            except DatabaseUnavailableError:
+                if reachable:
+                    yield UNAVAILABLE
+                reachable, rows = False, []
 
 
 async def start_stream(stream: AsyncGenerator[bytes]) -> AsyncIterator[bytes] | None:
@@ -199,21 +184,13 @@ async def start_stream(stream: AsyncGenerator[bytes]) -> AsyncIterator[bytes] | 
     Errors before the first event are raised here, while another response can still be sent.
     """
     first_event = await anext(stream, None)
-    return None if first_event is None else _resume(first_event, stream)
+    if first_event is None:
+        return None
 
+    async def all_events() -> AsyncIterator[bytes]:
+        async with aclosing(stream):
+            yield first_event
+            async for event in stream:
+                yield event
 
-async def _resume(first_event: bytes, stream: AsyncGenerator[bytes]) -> AsyncIterator[bytes]:
-    async with aclosing(stream):
-        yield first_event
-        async for event in stream:
-            yield event
-
-
-async def _wait(wake_up: asyncio.Event, seconds: float) -> bool:
-    """Wait up to `seconds` for `wake_up`; return whether it was set."""
-    try:
-        async with asyncio.timeout(seconds):
-            await wake_up.wait()
-    except TimeoutError:
-        return False
-    return True
+    return all_events()

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from diabetes_platform.contract.bundle import BundleError
 from diabetes_platform.contract.fields import FEATURE_NAMES
 from diabetes_platform.contract.latency import DATABASE, STORED_STAGES, TOTAL, LatencyStage
@@ -17,18 +15,16 @@ from serving.app.patients.schemas import (
     PatientReceipt,
     PatientSummary,
     StageLatency,
+    State,
     StoredPrediction,
     links_of,
 )
-from serving.app.served_model import Contributions
 
 logger = logging.getLogger("serving.patients")
 
 LATENCY_STAGES = (DATABASE, *STORED_STAGES)
 """The stages of a prediction's latency, from the request to the stored row, in order."""
 
-_prediction_to_json = TypeAdapter(StoredPrediction).serializer.to_json
-_MAX_CACHED_THRESHOLDS = 1000
 _TIMESTAMP_RESOLUTION = timedelta(milliseconds=1)
 
 
@@ -43,20 +39,16 @@ class Presenter:
         """Return the patient in a row of `queries.get_patient`."""
         answered = row["source_lsn"] is not None
         return PatientDetail(
-            id=row["id"],
-            received_at=row["received_at"],
-            state="answered" if answered else "waiting",
+            **receipt(row, "answered" if answered else "waiting"),
             measurements={name: row[name] for name in FEATURE_NAMES},
             outcome=row["outcome"],
             outcome_recorded_at=row["outcome_recorded_at"],
             prediction=await self.prediction(row) if answered else None,
-            links=links_of(row["id"]),
         )
 
     async def prediction(self, row: Mapping[str, Any]) -> StoredPrediction:
         """Return the prediction in a row that joins a patient with a prediction."""
         version: str = row["model_version"]
-        contributions: Contributions = row["contributions"]
         return StoredPrediction(
             patient_id=row["intake_id"],
             event_id=str(EventCursor(row["source_lsn"], version)),
@@ -64,16 +56,12 @@ class Presenter:
             probability=row["probability"],
             threshold=await self._threshold(version),
             model_version=version,
-            contributions=contributions,
+            contributions=row["contributions"],
             changed_at=row["changed_at"],
             stored_at=row["stored_at"],
-            milliseconds=total_milliseconds(row),
+            milliseconds=latency_ms(row, TOTAL) or 0.0,
             hops=stage_latencies(row),
         )
-
-    async def event_data(self, row: Mapping[str, Any]) -> str:
-        """Return the prediction in a row as the JSON text of an event."""
-        return _prediction_to_json(await self.prediction(row)).decode()
 
     async def _threshold(self, version: str) -> float | None:
         """Return the threshold of a released model; the bundle of a version never changes."""
@@ -86,45 +74,30 @@ class Presenter:
             except (BundleError, StoreError) as error:
                 logger.warning("cannot read the threshold of model %s: %s", version, error)
                 return None
-            if len(self._thresholds) >= _MAX_CACHED_THRESHOLDS:
-                self._thresholds.clear()
             self._thresholds[version] = bundle.threshold
         return self._thresholds[version]
 
 
-def receipt(row: Mapping[str, Any]) -> PatientReceipt:
-    """Return the receipt for a patient in a row of `queries.insert_patient`."""
-    return PatientReceipt(
-        id=row["id"],
-        received_at=row["received_at"],
-        state="waiting",
-        links=links_of(row["id"]),
-    )
+def receipt(row: Mapping[str, Any], state: State) -> PatientReceipt:
+    """Return the receipt for a patient in a row with its id."""
+    patient_id = row["id"]
+    links = links_of(patient_id)
+    return PatientReceipt(id=patient_id, received_at=row["received_at"], state=state, links=links)
 
 
 def summary(row: Mapping[str, Any]) -> PatientSummary:
     """Return the patient in a row of `queries.list_patients`."""
-    return PatientSummary(
-        id=row["id"],
-        received_at=row["received_at"],
-        state="answered" if row["answered"] else "waiting",
-        outcome_recorded=row["outcome_recorded"],
-        links=links_of(row["id"]),
-    )
+    state: State = "answered" if row["answered"] else "waiting"
+    return PatientSummary(**receipt(row, state), outcome_recorded=row["outcome_recorded"])
 
 
 def stage_latencies(row: Mapping[str, Any]) -> list[StageLatency]:
     """Return the latency of each stage of a prediction joined with its patient, in order."""
     timestamps = {**row, "entered_at": _request_time(row)}
     return [
-        StageLatency(name=stage.name, milliseconds=_milliseconds(timestamps, stage))
+        StageLatency(name=stage.name, milliseconds=latency_ms(timestamps, stage))
         for stage in LATENCY_STAGES
     ]
-
-
-def total_milliseconds(row: Mapping[str, Any]) -> float:
-    """Return the time from the commit of the change to the stored prediction."""
-    return _milliseconds(row, TOTAL) or 0.0
 
 
 def _request_time(row: Mapping[str, Any]) -> datetime:
@@ -137,7 +110,8 @@ def _request_time(row: Mapping[str, Any]) -> datetime:
     return outcome_recorded
 
 
-def _milliseconds(timestamps: Mapping[str, Any], stage: LatencyStage) -> float | None:
+def latency_ms(timestamps: Mapping[str, Any], stage: LatencyStage) -> float | None:
+    """Return the latency of a stage in milliseconds; None if a timestamp is missing."""
     start: datetime | None = timestamps.get(stage.start)
     end: datetime | None = timestamps.get(stage.end)
     if start is None or end is None:

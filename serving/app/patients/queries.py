@@ -14,6 +14,8 @@ from psycopg.rows import DictRow
 from diabetes_platform.contract.fields import FEATURE_NAMES
 from diabetes_platform.contract.tables import DIABETES_NEW, PREDICTIONS, Table
 from serving.app.database import Connection, Database
+from serving.app.problems import ProblemError
+from serving.app.validation import field_error
 
 BATCH = 100
 """The maximum number of predictions that an event stream reads per query."""
@@ -32,10 +34,6 @@ class EventCursor:
 
 START = EventCursor(-1, "")
 """The position before the first prediction."""
-
-
-class IdempotencyKeyError(Exception):
-    """The idempotency key belongs to a patient with other measurements."""
 
 
 def _columns(names: tuple[str, ...], table: str) -> sql.Composed:
@@ -113,7 +111,7 @@ async def insert_patient(
     """Store a patient; return at least `id` and `received_at` of the committed row.
 
     With a `key` that was used for the same measurements, return the existing row. Raises
-    IdempotencyKeyError if it was used for others.
+    ProblemError if it was used for others.
     """
     async with database.connection() as connection:
         if key is None:
@@ -124,7 +122,8 @@ async def insert_patient(
         except UniqueViolation:
             row = await _fetch_row(connection, _SELECT_BY_KEY, values)
     if any(row[name] != measurements[name] for name in FEATURE_NAMES):
-        raise IdempotencyKeyError(key)
+        error = field_error("idempotency-key", "already_used", key, "a new key for each patient")
+        raise ProblemError(422, "This key was already used with other measurements.", [error])
     return row
 
 

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
+from fastapi import Path
 from pydantic import Field as PydanticField
 from pydantic import WithJsonSchema
 from typing_extensions import TypedDict
@@ -15,6 +16,9 @@ State = Literal["waiting", "answered"]
 MAX_PAGE = 100
 """The maximum number of patients in one page of `GET /patients`."""
 LARGEST_ID = 2**63 - 1
+PatientId = Annotated[
+    int, Path(ge=1, le=LARGEST_ID, description="The id in the response of POST /patients.")
+]
 
 _MEASUREMENTS = {
     "type": "object",
@@ -84,27 +88,19 @@ class PatientReceipt(TypedDict):
     links: Links
 
 
-class PatientDetail(TypedDict):
+class PatientDetail(PatientReceipt):
     """A patient with its newest prediction."""
 
-    id: int
-    received_at: datetime
-    state: State
     measurements: Measurements
     outcome: Outcome
     outcome_recorded_at: datetime | None
     prediction: StoredPrediction | None
-    links: Links
 
 
-class PatientSummary(TypedDict):
+class PatientSummary(PatientReceipt):
     """A patient in a list, without measurements or result."""
 
-    id: int
-    received_at: datetime
-    state: State
     outcome_recorded: bool
-    links: Links
 
 
 class PatientPage(TypedDict):
@@ -116,13 +112,8 @@ class PatientPage(TypedDict):
 
 def links_of(patient_id: int) -> Links:
     """Return the addresses of one patient."""
-    path = f"/patients/{patient_id}"
-    return Links(
-        self=path,
-        events=f"{path}/events",
-        outcome=f"{path}/outcome",
-        page=f"/intake/{patient_id}",
-    )
+    path, page = f"/patients/{patient_id}", f"/intake/{patient_id}"
+    return Links(self=path, events=f"{path}/events", outcome=f"{path}/outcome", page=page)
 
 
 RECEIPT_EXAMPLE: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""The objects behind the patient routes, their start and stop, and the problems of an outage."""
+"""The objects behind the patient routes, and their start and stop."""
 
 import asyncio
 import signal
@@ -9,41 +9,20 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Annotated
 
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import Depends, Request
 
 from serving.app.champion import ChampionWatcher
-from serving.app.database import (
-    RETRY_SECONDS,
-    Database,
-    DatabaseMismatchError,
-    DatabaseUnavailableError,
-    NoDatabaseError,
-)
+from serving.app.database import Database
 from serving.app.metrics import Metrics
-from serving.app.patients.events import PredictionNotifications, TooManyStreamsError
+from serving.app.patients.events import PredictionNotifications
 from serving.app.patients.presenter import Presenter
-from serving.app.problems import (
-    DATABASE_MISMATCH,
-    DATABASE_UNAVAILABLE,
-    NO_DATABASE,
-    TOO_MANY_STREAMS,
-    problem,
-)
+from serving.app.problems import ProblemError
 from serving.app.settings import ServingSettings
 
-_UNAVAILABLE_DETAIL = (
-    "The database cannot be reached. The change may or may not have been stored. It is "
-    "safe to repeat an outcome, and a patient with the same Idempotency-Key."
-)
-_MISMATCH_DETAIL = (
-    "The database does not match this server: {mismatch}. Nothing was stored. Send the request "
-    "again when the operator has brought both to the same version."
-)
 _NO_DATABASE_DETAIL = (
     "This server has no database and stores no patients: PLATFORM_DATABASE_URL is not set. "
     "POST /predict works without one. `make up` starts the whole platform."
 )
-_RETRY_AFTER = {"retry-after": str(RETRY_SECONDS)}
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -58,16 +37,15 @@ class PatientService:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Connect and listen within the block, without waiting for the database."""
-        await self.database.open()
-        listener = asyncio.create_task(self.notifications.run(), name="listen-for-predictions")
-        try:
-            with _on_stop_signal(self.notifications.close):
-                yield
-        finally:
-            self.notifications.close()
-            listener.cancel()
-            await asyncio.wait([listener])
-            await self.database.close()
+        async with self.database.pool:
+            listener = asyncio.create_task(self.notifications.run(), name="listen-for-predictions")
+            try:
+                with _on_stop_signal(self.notifications.close):
+                    yield
+            finally:
+                self.notifications.close()
+                listener.cancel()
+                await asyncio.wait([listener])
 
 
 def create_patient_service(
@@ -89,36 +67,14 @@ def create_patient_service(
 
 # A coroutine: FastAPI runs a plain function in a thread, which costs two switches per request.
 async def get_patient_service(request: Request) -> PatientService:
-    """Return the service; raise NoDatabaseError without a database."""
+    """Return the service; raise ProblemError without a database."""
     service: PatientService | None = request.app.state.patient_service
     if service is None:
-        raise NoDatabaseError
+        raise ProblemError(503, _NO_DATABASE_DETAIL, kind="no-database")
     return service
 
 
 PatientServiceDep = Annotated[PatientService, Depends(get_patient_service)]
-
-
-def install_patient_problems(api: FastAPI) -> None:
-    """Make `api` send the errors of the patient service as problems."""
-
-    @api.exception_handler(NoDatabaseError)
-    async def no_database(_request: Request, _error: NoDatabaseError) -> Response:
-        return problem(503, _NO_DATABASE_DETAIL, kind=NO_DATABASE).response()
-
-    @api.exception_handler(DatabaseUnavailableError)
-    async def unavailable(_request: Request, _error: DatabaseUnavailableError) -> Response:
-        return problem(503, _UNAVAILABLE_DETAIL, kind=DATABASE_UNAVAILABLE).response(_RETRY_AFTER)
-
-    @api.exception_handler(DatabaseMismatchError)
-    async def mismatch(_request: Request, error: DatabaseMismatchError) -> Response:
-        detail = _MISMATCH_DETAIL.format(mismatch=error)
-        return problem(503, detail, kind=DATABASE_MISMATCH).response(_RETRY_AFTER)
-
-    @api.exception_handler(TooManyStreamsError)
-    async def too_many_streams(_request: Request, error: TooManyStreamsError) -> Response:
-        detail = f"This server has {error.limit} open streams, the maximum."
-        return problem(503, detail, kind=TOO_MANY_STREAMS).response(_RETRY_AFTER)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ def prediction(**changes: Any) -> dict[str, Any]:
 def test_contributions_are_sorted_by_size_and_their_bars_start_in_the_middle() -> None:
     views = contribution_views(SHAP, PATIENT)
     assert [view.label for view in views][:3] == ["Glucose", "Body mass index", "Insulin"]
-    assert (views[0].bar.start, views[0].bar.width, views[0].raises_risk) == (50, 50, True)
+    assert (views[0].bar.start, views[0].bar.width, views[0].value) == (50, 50, 1.2)
     negative = views[2].bar
     assert negative.start + negative.width == 50
     assert views[0].measurement == "148 mg/dL"

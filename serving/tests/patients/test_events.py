@@ -12,6 +12,7 @@ import pytest
 from serving.app.main import create_app
 from serving.app.patients.events import parse_event_id
 from serving.app.patients.queries import START, EventCursor
+from serving.app.problems import ProblemError
 from serving.app.settings import ServingSettings
 from serving.tests.clients import assert_problem, take_in, wait_until
 from serving.tests.conftest import running
@@ -176,8 +177,9 @@ def test_rejects_an_event_id_that_no_stream_sends(intake: httpx2.Client, event_i
 def test_an_event_id_is_parsed_to_its_cursor() -> None:
     cursor = EventCursor(2**63 - 1, "f82e3e51a6ce")
     assert parse_event_id(str(cursor)) == cursor
-    with pytest.raises(ValueError, match="event id"):
+    with pytest.raises(ProblemError) as raised:
         parse_event_id(str(START))
+    assert raised.value.document["errors"][0]["field"] == "last-event-id"
 
 
 def test_a_stream_reports_an_outage_and_continues_after_it(

@@ -3,7 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from serving.app.patients.presenter import stage_latencies, total_milliseconds
+from diabetes_platform.contract.latency import TOTAL
+from serving.app.patients.presenter import latency_ms, stage_latencies
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -32,7 +33,7 @@ def milliseconds(prediction: dict[str, Any]) -> list[float | None]:
 
 def test_latencies_are_differences_of_timestamps() -> None:
     assert milliseconds(row()) == [4, 10, 20, 2, 1, 3.5]
-    assert total_milliseconds(row()) == 36.5
+    assert latency_ms(row(), TOTAL) == 36.5
 
 
 def test_stages_next_to_a_missing_timestamp_have_no_latency() -> None:

@@ -3,10 +3,9 @@
 import json
 
 from diabetes_platform.contract.events import SINK_KEYS
-from serving.predictor.messages import Change, MessageMetadata, read_message
+from serving.predictor.messages import Change, ConsumedMessage, read_message
 from serving.tests.samples import PATIENT
 
-METADATA = MessageMetadata("sink", 3, 17, 1_700_000_000_400)
 IMAGE: dict[str, object] = {
     "id": 5,
     "received_at": "2026-11-24T12:00:00Z",
@@ -32,8 +31,13 @@ def value(**changes: object) -> bytes:
     return json.dumps(IMAGE | changes).encode()
 
 
+def read(message_key: bytes | None, message_value: bytes | None) -> ConsumedMessage:
+    """Return a message of partition 3 and offset 17, as the predictor reads it."""
+    return read_message(3, 17, 1_700_000_000_400, message_key, message_value)
+
+
 def change(intake_id: int = 5, lsn: int = 70, **changes: object) -> Change:
     """Return the sample image with `changes`, as the predictor reads it."""
-    message = read_message(METADATA, key(intake_id), value(id=intake_id, lsn=lsn, **changes))
-    assert isinstance(message, Change), message
-    return message
+    message = read(key(intake_id), value(id=intake_id, lsn=lsn, **changes))
+    assert isinstance(message.content, Change), message
+    return message.content

@@ -1,15 +1,18 @@
 """Planning and scoring of a batch, and the notifications about it."""
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from diabetes_platform.contract.change_events import Deletion
 from diabetes_platform.contract.tables import PREDICTIONS
 from serving.app.served_model import ServedModel
-from serving.predictor.batch import BatchPlan, notification_payloads, plan_batch, score_changes
-from serving.predictor.messages import Change, Deleted
+from serving.predictor.batch import notification_payloads, plan_batch, score_changes
+from serving.predictor.messages import Change
 from serving.tests.predictor.sample_messages import change
 
+EPOCH = datetime.fromtimestamp(0, UTC)
 A1, A2, B1 = change(1, 10), change(1, 20), change(2, 15)
 
 PLANS = [
@@ -17,36 +20,36 @@ PLANS = [
     ([A1, B1, A2], (A1, B1, A2), ()),
     ([A2, A1], (A2, A1), ()),
     ([A1, A1, B1], (A1, B1), ()),
-    ([A1, Deleted(1), B1], (B1,), (1,)),
-    ([Deleted(1), A1], (A1,), (1,)),
-    ([A1, Deleted(1), A2, Deleted(1)], (), (1,)),
-    ([A1, Deleted(1), A2], (A2,), (1,)),
-    ([Deleted(2), Deleted(1)], (), (2, 1)),
+    ([A1, Deletion(1), B1], (B1,), (1,)),
+    ([Deletion(1), A1], (A1,), (1,)),
+    ([A1, Deletion(1), A2, Deletion(1)], (), (1,)),
+    ([A1, Deletion(1), A2], (A2,), (1,)),
+    ([Deletion(2), Deletion(1)], (), (2, 1)),
 ]
 
 
 @pytest.mark.parametrize(("messages", "changes", "deleted"), PLANS)
 def test_plans_changes_after_a_deletion_without_repetitions(
-    messages: list[Change | Deleted], changes: tuple[Change, ...], deleted: tuple[int, ...]
+    messages: list[Change | Deletion], changes: tuple[Change, ...], deleted: tuple[int, ...]
 ) -> None:
-    assert plan_batch(messages) == BatchPlan(changes, deleted)
+    assert plan_batch(messages) == (list(changes), list(deleted))
 
 
 def test_scored_rows_have_all_columns_without_a_default(released: ServedModel) -> None:
-    rows = score_changes([A1, B1], released, consumed_ms=1.5, clock=lambda: 2.5)
-    assert set(rows.columns) == set(PREDICTIONS.column_names) - {"stored_at"}
-    assert {len(values) for values in rows.columns.values()} == {2}
-    assert (len(rows), rows.patient_ids, rows.scored_ms) == (2, [1, 2], 2.5)
-    assert rows.columns["consumed_at"] == [1.5, 1.5]
-    expected = released.predict_all([A1.patient, B1.patient], with_contributions=True)
-    for name in ("probability", "result", "model_version"):
-        assert rows.columns[name] == [prediction[name] for prediction in expected]
-    contributions = [json.loads(text) for text in rows.columns["contributions"]]
-    assert contributions == [prediction["contributions"] for prediction in expected]
+    rows, scored_ms = score_changes([A1, B1], released, consumed_ms=1.5, clock=lambda: 2.5)
+    assert scored_ms == 2.5
+    for row in rows:
+        assert set(row) == set(PREDICTIONS.column_names) - {"stored_at"}
+        times = [row[name] - EPOCH for name in ("consumed_at", "scored_at")]
+        assert times == [timedelta(milliseconds=1.5), timedelta(milliseconds=2.5)]
+    assert [row["intake_id"] for row in rows] == [1, 2]
+    expected = released.predict_all([A1.image.image, B1.image.image], with_contributions=True)
+    for name in ("probability", "result", "model_version", "contributions"):
+        assert [row[name] for row in rows] == [prediction[name] for prediction in expected]
 
 
 def test_an_empty_batch_has_no_rows(released: ServedModel) -> None:
-    assert len(score_changes([], released, consumed_ms=1, clock=lambda: 2)) == 0
+    assert score_changes([], released, consumed_ms=1, clock=lambda: 2) == ([], 2)
 
 
 @pytest.mark.parametrize("ids", [[], [7], [7, 8, 7], list(range(10**17, 10**17 + 2000))])

@@ -4,43 +4,41 @@ import json
 
 import pytest
 
-from serving.predictor.messages import Change, Deleted, Rejected, read_message, reasons_json
-from serving.tests.predictor.sample_messages import IMAGE, METADATA, key, value
+from diabetes_platform.contract.change_events import Deletion
+from serving.predictor.messages import Change
+from serving.tests.predictor.sample_messages import IMAGE, key, read, value
 from serving.tests.samples import PATIENT
 
 
 def reasons(message_key: bytes | None, message_value: bytes | None) -> list[str]:
-    rejected = read_message(METADATA, message_key, message_value)
-    assert isinstance(rejected, Rejected)
-    assert (rejected.metadata, rejected.key, rejected.value) == (
-        METADATA,
-        message_key,
-        message_value,
-    )
-    return list(rejected.reasons)
+    message = read(message_key, message_value)
+    assert (message.partition, message.offset) == (3, 17)
+    assert (message.key, message.value) == (message_key, message_value)
+    return message.reasons
 
 
 def test_an_image_is_a_change_with_its_timestamps() -> None:
-    change = read_message(METADATA, key(), value())
+    change = read(key(), value()).content
     assert isinstance(change, Change)
-    assert (change.intake_id, change.source_lsn) == (5, 70)
-    timestamps = (change.changed_ms, change.captured_ms, change.judged_ms, change.produced_ms)
+    image = change.image
+    assert (image.id, image.lsn) == (5, 70)
+    timestamps = (image.changed_ms, image.captured_ms, image.judged_ms, change.produced_ms)
     assert [timestamp - 1_700_000_000_000 for timestamp in timestamps] == [0, 100, 300, 400]
-    assert change.patient.model_dump() == PATIENT
+    assert {name: image.image[name] for name in PATIENT} == PATIENT
 
 
 def test_null_and_missing_codes_are_missing_values() -> None:
-    change = read_message(METADATA, key(), value(insulin=None, bmi=0))
+    change = read(key(), value(insulin=None, bmi=0)).content
     assert isinstance(change, Change)
-    assert (vars(change.patient)["insulin"], vars(change.patient)["bmi"]) == (None, None)
+    assert (change.image.image["insulin"], change.image.image["bmi"]) == (None, None)
 
 
 def test_ignores_unknown_columns() -> None:
-    assert isinstance(read_message(METADATA, key(), value(new_column="x")), Change)
+    assert isinstance(read(key(), value(new_column="x")).content, Change)
 
 
 def test_a_tombstone_is_a_deletion() -> None:
-    assert read_message(METADATA, key(), None) == Deleted(5)
+    assert read(key(), None).content == Deletion(5)
 
 
 REJECTED = [
@@ -97,7 +95,5 @@ def test_rejects_an_image_without_a_key_that_storing_needs(name: str) -> None:
     assert reasons(key(), json.dumps(image).encode()) == [f"{name}:missing"]
 
 
-def test_reasons_are_a_json_list() -> None:
-    rejected = read_message(METADATA, None, None)
-    assert isinstance(rejected, Rejected)
-    assert json.loads(reasons_json(rejected)) == ["key:missing"]
+def test_a_valid_message_has_no_reasons() -> None:
+    assert reasons(key(), value()) == reasons(key(), None) == []
