@@ -5,24 +5,10 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    HttpUrl,
-    SecretStr,
-    StringConstraints,
-    TypeAdapter,
-    ValidationError,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from diabetes_platform.clients.alert_channels import (
-    AlertChannel,
-    mail_channel,
-    parse_channels,
-    webhook_channel,
-)
+from diabetes_platform.clients.alert_channels import AlertChannel, parse_channels
 from diabetes_platform.contract.s3 import S3
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -59,24 +45,13 @@ def _validate_alert_urls(urls: SecretStr) -> SecretStr:
     return urls
 
 
-def _validate_webhook_url(url: SecretStr) -> SecretStr:
-    try:
-        TypeAdapter(HttpUrl).validate_python(url.get_secret_value())
-    except ValidationError:
-        raise ValueError("allowed: a URL of http or https") from None
-    return url
-
-
-def _validate_mail_url(url: SecretStr) -> SecretStr:
-    mail_channel(url.get_secret_value())
-    return url
+def _reject_removed(_: SecretStr) -> SecretStr:
+    raise ValueError("replaced by PLATFORM_ALERT_URLS: see docs/how-to/add-an-alert-channel.md")
 
 
 AlertUrls = Annotated[SecretStr, AfterValidator(_validate_alert_urls), BeforeValidator(_hide)]
 """Apprise URLs, which contain passwords and tokens."""
-WebhookUrl = Annotated[SecretStr, AfterValidator(_validate_webhook_url), BeforeValidator(_hide)]
-MailUrl = Annotated[SecretStr, AfterValidator(_validate_mail_url), BeforeValidator(_hide)]
-
+RemovedUrl = Annotated[SecretStr, AfterValidator(_reject_removed), BeforeValidator(_hide)]
 
 Cron = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z*/,?#-]+( [0-9A-Za-z*/,?#-]+){4}$")]
 """The five fields of crontab: minute, hour, day of month, month, day of week."""
@@ -112,9 +87,8 @@ class PlatformSettings(BaseSettings):
     flink_url: str | None = None
     storage_console_url: str | None = None
     alert_urls: AlertUrls | None = None
-    # Accepted for installations that were set up before `alert_urls`.
-    alert_webhook_url: WebhookUrl | None = None
-    alert_mail_url: MailUrl | None = None
+    alert_webhook_url: RemovedUrl | None = None
+    alert_mail_url: RemovedUrl | None = None
     model_seed: int = 20_260_101
     retrain_labels: int = Field(default=50, ge=1)
     s3_endpoint: str | None = Field(default=None, validation_alias="AWS_ENDPOINT_URL")
@@ -150,16 +124,8 @@ class PlatformSettings(BaseSettings):
     @property
     def alert_channels(self) -> tuple[AlertChannel, ...]:
         """The channels that alerts are sent to."""
-        return tuple(
-            channel
-            for url, parse in (
-                (self.alert_urls, parse_channels),
-                (self.alert_webhook_url, webhook_channel),
-                (self.alert_mail_url, mail_channel),
-            )
-            if url is not None
-            for channel in parse(url.get_secret_value())
-        )
+        urls = self.alert_urls
+        return () if urls is None else tuple(parse_channels(urls.get_secret_value()))
 
     @property
     def alerts(self) -> Path:

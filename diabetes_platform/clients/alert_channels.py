@@ -6,11 +6,10 @@ but its scheme appears in a log, an error or a result. `defs/alerts` decides wha
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import SecretStr
 
@@ -53,15 +52,17 @@ class AlertChannel:
 
 
 @dataclass(frozen=True, slots=True)
-class AlertMessage:
-    """What a channel shows: `text` in one line, and `facts` as a list below it.
+class Alert:
+    """A message to people: `text` in one line, and `facts`, which a channel lists below it.
 
-    Webhooks of the schemes json and jsons receive `text` and the facts as members.
+    Webhooks of the schemes json and jsons receive `text` and the facts as members. The alert log
+    has the facts; the one that `identity` names is unique to the alert.
     """
 
     text: str
     facts: Mapping[str, Any]
     severity: Literal["failure", "success"] = "failure"
+    identity: Literal["incident", "run_id"] = "incident"
 
     @property
     def title(self) -> str:
@@ -73,14 +74,6 @@ class AlertMessage:
         """The text and the facts."""
         lines = [f"{name}: {_as_text(value)}" for name, value in self.facts.items() if value]
         return "\n".join([self.text, "", *lines])
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """The result of a message on a channel; `problem` is empty if it was delivered."""
-
-    channel: AlertChannel
-    problem: str = ""
 
 
 def parse_channels(text: str) -> list[AlertChannel]:
@@ -101,47 +94,6 @@ def parse_channels(text: str) -> list[AlertChannel]:
     return channels
 
 
-def webhook_channel(url: str) -> list[AlertChannel]:
-    """Return the channel in PLATFORM_ALERT_WEBHOOK_URL, a URL of http or https."""
-    parts = urlsplit(url)
-    # Without the minus, Apprise would take a parameter for an option of its own.
-    query = urlencode([(f"-{name}", value) for name, value in parse_qsl(parts.query)])
-    scheme = parts.scheme.replace("http", "json")
-    apprise_url = parts._replace(scheme=scheme, query=query, fragment="").geturl()
-    return [AlertChannel("PLATFORM_ALERT_WEBHOOK_URL", SecretStr(apprise_url))]
-
-
-def mail_channel(url: str) -> list[AlertChannel]:
-    """Return the channel in PLATFORM_ALERT_MAIL_URL; AlertUrlError with the allowed form.
-
-    The connection is always encrypted.
-    """
-    try:
-        parts = urlsplit(url)
-        recipients = parse_qs(parts.query)["to"][0]
-        port = parts.port or (465 if parts.scheme == "smtps" else 25)
-        valid = all("@" in recipient for recipient in recipients.split(","))
-        valid = valid and parts.scheme in {"smtp", "smtps"} and parts.port != 0
-    except (ValueError, KeyError):
-        valid = False
-    if not valid or not parts.hostname:
-        raise AlertUrlError("allowed: smtp[s]://user:password@host[:port]?to=name@host,…")
-    if parts.scheme == "smtp" and not parts.username:
-        raise AlertUrlError(
-            "smtp:// without a user is no longer supported; set PLATFORM_ALERT_URLS to "
-            "mailtos://host:port?to=…&from=… (with STARTTLS) or mailto://… (unencrypted)"
-        )
-    options = {
-        "to": recipients,
-        "from": parse_qs(parts.query).get("from", [recipients.split(",")[0]])[0],
-        "smtp": parts.hostname,
-        "mode": "ssl" if parts.scheme == "smtps" else "starttls",
-    }
-    netloc = parts.netloc if parts.port else f"{parts.netloc}:{port}"
-    apprise_url = f"mailtos://{netloc}?{urlencode(options)}"
-    return [AlertChannel("PLATFORM_ALERT_MAIL_URL", SecretStr(apprise_url))]
-
-
 def check_channels(channels: Sequence[AlertChannel]) -> None:
     """Raise AlertUrlError that names the first channel whose URL Apprise cannot use safely."""
     for channel in channels:
@@ -149,40 +101,31 @@ def check_channels(channels: Sequence[AlertChannel]) -> None:
             raise AlertUrlError(f"{channel.name} {problem}")
 
 
-def send(channels: Sequence[AlertChannel], message: AlertMessage) -> list[Delivery]:
-    """Send a message on every channel at the same time; return a result for each.
+def send(channels: Sequence[AlertChannel], alert: Alert) -> dict[AlertChannel, str]:
+    """Send an alert on every channel at the same time; return the problem of each, "" if delivered.
 
     A failed attempt is repeated twice, within DEADLINE_SECONDS. A channel that `check_channels`
     rejects gets no message.
     """
-    problems = [_url_problem(channel) for channel in channels]
-    usable = [channel for channel, problem in zip(channels, problems, strict=True) if not problem]
-    outcomes = iter(_notify(usable, message))
-    return [
-        Delivery(channel, problem or next(outcomes))
-        for channel, problem in zip(channels, problems, strict=True)
-    ]
-
-
-def _notify(channels: Sequence[AlertChannel], message: AlertMessage) -> list[str]:
-    """Send a message on valid channels; return one problem per channel, "" for a success."""
-    if not channels:
-        return []
+    problems = {channel: _url_problem(channel) for channel in channels}
+    usable = [channel for channel, problem in problems.items() if not problem]
+    if not usable:
+        return problems
     from apprise import Apprise, NotifyFormat
 
-    payload = {"text": message.text, **message.facts}
+    payload = {"text": alert.text, **alert.facts}
     # Apprise itself adds a member of this name with the body.
     payload.pop("message", None)
-    services = [_service(channel, payload) for channel in channels]
+    services = [_service(channel, payload) for channel in usable]
     notifier = Apprise([service for service in services if service is not None], asset=_asset())
     result = notifier.notify(
-        body=message.body,
-        title=message.title,
-        notify_type=message.severity,
+        body=alert.body,
+        title=alert.title,
+        notify_type=alert.severity,
         body_format=NotifyFormat.TEXT,
         log_level=logging.DEBUG,
     )
-    return [_problem(outcome) for _, outcome in zip(channels, result.results, strict=True)]
+    return problems | dict(zip(usable, map(_problem, result.results), strict=True))
 
 
 def _service(
@@ -203,15 +146,18 @@ def _service(
 
 def _url_problem(channel: AlertChannel) -> str:
     """Return why a URL may not be used, or ""."""
-    with _warnings() as warnings:
-        service = _service(channel)
+    from apprise.logger import LogCapture
     from apprise.plugins.email import NotifyEmail
 
-    recipients = _recipients(channel) if channel.is_mail else []
+    with LogCapture(level=logging.WARNING) as warnings:
+        service = _service(channel)
+    options = parse_qs(urlsplit(channel.url.get_secret_value()).query)
+    recipients = ",".join(options.get("to", [])).split(",") if channel.is_mail else []
     if service is None:
         return "is not a valid Apprise URL: see https://appriseit.com/services"
     # Apprise ignores an invalid recipient, at most with a warning.
-    if warnings or not len(service) or not all("@" in name for name in recipients):
+    invalid = [name for name in recipients if name and "@" not in name]
+    if invalid or warnings.getvalue() or not len(service):
         return "has an invalid recipient or option: see https://appriseit.com/services"
     if not service.verify_certificate:
         return "does not verify TLS certificates; allowed: verify=yes"
@@ -242,14 +188,6 @@ def _as_text(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _recipients(channel: AlertChannel) -> list[str]:
-    """Return the recipients of a mail URL that names them in its options."""
-    options = parse_qsl(urlsplit(channel.url.get_secret_value()).query)
-    return [
-        name for option, value in options if option == "to" for name in value.split(",") if name
-    ]
-
-
 def _scheme(url: str) -> str:
     return urlsplit(url).scheme
 
@@ -276,26 +214,3 @@ def _silence() -> None:
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
     logging.getLogger("urllib3").setLevel(logging.WARNING)
-
-
-class _Recorder(logging.Handler):
-    """Collects messages."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.messages: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(record.getMessage())
-
-
-@contextmanager
-def _warnings() -> Iterator[list[str]]:
-    """Yield a list that collects Apprise's warnings within the block."""
-    recorder = _Recorder()
-    logger = logging.getLogger("apprise")
-    logger.addHandler(recorder)
-    try:
-        yield recorder.messages
-    finally:
-        logger.removeHandler(recorder)

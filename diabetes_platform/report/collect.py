@@ -163,7 +163,7 @@ def _decision(decided_at: datetime, metadata: dict[str, Any]) -> ReleaseDecision
 
 
 def _stream(settings: PlatformSettings) -> StreamReport:
-    from diabetes_platform.defs.alerts.stream_health import poll_health
+    from diabetes_platform.defs.alerts.stream import poll_health
 
     if settings.kafka_servers is None:
         return StreamReport(polled=False)

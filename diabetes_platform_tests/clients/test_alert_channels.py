@@ -9,13 +9,11 @@ import pytest
 
 from diabetes_platform.clients import alert_channels
 from diabetes_platform.clients.alert_channels import (
-    AlertMessage,
+    Alert,
     AlertUrlError,
     check_channels,
-    mail_channel,
     parse_channels,
     send,
-    webhook_channel,
 )
 from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform_tests.clients.mail_servers import (
@@ -26,7 +24,7 @@ from diabetes_platform_tests.clients.mail_servers import (
 from diabetes_platform_tests.clients.webhooks import SECRET, Webhook, running_webhook
 from diabetes_platform_tests.root_log import recorded_root_log
 
-MESSAGE = AlertMessage(
+MESSAGE = Alert(
     "batch failed at staging/patients: no rows (http://127.0.0.1:3000/runs/1)",
     {"job": "batch", "run_id": "1", "message": "no rows", "failed_steps": ("staging", "raw")},
 )
@@ -62,7 +60,7 @@ def tls_mail_server(certificate: Path) -> Iterator[MailServer]:
 
 
 def problems(urls: str) -> list[str]:
-    return [delivery.problem for delivery in send(parse_channels(urls), MESSAGE)]
+    return list(send(parse_channels(urls), MESSAGE).values())
 
 
 @pytest.mark.parametrize(
@@ -144,16 +142,9 @@ def test_sends_text_and_facts_to_a_webhook(webhook: Webhook) -> None:
 
 def test_the_body_lists_the_facts_that_have_a_value() -> None:
     facts = {"job": "batch", "failed_steps": ("a", "b"), "checks": (), "reasons": {"age:x": 3}}
-    assert AlertMessage("text", facts).body == (
+    assert Alert("text", facts).body == (
         "text\n\njob: batch\nfailed_steps: a, b\nreasons: age:x (3)"
     )
-
-
-def test_sends_to_the_webhook_setting_of_earlier_releases(webhook: Webhook) -> None:
-    (delivery,) = send(webhook_channel(f"{webhook.url}?key=a%26b&verify=no"), MESSAGE)
-    assert (delivery.channel.name, delivery.problem) == ("PLATFORM_ALERT_WEBHOOK_URL", "")
-    assert webhook.paths == [f"/hook/{SECRET}?key=a%26b&verify=no"]
-    assert webhook.received[0]["text"] == MESSAGE.text
 
 
 def test_sends_mail_to_every_recipient(mail_server: MailServer) -> None:
@@ -168,7 +159,7 @@ def test_sends_mail_to_every_recipient(mail_server: MailServer) -> None:
 
 
 def test_a_line_break_in_a_text_adds_no_header(mail_server: MailServer) -> None:
-    message = AlertMessage("broken\nBcc: all@clinic.example", {})
+    message = Alert("broken\nBcc: all@clinic.example", {})
     send(parse_channels(f"mailto://{HOST}:{mail_server.port}?{RECIPIENTS}"), message)
     assert mail_server.received[0]["Bcc"] is None
     assert mail_server.recipients == ["doctor@clinic.example", "nurse@clinic.example"]
@@ -185,11 +176,10 @@ def test_encrypts_mail_and_the_login(
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     port = tls_mail_server.port
-    channels = mail_channel(f"smtp://doctor:T0%40SECRET@{HOST}:{port}?to=doctor@clinic.example")
-    (delivery,) = send(channels, MESSAGE)
-    assert (delivery.channel.name, delivery.problem) == ("PLATFORM_ALERT_MAIL_URL", "")
+    url = f"mailtos://doctor:T0%40SECRET@{HOST}:{port}?smtp={HOST}&{RECIPIENTS}"
+    assert problems(url) == [""]
     assert tls_mail_server.passwords == [b"T0@SECRET"]
-    assert tls_mail_server.received[0]["From"] == "doctor@clinic.example"
+    assert tls_mail_server.received[0]["From"] == "platform@clinic.example"
 
 
 def test_does_not_trust_an_unknown_certificate(tls_mail_server: MailServer) -> None:
@@ -257,4 +247,4 @@ def test_gives_up_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_sends_nothing_without_channels() -> None:
-    assert send([], MESSAGE) == []
+    assert send([], MESSAGE) == {}

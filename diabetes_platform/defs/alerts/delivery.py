@@ -2,36 +2,20 @@
 
 import fcntl
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any, ClassVar, Literal, Protocol
+from typing import IO, Any
 
-from diabetes_platform.clients.alert_channels import AlertMessage, Delivery, send
+from diabetes_platform.clients.alert_channels import Alert, AlertChannel, send
 from diabetes_platform.settings import PlatformSettings
+
+MAX_DELIVERIES = 3
+"""Calls of `send_alert` that send an alert to a channel as long as it does not accept it."""
 
 
 class AlertError(RuntimeError):
     """The log or a channel did not accept an alert; the message contains no channel URL."""
-
-
-class Alert(Protocol):
-    """A dataclass whose fields become the members of a line in the alert log."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-    @property
-    def identity(self) -> tuple[str, str]:
-        """The member that identifies the alert in the log, as name and value."""
-
-    @property
-    def text(self) -> str:
-        """The alert in one line."""
-
-    @property
-    def severity(self) -> Literal["failure", "success"]:
-        """How channels mark the alert."""
 
 
 def send_alert(alert: Alert, settings: PlatformSettings) -> bool:
@@ -39,57 +23,50 @@ def send_alert(alert: Alert, settings: PlatformSettings) -> bool:
 
     The line in the log says whether the mail channels (`mailed`) and all other channels
     (`delivered`) accepted the alert: true, false, or null if there is no such channel.
-    `failed_channels` names the channels that did not. Raises AlertError with the reason for each.
+    `failed_channels` names the channels that did not: a repeated call sends the alert to these
+    only, and appends another line. Raises AlertError with the reason for each.
     """
-    deliveries: list[Delivery] | None = None
-    problems = []
+    problems: dict[AlertChannel, str] | None = None
+    errors = []
     try:
         with _locked(settings.alerts) as log:
-            if _contains(log, alert.identity):
+            lines = _lines_of(log, alert)
+            unsent = [c for c in settings.alert_channels if not lines or c.name in lines[-1]]
+            if lines and (not unsent or len(lines) == MAX_DELIVERIES):
                 return False
-            deliveries = _deliver(alert, settings)
-            line = {**asdict(alert), **_outcome(deliveries)}
+            problems = dict.fromkeys(settings.alert_channels, "") | send(unsent, alert)
+            line = {**alert.facts, **_outcome(problems)}
             log.write(json.dumps(line, ensure_ascii=False) + "\n")
     except OSError as error:
-        problems.append(f"log file: {error.strerror or type(error).__name__}")
-    if deliveries is None:
-        deliveries = _deliver(alert, settings)
-    problems += [f"{failed.channel.name}: {failed.problem}" for failed in _failed(deliveries)]
-    if problems:
-        name, value = alert.identity
-        subject = f"{name.removesuffix('_id')} {value}"
-        raise AlertError(f"alert of {subject} failed: {'; '.join(problems)}")
+        errors.append(f"log file: {error.strerror or type(error).__name__}")
+    if problems is None:
+        problems = send(settings.alert_channels, alert)
+    errors += [f"{channel.name}: {problem}" for channel, problem in problems.items() if problem]
+    if errors:
+        subject = f"{alert.identity.removesuffix('_id')} {alert.facts[alert.identity]}"
+        raise AlertError(f"alert of {subject} failed: {'; '.join(errors)}")
     return True
 
 
 def send_alerts(alerts: Iterable[Alert], settings: PlatformSettings) -> None:
     """Send every alert, even if others fail. Raises AlertError that names all problems."""
-    problems = []
+    errors = []
     for alert in alerts:
         try:
             send_alert(alert, settings)
         except AlertError as error:
-            problems.append(str(error))
-    if problems:
-        raise AlertError("; ".join(problems))
+            errors.append(str(error))
+    if errors:
+        raise AlertError("; ".join(errors))
 
 
-def _deliver(alert: Alert, settings: PlatformSettings) -> list[Delivery]:
-    message = AlertMessage(alert.text, asdict(alert), alert.severity)
-    return send(settings.alert_channels, message)
-
-
-def _failed(deliveries: Sequence[Delivery]) -> list[Delivery]:
-    return [delivery for delivery in deliveries if delivery.problem]
-
-
-def _outcome(deliveries: Sequence[Delivery]) -> dict[str, Any]:
-    mail = [delivery for delivery in deliveries if delivery.channel.is_mail]
-    other = [delivery for delivery in deliveries if not delivery.channel.is_mail]
+def _outcome(problems: Mapping[AlertChannel, str]) -> dict[str, Any]:
+    mail = [not problem for channel, problem in problems.items() if channel.is_mail]
+    other = [not problem for channel, problem in problems.items() if not channel.is_mail]
     return {
-        "delivered": not _failed(other) if other else None,
-        "mailed": not _failed(mail) if mail else None,
-        "failed_channels": [delivery.channel.name for delivery in _failed(deliveries)],
+        "delivered": all(other) if other else None,
+        "mailed": all(mail) if mail else None,
+        "failed_channels": [channel.name for channel, problem in problems.items() if problem],
     }
 
 
@@ -103,8 +80,8 @@ def _locked(path: Path) -> Iterator[IO[str]]:
         yield file
 
 
-def _contains(log: IO[str], identity: tuple[str, str]) -> bool:
-    # Lines are not parsed: a line that a full disk cut off must not stop later alerts.
-    name, value = identity
-    member = f'"{name}": {json.dumps(value, ensure_ascii=False)}'
-    return any(member in line for line in log)
+def _lines_of(log: IO[str], alert: Alert) -> list[str]:
+    """Return the alert's lines."""
+    # The others are not parsed: a line that a full disk cut off must not stop later alerts.
+    value = json.dumps(alert.facts[alert.identity], ensure_ascii=False)
+    return [line for line in log if f'"{alert.identity}": {value}' in line]

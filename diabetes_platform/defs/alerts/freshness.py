@@ -21,7 +21,6 @@ _STREAM_KEYS = frozenset(asset.key for asset in STREAM_ASSETS)
 
 
 @dg.sensor(
-    name="stale_assets",
     description="Sends an alert if an asset is older than its freshness policy allows, and another "
     "one when it is materialized again.",
     default_status=dg.DefaultSensorStatus.RUNNING,

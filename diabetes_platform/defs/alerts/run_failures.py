@@ -1,10 +1,10 @@
 """Alerts for failed runs: the sensor, and the cause of the failure from Dagster's event log."""
 
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import dagster as dg
 
+from diabetes_platform.clients.alert_channels import Alert
 from diabetes_platform.defs.alerts.delivery import send_alert
 from diabetes_platform.defs.alerts.incident_alerts import POLL_SECONDS, timestamp
 from diabetes_platform.settings import PlatformSettings
@@ -13,37 +13,7 @@ _EVENTS = dg.DagsterEventType
 _NO_REASON = "no reason given"
 
 
-@dataclass(frozen=True, slots=True)
-class RunFailureAlert:
-    """A failed run; `failed_checks` names the blocking checks that stopped it."""
-
-    job: str
-    run_id: str
-    run_url: str
-    message: str
-    failed_steps: tuple[str, ...]
-    failed_checks: tuple[str, ...]
-    time: str
-
-    @property
-    def identity(self) -> tuple[str, str]:
-        """The member that identifies the alert in the log."""
-        return "run_id", self.run_id
-
-    @property
-    def text(self) -> str:
-        """The alert in one line."""
-        failed = ", ".join(self.failed_checks or self.failed_steps) or "the run"
-        return f"{self.job} failed at {failed}: {self.message} ({self.run_url})"
-
-    @property
-    def severity(self) -> Literal["failure", "success"]:
-        """How channels mark the alert."""
-        return "failure"
-
-
 @dg.run_failure_sensor(
-    name="failure_alerts",
     description="Sends an alert for each failed run to the alert log and the alert channels.",
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=POLL_SECONDS,
@@ -71,9 +41,7 @@ class ErrorInfo(Protocol):
         """The exception it was raised from."""
 
 
-def describe_failure(
-    instance: dg.DagsterInstance, run_id: str, dagster_url: str
-) -> RunFailureAlert:
+def describe_failure(instance: dg.DagsterInstance, run_id: str, dagster_url: str) -> Alert:
     """Return the alert of a failed run; LookupError if the instance has no such run."""
     run = instance.get_run_by_id(run_id)
     if run is None:
@@ -83,15 +51,38 @@ def describe_failure(
     failures = [
         first_line(event.message or "") for event in _events(instance, run_id, _EVENTS.RUN_FAILURE)
     ]
-    return RunFailureAlert(
-        job=run.job_name,
-        run_id=run_id,
-        run_url=f"{dagster_url}/runs/{run_id}",
+    return failure_alert(
+        run.job_name,
+        run_id,
+        dagster_url,
         message=next(iter(causes + failures), _NO_REASON),
         failed_steps=tuple(event.step_key for event in steps if event.step_key is not None),
         failed_checks=_failed_checks(instance, run_id),
-        time=timestamp(),
     )
+
+
+def failure_alert(
+    job: str,
+    run_id: str,
+    dagster_url: str,
+    *,
+    message: str,
+    failed_steps: tuple[str, ...],
+    failed_checks: tuple[str, ...],
+) -> Alert:
+    """Return the alert of a failed run; `failed_checks` are the blocking checks that stopped it."""
+    url = f"{dagster_url}/runs/{run_id}"
+    failed = ", ".join(failed_checks or failed_steps) or "the run"
+    facts = {
+        "job": job,
+        "run_id": run_id,
+        "run_url": url,
+        "message": message,
+        "failed_steps": failed_steps,
+        "failed_checks": failed_checks,
+        "time": timestamp(),
+    }
+    return Alert(f"{job} failed at {failed}: {message} ({url})", facts, identity="run_id")
 
 
 def root_cause(error: ErrorInfo | None) -> str:

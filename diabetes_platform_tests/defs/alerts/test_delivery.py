@@ -4,30 +4,40 @@ import json
 import multiprocessing
 import traceback
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from diabetes_platform.clients import alert_channels
-from diabetes_platform.defs.alerts.delivery import AlertError, send_alert, send_alerts
-from diabetes_platform.defs.alerts.run_failures import RunFailureAlert
+from diabetes_platform.clients.alert_channels import Alert
+from diabetes_platform.defs.alerts.delivery import (
+    MAX_DELIVERIES,
+    AlertError,
+    send_alert,
+    send_alerts,
+)
+from diabetes_platform.defs.alerts.run_failures import failure_alert
 from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform_tests.clients.mail_servers import running_mail_server
 from diabetes_platform_tests.clients.webhooks import SECRET, Webhook, running_webhook
 from diabetes_platform_tests.root_log import recorded_root_log
 
-ALERT = RunFailureAlert(
-    job="batch",
-    run_id="1",
-    run_url="http://127.0.0.1:3000/runs/1",
-    message="1 blocking asset check failed",
-    failed_steps=("staging_expectations",),
-    failed_checks=("staging/patients: both_outcomes_present",),
-    time="2026-01-01T00:00:00+00:00",
-)
+
+def alert_of(run_id: str) -> Alert:
+    """The alert of a failed run."""
+    return failure_alert(
+        "batch",
+        run_id,
+        "http://127.0.0.1:3000",
+        message="1 blocking asset check failed",
+        failed_steps=("staging_expectations",),
+        failed_checks=("staging/patients: both_outcomes_present",),
+    )
+
+
+ALERT = alert_of("1")
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +67,7 @@ def test_an_alert_goes_to_the_log_and_the_channels(tmp_path: Path, webhook: Webh
     (posted,) = webhook.received
     assert (line["delivered"], line["mailed"], line["failed_channels"]) == (True, None, [])
     assert posted["text"] == ALERT.text
-    assert posted["failed_checks"] == line["failed_checks"] == list(ALERT.failed_checks)
+    assert posted["failed_checks"] == line["failed_checks"] == list(ALERT.facts["failed_checks"])
 
 
 def test_without_channels_an_alert_goes_to_the_log(tmp_path: Path) -> None:
@@ -81,7 +91,7 @@ def test_the_log_tells_mail_from_other_channels(tmp_path: Path, webhook: Webhook
 
 def test_an_alert_is_sent_once(tmp_path: Path, webhook: Webhook) -> None:
     settings = settings_with(tmp_path, webhook.apprise_url)
-    other = replace(ALERT, run_id="10")
+    other = alert_of("10")
     sent = [send_alert(alert, settings) for alert in (ALERT, other, ALERT, other)]
     assert sent == [True, True, False, False]
     assert [line["run_id"] for line in log_lines(settings)] == ["1", "10"]
@@ -96,13 +106,27 @@ def test_two_processes_send_an_alert_once(tmp_path: Path, webhook: Webhook) -> N
     assert len(webhook.received) == len(log_lines(settings)) == 1
 
 
-def test_an_alert_that_was_sent_to_one_channel_only_is_not_sent_again(
+def test_a_repeated_alert_goes_only_to_the_channel_that_did_not_accept_it(
     tmp_path: Path, webhook: Webhook
 ) -> None:
+    with running_webhook() as recovering:
+        recovering.statuses += [500] * 3
+        settings = settings_with(tmp_path, recovering.apprise_url, webhook.apprise_url)
+        with pytest.raises(AlertError, match="URL 1"):
+            send_alert(ALERT, settings)
+        assert send_alert(ALERT, settings)
+        assert not send_alert(ALERT, settings)
+        assert len(recovering.received) == 4
+    assert len(webhook.received) == 1
+    assert [line["delivered"] for line in log_lines(settings)] == [False, True]
+
+
+def test_gives_up_a_channel_that_stays_down(tmp_path: Path, webhook: Webhook) -> None:
     unused = f"json://{HOST}:{free_port()}/{SECRET}"
     settings = settings_with(tmp_path, unused, webhook.apprise_url)
-    with pytest.raises(AlertError):
-        send_alert(ALERT, settings)
+    for _ in range(MAX_DELIVERIES):
+        with pytest.raises(AlertError, match="URL 1"):
+            send_alert(ALERT, settings)
     assert not send_alert(ALERT, settings)
     assert len(webhook.received) == 1
 
@@ -149,7 +173,7 @@ def test_a_failed_alert_does_not_affect_later_ones(tmp_path: Path, webhook: Webh
     webhook.statuses += [500] * 3
     settings = settings_with(tmp_path, webhook.apprise_url)
     with pytest.raises(AlertError, match=r"^alert of run 1 failed: [^;]*: status 500$"):
-        send_alerts([ALERT, replace(ALERT, run_id="2")], settings)
+        send_alerts([ALERT, alert_of("2")], settings)
     assert [line["delivered"] for line in log_lines(settings)] == [False, True]
 
 

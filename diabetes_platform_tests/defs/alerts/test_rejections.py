@@ -10,11 +10,11 @@ import dagster as dg
 import pytest
 
 from diabetes_platform.contract.events import REJECTED_TOPIC
-from diabetes_platform.defs.alerts import rejections
-from diabetes_platform.defs.alerts.rejections import rejection_alerts, rejection_alerts_of
+from diabetes_platform.defs.alerts import stream as module
+from diabetes_platform.defs.alerts.stream import rejection_alert, rejection_alerts
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming.dead_letters import REJECTION_POLICY
-from diabetes_platform.streaming.incidents import Incident, IncidentChanges
+from diabetes_platform.streaming.incidents import Incident
 from diabetes_platform_tests.capture import Kafka, eventually
 from diabetes_platform_tests.clients.webhooks import Webhook, running_webhook
 from diabetes_platform_tests.streaming.test_dead_letters import can_poll, reject
@@ -44,19 +44,20 @@ def tick(settings: PlatformSettings, cursor: str | None) -> tuple[str | None, st
 
 
 def test_an_alert_names_reasons_and_counts() -> None:
-    opened, resolved = rejection_alerts_of(IncidentChanges((AGE, KEY), (AGE,)), UI)
+    (opened,) = rejection_alert("raised", (AGE, KEY), UI)
+    (resolved,) = rejection_alert("resolved", (AGE,), UI)
     assert opened.text == (
         "the stream rejects records: age:missing (3 records), key:missing (1 records); "
         f"topic {REJECTED_TOPIC} has them ({UI}/automation)"
     )
-    assert opened.incident == "raised: age:missing at topic-0-7, key:missing at topic-0-8"
+    assert opened.facts["incident"] == "raised: age:missing at topic-0-7, key:missing at topic-0-8"
     assert (opened.severity, resolved.severity) == ("failure", "success")
     assert resolved.text.startswith("resolved: the stream no longer rejects records for age:miss")
-    assert resolved.incident == "resolved: age:missing at topic-0-7"
+    assert resolved.facts["incident"] == "resolved: age:missing at topic-0-7"
 
 
 def test_without_changes_there_is_no_alert() -> None:
-    assert rejection_alerts_of(IncidentChanges(), UI) == []
+    assert rejection_alert("raised", (), UI) == []
 
 
 def test_is_skipped_without_a_stream(tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ def test_alerts_once_when_rejections_start_and_once_when_they_stop(
     assert [line["reasons"] for line in log_lines()] == [{"before:missing": 2}]
     assert [posted["state"] for posted in webhook.received] == ["raised"]
     later = time.time_ns() + (REJECTION_POLICY.resolves_after_ms + 60_000) * 1_000_000
-    monkeypatch.setattr(rejections.time, "time_ns", lambda: later)
+    monkeypatch.setattr(module.time, "time_ns", lambda: later)
     tick(settings, cursor)
     assert [line["state"] for line in log_lines()] == ["raised", "resolved"]
     assert webhook.received[-1]["reasons"]["before:missing"] == 3

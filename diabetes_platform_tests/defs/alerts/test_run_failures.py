@@ -3,7 +3,7 @@
 import json
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
@@ -13,13 +13,14 @@ from diabetes_platform.clients import alert_channels
 from diabetes_platform.defs.alerts.delivery import AlertError
 from diabetes_platform.defs.alerts.run_failures import (
     describe_failure,
+    failure_alert,
     failure_alerts,
     first_line,
     root_cause,
 )
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform_tests.clients.webhooks import SECRET, Webhook, running_webhook
-from diabetes_platform_tests.defs.alerts.test_delivery import ALERT, settings_with
+from diabetes_platform_tests.defs.alerts.test_delivery import settings_with
 from diabetes_platform_tests.defs.conftest import Platform
 
 UI = "http://127.0.0.1:3000"
@@ -89,26 +90,28 @@ def unreadable() -> None:
 def test_the_text_names_checks_or_steps_or_the_run(
     checks: tuple[str, ...], steps: tuple[str, ...], failed: str
 ) -> None:
-    text = replace(ALERT, failed_checks=checks, failed_steps=steps).text
-    assert failed in text
-    assert text.endswith("1 blocking asset check failed (http://127.0.0.1:3000/runs/1)")
+    alert = failure_alert(
+        "batch", "1", UI, message="no rows", failed_steps=steps, failed_checks=checks
+    )
+    assert failed in alert.text
+    assert alert.text.endswith("no rows (http://127.0.0.1:3000/runs/1)")
 
 
 def test_names_a_failed_blocking_check_and_no_warning(instance: dg.DagsterInstance) -> None:
     result = dg.materialize(CHECKED, instance=instance, raise_on_error=False)
     alert = describe_failure(instance, result.run_id, UI)
     assert not result.success
-    assert alert.failed_checks == ("patients: both_outcomes",)
-    assert alert.run_url == f"{UI}/runs/{result.run_id}"
-    assert alert.text.startswith(f"{alert.job} failed at patients: both_outcomes: ")
+    assert alert.facts["failed_checks"] == ("patients: both_outcomes",)
+    assert alert.facts["run_url"] == f"{UI}/runs/{result.run_id}"
+    assert alert.text.startswith(f"{alert.facts['job']} failed at patients: both_outcomes: ")
 
 
 def test_names_a_failed_step_with_its_root_cause(instance: dg.DagsterInstance) -> None:
     result = dg.materialize([unreadable], instance=instance, raise_on_error=False)
     alert = describe_failure(instance, result.run_id, UI)
-    assert alert.failed_checks == ()
-    assert alert.failed_steps == ("unreadable",)
-    assert alert.message == "ValueError: line 7: given 700"
+    assert alert.facts["failed_checks"] == ()
+    assert alert.facts["failed_steps"] == ("unreadable",)
+    assert alert.facts["message"] == "ValueError: line 7: given 700"
 
 
 def test_fails_for_an_unknown_run(instance: dg.DagsterInstance) -> None:

@@ -8,13 +8,20 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from diabetes_platform.clients import alert_channels
 from diabetes_platform.clients.alert_channels import AlertUrlError
-from diabetes_platform.defs.alerts import stream_health as module
+from diabetes_platform.defs.alerts import stream as module
 from diabetes_platform.defs.alerts.delivery import AlertError
-from diabetes_platform.defs.alerts.stream_health import stream_health
+from diabetes_platform.defs.alerts.stream import stream_health
 from diabetes_platform.local.ports import free_port
 from diabetes_platform.settings import PlatformSettings
-from diabetes_platform.streaming.incidents import OUTAGE_POLICY, Incident, IncidentCursor
+from diabetes_platform.streaming.incidents import (
+    OUTAGE_POLICY,
+    HealthIssue,
+    Incident,
+    IncidentCursor,
+)
+from diabetes_platform_tests.clients.webhooks import running_webhook
 
 MINUTE = OUTAGE_POLICY.opens_after_ms
 
@@ -88,6 +95,25 @@ def test_the_next_tick_repeats_an_alert_that_could_not_be_logged(
     settings.alerts.rmdir()
     tick(settings, cursor)
     assert alerts(settings) == [("raised", "Kafka")]
+
+
+def test_the_next_tick_repeats_an_alert_that_a_channel_did_not_accept(
+    settings: PlatformSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alert_channels, "_RETRY_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(module, "poll_health", lambda _: [HealthIssue("Kafka", "is down")])
+    since_ms = time.time_ns() // 1_000_000 - 2 * MINUTE
+    cursor = IncidentCursor((Incident("Kafka", "is down", since_ms, since_ms),))
+    with running_webhook() as webhook:
+        webhook.statuses += [500] * 3
+        urls = {**settings.model_dump(), "alert_urls": webhook.apprise_url}
+        alerting = PlatformSettings.model_validate(urls)
+        with pytest.raises(AlertError, match="status 500"):
+            tick(alerting, cursor)
+        cursor = tick(alerting, cursor)
+        tick(alerting, cursor)
+        assert len(webhook.received) == 4
+    assert [incident.opened for incident in cursor.incidents] == [True]
 
 
 def test_an_invalid_alert_url_fails_the_first_tick(settings: PlatformSettings) -> None:
