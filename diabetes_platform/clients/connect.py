@@ -1,11 +1,9 @@
 """The Kafka Connect REST client, limited to what one connector needs."""
 
-import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx
 
@@ -48,6 +46,7 @@ class ConnectorState:
         return f"{self.connector}, task {', '.join(self.tasks) or 'none'}"
 
 
+@dataclass(frozen=True, slots=True)
 class ConnectApi:
     """Connect's REST API at `url`, with a timeout of `seconds` per request.
 
@@ -55,87 +54,76 @@ class ConnectApi:
     own message if it answers with an error.
     """
 
-    def __init__(self, url: str, seconds: float = _SECONDS) -> None:
-        self._url = url
-        self._client = httpx.Client(base_url=url, timeout=seconds, verify=tls(), trust_env=False)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._client.close()
+    url: str
+    seconds: float = _SECONDS
 
     def state(self, name: str) -> ConnectorState:
         """Return the connector's state, NOT_REGISTERED if Connect has no such connector."""
-        response = self._request("GET", f"/connectors/{name}/status")
-        if response.status_code == HTTPStatus.NOT_FOUND:
-            return ConnectorState(NOT_REGISTERED)
-        return parse_status(_check(response).json())
+        status = self._get(f"/connectors/{name}/status")
+        return ConnectorState(NOT_REGISTERED) if status is None else parse_status(status)
 
     def config(self, name: str) -> dict[str, str] | None:
         """Return the connector's configuration; None if Connect has no such connector."""
-        response = self._request("GET", f"/connectors/{name}/config")
-        if response.status_code == HTTPStatus.NOT_FOUND:
-            return None
-        config: dict[str, str] = _check(response).json()
+        config: dict[str, str] | None = self._get(f"/connectors/{name}/config")
         return config
 
     def put_config(self, name: str, config: Mapping[str, str]) -> None:
         """Register the connector or change its configuration."""
-        _check(self._request("PUT", f"/connectors/{name}/config", dict(config)))
+        _check(self._send("PUT", f"/connectors/{name}/config", dict(config)))
 
     def stop(self, name: str) -> None:
         """Stop the connector's tasks and keep its configuration."""
-        _check(self._request("PUT", f"/connectors/{name}/stop"))
+        _check(self._send("PUT", f"/connectors/{name}/stop"))
 
     def resume(self, name: str) -> None:
         """Resume a stopped or paused connector; a running one is not affected."""
-        _check(self._request("PUT", f"/connectors/{name}/resume"))
+        _check(self._send("PUT", f"/connectors/{name}/resume"))
 
     def restart_failed(self, name: str) -> None:
         """Restart the connector and its tasks, as far as they have failed."""
-        params = {"includeTasks": "true", "onlyFailed": "true"}
-        _check(self._request("POST", f"/connectors/{name}/restart", params=params))
+        _check(self._send("POST", f"/connectors/{name}/restart?includeTasks=true&onlyFailed=true"))
 
-    def _request(
-        self,
-        method: str,
-        path: str,
-        body: object = None,
-        params: Mapping[str, str] | None = None,
-    ) -> httpx.Response:
+    def _get(self, path: str) -> Any:  # noqa: ANN401 - JSON
+        response = self._send("GET", path)
+        return None if response.status_code == HTTPStatus.NOT_FOUND else _check(response).json()
+
+    def _send(self, method: str, path: str, body: object = None) -> httpx.Response:
         """Return the response; repeat the request while Connect rebalances its tasks (409)."""
-        responses: list[httpx.Response] = []
 
-        def send() -> bool:
-            responses.append(self._send(method, path, body, params))
-            return responses[-1].status_code != HTTPStatus.CONFLICT
+        def send() -> httpx.Response:
+            response = httpx.request(
+                method,
+                self.url + path,
+                json=body,
+                timeout=self.seconds,
+                verify=tls(),
+                trust_env=False,
+            )
+            if response.status_code == HTTPStatus.CONFLICT:
+                raise _RebalanceError(_error_message(response))
+            return response
 
-        with contextlib.suppress(TimeoutError):
-            wait_until(send, timeout=_REBALANCE_SECONDS, interval=_REBALANCE_INTERVAL)
-        return responses[-1]
-
-    def _send(
-        self, method: str, path: str, body: object, params: Mapping[str, str] | None
-    ) -> httpx.Response:
         try:
-            return self._client.request(method, path, json=body, params=params)
+            return wait_until(
+                send,
+                timeout=_REBALANCE_SECONDS,
+                interval=_REBALANCE_INTERVAL,
+                retry_on=(_RebalanceError,),
+            )
         except httpx.TransportError as error:
             raise ServiceError(
-                f"Kafka Connect at {self._url} does not answer: see `diabetes logs connect`"
+                f"Kafka Connect at {self.url} does not answer: see `diabetes logs connect`"
             ) from error
+
+
+class _RebalanceError(ServiceResponseError):
+    """Connect rebalances its tasks and accepts no request."""
 
 
 def connector_state(url: str, name: str, seconds: float = _SECONDS) -> ConnectorState:
     """Return the state of a connector from Connect at `url`; never raises ServiceError."""
     try:
-        with ConnectApi(url, seconds) as api:
-            return api.state(name)
+        return ConnectApi(url, seconds).state(name)
     except ServiceResponseError as error:
         return ConnectorState(f"unknown ({error})")
     except ServiceError:
@@ -154,7 +142,6 @@ def parse_status(status: Mapping[str, Any]) -> ConnectorState:
 
 
 def _check(response: httpx.Response) -> httpx.Response:
-    """Return a successful response; ServiceResponseError for any other."""
     if not response.is_success:
         raise ServiceResponseError(_error_message(response))
     return response

@@ -115,8 +115,7 @@ class FlinkCluster:
 
     def metric_names(self, job_id: str, vertex: str) -> list[str]:
         """Return the metric names of a vertex's subtasks."""
-        path = f"/jobs/{job_id}/vertices/{vertex}/subtasks/metrics"
-        metrics: list[dict[str, str]] = self._request("GET", path).json()
+        metrics = self._get(f"/jobs/{job_id}/vertices/{vertex}/subtasks/metrics")
         return [metric["id"] for metric in metrics]
 
     def metric_sums(self, job_id: str, vertex: str, names: Sequence[str]) -> dict[str, int]:
@@ -124,17 +123,15 @@ class FlinkCluster:
         if not names:
             return {}
         query = urlencode({"get": ",".join(names), "agg": "sum"})
-        path = f"/jobs/{job_id}/vertices/{vertex}/subtasks/metrics?{query}"
-        metrics: list[dict[str, Any]] = self._request("GET", path).json()
+        metrics = self._get(f"/jobs/{job_id}/vertices/{vertex}/subtasks/metrics?{query}")
         return {metric["id"]: int(metric["sum"]) for metric in metrics}
 
     def cancel(self, job_id: str) -> None:
         """Cancel a job; its newest checkpoints are kept."""
         self._request("PATCH", f"/jobs/{job_id}")
 
-    def _get(self, path: str) -> dict[str, Any]:
-        content: dict[str, Any] = self._request("GET", path).json()
-        return content
+    def _get(self, path: str) -> Any:  # noqa: ANN401 - JSON
+        return self._request("GET", path).json()
 
     def _request(self, method: str, path: str) -> httpx.Response:
         try:

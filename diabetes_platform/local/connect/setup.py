@@ -74,14 +74,14 @@ def setup_connector(
     config = read_config(file)
     _require_tables(config, database_url)
     deadline = time.monotonic() + timeout
-    with ConnectApi(connect_url) as api:
-        try:
-            changed = _register(api, config, deadline)
-            api.resume(CONNECTOR)
-            state = _wait_until_running(api, deadline)
-            _wait_until_slot_is_read(api, database_url, deadline)
-        except ServiceResponseError as error:
-            raise PlatformError(f"{CONNECTOR}: {explain(str(error))}") from error
+    api = ConnectApi(connect_url)
+    try:
+        changed = _register(api, config, deadline)
+        api.resume(CONNECTOR)
+        state = _wait_until_running(api, deadline)
+        _wait_until_slot_is_read(api, database_url, deadline)
+    except ServiceResponseError as error:
+        raise PlatformError(f"{CONNECTOR}: {explain(str(error))}") from error
     return Outcome(changed, state)
 
 

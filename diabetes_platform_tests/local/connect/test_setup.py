@@ -51,17 +51,17 @@ def test_a_second_set_up_changes_nothing(capturing: Connect) -> None:
 
 def test_applies_a_changed_file(capturing: Connect, write_config: WriteConfig) -> None:
     assert set_up(capturing, write_config(poll_interval_ms="20")).changed
-    with ConnectApi(capturing.url) as api:
-        config = api.config(CONNECTOR)
+    api = ConnectApi(capturing.url)
+    config = api.config(CONNECTOR)
     assert config is not None
     assert config["poll.interval.ms"] == "20"
     assert set_up(capturing).changed
 
 
 def test_resumes_a_stopped_connector(capturing: Connect) -> None:
-    with ConnectApi(capturing.url) as api:
-        api.stop(CONNECTOR)
-        eventually(lambda: api.state(CONNECTOR).connector == "STOPPED")
+    api = ConnectApi(capturing.url)
+    api.stop(CONNECTOR)
+    eventually(lambda: api.state(CONNECTOR).connector == "STOPPED")
     assert set_up(capturing).state.running
 
 
@@ -103,11 +103,11 @@ def test_does_not_resolve_variables_that_are_not_allowed(
 
 
 def test_restarts_a_failed_task(capturing: Connect, intake: Connection) -> None:
-    with ConnectApi(capturing.url) as api:
-        # The same failure as after a dropped publication.
-        api.put_config(CONNECTOR, {**read_config(), "publication.name": "no_publication"})
-        eventually(lambda: api.state(CONNECTOR).failed)
-        trace = api.state(CONNECTOR).trace
+    api = ConnectApi(capturing.url)
+    # The same failure as after a dropped publication.
+    api.put_config(CONNECTOR, {**read_config(), "publication.name": "no_publication"})
+    eventually(lambda: api.state(CONNECTOR).failed)
+    trace = api.state(CONNECTOR).trace
     assert trace is not None
     assert "Publication autocreation is disabled" in trace
     intake.execute("CREATE PUBLICATION no_publication FOR TABLE public.diabetes_new")
@@ -135,8 +135,8 @@ def test_reports_a_lost_slot_or_takes_a_new_snapshot(
     insert(intake, 59)
     # A connector without a stored offset would start with a snapshot.
     next(capturing.kafka.messages(ends))
-    with ConnectApi(capturing.url) as api:
-        api.stop(CONNECTOR)
+    api = ConnectApi(capturing.url)
+    api.stop(CONNECTOR)
     eventually(lambda: slot_is_dropped(intake))
     (unseen,) = insert(intake, 60)
     ensure_slot(intake)
@@ -151,8 +151,8 @@ def test_reports_a_lost_slot_or_takes_a_new_snapshot(
 def test_reports_another_program_that_reads_the_slot(
     capturing: Connect, intake: Connection
 ) -> None:
-    with ConnectApi(capturing.url) as api:
-        api.stop(CONNECTOR)
+    api = ConnectApi(capturing.url)
+    api.stop(CONNECTOR)
     eventually(lambda: not slot_is_read(intake))
     command = [str(binary("pg_recvlogical")), "--dbname", capturing.database_url, "--slot", SLOT]
     options = ["--option=proto_version=1", f"--option=publication_names={PUBLICATION}"]
