@@ -4,9 +4,9 @@ Exit codes: 0 success; 1 a run, a check or a patient failed or was rejected; 2 w
 command cannot run (a port in use, nothing running, a damaged home); 130 interrupted.
 """
 
+import functools
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +14,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from diabetes_platform.local.errors import USER_ERRORS
+from diabetes_platform.local.errors import USER_ERRORS, FailedError, PlatformError
+from diabetes_platform.local.signals import restore_sigint
 from diabetes_platform.local.spark.modes import SparkMode
 from diabetes_platform.local.timestamps import parse_timestamp
 from diabetes_platform.patient_options import patient_options, read_json, rejection_reasons
@@ -40,7 +41,48 @@ if not console.is_terminal:
 errors = Console(stderr=True)
 
 
-@app.command()
+def _command(function: Callable[..., None]) -> Callable[..., None]:
+    """Add a command to `app`; an expected error is shown as one line and sets the exit code."""
+
+    @functools.wraps(function)
+    def run(*arguments: Any, **options: Any) -> None:  # noqa: ANN401 - the command's
+        restore_sigint()
+        try:
+            function(*arguments, **options)
+        except FailedError as error:
+            _fail(str(error))
+        except USER_ERRORS as error:
+            _fail(str(error), CANNOT_RUN)
+        except KeyboardInterrupt:
+            _fail("interrupted", INTERRUPTED)
+
+    return app.command()(run)
+
+
+def _settings(*, sends_alerts: bool = False) -> "PlatformSettings":
+    """Return the settings; PlatformError names one that is not valid.
+
+    For a command that `sends_alerts`, the alert channels are checked, too.
+    """
+    from pydantic import ValidationError
+
+    from diabetes_platform.clients.alert_channels import AlertUrlError, check_channels
+    from diabetes_platform.settings import PlatformSettings
+
+    try:
+        settings = PlatformSettings()
+        if sends_alerts:
+            check_channels(settings.alert_channels)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = "PLATFORM_" + "_".join(map(str, first["loc"])).upper()
+        raise PlatformError(f"{name} is {first['input']!r}: {first['msg']}") from error
+    except AlertUrlError as error:
+        raise PlatformError(str(error)) from error
+    return settings
+
+
+@_command
 def demo(
     *,
     once: Annotated[
@@ -49,13 +91,12 @@ def demo(
 ) -> None:
     """Start the platform, run the batch graph, predict, and serve until Ctrl-C."""
     started = time.perf_counter()
-    from diabetes_platform.local.commands.demo import demo as run_demo
+    from diabetes_platform.local.commands.demo import demo as run
 
-    with _command_settings(sends_alerts=True) as settings:
-        run_demo(settings, console, once=once, started=started)
+    run(_settings(sends_alerts=True), console, once=once, started=started)
 
 
-@app.command()
+@_command
 def up(
     spark: Annotated[
         SparkMode, typer.Option(help="One Spark server, or a master with two workers.")
@@ -65,20 +106,18 @@ def up(
     started = time.perf_counter()
     from diabetes_platform.local.commands.up import up as run
 
-    with _command_settings(sends_alerts=True) as settings:
-        run(settings, console, spark=spark, started=started)
+    run(_settings(sends_alerts=True), console, spark=spark, started=started)
 
 
-@app.command()
+@_command
 def down() -> None:
     """Stop the platform in order; its data are kept."""
     from diabetes_platform.local.commands.down import down as run
 
-    with _command_settings() as settings:
-        run(settings, console)
+    run(_settings(), console)
 
 
-@app.command()
+@_command
 def logs(
     service: Annotated[str | None, typer.Argument(help="A service that `status` shows.")] = None,
     *,
@@ -89,11 +128,10 @@ def logs(
     from diabetes_platform.local.commands.logs import show_logs
     from diabetes_platform.local.stack import Stack
 
-    with _command_settings() as settings:
-        show_logs(Stack(settings).layout, service, lines=lines, follow=follow)
+    show_logs(Stack(_settings()).layout, service, lines=lines, follow=follow)
 
 
-@app.command()
+@_command
 def materialize(
     source: Annotated[
         str | None, typer.Option(help="Path or URL of a CSV or Parquet file of patients.")
@@ -105,11 +143,10 @@ def materialize(
     """Run the batch job; PostgreSQL is started for it if the platform is not running."""
     from diabetes_platform.local.commands.runs import materialize as run
 
-    with _command_settings(sends_alerts=True) as settings:
-        run(settings, console, source=_absolute(source), select=select)
+    run(_settings(sends_alerts=True), console, source=_absolute(source), select=select)
 
 
-@app.command()
+@_command
 def launch(
     job: Annotated[str, typer.Argument(help="batch, retrain, monitoring, maintenance, stream …")],
     partition: Annotated[
@@ -121,14 +158,13 @@ def launch(
 ) -> None:
     """Launch a job in the running platform, as its UI does, and follow the run."""
     from diabetes_platform.local.commands.runs import launch as run
-    from diabetes_platform.local.dagster.submit import LaunchRequest
+    from diabetes_platform.local.dagster.client import LaunchRequest
 
-    with _command_settings() as settings:
-        run_config = {} if config is None else read_json("--config", config)
-        run(settings, console, LaunchRequest(job, run_config=run_config, partition=partition))
+    run_config = {} if config is None else read_json("--config", config)
+    run(_settings(), console, LaunchRequest(job, run_config=run_config, partition=partition))
 
 
-@app.command()
+@_command
 @patient_options
 def predict(**values: Any) -> None:  # noqa: ANN401 - the options come from the contract
     """Request a prediction for one patient from the running API."""
@@ -136,17 +172,16 @@ def predict(**values: Any) -> None:  # noqa: ANN401 - the options come from the 
 
     document = values.pop("json")
     patient = {name: value for name, value in values.items() if value is not None}
-    with _command_settings() as settings:
-        if document is not None and patient:
-            raise typer.BadParameter("use --json or options for the patient, not both")
-        if document is not None:
-            patient = read_json("--json", document)
-        elif reasons := rejection_reasons(patient):
-            _fail(reasons)
-        console.print_json(data=ask(settings.api, patient))
+    if document is not None and patient:
+        raise typer.BadParameter("use --json or options for the patient, not both")
+    if document is not None:
+        patient = read_json("--json", document)
+    elif reasons := rejection_reasons(patient):
+        _fail(reasons)
+    console.print_json(data=ask(_settings().api, patient))
 
 
-@app.command()
+@_command
 def load(
     *,
     rate: Annotated[float, typer.Option(help="Events per second.")] = 20.0,
@@ -163,11 +198,10 @@ def load(
         profile = LoadProfile(rate, seconds, parse_share(invalid), parse_share(duplicates), seed)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    with _command_settings() as settings:
-        run(settings, console, profile)
+    run(_settings(), console, profile)
 
 
-@app.command()
+@_command
 def training_set(
     at: Annotated[
         str | None,
@@ -184,20 +218,18 @@ def training_set(
         timestamp = parse_timestamp(at)
     except ValueError as error:
         raise typer.BadParameter(f"--at: {error}") from error
-    with _command_settings() as settings:
-        run(settings, console, at=timestamp, output=output)
+    run(_settings(), console, at=timestamp, output=output)
 
 
-@app.command()
+@_command
 def rollback() -> None:
     """Serve the previous version of serving.patients."""
     from diabetes_platform.local.commands.rollback import rollback as run
 
-    with _command_settings() as settings:
-        run(settings, console)
+    run(_settings(), console)
 
 
-@app.command()
+@_command
 def rollback_model(
     reason: Annotated[str, typer.Option(help="Why the champion is withdrawn; recorded with it.")],
     version: Annotated[
@@ -207,20 +239,18 @@ def rollback_model(
     """Release an earlier model and withdraw the champion; no batch releases it again."""
     from diabetes_platform.local.commands.rollback import rollback_model as run
 
-    with _command_settings() as settings:
-        run(settings, console, version=version, reason=reason)
+    run(_settings(), console, version=version, reason=reason)
 
 
-@app.command()
+@_command
 def status() -> None:
     """Show the state of every service; exit code 3 if one does not run."""
     from diabetes_platform.local.commands.status import status as run
 
-    with _command_settings() as settings:
-        run(settings, console)
+    run(_settings(), console)
 
 
-@app.command()
+@_command
 def report(
     output: Annotated[
         Path, typer.Option(help="The HTML file to write; an existing file is replaced.")
@@ -229,20 +259,18 @@ def report(
     """Write the latest batch, checks, model and stream to one HTML file, without patient data."""
     from diabetes_platform.local.commands.report import write_report
 
-    with _command_settings() as settings:
-        write_report(settings, console, output)
+    write_report(_settings(), console, output)
 
 
-@app.command()
+@_command
 def doctor() -> None:
     """Check every service of the platform end to end, and show a remedy for each failure."""
     from diabetes_platform.local.commands.doctor import doctor as run
 
-    with _command_settings() as settings:
-        run(settings, console)
+    run(_settings(), console)
 
 
-@app.command()
+@_command
 def install(
     *,
     development: Annotated[
@@ -253,39 +281,7 @@ def install(
     """Install the servers without starting them."""
     from diabetes_platform.local.commands.install import install as run
 
-    with _command_settings() as settings:
-        run(settings, console, development=development)
-
-
-@contextmanager
-def _command_settings(*, sends_alerts: bool = False) -> Iterator["PlatformSettings"]:
-    """Yield the settings; print an expected error as one line and exit with its code.
-
-    For a command that `sends_alerts`, check the alert channels first.
-    """
-    from pydantic import ValidationError
-
-    from diabetes_platform.clients.alert_channels import AlertUrlError, check_channels
-    from diabetes_platform.local.errors import FailedError
-    from diabetes_platform.local.signals import restore_sigint
-    from diabetes_platform.settings import PlatformSettings
-
-    restore_sigint()
-    try:
-        settings = PlatformSettings()
-        if sends_alerts:
-            check_channels(settings.alert_channels)
-        yield settings
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = "PLATFORM_" + "_".join(map(str, first["loc"])).upper()
-        _fail(f"{name} is {first['input']!r}: {first['msg']}", CANNOT_RUN)
-    except FailedError as error:
-        _fail(str(error))
-    except (AlertUrlError, *USER_ERRORS) as error:
-        _fail(str(error), CANNOT_RUN)
-    except KeyboardInterrupt:
-        _fail("interrupted", INTERRUPTED)
+    run(_settings(), console, development=development)
 
 
 def _fail(message: str, code: int = FAILED) -> None:

@@ -67,7 +67,7 @@ def build_resources(load: LoadSettings) -> dict[str, dg.ResourceDefinition]:
     return {
         "settings": dg.ResourceDefinition(lambda _: load()),
         "lake": dg.ResourceDefinition(lambda _: _lake(load())),
-        "warehouse": dg.ResourceDefinition(lambda _: _warehouse(load())),
+        "warehouse": dg.ResourceDefinition(lambda _: warehouse_of(load())),
         "spark": dg.ResourceDefinition(lambda _: Spark(load().spark_remote)),
         "models": dg.ResourceDefinition(lambda _: _models(load())),
     }
@@ -81,7 +81,8 @@ def _models(settings: PlatformSettings) -> Models:
     return Models(settings.models, settings.s3)
 
 
-def _warehouse(settings: PlatformSettings) -> Warehouse:
+def warehouse_of(settings: PlatformSettings) -> Warehouse:
+    """Return the URLs of the warehouse; dg.Failure if PLATFORM_WAREHOUSE_URL is not set."""
     if settings.warehouse_url is None:
         raise dg.Failure(
             "PLATFORM_WAREHOUSE_URL is not set; allowed: postgresql://user:password@host/database",

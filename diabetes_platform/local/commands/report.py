@@ -8,13 +8,10 @@ from rich.console import Console
 
 from diabetes_platform.contract.bundle import BundleError
 from diabetes_platform.contract.s3 import StorageError
-from diabetes_platform.local.dagster.environment import pipeline_environment
-from diabetes_platform.local.demo_platform import running_demo_platform
-from diabetes_platform.local.environment import enter
+from diabetes_platform.local.dagster.environment import enter_platform
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.stack import running_stack
 from diabetes_platform.report.report import Report
-from diabetes_platform.settings import PlatformSettings, inherited_environment
+from diabetes_platform.settings import PlatformSettings
 
 
 def write_report(settings: PlatformSettings, console: Console, output: Path) -> None:
@@ -24,14 +21,8 @@ def write_report(settings: PlatformSettings, console: Console, output: Path) -> 
     """
     if not output.parent.is_dir():
         raise PlatformError(f"--output {output}: the directory {output.parent} does not exist")
-    stack = running_stack(settings)
-    if stack is not None:
-        # The report reads the storage and the stream with the settings of the processes.
-        enter(pipeline_environment(stack, inherited_environment()))
+    with enter_platform(settings):
         report = _report()
-    else:
-        with running_demo_platform(settings):
-            report = _report()
     _write(report, output)
     counts = ", ".join(f"{count} {state}" for state, count in report.counts.items() if count)
     console.print(f"{output}: {counts or 'no checks'}", soft_wrap=True, highlight=False)

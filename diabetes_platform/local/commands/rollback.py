@@ -7,50 +7,36 @@ import dagster as dg
 from rich.console import Console
 
 from diabetes_platform.local.console import model_rollback_line, rollback_line
-from diabetes_platform.local.dagster.environment import pipeline_environment
+from diabetes_platform.local.dagster.environment import enter_platform
 from diabetes_platform.local.dagster.exclusive_run import require_no_running_batch
-from diabetes_platform.local.demo_platform import running_demo_platform
-from diabetes_platform.local.environment import enter
 from diabetes_platform.local.errors import FailedError
 from diabetes_platform.local.locks import lock_batch
-from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, database_url
-from diabetes_platform.local.stack import running_stack
-from diabetes_platform.settings import PlatformSettings, inherited_environment
-from diabetes_platform.warehouse.roles import PIPELINE
+from diabetes_platform.local.stack import Stack
+from diabetes_platform.settings import PlatformSettings
 
 
 def rollback(settings: PlatformSettings, console: Console) -> None:
     """Serve the previous version of serving.patients; FailedError if none exists."""
-    with _exclusive_instance(settings) as (instance, warehouse_url):
-        roll_back_table(warehouse_url, instance, console)
+    from diabetes_platform.defs.batch.serving import rollback_event
+    from diabetes_platform.orchestration.resources import warehouse_of
+    from diabetes_platform.warehouse import promotion
+
+    with _exclusive_instance(settings) as instance:
+        try:
+            restored = promotion.rollback(warehouse_of(PlatformSettings()).url)
+        except promotion.PromotionRefusedError as error:
+            raise FailedError(str(error)) from error
+        # Printed before Dagster is called: the version is served even if Dagster fails.
+        console.print(rollback_line(restored.version, restored.batch_id, restored.rows))
+        instance.report_runless_asset_event(rollback_event(restored))
 
 
 def rollback_model(
     settings: PlatformSettings, console: Console, *, version: str | None, reason: str
 ) -> None:
     """Release an earlier model and withdraw the champion; FailedError if none exists."""
-    with _exclusive_instance(settings) as (instance, _):
-        roll_back_model(
-            PlatformSettings() if running_stack(settings) else settings,
-            instance,
-            console,
-            version=version,
-            reason=reason,
-        )
-
-
-def roll_back_table(warehouse_url: str, instance: dg.DagsterInstance, console: Console) -> None:
-    """Serve the previous version and record it in Dagster; FailedError if none exists."""
-    from diabetes_platform.defs.batch.serving import rollback_event
-    from diabetes_platform.warehouse import promotion
-
-    try:
-        restored = promotion.rollback(warehouse_url)
-    except promotion.PromotionRefusedError as error:
-        raise FailedError(str(error)) from error
-    # Printed before Dagster is called: the version is served even if Dagster fails.
-    console.print(rollback_line(restored.version, restored.batch_id, restored.rows))
-    instance.report_runless_asset_event(rollback_event(restored))
+    with _exclusive_instance(settings) as instance:
+        roll_back_model(PlatformSettings(), instance, console, version=version, reason=reason)
 
 
 def roll_back_model(
@@ -80,23 +66,13 @@ def roll_back_model(
 
 
 @contextmanager
-def _exclusive_instance(
-    settings: PlatformSettings,
-) -> Iterator[tuple[dg.DagsterInstance, str]]:
-    """Yield the Dagster instance and the URL of the warehouse; no batch runs within the block.
-
-    Raises PlatformError if a batch is running.
-    """
-    stack = running_stack(settings)
-    if stack is None:
-        with (
-            running_demo_platform(settings) as platform,
-            lock_batch(platform.layout),
-            dg.DagsterInstance.get() as instance,
-        ):
-            yield instance, platform.warehouse_url
-        return
-    enter(pipeline_environment(stack, inherited_environment()))
-    with lock_batch(stack.layout), dg.DagsterInstance.get() as instance:
-        require_no_running_batch(instance, stack.settings)
-        yield instance, database_url(stack, PIPELINE.name, WAREHOUSE_DATABASE)
+def _exclusive_instance(settings: PlatformSettings) -> Iterator[dg.DagsterInstance]:
+    """Yield the Dagster instance; no batch runs within the block. PlatformError if one does."""
+    with (
+        enter_platform(settings) as platform,
+        lock_batch(platform.layout),
+        dg.DagsterInstance.get() as instance,
+    ):
+        if isinstance(platform, Stack):
+            require_no_running_batch(instance, platform.settings)
+        yield instance

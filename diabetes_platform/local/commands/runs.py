@@ -8,16 +8,14 @@ from rich.console import Console
 
 from diabetes_platform.local.console import Progress, failure_line
 from diabetes_platform.local.dagster.batch import JOB, Follower, Outcome, run_batch
-from diabetes_platform.local.dagster.client import DagsterClient
-from diabetes_platform.local.dagster.environment import pipeline_environment
+from diabetes_platform.local.dagster.client import DagsterClient, LaunchRequest
+from diabetes_platform.local.dagster.environment import enter_platform, enter_stack
 from diabetes_platform.local.dagster.exclusive_run import run_exclusively
-from diabetes_platform.local.dagster.submit import LaunchRequest, batch_request, submit
-from diabetes_platform.local.demo_platform import running_demo_platform
-from diabetes_platform.local.environment import enter
+from diabetes_platform.local.dagster.submit import batch_request, submit
+from diabetes_platform.local.demo_platform import DemoPlatform
 from diabetes_platform.local.errors import FailedError
-from diabetes_platform.local.home import HomeLayout
-from diabetes_platform.local.stack import Stack, require_running_stack, running_stack
-from diabetes_platform.settings import PlatformSettings, inherited_environment
+from diabetes_platform.local.stack import Stack, require_running_stack
+from diabetes_platform.settings import PlatformSettings
 
 
 def materialize(
@@ -28,23 +26,20 @@ def materialize(
     The run is queued in the running platform. Otherwise it runs in this process, on a PostgreSQL
     that is started for it.
     """
-    stack = running_stack(settings)
     with Progress(console) as progress:
-        if stack is None:
-            log = HomeLayout.of(settings).log(JOB)
-            outcome = _run_in_process(settings, progress, source, select)
-        else:
-            log = stack.layout.log(JOB)
-            # The definitions read the platform's settings when they are built.
-            enter(pipeline_environment(stack, inherited_environment()))
-            outcome = _submit(stack, progress, batch_request(_definitions, source, select))
-        _require_success(progress, outcome, log)
+        with enter_platform(settings) as platform:
+            if isinstance(platform, Stack):
+                request = batch_request(_definitions, source, select)
+                outcome = _submit(platform, progress, request)
+            else:
+                outcome = _run_in_process(platform, progress, source, select)
+        _require_success(progress, outcome, platform.layout.log(JOB))
 
 
 def launch(settings: PlatformSettings, console: Console, request: LaunchRequest) -> None:
     """Run a job in the running platform and show its steps; FailedError says what failed."""
     stack = require_running_stack(settings)
-    enter(pipeline_environment(stack, inherited_environment()))
+    enter_stack(stack)
     with Progress(console) as progress:
         outcome = _submit(stack, progress, request)
         _require_success(progress, outcome, stack.layout.log(request.job))
@@ -63,10 +58,10 @@ def _submit(stack: Stack, progress: Progress, request: LaunchRequest) -> Outcome
 
 
 def _run_in_process(
-    settings: PlatformSettings, progress: Progress, source: str | None, select: str | None
+    platform: DemoPlatform, progress: Progress, source: str | None, select: str | None
 ) -> Outcome:
-    log = HomeLayout.of(settings).log(JOB)
-    with running_demo_platform(settings) as platform, dg.DagsterInstance.get() as instance:
+    log = platform.layout.log(JOB)
+    with dg.DagsterInstance.get() as instance:
         follower = Follower(progress.step_started, progress.step_ended)
         run = functools.partial(
             run_batch, _definitions(), instance, follower, log=log, source=source, select=select

@@ -18,8 +18,7 @@ from diabetes_platform.contract.tables import (
 )
 from diabetes_platform.lake.delta import Lake, LakeError, commits
 from diabetes_platform.lake.labels import STREAM_VERSION
-from diabetes_platform.local.dagster.environment import pipeline_environment
-from diabetes_platform.local.environment import enter
+from diabetes_platform.local.dagster.environment import enter_stack
 from diabetes_platform.local.errors import FailedError, PlatformError
 from diabetes_platform.local.stack import running_stack
 from diabetes_platform.modelling.training_set import TrainingSetError
@@ -29,7 +28,7 @@ from diabetes_platform.modelling.training_set_snapshot import (
     TrainingSetSnapshot,
     read_training_set_as_of,
 )
-from diabetes_platform.settings import PlatformSettings, inherited_environment
+from diabetes_platform.settings import PlatformSettings
 
 
 def training_set(
@@ -38,7 +37,7 @@ def training_set(
     """Show the training set as of `at`, in the lake of the running platform or of the demo."""
     stack = running_stack(settings)
     if stack is not None:
-        enter(pipeline_environment(stack, inherited_environment()))
+        enter_stack(stack)
         settings = PlatformSettings()
     show_training_set(Lake(settings.lake, settings.s3), console, at, output)
 

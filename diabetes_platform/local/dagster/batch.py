@@ -10,7 +10,7 @@ import dagster as dg
 
 from diabetes_platform.contract.tables import RAW_PATIENTS
 from diabetes_platform.defs.alerts.run_failures import root_cause
-from diabetes_platform.local.dagster.run_log import RunLog
+from diabetes_platform.local.dagster.run_log import run_log
 from diabetes_platform.local.errors import PlatformError
 
 JOB = "batch"
@@ -123,9 +123,8 @@ def run_batch(
     job = definitions.resolve_job_def(JOB)
     run_id = str(uuid.uuid4())
     instance.add_event_listener(run_id, follower)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", encoding="utf-8") as file:
-        instance.add_event_listener(run_id, RunLog(file))
+    with run_log(log) as append:
+        instance.add_event_listener(run_id, append)
         result = job.execute_in_process(
             instance=instance,
             raise_on_error=False,
@@ -155,26 +154,23 @@ def source_config(source: str | None) -> dict[str, object]:
 def select_assets(
     definitions: dg.Definitions, select: str, source: str | None
 ) -> list[dg.AssetKey]:
-    """Return the keys that `select` names; PlatformError if none of them reads `source`."""
-    keys = resolve_selection(definitions, select)
-    if source is not None and SOURCE_ASSET not in keys:
-        raise PlatformError(f"--source needs {SOURCE_ASSET.to_user_string()} in --select {select}")
-    return keys
+    """Return the keys of the job's assets that `select` names.
 
-
-def resolve_selection(definitions: dg.Definitions, select: str) -> list[dg.AssetKey]:
-    """Return the keys of the job's assets that `select` names; raises PlatformError if none."""
+    Raises PlatformError if it names none, or if none of them reads `source`.
+    """
     assets = definitions.resolve_asset_graph()
     try:
-        keys = dg.AssetSelection.from_string(select).resolve(assets)
+        selected = dg.AssetSelection.from_string(select).resolve(assets)
     except dg.DagsterError as error:
         raise PlatformError(f"--select {select}: {str(error).splitlines()[0]}") from error
     job = definitions.resolve_job_def(JOB)
-    keys = {key for key in job.asset_layer.executable_asset_keys if key in keys}
+    keys = sorted(selected & job.asset_layer.executable_asset_keys)
     if not keys:
         names = ", ".join(sorted(key.to_user_string() for key in assets.executable_asset_keys))
         raise PlatformError(f"--select {select} names no asset; available: {names}")
-    return sorted(keys)
+    if source is not None and SOURCE_ASSET not in keys:
+        raise PlatformError(f"--source needs {SOURCE_ASSET.to_user_string()} in --select {select}")
+    return keys
 
 
 def failures(steps: list[Step], run_error: str | None) -> list[str]:

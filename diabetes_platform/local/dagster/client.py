@@ -1,6 +1,7 @@
 """A client of Dagster's webserver: GraphQL over HTTP, as its UI uses it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
@@ -35,6 +36,16 @@ mutation ($run: String!) {
 """
 
 
+@dataclass(frozen=True, slots=True)
+class LaunchRequest:
+    """A run to launch: a job, all its assets or some, optionally for one partition."""
+
+    job: str
+    run_config: Mapping[str, object] = field(default_factory=dict)
+    assets: Sequence[dg.AssetKey] | None = None
+    partition: str | None = None
+
+
 class DagsterClient:
     """Calls the webserver at `base_url`; methods raise PlatformError after an error answer."""
 
@@ -43,15 +54,9 @@ class DagsterClient:
 
     def query(self, document: str, **variables: object) -> dict[str, Any]:
         """Return the data of the answer to a GraphQL document."""
-        body = {"query": document, "variables": variables}
+        url, body = f"{self.base_url}/graphql", {"query": document, "variables": variables}
         try:
-            response = httpx.post(
-                f"{self.base_url}/graphql",
-                json=body,
-                timeout=_TIMEOUT,
-                verify=tls(),
-                trust_env=False,
-            )
+            response = httpx.post(url, json=body, timeout=_TIMEOUT, verify=tls(), trust_env=False)
         except httpx.TransportError as error:
             raise PlatformError(
                 f"Dagster at {self.base_url} does not answer: see `diabetes status`"
@@ -67,30 +72,24 @@ class DagsterClient:
         data: dict[str, Any] = answer["data"]
         return data
 
-    def launch(
-        self,
-        job: str,
-        *,
-        run_config: Mapping[str, object] | None = None,
-        assets: Sequence[dg.AssetKey] | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> str:
-        """Put a run of `job`, or of some of its assets, into the queue and return its id."""
+    def launch(self, request: LaunchRequest) -> str:
+        """Put a run into the queue and return its id."""
+        assets = request.assets
         selector = {
             "repositoryLocationName": LOCATION,
             "repositoryName": REPOSITORY,
-            "jobName": job,
+            "jobName": request.job,
             "assetSelection": None if assets is None else [{"path": key.path} for key in assets],
         }
-        metadata = {"tags": [{"key": key, "value": value} for key, value in (tags or {}).items()]}
+        tags = {} if request.partition is None else {"dagster/partition": request.partition}
         params = {
             "selector": selector,
-            "runConfigData": run_config or {},
-            "executionMetadata": metadata,
+            "runConfigData": request.run_config,
+            "executionMetadata": {"tags": [{"key": k, "value": v} for k, v in tags.items()]},
         }
         answer = self.query(_LAUNCH, params=params)["launchRun"]
         if answer["__typename"] != "LaunchRunSuccess":
-            raise PlatformError(f"{job} was not launched: {_reason(answer)}")
+            raise PlatformError(f"{request.job} was not launched: {_reason(answer)}")
         run_id: str = answer["run"]["runId"]
         return run_id
 

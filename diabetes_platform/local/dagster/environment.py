@@ -1,12 +1,15 @@
 """The environment of the processes that load the definitions of the running platform."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from diabetes_platform.local.demo_platform import DemoPlatform, running_demo_platform
 from diabetes_platform.local.environment import (
     DAGSTER_POSTGRES_URL,
     READER_URL,
     WAREHOUSE_URL,
     child_environment,
+    enter,
 )
 from diabetes_platform.local.minio.connection import s3_environment
 from diabetes_platform.local.ports import HOST
@@ -15,13 +18,30 @@ from diabetes_platform.local.postgres.connection import (
     WAREHOUSE_DATABASE,
     database_url,
 )
-from diabetes_platform.local.stack import Stack
-from diabetes_platform.settings import Port
+from diabetes_platform.local.stack import Stack, running_stack
+from diabetes_platform.settings import PlatformSettings, Port, inherited_environment
 
 
-def pipeline_environment(stack: Stack, inherited: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a process that runs assets beside the platform's processes."""
-    return {**child_environment(stack.settings, inherited=inherited), **pipeline_variables(stack)}
+def enter_stack(stack: Stack) -> None:
+    """Let this process run assets beside the platform's processes, with the same environment."""
+    environment = child_environment(stack.settings, inherited=inherited_environment())
+    enter({**environment, **pipeline_variables(stack)})
+
+
+@contextmanager
+def enter_platform(settings: PlatformSettings) -> Iterator[Stack | DemoPlatform]:
+    """Yield the running platform, or else the demo, whose PostgreSQL is started for this block.
+
+    Within the block this process has the platform's environment, so that `PlatformSettings()` are
+    the settings of its processes.
+    """
+    stack = running_stack(settings)
+    if stack is None:
+        with running_demo_platform(settings) as demo:
+            yield demo
+    else:
+        enter_stack(stack)
+        yield stack
 
 
 def pipeline_variables(stack: Stack) -> dict[str, str]:

@@ -31,7 +31,13 @@ def run_exclusively(
         require_no_running_batch(instance, platform.settings)
         outcome = run()
         if outcome.failures:
-            _alert(outcome, instance, platform.settings)
+            # The sensor may not run; it does not repeat the alert.
+            settings = platform.settings
+            try:
+                alert = describe_failure(instance, outcome.run_id, settings.dagster)
+                send_alert(alert, settings)
+            except AlertError as error:
+                outcome.failures.append(str(error))
     return outcome
 
 
@@ -56,11 +62,3 @@ def require_no_running_batch(instance: dg.DagsterInstance, settings: PlatformSet
             f"another batch is running ({settings.dagster}/runs/{run.run_id}): "
             "wait until it has ended and try again"
         )
-
-
-def _alert(outcome: Outcome, instance: dg.DagsterInstance, settings: PlatformSettings) -> None:
-    """Send the alert from here, because the sensor may not run; it does not repeat the alert."""
-    try:
-        send_alert(describe_failure(instance, outcome.run_id, settings.dagster), settings)
-    except AlertError as error:
-        outcome.failures.append(str(error))

@@ -2,8 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,8 +18,8 @@ from diabetes_platform.local.dagster.batch import (
     select_assets,
     source_config,
 )
-from diabetes_platform.local.dagster.client import DagsterClient
-from diabetes_platform.local.dagster.run_log import RunLog
+from diabetes_platform.local.dagster.client import DagsterClient, LaunchRequest
+from diabetes_platform.local.dagster.run_log import run_log
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.polling import wait_until
 
@@ -39,21 +38,6 @@ _DATABASE_SECONDS = 30.0
 _WILL_RETRY = "dagster/will_retry"
 _RETRY = "dagster/auto_retry_run_id"
 _STATUS = dg.DagsterRunStatus
-
-
-@dataclass(frozen=True, slots=True)
-class LaunchRequest:
-    """A run to launch: a job, all its assets or some, optionally for one partition."""
-
-    job: str
-    run_config: Mapping[str, object] = field(default_factory=dict)
-    assets: Sequence[dg.AssetKey] | None = None
-    partition: str | None = None
-
-    @property
-    def tags(self) -> dict[str, str]:
-        """The tag with which Dagster marks the partition of a run."""
-        return {} if self.partition is None else {"dagster/partition": self.partition}
 
 
 def batch_request(
@@ -83,13 +67,10 @@ def submit(
     with the reason for a delay. Ctrl-C terminates the run and raises KeyboardInterrupt. Raises
     PlatformError if Dagster does not answer or rejects the request.
     """
-    run_id = client.launch(
-        request.job, run_config=request.run_config, assets=request.assets, tags=request.tags
-    )
+    run_id = client.launch(request)
     runs = _Runs(instance, on_wait)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", encoding="utf-8") as file:
-        handlers = (follower, RunLog(file))
+    with run_log(log) as append:
+        handlers = (follower, append)
         run = _follow(client, runs, run_id, handlers, on_wait)
         while _will_be_retried(runs, run):
             on_wait(f"run {run.run_id} was lost and is retried")
@@ -108,10 +89,13 @@ class _Runs:
 
     def get(self, run_id: str) -> dg.DagsterRun:
         """Return the current state of a run."""
-        run = self._retry(lambda: self._instance.get_run_by_id(run_id))
-        if run is None:
-            raise PlatformError(f"run {run_id} was deleted while it was followed")
-        return run
+
+        def request() -> dg.DagsterRun:
+            if (run := self._instance.get_run_by_id(run_id)) is None:
+                raise PlatformError(f"run {run_id} was deleted while it was followed")
+            return run
+
+        return self._retry(request)
 
     def events(
         self, run_id: str, cursor: str | None
@@ -121,29 +105,20 @@ class _Runs:
         return [record.event_log_entry for record in page.records], page.cursor
 
     def _retry(self, request: Callable[[], _Result]) -> _Result:
-        reported = False
-
-        def attempt() -> tuple[_Result]:
-            nonlocal reported
-            try:
-                # A tuple, because `wait_until` treats a falsy result as a failed attempt.
-                return (request(),)
-            except _DATABASE_ERRORS as error:
-                if not reported:
-                    self._on_wait(_database_problem(error))
-                reported = True
-                raise
-
         try:
-            (result,) = wait_until(
-                attempt,
+            return request()
+        except _DATABASE_ERRORS as error:
+            self._on_wait(_database_problem(error))
+        try:
+            # Every result is truthy, as `wait_until` requires.
+            return wait_until(
+                request,
                 timeout=_DATABASE_SECONDS,
                 interval=_POLL_SECONDS,
                 retry_on=_DATABASE_ERRORS,
             )
         except _DATABASE_ERRORS as error:
             raise PlatformError(f"{_database_problem(error)}: see `diabetes status`") from error
-        return result
 
 
 def _database_problem(error: Exception) -> str:

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import dagster as dg
 import pytest
 
-from diabetes_platform.local.dagster.client import DagsterClient
+from diabetes_platform.local.dagster.client import DagsterClient, LaunchRequest
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.ports import free_port
 
@@ -61,7 +61,7 @@ def test_launch_sends_job_assets_config_and_tags(
     }
     raw = dg.AssetKey(["raw", "patients"])
 
-    assert client.launch("batch", run_config={"ops": {}}, assets=[raw], tags={"a": "b"}) == "7"
+    assert client.launch(LaunchRequest("batch", {"ops": {}}, [raw], "2026-11-24")) == "7"
 
     variables = webserver.request["variables"]
     assert variables == {
@@ -73,7 +73,7 @@ def test_launch_sends_job_assets_config_and_tags(
                 "assetSelection": [{"path": ["raw", "patients"]}],
             },
             "runConfigData": {"ops": {}},
-            "executionMetadata": {"tags": [{"key": "a", "value": "b"}]},
+            "executionMetadata": {"tags": [{"key": "dagster/partition", "value": "2026-11-24"}]},
         }
     }
 
@@ -100,7 +100,7 @@ def test_a_rejected_launch_has_its_reason_in_one_line(
 ) -> None:
     webserver.answer = {"data": {"launchRun": answer}}
     with pytest.raises(PlatformError) as refused:
-        client.launch("batch")
+        client.launch(LaunchRequest("batch"))
     assert str(refused.value) == reason
 
 
@@ -119,7 +119,7 @@ def test_reports_the_first_line_of_an_error_in_dagster(
     error = {"__typename": "PythonError", "message": "OperationalError: closed\n\tThis means"}
     webserver.status, webserver.answer = 500, {"data": {"launchRun": error}}
     with pytest.raises(PlatformError) as refused:
-        client.launch("batch")
+        client.launch(LaunchRequest("batch"))
     assert str(refused.value) == "batch was not launched: OperationalError: closed"
 
 

@@ -4,24 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from diabetes_platform.local.dagster.instance_config import (
-    INSTANCE_FILE,
-    demo_config,
-    write_demo_config,
-)
-
-
-def test_drops_only_the_parts_that_need_s3() -> None:
-    config = {
-        "storage": {"postgres": {"postgres_url": {"env": "DAGSTER_POSTGRES_URL"}}},
-        "compute_logs": {"class": "S3ComputeLogManager"},
-        "telemetry": {"enabled": False},
-    }
-    assert demo_config(config) == {
-        "storage": {"postgres": {"postgres_url": {"env": "DAGSTER_POSTGRES_URL"}}},
-        "telemetry": {"enabled": False},
-    }
-    assert "compute_logs" in config, "the argument is unchanged"
+from diabetes_platform.local.dagster.instance_config import INSTANCE_FILE, write_demo_config
 
 
 def test_the_demo_has_the_same_queue_retries_and_monitoring(tmp_path: Path) -> None:
