@@ -1,7 +1,7 @@
 """Console output of commands: progress lines, a spinner on a terminal, tables."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -81,13 +81,13 @@ class Progress:
                 self.say(str(check), "  [red]✗[/red]" if check.blocking else "  [yellow]![/yellow]")
 
 
-def urls_table(rows: list[tuple[str, str]]) -> Table:
-    """Return the table of addresses."""
-    table = Table(title="The platform is up", title_justify="left")
-    table.add_column("what", no_wrap=True)
-    table.add_column("where", overflow="fold")
-    for name, url in rows:
-        table.add_row(name, url)
+def facts_table(rows: Iterable[tuple[str, str]], title: str | None = None, *headers: str) -> Table:
+    """Return a table of names and values; without a header row if no `headers` are passed."""
+    table = Table(title=title, title_justify="left", show_header=bool(headers))
+    table.add_column(*headers[:1], no_wrap=True)
+    table.add_column(*headers[1:], overflow="fold")
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
@@ -105,15 +105,13 @@ def timings_table(timings: Timings, total: float) -> Table:
 
 def prediction_table(prediction: dict[str, Any]) -> Table:
     """Return the table of a prediction; nested values are shown as `name value`."""
-    table = Table(title="POST /predict", title_justify="left", show_header=False)
-    for name, value in prediction.items():
-        text = (
-            ", ".join(f"{key} {nested}" for key, nested in value.items())
-            if isinstance(value, dict)
-            else str(value)
-        )
-        table.add_row(name, text)
-    return table
+    nested = {
+        name: ", ".join(f"{key} {entry}" for key, entry in value.items())
+        for name, value in prediction.items()
+        if isinstance(value, dict)
+    }
+    texts = {name: str(value) for name, value in prediction.items()} | nested
+    return facts_table(texts.items(), "POST /predict")
 
 
 def failure_line(outcome: Outcome, log: Path) -> str:

@@ -1,6 +1,7 @@
 """Collecting a report from Dagster's instance, the model store and the stream's services."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,13 +14,10 @@ from diabetes_platform.report.check_results import figures_in, latest_results
 from diabetes_platform.report.report import (
     AssetReport,
     BatchReport,
-    CheckResult,
     Figure,
-    Metric,
     ModelReport,
     ReleaseDecision,
     Report,
-    StreamReport,
 )
 from diabetes_platform.settings import PlatformSettings
 
@@ -38,14 +36,13 @@ def collect(
 ) -> Report:
     """Return the current state. Raises StorageError, BundleError and errors of the event log."""
     collected_at = datetime.now(UTC)
-    checks = latest_results(defs, instance, settings.dagster)
     return Report(
         created_at=collected_at,
         batch=newest_batch(instance),
-        assets=_assets(defs, instance, checks, collected_at),
+        assets=tuple(_asset_reports(settings, defs, instance, collected_at)),
         model=_champion(ModelStore(settings.models, settings.s3), instance),
         history=_release_history(instance),
-        stream=_stream(settings),
+        stream_issues=_stream_issues(settings),
         links=_links(settings),
     )
 
@@ -72,39 +69,30 @@ def newest_batch(instance: dg.DagsterInstance) -> BatchReport | None:
     )
 
 
-def _assets(
+def _asset_reports(
+    settings: PlatformSettings,
     defs: dg.Definitions,
     instance: dg.DagsterInstance,
-    checks: Mapping[dg.AssetKey, tuple[CheckResult, ...]],
     collected_at: datetime,
-) -> tuple[AssetReport, ...]:
-    """Return every asset that runs materialize, in topological order."""
+) -> Iterator[AssetReport]:
+    """Yield every asset that runs materialize, in topological order."""
     graph = defs.resolve_asset_graph()
     specs = {spec.key: spec for spec in defs.resolve_all_asset_specs()}
+    checks = latest_results(defs, instance, settings.dagster)
     ordered = [key for level in graph.toposorted_asset_keys_by_level for key in sorted(level)]
-    return tuple(
-        _asset(specs[key], instance, checks.get(key, ()), collected_at)
-        for key in ordered
-        if graph.get(key).is_materializable
-    )
-
-
-def _asset(
-    spec: dg.AssetSpec,
-    instance: dg.DagsterInstance,
-    checks: tuple[CheckResult, ...],
-    collected_at: datetime,
-) -> AssetReport:
-    materialized_at = last_materialized(instance, spec.key)
-    freshness, reason = evaluate_freshness(spec.freshness_policy, materialized_at, collected_at)
-    return AssetReport(
-        name=spec.key.to_user_string(),
-        description=spec.description or "",
-        materialized_at=materialized_at,
-        freshness=freshness,
-        freshness_reason=reason,
-        checks=checks,
-    )
+    for key in ordered:
+        if not graph.get(key).is_materializable:
+            continue
+        at, policy = last_materialized(instance, key), specs[key].freshness_policy
+        freshness, reason = evaluate_freshness(policy, at, collected_at)
+        yield AssetReport(
+            name=key.to_user_string(),
+            description=specs[key].description or "",
+            materialized_at=at,
+            freshness=freshness,
+            freshness_reason=reason,
+            checks=checks.get(key, ()),
+        )
 
 
 def _champion(store: ModelStore, instance: dg.DagsterInstance) -> ModelReport | None:
@@ -119,7 +107,7 @@ def _champion(store: ModelStore, instance: dg.DagsterInstance) -> ModelReport | 
         features=bundle.features,
         rows=int(bundle.training["rows"]),
         prevalence=bundle.training.get("prevalence"),
-        metrics=tuple(Metric(name, **estimate) for name, estimate in bundle.metrics.items()),
+        metrics=bundle.metrics,
         figures=_training_plots(instance, bundle.model_version),
     )
 
@@ -137,38 +125,27 @@ def _release_history(instance: dg.DagsterInstance) -> tuple[ReleaseDecision, ...
 
     A daily batch repeats a decision: consecutive equal ones count once, with the earliest time.
     """
-    history: list[ReleaseDecision] = []
-    for decided_at, metadata in _materializations(instance, CHAMPION):
-        decision = _decision(decided_at, {name: entry.value for name, entry in metadata.items()})
-        if history and _is_same(decision, history[-1]):
-            history[-1] = decision
-        else:
-            history.append(decision)
-    return tuple(history[:_MAX_DECISIONS])
+    decisions = [
+        ReleaseDecision(
+            decided_at=decided_at,
+            version=str(metadata["model_version"].value),
+            released=bool(metadata["released"].value),
+            decision=str(metadata["decision"].value),
+            auc=metadata["auc"].value if "auc" in metadata else None,
+            brier=metadata["brier"].value if "brier" in metadata else None,
+        )
+        for decided_at, metadata in _materializations(instance, CHAMPION)
+    ]
+    repeated = itertools.groupby(decisions, key=lambda d: (d.version, d.decision))
+    return tuple([*equal][-1] for _, equal in repeated)[:_MAX_DECISIONS]
 
 
-def _is_same(decision: ReleaseDecision, other: ReleaseDecision) -> bool:
-    return (decision.version, decision.decision) == (other.version, other.decision)
-
-
-def _decision(decided_at: datetime, metadata: dict[str, Any]) -> ReleaseDecision:
-    return ReleaseDecision(
-        decided_at=decided_at,
-        version=str(metadata["model_version"]),
-        released=bool(metadata["released"]),
-        decision=str(metadata["decision"]),
-        auc=metadata.get("auc"),
-        brier=metadata.get("brier"),
-    )
-
-
-def _stream(settings: PlatformSettings) -> StreamReport:
+def _stream_issues(settings: PlatformSettings) -> tuple[tuple[str, str], ...] | None:
     from diabetes_platform.defs.alerts.stream import poll_health
 
     if settings.kafka_servers is None:
-        return StreamReport(polled=False)
-    issues = poll_health(settings)
-    return StreamReport(True, tuple((issue.subject, issue.problem) for issue in issues))
+        return None
+    return tuple((issue.subject, issue.problem) for issue in poll_health(settings))
 
 
 def _links(settings: PlatformSettings) -> tuple[tuple[str, str], ...]:

@@ -1,6 +1,6 @@
 """The content of a report as plain values, without patients' values and without Dagster types."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -77,25 +77,15 @@ class BatchReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
-    """A model metric with its 95 % interval."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
 class ModelReport:
-    """The released model."""
+    """The released model; `metrics` maps a name to `value` and its 95 % interval `low`, `high`."""
 
     version: str
     threshold: float
     features: tuple[str, ...]
     rows: int
     prevalence: float | None
-    metrics: tuple[Metric, ...]
+    metrics: Mapping[str, Mapping[str, float]]
     figures: tuple[Figure, ...]
 
 
@@ -112,26 +102,19 @@ class ReleaseDecision:
 
 
 @dataclass(frozen=True, slots=True)
-class StreamReport:
-    """Health issues of the stream's services as (subject, problem).
-
-    `polled` is False if there is no stream.
-    """
-
-    polled: bool
-    issues: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Report:
-    """The state of the platform at one time (UTC)."""
+    """The state of the platform at one time (UTC).
+
+    `stream_issues` are the health issues of the stream's services as (subject, problem); None
+    without a stream.
+    """
 
     created_at: datetime
     batch: BatchReport | None
     assets: tuple[AssetReport, ...]
     model: ModelReport | None
     history: tuple[ReleaseDecision, ...]
-    stream: StreamReport
+    stream_issues: tuple[tuple[str, str], ...] | None
     links: tuple[tuple[str, str], ...]
 
     @property
@@ -143,7 +126,7 @@ class Report:
     @property
     def state(self) -> State:
         """The most severe state of all assets and services."""
-        stream: tuple[State, ...] = ("failed",) if self.stream.issues else ()
+        stream: tuple[State, ...] = ("failed",) if self.stream_issues else ()
         return most_severe((*stream, *(asset.state for asset in self.assets)))
 
     @property

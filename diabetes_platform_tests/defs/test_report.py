@@ -46,7 +46,7 @@ def test_the_report_contains_batch_checks_and_model(serving: Platform) -> None:
     # 74 expectations, the other batch checks, the gate and the served version.
     assert report.counts["passed"] >= 79
     assert report.counts["failed"] == 0
-    assert not report.stream.polled
+    assert report.stream_issues is None
 
 
 def test_checks_that_have_not_run_differ_from_inconclusive_ones(serving: Platform) -> None:

@@ -1,18 +1,19 @@
 """Console output: the same information on a terminal and in a log file."""
 
 import io
+import re
 from pathlib import Path
 
 from rich.console import Console
 
 from diabetes_platform.local.console import (
     Progress,
+    facts_table,
     failure_line,
     model_rollback_line,
     prediction_table,
     rollback_line,
     timings_table,
-    urls_table,
 )
 from diabetes_platform.local.dagster.batch import Check, Outcome, Step
 
@@ -76,8 +77,11 @@ def test_shows_a_spinner_on_a_terminal() -> None:
 
 def test_tables_contain_their_rows() -> None:
     out = console()
-    out.print(urls_table([("Dagster", "http://127.0.0.1:3000")]))
+    out.print(
+        facts_table([("Dagster", "http://127.0.0.1:3000")], "The platform is up", "what", "where")
+    )
     out.print(prediction_table({"result": "Normal", "contributions": {"age": 0.5}}))
+    assert re.search(r"what +│ where", output(out).replace("┃", "│"))
     assert "http://127.0.0.1:3000" in output(out)
     assert "age 0.5" in output(out)
 

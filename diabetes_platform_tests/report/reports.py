@@ -7,12 +7,10 @@ from diabetes_platform.report.report import (
     BatchReport,
     CheckResult,
     Figure,
-    Metric,
     ModelReport,
     ReleaseDecision,
     Report,
     State,
-    StreamReport,
 )
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
@@ -50,9 +48,9 @@ def report(*assets: AssetReport, issues: tuple[tuple[str, str], ...] = ()) -> Re
         assets=assets,
         model=ModelReport(
             "f82e3e51a6ce", 0.31, ("glucose", "age"), 766, 0.349,
-            (Metric("auc", 0.84, 0.81, 0.87),), (Figure("roc", PIXEL),),
+            {"auc": {"value": 0.84, "low": 0.81, "high": 0.87}}, (Figure("roc", PIXEL),),
         ),
         history=(ReleaseDecision(NOW, "f82e3e51a6ce", True, "better", 0.84, 0.15),),
-        stream=StreamReport(True, issues),
+        stream_issues=issues,
         links=(("Dagster", "http://127.0.0.1:3000"),),
     )  # fmt: skip

@@ -18,10 +18,10 @@ from diabetes_platform.local.child_server import (
 )
 from diabetes_platform.local.console import (
     Progress,
+    facts_table,
     failure_line,
     prediction_table,
     timings_table,
-    urls_table,
 )
 from diabetes_platform.local.dagster.batch import JOB, Follower, Outcome, run_batch
 from diabetes_platform.local.dagster.exclusive_run import run_exclusively
@@ -166,7 +166,7 @@ def _show_tables(platform: DemoPlatform, progress: Progress) -> None:
         ("logs", str(platform.layout.log("*"))),
     ]
     total = progress.elapsed + dict(progress.timings).get("set-up", 0.0)
-    progress.console.print(urls_table(rows))
+    progress.console.print(facts_table(rows, "The platform is up", "what", "where"))
     progress.console.print(timings_table(progress.timings, total))
 
 

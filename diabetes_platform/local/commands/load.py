@@ -13,7 +13,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
+from rich.table import Column, Table
 
 from diabetes_platform.contract.events import CDC_TOPIC, REJECTED_TOPIC
 from diabetes_platform.contract.fields import FEATURE_NAMES
@@ -81,9 +81,7 @@ def load(settings: PlatformSettings, console: Console, profile: LoadProfile) -> 
 
 def load_table(stats: LoadStats, profile: LoadProfile) -> Group:
     """Return the tables of counts and of the latency of each stage."""
-    title = f"{profile.rate:g} events a second for {profile.seconds:g} s"
-    counts = Table(title=title, title_justify="left")
-    columns = {
+    sent = {
         "patients sent": stats.sent[EventKind.PATIENT],
         "answered": stats.predicted,
         "waiting": len(stats.pending),
@@ -91,19 +89,19 @@ def load_table(stats: LoadStats, profile: LoadProfile) -> Group:
         "rejected": stats.rejected,
         "duplicates sent": stats.sent[EventKind.DUPLICATE],
     }
-    for name in columns:
-        counts.add_column(name, justify="right")
-    counts.add_row(*(f"{number:,}" for number in columns.values()))
-    stages = Table()
-    stages.add_column("stage")
-    stages.add_column("from → to")
-    for name in ("p50 ms", "p99 ms"):
-        stages.add_column(name, justify="right")
+    title = f"{profile.rate:g} events a second for {profile.seconds:g} s"
+    counts = Table(*map(_number_column, sent), title=title, title_justify="left")
+    counts.add_row(*(f"{number:,}" for number in sent.values()))
+    stages = Table("stage", "from → to", _number_column("p50 ms"), _number_column("p99 ms"))
     for stage in STAGES:
         quantiles = (stats.quantile(stage.name, quantile) for quantile in (0.5, 0.99))
         texts = ("-" if ms is None else f"{ms:.1f}" for ms in quantiles)
         stages.add_row(stage.name, stage.description, *texts)
     return Group(counts, stages)
+
+
+def _number_column(name: str) -> Column:
+    return Column(name, justify="right")
 
 
 class _Load:

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from diabetes_platform.local.api.client import service_state
+from diabetes_platform.local.console import facts_table
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.locks import home_holder
@@ -55,10 +56,7 @@ def _demo_status(settings: PlatformSettings, console: Console) -> None:
         "API": service_state(f"{settings.api}/ready"),
         "Dagster": service_state(f"{settings.dagster}/server_info"),
     }
-    table = Table(show_header=False)
-    for name, state in rows.items():
-        table.add_row(name, state)
-    console.print(table)
+    console.print(facts_table(rows.items()))
     down = [name for name, state in rows.items() if state.startswith("does not")]
     if down:
         raise PlatformError(f"not running: {', '.join(down)}; start with `make demo` or `make up`")

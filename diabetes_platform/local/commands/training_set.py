@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 from rich.console import Console
-from rich.table import Table
 
 from diabetes_platform.contract.s3 import StorageError
 from diabetes_platform.contract.tables import (
@@ -18,6 +17,7 @@ from diabetes_platform.contract.tables import (
 )
 from diabetes_platform.lake.delta import Lake, LakeError, commits
 from diabetes_platform.lake.labels import STREAM_VERSION
+from diabetes_platform.local.console import facts_table
 from diabetes_platform.local.dagster.environment import enter_stack
 from diabetes_platform.local.errors import FailedError, PlatformError
 from diabetes_platform.local.stack import running_stack
@@ -57,12 +57,8 @@ def show_training_set(lake: Lake, console: Console, at: datetime, output: Path |
         raise PlatformError(str(error)) from error
     if output is not None:
         _write(snapshot, output)
-    table = Table(title=f"{TRAINING_SET.name} at {at.isoformat()}", title_justify="left")
-    table.add_column("what", no_wrap=True)
-    table.add_column("value", overflow="fold")
-    for name, value in rows.items():
-        table.add_row(name, value)
-    console.print(table)
+    title = f"{TRAINING_SET.name} at {at.isoformat()}"
+    console.print(facts_table(rows.items(), title, "what", "value"))
 
 
 def _facts(snapshot: TrainingSetSnapshot) -> dict[str, str]:
