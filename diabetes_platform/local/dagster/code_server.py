@@ -1,10 +1,9 @@
 """Dagster's code server: loads the definitions, starts runs, and fails runs that are lost.
 
 `python -m diabetes_platform.local.dagster.code_server --port PORT`. Each run has its
-own process, which ends with the server.
+own process, which ends with the server. Other options are those of `dagster api grpc`.
 """
 
-import argparse
 import logging
 import multiprocessing
 import os
@@ -13,9 +12,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 import dagster as dg
+
+from diabetes_platform.local.ports import HOST
 
 MODULE = "diabetes_platform.definitions"
 LOCATION = "diabetes_platform"
@@ -27,18 +28,17 @@ _PARENT_SECONDS = 0.1
 logger = logging.getLogger("diabetes_platform.code_server")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Serve until a signal ends the process."""
     from diabetes_platform.local.dagster.run_processes import fork_runs
 
-    options = _parser().parse_args(arguments)
     fork_runs()
     with dg.DagsterInstance.get() as instance:
         threading.Thread(target=_watch, args=[instance], daemon=True, name="lost-runs").start()
-        sys.argv = ["dagster", "api", "grpc", "--host", options.host, "--port", str(options.port)]
-        sys.argv += ["--module-name", MODULE, "--location-name", LOCATION]
         # After `python -m dagster` the process of a run has no main module, and PySpark takes such
         # a process for a doctest.
+        module = ["--module-name", MODULE, "--location-name", LOCATION]
+        sys.argv = ["dagster", "api", "grpc", "--host", HOST, *module, *sys.argv[1:]]
         runpy.run_module("dagster", run_name="__main__")
 
 
@@ -102,13 +102,6 @@ def end_with_code_server() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=wait, daemon=True, name="end-with-code-server").start()
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="code_server")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, required=True)
-    return parser
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ def code_server(settings: PlatformSettings, layout: HomeLayout) -> Server:
     """Return the code server, which the webserver and the daemon share."""
     port = settings.port(Port.DAGSTER_CODE)
     module = "diabetes_platform.local.dagster.code_server"
-    command = (layout.program("python"), "-m", module, "--host", HOST, "--port", str(port))
+    command = (layout.program("python"), "-m", module, "--port", str(port))
     return Server("dagster-code", command, port)
 
 
