@@ -274,8 +274,7 @@ def doctor() -> None:
 def install(
     *,
     development: Annotated[
-        bool,
-        typer.Option("--development", help="Also what tests of the Flink jobs need."),
+        bool, typer.Option("--development", help="Also what tests of the Flink jobs need.")
     ] = False,
 ) -> None:
     """Install the servers without starting them."""

@@ -135,9 +135,7 @@ def parse_status(status: Mapping[str, Any]) -> ConnectorState:
     connector, tasks = status["connector"], status["tasks"]
     traces = [part["trace"] for part in (connector, *tasks) if part.get("trace")]
     return ConnectorState(
-        connector["state"],
-        tuple(task["state"] for task in tasks),
-        traces[0] if traces else None,
+        connector["state"], tuple(task["state"] for task in tasks), traces[0] if traces else None
     )
 
 

@@ -10,19 +10,7 @@ from typing import Any
 import dagster as dg
 
 from diabetes_platform.contract.fields import FEATURE_NAMES
-from diabetes_platform.orchestration.describe import (
-    CANDIDATE,
-    CHAMPION,
-    CLEANED,
-    LABELS,
-    QUARANTINE,
-    SERVING,
-    SHADOW,
-    STAGING,
-    STATISTICS,
-    STREAM,
-    TRAINING_ROWS,
-)
+from diabetes_platform.orchestration.describe import LABELS, STREAM, TRAINING_ROWS
 
 AC = dg.AutomationCondition
 _OF_STREAM = dg.AssetSelection.assets(STREAM)
@@ -78,18 +66,3 @@ def with_asset(asset: dg.AssetKey) -> dg.AutomationCondition[Any]:
     """
     condition = AC.asset_matches(asset, AC.will_be_requested())
     return condition.with_label(f"{asset.to_user_string()} is requested")
-
-
-AUTOMATED = (
-    LABELS,
-    CLEANED,
-    STATISTICS,
-    QUARANTINE,
-    STAGING,
-    SERVING,
-    TRAINING_ROWS,
-    CANDIDATE,
-    SHADOW,
-    CHAMPION,
-)
-"""The assets with a condition: RETRAIN for the labels, FOLLOW for the others."""

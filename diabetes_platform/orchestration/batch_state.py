@@ -23,14 +23,7 @@ from diabetes_platform.contract.tables import (
     batch_content_hash,
     batch_id_of,
 )
-from diabetes_platform.lake.delta import (
-    Commit,
-    DeltaPath,
-    Lake,
-    annotate,
-    commits,
-    newest_commit,
-)
+from diabetes_platform.lake.delta import Commit, DeltaPath, Lake, annotate, commits, newest_commit
 from diabetes_platform.lake.raw import current_content_hash
 from diabetes_platform.modelling.training_set_snapshot import LABELS_VERSION, RAW_HASH
 

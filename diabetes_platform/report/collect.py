@@ -149,17 +149,15 @@ def _stream_issues(settings: PlatformSettings) -> tuple[tuple[str, str], ...] | 
 
 
 def _links(settings: PlatformSettings) -> tuple[tuple[str, str], ...]:
-    links = [
-        ("Dagster", settings.dagster),
-        ("Data Docs", f"{settings.api}/data-docs/"),
-        ("Page and API", settings.api),
-        ("Model card (JSON)", f"{settings.api}/model"),
-    ]
-    if settings.storage_console_url is not None:
-        links.append(("MinIO console", settings.storage_console_url))
-    if settings.flink_url is not None:
-        links.append(("Flink", settings.flink_url))
-    return tuple(links)
+    links = {
+        "Dagster": settings.dagster,
+        "Data Docs": f"{settings.api}/data-docs/",
+        "Page and API": settings.api,
+        "Model card (JSON)": f"{settings.api}/model",
+        "MinIO console": settings.storage_console_url,
+        "Flink": settings.flink_url,
+    }
+    return tuple((name, url) for name, url in links.items() if url is not None)
 
 
 def _latest_metadata(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, Any]:

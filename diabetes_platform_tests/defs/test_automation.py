@@ -8,21 +8,26 @@ import pytest
 from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 
 from diabetes_platform.definitions import build_definitions
-from diabetes_platform.orchestration.automation import AUTOMATED
 from diabetes_platform.orchestration.describe import (
     CANDIDATE,
     CHAMPION,
+    CLEANED,
     LABELS,
+    QUARANTINE,
     RAW,
     SERVING,
     SHADOW,
     STAGING,
+    STATISTICS,
     STREAM,
     TRAINING_ROWS,
 )
 from diabetes_platform.settings import PlatformSettings
 
-CHAIN = set(AUTOMATED)
+CHAIN = {
+    LABELS, CLEANED, STATISTICS, QUARANTINE, STAGING, SERVING, TRAINING_ROWS, CANDIDATE, SHADOW,
+    CHAMPION,
+}  # fmt: skip
 DRIFT = "no_drift_glucose"
 WAITING = "few_labels_wait"
 

@@ -1,6 +1,6 @@
 """Alerts for failed runs: the sensor, and the cause of the failure from Dagster's event log."""
 
-from typing import Protocol
+from typing import Any
 
 import dagster as dg
 
@@ -27,18 +27,6 @@ def failure_alerts(
     context.log.error(alert.text)
     # If this raises, Dagster shows the tick as failed and does not retry it for this run.
     send_alert(alert, settings)
-
-
-class ErrorInfo(Protocol):
-    """An exception in Dagster's event log."""
-
-    @property
-    def message(self) -> str:
-        """The exception's type and text."""
-
-    @property
-    def cause(self) -> "ErrorInfo | None":
-        """The exception it was raised from."""
 
 
 def describe_failure(instance: dg.DagsterInstance, run_id: str, dagster_url: str) -> Alert:
@@ -85,7 +73,7 @@ def failure_alert(
     return Alert(f"{job} failed at {failed}: {message} ({url})", facts, identity="run_id")
 
 
-def root_cause(error: ErrorInfo | None) -> str:
+def root_cause(error: Any) -> str:  # noqa: ANN401 - Dagster does not export its SerializableErrorInfo
     """Return the first line of the innermost exception: a retried step wraps the original."""
     while error is not None and error.cause is not None:
         error = error.cause

@@ -4,7 +4,6 @@ import dagster as dg
 
 from diabetes_platform.defs.monitoring.jobs import MONITORED
 from diabetes_platform.defs.stream.assets import STREAM_ASSETS
-from diabetes_platform.orchestration.automation import AUTOMATED
 
 batch = dg.define_asset_job(
     "batch",
@@ -34,7 +33,7 @@ def retraining(*, stream_runs: bool) -> dg.AutomationConditionSensorDefinition:
     status = dg.DefaultSensorStatus
     return dg.AutomationConditionSensorDefinition(
         name="retraining",
-        target=dg.AssetSelection.assets(*AUTOMATED),
+        target=dg.AssetSelection.all(),
         default_status=status.RUNNING if stream_runs else status.STOPPED,
         minimum_interval_seconds=60,
         run_tags={"platform/graph": "batch"},

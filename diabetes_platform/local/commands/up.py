@@ -86,18 +86,14 @@ def _join(stack: Stack, progress: Progress) -> list[ProcessState]:
             f"the platform's supervisor has ended and {count} of its processes still run: "
             "stop them with `make down`, then start again"
         )
-    _require_mode(stack, {process.name for process in supervisor.processes() or ()})
-    progress.say("the platform already runs")
-    return supervisor.wait_until_healthy(progress.reached)
-
-
-def _require_mode(stack: Stack, running: set[str]) -> None:
-    """Raise PlatformError if a cluster is requested but a single Spark server already runs."""
+    running = {process.name for process in supervisor.processes() or ()}
     if stack.spark == SparkMode.CLUSTER and MASTER not in running:
         raise PlatformError(
             "the platform already runs, with one Spark server: `make down` first, then "
             "`make up SPARK=cluster`"
         )
+    progress.say("the platform already runs")
+    return supervisor.wait_until_healthy(progress.reached)
 
 
 def require_free_ports(stack: Stack) -> None:

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -67,22 +68,24 @@ def submit(
     with the reason for a delay. Ctrl-C terminates the run and raises KeyboardInterrupt. Raises
     PlatformError if Dagster does not answer or rejects the request.
     """
+    runs = _Runs(client, instance, on_wait)
     run_id = client.launch(request)
-    runs = _Runs(instance, on_wait)
     with run_log(log) as append:
-        handlers = (follower, append)
-        run = _follow(client, runs, run_id, handlers, on_wait)
-        while _will_be_retried(runs, run):
+        run = runs.follow(run_id, (follower, append))
+        while runs.will_be_retried(run):
             on_wait(f"run {run.run_id} was lost and is retried")
             follower.run_error = None
-            run = _follow(client, runs, _retry_of(runs, run.run_id), handlers, on_wait)
+            run = runs.follow(runs.retry_of(run.run_id), (follower, append))
     return Outcome(run.run_id, list(follower.steps.values()), _failures(run, follower))
 
 
 class _Runs:
-    """The runs in Dagster's database; requests are repeated while the database restarts."""
+    """The platform's runs; requests to Dagster's database are repeated while it restarts."""
 
-    def __init__(self, instance: dg.DagsterInstance, on_wait: OnWait) -> None:
+    def __init__(
+        self, client: DagsterClient, instance: dg.DagsterInstance, on_wait: OnWait
+    ) -> None:
+        self._client = client
         self._instance = instance
         self._on_wait = on_wait
         logging.getLogger().addFilter(_is_not_a_retry_warning)
@@ -97,12 +100,64 @@ class _Runs:
 
         return self._retry(request)
 
-    def events(
-        self, run_id: str, cursor: str | None
-    ) -> tuple[Sequence[dg.EventLogEntry], str | None]:
-        """Return the events after `cursor`, and the new cursor."""
-        page = self._retry(lambda: self._instance.get_records_for_run(run_id, cursor=cursor))
-        return [record.event_log_entry for record in page.records], page.cursor
+    def follow(self, run_id: str, handlers: Sequence[EventHandler]) -> dg.DagsterRun:
+        """Pass each event of a run to `handlers` until it has ended; return its final state."""
+        cursor: str | None = None
+        queue_deadline = time.monotonic() + _QUEUED_SECONDS
+        try:
+            while True:
+                run = self.get(run_id)
+                page = self._retry(partial(self._instance.get_records_for_run, run_id, cursor))
+                cursor = page.cursor
+                for record in page.records:
+                    for handle in handlers:
+                        handle(record.event_log_entry)
+                if run.is_finished and not page.records:
+                    return run
+                if run.status == _STATUS.QUEUED and time.monotonic() > queue_deadline:
+                    url = f"{self._client.base_url}/runs"
+                    self._on_wait(f"run {run_id} waits in Dagster's queue: {url}")
+                    queue_deadline = float("inf")
+                if not page.records:
+                    time.sleep(_POLL_SECONDS)
+        except KeyboardInterrupt:
+            self._terminate(run_id)
+            raise
+
+    def will_be_retried(self, run: dg.DagsterRun) -> bool:
+        """Whether Dagster retries a failed run; it decides this shortly after the failure."""
+
+        def decided() -> dg.DagsterRun | None:
+            current = self.get(run.run_id)
+            pending = current.status == _STATUS.FAILURE and _WILL_RETRY not in current.tags
+            return None if pending else current
+
+        try:
+            current = wait_until(decided, timeout=_RETRY_DECISION_SECONDS, interval=_POLL_SECONDS)
+        except TimeoutError:
+            return False
+        if current is None or current.status != _STATUS.FAILURE:
+            return False
+        return current.tags[_WILL_RETRY] == "true"
+
+    def retry_of(self, run_id: str) -> str:
+        """Wait until the daemon has launched the retry of a run, and return its id."""
+        while (retry := self.get(run_id).tags.get(_RETRY)) is None:
+            time.sleep(_POLL_SECONDS)
+        return retry
+
+    def _terminate(self, run_id: str) -> None:
+        """Terminate a run and wait for its end, so that another one can start immediately."""
+        self._client.terminate(run_id)
+        try:
+            wait_until(
+                lambda: self.get(run_id).is_finished,
+                timeout=_TERMINATION_SECONDS,
+                interval=_POLL_SECONDS,
+            )
+        except TimeoutError:
+            url = f"{self._client.base_url}/runs/{run_id}"
+            raise PlatformError(f"run {run_id} has not ended yet: {url}") from None
 
     def _retry(self, request: Callable[[], _Result]) -> _Result:
         try:
@@ -128,77 +183,6 @@ def _database_problem(error: Exception) -> str:
 def _is_not_a_retry_warning(record: logging.LogRecord) -> bool:
     """Suppress Dagster's own warnings, several lines for each attempt to reach its database."""
     return not record.getMessage().startswith("Retrying failed database connection")
-
-
-def _follow(
-    client: DagsterClient,
-    runs: _Runs,
-    run_id: str,
-    handlers: Sequence[EventHandler],
-    on_wait: OnWait,
-) -> dg.DagsterRun:
-    """Pass each event of a run to `handlers` until it has ended, and return its final state."""
-    cursor = None
-    queue_deadline = time.monotonic() + _QUEUED_SECONDS
-    try:
-        while True:
-            run = runs.get(run_id)
-            entries, cursor = runs.events(run_id, cursor)
-            for entry in entries:
-                for handle in handlers:
-                    handle(entry)
-            if run.is_finished and not entries:
-                return run
-            if run.status == _STATUS.QUEUED and time.monotonic() > queue_deadline:
-                on_wait(f"run {run_id} waits in Dagster's queue: {client.base_url}/runs")
-                queue_deadline = float("inf")
-            if not entries:
-                time.sleep(_POLL_SECONDS)
-    except KeyboardInterrupt:
-        _terminate(client, runs, run_id)
-        raise
-
-
-def _will_be_retried(runs: _Runs, run: dg.DagsterRun) -> bool:
-    """Whether Dagster retries a failed run; it records this decision shortly after the failure."""
-
-    def decided() -> dg.DagsterRun | None:
-        current = runs.get(run.run_id)
-        pending = current.status == _STATUS.FAILURE and _WILL_RETRY not in current.tags
-        return None if pending else current
-
-    try:
-        current = wait_until(decided, timeout=_RETRY_DECISION_SECONDS, interval=_POLL_SECONDS)
-    except TimeoutError:
-        return False
-    return (
-        current is not None
-        and current.status == _STATUS.FAILURE
-        and current.tags[_WILL_RETRY] == "true"
-    )
-
-
-def _retry_of(runs: _Runs, run_id: str) -> str:
-    """Wait until the daemon has launched the retry of a run, and return its id."""
-    while True:
-        retry = runs.get(run_id).tags.get(_RETRY)
-        if retry is not None:
-            return retry
-        time.sleep(_POLL_SECONDS)
-
-
-def _terminate(client: DagsterClient, runs: _Runs, run_id: str) -> None:
-    """Terminate a run and wait for its end, so that another one can start immediately."""
-    client.terminate(run_id)
-    try:
-        wait_until(
-            lambda: runs.get(run_id).is_finished,
-            timeout=_TERMINATION_SECONDS,
-            interval=_POLL_SECONDS,
-        )
-    except TimeoutError:
-        url = f"{client.base_url}/runs/{run_id}"
-        raise PlatformError(f"run {run_id} has not ended yet: {url}") from None
 
 
 def _failures(run: dg.DagsterRun, follower: Follower) -> list[str]:

@@ -12,12 +12,14 @@ from sqlalchemy import create_engine
 
 from diabetes_platform.local.dagster import submit
 from diabetes_platform.local.dagster.batch import Follower
+from diabetes_platform.local.dagster.client import DagsterClient
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.local.postgres.server import Postgres
 from diabetes_platform_tests.conftest import FAST
 
 RUN = dg.DagsterRun(job_name="batch")
+CLIENT = DagsterClient("http://127.0.0.1:3000")
 
 
 @dg.job(executor_def=dg.in_process_executor)
@@ -63,7 +65,7 @@ def test_waits_for_a_restart_of_the_database_and_reports_it_once(
         messages.append(message)
         down.set()
 
-    runs = submit._Runs(instance, on_wait)
+    runs = submit._Runs(CLIENT, instance, on_wait)
     results: list[dg.DagsterRun] = []
     following = threading.Thread(target=lambda: results.append(runs.get(run_id)))
     following.start()
@@ -83,7 +85,7 @@ def test_fails_in_one_line_if_the_database_stays_down(
     monkeypatch.setattr(submit, "_DATABASE_SECONDS", 0.0)
     engine = create_engine(f"postgresql://ada@{HOST}:{free_port()}/events")
     with dg.instance_for_test() as instance:
-        runs = submit._Runs(instance, lambda _: None)
+        runs = submit._Runs(CLIENT, instance, lambda _: None)
         with pytest.raises(PlatformError, match="database does not answer") as raised:
             runs._retry(engine.connect)
     assert "\n" not in str(raised.value)
@@ -93,14 +95,14 @@ def test_names_a_deleted_run() -> None:
     with dg.instance_for_test() as instance:
         run_id = "1f3c8f6e-3d0e-4b52-a0f3-0d1f6f6c2f11"
         with pytest.raises(PlatformError, match=f"run {run_id} was deleted"):
-            submit._Runs(instance, lambda _: None).get(run_id)
+            submit._Runs(CLIENT, instance, lambda _: None).get(run_id)
 
 
 def test_suppresses_only_dagsters_warnings_of_retries(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with dg.instance_for_test() as instance:
-        submit._Runs(instance, lambda _: None)
+        submit._Runs(CLIENT, instance, lambda _: None)
     logging.getLogger().warning("Retrying failed database connection: %s", "refused")
     logging.getLogger().warning("another warning")
     assert [record.getMessage() for record in caplog.records] == ["another warning"]
