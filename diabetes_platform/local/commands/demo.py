@@ -1,6 +1,5 @@
 """`diabetes demo`: start PostgreSQL, the API and Dagster, run a batch, and serve predictions."""
 
-import functools
 import time
 from contextlib import ExitStack
 
@@ -23,8 +22,7 @@ from diabetes_platform.local.console import (
     prediction_table,
     timings_table,
 )
-from diabetes_platform.local.dagster.batch import JOB, Follower, Outcome, run_batch
-from diabetes_platform.local.dagster.exclusive_run import run_exclusively
+from diabetes_platform.local.dagster.batch import JOB, Follower, Outcome, run_exclusively
 from diabetes_platform.local.dagster.server import code_server, daemon, webserver
 from diabetes_platform.local.demo_platform import DemoPlatform
 from diabetes_platform.local.errors import FailedError
@@ -104,9 +102,7 @@ def _run_batch(platform: DemoPlatform, progress: Progress) -> Outcome:
 
             definitions = build_definitions()
         follower = Follower(progress.step_started, progress.step_ended)
-        log = platform.layout.log(JOB)
-        run = functools.partial(run_batch, definitions, instance, follower, log=log)
-        return run_exclusively(platform, instance, run)
+        return run_exclusively(platform, instance, definitions, follower)
 
 
 def _start_dagster_and_predict(

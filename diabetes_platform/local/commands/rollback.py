@@ -7,8 +7,8 @@ import dagster as dg
 from rich.console import Console
 
 from diabetes_platform.local.console import model_rollback_line, rollback_line
+from diabetes_platform.local.dagster.batch import require_no_running_batch
 from diabetes_platform.local.dagster.environment import enter_platform
-from diabetes_platform.local.dagster.exclusive_run import require_no_running_batch
 from diabetes_platform.local.errors import FailedError
 from diabetes_platform.local.locks import lock_batch
 from diabetes_platform.local.stack import Stack

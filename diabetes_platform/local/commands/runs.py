@@ -1,16 +1,14 @@
 """`diabetes materialize` and `diabetes launch`: a run of a Dagster job, shown step by step."""
 
-import functools
 from pathlib import Path
 
 import dagster as dg
 from rich.console import Console
 
 from diabetes_platform.local.console import Progress, failure_line
-from diabetes_platform.local.dagster.batch import JOB, Follower, Outcome, run_batch
+from diabetes_platform.local.dagster.batch import JOB, Follower, Outcome, run_exclusively
 from diabetes_platform.local.dagster.client import DagsterClient, LaunchRequest
 from diabetes_platform.local.dagster.environment import enter_platform, enter_stack
-from diabetes_platform.local.dagster.exclusive_run import run_exclusively
 from diabetes_platform.local.dagster.submit import batch_request, submit
 from diabetes_platform.local.demo_platform import DemoPlatform
 from diabetes_platform.local.errors import FailedError
@@ -60,13 +58,11 @@ def _submit(stack: Stack, progress: Progress, request: LaunchRequest) -> Outcome
 def _run_in_process(
     platform: DemoPlatform, progress: Progress, source: str | None, select: str | None
 ) -> Outcome:
-    log = platform.layout.log(JOB)
     with dg.DagsterInstance.get() as instance:
         follower = Follower(progress.step_started, progress.step_ended)
-        run = functools.partial(
-            run_batch, _definitions(), instance, follower, log=log, source=source, select=select
+        return run_exclusively(
+            platform, instance, _definitions(), follower, source=source, select=select
         )
-        return run_exclusively(platform, instance, run)
 
 
 def _require_success(progress: Progress, outcome: Outcome, log: Path) -> None:

@@ -1,4 +1,4 @@
-"""A run of the batch job in this process, and the outcome of any run step by step."""
+"""Runs of the batch job in this process, and the outcome of any run step by step."""
 
 import uuid
 from collections.abc import Callable, Mapping
@@ -9,17 +9,25 @@ from typing import Any
 import dagster as dg
 
 from diabetes_platform.contract.tables import RAW_PATIENTS
-from diabetes_platform.defs.alerts.run_failures import root_cause
+from diabetes_platform.defs.alerts.delivery import AlertError, send_alert
+from diabetes_platform.defs.alerts.run_failures import describe_failure, root_cause
 from diabetes_platform.local.dagster.run_log import run_log
+from diabetes_platform.local.demo_platform import DemoPlatform
 from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.local.locks import lock_batch
+from diabetes_platform.settings import PlatformSettings
 
 JOB = "batch"
+BATCH = {"platform/graph": "batch"}
+"""The tag of every run of the batch job."""
 IN_PROCESS = {"platform/launcher": "in-process"}
 """The tag of a run in the process of a command."""
 _NO_RETRY = {"dagster/max_retries": "0"}
 """The daemon cannot retry a run that was started by a command."""
 _INTERRUPTED = "Execution was interrupted"
 """The message of Dagster, which handles the signal while a step runs."""
+_STATUS = dg.DagsterRunStatus
+_UNFINISHED = [_STATUS.NOT_STARTED, _STATUS.STARTING, _STATUS.STARTED, _STATUS.CANCELING]
 SOURCE_ASSET = dg.AssetKey(RAW_PATIENTS.name.split("/"))
 
 
@@ -137,6 +145,57 @@ def run_batch(
         raise KeyboardInterrupt
     steps = list(follower.steps.values())
     return Outcome(run_id, steps, [] if result.success else failures(steps, follower.run_error))
+
+
+def run_exclusively(
+    platform: DemoPlatform,
+    instance: dg.DagsterInstance,
+    definitions: dg.Definitions,
+    follower: Follower,
+    *,
+    source: str | None = None,
+    select: str | None = None,
+) -> Outcome:
+    """Call `run_batch` as the only batch of this home, and send an alert if the run failed.
+
+    Raises PlatformError if another batch is running. An alert that cannot be delivered is added to
+    the failures of the outcome.
+    """
+    settings, log = platform.settings, platform.layout.log(JOB)
+    with lock_batch(platform.layout):
+        fail_abandoned_runs(instance, alone=platform.postgres.pid is not None)
+        require_no_running_batch(instance, settings)
+        outcome = run_batch(definitions, instance, follower, log=log, source=source, select=select)
+        if outcome.failures:
+            # The sensor may not run; it does not repeat the alert.
+            try:
+                send_alert(describe_failure(instance, outcome.run_id, settings.dagster), settings)
+            except AlertError as error:
+                outcome.failures.append(str(error))
+    return outcome
+
+
+def fail_abandoned_runs(instance: dg.DagsterInstance, *, alone: bool) -> list[str]:
+    """Mark runs whose process has ended as failed, and return their ids.
+
+    The caller must hold the batch lock, so that no run in another command's process is active.
+    `alone` means that this process has started the database, so that no other run is active either.
+    """
+    tags = {} if alone else IN_PROCESS
+    abandoned = instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED, tags=tags))
+    for run in abandoned:
+        instance.report_run_failed(run, "The process of this run ended before the run did.")
+    return [run.run_id for run in abandoned]
+
+
+def require_no_running_batch(instance: dg.DagsterInstance, settings: PlatformSettings) -> None:
+    """Raise PlatformError if a batch from Dagster's queue is running."""
+    running = instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED, tags=BATCH), limit=1)
+    for run in running:
+        raise PlatformError(
+            f"another batch is running ({settings.dagster}/runs/{run.run_id}): "
+            "wait until it has ended and try again"
+        )
 
 
 def run_config(source: str | None) -> dict[str, object]:

@@ -7,9 +7,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from diabetes_platform.local.dagster.batch import IN_PROCESS, Follower, Outcome, run_batch
-from diabetes_platform.local.dagster.exclusive_run import (
+from diabetes_platform.local.dagster.batch import (
     BATCH,
+    IN_PROCESS,
+    Follower,
+    Outcome,
     fail_abandoned_runs,
     require_no_running_batch,
     run_exclusively,
@@ -61,10 +63,7 @@ def batch(platform: DemoPlatform, instance: dg.DagsterInstance, *, healthy: bool
     job = dg.define_asset_job("batch", tags=BATCH, executor_def=dg.in_process_executor)
     definitions = dg.Definitions([patients], jobs=[job])
     follower = Follower(lambda _: None, lambda _: None)
-    log = platform.layout.log("batch")
-    return run_exclusively(
-        platform, instance, lambda: run_batch(definitions, instance, follower, log=log)
-    )
+    return run_exclusively(platform, instance, definitions, follower)
 
 
 def status_of(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
