@@ -22,8 +22,7 @@ _RETRIES = 2
 _RETRY_WAIT_SECONDS = 1.0
 _MAX_TITLE = 120
 _SEPARATOR = re.compile(r"[\s,]+(?=[A-Za-z][\w+.-]*://)")
-_SCHEME = re.compile(r"([A-Za-z][\w+.-]*)://\S+")
-_MAIL = frozenset({"mailto", "mailtos"})
+_URL = re.compile(r"([A-Za-z][\w+.-]*)://\S+")
 _PROBLEMS = (
     (re.compile(r"\berror=(\d{3})\b"), "status {}"),
     (re.compile(r"\((\d{3}), b"), "status {}"),
@@ -48,7 +47,7 @@ class AlertChannel:
     @property
     def is_mail(self) -> bool:
         """Whether the channel is e-mail over SMTP."""
-        return _scheme(self.url.get_secret_value()) in _MAIL
+        return self.url.get_secret_value().lower().startswith(("mailto://", "mailtos://"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +83,13 @@ def parse_channels(text: str) -> list[AlertChannel]:
     """
     channels = []
     for number, url in enumerate(_SEPARATOR.split(text.strip(" \t\r\n,")), start=1):
-        if not _SCHEME.fullmatch(url):
+        match = _URL.fullmatch(url)
+        if match is None:
             raise AlertUrlError(
                 f"URL {number} is not of the form scheme://…; allowed: Apprise URLs, "
                 "separated by commas or spaces"
             )
-        name = f"PLATFORM_ALERT_URLS: URL {number} ({_scheme(url)}://)"
+        name = f"PLATFORM_ALERT_URLS: URL {number} ({match[1]}://)"
         channels.append(AlertChannel(name, SecretStr(url)))
     return channels
 
@@ -186,10 +186,6 @@ def _as_text(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} ({count})" for name, count in value.items())
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _scheme(url: str) -> str:
-    return urlsplit(url).scheme
 
 
 def _asset() -> "AppriseAsset":

@@ -4,7 +4,7 @@
 stays: a batch of unchanged input costs next to nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import dagster as dg
@@ -26,20 +26,16 @@ def drift_check(field: str) -> str:
 
 
 def _check_begins_to_fail(
-    label: str, asset: dg.AssetKey, names: Sequence[str]
+    label: str, asset: dg.AssetKey, names: Iterable[str]
 ) -> dg.AutomationCondition[Any]:
-    failing = AC.any_checks_match(AC.check_failed().newly_true())
-    condition = AC.asset_matches(asset, failing.allow(_checks(asset, names)))
-    return condition.with_label(label)
-
-
-def _checks(asset: dg.AssetKey, names: Sequence[str]) -> dg.AssetSelection:
-    return dg.AssetSelection.checks(*(dg.AssetCheckKey(asset, name) for name in names))
+    checks = dg.AssetSelection.checks(*(dg.AssetCheckKey(asset, name) for name in names))
+    failing = AC.any_checks_match(AC.check_failed().newly_true()).allow(checks)
+    return AC.asset_matches(asset, failing).with_label(label)
 
 
 ENOUGH_NEW_LABELS = _check_begins_to_fail("enough confirmed outcomes wait", LABELS, [LABELS_CHECK])
 DRIFTED = _check_begins_to_fail(
-    "a field of recent patients has drifted", STREAM, [*map(drift_check, FEATURE_NAMES)]
+    "a field of recent patients has drifted", STREAM, map(drift_check, FEATURE_NAMES)
 )
 STALE: dg.AutomationCondition[Any] = AC.asset_matches(
     TRAINING_ROWS, AC.freshness_failed().newly_true()

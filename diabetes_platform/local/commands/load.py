@@ -3,9 +3,7 @@
 import json
 import time
 from collections import deque
-from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import psycopg
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
@@ -36,7 +34,7 @@ from diabetes_platform.streaming.load_profile import (
     LoadProfile,
     LoadStats,
 )
-from diabetes_platform.streaming.sampler import Patient, read_patients, sample_patients
+from diabetes_platform.streaming.sampler import read_patients, sample_patients
 from diabetes_platform.warehouse.roles import API
 
 _TICK_SECONDS = 0.01
@@ -119,7 +117,8 @@ class _Load:
         self._initial_rejected = self._rejected()
         self._consumer.assign(self._end_offsets(CDC_TOPIC))
         self._events: deque[Event] = deque(maxlen=_RECENT_EVENTS)
-        self._patients = _patients(PIMA_CSV, profile.seed)
+        with PIMA_CSV.open(encoding="utf-8", newline="") as lines:
+            self._patients = sample_patients(read_patients(lines), profile.seed)
         self._keys: set[bytes] = set()
         self._broken = 0
 
@@ -201,8 +200,3 @@ class _Load:
         for end in ends:
             end.offset = self._consumer.get_watermark_offsets(end, timeout=_TIMEOUT)[1]
         return ends
-
-
-def _patients(table: Path, seed: int) -> Iterator[Patient]:
-    with table.open(encoding="utf-8", newline="") as lines:
-        return sample_patients(read_patients(lines), seed)
