@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -52,17 +51,21 @@ METRICS: Mapping[str, tuple[str, str]] = {
 
 def render(report: Report) -> str:
     """Return the HTML document."""
-    return (
-        _environment()
-        .get_template("report.html")
-        .render(
-            report=report,
-            signs=SIGNS,
-            summaries=SUMMARIES,
-            metrics=METRICS,
-            features=FIELDS_BY_NAME,
-            style=(_TEMPLATES / "report.css").read_text(encoding="utf-8"),
-        )
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "share": share, "timestamp": timestamp}
+    return environment.get_template("report.html").render(
+        report=report,
+        signs=SIGNS,
+        summaries=SUMMARIES,
+        metrics=METRICS,
+        features=FIELDS_BY_NAME,
+        style=(_TEMPLATES / "report.css").read_text(encoding="utf-8"),
     )
 
 
@@ -83,16 +86,3 @@ def share(part: int, total: int) -> str:
 def timestamp(at: datetime) -> str:
     """Format a time in UTC, to the minute."""
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M}"
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": number, "share": share, "timestamp": timestamp}
-    return environment
