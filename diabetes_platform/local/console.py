@@ -81,11 +81,13 @@ class Progress:
                 self.say(str(check), "  [red]✗[/red]" if check.blocking else "  [yellow]![/yellow]")
 
 
-def facts_table(rows: Iterable[tuple[str, str]], title: str | None = None, *headers: str) -> Table:
-    """Return a table of names and values; without a header row if no `headers` are passed."""
-    table = Table(title=title, title_justify="left", show_header=bool(headers))
-    table.add_column(*headers[:1], no_wrap=True)
-    table.add_column(*headers[1:], overflow="fold")
+def facts_table(
+    rows: Iterable[tuple[str, str]], title: str | None = None, headers: tuple[str, str] = ("", "")
+) -> Table:
+    """Return a table of names and values; empty `headers` are not shown."""
+    table = Table(title=title, title_justify="left", show_header=any(headers))
+    table.add_column(headers[0], no_wrap=True)
+    table.add_column(headers[1], overflow="fold")
     for row in rows:
         table.add_row(*row)
     return table

@@ -78,7 +78,7 @@ def test_shows_a_spinner_on_a_terminal() -> None:
 def test_tables_contain_their_rows() -> None:
     out = console()
     out.print(
-        facts_table([("Dagster", "http://127.0.0.1:3000")], "The platform is up", "what", "where")
+        facts_table([("Dagster", "http://127.0.0.1:3000")], "The platform is up", ("what", "where"))
     )
     out.print(prediction_table({"result": "Normal", "contributions": {"age": 0.5}}))
     assert re.search(r"what +│ where", output(out).replace("┃", "│"))

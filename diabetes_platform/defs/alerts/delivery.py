@@ -11,7 +11,7 @@ from diabetes_platform.clients.alert_channels import Alert, AlertChannel, send
 from diabetes_platform.settings import PlatformSettings
 
 MAX_DELIVERIES = 3
-"""Calls of `send_alert` that send an alert to a channel as long as it does not accept it."""
+"""An alert is sent at most this many times to a channel that does not accept it."""
 
 
 class AlertError(RuntimeError):

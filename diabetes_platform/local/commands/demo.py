@@ -162,7 +162,7 @@ def _show_tables(platform: DemoPlatform, progress: Progress) -> None:
         ("logs", str(platform.layout.log("*"))),
     ]
     total = progress.elapsed + dict(progress.timings).get("set-up", 0.0)
-    progress.console.print(facts_table(rows, "The platform is up", "what", "where"))
+    progress.console.print(facts_table(rows, "The platform is up", ("what", "where")))
     progress.console.print(timings_table(progress.timings, total))
 
 

@@ -21,22 +21,17 @@ def write_report(settings: PlatformSettings, console: Console, output: Path) -> 
     """
     if not output.parent.is_dir():
         raise PlatformError(f"--output {output}: the directory {output.parent} does not exist")
-    with enter_platform(settings):
-        report = _report()
-    _write(report, output)
-    counts = ", ".join(f"{count} {state}" for state, count in report.counts.items() if count)
-    console.print(f"{output}: {counts or 'no checks'}", soft_wrap=True, highlight=False)
-
-
-def _report() -> Report:
     from diabetes_platform.definitions import build_definitions
     from diabetes_platform.report.collect import collect
 
-    with dg.DagsterInstance.get() as instance:
+    with enter_platform(settings), dg.DagsterInstance.get() as instance:
         try:
-            return collect(PlatformSettings(), build_definitions(), instance)
+            report = collect(PlatformSettings(), build_definitions(), instance)
         except (StorageError, BundleError) as error:
             raise PlatformError(str(error)) from error
+    _write(report, output)
+    counts = ", ".join(f"{count} {state}" for state, count in report.counts.items() if count)
+    console.print(f"{output}: {counts or 'no checks'}", soft_wrap=True, highlight=False)
 
 
 def _write(report: Report, output: Path) -> None:

@@ -58,7 +58,7 @@ def show_training_set(lake: Lake, console: Console, at: datetime, output: Path |
     if output is not None:
         _write(snapshot, output)
     title = f"{TRAINING_SET.name} at {at.isoformat()}"
-    console.print(facts_table(rows.items(), title, "what", "value"))
+    console.print(facts_table(rows.items(), title, ("what", "value")))
 
 
 def _facts(snapshot: TrainingSetSnapshot) -> dict[str, str]:

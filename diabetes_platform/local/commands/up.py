@@ -61,7 +61,9 @@ def up(settings: PlatformSettings, console: Console, *, spark: SparkMode, starte
 def _start(stack: Stack, lock: HomeLock, progress: Progress) -> list[ProcessState]:
     environment = inherited_environment()
     java_home = str(find_java(environment).parents[1])
-    _end_orphans(stack, progress)
+    if orphans := supervised_processes(stack.layout.home):
+        count = terminate(orphans, _GRACE_SECONDS)
+        progress.say(f"terminated {count} processes of an earlier run without supervisor")
     require_free_ports(stack)
     install(install_plan(), stack.layout.tools, environment, ConsoleProgress(progress))
     require_space({stack.home.home: STATE_SPACE})
@@ -117,14 +119,6 @@ def _configure(stack: Stack) -> None:
     rotate_large_logs(layout)
     link(layout.dagster / INSTANCE_NAME, INSTANCE_FILE)
     write_environments(stack)
-
-
-def _end_orphans(stack: Stack, progress: Progress) -> None:
-    """Terminate the processes of an earlier run whose supervisor was killed."""
-    orphans = supervised_processes(stack.layout.home)
-    if orphans:
-        count = terminate(orphans, _GRACE_SECONDS)
-        progress.say(f"terminated {count} processes of an earlier run without supervisor")
 
 
 def _stop_after_failure(stack: Stack, progress: Progress) -> None:
