@@ -21,10 +21,11 @@ def write_report(settings: PlatformSettings, console: Console, output: Path) -> 
     """
     if not output.parent.is_dir():
         raise PlatformError(f"--output {output}: the directory {output.parent} does not exist")
-    from diabetes_platform.definitions import build_definitions
-    from diabetes_platform.report.collect import collect
-
     with enter_platform(settings), dg.DagsterInstance.get() as instance:
+        # Libraries read the platform's environment when they are imported.
+        from diabetes_platform.definitions import build_definitions
+        from diabetes_platform.report.collect import collect
+
         try:
             report = collect(PlatformSettings(), build_definitions(), instance)
         except (StorageError, BundleError) as error:

@@ -17,11 +17,12 @@ from diabetes_platform.settings import PlatformSettings
 
 def rollback(settings: PlatformSettings, console: Console) -> None:
     """Serve the previous version of serving.patients; FailedError if none exists."""
-    from diabetes_platform.defs.batch.serving import rollback_event
-    from diabetes_platform.orchestration.resources import warehouse_of
-    from diabetes_platform.warehouse import promotion
-
     with _exclusive_instance(settings) as instance:
+        # Libraries read the platform's environment when they are imported.
+        from diabetes_platform.defs.batch.serving import rollback_event
+        from diabetes_platform.orchestration.resources import warehouse_of
+        from diabetes_platform.warehouse import promotion
+
         try:
             restored = promotion.rollback(warehouse_of(PlatformSettings()).url)
         except promotion.PromotionRefusedError as error:
