@@ -81,7 +81,6 @@ def _locked(path: Path) -> Iterator[IO[str]]:
 
 
 def _lines_of(log: IO[str], alert: Alert) -> list[str]:
-    """Return the alert's lines."""
-    # The others are not parsed: a line that a full disk cut off must not stop later alerts.
+    """Return the alert's lines, unparsed: one that a full disk cut off must not stop an alert."""
     value = json.dumps(alert.facts[alert.identity], ensure_ascii=False)
     return [line for line in log if f'"{alert.identity}": {value}' in line]
