@@ -72,27 +72,19 @@ def evaluate_freshness(
     policy: dg.FreshnessPolicy | None, materialized_at: datetime | None, evaluated_at: datetime
 ) -> tuple[FreshnessState | None, str]:
     """Return an asset's state and the reason; None if its policy has no time window."""
-    windows = policy_windows(policy)
-    if windows is None:
+    fail_window = getattr(policy, "fail_window", None)
+    if fail_window is None:
         return None, "no freshness policy"
-    warn, fail = windows
     if materialized_at is None:
         return "not run", "never materialized"
+    fail = fail_window.to_timedelta()
+    warn = (getattr(policy, "warn_window", None) or fail_window).to_timedelta()
     age = evaluated_at - materialized_at
     if age <= warn:
         return "passed", f"{format_age(age)} old, allowed {format_age(warn)}"
     if age <= fail:
         return "warning", f"{format_age(age)} old, allowed {format_age(warn)}"
     return "failed", f"{format_age(age)} old, allowed {format_age(fail)}"
-
-
-def policy_windows(policy: dg.FreshnessPolicy | None) -> tuple[timedelta, timedelta] | None:
-    """Return the ages at which a policy warns and fails; None if it has no time window."""
-    fail = getattr(policy, "fail_window", None)
-    if fail is None:
-        return None
-    warn = getattr(policy, "warn_window", None) or fail
-    return warn.to_timedelta(), fail.to_timedelta()
 
 
 def format_age(age: timedelta) -> str:
