@@ -149,7 +149,7 @@ def _url_problem(channel: AlertChannel) -> str:
     from apprise.logger import LogCapture
     from apprise.plugins.email import NotifyEmail
 
-    with LogCapture(level=logging.WARNING) as warnings:
+    with LogCapture(level=logging.WARNING) as warnings:  # type: ignore[no-untyped-call]
         service = _service(channel)
     options = parse_qs(urlsplit(channel.url.get_secret_value()).query)
     recipients = ",".join(options.get("to", [])).split(",") if channel.is_mail else []

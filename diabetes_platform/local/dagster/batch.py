@@ -223,7 +223,7 @@ def select_assets(
     except dg.DagsterError as error:
         raise PlatformError(f"--select {select}: {str(error).splitlines()[0]}") from error
     job = definitions.resolve_job_def(JOB)
-    keys = sorted(selected & job.asset_layer.executable_asset_keys)
+    keys = sorted(key for key in job.asset_layer.executable_asset_keys if key in selected)
     if not keys:
         names = ", ".join(sorted(key.to_user_string() for key in assets.executable_asset_keys))
         raise PlatformError(f"--select {select} names no asset; available: {names}")
