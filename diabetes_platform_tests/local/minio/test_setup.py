@@ -1,24 +1,20 @@
-"""Set-up of MinIO: planned changes, and their effect on a real server."""
+"""Set-up of MinIO: its configuration, and its effect on a real server."""
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
+from minio.commonconfig import SUSPENDED
+from minio.versioningconfig import VersioningConfig
 
 from diabetes_platform.contract import tables
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.minio.admin import StorageState
-from diabetes_platform.local.minio.setup import (
-    DIRECTORY,
-    canonical,
-    plan,
-    read,
-    setup_storage,
-)
+from diabetes_platform.local.minio.setup import DIRECTORY, read, setup_storage
 from diabetes_platform.local.ports import free_port
 from diabetes_platform.local.stack import STORAGE_USERS
-from diabetes_platform_tests.storage import ROOT, Storage, own_storage
+from diabetes_platform_tests.storage import ROOT, Storage, own_storage, running_minio
 
 CONFIG = read(DIRECTORY)
 USERS = tuple(CONFIG.policies)
@@ -27,68 +23,6 @@ LAKE_TABLES = [
     for table in vars(tables).values()
     if isinstance(table, tables.Table) and "/" in table.name
 ]
-CONFIGURED = StorageState(
-    CONFIG.rewritable,
-    True,
-    CONFIG.policies,
-    frozenset(USERS),
-    {user: user for user in USERS},
-)
-EMPTY = StorageState({}, False, {}, frozenset(), {})
-
-
-def names(state: StorageState) -> list[str]:
-    return [str(change) for change in plan(CONFIG, state)]
-
-
-def test_plans_all_changes_for_an_empty_server_in_order() -> None:
-    kinds = [change.kind for change in plan(CONFIG, EMPTY)]
-    assert kinds == sorted(
-        kinds, key=["bucket", "versions", "limit", "policy", "user", "grant"].index
-    )
-    assert [name for name in names(EMPTY) if name.startswith("bucket")] == [
-        f"bucket {name}" for name in CONFIG.rewritable
-    ]
-    assert [name for name in names(EMPTY) if name.startswith("grant")] == [
-        f"grant {user}" for user in USERS
-    ]
-
-
-def test_plans_no_changes_for_a_configured_server() -> None:
-    policies = {**CONFIG.policies, "readonly": {"Statement": []}}
-    assert names(CONFIGURED) == []
-    assert names(replace(CONFIGURED, policies=policies)) == []
-
-
-@pytest.mark.parametrize(
-    ("state", "changes"),
-    [
-        (replace(CONFIGURED, users=frozenset(USERS) - {"api"}), ["user api"]),
-        (replace(CONFIGURED, grants={**CONFIGURED.grants, "api": "readwrite"}), ["grant api"]),
-        (
-            replace(CONFIGURED, grants={**CONFIGURED.grants, "api": "api,readwrite"}),
-            ["grant api"],
-        ),
-        (
-            replace(CONFIGURED, policies={**CONFIG.policies, "api": CONFIG.policies["pipeline"]}),
-            ["policy api"],
-        ),
-        (
-            replace(CONFIGURED, rewritable={**CONFIG.rewritable, "lake": None}),
-            ["versions lake"],
-        ),
-        (replace(CONFIGURED, writes_once=False), ["limit one version of an object"]),
-    ],
-)
-def test_plans_only_differences(state: StorageState, changes: list[str]) -> None:
-    assert names(state) == changes
-
-
-def test_ignores_the_order_of_lists_in_a_policy() -> None:
-    policy = CONFIG.policies["pipeline"]
-    reordered = {**policy, "Statement": policy["Statement"][::-1]}
-    assert canonical(reordered) == canonical(policy)
-    assert canonical({**policy, "Statement": policy["Statement"][1:]}) != canonical(policy)
 
 
 @pytest.mark.parametrize("table", LAKE_TABLES)
@@ -118,13 +52,40 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
 
 def run_setup(storage: Storage, **passwords: str) -> list[str]:
     all_passwords = {user: storage.passwords[user] for user in USERS} | passwords
-    changes = setup_storage(storage.endpoint, ROOT, storage.passwords[ROOT], all_passwords)
-    return [str(change) for change in changes]
+    return setup_storage(storage.endpoint, ROOT, storage.passwords[ROOT], all_passwords)
+
+
+def policies(storage: Storage) -> dict[str, str]:
+    """Return the policies of each user, separated by commas."""
+    admin = storage.admin(ROOT)
+    return {user: json.loads(admin.user_info(user))["policyName"] for user in USERS}
+
+
+def actions(policy: dict[str, Any]) -> set[tuple[str, str, str]]:
+    """Return the effect of a policy on each action and resource, whatever their order."""
+    return {
+        (statement["Effect"], action, resource)
+        for statement in policy["Statement"]
+        for action in statement["Action"]
+        for resource in statement.get("Resource", ["*"])
+    }
+
+
+@pytest.mark.integration
+def test_an_empty_server_gets_buckets_limit_and_users(tmp_path: Path) -> None:
+    with running_minio(tmp_path / "minio", root_password="root-password") as endpoint:
+        passwords = dict.fromkeys(USERS, "user-password")
+        assert setup_storage(endpoint, ROOT, "root-password", passwords) == [
+            *(f"bucket {name}" for name in CONFIG.rewritable),
+            "limit one version of an object",
+            *(f"user {user}" for user in USERS),
+        ]
 
 
 @pytest.mark.integration
 def test_a_second_run_changes_nothing(storage: Storage) -> None:
     assert run_setup(storage) == []
+    assert policies(storage) == {user: user for user in USERS}
 
 
 @pytest.mark.integration
@@ -135,12 +96,26 @@ def test_changes_a_password(storage: Storage) -> None:
 
 @pytest.mark.integration
 def test_reverts_manual_changes(storage: Storage) -> None:
-    admin = storage.admin(ROOT)
+    admin, client = storage.admin(ROOT), storage.client(ROOT)
     admin.policy_set("readwrite", user="api")
+    admin.policy_add("spark", policy=CONFIG.policies["pipeline"])
     admin.user_disable("flink")
     admin.config_set("api", {"object_max_versions": "7"})
-    assert run_setup(storage) == ["limit one version of an object", "user flink", "grant api"]
+    client.set_bucket_versioning(bucket_name="lake", config=VersioningConfig(SUSPENDED))
+    assert run_setup(storage) == ["limit one version of an object", "user flink"]
+    assert policies(storage) == {user: user for user in USERS}
+    assert actions(json.loads(admin.policy_list())["spark"]) == actions(CONFIG.policies["spark"])
+    lake = client.get_bucket_versioning(bucket_name="lake")
+    assert lake.status == "Enabled"
+    assert set(lake.excluded_prefixes or ()) == CONFIG.rewritable["lake"]
     assert run_setup(storage) == []
+
+
+@pytest.mark.integration
+def test_creates_a_removed_user_again(storage: Storage) -> None:
+    storage.admin(ROOT).user_remove("predictor")
+    assert run_setup(storage) == ["user predictor"]
+    assert policies(storage)["predictor"] == "predictor"
 
 
 @pytest.mark.integration
