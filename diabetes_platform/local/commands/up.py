@@ -66,7 +66,7 @@ def _start(stack: Stack, lock: HomeLock, progress: Progress) -> list[ProcessStat
         progress.say(f"terminated {count} processes of an earlier run without supervisor")
     require_free_ports(stack)
     install(install_plan(), stack.layout.tools, environment, ConsoleProgress(progress))
-    require_space({stack.home.home: STATE_SPACE})
+    require_space(stack.home.home, STATE_SPACE)
     with progress.measured("configured"):
         _configure(stack)
     public = supervisor_environment(stack, java_home=java_home, inherited=environment)

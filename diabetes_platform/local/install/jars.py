@@ -19,7 +19,7 @@ from diabetes_platform.local.install.stamps import (
     sha256,
 )
 from diabetes_platform.local.install.subprocesses import run
-from diabetes_platform.local.install.tools import Tools
+from diabetes_platform.local.install.tools import Installer, Tools
 from diabetes_platform.settings import PROJECT_ROOT
 
 POM = PROJECT_ROOT / "infra" / "local" / "jars" / "pom.xml"
@@ -45,15 +45,6 @@ class JarSet:
     def digest(self) -> str:
         """The digest for the stamp: names and checksums."""
         return digest_of(*(f"{name} {sum_}" for name, sum_ in sorted(self.checksums.items())))
-
-
-@dataclass(frozen=True, slots=True)
-class Maven:
-    """The machine's Maven, the Java that it runs on, and the caller's environment."""
-
-    program: Path
-    java: Path
-    environment: Mapping[str, str]
 
 
 def read_lock(lock: Path = LOCK, pom: Path = POM) -> dict[str, JarSet]:
@@ -108,47 +99,49 @@ def all_faults(tools: Tools) -> list[str]:
     ]
 
 
-async def install(tools: Tools, jars: JarSet, maven: Maven, progress: StepProgress) -> None:
+async def install(installer: Installer, jars: JarSet) -> None:
     """Install the directory; a damaged download is repeated once.
 
     Raises PlatformError that names the jar which differs from the lock.
     """
-    target = tools.jars(jars.directory)
+    tools = installer.tools
+    target, downloaded = tools.jars(jars.directory), tools.jars(f".{jars.profile}.new")
     stamp = read_stamp(target / STAMP_FILE)
-    if stamp is not None and stamp.digest == jars.digest:
-        for fault in faults(target, jars).values():
-            progress.warn(f"{fault}: replaced")
-    downloaded = tools.jars(f".{jars.profile}.new")
-    await _download(tools, jars, maven, downloaded, progress)
-    if wrong := faults(downloaded, jars):
-        progress.warn(f"{next(iter(wrong.values()))}: downloading again")
-        _remove_from_cache(tools, wrong)
-        await _download(tools, jars, maven, downloaded, progress)
-    if wrong := faults(downloaded, jars):
-        _remove_from_cache(tools, wrong)
-        raise PlatformError(f"{jars.profile}: {next(iter(wrong.values()))}")
-    Stamp.of(jars.digest, downloaded.glob("*.jar")).write(downloaded / STAMP_FILE)
-    shutil.rmtree(target, ignore_errors=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    downloaded.rename(target)
+    with installer.step(f"jars/{jars.directory}") as progress:
+        if stamp is not None and stamp.digest == jars.digest:
+            for fault in faults(target, jars).values():
+                progress.warn(f"{fault}: replaced")
+        await _download(installer, jars, downloaded, progress)
+        if wrong := faults(downloaded, jars):
+            progress.warn(f"{next(iter(wrong.values()))}: downloading again")
+            _remove_from_cache(tools, wrong)
+            await _download(installer, jars, downloaded, progress)
+        if wrong := faults(downloaded, jars):
+            _remove_from_cache(tools, wrong)
+            raise PlatformError(f"{jars.profile}: {next(iter(wrong.values()))}")
+        Stamp.of(jars.digest, downloaded.glob("*.jar")).write(downloaded / STAMP_FILE)
+        shutil.rmtree(target, ignore_errors=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        downloaded.rename(target)
 
 
 async def _download(
-    tools: Tools, jars: JarSet, maven: Maven, directory: Path, progress: StepProgress
+    installer: Installer, jars: JarSet, directory: Path, progress: StepProgress
 ) -> None:
     def show(line: str) -> None:
         if _DOWNLOADING in line:
             progress.running(f"downloading {line.rpartition('/')[2]}")
 
+    tools = installer.tools
     shutil.rmtree(directory, ignore_errors=True)
     # A checksum that does not fit what was downloaded fails the build instead of warning.
-    command = [str(maven.program), "-B", "--strict-checksums", "-f", str(POM), "-P", jars.profile]
-    command += [f"-Dmaven.repo.local={tools.cache('maven')}", f"-DoutputDirectory={directory}"]
+    command = [str(installer.maven), "-B", "--strict-checksums", "-f", str(POM)]
+    command += ["-P", jars.profile, f"-DoutputDirectory={directory}", "-DincludeScope=runtime"]
     await run(
-        [*command, "-DincludeScope=runtime", PLUGIN_GOAL],
+        [*command, f"-Dmaven.repo.local={tools.cache('maven')}", PLUGIN_GOAL],
         step=jars.profile,
         log=tools.log(jars.profile),
-        environment={**maven.environment, "JAVA_HOME": str(maven.java.parents[1])},
+        environment={**installer.environment, "JAVA_HOME": str(installer.java.parents[1])},
         on_line=show,
     )
 

@@ -4,7 +4,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from diabetes_platform.local.errors import PlatformError
@@ -20,12 +19,6 @@ _INSTALL_JAVA = (
 _INSTALL_MAVEN = "install it (Debian and Ubuntu: apt-get install maven; macOS: brew install maven)"
 
 
-@dataclass(frozen=True, slots=True)
-class _Runtime:
-    java: Path
-    version: int | None
-
-
 def find_java(environment: Mapping[str, str]) -> Path:
     """Return the `java` that every server runs on.
 
@@ -37,24 +30,27 @@ def find_java(environment: Mapping[str, str]) -> Path:
     if java is None:
         location = f"in JAVA_HOME={home}" if home else "on PATH"
         raise PlatformError(f"{_JAVA_SERVERS} need Java, which is not {location}: {_INSTALL_JAVA}")
-    runtime = _inspect(Path(java).resolve())
-    if runtime.version not in JAVA_VERSIONS:
-        version = f"Java {runtime.version}" if runtime.version else "a Java of unknown version"
+    resolved, version = _inspect(Path(java).resolve())
+    if version not in JAVA_VERSIONS:
+        actual = f"Java {version}" if version else "a Java of unknown version"
         raise PlatformError(
-            f"{_JAVA_SERVERS} need Java 17 or 21, {java} is {version}: {_INSTALL_JAVA}"
+            f"{_JAVA_SERVERS} need Java 17 or 21, {java} is {actual}: {_INSTALL_JAVA}"
         )
-    return runtime.java
+    return resolved
 
 
-def _inspect(java: Path) -> _Runtime:
-    """Read the `release` file, which is quick, or else run `java`, which may be a stub."""
+def _inspect(java: Path) -> tuple[Path, int | None]:
+    """Return the real `java` and its version.
+
+    Reads the `release` file, which is quick, or else runs `java`, which may be a stub.
+    """
     release = java.parents[1] / "release"
     if release.exists():
-        return _Runtime(java, java_version(release.read_text(encoding="utf-8", errors="replace")))
+        return java, java_version(release.read_text(encoding="utf-8", errors="replace"))
     command = [str(java), "-XshowSettings:properties", "-version"]
     output = subprocess.run(command, capture_output=True, text=True, check=False).stderr
     home = re.search(r"^ *java\.home = (.+)$", output, re.MULTILINE)
-    return _Runtime(Path(home[1]) / "bin" / "java" if home else java, java_version(output))
+    return Path(home[1]) / "bin" / "java" if home else java, java_version(output)
 
 
 def java_version(output: str) -> int | None:

@@ -5,32 +5,23 @@ import fcntl
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.install import environments, go, jars
+from diabetes_platform.local.install import go, jars, venvs
 from diabetes_platform.local.install.disk import GIB, require_space
-from diabetes_platform.local.install.environments import Environment, find_uv
 from diabetes_platform.local.install.go import Program
-from diabetes_platform.local.install.jars import JarSet, Maven
+from diabetes_platform.local.install.jars import JarSet
 from diabetes_platform.local.install.java import find_java, find_maven
-from diabetes_platform.local.install.progress import (
-    OnEvent,
-    StepEvent,
-    StepProgress,
-    StepStatus,
-    step_progress,
-)
+from diabetes_platform.local.install.progress import OnEvent, StepEvent, StepStatus
 from diabetes_platform.local.install.subprocesses import run_interruptible
-from diabetes_platform.local.install.tools import Tools
+from diabetes_platform.local.install.tools import Installer, Tools
+from diabetes_platform.local.install.venvs import Venv, find_uv
 
 _BUILD_SPACE = 3 * GIB
 _JARS_SPACE = GIB // 4
 _ENVIRONMENT_SPACE = 3 * GIB // 2
 _STEP_SPACE = GIB // 4
-
-_Task = Callable[[], Coroutine[None, None, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +30,7 @@ class InstallStep:
 
     name: str
     is_current: Callable[[Tools, Path], bool]
-    install: Callable[[Tools, Path, Mapping[str, str], StepProgress], Coroutine[None, None, None]]
+    install: Callable[[Installer], Coroutine[None, None, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +39,7 @@ class InstallPlan:
 
     programs: tuple[Program, ...] = ()
     jars: tuple[JarSet, ...] = ()
-    environments: tuple[Environment, ...] = ()
+    environments: tuple[Venv, ...] = ()
     steps: tuple[InstallStep, ...] = ()
 
     def __add__(self, other: "InstallPlan") -> "InstallPlan":
@@ -60,7 +51,7 @@ class InstallPlan:
         )
 
     def __bool__(self) -> bool:
-        return bool(self.programs or self.jars or self.environments or self.steps)
+        return self != InstallPlan()
 
     @property
     def space(self) -> int:
@@ -77,7 +68,7 @@ class InstallPlan:
         return InstallPlan(
             tuple(part for part in self.programs if not go.is_current(tools, part)),
             tuple(part for part in self.jars if not jars.is_current(tools, part)),
-            tuple(part for part in self.environments if not environments.is_current(tools, part)),
+            tuple(part for part in self.environments if not venvs.is_current(tools, part)),
             tuple(part for part in self.steps if not part.is_current(tools, java)),
         )
 
@@ -98,85 +89,40 @@ def install(
         return
     with _installation_lock(tools, on_event):
         missing = plan.missing(tools, java)
-        require_space({root: missing.space})
-        installation = _Installation(plan, missing, tools, java, environment, on_event)
-        run_interruptible(installation.run(*installation.tasks()))
+        require_space(root, missing.space)
+        uv = find_uv(tools, environment)
+        maven = find_maven(environment, java) if missing.jars else None
+        installer = Installer(tools, java, environment, uv, maven, on_event)
+        run_interruptible(_install(plan, missing, installer))
 
 
-@dataclass(frozen=True, slots=True)
-class _Installation:
-    """One installation of the missing parts."""
+async def _install(plan: InstallPlan, missing: InstallPlan, installer: Installer) -> None:
+    """Run all installations concurrently; the first failure cancels the rest and is raised."""
 
-    plan: InstallPlan
-    missing: InstallPlan
-    tools: Tools
-    java: Path
-    environment: Mapping[str, str]
-    on_event: OnEvent
-
-    def tasks(self) -> tuple[list[_Task], list[_Task]]:
-        """Return the builds with Go and the other downloads.
-
-        Raises PlatformError if the machine lacks a program for one of them.
-        """
-        uv = find_uv(self.tools, self.environment)
-        builds: list[_Task] = []
-        downloads: list[_Task] = []
-        if self.missing.programs:
-            builds.append(partial(self._build_programs, go.find_go(self.environment), uv))
-        if self.missing.jars:
-            maven = Maven(find_maven(self.environment, self.java), self.java, self.environment)
-            downloads.append(partial(self._install_jars, maven))
-        if self.missing.environments:
-            downloads.append(partial(self._install_environments, uv))
-        return builds, downloads
-
-    async def run(self, builds: list[_Task], downloads: list[_Task]) -> None:
-        """Run all tasks concurrently; the first failure cancels the rest and is raised."""
-
-        async def install_the_rest() -> None:
-            await _gather(downloads)
-            await self._run_steps()
-
-        try:
-            await _gather([*builds, install_the_rest])
-        except ExceptionGroup as failures:
-            raise _first(failures) from None
-
-    async def _build_programs(self, toolchain: Path | None, uv: Path) -> None:
-        for program in self.missing.programs:
-            with step_progress(f"bin/{program.name}", self.on_event) as progress:
-                if toolchain is None:
-                    toolchain = await go.install_toolchain(
-                        self.tools, uv, self.environment, progress
-                    )
-                await go.build(self.tools, program, toolchain, self.environment, progress)
-        with step_progress("cache/go", self.on_event, result="removed"):
-            await go.remove_caches(self.tools)
-
-    async def _install_jars(self, maven: Maven) -> None:
+    async def install_jars() -> None:
         # One at a time: two Maven processes must not write to the same local repository.
-        for jar_set in self.missing.jars:
-            with step_progress(f"jars/{jar_set.directory}", self.on_event) as progress:
-                await jars.install(self.tools, jar_set, maven, progress)
+        for jar_set in missing.jars:
+            await jars.install(installer, jar_set)
 
-    async def _install_environments(self, uv: Path) -> None:
-        for venv in self.missing.environments:
-            with step_progress(f"venvs/{venv.name}", self.on_event) as progress:
-                await environments.install(self.tools, venv, uv, self.environment, progress)
+    async def install_environments() -> None:
+        for venv in missing.environments:
+            await venvs.install(installer, venv)
 
-    async def _run_steps(self) -> None:
-        for step in self.plan.steps:
+    async def install_the_rest() -> None:
+        async with asyncio.TaskGroup() as downloads:
+            downloads.create_task(install_jars())
+            downloads.create_task(install_environments())
+        for step in plan.steps:
             # Checked here, because the jars or environments may just have changed.
-            if not step.is_current(self.tools, self.java):
-                with step_progress(step.name, self.on_event) as progress:
-                    await step.install(self.tools, self.java, self.environment, progress)
+            if not step.is_current(installer.tools, installer.java):
+                await step.install(installer)
 
-
-async def _gather(tasks: list[_Task]) -> None:
-    async with asyncio.TaskGroup() as group:
-        for task in tasks:
-            group.create_task(task())
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(go.build_all(installer, missing.programs))
+            group.create_task(install_the_rest())
+    except ExceptionGroup as failures:
+        raise _first(failures) from None
 
 
 def _first(failures: ExceptionGroup[Exception]) -> Exception:

@@ -5,8 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from diabetes_platform.local.console import Progress
+if TYPE_CHECKING:
+    # It imports Dagster, which the process of the stream job does not need.
+    from diabetes_platform.local.console import Progress
 
 
 class StepStatus(StrEnum):
@@ -45,17 +48,14 @@ class StepProgress:
 
     def running(self, activity: str) -> None:
         """Report the current activity."""
-        self._send(StepStatus.RUNNING, activity)
+        self.send(StepStatus.RUNNING, activity)
 
     def warn(self, text: str) -> None:
         """Report something that stays visible."""
-        self._send(StepStatus.WARNING, text)
+        self.send(StepStatus.WARNING, text)
 
-    def done(self, result: str) -> None:
-        """Report the end of the step."""
-        self._send(StepStatus.DONE, result)
-
-    def _send(self, status: StepStatus, text: str) -> None:
+    def send(self, status: StepStatus, text: str) -> None:
+        """Send an event."""
         self.on_event(StepEvent(self.step, status, text, time.monotonic() - self.started))
 
 
@@ -67,7 +67,7 @@ def step_progress(
     progress = StepProgress(step, on_event)
     progress.running("starting")
     yield progress
-    progress.done(result)
+    progress.send(StepStatus.DONE, result)
 
 
 class ConsoleProgress:
@@ -76,7 +76,7 @@ class ConsoleProgress:
     On a terminal the spinner shows all running steps. Elsewhere the start of a step is a line.
     """
 
-    def __init__(self, console: Progress) -> None:
+    def __init__(self, console: "Progress") -> None:
         self._console = console
         self._running: dict[str, str] = {}
 

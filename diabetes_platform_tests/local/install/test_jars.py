@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -10,12 +11,12 @@ import pytest
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.install import jars
-from diabetes_platform.local.install.jars import JarSet, Maven
+from diabetes_platform.local.install.jars import JarSet
 from diabetes_platform.local.install.java import find_java, find_maven
-from diabetes_platform.local.install.progress import StepProgress, StepStatus
-from diabetes_platform.local.install.tools import Tools
+from diabetes_platform.local.install.progress import StepStatus
+from diabetes_platform.local.install.tools import Installer, Tools
 from diabetes_platform.settings import PlatformSettings
-from diabetes_platform_tests.local.install.conftest import Events, WriteScript
+from diabetes_platform_tests.local.install.conftest import Events, MakeInstaller, WriteScript
 
 GOOD = sha256(b"good").hexdigest()
 PLUGIN = JarSet("connect/plugin", {"a-1.jar": GOOD, "b-1.jar": GOOD})
@@ -34,14 +35,14 @@ done
 
 
 @pytest.fixture
-def maven(tmp_path: Path, write_script: WriteScript) -> Maven:
+def maven(tmp_path: Path, write_script: WriteScript, installer: MakeInstaller) -> Installer:
     """A fake Maven that copies from its local repository without verification, like Maven."""
-    return Maven(write_script(tmp_path / "mvn", COPY), Path("/opt/jdk/bin/java"), os.environ)
+    return installer(os.environ, maven=write_script(tmp_path / "mvn", COPY))
 
 
-def installed(tools: Tools, maven: Maven, progress: StepProgress) -> Path:
-    asyncio.run(jars.install(tools, PLUGIN, maven, progress))
-    return tools.jars(PLUGIN.directory)
+def installed(maven: Installer) -> Path:
+    asyncio.run(jars.install(maven, PLUGIN))
+    return maven.tools.jars(PLUGIN.directory)
 
 
 def test_the_committed_lock_matches_the_pom() -> None:
@@ -77,19 +78,17 @@ def test_parses_a_lock_by_directory() -> None:
     assert PLUGIN.profile == "plugin"
 
 
-def test_installed_jars_are_current(
-    tools: Tools, maven: Maven, progress: StepProgress, events: Events
-) -> None:
+def test_installed_jars_are_current(tools: Tools, maven: Installer, events: Events) -> None:
     assert not jars.is_current(tools, PLUGIN)
-    directory = installed(tools, maven, progress)
+    directory = installed(maven)
     assert jars.is_current(tools, PLUGIN)
     assert {jar.name for jar in directory.glob("*.jar")} == PLUGIN.checksums.keys()
     assert "downloading a-1.jar" in events.texts(StepStatus.RUNNING)
     assert not jars.is_current(tools, JarSet(PLUGIN.directory, {"a-1.jar": GOOD}))
 
 
-def test_reads_a_touched_jar_only_once(tools: Tools, maven: Maven, progress: StepProgress) -> None:
-    jar = installed(tools, maven, progress) / "a-1.jar"
+def test_reads_a_touched_jar_only_once(tools: Tools, maven: Installer) -> None:
+    jar = installed(maven) / "a-1.jar"
     os.utime(jar, ns=(1, 1))
     assert jars.is_current(tools, PLUGIN)
     # With unchanged size and time, is_current() does not read the file.
@@ -109,77 +108,71 @@ def test_reads_a_touched_jar_only_once(tools: Tools, maven: Maven, progress: Ste
 )
 def test_replaces_a_damaged_jar_with_a_warning(
     tools: Tools,
-    maven: Maven,
-    progress: StepProgress,
+    maven: Installer,
     events: Events,
     content: bytes | None,
     fault: str,
 ) -> None:
-    jar = installed(tools, maven, progress) / "a-1.jar"
+    jar = installed(maven) / "a-1.jar"
     if content is None:
         jar.unlink()
     else:
         jar.write_bytes(content)
     assert not jars.is_current(tools, PLUGIN)
-    installed(tools, maven, progress)
+    installed(maven)
     assert jars.is_current(tools, PLUGIN)
     assert jar.read_bytes() == b"good"
     assert events.texts(StepStatus.WARNING) == [fault]
 
 
-def test_removes_a_jar_that_is_not_locked(
-    tools: Tools, maven: Maven, progress: StepProgress, events: Events
-) -> None:
-    stray = installed(tools, maven, progress) / "slf4j-2.jar"
+def test_removes_a_jar_that_is_not_locked(tools: Tools, maven: Installer, events: Events) -> None:
+    stray = installed(maven) / "slf4j-2.jar"
     stray.write_bytes(b"")
     assert not jars.is_current(tools, PLUGIN)
-    installed(tools, maven, progress)
+    installed(maven)
     assert not stray.exists()
     assert events.texts(StepStatus.WARNING) == ["slf4j-2.jar is not in jars.lock: replaced"]
 
 
-def test_downloads_a_truncated_jar_again(
-    tools: Tools, maven: Maven, progress: StepProgress, events: Events
-) -> None:
+def test_downloads_a_truncated_jar_again(tools: Tools, maven: Installer, events: Events) -> None:
     cache = tools.cache("maven")
     cache.mkdir(parents=True)
     (cache / "b-1.jar").write_bytes(b"goo")
-    directory = installed(tools, maven, progress)
+    directory = installed(maven)
     assert (directory / "b-1.jar").read_bytes() == b"good"
     assert events.texts(StepStatus.WARNING) == [
         "b-1.jar does not have the SHA-256 in jars.lock: downloading again"
     ]
 
 
-def test_rejects_jars_that_differ_from_the_lock(
-    tools: Tools, maven: Maven, progress: StepProgress
-) -> None:
+def test_rejects_jars_that_differ_from_the_lock(tools: Tools, maven: Installer) -> None:
     other = JarSet(PLUGIN.directory, {**PLUGIN.checksums, "a-1.jar": sha256(b"other").hexdigest()})
     with pytest.raises(PlatformError, match=r"^plugin: a-1.jar does not have the SHA-256"):
-        asyncio.run(jars.install(tools, other, maven, progress))
+        asyncio.run(jars.install(maven, other))
     assert not tools.jars(PLUGIN.directory).exists()
 
 
 def test_keeps_the_installed_jars_if_a_download_fails(
-    tools: Tools, maven: Maven, progress: StepProgress, write_script: WriteScript
+    maven: Installer, write_script: WriteScript
 ) -> None:
-    directory = installed(tools, maven, progress)
-    write_script(maven.program, "echo '[ERROR] Could not resolve x'; exit 1")
+    directory = installed(maven)
+    assert maven.maven is not None
+    write_script(maven.maven, "echo '[ERROR] Could not resolve x'; exit 1")
     with pytest.raises(PlatformError, match=r"^plugin: mvn failed: Could not resolve x \(log: "):
-        asyncio.run(jars.install(tools, PLUGIN, maven, progress))
+        asyncio.run(jars.install(maven, PLUGIN))
     assert (directory / "a-1.jar").read_bytes() == b"good"
 
 
 @pytest.mark.slow
 @pytest.mark.integration
-def test_maven_downloads_the_locked_jars(tools: Tools, progress: StepProgress) -> None:
+def test_maven_downloads_the_locked_jars(tools: Tools, installer: MakeInstaller) -> None:
     java = find_java(os.environ)
-    maven = Maven(find_maven(os.environ, java), java, os.environ)
+    maven = replace(installer(os.environ, maven=find_maven(os.environ, java)), java=java)
     shared = Tools(HomeLayout.of(PlatformSettings()).tools).cache("maven")
     shared.mkdir(parents=True, exist_ok=True)
     tools.cache("maven").parent.mkdir(parents=True)
     tools.cache("maven").symlink_to(shared)
     debezium = jars.read_lock()["connect/debezium"]
-    asyncio.run(jars.install(tools, debezium, maven, progress))
+    asyncio.run(jars.install(maven, debezium))
     assert jars.is_current(tools, debezium)
     assert jars.faults(tools.jars("connect/debezium"), debezium) == {}

@@ -4,7 +4,6 @@ import fcntl
 import os
 import signal
 import time
-from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 
 from diabetes_platform.cli import CANNOT_RUN
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.flink.install import DEVELOPMENT_ENVIRONMENT
+from diabetes_platform.local.flink.distribution import DEVELOPMENT_ENVIRONMENT
 from diabetes_platform.local.install import jars
 from diabetes_platform.local.install.disk import GIB
 from diabetes_platform.local.install.jars import JarSet
@@ -21,8 +20,8 @@ from diabetes_platform.local.install.plan import (
     InstallStep,
     install,
 )
-from diabetes_platform.local.install.progress import StepEvent, StepProgress, StepStatus
-from diabetes_platform.local.install.tools import Tools
+from diabetes_platform.local.install.progress import StepEvent, StepStatus
+from diabetes_platform.local.install.tools import Installer, Tools
 from diabetes_platform.local.services import install_plan
 from diabetes_platform.local.spark.service import ENVIRONMENT as SPARK
 from diabetes_platform.local.spark.service import SERVICE as SPARK_SERVICE
@@ -120,12 +119,11 @@ def test_runs_a_step_after_the_jars_and_again_when_they_change(
     def is_current(_tools: Tools, _java: Path) -> bool:
         return target.exists() and target.stat().st_mtime_ns >= jar.stat().st_mtime_ns
 
-    async def build(
-        _tools: Tools, java: Path, environment: Mapping[str, str], progress: StepProgress
-    ) -> None:
-        assert (java.name, environment) == ("java", machine)
-        progress.running("copying")
-        target.write_bytes(jar.read_bytes())
+    async def build(installer: Installer) -> None:
+        assert (installer.java.name, installer.environment) == ("java", machine)
+        with installer.step("copy") as progress:
+            progress.running("copying")
+            target.write_bytes(jar.read_bytes())
 
     plan = InstallPlan(jars=JARS, steps=(InstallStep("copy", is_current, build),))
     install(plan, tools.root, machine, events.append)

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.install.progress import StepProgress
 from diabetes_platform.local.install.stamps import STAMP_FILE, Stamp, digest_of, read_stamp
 from diabetes_platform.local.install.subprocesses import run
-from diabetes_platform.local.install.tools import Tools
+from diabetes_platform.local.install.tools import Installer, Tools
 from diabetes_platform.settings import PROJECT_ROOT
 
 PLATFORM_LOCK = PROJECT_ROOT / "requirements.lock"
@@ -29,7 +28,7 @@ _UNINTERESTING = ("Using ", "Activate ", "Resolved ", "Audited ", " + ", " - ", 
 
 
 @dataclass(frozen=True, slots=True)
-class Environment:
+class Venv:
     """A virtual environment of a server.
 
     `build_lock` pins the build requirements of source distributions. `project` is installed as an
@@ -67,21 +66,16 @@ def find_uv(tools: Tools, environment: Mapping[str, str]) -> Path:
     return Path(uv)
 
 
-def is_current(tools: Tools, venv: Environment) -> bool:
+def is_current(tools: Tools, venv: Venv) -> bool:
     """Whether the environment is complete and matches its lock."""
     directory = tools.venv(venv.name)
     stamp = read_stamp(directory / STAMP_FILE)
     return stamp == Stamp(venv.digest(tools)) and (directory / "bin" / "python").exists()
 
 
-async def install(
-    tools: Tools,
-    venv: Environment,
-    uv: Path,
-    environment: Mapping[str, str],
-    progress: StepProgress,
-) -> None:
+async def install(installer: Installer, venv: Venv) -> None:
     """Create the environment from scratch; raises PlatformError with the reason of a failure."""
+    tools = installer.tools
     directory = tools.venv(venv.name)
     (directory / STAMP_FILE).unlink(missing_ok=True)
     python = str(directory / "bin" / "python")
@@ -93,20 +87,21 @@ async def install(
     if venv.project is not None:
         options = ["--no-deps", "--no-build-isolation"]
         commands.append(["pip", "install", "--python", python, *options, "-e", str(venv.project)])
+    with installer.step(f"venvs/{venv.name}") as progress:
 
-    def show(line: str) -> None:
-        if line.strip() and not line.startswith(_UNINTERESTING):
-            progress.running(line.strip())
+        def show(line: str) -> None:
+            if line.strip() and not line.startswith(_UNINTERESTING):
+                progress.running(line.strip())
 
-    for arguments in commands:
-        await run(
-            [str(uv), *arguments],
-            step=venv.name,
-            log=tools.log(f"{venv.name}-environment"),
-            environment=uv_environment(tools, environment),
-            on_line=show,
-        )
-    Stamp(venv.digest(tools)).write(directory / STAMP_FILE)
+        for arguments in commands:
+            await run(
+                [str(installer.uv), *arguments],
+                step=venv.name,
+                log=tools.log(f"{venv.name}-environment"),
+                environment=uv_environment(tools, installer.environment),
+                on_line=show,
+            )
+        Stamp(venv.digest(tools)).write(directory / STAMP_FILE)
 
 
 def uv_environment(tools: Tools, environment: Mapping[str, str]) -> dict[str, str]:

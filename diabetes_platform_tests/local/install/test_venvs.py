@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.flink.install import DEVELOPMENT_ENVIRONMENT
-from diabetes_platform.local.flink.install import ENVIRONMENT as FLINK
-from diabetes_platform.local.install import environments
-from diabetes_platform.local.install.environments import Environment
-from diabetes_platform.local.install.progress import StepProgress, StepStatus
+from diabetes_platform.local.flink.distribution import DEVELOPMENT_ENVIRONMENT
+from diabetes_platform.local.flink.distribution import ENVIRONMENT as FLINK
+from diabetes_platform.local.install import venvs
+from diabetes_platform.local.install.progress import StepStatus
 from diabetes_platform.local.install.tools import Tools
+from diabetes_platform.local.install.venvs import Venv
 from diabetes_platform.local.spark.service import ENVIRONMENT as SPARK
-from diabetes_platform_tests.local.install.conftest import Events, WriteScript
+from diabetes_platform_tests.local.install.conftest import Events, MakeInstaller, WriteScript
 
 ENVIRONMENTS = (SPARK, FLINK, DEVELOPMENT_ENVIRONMENT)
 
@@ -36,27 +36,27 @@ def uv_arguments(tmp_path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda venv: venv.name)
-def test_locks_have_hashes_and_build_locks_pin_setuptools(environment: Environment) -> None:
+def test_locks_have_hashes_and_build_locks_pin_setuptools(environment: Venv) -> None:
     assert "--hash=sha256:" in environment.lock.read_text(encoding="utf-8")
     assert "\nsetuptools==" in environment.build_lock.read_text(encoding="utf-8")
 
 
 def test_installs_an_environment_from_its_hashed_lock(
-    tmp_path: Path, tools: Tools, uv: Path, progress: StepProgress, events: Events
+    tmp_path: Path, tools: Tools, uv: Path, installer: MakeInstaller, events: Events
 ) -> None:
-    assert not environments.is_current(tools, SPARK)
-    asyncio.run(environments.install(tools, SPARK, uv, {}, progress))
-    assert environments.is_current(tools, SPARK)
+    assert not venvs.is_current(tools, SPARK)
+    asyncio.run(venvs.install(installer(uv=uv), SPARK))
+    assert venvs.is_current(tools, SPARK)
     create, sync = uv_arguments(tmp_path)
     assert create == f"venv --clear --python {sys.executable} {tools.venv('spark')}"
     assert f"--require-hashes --build-constraints {SPARK.build_lock} {SPARK.lock}" in sync
-    assert set(events.texts(StepStatus.RUNNING)) == {"Building pyspark==4.2.0"}
+    assert set(events.texts(StepStatus.RUNNING)) == {"starting", "Building pyspark==4.2.0"}
 
 
 def test_installs_a_project_without_resolving_its_dependencies(
-    tmp_path: Path, tools: Tools, uv: Path, progress: StepProgress
+    tmp_path: Path, tools: Tools, uv: Path, installer: MakeInstaller
 ) -> None:
-    asyncio.run(environments.install(tools, FLINK, uv, {}, progress))
+    asyncio.run(venvs.install(installer(uv=uv), FLINK))
     create, _, project = uv_arguments(tmp_path)
     assert create == f"venv --clear --python >=3.11,<3.13 {tools.venv('flink')}"
     assert project.endswith(f"--no-deps --no-build-isolation -e {FLINK.project}")
@@ -67,7 +67,7 @@ def test_digest_changes_with_the_lock_and_the_directory(tmp_path: Path, tools: T
     build_lock = tmp_path / "build.lock"
     for file in (lock, build_lock):
         file.write_text("a==1", encoding="utf-8")
-    venv = Environment("x", lock, build_lock)
+    venv = Venv("x", lock, build_lock)
     digest = venv.digest(tools)
     build_lock.write_text("setuptools==2", encoding="utf-8")
     assert venv.digest(tools) == digest, "the build lock does not count"
@@ -77,18 +77,18 @@ def test_digest_changes_with_the_lock_and_the_directory(tmp_path: Path, tools: T
 
 
 def test_is_not_current_after_a_failed_installation(
-    tmp_path: Path, tools: Tools, uv: Path, progress: StepProgress, write_script: WriteScript
+    tmp_path: Path, tools: Tools, uv: Path, installer: MakeInstaller, write_script: WriteScript
 ) -> None:
-    asyncio.run(environments.install(tools, SPARK, uv, {}, progress))
+    asyncio.run(venvs.install(installer(uv=uv), SPARK))
     broken = write_script(tmp_path / "broken", "echo 'error: Failed to fetch'; exit 2")
     with pytest.raises(PlatformError, match="spark: broken failed: error: Failed to fetch"):
-        asyncio.run(environments.install(tools, SPARK, broken, {}, progress))
-    assert not environments.is_current(tools, SPARK)
+        asyncio.run(venvs.install(installer(uv=broken), SPARK))
+    assert not venvs.is_current(tools, SPARK)
 
 
 def test_uv_inherits_no_python_variables(tools: Tools) -> None:
     caller = {"PYTHONPATH": "/mine", "VIRTUAL_ENV": "/mine", "PATH": "/bin", "HTTPS_PROXY": "p"}
-    environment = environments.uv_environment(tools, caller)
+    environment = venvs.uv_environment(tools, caller)
     assert not {"PYTHONPATH", "VIRTUAL_ENV"} & environment.keys()
     assert environment["HTTPS_PROXY"] == "p"
     assert environment["PATH"] == f"{sys.base_prefix}/bin:/bin"
@@ -98,11 +98,11 @@ def test_uv_inherits_no_python_variables(tools: Tools) -> None:
 def test_prefers_the_bootstraps_uv_to_the_one_on_path(
     tmp_path: Path, tools: Tools, uv: Path, write_script: WriteScript
 ) -> None:
-    assert environments.find_uv(tools, {"PATH": str(tmp_path)}) == uv
+    assert venvs.find_uv(tools, {"PATH": str(tmp_path)}) == uv
     write_script(tools.uv, "exit 0")
-    assert environments.find_uv(tools, {"PATH": str(tmp_path)}) == tools.uv
+    assert venvs.find_uv(tools, {"PATH": str(tmp_path)}) == tools.uv
 
 
 def test_error_without_uv_names_the_command_that_installs_it(tools: Tools) -> None:
     with pytest.raises(PlatformError, match=r"need uv and .* is missing: run `make demo`"):
-        environments.find_uv(tools, {})
+        venvs.find_uv(tools, {})
