@@ -26,7 +26,7 @@ from diabetes_platform.clients.flink import FlinkCluster, Job
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.flink.client import Client, cancel
 from diabetes_platform.local.flink.distribution import FlinkHome
-from diabetes_platform.local.flink.stream_job.watcher import JOB
+from diabetes_platform.local.flink.stream_job import JOB
 from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.install.java import find_java
 from diabetes_platform.local.install.tools import Tools

@@ -21,8 +21,8 @@ from diabetes_platform.local.connect.setup import read_config, setup_connector
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.flink.client import Client, cancel
 from diabetes_platform.local.flink.distribution import FlinkHome
-from diabetes_platform.local.flink.stream_job.checkpoints import DIRECTORY, retained
-from diabetes_platform.local.flink.stream_job.decisions import running_job, to_restore
+from diabetes_platform.local.flink.job_state import running_job
+from diabetes_platform.local.flink.stream_job import DIRECTORY, retained, to_restore
 from diabetes_platform.local.install.java import find_java
 from diabetes_platform.local.install.tools import Tools
 from diabetes_platform.local.minio.connection import REGION

@@ -28,9 +28,8 @@ from diabetes_platform.contract.events import (
 )
 from diabetes_platform.contract.fields import FEATURES
 from diabetes_platform.contract.s3 import S3
-from diabetes_platform.local.flink.job_state import stream_job_of
-from diabetes_platform.local.flink.stream_job.checkpoints import BUCKET, retained
-from diabetes_platform.local.flink.stream_job.decisions import running_job, to_restore
+from diabetes_platform.local.flink.job_state import running_job, stream_job_of
+from diabetes_platform.local.flink.stream_job import BUCKET, retained, to_restore
 from diabetes_platform.local.minio.connection import REGION
 from diabetes_platform.local.ports import HOST
 from diabetes_platform.local.postgres.connection import database_url

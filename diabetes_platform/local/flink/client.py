@@ -10,7 +10,7 @@ from pathlib import Path
 from diabetes_platform.clients.flink import FlinkCluster
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.flink.distribution import CLIENT, FlinkHome
-from diabetes_platform.local.jvm import innermost_cause
+from diabetes_platform.local.java_traces import failure_reason
 from diabetes_platform.local.processes import stop_group
 from diabetes_platform.settings import PROJECT_ROOT
 
@@ -60,9 +60,8 @@ class Client:
                 raise PlatformError(f"{name}: not done after {TIMEOUT_SECONDS:.0f} s") from error
             raise
         if process.returncode != 0:
-            reason = failure_reason(
-                output.decode(errors="replace"), errors.decode(errors="replace")
-            )
+            # The client's own errors only say that the program failed.
+            reason = failure_reason((output or errors).decode(errors="replace"))
             raise PlatformError(f"{name}: {reason}")
         return output.decode()
 
@@ -123,13 +122,3 @@ def smoke(client: Client, cluster: FlinkCluster) -> str:
     patients = sum(json.loads(output.splitlines()[-1]).values())
     summary = f"{patients} patients checked, {checkpoints.completed} checkpoints"
     return f"Flink {overview.version}: {summary}"
-
-
-def failure_reason(output: str, errors: str) -> str:
-    """Return the innermost cause in a program's output, or else its last line.
-
-    The client's own `errors` only say that the program failed, so they are a fallback.
-    """
-    text = output or errors
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return innermost_cause(text) or (lines or ["no output"])[-1]

@@ -1,11 +1,11 @@
 """The state of the stream job, for the status table and the health check."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from diabetes_platform.clients.errors import ServiceError
-from diabetes_platform.clients.flink import FlinkCluster
+from diabetes_platform.clients.flink import FlinkCluster, Job
 from diabetes_platform.contract.events import STREAM_JOB
-from diabetes_platform.local.flink.stream_job.decisions import running_job
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.settings import Port
 from diabetes_platform.streaming.message_accounting import MessageCounters, read_counters
@@ -45,3 +45,8 @@ def stream_job_of(stack: Stack) -> StreamJobState:
         return StreamJobState(job.state, read_counters(cluster, job.id), completed)
     except ServiceError:
         return StreamJobState(NO_ANSWER)
+
+
+def running_job(jobs: Sequence[Job], name: str) -> Job | None:
+    """Return the job of that name that has not ended, or None."""
+    return next((job for job in jobs if job.name == name and not job.ended), None)

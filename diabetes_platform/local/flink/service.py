@@ -1,12 +1,10 @@
 """Flink with the stream job as a service of the local platform."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from diabetes_platform.contract.events import STREAM_JOB
-from diabetes_platform.local.flink import install
+from diabetes_platform.local.flink import distribution
 from diabetes_platform.local.flink.job_state import stream_job_of
-from diabetes_platform.local.health import HealthCheck
 from diabetes_platform.local.install.jars import read_lock
 from diabetes_platform.local.install.plan import InstallPlan, InstallStep
 from diabetes_platform.local.minio.connection import s3_environment
@@ -21,12 +19,6 @@ def _environments(stack: Stack) -> Mapping[str, Environment]:
     return dict.fromkeys(_PROCESSES, s3_environment(stack, "flink"))
 
 
-def _checks() -> Sequence[HealthCheck]:
-    from diabetes_platform.local.flink.health import CHECKS
-
-    return CHECKS
-
-
 def _components(stack: Stack) -> Sequence[Component]:
     state = stream_job_of(stack)
     return [Component("stream-job", f"job {STREAM_JOB}", state.running, str(state))]
@@ -36,16 +28,14 @@ def _install_plan() -> InstallPlan:
     jars = read_lock()
     return InstallPlan(
         jars=(jars["flink"], jars["flink-s3"]),
-        environments=(install.ENVIRONMENT,),
-        steps=(InstallStep("flink", install.is_current, install.install),),
+        environments=(distribution.ENVIRONMENT,),
+        steps=(InstallStep("flink", distribution.is_current, distribution.install),),
     )
 
 
 SERVICE = Service(
     "flink",
-    process_files=lambda _: [Path(__file__).with_name("processes.yaml")],
     environments=_environments,
-    checks=_checks,
     urls=lambda stack: {"flink-jobmanager": stack.url(Port.FLINK)},
     install_plan=_install_plan,
     components=_components,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.flink import install as flink_home
+from diabetes_platform.local.flink import distribution
 from diabetes_platform.local.flink.distribution import (
     CLIENT,
     CONF_DIR,
@@ -15,8 +15,6 @@ from diabetes_platform.local.flink.distribution import (
     SERVERS,
     TASKMANAGER,
     FlinkHome,
-)
-from diabetes_platform.local.flink.install import (
     as_argument_file,
     build_home,
     class_path,
@@ -27,8 +25,7 @@ from diabetes_platform.local.flink.install import (
 )
 from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.install.java import find_java
-from diabetes_platform.local.install.progress import StepProgress
-from diabetes_platform.local.install.tools import Tools
+from diabetes_platform.local.install.tools import Installer, Tools
 from diabetes_platform.settings import PlatformSettings, inherited_environment
 
 WHEEL = "venvs/flink/lib/python3.11/site-packages/pyflink"
@@ -134,6 +131,10 @@ def test_java_reads_back_the_argument_file(tmp_path: Path) -> None:
     assert f"name = {value}\n" in done.stderr
 
 
+def installer_of(tools: Tools, java: Path) -> Installer:
+    return Installer(tools, java, inherited_environment(), Path("/uv"), None, lambda _: None)
+
+
 @pytest.mark.parametrize(("library", "rejected"), [("", True), ("/lib/libpython3.12.so", False)])
 def test_rejects_a_python_without_a_shared_library_with_instructions(
     home: FlinkHome, library: str, rejected: bool
@@ -141,7 +142,7 @@ def test_rejects_a_python_without_a_shared_library_with_instructions(
     home.python.parent.mkdir(parents=True)
     home.python.write_text(f"#!/bin/sh\necho '{library}'\n", encoding="utf-8")
     home.python.chmod(0o755)
-    check = require_shared_python(home, inherited_environment())
+    check = require_shared_python(home, installer_of(home.tools, Path("/java")))
     if rejected:
         with pytest.raises(PlatformError, match="has no shared library: install it"):
             asyncio.run(check)
@@ -156,13 +157,11 @@ def test_builds_the_real_distribution_once(tmp_path: Path) -> None:
     installed = HomeLayout.of(PlatformSettings()).tools
     for part in ("venvs", "jars"):
         (tmp_path / part).symlink_to(installed / part)
-    tools, environment = Tools(tmp_path), inherited_environment()
-    java = find_java(environment)
-    progress = StepProgress("flink", lambda _: None)
-    assert not flink_home.is_current(tools, java)
-    asyncio.run(flink_home.install(tools, java, environment, progress))
-    assert flink_home.is_current(tools, java)
-    assert not flink_home.is_current(tools, Path("/other/bin/java"))
+    tools, java = Tools(tmp_path), find_java(inherited_environment())
+    assert not distribution.is_current(tools, java)
+    asyncio.run(distribution.install(installer_of(tools, java)))
+    assert distribution.is_current(tools, java)
+    assert not distribution.is_current(tools, Path("/other/bin/java"))
     home = FlinkHome(tools)
     for program in (*SERVERS, CLIENT):
         assert program.main in home.arguments(program).read_text(encoding="utf-8")

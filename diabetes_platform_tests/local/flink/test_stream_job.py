@@ -3,15 +3,14 @@
 import pytest
 
 from diabetes_platform.clients.flink import Job
-from diabetes_platform.local.flink.stream_job.decisions import (
+from diabetes_platform.local.flink.job_state import running_job
+from diabetes_platform.local.flink.stream_job import (
     BackOff,
     Checkpoint,
     is_checkpoint_failure,
     outdated,
-    running_job,
     to_restore,
 )
-from diabetes_platform.local.flink.stream_job.watcher import summary
 
 OLD, NEW = "a" * 32, "b" * 32
 
@@ -92,12 +91,3 @@ def test_recognises_failures_of_a_checkpoint(message: str) -> None:
 )
 def test_does_not_blame_the_checkpoint_for_other_failures(message: str) -> None:
     assert not is_checkpoint_failure(message)
-
-
-def test_summarises_a_stack_trace_by_its_innermost_cause() -> None:
-    trace = (
-        "org.x.Outer: outer\n\tat Y\nCaused by: org.x.Middle: m\nCaused by: org.x.Inner: inner\n"
-    )
-    assert summary(trace) == "org.x.Inner: inner"
-    assert summary("\nno trace\nmore") == "no trace"
-    assert summary("") == "no message"

@@ -1,0 +1,302 @@
+"""The process `stream-job`, which keeps the stream job running: `python -m` this module.
+
+It submits the job, restores checkpoints, and retries failures, because the cluster has no high
+availability. It runs until it is stopped; the job and its checkpoints stay on the cluster.
+"""
+
+import argparse
+import re
+import sys
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import from_url
+
+from diabetes_platform.clients.flink import FlinkCluster, Job
+from diabetes_platform.contract.events import STREAM_JOB
+from diabetes_platform.contract.s3 import S3
+from diabetes_platform.local.errors import USER_ERRORS, PlatformError
+from diabetes_platform.local.flink.client import Client
+from diabetes_platform.local.flink.distribution import FlinkHome
+from diabetes_platform.local.flink.job_state import running_job
+from diabetes_platform.local.home import HomeLayout
+from diabetes_platform.local.install.java import find_java
+from diabetes_platform.local.install.tools import Tools
+from diabetes_platform.local.java_traces import failure_reason
+from diabetes_platform.local.ports import HOST
+from diabetes_platform.local.signals import stoppable
+from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, Port, inherited_environment
+
+JOB = PROJECT_ROOT / "flink" / "patients" / "job.py"
+BUCKET = "s3://checkpoints"
+DIRECTORY = f"{BUCKET}/{STREAM_JOB}"
+"""Reserved for the stream job."""
+POLL_SECONDS = 1.0
+RESTORE_SECONDS = 90.0
+"""A restored job that does not run after this time is not expected to recover."""
+_CLEANUP_SECONDS = 30.0
+_METADATA = re.compile(rf"{STREAM_JOB}/(?P<job>[0-9a-f]{{32}})/chk-\d+/_metadata")
+_RETAINED = 3
+"""The number of checkpoints that Flink retains: one to restore, two as fallback."""
+_FIRST_WAIT, _LONGEST_WAIT = 2.0, 60.0
+_STABLE_SECONDS = 120.0
+_UNUSABLE = re.compile(
+    r"Could not restore|Cannot find (?:checkpoint|meta ?data)|Cannot find checkpoint or savepoint|"
+    r"Failed to (?:rollback|restore|read)|Could not (?:read|load|find) (?:checkpoint|savepoint)|"
+    r"Error while (?:reading|deserializing).*(?:state|checkpoint)|StateMigrationException|"
+    r"Unexpected magic number|Unrecognized checkpoint|Corrupt|StreamCorruptedException|"
+    r"There is no operator for the state|_metadata|restored? from (?:checkpoint|savepoint)"
+)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Checkpoint:
+    """A retained checkpoint: completion time (seconds since 1970), URL and job."""
+
+    completed: float
+    url: str
+    job_id: str
+
+
+@dataclass(slots=True)
+class BackOff:
+    """Exponential back-off: the delay doubles after each failure, up to a minute."""
+
+    failures: int = 0
+    _healthy_since: float | None = field(default=None)
+
+    def failed(self) -> float:
+        """Record a failure and return the delay in seconds."""
+        self.failures += 1
+        self._healthy_since = None
+        return min(_FIRST_WAIT * 2.0 ** (self.failures - 1), _LONGEST_WAIT)
+
+    def healthy(self, monotonic: float) -> None:
+        """Record that the job runs; after two minutes the delay is reset."""
+        if self._healthy_since is None:
+            self._healthy_since = monotonic
+        elif monotonic - self._healthy_since > _STABLE_SECONDS:
+            self.failures = 0
+
+
+def to_restore(checkpoints: Sequence[Checkpoint], unusable: Collection[str]) -> Checkpoint | None:
+    """Return the newest checkpoint that is not in `unusable`, or None."""
+    usable = [checkpoint for checkpoint in checkpoints if checkpoint.url not in unusable]
+    return max(usable, default=None)
+
+
+def is_checkpoint_failure(message: str) -> bool:
+    """Whether Flink's failure message says that the checkpoint cannot be used."""
+    return _UNUSABLE.search(message) is not None
+
+
+def outdated(checkpoints: Sequence[Checkpoint], job_id: str) -> list[str]:
+    """Return the other jobs with checkpoints, once `job_id` has enough checkpoints itself."""
+    if sum(checkpoint.job_id == job_id for checkpoint in checkpoints) < _RETAINED:
+        return []
+    return sorted({checkpoint.job_id for checkpoint in checkpoints} - {job_id})
+
+
+def retained(s3: S3) -> list[Checkpoint]:
+    """Return every completed checkpoint, unordered. Raises PlatformError."""
+    checkpoints = []
+    with _store(s3) as store:
+        for page in obstore.list(store, prefix=STREAM_JOB):
+            for entry in page:
+                match = _METADATA.fullmatch(entry["path"])
+                if match is not None:
+                    url = f"{BUCKET}/{entry['path'].removesuffix('/_metadata')}"
+                    completed = entry["last_modified"].timestamp()
+                    checkpoints.append(Checkpoint(completed, url, match["job"]))
+    return checkpoints
+
+
+def delete_checkpoints(s3: S3, job_id: str) -> int:
+    """Delete all checkpoints of a job; return the number of objects. Raises PlatformError."""
+    with _store(s3) as store:
+        listed = obstore.list(store, prefix=f"{STREAM_JOB}/{job_id}")
+        paths = [entry["path"] for page in listed for entry in page]
+        if paths:
+            obstore.delete(store, paths)
+    return len(paths)
+
+
+@contextmanager
+def _store(s3: S3) -> Iterator[Any]:
+    try:
+        with s3.errors(DIRECTORY):
+            yield from_url(BUCKET, **s3.for_obstore())
+    except (BaseError, RuntimeError, OSError) as error:
+        raise PlatformError(f"{DIRECTORY}: {' '.join(str(error).split())[:300]}") from error
+
+
+@dataclass(slots=True)
+class Watcher:
+    """Watches the job on `cluster`, which reads from Kafka at `bootstrap_servers`.
+
+    The file `ready` exists while the job runs.
+    """
+
+    cluster: FlinkCluster
+    client: Client
+    s3: S3
+    bootstrap_servers: str
+    ready: Path
+    back_off: BackOff = field(default_factory=BackOff)
+    unusable: set[str] = field(default_factory=set)
+    _restoring: tuple[str, Checkpoint, float] | None = None
+    """The id of a restored job, its checkpoint, and the start time (monotonic seconds)."""
+    _cleaned_up: float = 0.0
+    _reported: set[str] = field(default_factory=set)
+    """Ended jobs that were logged."""
+    _last_message: str = ""
+
+    def poll(self) -> float:
+        """Check the job and act on its state; return the seconds until the next poll."""
+        try:
+            jobs = self.cluster.jobs()
+            job = running_job(jobs, STREAM_JOB)
+            if job is not None:
+                return self._watch(job)
+            self.ready.unlink(missing_ok=True)
+            return self._delay_after_failure(jobs) or self._submit()
+        except USER_ERRORS as error:
+            self.ready.unlink(missing_ok=True)
+            self.log(str(error))
+            return POLL_SECONDS
+
+    def _watch(self, job: Job) -> float:
+        runs = self.cluster.all_tasks_run(job.id)
+        if not runs:
+            self.ready.unlink(missing_ok=True)
+            self._check_restore(job)
+            return POLL_SECONDS
+        if not self.ready.exists():
+            self.ready.touch()
+            self.log(f"{STREAM_JOB} runs as {job.id}")
+        self._restoring = None
+        now = time.monotonic()
+        self.back_off.healthy(now)
+        if now - self._cleaned_up > _CLEANUP_SECONDS:
+            self._cleaned_up = now
+            self._delete_outdated(job)
+        return POLL_SECONDS
+
+    def _check_restore(self, job: Job) -> None:
+        """Abandon a checkpoint that the job cannot restore, because Flink would retry forever."""
+        if self._restoring is None or self._restoring[0] != job.id:
+            return
+        _, checkpoint, since = self._restoring
+        error = self.cluster.root_exception(job.id) or ""
+        is_overdue = time.monotonic() - since > RESTORE_SECONDS
+        if is_checkpoint_failure(error) or (is_overdue and error):
+            self._abandon(checkpoint, error)
+            self.cluster.cancel(job.id)
+            self._restoring = None
+
+    def _delay_after_failure(self, jobs: list[Job]) -> float | None:
+        """Return the delay before a new submission if the job failed since the last poll."""
+        ended = {job.id: job for job in jobs if job.name == STREAM_JOB and job.ended}
+        newly_ended = ended.keys() - self._reported
+        self._reported |= newly_ended
+        for job_id in sorted(newly_ended):
+            job = ended[job_id]
+            self.log(f"{STREAM_JOB} {job_id} is {job.state}")
+            if job.state == "FAILED":
+                error = self.cluster.root_exception(job_id) or ""
+                restored = self._restoring
+                if restored and restored[0] == job_id and is_checkpoint_failure(error):
+                    self._abandon(restored[1], error)
+                    return POLL_SECONDS
+                seconds = self.back_off.failed()
+                self.log(f"it failed ({failure_reason(error)[:300]}): next try in {seconds:.0f} s")
+                return seconds
+        return None
+
+    def _submit(self) -> float:
+        if self.cluster.overview().slots_available == 0:
+            self.log("no slot is free yet")
+            return POLL_SECONDS
+        # Raises if the store does not answer, because the job must not start without its state.
+        checkpoint = to_restore(retained(self.s3), self.unusable)
+        options = {"execution.checkpointing.dir": DIRECTORY}
+        if checkpoint is not None:
+            options["execution.state-recovery.path"] = checkpoint.url
+        elif self.unusable:
+            self.log("no checkpoint is usable: starting with Kafka's oldest message")
+        started_from = checkpoint.url if checkpoint else "the beginning"
+        self.log(f"submitting {STREAM_JOB} from {started_from}")
+        arguments = ("--bootstrap-servers", self.bootstrap_servers)
+        try:
+            self.client.run(JOB, self.cluster, STREAM_JOB, arguments=arguments, **options)
+        except USER_ERRORS as error:
+            self._reported |= {job.id for job in self.cluster.jobs() if job.ended}
+            if checkpoint is not None and is_checkpoint_failure(str(error)):
+                self._abandon(checkpoint, str(error))
+                return 0.0
+            seconds = self.back_off.failed()
+            self.log(f"{error}: next try in {seconds:.0f} s")
+            return seconds
+        job = running_job(self.cluster.jobs(), STREAM_JOB)
+        if job is not None and checkpoint is not None:
+            self._restoring = (job.id, checkpoint, time.monotonic())
+        return POLL_SECONDS
+
+    def _abandon(self, checkpoint: Checkpoint, error: str) -> None:
+        self.unusable.add(checkpoint.url)
+        self.log(
+            f"WARNING: checkpoint {checkpoint.url} cannot be used ({failure_reason(error)[:300]}): "
+            "falling back to the previous one"
+        )
+
+    def _delete_outdated(self, job: Job) -> None:
+        for job_id in outdated(retained(self.s3), job.id):
+            deleted = delete_checkpoints(self.s3, job_id)
+            self.log(f"deleted {deleted} checkpoint objects of the previous job {job_id}")
+
+    def log(self, text: str) -> None:
+        """Print a line with the time, unless it repeats the previous one."""
+        if text != self._last_message:
+            # The supervisor writes it to the log.
+            print(f"{datetime.now(tz=UTC):%H:%M:%S} {text}", flush=True)  # noqa: T201
+        self._last_message = text
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Watch the job forever."""
+    parser = argparse.ArgumentParser(prog="stream_job", description=__doc__)
+    parser.add_argument(
+        "--ready", type=Path, required=True, help="file that exists while the job runs"
+    )
+    ready = parser.parse_args(arguments).ready
+    settings, environment = PlatformSettings(), inherited_environment()
+    home = FlinkHome(Tools(HomeLayout.of(settings).tools))
+    ready.unlink(missing_ok=True)
+    watcher = Watcher(
+        cluster=FlinkCluster(f"http://{HOST}:{settings.port(Port.FLINK)}"),
+        client=Client(home, find_java(environment), environment),
+        s3=settings.s3,
+        bootstrap_servers=f"{HOST}:{settings.port(Port.KAFKA)}",
+        ready=ready,
+    )
+    with stoppable():
+        try:
+            while True:
+                time.sleep(watcher.poll())
+        finally:
+            # A leftover file would make a restarted process look ready.
+            ready.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.exit(0)
