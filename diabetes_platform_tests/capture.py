@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx
+import yaml
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
@@ -29,19 +30,31 @@ READY_SECONDS = 120.0
 T = TypeVar("T")
 
 
-def serve_command(service: str, *arguments: str) -> list[str]:
-    """Return the supervisor's command for `kafka` or `connect`."""
-    java = str(find_java(os.environ))
-    command = [sys.executable, "-m", f"diabetes_platform.local.{service}.serve"]
-    return [*command, "--java", java, "--tools", str(TOOLS), "--infra", str(INFRA), *arguments]
-
-
 class Service:
-    """A server that a test can kill and restart."""
+    """A server that a test can kill and restart, started with the supervisor's command.
 
-    def __init__(self, command: list[str], variables: Mapping[str, str], log: Path) -> None:
-        self.command, self.log = command, log
-        self.environment = {"PATH": os.environ["PATH"], "MALLOC_ARENA_MAX": "2", **variables}
+    `name` is that of its process and of its folder in `diabetes_platform/local`. Its log is in
+    `home`.
+    """
+
+    def __init__(self, name: str, variables: Mapping[str, str], home: Path) -> None:
+        file = PROJECT_ROOT / "diabetes_platform" / "local" / name / "processes.yaml"
+        process = yaml.safe_load(file.read_text(encoding="utf-8"))["processes"][name]
+        self.command = ["sh", "-c", process["command"].replace("$$", "$")]
+        self.log = home / "logs" / f"{name}.log"
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "MALLOC_ARENA_MAX": "2",
+            "PLATFORM_HOME": str(home),
+            "ENV_DIR": str(home),
+            "JAVA_HOME": str(find_java(os.environ).parents[1]),
+            "PYTHON": sys.executable,
+            "TOOLS": str(TOOLS),
+            "INFRA": str(INFRA),
+            **variables,
+        }
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        (home / f"{name}.env").touch()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -51,7 +64,9 @@ class Service:
 
     def start(self) -> None:
         """Start the server and wait until it is ready."""
-        self._process = spawn(self.command, log=self.log, environment=self.environment)
+        self._process = spawn(
+            self.command, log=self.log, environment=self.environment, directory=TOOLS
+        )
         wait_until(self._alive_and_ready, timeout=READY_SECONDS, interval=0.05)
 
     def ready(self) -> bool:
@@ -86,8 +101,7 @@ class Kafka(Service):
             "KAFKA_CONTROLLER_PORT": str(free_port()),
             "KAFKA_DATA": str(data_dir),
         }
-        command = serve_command("kafka", "--data-dir", str(data_dir))
-        super().__init__(command, variables, data_dir.with_suffix(".log"))
+        super().__init__("kafka", variables, data_dir.parent)
 
     @property
     def bootstrap_servers(self) -> str:
@@ -148,7 +162,7 @@ def _ends(consumer: Consumer, topic: str) -> list[TopicPartition]:
 class Connect(Service):
     """A Connect worker without connectors that can reach `kafka` and `database`."""
 
-    def __init__(self, kafka: Kafka, database: ProvisionedServer, log: Path) -> None:
+    def __init__(self, kafka: Kafka, database: ProvisionedServer, home: Path) -> None:
         self.kafka, self.database, self._port = kafka, database, free_port()
         host, port = kafka.bootstrap_servers.split(":")
         variables = {
@@ -160,7 +174,7 @@ class Connect(Service):
             "POSTGRES_PORT": str(database.server.port),
             "DEBEZIUM_PASSWORD": database.passwords["debezium"],
         }
-        super().__init__(serve_command("connect"), variables, log)
+        super().__init__("connect", variables, home)
 
     @property
     def url(self) -> str:
@@ -200,7 +214,7 @@ def own_kafka(directory: Path) -> Iterator[Kafka]:
 @contextmanager
 def own_connect(kafka: Kafka, database: ProvisionedServer, directory: Path) -> Iterator[Connect]:
     """Run a Connect worker."""
-    connect = Connect(kafka, database, directory / "connect.log")
+    connect = Connect(kafka, database, directory)
     with running(connect):
         yield connect
 

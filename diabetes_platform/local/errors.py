@@ -13,3 +13,5 @@ class FailedError(PlatformError):
 
 USER_ERRORS = (PlatformError, ServiceError)
 """The errors that are shown as one line: of the platform and of its services."""
+COULD_NOT_RUN = 3
+"""The exit code of a server process that cannot start."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from diabetes_platform.contract.events import CONNECTOR
-from diabetes_platform.local.jvm import innermost_cause
+from diabetes_platform.local.java_traces import failure_reason
 from diabetes_platform.warehouse.replication import SLOT, Slot
 
 STREAMING = "Debezium Streaming"
@@ -70,15 +70,13 @@ def explain(trace: str | None) -> str:
 
 def root_cause(message: str) -> str:
     """Return the innermost cause of a Java trace, or Connect's reason to reject a configuration."""
-    # Stack frames are indented; other lines are exceptions, or Connect's message.
-    lines = [line for line in message.splitlines() if line.strip() and not line[0].isspace()]
-    if not lines:
-        return "no message"
-    innermost = innermost_cause(message) or lines[-1]
-    if lines[0].startswith(_INVALID_CONFIGURATION):
+    lines = message.splitlines()
+    if message.startswith(_INVALID_CONFIGURATION) and len(lines) > 1:
         # The errors follow that line; the last line refers to a REST endpoint.
-        innermost = (lines[1:2] or lines)[0]
-    return re.sub(r"^(?:[\w$]+\.)+[\w$]+: ", "", innermost).strip()
+        reason = lines[1]
+    else:
+        reason = failure_reason(message)
+    return re.sub(r"^(?:[\w$]+\.)+[\w$]+: ", "", reason).strip()
 
 
 def table_problem(

@@ -1,19 +1,18 @@
 """Kafka's data directory: its cluster id, and formatting of a new directory.
 
+`python -m diabetes_platform.local.kafka.data DIR COMMAND…` prepares `DIR` before the broker starts.
 The cluster id of this platform is kept in a file beside the directory.
 """
 
 import base64
 import shutil
 import subprocess
+import sys
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from diabetes_platform.local.errors import PlatformError
-
-_META_FILE = "meta.properties"
-_CLUSTER_ID = "cluster.id"
+from diabetes_platform.local.errors import COULD_NOT_RUN, PlatformError
 
 
 def prepare(data_dir: Path, format_command: Sequence[str]) -> None:
@@ -31,7 +30,10 @@ def prepare(data_dir: Path, format_command: Sequence[str]) -> None:
     if actual is None:
         if expected is None:
             expected = new_cluster_id()
-            _write(id_file, expected)
+            id_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            new = id_file.with_name(f"{id_file.name}.new")
+            new.write_text(f"{expected}\n", encoding="ascii")
+            new.rename(id_file)
         _format(data_dir, expected, format_command)
 
 
@@ -54,7 +56,7 @@ def read_cluster_id(data_dir: Path) -> str | None:
     """
     if not data_dir.exists() or not any(data_dir.iterdir()):
         return None
-    meta = data_dir / _META_FILE
+    meta = data_dir / "meta.properties"
     cluster_id = parse_cluster_id(meta.read_text(encoding="utf-8")) if meta.exists() else None
     if cluster_id is None:
         raise PlatformError(
@@ -68,7 +70,7 @@ def parse_cluster_id(meta: str) -> str | None:
     """Return the cluster id from the text of a `meta.properties` file, or None."""
     for line in meta.splitlines():
         name, _, value = line.partition("=")
-        if name.strip() == _CLUSTER_ID:
+        if name.strip() == "cluster.id":
             return value.strip() or None
     return None
 
@@ -106,8 +108,9 @@ def _format(data_dir: Path, cluster_id: str, format_command: Sequence[str]) -> N
     temporary.rename(data_dir)
 
 
-def _write(file: Path, text: str) -> None:
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    new = file.with_name(f"{file.name}.new")
-    new.write_text(f"{text}\n", encoding="ascii")
-    new.rename(file)
+if __name__ == "__main__":
+    try:
+        prepare(Path(sys.argv[1]).absolute(), sys.argv[2:])
+    except (PlatformError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(COULD_NOT_RUN)

@@ -4,7 +4,7 @@ Topics that are not in that file stay unchanged.
 """
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ from pydantic import (
 
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.ports import HOST
-from diabetes_platform.local.setup import run_setup
+from diabetes_platform.local.provisioning import run_setup
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, Port, SetupSettings
 
 TOPICS_FILE = PROJECT_ROOT / "infra" / "kafka" / "topics.yaml"
@@ -45,7 +45,7 @@ Setting = Annotated[
 ]
 
 
-class Topic(BaseModel):
+class TopicConfig(BaseModel):
     """A topic: its number of partitions, and its settings by Kafka's names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,22 +54,22 @@ class Topic(BaseModel):
     config: dict[str, Setting] = {}
 
 
-Topics = Mapping[str, Topic]
+Topics = Mapping[str, TopicConfig]
 """Topics by name; an existing topic's `config` has only settings that differ from the broker's."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TopicChanges:
     """The changes that bring existing topics to their declared state; falsy if there are none."""
 
-    create: dict[str, Topic] = field(default_factory=dict)
+    create: dict[str, TopicConfig] = field(default_factory=dict)
     add_partitions: dict[str, int] = field(default_factory=dict)
     """New total of partitions by topic."""
     alter_config: dict[str, dict[str, str | None]] = field(default_factory=dict)
     """Settings by topic; None resets a setting to the broker's default."""
 
     def __bool__(self) -> bool:
-        return bool(self.create or self.add_partitions or self.alter_config)
+        return bool(self.topics)
 
     @property
     def topics(self) -> list[str]:
@@ -79,47 +79,43 @@ class Plan:
 
 def setup_topics(
     bootstrap_servers: str, file: Path = TOPICS_FILE, timeout: float = TIMEOUT
-) -> Plan:
+) -> TopicChanges:
     """Create and configure the topics of `file`, and return the applied changes.
 
     Idempotent. Each request may take `timeout` seconds. Raises PlatformError.
     """
-    declared = read_topics(file)
     with _connected(bootstrap_servers) as admin:
-        plan = plan_topics(declared, _existing(admin, declared, timeout))
-        _apply(admin, plan, timeout)
-    return plan
+        changes = _pending(admin, file, timeout)
+        _apply(admin, changes, timeout)
+    return changes
 
 
-def pending_changes(
-    bootstrap_servers: str, file: Path = TOPICS_FILE, timeout: float = TIMEOUT
-) -> Plan:
+def pending_changes(bootstrap_servers: str) -> TopicChanges:
     """Return the changes that `setup_topics` would make, without making them."""
-    declared = read_topics(file)
     with _connected(bootstrap_servers) as admin:
-        return plan_topics(declared, _existing(admin, declared, timeout))
+        return _pending(admin, TOPICS_FILE, TIMEOUT)
 
 
 def read_topics(file: Path = TOPICS_FILE) -> Topics:
     """Return the topics of `file`; raises PlatformError if the file is invalid."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        return TypeAdapter(dict[str, Topic]).validate_python(content)
+        return TypeAdapter(dict[str, TopicConfig]).validate_python(content)
     except (yaml.YAMLError, ValidationError) as error:
         raise PlatformError(f"{file}: {' '.join(str(error).split())}") from error
 
 
-def plan_topics(declared: Topics, existing: Topics) -> Plan:
+def plan_topics(declared: Topics, existing: Topics) -> TopicChanges:
     """Return the changes that turn `existing` into `declared`.
 
     A setting that only `existing` has is reset to the broker's default. Raises PlatformError if a
     topic has more partitions than declared.
     """
-    plan = Plan()
+    changes = TopicChanges()
     for name, topic in declared.items():
         current = existing.get(name)
         if current is None:
-            plan.create[name] = topic
+            changes.create[name] = topic
             continue
         if current.partitions > topic.partitions:
             raise PlatformError(
@@ -128,79 +124,66 @@ def plan_topics(declared: Topics, existing: Topics) -> Plan:
                 "infra/kafka/topics.yaml, or delete the topic with all its messages"
             )
         if current.partitions < topic.partitions:
-            plan.add_partitions[name] = topic.partitions
-        changes = _changes(topic.config, current.config)
-        if changes:
-            plan.alter_config[name] = changes
-    return plan
+            changes.add_partitions[name] = topic.partitions
+        if current.config != topic.config:
+            changes.alter_config[name] = {
+                setting: topic.config.get(setting)
+                for setting in sorted({*topic.config, *current.config})
+                if topic.config.get(setting) != current.config.get(setting)
+            }
+    return changes
 
 
-def _changes(declared: Mapping[str, str], current: Mapping[str, str]) -> dict[str, str | None]:
-    names = sorted(declared.keys() | current.keys())
-    return {name: declared.get(name) for name in names if declared.get(name) != current.get(name)}
-
-
-def _existing(admin: AdminClient, names: Iterable[str], timeout: float) -> Topics:
+def _pending(admin: AdminClient, file: Path, timeout: float) -> TopicChanges:
+    declared = read_topics(file)
     metadata = admin.list_topics(timeout=timeout).topics
     resources = [
         ConfigResource(ConfigResource.Type.TOPIC, name)
-        for name in names
+        for name in declared
         if name in metadata and metadata[name].error is None
     ]
-    if not resources:
-        return {}
-    configs = admin.describe_configs(resources, request_timeout=timeout)
-    return {
-        resource.name: Topic(
+    configs = admin.describe_configs(resources, request_timeout=timeout) if resources else {}
+    existing = {
+        resource.name: TopicConfig(
             partitions=len(metadata[resource.name].partitions),
-            config=_topic_settings(config.result()),
+            # The settings of the topic itself, without the broker's.
+            config={
+                name: str(entry.value)
+                for name, entry in config.result().items()
+                if ConfigSource(entry.source) == ConfigSource.DYNAMIC_TOPIC_CONFIG
+            },
         )
         for resource, config in configs.items()
     }
+    return plan_topics(declared, existing)
 
 
-def _topic_settings(config: Mapping[str, ConfigEntry]) -> dict[str, str]:
-    """Return the settings of the topic itself, without the broker's."""
-    return {
-        name: str(entry.value)
-        for name, entry in config.items()
-        if ConfigSource(entry.source) == ConfigSource.DYNAMIC_TOPIC_CONFIG
-    }
-
-
-def _apply(admin: AdminClient, plan: Plan, timeout: float) -> None:
-    if plan.create:
+def _apply(admin: AdminClient, changes: TopicChanges, timeout: float) -> None:
+    results: list[Future[Any]] = []
+    if changes.create:
         topics = [
             # -1 is the broker's default replication factor.
             NewTopic(name, topic.partitions, replication_factor=-1, config=topic.config)
-            for name, topic in plan.create.items()
+            for name, topic in changes.create.items()
         ]
-        _wait(admin.create_topics(topics, operation_timeout=timeout))
-    if plan.add_partitions:
-        totals = [NewPartitions(name, total) for name, total in plan.add_partitions.items()]
-        _wait(admin.create_partitions(totals, operation_timeout=timeout))
-    if plan.alter_config:
-        resources = [_resource(name, changes) for name, changes in plan.alter_config.items()]
-        _wait(admin.incremental_alter_configs(resources))
+        results += admin.create_topics(topics, operation_timeout=timeout).values()
+    if changes.add_partitions:
+        totals = [NewPartitions(name, total) for name, total in changes.add_partitions.items()]
+        results += admin.create_partitions(totals, operation_timeout=timeout).values()
+    if changes.alter_config:
+        resources = [_resource(name, config) for name, config in changes.alter_config.items()]
+        results += admin.incremental_alter_configs(resources).values()
+    for result in results:
+        result.result()
 
 
-def _resource(name: str, changes: Mapping[str, str | None]) -> ConfigResource:
+def _resource(name: str, config: Mapping[str, str | None]) -> ConfigResource:
+    operations = {True: AlterConfigOpType.DELETE, False: AlterConfigOpType.SET}
     entries = [
-        ConfigEntry(
-            setting,
-            value,
-            incremental_operation=(
-                AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET
-            ),
-        )
-        for setting, value in changes.items()
+        ConfigEntry(setting, value, incremental_operation=operations[value is None])
+        for setting, value in config.items()
     ]
     return ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=entries)
-
-
-def _wait(futures: Mapping[Any, "Future[Any]"]) -> None:
-    for future in futures.values():
-        future.result()
 
 
 @contextmanager
@@ -222,8 +205,7 @@ _UNREACHABLE = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BR
 
 
 def _setup(settings: PlatformSettings, _: SetupSettings) -> str:
-    plan = setup_topics(f"{HOST}:{settings.port(Port.KAFKA)}")
-    changed = ", ".join(plan.topics)
+    changed = ", ".join(setup_topics(f"{HOST}:{settings.port(Port.KAFKA)}").topics)
     return f"topics: {f'created or changed {changed}' if changed else 'up to date'}"
 
 

@@ -15,15 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.local.errors import COULD_NOT_RUN, PlatformError
 
-COULD_NOT_RUN = 3
 HOST = "127.0.0.1"
 _CONNECT_CLASS = "org.apache.spark.sql.connect.service.SparkConnectServer"
 _SUBMIT_CLASS = "org.apache.spark.deploy.SparkSubmit"
 _MASTER_CLASS = "org.apache.spark.deploy.master.Master"
 _WORKER_CLASS = "org.apache.spark.deploy.worker.Worker"
-WORKER_CORES, EXECUTOR_MEMORY = 1, "640m"
+WORKER_CORES, EXECUTOR_MEMORY = "1", "640m"
 """The resources of a worker and of its single executor."""
 
 
@@ -36,7 +35,7 @@ class SparkProcess:
     """
 
     name: str
-    arguments: tuple[str, ...]
+    arguments: Sequence[str]
     tools: Path
     config: Path
     work: Path
@@ -50,43 +49,31 @@ class SparkProcess:
             raise PlatformError(f"{self.name}: Apache Spark is not installed in {venv}")
         return scripts[0].parents[1]
 
-    @property
-    def class_path(self) -> tuple[Path, ...]:
-        """All jars in a fixed order, Delta and S3 before Spark's; raises PlatformError if none."""
-        directory = self.tools / "jars" / "spark"
-        jars = sorted(directory.glob("*.jar"))
-        if not jars:
-            raise PlatformError(f"{self.name}: no jars in {directory}")
-        return (*jars, *sorted((self.home / "jars").glob("*.jar")))
-
-    @property
-    def scala_version(self) -> str:
-        """The binary version of the distribution's Scala, such as 2.13; empty if unknown."""
-        libraries = [jar.stem for jar in (self.home / "jars").glob("scala-library-*.jar")]
-        versions = [name.removeprefix("scala-library-").split(".") for name in libraries]
-        return ".".join(versions[0][:2]) if versions else ""
-
-    @property
-    def option_files(self) -> tuple[Path, ...]:
-        """The JVM option files: those of all Spark processes, and its own."""
-        role = self.name.removeprefix("spark-")
-        return self.config / "jvm.options", self.config / f"{role}.options"
-
     def command(self, java: Path, options: Sequence[str] = ()) -> list[str]:
-        """Return the command of the process; `options` are additional options of the JVM."""
+        """Return the command of the process; `options` are additional options of the JVM.
+
+        Raises PlatformError if Spark or its jars are not installed.
+        """
+        jars = self.tools / "jars" / "spark"
+        if not any(jars.glob("*.jar")):
+            raise PlatformError(f"{self.name}: no jars in {jars}")
+        role = self.name.removeprefix("spark-")
         return [
             str(java),
-            *(f"@{file}" for file in self.option_files),
+            f"@{self.config / 'jvm.options'}",
+            f"@{self.config / f'{role}.options'}",
             f"-Dlog4j2.configurationFile={self.config / 'log4j2.properties'}",
             f"-Djava.io.tmpdir={self.work}",
             *options,
             "-cp",
-            ":".join(map(str, self.class_path)),
+            # Delta and S3 before Spark's own jars.
+            f"{jars}/*:{self.home}/jars/*",
             *self.arguments,
         ]
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """Return `inherited` with the variables of Spark."""
+        scala = [jar.stem.split("-")[-1] for jar in self.home.glob("jars/scala-library-*.jar")]
         return {
             **inherited,
             "SPARK_HOME": str(self.home),
@@ -94,7 +81,7 @@ class SparkProcess:
             "SPARK_LOCAL_IP": HOST,
             "SPARK_LOCAL_DIRS": str(self.work),
             # A worker cannot detect it in a wheel when it starts an executor.
-            "SPARK_SCALA_VERSION": self.scala_version,
+            "SPARK_SCALA_VERSION": scala[0].rpartition(".")[0] if scala else "",
         }
 
     def prepare(self) -> None:
@@ -112,41 +99,26 @@ def connect_server(
         "spark.sql.warehouse.dir": str(work / "warehouse"),
     }
     if master is not None:
-        jars = sorted((tools / "jars" / "spark").glob("*.jar"))
         settings |= {
             "spark.master": master,
-            "spark.executor.cores": str(WORKER_CORES),
+            "spark.executor.cores": WORKER_CORES,
             "spark.executor.memory": EXECUTOR_MEMORY,
-            "spark.executor.extraClassPath": ":".join(map(str, jars)),
+            "spark.executor.extraClassPath": f"{tools / 'jars' / 'spark'}/*",
         }
     arguments = [_SUBMIT_CLASS, "--class", _CONNECT_CLASS, "--name", "spark-connect"]
     for name, value in settings.items():
         arguments += ["--conf", f"{name}={value}"]
-    arguments.append("spark-internal")
-    return SparkProcess("spark-connect", tuple(arguments), tools, infra / "spark", work)
-
-
-def master_server(tools: Path, infra: Path, work: Path, port: int) -> SparkProcess:
-    """Return the master of a standalone cluster."""
-    arguments = (_MASTER_CLASS, "--host", HOST, "--port", str(port), "--webui-port", "0")
-    return SparkProcess("spark-master", arguments, tools, infra / "spark", work)
-
-
-def worker_server(tools: Path, infra: Path, work: Path, master: str) -> SparkProcess:
-    """Return a worker of the cluster at `master`; its executors inherit its environment."""
-    offers = ("--cores", str(WORKER_CORES), "--memory", EXECUTOR_MEMORY)
-    location = ("--host", HOST, "--webui-port", "0", "--work-dir", str(work / "executors"))
-    arguments = (_WORKER_CLASS, *location, *offers, master)
-    return SparkProcess("spark-worker", arguments, tools, infra / "spark", work)
+    return SparkProcess(
+        "spark-connect", [*arguments, "spark-internal"], tools, infra / "spark", work
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Become the server; exit with one line on stderr if it cannot start."""
     options = _parser().parse_args(arguments)
-    java, tools, infra = options.java.absolute(), options.tools.absolute(), options.infra.absolute()
-    process = _process(options, tools, infra)
+    process = _process(options)
     try:
-        command = process.command(java)
+        command = process.command(options.java.absolute())
         environment = process.environment(os.environ)
         process.prepare()
         os.chdir(process.work)
@@ -156,17 +128,23 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     os.execve(command[0], command, environment)  # noqa: S606 - a list, and no shell
 
 
-def _process(options: argparse.Namespace, tools: Path, infra: Path) -> SparkProcess:
-    work = options.work.absolute()
+def _process(options: argparse.Namespace) -> SparkProcess:
+    tools, infra, work = (path.absolute() for path in (options.tools, options.infra, options.work))
+    if options.server == "connect":
+        return connect_server(tools, infra, work, options.port, options.master)
+    location = ["--host", HOST, "--webui-port", "0"]
     if options.server == "master":
-        return master_server(tools, infra, work, options.port)
-    if options.server == "worker":
-        return worker_server(tools, infra, work, options.master)
-    return connect_server(tools, infra, work, options.port, options.master)
+        arguments = [_MASTER_CLASS, *location, "--port", str(options.port)]
+    else:
+        # Its executors inherit its environment.
+        offers = ["--cores", WORKER_CORES, "--memory", EXECUTOR_MEMORY]
+        scratch = ["--work-dir", str(work / "executors")]
+        arguments = [_WORKER_CLASS, *location, *scratch, *offers, options.master]
+    return SparkProcess(f"spark-{options.server}", arguments, tools, infra / "spark", work)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="serve_spark")
+    parser = argparse.ArgumentParser(prog="spark.serve")
     parser.add_argument("server", choices=("connect", "master", "worker"))
     for name in ("java", "tools", "infra", "work"):
         parser.add_argument(f"--{name}", type=Path, required=True)

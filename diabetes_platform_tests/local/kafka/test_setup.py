@@ -20,8 +20,8 @@ from diabetes_platform.contract.events import (
 )
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.kafka.setup import (
-    Plan,
-    Topic,
+    TopicChanges,
+    TopicConfig,
     Topics,
     pending_changes,
     plan_topics,
@@ -32,49 +32,49 @@ from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform_tests.capture import INFRA, Kafka, eventually
 
 WEEK, DAY = "604800000", "86400000"
-EVENTS = Topic(partitions=4, config={"retention.ms": WEEK, "cleanup.policy": "delete"})
+EVENTS = TopicConfig(partitions=4, config={"retention.ms": WEEK, "cleanup.policy": "delete"})
 
 
 def existing_topic(partitions: int = 4, **config: str) -> Topics:
     """Return the topic `events` of a broker; underscores in setting names stand for dots."""
     settings = {name.replace("_", "."): value for name, value in config.items()}
-    return {"events": Topic(partitions=partitions, config=settings)}
+    return {"events": TopicConfig(partitions=partitions, config=settings)}
 
 
 @pytest.mark.parametrize(
     ("existing", "plan"),
     [
-        ({}, Plan(create={"events": EVENTS})),
-        (existing_topic(retention_ms=WEEK, cleanup_policy="delete"), Plan()),
+        ({}, TopicChanges(create={"events": EVENTS})),
+        (existing_topic(retention_ms=WEEK, cleanup_policy="delete"), TopicChanges()),
         (
             existing_topic(2, retention_ms=WEEK, cleanup_policy="delete"),
-            Plan(add_partitions={"events": 4}),
+            TopicChanges(add_partitions={"events": 4}),
         ),
         (
             existing_topic(retention_ms=DAY, cleanup_policy="delete"),
-            Plan(alter_config={"events": {"retention.ms": WEEK}}),
+            TopicChanges(alter_config={"events": {"retention.ms": WEEK}}),
         ),
         (
             existing_topic(retention_ms=WEEK),
-            Plan(alter_config={"events": {"cleanup.policy": "delete"}}),
+            TopicChanges(alter_config={"events": {"cleanup.policy": "delete"}}),
         ),
         (
             existing_topic(retention_ms=WEEK, cleanup_policy="delete", segment_ms=DAY),
-            Plan(alter_config={"events": {"segment.ms": None}}),
+            TopicChanges(alter_config={"events": {"segment.ms": None}}),
         ),
         (
             {
                 **existing_topic(retention_ms=WEEK, cleanup_policy="delete"),
-                "mine": Topic(partitions=1),
+                "mine": TopicConfig(partitions=1),
             },
-            Plan(),
+            TopicChanges(),
         ),
     ],
     ids=["missing", "equal", "too small", "altered", "setting missing", "setting added", "foreign"],
 )
-def test_plans_the_changes_of_a_topic(existing: Topics, plan: Plan) -> None:
+def test_plans_the_changes_of_a_topic(existing: Topics, plan: TopicChanges) -> None:
     assert plan_topics({"events": EVENTS}, existing) == plan
-    assert bool(plan) == (plan != Plan())
+    assert bool(plan) == (plan != TopicChanges())
 
 
 def test_rejects_fewer_partitions_than_the_topic_has() -> None:
@@ -168,7 +168,7 @@ def alter(kafka: Kafka, topic: str, **settings: str) -> None:
 def test_a_second_set_up_changes_nothing(
     kafka: Kafka,
 ) -> None:
-    assert setup_topics(kafka.bootstrap_servers) == Plan()
+    assert setup_topics(kafka.bootstrap_servers) == TopicChanges()
     for name, topic in read_topics().items():
         assert topic.config.items() <= settings_of(kafka, name).items(), name
         assert has_partitions(kafka, name, topic.partitions)
@@ -181,14 +181,11 @@ def test_restores_manually_altered_settings(kafka: Kafka) -> None:
     eventually(lambda: settings_of(kafka, CDC_TOPIC)["delete.retention.ms"] == "1")
     pending = pending_changes(kafka.bootstrap_servers)
     plan = setup_topics(kafka.bootstrap_servers)
-    assert (
-        pending
-        == plan
-        == Plan(alter_config={CDC_TOPIC: {"retention.ms": WEEK, "delete.retention.ms": None}})
-    )
+    restored = {"retention.ms": WEEK, "delete.retention.ms": None}
+    assert pending == plan == TopicChanges(alter_config={CDC_TOPIC: restored})
     eventually(lambda: settings_of(kafka, CDC_TOPIC)["delete.retention.ms"] == DAY)
     assert settings_of(kafka, CDC_TOPIC)["retention.ms"] == WEEK
-    assert setup_topics(kafka.bootstrap_servers) == Plan()
+    assert setup_topics(kafka.bootstrap_servers) == TopicChanges()
 
 
 def has_partitions(kafka: Kafka, topic: str, partitions: int) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import KafkaError, Producer
 from confluent_kafka.admin import NewTopic
 
-from diabetes_platform.local.jvm import COULD_NOT_RUN
+from diabetes_platform.local.errors import COULD_NOT_RUN
 from diabetes_platform.local.kafka.data import cluster_id_file, parse_cluster_id
 from diabetes_platform_tests.capture import Kafka, running
 
@@ -62,16 +62,12 @@ def test_rejects_the_data_of_another_cluster_without_changing_them(private_kafka
         cluster = cluster_of(private_kafka)
     cluster_id_file(private_kafka.data_dir).write_text("zzzzzzzzQ8WetfU8SumRIw\n")
     files = {path: path.stat().st_mtime_ns for path in private_kafka.data_dir.rglob("*")}
+    logged = private_kafka.log.read_text().splitlines()
     result = subprocess.run(
-        private_kafka.command,
-        env=private_kafka.environment,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
+        private_kafka.command, env=private_kafka.environment, timeout=30, check=False
     )
-    assert (result.returncode, result.stdout) == (COULD_NOT_RUN, "")
-    (line,) = result.stderr.splitlines()
+    assert result.returncode == COULD_NOT_RUN
+    (line,) = private_kafka.log.read_text().splitlines()[len(logged) :]
     assert f"holds data of Kafka cluster {cluster}, this platform's cluster is zzzz" in line
     assert {path: path.stat().st_mtime_ns for path in private_kafka.data_dir.rglob("*")} == files
 
