@@ -7,7 +7,7 @@ from psycopg import Connection
 
 from diabetes_platform.local.postgres.server import Postgres
 from diabetes_platform.local.postgres.setup import role_url, setup_warehouse
-from diabetes_platform.warehouse.replication import SLOT
+from diabetes_platform.warehouse.replication import SLOT, Slot
 from diabetes_platform.warehouse.roles import ROLES
 
 CAPTURE = {"wal_level": "logical", "max_wal_senders": "4"}
@@ -25,17 +25,22 @@ class ProvisionedServer:
     def superuser_url(self) -> str:
         return self.server.url("postgres")
 
+    def set_up(self) -> Slot:
+        """Set up the server, again or for the first time."""
+        return setup_warehouse(self.server.port, self.server.password, self.passwords)
+
     def url(self, role: str) -> str:
         """Return the URL of a role's own database."""
         (owner,) = [known_role for known_role in ROLES if known_role.name == role]
-        return role_url(self.superuser_url, owner, self.passwords)
+        return role_url(owner, self.passwords, self.server.port)
 
 
 def provision(server: Postgres) -> ProvisionedServer:
     """Set up a running server with generated passwords."""
     passwords = {role.name: secrets.token_urlsafe(24) for role in ROLES}
-    setup_warehouse(server.url("postgres"), passwords, generated_passwords=True)
-    return ProvisionedServer(server, passwords)
+    provisioned = ProvisionedServer(server, passwords)
+    provisioned.set_up()
+    return provisioned
 
 
 def drop_slot(connection: Connection) -> None:

@@ -2,25 +2,10 @@
 
 import errno
 import socket
-from dataclasses import dataclass
-from pathlib import Path
 
 from diabetes_platform.local.errors import PlatformError
 
 HOST = "127.0.0.1"
-_LISTEN = "0A"
-"""The kernel's code for a listening socket in `/proc/net/tcp`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """The process that listens on a port."""
-
-    pid: int
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.name} (pid {self.pid})"
 
 
 def require_free(port: int, service: str) -> None:
@@ -32,7 +17,12 @@ def require_free(port: int, service: str) -> None:
             probe.bind((HOST, port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise PlatformError(_in_use(port, service, port_owner(port))) from error
+                owner = port_owner(port) or "a process of another user"
+                raise PlatformError(
+                    f"{service}: port {port} is in use by {owner}; stop it, or move all of the "
+                    "platform's ports with PLATFORM_PORT_OFFSET, for example "
+                    "PLATFORM_PORT_OFFSET=100"
+                ) from error
             raise PlatformError(f"{service}: port {port} cannot be opened: {error}") from error
 
 
@@ -51,51 +41,17 @@ def free_port() -> int:
         return port
 
 
-def port_owner(port: int) -> Owner | None:
-    """Return the process that listens on `port`, or None if this user may not see it."""
-    inodes: set[str] = set()
-    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
-        if table.exists():
-            inodes |= listening_inodes(table.read_text(encoding="ascii"), port)
-    return _owner_of({f"socket:[{inode}]" for inode in inodes}) if inodes else None
+def port_owner(port: int) -> str | None:
+    """Return the name and pid of the listener on `port`, None if this user may not see it."""
+    # Imported here, because a supervised server must start quickly.
+    import psutil
 
-
-def listening_inodes(table: str, port: int) -> set[str]:
-    """Return the inodes of sockets that listen on `port`, from a table as in /proc/net/tcp."""
-    inodes = set()
-    for line in table.splitlines()[1:]:
-        columns = line.split()
-        local, state, inode = columns[1], columns[3], columns[9]
-        if state == _LISTEN and int(local.rpartition(":")[2], 16) == port:
-            inodes.add(inode)
-    return inodes
-
-
-def _owner_of(sockets: set[str]) -> Owner | None:
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit() and _holds(process, sockets):
-            return Owner(int(process.name), _name(process))
+    try:
+        for connection in psutil.net_connections("tcp"):
+            listening = connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+            if listening and connection.pid is not None:
+                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    except (psutil.AccessDenied, psutil.NoSuchProcess):
+        # macOS shows connections to root only.
+        return None
     return None
-
-
-def _holds(process: Path, sockets: set[str]) -> bool:
-    try:
-        return any(str(fd.readlink()) in sockets for fd in (process / "fd").iterdir())
-    except OSError:
-        # It has ended or belongs to another user.
-        return False
-
-
-def _name(process: Path) -> str:
-    try:
-        return (process / "comm").read_text(encoding="utf-8").strip()
-    except OSError:
-        return "a process that just ended"
-
-
-def _in_use(port: int, service: str, owner: Owner | None) -> str:
-    by = f"by {owner}" if owner else "by a process of another user"
-    return (
-        f"{service}: port {port} is in use {by}; stop it, or move all of the platform's ports "
-        "with PLATFORM_PORT_OFFSET, for example PLATFORM_PORT_OFFSET=100"
-    )

@@ -16,7 +16,6 @@ from psycopg.errors import ObjectInUse
 from diabetes_platform.local.ports import free_port
 from diabetes_platform.local.postgres.data import binary
 from diabetes_platform.local.postgres.server import Postgres
-from diabetes_platform.local.postgres.setup import setup_warehouse
 from diabetes_platform.warehouse.replication import (
     MIB,
     PUBLICATION,
@@ -222,7 +221,7 @@ def test_an_absent_consumer_cannot_fill_the_disk(tmp_path: Path) -> None:
 
 def restart(provisioned: ProvisionedServer) -> Slot:
     """The slot after one more start of the platform."""
-    return setup_warehouse(provisioned.superuser_url, provisioned.passwords)
+    return provisioned.set_up()
 
 
 def log_on_disk(connection: Connection) -> float:

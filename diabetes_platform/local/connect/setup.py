@@ -4,32 +4,25 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
-
-import psycopg
-from psycopg import Connection
 
 from diabetes_platform.clients.connect import ConnectApi, ConnectorState
 from diabetes_platform.clients.errors import ServiceResponseError
 from diabetes_platform.contract.events import CONNECTOR
 from diabetes_platform.contract.tables import DIABETES_NEW
-from diabetes_platform.local.connect.failures import (
-    explain,
-    reader_problem,
-    table_problem,
-)
+from diabetes_platform.local.connect.failures import explain, reader_problem, table_problem
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.ports import HOST
 from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE
 from diabetes_platform.local.postgres.data import connection_url
-from diabetes_platform.local.setup import plain_passwords, run_setup
+from diabetes_platform.local.postgres.sessions import connected
+from diabetes_platform.local.provisioning import plain_passwords, run_setup
 from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, Port, SetupSettings
-from diabetes_platform.warehouse.replication import Slot, read_slot, slot_problem
+from diabetes_platform.warehouse.replication import read_slot, slot_problem
 from diabetes_platform.warehouse.roles import DEBEZIUM
 
 CONNECTOR_FILE = PROJECT_ROOT / "infra" / "debezium" / f"{CONNECTOR}.json"
@@ -54,22 +47,15 @@ _COLUMNS = ",".join(
 Config = Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The state of the connector, and whether its configuration was changed."""
-
-    changed: bool
-    state: ConnectorState
-
-
 def setup_connector(
     connect_url: str, database_url: str, file: Path = CONNECTOR_FILE, timeout: float = READY_TIMEOUT
-) -> Outcome:
+) -> tuple[ConnectorState, bool]:
     """Register the connector of `file` at `connect_url` and wait until it reads the slot.
 
-    `database_url` is the warehouse as the connector's role. Idempotent; also resumes a paused
-    connector and restarts what has failed. Raises PlatformError with the reason if changes are
-    not captured, and ServiceError if Connect does not answer.
+    `database_url` is the warehouse as the connector's role. Returns the connector's state, and
+    whether its configuration was changed. Idempotent; also resumes a paused connector and restarts
+    what has failed. Raises PlatformError with the reason if changes are not captured, and
+    ServiceError if Connect does not answer.
     """
     config = read_config(file)
     _require_tables(config, database_url)
@@ -82,7 +68,7 @@ def setup_connector(
         _wait_until_slot_is_read(api, database_url, deadline)
     except ServiceResponseError as error:
         raise PlatformError(f"{CONNECTOR}: {explain(str(error))}") from error
-    return Outcome(changed, state)
+    return state, changed
 
 
 def read_config(file: Path = CONNECTOR_FILE) -> Config:
@@ -101,7 +87,7 @@ def read_config(file: Path = CONNECTOR_FILE) -> Config:
 
 
 def _require_tables(config: Config, database_url: str) -> None:
-    with _connected(database_url) as connection:
+    with connected(database_url) as connection:
         existing = dict(connection.execute(_TABLES).fetchall())
         published = connection.execute(_PUBLISHED, (config["publication.name"],))
         problem = table_problem(config, existing, [name for (name,) in published])
@@ -134,8 +120,11 @@ def _wait_until_running(api: ConnectApi, deadline: float) -> ConnectorState:
         if state.failed and restarted:
             raise PlatformError(f"{CONNECTOR}: {explain(state.trace)}")
         if state.failed:
-            _restart(api, deadline)
+            api.restart_failed(CONNECTOR)
             restarted = True
+            with suppress(TimeoutError):
+                restart_deadline = min(deadline, time.monotonic() + _RESTART_TIMEOUT)
+                _wait(lambda: not api.state(CONNECTOR).failed, restart_deadline)
         return state.running
 
     try:
@@ -146,14 +135,6 @@ def _wait_until_running(api: ConnectApi, deadline: float) -> ConnectorState:
     return state
 
 
-def _restart(api: ConnectApi, deadline: float) -> None:
-    """Restart what has failed, and wait until the state changes, because that is asynchronous."""
-    api.restart_failed(CONNECTOR)
-    with suppress(TimeoutError):
-        restart_deadline = min(deadline, time.monotonic() + _RESTART_TIMEOUT)
-        _wait(lambda: not api.state(CONNECTOR).failed, restart_deadline)
-
-
 def _wait_until_slot_is_read(api: ConnectApi, database_url: str, deadline: float) -> None:
     """Wait until Debezium reads the slot; its task has the state RUNNING even before that."""
     database = urlsplit(database_url).path[1:]
@@ -161,7 +142,8 @@ def _wait_until_slot_is_read(api: ConnectApi, database_url: str, deadline: float
 
     def is_read() -> bool:
         nonlocal problem
-        slot = _slot(database_url)
+        with connected(database_url) as connection:
+            slot = read_slot(connection)
         problem = reader_problem(slot) or slot_problem(slot, database)
         if problem is None and slot is not None and slot.held_by is not None:
             return True
@@ -181,29 +163,12 @@ def _wait(condition: Callable[[], bool], deadline: float) -> None:
     wait_until(condition, timeout=deadline - time.monotonic(), interval=_INTERVAL)
 
 
-def _slot(database_url: str) -> Slot | None:
-    with _connected(database_url) as connection:
-        return read_slot(connection)
-
-
-@contextmanager
-def _connected(url: str) -> Iterator[Connection]:
-    parts = urlsplit(url)
-    try:
-        with psycopg.connect(url, autocommit=True) as connection:
-            yield connection
-    except psycopg.Error as error:
-        reason = str(error).strip().splitlines()[-1]
-        server = f"{parts.hostname}:{parts.port or 5432}"
-        raise PlatformError(f"PostgreSQL on {server} as {parts.username}: {reason}") from error
-
-
 def _setup(settings: PlatformSettings, secrets: SetupSettings) -> str:
     password = plain_passwords(secrets.role_passwords)[DEBEZIUM.name]
     port = settings.port(Port.POSTGRES)
     url = connection_url(DEBEZIUM.name, password, port, WAREHOUSE_DATABASE)
-    outcome = setup_connector(f"http://{HOST}:{settings.port(Port.CONNECT)}", url)
-    return f"connector: {outcome.state}{', changed' if outcome.changed else ''}"
+    state, changed = setup_connector(f"http://{HOST}:{settings.port(Port.CONNECT)}", url)
+    return f"connector: {state}{', changed' if changed else ''}"
 
 
 if __name__ == "__main__":

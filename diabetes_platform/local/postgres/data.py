@@ -3,6 +3,7 @@
 Standard library only, so that a supervised server restarts without waiting for imports.
 """
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -141,23 +142,30 @@ def release_stale_pid_file(data_dir: Path) -> None:
 
 
 def end_orphans(data_dir: Path, timeout: float = ORPHAN_TIMEOUT) -> None:
-    """End the sessions that a killed server of `data_dir` left behind.
+    """End the sessions that a killed server of `data_dir` left behind; they lose open changes.
 
     An idle session ends by itself, a session with a long query only after the query. Raises
     PlatformError if a session still exists after `timeout` seconds.
     """
+    # Imported here, because a supervised server must start quickly.
+    import psutil
+
+    directory = str(data_dir.resolve())
+    orphans: list[str] = []
 
     def all_ended() -> bool:
-        orphans = _processes_in(data_dir)
-        for pid in orphans:
-            _quit(pid)
+        orphans.clear()
+        for process in psutil.process_iter(["name", "cwd"]):
+            if (process.info["name"], process.info["cwd"]) == (PROCESS, directory):
+                orphans.append(str(process.pid))
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(signal.SIGQUIT)
         return not orphans
 
     try:
         wait_until(all_ended, timeout=timeout, interval=0.05)
     except TimeoutError:
-        pids = ", ".join(map(str, _processes_in(data_dir)))
-        message = f"{data_dir} is still in use by pid {pids}: end it and try again"
+        message = f"{data_dir} is still in use by pid {', '.join(orphans)}: end it and try again"
         raise PlatformError(message) from None
 
 
@@ -182,18 +190,12 @@ def _initialise(data_dir: Path, password: str, account: Account, options: Sequen
 
 
 def _initdb(data_dir: Path, password_file: Path, account: Account, options: Sequence[str]) -> None:
-    command = account.command(
-        str(binary("initdb")),
-        f"--pgdata={data_dir}",
-        f"--username={SUPERUSER}",
-        f"--pwfile={password_file}",
-        "--auth=scram-sha-256",
-        "--encoding=UTF8",
-        "--locale=C.UTF-8",
-        "--no-instructions",
-        *options,
+    command = [str(binary("initdb")), f"--pgdata={data_dir}", f"--username={SUPERUSER}"]
+    command += [f"--pwfile={password_file}", "--auth=scram-sha-256", "--no-instructions"]
+    command += ["--encoding=UTF8", "--locale=C.UTF-8", *options]
+    result = subprocess.run(
+        account.command(*command), env=environment(), capture_output=True, text=True, check=False
     )
-    result = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     if result.returncode != 0:
         lines = result.stderr.strip().splitlines() or ["no output"]
         raise PlatformError(f"PostgreSQL could not create {data_dir}: {lines[-1]}")
@@ -212,28 +214,3 @@ def _serves(pid: int, data_dir: Path) -> bool:
     except (ProcessLookupError, FileNotFoundError):
         # It has ended, possibly as a zombie.
         return False
-
-
-def _processes_in(data_dir: Path) -> list[int]:
-    """Return the PostgreSQL processes that run in `data_dir`; empty without /proc."""
-    directory = data_dir.resolve()
-    processes = Path("/proc").glob("[0-9]*")
-    return sorted(int(process.name) for process in processes if _works_in(process, directory))
-
-
-def _works_in(process: Path, directory: Path) -> bool:
-    try:
-        return (process / "cwd").readlink() == directory and (process / "comm").read_text(
-            encoding="utf-8"
-        ).strip() == PROCESS
-    except OSError:
-        # It has ended, or belongs to another user.
-        return False
-
-
-def _quit(pid: int) -> None:
-    """End a session immediately; its uncommitted changes are lost."""
-    try:
-        os.kill(pid, signal.SIGQUIT)
-    except ProcessLookupError:
-        return

@@ -6,21 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import quote
-
-import psycopg
-from psycopg import sql
 
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.ports import HOST
 from diabetes_platform.local.postgres.account import Account
 from diabetes_platform.local.postgres.data import (
     SUPERUSER,
+    connection_url,
     environment,
     prepare,
     read_pid_file,
     server_command,
 )
+from diabetes_platform.local.postgres.sessions import connected, ensure_database
 from diabetes_platform.local.processes import last_line, require_alive, spawn
 from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PROJECT_ROOT
@@ -63,7 +60,7 @@ class Postgres:
         self.data_dir = data_dir.absolute()
         self.port = port
         self.log = log or self.data_dir.with_name(f"{self.data_dir.name}.log")
-        self._password = password
+        self.password = password
         self._settings = {**SETTINGS, "port": str(port), **(settings or {})}
         self._account = account
         self._generated_password = generated_password
@@ -88,8 +85,7 @@ class Postgres:
 
     def url(self, database: str) -> str:
         """Return the connection URL of a database, password included."""
-        password = quote(self._password, safe="")
-        return f"postgresql://{SUPERUSER}:{password}@{HOST}:{self.port}/{database}"
+        return connection_url(SUPERUSER, self.password, self.port, database)
 
     def start(self) -> None:
         """Create the data directory if it is missing, start, and wait until the server is ready.
@@ -99,7 +95,7 @@ class Postgres:
         # Iterations slow down guessing, but also every connection; Dagster opens one per event.
         initdb_options = ["--set=scram_iterations=1"] if self._generated_password else []
         account = prepare(
-            self.data_dir, self.port, lambda: self._password, initdb_options, account=self._account
+            self.data_dir, self.port, lambda: self.password, initdb_options, account=self._account
         )
         options = [f"--{name}={value}" for name, value in self._settings.items()]
         command = account.command(*server_command(self.data_dir, CONFIG_FILE), *options)
@@ -124,23 +120,9 @@ class Postgres:
             server.wait(STOP_TIMEOUT)
 
     def create_database(self, name: str, *, durable: bool = True) -> str:
-        """Create the database if it is missing and return its URL; raises PlatformError.
-
-        A commit to a database that is not `durable` does not wait for the disk: a crash of the
-        machine may lose the last second, but not consistency.
-        """
-        try:
-            with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-                exists = "SELECT 1 FROM pg_database WHERE datname = %s"
-                if connection.execute(exists, (name,)).fetchone() is None:
-                    create = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
-                    connection.execute(create)
-                    if not durable:
-                        alter = sql.SQL("ALTER DATABASE {} SET synchronous_commit = off")
-                        connection.execute(alter.format(sql.Identifier(name)))
-        except psycopg.OperationalError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise PlatformError(f"PostgreSQL on port {self.port}: {reason}") from error
+        """Create the database if it is missing and return its URL; raises PlatformError."""
+        with connected(self.url("postgres")) as connection:
+            ensure_database(connection, name, durable=durable)
         return self.url(name)
 
     def _wait_until_ready(self, server: subprocess.Popen[bytes]) -> None:

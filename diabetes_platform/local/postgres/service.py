@@ -1,9 +1,7 @@
 """PostgreSQL as a service of the local platform."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 
-from diabetes_platform.local.health import HealthCheck
 from diabetes_platform.local.ports import HOST
 from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, superuser_password
 from diabetes_platform.local.postgres.data import binary
@@ -22,21 +20,13 @@ def _environments(stack: Stack) -> Mapping[str, Environment]:
     return {"postgres": superuser, "warehouse-setup": {**superuser, **roles}}
 
 
-def _checks() -> Sequence[HealthCheck]:
-    from diabetes_platform.local.postgres.health import CHECKS
-
-    return CHECKS
-
-
 def _urls(stack: Stack) -> Mapping[str, str]:
     return {"postgres": f"postgresql://{HOST}:{stack.port(Port.POSTGRES)}/{WAREHOUSE_DATABASE}"}
 
 
 SERVICE = Service(
     "postgres",
-    process_files=lambda _: [Path(__file__).with_name("processes.yaml")],
     environments=_environments,
-    checks=_checks,
     urls=_urls,
     variables=lambda: {"POSTGRES_BIN": str(binary("postgres").parent)},
 )

@@ -8,9 +8,9 @@ import psycopg
 import pytest
 from psycopg import Connection
 
+from diabetes_platform.clients.connect import ConnectorState
 from diabetes_platform.local.connect.setup import (
     CONNECTOR_FILE,
-    Outcome,
     read_config,
     setup_connector,
 )
@@ -53,7 +53,9 @@ def write_config(tmp_path: Path) -> WriteConfig:
     return write
 
 
-def set_up(connect: Connect, file: Path = CONNECTOR_FILE, timeout: float = 60) -> Outcome:
+def set_up(
+    connect: Connect, file: Path = CONNECTOR_FILE, timeout: float = 60
+) -> tuple[ConnectorState, bool]:
     return setup_connector(connect.url, connect.database_url, file, timeout)
 
 

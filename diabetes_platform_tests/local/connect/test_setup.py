@@ -43,26 +43,28 @@ def slot_is_dropped(intake: Connection) -> bool:
 
 def test_a_second_set_up_changes_nothing(capturing: Connect) -> None:
     ends = capturing.kafka.ends("connect-configs")
-    outcome = set_up(capturing)
-    assert (outcome.changed, str(outcome.state)) == (False, "RUNNING, task RUNNING")
+    state, changed = set_up(capturing)
+    assert (changed, str(state)) == (False, "RUNNING, task RUNNING")
     assert capturing.kafka.ends("connect-configs") == ends
-    assert connector_state(capturing.url, CONNECTOR) == outcome.state
+    assert connector_state(capturing.url, CONNECTOR) == state
 
 
 def test_applies_a_changed_file(capturing: Connect, write_config: WriteConfig) -> None:
-    assert set_up(capturing, write_config(poll_interval_ms="20")).changed
+    _, changed = set_up(capturing, write_config(poll_interval_ms="20"))
+    assert changed
     api = ConnectApi(capturing.url)
     config = api.config(CONNECTOR)
     assert config is not None
     assert config["poll.interval.ms"] == "20"
-    assert set_up(capturing).changed
+    _, changed = set_up(capturing)
+    assert changed
 
 
 def test_resumes_a_stopped_connector(capturing: Connect) -> None:
     api = ConnectApi(capturing.url)
     api.stop(CONNECTOR)
     eventually(lambda: api.state(CONNECTOR).connector == "STOPPED")
-    assert set_up(capturing).state.running
+    assert set_up(capturing)[0].running
 
 
 def test_reports_a_missing_table_although_debezium_would_run(
@@ -112,7 +114,7 @@ def test_restarts_a_failed_task(capturing: Connect, intake: Connection) -> None:
     assert "Publication autocreation is disabled" in trace
     intake.execute("CREATE PUBLICATION no_publication FOR TABLE public.diabetes_new")
     try:
-        assert set_up(capturing).state.running
+        assert set_up(capturing)[0].running
     finally:
         intake.execute("DROP PUBLICATION no_publication")
 
@@ -143,7 +145,7 @@ def test_reports_a_lost_slot_or_takes_a_new_snapshot(
     with pytest.raises(PlatformError, match=f"{SLOT} was lost: docs/operations.md"):
         set_up(capturing, write_config(snapshot_mode="initial"))
     ends = capturing.kafka.ends(CDC_TOPIC)
-    assert set_up(capturing).state.running
+    assert set_up(capturing)[0].running
     changes = (json.loads(m.value() or b"") for m in capturing.kafka.messages(ends))
     assert next(v["op"] for v in changes if v["after"]["id"] == unseen) == "r"
 
@@ -166,7 +168,7 @@ def test_reports_another_program_that_reads_the_slot(
         finally:
             holder.terminate()
     # It continues automatically as soon as the slot is free.
-    assert set_up(capturing).state.running
+    assert set_up(capturing)[0].running
 
 
 def test_the_topics_of_the_connector_are_declared() -> None:
