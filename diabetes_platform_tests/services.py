@@ -5,11 +5,13 @@ from collections.abc import Callable
 import httpx
 from confluent_kafka import KafkaException
 
-from diabetes_platform.local.connect.state import connector_of
+from diabetes_platform.clients.connect import connector_state
+from diabetes_platform.contract.events import CONNECTOR
 from diabetes_platform.local.errors import USER_ERRORS
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.local.supervisor import ProcessState, Supervisor
 from diabetes_platform.polling import wait_until
+from diabetes_platform.settings import Port
 
 
 def within(seconds: float, condition: Callable[[], object]) -> None:
@@ -34,4 +36,5 @@ def state_of(stack: Stack, name: str) -> ProcessState:
 def unhealthy_services(stack: Stack) -> list[str]:
     """Return the names of unhealthy processes, and `connector` if it does not run."""
     names = [process.name for process in processes(stack) if not process.healthy]
-    return names if connector_of(stack).running else [*names, "connector"]
+    state = connector_state(stack.url(Port.CONNECT), CONNECTOR)
+    return names if state.running else [*names, "connector"]

@@ -1,13 +1,12 @@
 """The description of one service of the local platform: processes, environments, URLs, checks.
 
-Each service folder holds a `service.py` with its `SERVICE`; `services.py` lists them all.
+Each service has a folder with `service.py`, which contains its `SERVICE`, `health.py` with the
+`CHECKS` of `diabetes doctor`, and its process-compose files; `services.py` lists all services.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from diabetes_platform.local.health import HealthCheck
 from diabetes_platform.local.install.plan import InstallPlan
 from diabetes_platform.local.stack import Stack
 
@@ -36,11 +35,11 @@ class Service:
     """
 
     name: str
-    process_files: Callable[[Stack], Sequence[Path]]
-    """The process-compose files; a later file overrides an earlier one."""
+    """The name of its folder."""
     environments: Callable[[Stack], Mapping[str, Environment]]
     """The private variables, with passwords, by the name of the file that a process sources."""
-    checks: Callable[[], Sequence[HealthCheck]]
+    process_files: Callable[[Stack], Sequence[str]] = lambda _: ("processes.yaml",)
+    """The process-compose files in its folder; a later file overrides an earlier one."""
     urls: Callable[[Stack], Mapping[str, str]] = lambda _: {}
     """The address of each process that listens, by the name of the process."""
     install_plan: Callable[[], InstallPlan] = InstallPlan

@@ -1,5 +1,6 @@
 """All services of the local platform, and what the supervisor and the installer need for them."""
 
+import importlib
 import os
 import shlex
 from collections.abc import Mapping
@@ -11,10 +12,9 @@ from diabetes_platform.local.api.service import SERVICE as API
 from diabetes_platform.local.connect.service import SERVICE as CONNECT
 from diabetes_platform.local.dagster.service import SERVICE as DAGSTER
 from diabetes_platform.local.environment import child_environment
-from diabetes_platform.local.flink.install import DEVELOPMENT_ENVIRONMENT
+from diabetes_platform.local.flink.distribution import DEVELOPMENT_ENVIRONMENT
 from diabetes_platform.local.flink.service import SERVICE as FLINK
 from diabetes_platform.local.health import HealthCheck
-from diabetes_platform.local.install import health as installation
 from diabetes_platform.local.install.plan import InstallPlan
 from diabetes_platform.local.kafka.service import SERVICE as KAFKA
 from diabetes_platform.local.locks import make_private
@@ -34,8 +34,7 @@ SUPERVISOR_FILE = INFRA / "local" / "process-compose.yaml"
 
 def process_files(stack: Stack) -> list[Path]:
     """Return the files that process-compose reads."""
-    files = [file for service in SERVICES for file in service.process_files(stack)]
-    return [SUPERVISOR_FILE, *files]
+    return [SUPERVISOR_FILE, *(file for service in SERVICES for file in _files(service, stack))]
 
 
 def process_order(stack: Stack) -> list[str]:
@@ -43,9 +42,13 @@ def process_order(stack: Stack) -> list[str]:
     names: dict[str, None] = {}
     for service in SERVICES:
         # An overriding file lists its additional processes before those that it overrides.
-        for file in reversed(service.process_files(stack)):
+        for file in reversed(_files(service, stack)):
             names |= dict.fromkeys(yaml.safe_load(file.read_text(encoding="utf-8"))["processes"])
     return list(names)
+
+
+def _files(service: Service, stack: Stack) -> list[Path]:
+    return [Path(__file__).parent / service.name / name for name in service.process_files(stack)]
 
 
 def process_urls(stack: Stack) -> dict[str, str]:
@@ -60,8 +63,9 @@ def components(stack: Stack) -> list[Component]:
 
 def health_checks() -> list[HealthCheck]:
     """Return the checks of `diabetes doctor`: the installation first, then each service."""
-    checks = [check for service in SERVICES for check in service.checks()]
-    return [*installation.CHECKS, *checks]
+    folders = ["install", *(service.name for service in SERVICES)]
+    modules = [importlib.import_module(f"{__package__}.{folder}.health") for folder in folders]
+    return [check for module in modules for check in module.CHECKS]
 
 
 def install_plan(*, development: bool = False) -> InstallPlan:

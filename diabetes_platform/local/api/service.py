@@ -1,9 +1,7 @@
 """The prediction API and the stream predictor as a service of the local platform."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 
-from diabetes_platform.local.health import HealthCheck
 from diabetes_platform.local.minio.connection import s3_environment
 from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, database_url
 from diabetes_platform.local.service import Environment, Service
@@ -24,20 +22,12 @@ def _environment(stack: Stack, user: str) -> Environment:
     }
 
 
-def _checks() -> Sequence[HealthCheck]:
-    from diabetes_platform.local.api.health import CHECKS
-
-    return CHECKS
-
-
 def _urls(stack: Stack) -> Mapping[str, str]:
     return {"api": stack.settings.api, "predictor": f"{stack.url(Port.PREDICTOR)}/metrics"}
 
 
 SERVICE = Service(
     "api",
-    process_files=lambda _: [Path(__file__).with_name("processes.yaml")],
     environments=_environments,
-    checks=_checks,
     urls=_urls,
 )

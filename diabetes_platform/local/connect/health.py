@@ -2,9 +2,9 @@
 
 import psycopg
 
+from diabetes_platform.clients.connect import connector_state
 from diabetes_platform.contract.events import CONNECTOR
 from diabetes_platform.local.connect.failures import explain
-from diabetes_platform.local.connect.state import connector_of
 from diabetes_platform.local.health import HealthCheck
 from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, database_url
 from diabetes_platform.local.postgres.data import SUPERUSER
@@ -15,7 +15,7 @@ from diabetes_platform.warehouse.replication import MIB, SLOT, read_slot, slot_p
 
 def connector_runs(stack: Stack) -> str:
     """Return the connector's state; raises if it or its task does not run."""
-    state = connector_of(stack)
+    state = connector_state(stack.url(Port.CONNECT), CONNECTOR)
     if not state.running:
         reason = f": {explain(state.trace)}" if state.trace else ""
         raise RuntimeError(f"{CONNECTOR} is {state}{reason}")

@@ -1,11 +1,9 @@
 """Kafka Connect with the Debezium connector as a service of the local platform."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
+from diabetes_platform.clients.connect import connector_state
 from diabetes_platform.contract.events import CONNECTOR
-from diabetes_platform.local.connect.state import connector_of
-from diabetes_platform.local.health import HealthCheck
 from diabetes_platform.local.install.jars import read_lock
 from diabetes_platform.local.install.plan import InstallPlan
 from diabetes_platform.local.service import Component, Environment, Service
@@ -22,22 +20,14 @@ def _environments(stack: Stack) -> Mapping[str, Environment]:
     }
 
 
-def _checks() -> Sequence[HealthCheck]:
-    from diabetes_platform.local.connect.health import CHECKS
-
-    return CHECKS
-
-
 def _components(stack: Stack) -> Sequence[Component]:
-    state = connector_of(stack)
+    state = connector_state(stack.url(Port.CONNECT), CONNECTOR)
     return [Component("connect", f"connector {CONNECTOR}", state.running, str(state))]
 
 
 SERVICE = Service(
     "connect",
-    process_files=lambda _: [Path(__file__).with_name("processes.yaml")],
     environments=_environments,
-    checks=_checks,
     urls=lambda stack: {"connect": stack.url(Port.CONNECT)},
     install_plan=lambda: InstallPlan(jars=(read_lock()["connect/debezium"],)),
     components=_components,

@@ -1,9 +1,7 @@
 """MinIO as a service of the local platform."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 
-from diabetes_platform.local.health import HealthCheck
 from diabetes_platform.local.install.go import Program
 from diabetes_platform.local.install.plan import InstallPlan
 from diabetes_platform.local.minio.connection import ROOT_USER, s3_variables
@@ -28,17 +26,9 @@ def _environments(stack: Stack) -> Mapping[str, Environment]:
     }
 
 
-def _checks() -> Sequence[HealthCheck]:
-    from diabetes_platform.local.minio.health import CHECKS
-
-    return CHECKS
-
-
 SERVICE = Service(
     "minio",
-    process_files=lambda _: [Path(__file__).with_name("processes.yaml")],
     environments=_environments,
-    checks=_checks,
     urls=lambda stack: {"minio": stack.url(Port.MINIO_CONSOLE)},
     install_plan=lambda: InstallPlan(programs=(PROGRAM,)),
 )

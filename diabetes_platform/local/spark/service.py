@@ -1,12 +1,10 @@
 """Spark as a service of the local platform: one Connect server, or a standalone cluster."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from diabetes_platform.local.health import HealthCheck
-from diabetes_platform.local.install.environments import PLATFORM_LOCK, Environment
 from diabetes_platform.local.install.jars import read_lock
 from diabetes_platform.local.install.plan import InstallPlan
+from diabetes_platform.local.install.venvs import PLATFORM_LOCK, Venv
 from diabetes_platform.local.minio.connection import s3_environment
 from diabetes_platform.local.ports import HOST
 from diabetes_platform.local.service import Service
@@ -14,23 +12,14 @@ from diabetes_platform.local.spark.modes import SparkMode
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.settings import PROJECT_ROOT, Port
 
-ENVIRONMENT = Environment(
-    "spark", PROJECT_ROOT / "infra" / "spark" / "requirements.lock", PLATFORM_LOCK
-)
+ENVIRONMENT = Venv("spark", PROJECT_ROOT / "infra" / "spark" / "requirements.lock", PLATFORM_LOCK)
 MASTER = "spark-master"
 """The process that exists only in a cluster."""
-_SERVER_FILE = Path(__file__).with_name("processes.yaml")
-_CLUSTER_FILE = Path(__file__).with_name("cluster.yaml")
 
 
-def _process_files(stack: Stack) -> Sequence[Path]:
-    return [_SERVER_FILE, _CLUSTER_FILE] if stack.spark == SparkMode.CLUSTER else [_SERVER_FILE]
-
-
-def _checks() -> Sequence[HealthCheck]:
-    from diabetes_platform.local.spark.health import CHECKS
-
-    return CHECKS
+def _process_files(stack: Stack) -> Sequence[str]:
+    cluster = stack.spark == SparkMode.CLUSTER
+    return ("processes.yaml", "cluster.yaml") if cluster else ("processes.yaml",)
 
 
 def _urls(stack: Stack) -> Mapping[str, str]:
@@ -48,7 +37,6 @@ SERVICE = Service(
     "spark",
     process_files=_process_files,
     environments=lambda stack: {"spark-connect": s3_environment(stack, "spark")},
-    checks=_checks,
     urls=_urls,
     install_plan=_install_plan,
 )
