@@ -14,7 +14,6 @@ from diabetes_platform.local.child_server import (
     Server,
     start,
     stop_all,
-    wait_until_listening,
     wait_until_ready,
 )
 from diabetes_platform.local.dagster.client import LOCATION, REPOSITORY, DagsterClient
@@ -77,7 +76,7 @@ class RunningDagster:
 
     def start_code_server(self) -> None:
         self.start(code_server(self.settings, HomeLayout.of(self.settings)))
-        wait_until_listening(self.running["dagster-code"], READY_SECONDS)
+        wait_until_ready(self.running["dagster-code"], READY_SECONDS)
 
     def workers(self) -> list[psutil.Process]:
         """Return the processes of runs that the code server has started."""

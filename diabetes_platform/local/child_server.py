@@ -60,18 +60,21 @@ def start(server: Server, layout: HomeLayout, environment: Mapping[str, str]) ->
 def wait_until_ready(running: RunningServer, seconds: float, url: str | None = None) -> None:
     """Wait until the server answers 2xx at `url`, by default at its `ready_url`.
 
-    Raises PlatformError with the last answer after `seconds`, or as soon as the server ends.
+    Without a URL, waits until it listens on its port. Raises PlatformError with the last answer
+    after `seconds`, or as soon as the server ends.
     """
-    url = url or running.server.ready_url
-    if url is None:
-        return
-    answer = "no answer"
+    server = running.server
+    url = url or server.ready_url
+    answer = ""
 
     with httpx.Client(trust_env=False, timeout=2.0) as client:
 
         def is_ready() -> bool:
             nonlocal answer
-            require_alive(running.process, running.server.name, running.log)
+            require_alive(running.process, server.name, running.log)
+            if url is None:
+                answer = f"nothing listens on port {server.port}"
+                return listens(server.port or 0)
             try:
                 response = client.get(url)
             except httpx.TransportError as error:
@@ -83,21 +86,8 @@ def wait_until_ready(running: RunningServer, seconds: float, url: str | None = N
         try:
             wait_until(is_ready, timeout=seconds, interval=_POLL_SECONDS)
         except TimeoutError:
-            raise _not_ready(running, seconds, answer) from None
-
-
-def wait_until_listening(running: RunningServer, seconds: float) -> None:
-    """Wait until the server accepts connections; raises PlatformError as `wait_until_ready`."""
-    server = running.server
-
-    def is_listening() -> bool:
-        require_alive(running.process, server.name, running.log)
-        return listens(server.port or 0)
-
-    try:
-        wait_until(is_listening, timeout=seconds, interval=_POLL_SECONDS)
-    except TimeoutError:
-        raise _not_ready(running, seconds, f"nothing listens on port {server.port}") from None
+            message = f"{server.name} was not ready after {seconds:.0f} s: {answer}"
+            raise PlatformError(f"{message} (log: {running.log})") from None
 
 
 def stop_all(servers: Sequence[RunningServer]) -> None:
@@ -109,9 +99,3 @@ def stop_all(servers: Sequence[RunningServer]) -> None:
     wait_all(processes, STOP_SECONDS)
     for process in processes:
         stop_group(process, grace=0.0)
-
-
-def _not_ready(running: RunningServer, seconds: float, reason: str) -> PlatformError:
-    return PlatformError(
-        f"{running.server.name} was not ready after {seconds:.0f} s: {reason} (log: {running.log})"
-    )

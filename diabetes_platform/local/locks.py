@@ -6,7 +6,7 @@ The kernel releases a lock when its holder ends.
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -66,27 +66,23 @@ class HomeLock:
 def lock_home(layout: HomeLayout) -> Iterator[HomeLock]:
     """Hold the lock of the home; raises BusyError if another process holds it."""
     make_private(layout.home)
-    try:
-        with _lock(layout.running_lock) as file:
-            shutil.rmtree(layout.temporary, ignore_errors=True)
-            yield HomeLock(file)
-    except _LockedError as error:
-        raise BusyError(_busy_message(layout.home, error.holder), error.holder) from None
+    with _lock(layout.running_lock, lambda holder: _busy_message(layout.home, holder)) as lock:
+        shutil.rmtree(layout.temporary, ignore_errors=True)
+        yield lock
 
 
 @contextmanager
 def lock_batch(layout: HomeLayout) -> Iterator[None]:
     """Hold the lock for changes of the tables; raises BusyError if another command holds it."""
-    try:
-        with _lock(layout.batch_lock) as file:
-            HomeLock(file)
-            yield
-    except _LockedError as error:
-        raise BusyError(
-            f"another batch or rollback is running in {layout.home} (pid {error.holder.pid}): "
-            "wait until it has ended and try again",
-            error.holder,
-        ) from None
+
+    def message(holder: LockHolder) -> str:
+        return (
+            f"another batch or rollback is running in {layout.home} (pid {holder.pid}): wait until "
+            "it has ended and try again"
+        )
+
+    with _lock(layout.batch_lock, message):
+        yield
 
 
 def home_holder(layout: HomeLayout) -> LockHolder | None:
@@ -106,28 +102,33 @@ def make_private(directory: Path) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
+def write_private(path: Path, text: str) -> None:
+    """Replace a file atomically; only its owner may read it at any time."""
+    new = path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor
+        file.write(text)
+    new.rename(path)
+
+
 def parse_holder(text: str) -> LockHolder:
     """Parse a lock file; a file that is still being written means ALONE."""
     pid, _, use = text.strip().partition(" ")
     return LockHolder(pid or "unknown", HomeUse(use) if use in set(HomeUse) else HomeUse.ALONE)
 
 
-class _LockedError(Exception):
-    def __init__(self, holder: LockHolder) -> None:
-        super().__init__(holder)
-        self.holder = holder
-
-
 @contextmanager
-def _lock(path: Path) -> Iterator[TextIO]:
+def _lock(path: Path, busy_message: Callable[[LockHolder], str]) -> Iterator[HomeLock]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="ascii") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise _LockedError(parse_holder(file.read())) from None
-        yield file
+            holder = parse_holder(file.read())
+            raise BusyError(busy_message(holder), holder) from None
+        yield HomeLock(file)
 
 
 def _busy_message(home: Path, holder: LockHolder) -> str:

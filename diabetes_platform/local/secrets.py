@@ -1,13 +1,13 @@
 """The generated passwords of the platform, in a file that only its owner may read."""
 
 import json
-import os
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.local.locks import write_private
 
 POSTGRES = "postgres_password"
 """The password of PostgreSQL's superuser."""
@@ -34,7 +34,8 @@ def load_or_create(path: Path, names: Iterable[str] = (POSTGRES,)) -> Secrets:
     missing = [name for name in names if name not in values]
     if missing:
         values |= {name: secrets.token_urlsafe(_BYTES) for name in missing}
-        _write(path, values)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_private(path, json.dumps(values))
     return Secrets(values)
 
 
@@ -49,14 +50,3 @@ def _read(path: Path) -> dict[str, str]:
         # A message must not show the content.
         raise PlatformError(f"{path} is damaged: restore it, or run `make clean`")
     return content
-
-
-def _write(path: Path, values: Mapping[str, str]) -> None:
-    """Replace the file atomically; others may not read it at any time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f"{path.name}.new")
-    new.unlink(missing_ok=True)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - opens a descriptor
-        json.dump(values, file)
-    new.rename(path)

@@ -1,7 +1,6 @@
 """All services of the local platform, and what the supervisor and the installer need for them."""
 
 import importlib
-import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from diabetes_platform.local.flink.service import SERVICE as FLINK
 from diabetes_platform.local.health import HealthCheck
 from diabetes_platform.local.install.plan import InstallPlan
 from diabetes_platform.local.kafka.service import SERVICE as KAFKA
-from diabetes_platform.local.locks import make_private
+from diabetes_platform.local.locks import make_private, write_private
 from diabetes_platform.local.minio.service import SERVICE as MINIO
 from diabetes_platform.local.postgres.service import SERVICE as POSTGRES
 from diabetes_platform.local.service import Component, Environment, Service
@@ -116,8 +115,5 @@ def write_environments(stack: Stack) -> None:
     """Write the file of each process, readable by its owner only."""
     make_private(stack.environments)
     for name, environment in process_environments(stack).items():
-        path = stack.environments / f"{name}.env"
-        path.unlink(missing_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor
-            file.writelines(f"{n}={shlex.quote(v)}\n" for n, v in environment.items())
+        lines = (f"{variable}={shlex.quote(value)}\n" for variable, value in environment.items())
+        write_private(stack.environments / f"{name}.env", "".join(lines))

@@ -177,12 +177,7 @@ class Supervisor:
             raise PlatformError(f"the supervisor has ended: {line}")
         return {state.name: state for state in states}
 
-    def _request(
-        self,
-        method: str,
-        path: str,
-        seconds: float = REQUEST_SECONDS,
-    ) -> Any:  # noqa: ANN401 - JSON
+    def _request(self, method: str, path: str, seconds: float = REQUEST_SECONDS) -> Any:  # noqa: ANN401
         if not self._listens():
             return None
         # Loading certificates, which a Unix socket does not need, takes longer than the rest.

@@ -1,6 +1,7 @@
 """Servers as child processes: readiness, early ends, stopping them together."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,6 @@ from diabetes_platform.local.child_server import (
     Server,
     start,
     stop_all,
-    wait_until_listening,
     wait_until_ready,
 )
 from diabetes_platform.local.dagster.server import code_server, daemon, webserver
@@ -48,13 +48,13 @@ def test_servers_listen_on_localhost_at_the_offset_ports(layout: HomeLayout) -> 
 
 
 def test_waits_for_the_port_of_a_server_without_http(layout: HomeLayout) -> None:
-    listening = start(http_server(free_port()), layout, ENVIRONMENT)
-    wait_until_listening(listening, 20)
+    listening = start(replace(http_server(free_port()), ready_url=None), layout, ENVIRONMENT)
+    wait_until_ready(listening, 20)
     stop_all([listening])
     silent = Server("code", ("/bin/sleep", "60"), free_port())
     running = start(silent, layout, ENVIRONMENT)
     with pytest.raises(PlatformError, match=r"code was not ready after 1 s: nothing listens on"):
-        wait_until_listening(running, 1)
+        wait_until_ready(running, 1)
     stop_all([running])
 
 
@@ -66,12 +66,6 @@ def test_starts_waits_for_and_stops_a_server(layout: HomeLayout) -> None:
     assert running.process.poll() is not None
     require_free(port, "files")
     assert (layout.home / "logs" / "files.log").exists()
-
-
-def test_does_not_wait_for_a_server_without_a_ready_url(layout: HomeLayout) -> None:
-    running = start(Server("sleeper", ("/bin/sleep", "60")), layout, ENVIRONMENT)
-    wait_until_ready(running, 0)
-    stop_all([running])
 
 
 def test_reports_the_last_answer_of_a_server_that_is_not_ready(layout: HomeLayout) -> None:

@@ -26,8 +26,4 @@ def _urls(stack: Stack) -> Mapping[str, str]:
     return {"api": stack.settings.api, "predictor": f"{stack.url(Port.PREDICTOR)}/metrics"}
 
 
-SERVICE = Service(
-    "api",
-    environments=_environments,
-    urls=_urls,
-)
+SERVICE = Service("api", environments=_environments, urls=_urls)

@@ -12,7 +12,6 @@ from diabetes_platform.local.child_server import (
     RunningServer,
     start,
     stop_all,
-    wait_until_listening,
     wait_until_ready,
 )
 from diabetes_platform.local.console import (
@@ -124,7 +123,7 @@ def _start_dagster_and_predict(
     else:
         _predict(settings, progress, api)
     with progress.measured("Dagster UI ready"):
-        wait_until_listening(code, READY_SECONDS)
+        wait_until_ready(code, READY_SECONDS)
         wait_until_ready(ui, READY_SECONDS)
     if outcome.failures:
         _report_failure(platform, progress, outcome)

@@ -11,13 +11,7 @@ from pathlib import Path
 
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.install.progress import StepProgress
-from diabetes_platform.local.install.stamps import (
-    STAMP_FILE,
-    Stamp,
-    digest_of,
-    read_stamp,
-    sha256,
-)
+from diabetes_platform.local.install.stamps import STAMP_FILE, Stamp, digest_of, read_stamp, sha256
 from diabetes_platform.local.install.subprocesses import run
 from diabetes_platform.local.install.tools import Installer, Tools
 from diabetes_platform.settings import PROJECT_ROOT

@@ -2,14 +2,7 @@
 
 import uuid
 
-from confluent_kafka import (
-    Consumer,
-    KafkaError,
-    KafkaException,
-    Message,
-    Producer,
-    TopicPartition,
-)
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from diabetes_platform.local.health import HealthCheck, restart_remedy
 from diabetes_platform.local.kafka.setup import pending_changes
@@ -51,24 +44,17 @@ def topics_are_as_set(stack: Stack) -> str:
 
 
 def _produce(servers: dict[str, str], content: bytes) -> TopicPartition:
-    delivered: list[TopicPartition] = []
-    errors: list[KafkaException] = []
-
-    def on_delivery(error: KafkaError | None, message: Message) -> None:
-        if error is not None:
-            errors.append(KafkaException(error))
-        else:
-            delivered.append(TopicPartition(TOPIC, message.partition() or 0, message.offset() or 0))
-
+    reports: list[tuple[KafkaError | None, Message]] = []
     options = {"message.timeout.ms": int(TIMEOUT_SECONDS * 1000), "linger.ms": 0}
     producer = Producer({**servers, **options})
-    producer.produce(TOPIC, content, on_delivery=on_delivery)
+    producer.produce(TOPIC, content, on_delivery=lambda *report: reports.append(report))
     producer.flush(TIMEOUT_SECONDS)
-    if errors:
-        raise errors[0]
-    if not delivered:
+    if not reports:
         raise RuntimeError(f"the broker did not accept a message within {TIMEOUT_SECONDS:.0f} s")
-    return delivered[0]
+    ((error, message),) = reports
+    if error is not None:
+        raise KafkaException(error)
+    return TopicPartition(TOPIC, message.partition() or 0, message.offset() or 0)
 
 
 CHECKS = (
