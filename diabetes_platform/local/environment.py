@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.ports import HOST
@@ -30,6 +29,9 @@ def child_environment(
     layout = HomeLayout.of(settings)
     kept = {k: v for k, v in inherited.items() if k not in _SECRET and k not in _FOREIGN}
     cache = layout.home / "cache"
+    # Dagster creates sockets in TMPDIR; below the home they are cleaned up, if the path fits.
+    fits = len(str(layout.temporary / "tmp_in_8_hex")) <= _LONGEST_SOCKET_PATH
+    unproxied = kept.get("NO_PROXY", kept.get("no_proxy", "")).split(",")
     return {
         **kept,
         "PLATFORM_HOME": str(layout.home),
@@ -38,7 +40,7 @@ def child_environment(
         "DAGSTER_CODE_HOST": HOST,
         "DAGSTER_CODE_PORT": str(settings.port(Port.DAGSTER_CODE)),
         "DAGSTER_COMPUTE_LOGS": str(layout.dagster / "compute_logs"),
-        **_temporary(layout.temporary),
+        **({"TMPDIR": str(layout.temporary)} if fits else {}),
         "DAGSTER_DISABLE_TELEMETRY": "yes",
         "GX_ANALYTICS_ENABLED": "false",
         # Otherwise Sail logs each session between the progress lines.
@@ -48,7 +50,8 @@ def child_environment(
         "XDG_CACHE_HOME": str(cache),
         "XDG_CONFIG_HOME": str(layout.home / "config"),
         "XDG_DATA_HOME": str(layout.home / "data"),
-        "NO_PROXY": _without_proxy(kept.get("NO_PROXY", kept.get("no_proxy", ""))),
+        # A proxy cannot reach the services of this machine.
+        "NO_PROXY": ",".join(dict.fromkeys([*filter(None, unproxied), HOST, "localhost"])),
         **(secrets or {}),
     }
 
@@ -56,14 +59,3 @@ def child_environment(
 def enter(environment: Mapping[str, str]) -> None:
     """Add `environment` to the environment of this process, before a library reads it."""
     os.environ.update(environment)
-
-
-def _temporary(directory: Path) -> dict[str, str]:
-    """Return TMPDIR below the home, where Dagster's sockets are cleaned up, if the path fits."""
-    fits = len(str(directory / "tmp_in_8_hex")) <= _LONGEST_SOCKET_PATH
-    return {"TMPDIR": str(directory)} if fits else {}
-
-
-def _without_proxy(names: str) -> str:
-    """Add this machine to NO_PROXY: a proxy cannot reach its services."""
-    return ",".join(dict.fromkeys([*filter(None, names.split(",")), HOST, "localhost"]))

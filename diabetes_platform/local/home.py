@@ -78,11 +78,6 @@ class HomeLayout:
         return self.tools / "venvs" / "serving" / "bin" / "python"
 
     @property
-    def supervisor_log(self) -> Path:
-        """The log of the supervisor."""
-        return self.home / "logs" / "supervisor.log"
-
-    @property
     def workspace(self) -> Path:
         """Dagster's workspace file."""
         return PROJECT_ROOT / "workspace.yaml"

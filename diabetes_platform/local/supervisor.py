@@ -89,7 +89,7 @@ class Supervisor:
         """
         make_private(self.socket.parent)
         self.socket.unlink(missing_ok=True)
-        log = self._layout.supervisor_log
+        log = self._layout.log("supervisor")
         output_log = log.with_suffix(".out")
         command = [str(self._layout.tools / "bin" / PROGRAM.name), "up", "--tui=false"]
         command += ["--keep-project", "--ordered-shutdown", "--use-uds"]
@@ -173,7 +173,7 @@ class Supervisor:
             answers.extend(self.processes() or [None])
         states = [state for state in answers if state is not None]
         if len(states) < len(answers):
-            line = last_line(self._layout.supervisor_log)
+            line = last_line(self._layout.log("supervisor"))
             raise PlatformError(f"the supervisor has ended: {line}")
         return {state.name: state for state in states}
 

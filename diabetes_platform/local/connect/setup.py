@@ -64,8 +64,7 @@ def setup_connector(
     try:
         changed = _register(api, config, deadline)
         api.resume(CONNECTOR)
-        state = _wait_until_running(api, deadline)
-        _wait_until_slot_is_read(api, database_url, deadline)
+        state = _wait_until_captured(api, database_url, deadline)
     except ServiceResponseError as error:
         raise PlatformError(f"{CONNECTOR}: {explain(str(error))}") from error
     return state, changed
@@ -109,54 +108,45 @@ def _register(api: ConnectApi, config: Config, deadline: float) -> bool:
     return True
 
 
-def _wait_until_running(api: ConnectApi, deadline: float) -> ConnectorState:
-    """Wait until the task runs, and return its state; restarts a failed task once."""
-    state = api.state(CONNECTOR)
-    restarted = False
+def _wait_until_captured(api: ConnectApi, database_url: str, deadline: float) -> ConnectorState:
+    """Wait until the task runs and reads the slot, and return its state.
 
-    def running() -> bool:
-        nonlocal state, restarted
+    The task has the state RUNNING even before Debezium reads the slot. A failed task is restarted
+    once.
+    """
+    database = urlsplit(database_url).path[1:]
+    state, problem, restarted = api.state(CONNECTOR), "", False
+
+    def is_captured() -> bool:
+        nonlocal state, problem, restarted
         state = api.state(CONNECTOR)
         if state.failed and restarted:
             raise PlatformError(f"{CONNECTOR}: {explain(state.trace)}")
         if state.failed:
-            api.restart_failed(CONNECTOR)
             restarted = True
-            with suppress(TimeoutError):
-                restart_deadline = min(deadline, time.monotonic() + _RESTART_TIMEOUT)
-                _wait(lambda: not api.state(CONNECTOR).failed, restart_deadline)
-        return state.running
+            _restart(api, deadline)
+        if not state.running:
+            problem = f"{CONNECTOR} does not run: {state}"
+            return False
+        with connected(database_url) as connection:
+            slot = read_slot(connection)
+        reason = reader_problem(slot) or slot_problem(slot, database)
+        problem = f"{CONNECTOR}: {reason or 'runs but does not read its replication slot'}"
+        return reason is None and slot is not None and slot.held_by is not None
 
     try:
-        _wait(running, deadline)
+        _wait(is_captured, deadline)
     except TimeoutError:
-        message = f"{CONNECTOR} does not run: {state}; see `diabetes logs connect`"
-        raise PlatformError(message) from None
+        raise PlatformError(f"{problem}; see `diabetes logs connect`") from None
     return state
 
 
-def _wait_until_slot_is_read(api: ConnectApi, database_url: str, deadline: float) -> None:
-    """Wait until Debezium reads the slot; its task has the state RUNNING even before that."""
-    database = urlsplit(database_url).path[1:]
-    problem: str | None = None
-
-    def is_read() -> bool:
-        nonlocal problem
-        with connected(database_url) as connection:
-            slot = read_slot(connection)
-        problem = reader_problem(slot) or slot_problem(slot, database)
-        if problem is None and slot is not None and slot.held_by is not None:
-            return True
-        state = api.state(CONNECTOR)
-        if state.failed:
-            raise PlatformError(f"{CONNECTOR}: {explain(state.trace)}")
-        return False
-
-    try:
-        _wait(is_read, deadline)
-    except TimeoutError:
-        problem = problem or "runs but does not read its replication slot"
-        raise PlatformError(f"{CONNECTOR}: {problem}; see `diabetes logs connect`") from None
+def _restart(api: ConnectApi, deadline: float) -> None:
+    """Restart what has failed, and wait until the state changes, because that is asynchronous."""
+    api.restart_failed(CONNECTOR)
+    restart_deadline = min(deadline, time.monotonic() + _RESTART_TIMEOUT)
+    with suppress(TimeoutError):
+        _wait(lambda: not api.state(CONNECTOR).failed, restart_deadline)
 
 
 def _wait(condition: Callable[[], bool], deadline: float) -> None:

@@ -1,5 +1,6 @@
 """The unprivileged account that PostgreSQL runs under, because it does not run as root."""
 
+import contextlib
 import functools
 import os
 import pwd
@@ -45,10 +46,13 @@ def unprivileged(paths: Iterable[Path]) -> Account:
     checkout works. If user namespaces are not allowed, root becomes the real `nobody`.
     """
     uid, gid = os.geteuid(), os.getegid()
-    if uid != 0 and _has_name(uid):
-        return Account((), uid, gid)
-    if _may_create_user_namespaces():
-        return Account(_in_user_namespace(), uid, gid)
+    if uid != 0:
+        with contextlib.suppress(KeyError):
+            pwd.getpwuid(uid)
+            return Account((), uid, gid)
+    namespace = _user_namespace()
+    if namespace is not None:
+        return Account(namespace, uid, gid)
     return nobody(paths) if uid == 0 else Account((), uid, gid)
 
 
@@ -65,39 +69,21 @@ def nobody(paths: Iterable[Path]) -> Account:
             "allowed here: run as an ordinary user, or install util-linux"
         )
     entry = pwd.getpwnam(_NOBODY)
-    prefix: tuple[str, ...] = (
-        setpriv,
-        f"--reuid={entry.pw_uid}",
-        f"--regid={entry.pw_gid}",
-        "--clear-groups",
-    )
-    if not all(_accessible_to_others(path) for path in paths):
+    prefix = [setpriv, f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups"]
+    parents = {parent for path in paths for parent in path.resolve().parents}
+    if not all(parent.stat().st_mode & 0o001 for parent in parents):
         # PostgreSQL calls access(), which ignores capabilities without the last option.
-        capabilities = ("--inh-caps=+dac_override", "--ambient-caps=+dac_override")
-        prefix += (*capabilities, "--securebits=+no_setuid_fixup")
-    return Account(prefix, entry.pw_uid, entry.pw_gid)
-
-
-def _accessible_to_others(path: Path) -> bool:
-    return all(parent.stat().st_mode & 0o001 for parent in path.resolve().parents)
-
-
-def _has_name(uid: int) -> bool:
-    try:
-        pwd.getpwuid(uid)
-    except KeyError:
-        return False
-    return True
-
-
-def _in_user_namespace() -> tuple[str, ...]:
-    entry = pwd.getpwnam(_NOBODY)
-    return ("unshare", "--user", f"--map-user={entry.pw_uid}", f"--map-group={entry.pw_gid}")
+        prefix += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+        prefix.append("--securebits=+no_setuid_fixup")
+    return Account(tuple(prefix), entry.pw_uid, entry.pw_gid)
 
 
 @functools.cache
-def _may_create_user_namespaces() -> bool:
+def _user_namespace() -> tuple[str, ...] | None:
+    """Return the command prefix that enters a user namespace as `nobody`; None if not allowed."""
+    entry = pwd.getpwnam(_NOBODY)
+    prefix = ("unshare", "--user", f"--map-user={entry.pw_uid}", f"--map-group={entry.pw_gid}")
     if shutil.which("unshare") is None:
-        return False
-    probe = subprocess.run([*_in_user_namespace(), "true"], capture_output=True, check=False)
-    return probe.returncode == 0
+        return None
+    probe = subprocess.run([*prefix, "true"], capture_output=True, check=False)
+    return prefix if probe.returncode == 0 else None

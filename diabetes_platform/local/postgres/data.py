@@ -177,28 +177,24 @@ def _initialise(data_dir: Path, password: str, account: Account, options: Sequen
     temporary.mkdir(mode=0o700)
     password_file.unlink(missing_ok=True)
     password_file.touch(mode=0o600)
+    command = [str(binary("initdb")), f"--pgdata={temporary}", f"--username={SUPERUSER}"]
+    command += [f"--pwfile={password_file}", "--auth=scram-sha-256", "--no-instructions"]
+    command = account.command(*command, "--encoding=UTF8", "--locale=C.UTF-8", *options)
     try:
         password_file.write_text(f"{password}\n", encoding="utf-8")
         account.take_ownership(temporary)
         account.take_ownership(password_file)
-        _initdb(temporary, password_file, account, options)
+        result = subprocess.run(
+            command, env=environment(), capture_output=True, text=True, check=False
+        )
     finally:
         password_file.unlink()
-    if data_dir.exists():
-        data_dir.rmdir()
-    temporary.rename(data_dir)
-
-
-def _initdb(data_dir: Path, password_file: Path, account: Account, options: Sequence[str]) -> None:
-    command = [str(binary("initdb")), f"--pgdata={data_dir}", f"--username={SUPERUSER}"]
-    command += [f"--pwfile={password_file}", "--auth=scram-sha-256", "--no-instructions"]
-    command += ["--encoding=UTF8", "--locale=C.UTF-8", *options]
-    result = subprocess.run(
-        account.command(*command), env=environment(), capture_output=True, text=True, check=False
-    )
     if result.returncode != 0:
         lines = result.stderr.strip().splitlines() or ["no output"]
         raise PlatformError(f"PostgreSQL could not create {data_dir}: {lines[-1]}")
+    if data_dir.exists():
+        data_dir.rmdir()
+    temporary.rename(data_dir)
 
 
 def _serves(pid: int, data_dir: Path) -> bool:
