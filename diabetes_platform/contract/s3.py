@@ -28,7 +28,7 @@ class StorageError(RuntimeError):
     """A failed use of S3: one line with URL, endpoint and user, without a secret."""
 
 
-class StorageRefusedError(StorageError):
+class PermanentStorageError(StorageError):
     """S3 rejects the request permanently: wrong credentials, missing right or missing bucket."""
 
 
@@ -115,9 +115,9 @@ def storage_error(s3: S3, url: str, text: str) -> StorageError | None:
         return _answered(s3, where, urlsplit(url).netloc, code[1])
     if _METADATA_SERVICE in text:
         missing = "AWS_ACCESS_KEY_ID is not set, and this machine has no role"
-        return StorageRefusedError(f"{where}: {missing}")
+        return PermanentStorageError(f"{where}: {missing}")
     if "Missing SecretAccessKey" in text or "Missing AccessKeyId" in text:
-        return StorageRefusedError(
+        return PermanentStorageError(
             f"{where}: AWS_ACCESS_KEY_ID or AWS_SECRET_ACCESS_KEY is set without the other"
         )
     if "error sending request" in text or "HTTP error" in text:
@@ -140,4 +140,4 @@ def _answered(s3: S3, where: str, bucket: str, code: str) -> StorageError | None
         "NoSuchBucket": f"bucket {bucket} does not exist",
         "XMinioStorageFull": "the disk of the endpoint is full",
     }
-    return StorageRefusedError(f"{where}: {reasons.get(code, f'{user} is refused')} ({code})")
+    return PermanentStorageError(f"{where}: {reasons.get(code, f'{user} is refused')} ({code})")

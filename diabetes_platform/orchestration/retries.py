@@ -9,7 +9,7 @@ import dagster as dg
 
 from diabetes_platform.cleaning.batch_tables import CleaningError
 from diabetes_platform.contract.bundle import BundleError
-from diabetes_platform.contract.s3 import StorageRefusedError
+from diabetes_platform.contract.s3 import PermanentStorageError
 from diabetes_platform.lake.delta import LakeError
 from diabetes_platform.lake.source_files import SourceError
 from diabetes_platform.warehouse.promotion import PromotionRefusedError
@@ -17,7 +17,7 @@ from diabetes_platform.warehouse.promotion import PromotionRefusedError
 PAUSES = (2, 6)
 """Seconds before each retry: time for a service to come back."""
 NON_RETRYABLE: tuple[type[Exception], ...] = (
-    StorageRefusedError,
+    PermanentStorageError,
     SourceError,
     LakeError,
     CleaningError,

@@ -4,8 +4,8 @@ import pytest
 
 from diabetes_platform.contract.s3 import (
     S3,
+    PermanentStorageError,
     StorageError,
-    StorageRefusedError,
     StorageUnavailableError,
     is_s3_url,
     storage_error,
@@ -62,16 +62,16 @@ def test_recognises_an_s3_url(url: str, is_one: bool) -> None:
 @pytest.mark.parametrize(
     ("text", "kind", "message"),
     [
-        (answered("InvalidAccessKeyId"), StorageRefusedError, "user pipeline does not exist"),
-        (answered("SignatureDoesNotMatch"), StorageRefusedError, "not that of user pipeline"),
-        (answered("AccessDenied"), StorageRefusedError, "may not do this in bucket lake"),
-        (answered("NoSuchBucket"), StorageRefusedError, "bucket lake does not exist"),
-        (answered("RequestTimeTooSkewed"), StorageRefusedError, "refused (RequestTimeTooSkewed)"),
-        (answered("XMinioStorageFull"), StorageRefusedError, "the disk of the endpoint is full"),
+        (answered("InvalidAccessKeyId"), PermanentStorageError, "user pipeline does not exist"),
+        (answered("SignatureDoesNotMatch"), PermanentStorageError, "not that of user pipeline"),
+        (answered("AccessDenied"), PermanentStorageError, "may not do this in bucket lake"),
+        (answered("NoSuchBucket"), PermanentStorageError, "bucket lake does not exist"),
+        (answered("RequestTimeTooSkewed"), PermanentStorageError, "refused (RequestTimeTooSkewed)"),
+        (answered("XMinioStorageFull"), PermanentStorageError, "the disk of the endpoint is full"),
         (answered("SlowDownWrite"), StorageUnavailableError, "overloaded"),
         ("… HTTP error\n error sending request", StorageUnavailableError, "does not answer"),
-        ("PUT http://169.254.169.254/latest/api/token", StorageRefusedError, "has no role"),
-        ("Generic S3 error\n Missing SecretAccessKey", StorageRefusedError, "without the other"),
+        ("PUT http://169.254.169.254/latest/api/token", PermanentStorageError, "has no role"),
+        ("Generic S3 error\n Missing SecretAccessKey", PermanentStorageError, "without the other"),
     ],
 )
 def test_an_error_names_url_endpoint_and_cause_in_one_line(
@@ -98,7 +98,7 @@ def test_other_errors_pass_unchanged() -> None:
 
 
 def test_the_librarys_message_is_not_chained_to_the_error() -> None:
-    with pytest.raises(StorageRefusedError) as raised, MINIO.errors(LAKE):
+    with pytest.raises(PermanentStorageError) as raised, MINIO.errors(LAKE):
         raise OSError(answered("AccessDenied"))
     assert raised.value.__cause__ is None
     assert raised.value.__suppress_context__

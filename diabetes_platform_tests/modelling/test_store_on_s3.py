@@ -19,7 +19,7 @@ from diabetes_platform.contract.bundle import (
     bundle_key,
     with_content_version,
 )
-from diabetes_platform.contract.s3 import StorageRefusedError, StorageUnavailableError
+from diabetes_platform.contract.s3 import PermanentStorageError, StorageUnavailableError
 from diabetes_platform.modelling.store import ModelStore, ModelStoreError, ReleaseConflictError
 from diabetes_platform.settings import PROJECT_ROOT
 from diabetes_platform_tests.modelling.test_store import Files, model
@@ -151,7 +151,7 @@ def test_one_of_several_concurrent_processes_wins(storage: Storage, bucket: str)
 def test_a_missing_bucket_is_an_error_and_not_an_empty_store(storage: Storage) -> None:
     store = ModelStore("s3://nowhere", storage.s3(ROOT))
     with pytest.raises(
-        StorageRefusedError, match=r"^s3://nowhere at .*: bucket nowhere does not exist"
+        PermanentStorageError, match=r"^s3://nowhere at .*: bucket nowhere does not exist"
     ):
         store.champion()
 
@@ -159,10 +159,10 @@ def test_a_missing_bucket_is_an_error_and_not_an_empty_store(storage: Storage) -
 def test_reports_a_storage_error_in_one_line(storage: Storage) -> None:
     bundle, files = unique_model()
     for s3, kind, message in (
-        (storage.s3("api"), StorageRefusedError, "user api may not do this in bucket models"),
+        (storage.s3("api"), PermanentStorageError, "user api may not do this in bucket models"),
         (
             dataclasses.replace(storage.s3("pipeline"), secret="T0SECRET"),
-            StorageRefusedError,
+            PermanentStorageError,
             "AWS_SECRET_ACCESS_KEY is not that of user pipeline",
         ),
         (

@@ -10,8 +10,8 @@ import pytest
 
 from diabetes_platform.contract.s3 import (
     S3,
+    PermanentStorageError,
     StorageError,
-    StorageRefusedError,
     StorageUnavailableError,
 )
 from diabetes_platform.contract.tables import RAW_PATIENTS, TRAINING_SET
@@ -49,12 +49,12 @@ REFUSALS: list[tuple[Callable[[S3], S3], str, type[StorageError], str]] = [
     (
         stranger,
         "s3://lake",
-        StorageRefusedError,
+        PermanentStorageError,
         "user nobody does not exist: check AWS_",
     ),
-    (wrong_secret, "s3://lake", StorageRefusedError, "not that of user pipeline"),
-    (half_a_credential, "s3://lake", StorageRefusedError, "is set without the other"),
-    (itself, "s3://nowhere", StorageRefusedError, "bucket nowhere, or it does not exist"),
+    (wrong_secret, "s3://lake", PermanentStorageError, "not that of user pipeline"),
+    (half_a_credential, "s3://lake", PermanentStorageError, "is set without the other"),
+    (itself, "s3://nowhere", PermanentStorageError, "bucket nowhere, or it does not exist"),
     (nobody_there, "s3://lake", StorageUnavailableError, "the endpoint does not answer"),
 ]
 
@@ -100,14 +100,14 @@ def test_reports_unusable_storage_at_once_in_one_line(
 def test_names_a_missing_bucket_to_users_with_rights(storage: Storage) -> None:
     lake = Lake("s3://nowhere", storage.s3(ROOT))
     with pytest.raises(
-        StorageRefusedError, match=r"bucket nowhere does not exist \(NoSuchBucket\)"
+        PermanentStorageError, match=r"bucket nowhere does not exist \(NoSuchBucket\)"
     ):
         lake.table(RAW_PATIENTS).open()
 
 
 def test_names_a_missing_right(storage: Storage) -> None:
     table = Lake("s3://lake/not-granted", storage.s3("spark")).table(TRAINING_SET)
-    with pytest.raises(StorageRefusedError, match="user spark may not do this in bucket lake"):
+    with pytest.raises(PermanentStorageError, match="user spark may not do this in bucket lake"):
         table.create(TRAINING_SET)
 
 
