@@ -12,6 +12,7 @@ from pathlib import Path
 
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.install import jars
+from diabetes_platform.local.install.progress import step_progress
 from diabetes_platform.local.install.stamps import STAMP_FILE, Stamp, digest_of, read_stamp
 from diabetes_platform.local.install.subprocesses import run
 from diabetes_platform.local.install.tools import Installer, Tools
@@ -118,7 +119,7 @@ async def install(installer: Installer) -> None:
     Raises PlatformError with the reason of a failure.
     """
     home = FlinkHome(installer.tools)
-    with installer.step("flink") as progress:
+    with step_progress("flink", installer.on_event) as progress:
         await require_shared_python(home, installer)
         progress.running("copying scripts and linking jars")
         shutil.rmtree(home.root, ignore_errors=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.install.progress import StepProgress
+from diabetes_platform.local.install.progress import StepProgress, step_progress
 from diabetes_platform.local.install.stamps import STAMP_FILE, Stamp, digest_of, read_stamp
 from diabetes_platform.local.install.subprocesses import run
 from diabetes_platform.local.install.tools import Installer, Tools
@@ -69,10 +69,10 @@ async def build_all(installer: Installer, programs: Sequence[Program]) -> None:
         return
     toolchain = find_go(installer.environment)
     for program in programs:
-        with installer.step(f"bin/{program.name}") as progress:
+        with step_progress(f"bin/{program.name}", installer.on_event) as progress:
             toolchain = toolchain or await install_toolchain(installer, progress)
             await build(installer, program, toolchain, progress)
-    with installer.step("cache/go", "removed"):
+    with step_progress("cache/go", installer.on_event, result="removed"):
         await asyncio.to_thread(shutil.rmtree, installer.tools.cache("go"), ignore_errors=True)
 
 

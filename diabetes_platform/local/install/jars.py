@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.install.progress import StepProgress
+from diabetes_platform.local.install.progress import StepProgress, step_progress
 from diabetes_platform.local.install.stamps import STAMP_FILE, Stamp, digest_of, read_stamp, sha256
 from diabetes_platform.local.install.subprocesses import run
 from diabetes_platform.local.install.tools import Installer, Tools
@@ -101,7 +101,7 @@ async def install(installer: Installer, jars: JarSet) -> None:
     tools = installer.tools
     target, downloaded = tools.jars(jars.directory), tools.jars(f".{jars.profile}.new")
     stamp = read_stamp(target / STAMP_FILE)
-    with installer.step(f"jars/{jars.directory}") as progress:
+    with step_progress(f"jars/{jars.directory}", installer.on_event) as progress:
         if stamp is not None and stamp.digest == jars.digest:
             for fault in faults(target, jars).values():
                 progress.warn(f"{fault}: replaced")

@@ -1,11 +1,10 @@
 """Paths of the installed software, and the programs that install it; nothing is created here."""
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from diabetes_platform.local.install.progress import OnEvent, StepProgress, step_progress
+from diabetes_platform.local.install.progress import OnEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,3 @@ class Installer:
     uv: Path
     maven: Path | None
     on_event: OnEvent
-
-    def step(self, name: str, result: str = "installed") -> AbstractContextManager[StepProgress]:
-        """Report the start of a step, and `result` at its end unless the block fails."""
-        return step_progress(name, self.on_event, result=result)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.local.install.progress import step_progress
 from diabetes_platform.local.install.stamps import STAMP_FILE, Stamp, digest_of, read_stamp
 from diabetes_platform.local.install.subprocesses import run
 from diabetes_platform.local.install.tools import Installer, Tools
@@ -87,7 +88,7 @@ async def install(installer: Installer, venv: Venv) -> None:
     if venv.project is not None:
         options = ["--no-deps", "--no-build-isolation"]
         commands.append(["pip", "install", "--python", python, *options, "-e", str(venv.project)])
-    with installer.step(f"venvs/{venv.name}") as progress:
+    with step_progress(f"venvs/{venv.name}", installer.on_event) as progress:
 
         def show(line: str) -> None:
             if line.strip() and not line.startswith(_UNINTERESTING):

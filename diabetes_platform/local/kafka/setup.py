@@ -194,11 +194,10 @@ def _connected(bootstrap_servers: str) -> Iterator[AdminClient]:
         with AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0}) as admin:
             yield admin
     except KafkaException as failure:
-        error = failure.args[0]
-        if isinstance(error, KafkaError) and error.code() in _UNREACHABLE:
+        error: KafkaError = failure.args[0]
+        if error.code() in _UNREACHABLE:
             raise PlatformError(f"{kafka} does not answer: see `diabetes logs kafka`") from failure
-        reason = error.str() if isinstance(error, KafkaError) else str(failure)
-        raise PlatformError(f"{kafka} refused: {reason}") from failure
+        raise PlatformError(f"{kafka} refused: {error.str()}") from failure
 
 
 _UNREACHABLE = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN)  # noqa: SLF001 - their public names

@@ -20,7 +20,7 @@ from diabetes_platform.local.install.plan import (
     InstallStep,
     install,
 )
-from diabetes_platform.local.install.progress import StepEvent, StepStatus
+from diabetes_platform.local.install.progress import StepEvent, StepStatus, step_progress
 from diabetes_platform.local.install.tools import Installer, Tools
 from diabetes_platform.local.services import install_plan
 from diabetes_platform.local.spark.service import ENVIRONMENT as SPARK
@@ -121,7 +121,7 @@ def test_runs_a_step_after_the_jars_and_again_when_they_change(
 
     async def build(installer: Installer) -> None:
         assert (installer.java.name, installer.environment) == ("java", machine)
-        with installer.step("copy") as progress:
+        with step_progress("copy", installer.on_event) as progress:
             progress.running("copying")
             target.write_bytes(jar.read_bytes())
 
