@@ -142,7 +142,7 @@ async def install_toolchain(installer: Installer, progress: StepProgress) -> Pat
     shutil.rmtree(directory, ignore_errors=True)
     options = ["--no-deps", "--require-hashes", "--target", str(directory)]
     await run(
-        [str(installer.uv), "pip", "install", *options, "-r", str(TOOLCHAIN_LOCK)],
+        [str(installer.tools.uv), "pip", "install", *options, "-r", str(TOOLCHAIN_LOCK)],
         step="go",
         log=installer.tools.log("go"),
         environment=uv_environment(installer.tools, installer.environment),

@@ -16,7 +16,7 @@ from diabetes_platform.local.install.java import find_java, find_maven
 from diabetes_platform.local.install.progress import OnEvent, StepEvent, StepStatus
 from diabetes_platform.local.install.subprocesses import run_interruptible
 from diabetes_platform.local.install.tools import Installer, Tools
-from diabetes_platform.local.install.venvs import Venv, find_uv
+from diabetes_platform.local.install.venvs import Venv, require_uv
 
 _BUILD_SPACE = 3 * GIB
 _JARS_SPACE = GIB // 4
@@ -90,9 +90,9 @@ def install(
     with _installation_lock(tools, on_event):
         missing = plan.missing(tools, java)
         require_space(root, missing.space)
-        uv = find_uv(tools, environment)
+        require_uv(tools)
         maven = find_maven(environment, java) if missing.jars else None
-        installer = Installer(tools, java, environment, uv, maven, on_event)
+        installer = Installer(tools, java, environment, maven, on_event)
         run_interruptible(_install(plan, missing, installer))
 
 

@@ -54,6 +54,5 @@ class Installer:
     tools: Tools
     java: Path
     environment: Mapping[str, str]
-    uv: Path
     maven: Path | None
     on_event: OnEvent

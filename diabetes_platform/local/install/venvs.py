@@ -1,7 +1,6 @@
 """Python environments of the servers, which uv installs from hashed locks."""
 
 import os
-import shutil
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -59,12 +58,10 @@ class Venv:
         return digest_of(self.lock, *project, sys.version, str(tools.venv(self.name)))
 
 
-def find_uv(tools: Tools, environment: Mapping[str, str]) -> Path:
-    """Return the uv of the bootstrap, or the one on PATH; raises PlatformError if none exists."""
-    uv = str(tools.uv) if tools.uv.exists() else shutil.which("uv", path=environment.get("PATH"))
-    if uv is None:
+def require_uv(tools: Tools) -> None:
+    """Raise PlatformError unless the bootstrap has installed uv."""
+    if not tools.uv.exists():
         raise PlatformError(f"the environments need uv and {tools.uv} is missing: run `make demo`")
-    return Path(uv)
 
 
 def is_current(tools: Tools, venv: Venv) -> bool:
@@ -96,7 +93,7 @@ async def install(installer: Installer, venv: Venv) -> None:
 
         for arguments in commands:
             await run(
-                [str(installer.uv), *arguments],
+                [str(tools.uv), *arguments],
                 step=venv.name,
                 log=tools.log(f"{venv.name}-environment"),
                 environment=uv_environment(tools, installer.environment),

@@ -132,7 +132,7 @@ def test_java_reads_back_the_argument_file(tmp_path: Path) -> None:
 
 
 def installer_of(tools: Tools, java: Path) -> Installer:
-    return Installer(tools, java, inherited_environment(), Path("/uv"), None, lambda _: None)
+    return Installer(tools, java, inherited_environment(), None, lambda _: None)
 
 
 @pytest.mark.parametrize(("library", "rejected"), [("", True), ("/lib/libpython3.12.so", False)])

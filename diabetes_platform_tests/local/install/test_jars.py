@@ -16,7 +16,7 @@ from diabetes_platform.local.install.java import find_java, find_maven
 from diabetes_platform.local.install.progress import StepStatus
 from diabetes_platform.local.install.tools import Installer, Tools
 from diabetes_platform.settings import PlatformSettings
-from diabetes_platform_tests.local.install.conftest import Events, MakeInstaller, WriteScript
+from diabetes_platform_tests.local.install.conftest import Events, WriteScript
 
 GOOD = sha256(b"good").hexdigest()
 PLUGIN = JarSet("connect/plugin", {"a-1.jar": GOOD, "b-1.jar": GOOD})
@@ -35,9 +35,9 @@ done
 
 
 @pytest.fixture
-def maven(tmp_path: Path, write_script: WriteScript, installer: MakeInstaller) -> Installer:
+def maven(tmp_path: Path, write_script: WriteScript, installer: Installer) -> Installer:
     """A fake Maven that copies from its local repository without verification, like Maven."""
-    return installer(os.environ, maven=write_script(tmp_path / "mvn", COPY))
+    return replace(installer, environment=os.environ, maven=write_script(tmp_path / "mvn", COPY))
 
 
 def installed(maven: Installer) -> Path:
@@ -165,9 +165,10 @@ def test_keeps_the_installed_jars_if_a_download_fails(
 
 @pytest.mark.slow
 @pytest.mark.integration
-def test_maven_downloads_the_locked_jars(tools: Tools, installer: MakeInstaller) -> None:
+def test_maven_downloads_the_locked_jars(tools: Tools, installer: Installer) -> None:
     java = find_java(os.environ)
-    maven = replace(installer(os.environ, maven=find_maven(os.environ, java)), java=java)
+    program = find_maven(os.environ, java)
+    maven = replace(installer, environment=os.environ, java=java, maven=program)
     shared = Tools(HomeLayout.of(PlatformSettings()).tools).cache("maven")
     shared.mkdir(parents=True, exist_ok=True)
     tools.cache("maven").parent.mkdir(parents=True)

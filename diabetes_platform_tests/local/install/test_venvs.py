@@ -11,16 +11,16 @@ from diabetes_platform.local.flink.distribution import DEVELOPMENT_ENVIRONMENT
 from diabetes_platform.local.flink.distribution import ENVIRONMENT as FLINK
 from diabetes_platform.local.install import venvs
 from diabetes_platform.local.install.progress import StepStatus
-from diabetes_platform.local.install.tools import Tools
+from diabetes_platform.local.install.tools import Installer, Tools
 from diabetes_platform.local.install.venvs import Venv
 from diabetes_platform.local.spark.service import ENVIRONMENT as SPARK
-from diabetes_platform_tests.local.install.conftest import Events, MakeInstaller, WriteScript
+from diabetes_platform_tests.local.install.conftest import Events, WriteScript
 
 ENVIRONMENTS = (SPARK, FLINK, DEVELOPMENT_ENVIRONMENT)
 
 
 @pytest.fixture
-def uv(tmp_path: Path, write_script: WriteScript) -> Path:
+def uv(tmp_path: Path, tools: Tools, write_script: WriteScript) -> Path:
     """A fake uv that records its arguments and creates the environment's Python."""
     script = f"""
     echo "$*" >> {tmp_path}/arguments; echo "Building pyspark==4.2.0"; echo " + pyspark==4.2.0"
@@ -28,7 +28,7 @@ def uv(tmp_path: Path, write_script: WriteScript) -> Path:
     for directory; do :; done
     mkdir -p "$directory/bin"; touch "$directory/bin/python"
     """
-    return write_script(tmp_path / "uv", script)
+    return write_script(tools.uv, script)
 
 
 def uv_arguments(tmp_path: Path) -> list[str]:
@@ -41,11 +41,12 @@ def test_locks_have_hashes_and_build_locks_pin_setuptools(environment: Venv) -> 
     assert "\nsetuptools==" in environment.build_lock.read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("uv")
 def test_installs_an_environment_from_its_hashed_lock(
-    tmp_path: Path, tools: Tools, uv: Path, installer: MakeInstaller, events: Events
+    tmp_path: Path, tools: Tools, installer: Installer, events: Events
 ) -> None:
     assert not venvs.is_current(tools, SPARK)
-    asyncio.run(venvs.install(installer(uv=uv), SPARK))
+    asyncio.run(venvs.install(installer, SPARK))
     assert venvs.is_current(tools, SPARK)
     create, sync = uv_arguments(tmp_path)
     assert create == f"venv --clear --python {sys.executable} {tools.venv('spark')}"
@@ -53,10 +54,11 @@ def test_installs_an_environment_from_its_hashed_lock(
     assert set(events.texts(StepStatus.RUNNING)) == {"starting", "Building pyspark==4.2.0"}
 
 
+@pytest.mark.usefixtures("uv")
 def test_installs_a_project_without_resolving_its_dependencies(
-    tmp_path: Path, tools: Tools, uv: Path, installer: MakeInstaller
+    tmp_path: Path, tools: Tools, installer: Installer
 ) -> None:
-    asyncio.run(venvs.install(installer(uv=uv), FLINK))
+    asyncio.run(venvs.install(installer, FLINK))
     create, _, project = uv_arguments(tmp_path)
     assert create == f"venv --clear --python >=3.11,<3.13 {tools.venv('flink')}"
     assert project.endswith(f"--no-deps --no-build-isolation -e {FLINK.project}")
@@ -77,12 +79,12 @@ def test_digest_changes_with_the_lock_and_the_directory(tmp_path: Path, tools: T
 
 
 def test_is_not_current_after_a_failed_installation(
-    tmp_path: Path, tools: Tools, uv: Path, installer: MakeInstaller, write_script: WriteScript
+    tools: Tools, uv: Path, installer: Installer, write_script: WriteScript
 ) -> None:
-    asyncio.run(venvs.install(installer(uv=uv), SPARK))
-    broken = write_script(tmp_path / "broken", "echo 'error: Failed to fetch'; exit 2")
-    with pytest.raises(PlatformError, match="spark: broken failed: error: Failed to fetch"):
-        asyncio.run(venvs.install(installer(uv=broken), SPARK))
+    asyncio.run(venvs.install(installer, SPARK))
+    write_script(uv, "echo 'error: Failed to fetch'; exit 2")
+    with pytest.raises(PlatformError, match="spark: uv failed: error: Failed to fetch"):
+        asyncio.run(venvs.install(installer, SPARK))
     assert not venvs.is_current(tools, SPARK)
 
 
@@ -95,14 +97,6 @@ def test_uv_inherits_no_python_variables(tools: Tools) -> None:
     assert environment["UV_CACHE_DIR"] == str(tools.cache("uv"))
 
 
-def test_prefers_the_bootstraps_uv_to_the_one_on_path(
-    tmp_path: Path, tools: Tools, uv: Path, write_script: WriteScript
-) -> None:
-    assert venvs.find_uv(tools, {"PATH": str(tmp_path)}) == uv
-    write_script(tools.uv, "exit 0")
-    assert venvs.find_uv(tools, {"PATH": str(tmp_path)}) == tools.uv
-
-
 def test_error_without_uv_names_the_command_that_installs_it(tools: Tools) -> None:
     with pytest.raises(PlatformError, match=r"need uv and .* is missing: run `make demo`"):
-        venvs.find_uv(tools, {})
+        venvs.require_uv(tools)
