@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from minio.commonconfig import SUSPENDED
-from minio.versioningconfig import VersioningConfig
+from minio.versioningconfig import SUSPENDED, VersioningConfig
 
 from diabetes_platform.contract import tables
 from diabetes_platform.local.errors import PlatformError
