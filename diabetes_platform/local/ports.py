@@ -48,8 +48,8 @@ def port_owner(port: int) -> str | None:
 
     try:
         for connection in psutil.net_connections("tcp"):
-            listening = connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
-            if listening and connection.pid is not None:
+            listens_at = connection.laddr if connection.status == psutil.CONN_LISTEN else ()
+            if listens_at and listens_at.port == port and connection.pid is not None:
                 return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
     except (psutil.AccessDenied, psutil.NoSuchProcess):
         # macOS shows connections to root only.
