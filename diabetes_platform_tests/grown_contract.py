@@ -66,11 +66,6 @@ def upgrade() -> None:
         op.execute(f"ALTER TABLE {{table}} ADD COLUMN {{column}}")
     op.execute(VIEW)
     op.execute("GRANT INSERT (added_later) ON public.diabetes_new TO api")
-
-
-def downgrade() -> None:
-    """A column with patients' values is not dropped."""
-    raise NotImplementedError
 '''
 _END_OF_FEATURES = "\n)\n\nOUTCOME = Field("
 

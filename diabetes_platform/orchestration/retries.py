@@ -12,7 +12,7 @@ from diabetes_platform.contract.bundle import BundleError
 from diabetes_platform.contract.s3 import PermanentStorageError
 from diabetes_platform.lake.delta import LakeError
 from diabetes_platform.lake.source_files import SourceError
-from diabetes_platform.warehouse.promotion import PromotionRefusedError
+from diabetes_platform.warehouse.promotion import PromotionError
 
 PAUSES = (2, 6)
 """Seconds before each retry: time for a service to come back."""
@@ -21,7 +21,7 @@ NON_RETRYABLE: tuple[type[Exception], ...] = (
     SourceError,
     LakeError,
     CleaningError,
-    PromotionRefusedError,
+    PromotionError,
     BundleError,
 )
 _Params = ParamSpec("_Params")

@@ -4,7 +4,6 @@ A migration is one file in `migrations/versions/`: frozen SQL, which does not im
 """
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from alembic.script import ScriptDirectory
 from alembic.script.revision import RevisionError
 from alembic.util import CommandError
 from psycopg import Connection
-from sqlalchemy import create_engine, make_url
+from sqlalchemy import create_engine
 
 from diabetes_platform.contract.tables import (
     DIABETES_NEW,
@@ -24,7 +23,7 @@ from diabetes_platform.contract.tables import (
     STAGING_PATIENTS,
     Table,
 )
-from diabetes_platform.warehouse import ddl
+from diabetes_platform.warehouse.ddl import TYPES
 
 LOCATION = Path(__file__).parent / "migrations"
 
@@ -35,42 +34,47 @@ class MigrationError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class StoredTable:
-    """A relation that holds a table of the contract; `extra` names its further columns.
+    """A relation that holds a table of the contract; `extra` names a further column.
 
     A `strict` relation has the contract's NOT NULL columns. Staging accepts NULL everywhere: the
     expectations check it.
     """
 
-    relation: str
     table: Table
+    relation: str
     strict: bool = True
-    extra: frozenset[str] = frozenset()
+    extra: str | None = None
 
 
 STORED_TABLES = (
-    StoredTable("public.diabetes_new", DIABETES_NEW),
-    StoredTable("staging.patients", STAGING_PATIENTS, strict=False),
-    StoredTable("serving.patient_versions", SERVING_PATIENTS, extra=frozenset({"version"})),
-    StoredTable("serving.patients", SERVING_PATIENTS, strict=False),
-    StoredTable("serving.predictions", PREDICTIONS),
+    StoredTable(DIABETES_NEW, "public.diabetes_new"),
+    StoredTable(STAGING_PATIENTS, "staging.patients", strict=False),
+    StoredTable(SERVING_PATIENTS, "serving.patient_versions", extra="version"),
+    StoredTable(SERVING_PATIENTS, "serving.patients", strict=False),
+    StoredTable(PREDICTIONS, "serving.predictions"),
 )
 
 
-def upgrade(url: str, revision: str = "head") -> None:
-    """Apply the migrations up to `revision` to the database at `url`, in one transaction.
+def upgrade(url: str) -> None:
+    """Apply the missing migrations to the database at `url`, in one transaction.
 
-    At the newest revision the schema is compared with the contract. Raises MigrationError.
+    Then compare the schema with the contract. Raises MigrationError.
     """
     _require_order()
-    _run(url, command.upgrade, revision)
-    if revision == "head":
-        with psycopg.connect(url) as connection:
-            require_contract(connection)
-
-
-def downgrade(url: str, revision: str) -> None:
-    """Revert the migrations after `revision`; `base` reverts all of them and drops the patients."""
-    _run(url, command.downgrade, revision)
+    config = Config()
+    config.set_main_option("script_location", str(LOCATION).replace("%", "%%"))
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url))
+    try:
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except CommandError as error:
+        message = f"{error}: this version of the platform lacks that migration"
+        raise MigrationError(message) from error
+    finally:
+        engine.dispose()
+    with psycopg.connect(url) as connection:
+        require_contract(connection)
 
 
 def require_contract(connection: Connection) -> None:
@@ -89,68 +93,40 @@ def require_contract(connection: Connection) -> None:
         )
 
 
-def sqlalchemy_url(url: str) -> str:
-    """Return a libpq URL as SQLAlchemy's URL for psycopg 3."""
-    return make_url(url).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
-
-
 def _differences(connection: Connection, stored: StoredTable) -> list[str]:
-    actual: dict[str, tuple[str, bool]] = {
-        name: (kind, not_null)
-        for name, kind, not_null in connection.execute(
-            "SELECT attname, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute"
-            " WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
-            (stored.relation,),
-        )
-        if name not in stored.extra
-    }
+    rows = connection.execute(
+        "SELECT attname, format_type(atttypid, atttypmod)"
+        " || CASE WHEN attnotnull THEN ' NOT NULL' ELSE '' END FROM pg_attribute"
+        " WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
+        (stored.relation,),
+    )
+    actual: dict[str, str] = {name: kind for name, kind in rows if name != stored.extra}
     expected = {
-        column.name: (ddl.type_name(column), stored.strict and not column.nullable)
+        column.name: TYPES[column.type]
+        + (" NOT NULL" if stored.strict and not column.nullable else "")
         for column in stored.table.columns
     }
+    missing = "no such column"
     return [
-        f"{stored.relation}.{name} is {_described(actual.get(name))}, "
-        f"the contract has {_described(expected.get(name))}"
+        f"{stored.relation}.{name} is {actual.get(name, missing)}, "
+        f"the contract has {expected.get(name, missing)}"
         for name in sorted(actual.keys() | expected.keys())
         if actual.get(name) != expected.get(name)
     ]
 
 
-def _described(column: tuple[str, bool] | None) -> str:
-    if column is None:
-        return "no such column"
-    kind, not_null = column
-    return f"{kind} NOT NULL" if not_null else kind
-
-
 def _require_order() -> None:
     """Raise MigrationError unless each migration follows the one with the previous number."""
-    scripts = ScriptDirectory(str(LOCATION))
-    previous: str | None = None
     try:
         with warnings.catch_warnings(action="ignore"):  # they only repeat the error
-            revisions = sorted(scripts.walk_revisions(), key=lambda script: script.revision)
+            scripts = list(ScriptDirectory(str(LOCATION)).walk_revisions())
     except (RevisionError, CommandError, KeyError) as error:
         raise MigrationError(f"{LOCATION}: the migrations form no chain: {error}") from error
-    for script in revisions:
+    previous: str | None = None
+    for script in sorted(scripts, key=lambda script: script.revision):
         if script.down_revision != previous:
             raise MigrationError(
                 f"{Path(script.path).name}: down_revision is {script.down_revision!r}; "
                 f"allowed: {previous!r}, the previous migration"
             )
         previous = script.revision
-
-
-def _run(url: str, action: Callable[[Config, str], None], revision: str) -> None:
-    engine = create_engine(sqlalchemy_url(url))
-    try:
-        with engine.begin() as connection:
-            config = Config()
-            config.set_main_option("script_location", str(LOCATION).replace("%", "%%"))
-            config.attributes["connection"] = connection
-            action(config, revision)
-    except CommandError as error:
-        message = f"{error}: this version of the platform lacks that migration"
-        raise MigrationError(message) from error
-    finally:
-        engine.dispose()

@@ -1,43 +1,40 @@
 """The predictions of live patients, as stored in `serving.predictions`."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 import psycopg
 
 
-@dataclass(frozen=True, slots=True)
-class StoredPrediction:
-    """The probability (0 to 1) of one change of a patient, and when the model scored it (UTC)."""
+def read_predictions(
+    url: str, model_version: str, ids: Iterable[int]
+) -> dict[tuple[int, int], float]:
+    """Return one model's probabilities (0 to 1) for these patients, by patient id and change (lsn).
 
-    intake_id: int
-    source_lsn: int
-    probability: float
-    scored_at: datetime
-
-
-def read_predictions(url: str, model_version: str, ids: Iterable[int]) -> list[StoredPrediction]:
-    """Return the predictions of these patients by one model, oldest first. Raises psycopg.Error."""
+    Raises psycopg.Error.
+    """
     with psycopg.connect(url) as connection:
         rows = connection.execute(
-            "SELECT intake_id, source_lsn, probability, scored_at FROM serving.predictions "
-            "WHERE model_version = %s AND intake_id = ANY(%s) ORDER BY scored_at, source_lsn",
+            "SELECT intake_id, source_lsn, probability FROM serving.predictions "
+            "WHERE model_version = %s AND intake_id = ANY(%s)",
             [model_version, list(ids)],
-        ).fetchall()
-    return [StoredPrediction(*row) for row in rows]
+        )
+        return {(intake_id, lsn): probability for intake_id, lsn, probability in rows}
 
 
 def probabilities_before_outcome(
-    predictions: Iterable[StoredPrediction], confirmed: Mapping[int, datetime]
+    url: str, model_version: str, confirmed_at: Mapping[int, datetime]
 ) -> dict[int, float]:
     """Return each patient's newest probability from before the outcome was confirmed.
 
-    A later score may come from a model that was trained on this outcome.
+    A later score may come from a model that was trained on this outcome. Raises psycopg.Error.
     """
-    ordered = sorted(predictions, key=lambda stored: (stored.scored_at, stored.source_lsn))
-    return {
-        stored.intake_id: stored.probability
-        for stored in ordered
-        if stored.intake_id in confirmed and stored.scored_at < confirmed[stored.intake_id]
-    }
+    with psycopg.connect(url) as connection:
+        rows = connection.execute(
+            "SELECT DISTINCT ON (intake_id) intake_id, probability FROM serving.predictions "
+            "JOIN unnest(%s::bigint[], %s::timestamptz[]) AS confirmed (id, at) "
+            "ON intake_id = confirmed.id AND scored_at < confirmed.at "
+            "WHERE model_version = %s ORDER BY intake_id, scored_at DESC, source_lsn DESC",
+            [list(confirmed_at), list(confirmed_at.values()), model_version],
+        )
+        return dict(rows.fetchall())

@@ -7,7 +7,7 @@ without a lock. Swapping tables by name or by partition cannot guarantee that: a
 before the swap, or an older snapshot, would read an empty table.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import psycopg
@@ -23,8 +23,8 @@ _LOCK = 0x6469_6162
 """Advisory lock that serialises promotions and rollbacks."""
 
 
-class PromotionRefusedError(RuntimeError):
-    """A promotion or rollback was rejected; the serving table is unchanged."""
+class PromotionError(RuntimeError):
+    """A promotion or rollback that is not allowed; the serving table is unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +46,18 @@ def promote(url: str, batch: StagedBatch) -> Promotion:
     """Make `serving.patients` show `batch`, in one transaction.
 
     Nothing happens if the batch was promoted before, even if it was rolled back since. Raises
-    PromotionRefusedError if its newest validation failed, its rows break the contract, or staging
-    has another batch.
+    PromotionError if its newest validation failed, its rows break the contract, or staging has
+    another batch.
     """
     with psycopg.connect(url) as connection:
         _serialise(connection)
-        earlier = _promotion_of(connection, batch.version)
-        if earlier is not None:
-            return earlier
+        if (existing := _promotion_of(connection, batch.version)) is not None:
+            return existing
+        current = _promotion_of(connection)
         promotion = Promotion(
             action="promote",
             version=batch.version,
-            previous_version=_current_version(connection),
+            previous_version=None if current is None else current.version,
             batch_id=batch.batch_id,
             delta_version=batch.delta_version,
             validation_run=_passing_validation(connection, batch),
@@ -65,46 +65,39 @@ def promote(url: str, batch: StagedBatch) -> Promotion:
             verdict="all blocking expectations passed",
         )
         _copy_rows(connection, batch)
-        _set_current(connection, batch.version)
-        _audit(connection, promotion)
+        _serve(connection, promotion)
         _delete_unreachable(connection)
     return promotion
 
 
 def rollback(url: str) -> Promotion:
-    """Show the previous version; PromotionRefusedError without one."""
+    """Show the previous version; PromotionError without one."""
     with psycopg.connect(url) as connection:
         _serialise(connection)
-        current = _current_version(connection)
-        promoted = None if current is None else _promotion_of(connection, current)
-        if promoted is None or promoted.previous_version is None:
-            raise PromotionRefusedError("serving.patients has no earlier version")
-        target = _promotion_of(connection, promoted.previous_version)
+        current = _promotion_of(connection)
+        if current is None or current.previous_version is None:
+            raise PromotionError("serving.patients has no earlier version")
+        target = _promotion_of(connection, current.previous_version)
         if target is None or not _is_retained(connection, target.version):
-            raise PromotionRefusedError(
-                f"version {promoted.previous_version} is no longer retained"
-            )
-        audit = replace(
+            raise PromotionError(f"version {current.previous_version} is no longer retained")
+        restored = replace(
             target,
             action="rollback",
-            previous_version=promoted.version,
-            verdict=f"rolled back from version {promoted.version}",
+            previous_version=current.version,
+            verdict=f"rolled back from version {current.version}",
             changed=True,
         )
-        _set_current(connection, target.version)
-        _audit(connection, audit)
-    return audit
+        _serve(connection, restored)
+    return restored
 
 
 def serving_state(connection: Connection) -> Promotion:
     """Return the promotion of the version that `serving.patients` shows to this transaction.
 
-    Raises PromotionRefusedError if nothing was promoted yet.
+    Raises PromotionError if nothing was promoted yet.
     """
-    current = _current_version(connection)
-    promotion = None if current is None else _promotion_of(connection, current)
-    if promotion is None:
-        raise PromotionRefusedError("nothing was promoted to serving.patients yet")
+    if (promotion := _promotion_of(connection)) is None:
+        raise PromotionError("nothing was promoted to serving.patients yet")
     return promotion
 
 
@@ -112,18 +105,15 @@ def _serialise(connection: Connection) -> None:
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
 
 
-def _current_version(connection: Connection) -> int | None:
-    row = connection.execute("SELECT version FROM serving.current_version").fetchone()
-    return None if row is None else int(row[0])
-
-
-def _promotion_of(connection: Connection, version: int) -> Promotion | None:
+def _promotion_of(connection: Connection, version: int | None = None) -> Promotion | None:
+    """Return the promotion of `version`, by default the current one."""
     row = connection.execute(
         "SELECT action, version, previous_version, batch_id, delta_version, validation_run, rows,"
-        " verdict FROM serving.promotions WHERE version = %s AND action = 'promote'",
+        " verdict FROM serving.promotions WHERE action = 'promote'"
+        " AND version = coalesce(%s, (SELECT version FROM serving.current_version))",
         (version,),
     ).fetchone()
-    return None if row is None else replace(Promotion(*row), changed=False)
+    return None if row is None else Promotion(*row, changed=False)
 
 
 def _passing_validation(connection: Connection, batch: StagedBatch) -> str:
@@ -133,10 +123,10 @@ def _passing_validation(connection: Connection, batch: StagedBatch) -> str:
         (batch.version,),
     ).fetchone()
     if row is None:
-        raise PromotionRefusedError(f"batch {batch.batch_id} has not been validated")
+        raise PromotionError(f"batch {batch.batch_id} has not been validated")
     run_name, passed, failed = row
     if not passed:
-        raise PromotionRefusedError(f"batch {batch.batch_id} failed {', '.join(failed)}")
+        raise PromotionError(f"batch {batch.batch_id} failed {', '.join(failed)}")
     return str(run_name)
 
 
@@ -145,7 +135,7 @@ def _copy_rows(connection: Connection, batch: StagedBatch) -> None:
     connection.execute("LOCK TABLE staging.patients IN SHARE MODE")
     row = connection.execute("SELECT max(version) FROM staging.batches").fetchone()
     if row != (batch.version,):
-        raise PromotionRefusedError(f"batch {batch.batch_id} is no longer in staging")
+        raise PromotionError(f"batch {batch.batch_id} is no longer in staging")
     copy = sql.SQL(
         "INSERT INTO serving.patient_versions (version, {columns})"
         " SELECT {version}, {columns} FROM staging.patients"
@@ -155,15 +145,7 @@ def _copy_rows(connection: Connection, batch: StagedBatch) -> None:
     except (psycopg.errors.CheckViolation, psycopg.errors.NotNullViolation) as error:
         rule = error.diag.constraint_name or error.diag.column_name
         # Not chained: the server's message quotes the row, and no patient value may reach a log.
-        raise PromotionRefusedError(f"batch {batch.batch_id} breaks {rule}") from None
-
-
-def _set_current(connection: Connection, version: int) -> None:
-    connection.execute(
-        "INSERT INTO serving.current_version (version) VALUES (%s)"
-        " ON CONFLICT (singleton) DO UPDATE SET version = excluded.version",
-        (version,),
-    )
+        raise PromotionError(f"batch {batch.batch_id} breaks {rule}") from None
 
 
 def _is_retained(connection: Connection, version: int) -> bool:
@@ -173,20 +155,19 @@ def _is_retained(connection: Connection, version: int) -> bool:
     return row == (True,)
 
 
-def _audit(connection: Connection, promotion: Promotion) -> None:
+def _serve(connection: Connection, promotion: Promotion) -> None:
+    """Point at the promotion's version, and add the promotion to the audit."""
+    connection.execute(
+        "INSERT INTO serving.current_version (version) VALUES (%s)"
+        " ON CONFLICT (singleton) DO UPDATE SET version = excluded.version",
+        (promotion.version,),
+    )
     connection.execute(
         "INSERT INTO serving.promotions (action, version, previous_version, batch_id,"
-        " delta_version, validation_run, rows, verdict) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
-        (
-            promotion.action,
-            promotion.version,
-            promotion.previous_version,
-            promotion.batch_id,
-            promotion.delta_version,
-            promotion.validation_run,
-            promotion.rows,
-            promotion.verdict,
-        ),
+        " delta_version, validation_run, rows, verdict) VALUES (%(action)s, %(version)s,"
+        " %(previous_version)s, %(batch_id)s, %(delta_version)s, %(validation_run)s, %(rows)s,"
+        " %(verdict)s)",
+        asdict(promotion),
     )
 
 

@@ -39,10 +39,8 @@ class Slot:
         """The program, role and pid that read the slot; None without a reader."""
         if self.holder_pid is None:
             return None
-        name = self.holder or "an unnamed program"
-        return (
-            f"{name} as {self.holder_user or 'another role'} (PostgreSQL's pid {self.holder_pid})"
-        )
+        program, role = self.holder or "an unnamed program", self.holder_user or "another role"
+        return f"{program} as {role} (PostgreSQL's pid {self.holder_pid})"
 
 
 _READ = """
@@ -67,12 +65,9 @@ def ensure_slot(connection: Connection) -> Slot:
     Needs REPLICATION, `wal_level=logical` and autocommit. Waits until all open transactions have
     ended.
     """
-    slot = read_slot(connection)
-    if slot is None:
-        create = "SELECT pg_create_logical_replication_slot(%s, %s)"
-        connection.execute(create, (SLOT, PLUGIN))
-        slot = read_slot(connection)
-    if slot is None:
+    if read_slot(connection) is None:
+        connection.execute("SELECT pg_create_logical_replication_slot(%s, %s)", (SLOT, PLUGIN))
+    if (slot := read_slot(connection)) is None:
         raise RuntimeError(f"replication slot {SLOT} was dropped concurrently")
     return slot
 

@@ -48,30 +48,24 @@ def stage(
     # Imported here because ADBC imports polars and pandas, which takes the code location a second.
     import adbc_driver_postgresql.dbapi as adbc
 
+    not_staged = f"batch {batch_id}: not staged"
     try:
         with adbc.connect(url) as connection, connection.cursor() as cursor:
             cursor.execute("TRUNCATE staging.patients")
             rows = cursor.adbc_ingest("patients", batches, mode="append", db_schema_name="staging")
             cursor.execute(_OTHER_BATCHES, (batch_id,))
             (foreign,) = cursor.fetchone()
-            _require_complete(batch_id, rows, expected_rows, foreign)
+            if rows != expected_rows:
+                raise StagingError(f"{not_staged}: {rows} rows arrived; allowed: {expected_rows}")
+            if foreign:
+                raise StagingError(f"{not_staged}: {foreign} rows are of another batch")
             cursor.execute(_APPEND, (batch_id, delta_version, rows))
             version, staged_at = cursor.fetchone()
             cursor.execute("ANALYZE staging.patients")
             connection.commit()
     except adbc.Error as error:
-        reason = str(error).strip().splitlines()[0]
-        raise StagingError(f"batch {batch_id}: not staged: {reason}") from error
+        raise StagingError(f"{not_staged}: {str(error).strip().splitlines()[0]}") from error
     return StagedBatch(version, batch_id, delta_version, rows, staged_at)
-
-
-def _require_complete(batch_id: str, rows: int, expected: int, foreign: int) -> None:
-    if rows != expected:
-        raise StagingError(
-            f"batch {batch_id}: not staged: {rows} rows arrived; allowed: {expected}"
-        )
-    if foreign:
-        raise StagingError(f"batch {batch_id}: not staged: {foreign} rows are of another batch")
 
 
 def newest(url: str) -> StagedBatch | None:

@@ -7,8 +7,8 @@ from psycopg import sql
 from diabetes_platform.contract.fields import FIELDS, FIELDS_BY_NAME
 from diabetes_platform.contract.tables import DIABETES_NEW
 from diabetes_platform.contract.validation import NOT_AN_INTEGER, parse, reasons_to_reject
-from diabetes_platform.warehouse import ddl
 from diabetes_platform_tests.contract.cases import AgreementRow, agreement_rows
+from diabetes_platform_tests.warehouse.rendered_ddl import field_checks
 
 pytestmark = pytest.mark.integration
 
@@ -55,6 +55,6 @@ def inserts(connection: psycopg.Connection, row: dict[str, float | None]) -> boo
 
 
 def test_a_constraint_is_named_after_its_field() -> None:
-    checks = [check.as_string() for check in ddl.field_checks()]
+    checks = [check.as_string() for check in field_checks()]
     assert checks[1] == 'CONSTRAINT "glucose_allowed" CHECK ("glucose" BETWEEN 40 AND 600)'
     assert checks[-1] == 'CONSTRAINT "outcome_allowed" CHECK ("outcome" IN (0, 1))'

@@ -1,4 +1,4 @@
-"""Migrations: from an empty database to the contract's schema, repeated, reverted, refused."""
+"""Migrations: from an empty database to the contract's schema, repeated, rejected."""
 
 import re
 import shutil
@@ -22,23 +22,22 @@ from diabetes_platform.contract.tables import (
     Column,
     Table,
 )
-from diabetes_platform.warehouse import ddl, migrate
+from diabetes_platform.warehouse import migrate
 from diabetes_platform.warehouse.migrate import (
     LOCATION,
     MigrationError,
-    downgrade,
     require_contract,
-    sqlalchemy_url,
     upgrade,
 )
 from diabetes_platform.warehouse.replication import PUBLICATION
-from diabetes_platform.warehouse.roles import ROLES, WAREHOUSE_ROLES
+from diabetes_platform.warehouse.roles import WAREHOUSE_ROLES
 from diabetes_platform_tests.grown_contract import migration_hint
+from diabetes_platform_tests.warehouse import rendered_ddl
 
 pytestmark = pytest.mark.integration
 HEAD = max(path.name[:4] for path in (LOCATION / "versions").glob("[0-9]*.py"))
-SECOND = "diabetes_platform.warehouse.migrations.versions.0002_roles_predictions_publication"
-FROZEN_ROLES: str = import_module(SECOND).ROLES
+FIRST = "diabetes_platform.warehouse.migrations.versions.0005_first_schema"
+FROZEN_ROLES: str = import_module(FIRST).ROLES
 
 
 @dataclass(frozen=True)
@@ -110,8 +109,8 @@ def schema(connection: Connection, relation: str) -> Schema:
 
 def rendered(connection: Connection, stored: Stored, fields: tuple[Field, ...]) -> Schema:
     """The schema of the contract's own DDL, in PostgreSQL's words."""
-    parts = [ddl.columns(stored.table, not_null=stored.strict)]
-    parts += ddl.field_checks(fields) if stored.measured else []
+    parts = [rendered_ddl.columns(stored.table, not_null=stored.strict)]
+    parts += rendered_ddl.field_checks(fields) if stored.measured else []
     connection.execute("CREATE SCHEMA contract")
     create = sql.SQL("CREATE TABLE contract.rendered ({})").format(sql.SQL(", ").join(parts))
     connection.execute(create)
@@ -243,7 +242,7 @@ def add_revision(migrations: Path, number: int, down_revision: str) -> None:
     (migrations / "versions" / f"{number:04}_nothing.py").write_text(
         f'revision = "{number:04}"\ndown_revision = "{down_revision}"\n'
         "branch_labels = None\ndepends_on = None\n\n\n"
-        "def upgrade() -> None:\n    pass\n\n\ndef downgrade() -> None:\n    pass\n"
+        "def upgrade() -> None:\n    pass\n"
     )
 
 
@@ -277,54 +276,6 @@ def test_refuses_a_database_of_a_newer_platform(database_url: str) -> None:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(MigrationError, match=r"'9999'.*lacks that migration"):
         upgrade(database_url)
-
-
-def grants(url: str) -> list[tuple[object, ...]]:
-    """The rights on this database's schemas and tables, and on itself."""
-    query = """
-        SELECT 'database', NULL, datacl::text FROM pg_database WHERE datname = current_database()
-        UNION ALL SELECT 'schema', nspname, nspacl::text FROM pg_namespace
-            WHERE nspname IN ('public', 'staging', 'serving')
-        UNION ALL SELECT 'table', oid::regclass::text, relacl::text FROM pg_class
-            WHERE relnamespace::regnamespace::text IN ('public', 'staging', 'serving')
-        UNION ALL SELECT 'defaults', defaclobjtype::text, defaclacl::text FROM pg_default_acl
-        ORDER BY 1, 2
-    """
-    with psycopg.connect(url) as connection:
-        return connection.execute(query).fetchall()
-
-
-def test_all_migrations_can_be_reverted(database_url: str) -> None:
-    upgrade(database_url)
-    migrated_grants = grants(database_url)
-    downgrade(database_url, "base")
-    with psycopg.connect(database_url) as connection:
-        assert all(schema(connection, stored.relation) == [] for stored in TABLES)
-        assert connection.execute("SELECT pubname FROM pg_publication").fetchall() == []
-    upgrade(database_url)
-    assert grants(database_url) == migrated_grants
-
-
-def test_reverting_the_second_migration_leaves_no_right_to_its_roles(database_url: str) -> None:
-    upgrade(database_url, "0001")
-    rights = public_rights(database_url)
-    upgrade(database_url)
-    assert public_rights(database_url) != rights
-    downgrade(database_url, "0001")
-    assert public_rights(database_url) == rights
-    remaining = str(grants(database_url))
-    assert not [role.name for role in ROLES if f"{role.name}=" in remaining]
-
-
-def public_rights(url: str) -> list[tuple[bool, ...]]:
-    """What a role without any grant may do here."""
-    with psycopg.connect(url) as connection:
-        return connection.execute(
-            "SELECT has_database_privilege('reader', current_database(), 'CONNECT'),"
-            " has_database_privilege('debezium', current_database(), 'TEMPORARY'),"
-            " has_schema_privilege('reader', 'public', 'USAGE'),"
-            " EXISTS (SELECT FROM pg_default_acl)"
-        ).fetchall()
 
 
 def test_the_migrations_create_the_roles_of_the_warehouse_without_login(
@@ -371,10 +322,3 @@ def test_predictions_have_the_contracts_result_labels_and_key(connection: Connec
         rule for name, rule in schema(connection, PREDICTED.relation) if name.endswith("_pkey")
     ]
     assert key == f"PRIMARY KEY ({', '.join(PREDICTIONS.key)})"
-
-
-@pytest.mark.parametrize(
-    "url", ["postgresql://user:p%40ss@127.0.0.1:5433/db", "postgres://user:p%40ss@127.0.0.1/db"]
-)
-def test_a_url_keeps_its_password_when_it_becomes_sqlalchemys(url: str) -> None:
-    assert sqlalchemy_url(url).startswith("postgresql+psycopg://user:p%40ss@127.0.0.1")

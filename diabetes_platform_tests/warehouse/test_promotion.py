@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg import IsolationLevel
 
-from diabetes_platform.warehouse.promotion import PromotionRefusedError, promote, rollback
+from diabetes_platform.warehouse.promotion import PromotionError, promote, rollback
 from diabetes_platform.warehouse.staging import StagedBatch
 
 pytestmark = pytest.mark.integration
@@ -67,7 +67,7 @@ def test_a_batch_without_a_passing_validation_changes_nothing(
 ) -> None:
     promote(warehouse, staged(batch_id="a" * 12))
 
-    with pytest.raises(PromotionRefusedError, match=message):
+    with pytest.raises(PromotionError, match=message):
         promote(warehouse, staged(batch_id="b" * 12, failed=failed))
 
     assert versions_seen(warehouse) == [("a" * 12, 3)]
@@ -88,7 +88,7 @@ def test_rejects_rows_that_break_the_contract_despite_a_passing_validation(
 ) -> None:
     promote(warehouse, staged(batch_id="a" * 12))
 
-    with pytest.raises(PromotionRefusedError, match=f"breaks {rule}"):
+    with pytest.raises(PromotionError, match=f"breaks {rule}"):
         promote(warehouse, staged(batch_id="b" * 12, **values))
 
     assert versions_seen(warehouse) == [("a" * 12, 3)]
@@ -105,7 +105,7 @@ def test_promoting_the_same_batch_again_changes_nothing(warehouse: str, staged: 
 def test_rollback_restores_the_previous_version_and_is_audited(
     warehouse: str, staged: Stage
 ) -> None:
-    with pytest.raises(PromotionRefusedError, match="no earlier version"):
+    with pytest.raises(PromotionError, match="no earlier version"):
         rollback(warehouse)
     second = staged(batch_id="b" * 12)
     promote(warehouse, second)
@@ -213,5 +213,5 @@ def test_refuses_a_batch_that_another_load_replaced(warehouse: str, staged: Stag
     replaced = staged(batch_id="a" * 12)
     staged(batch_id="b" * 12)
 
-    with pytest.raises(PromotionRefusedError, match="no longer in staging"):
+    with pytest.raises(PromotionError, match="no longer in staging"):
         promote(warehouse, replaced)

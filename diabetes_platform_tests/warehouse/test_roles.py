@@ -8,7 +8,6 @@ from psycopg import Connection
 from psycopg.errors import InsufficientPrivilege
 
 from diabetes_platform.contract.fields import FEATURES
-from diabetes_platform.warehouse.migrate import downgrade, upgrade
 from diabetes_platform.warehouse.roles import ROLES
 from diabetes_platform_tests.provisioned import ProvisionedServer
 
@@ -210,15 +209,3 @@ def test_a_role_is_refused_everything_else(
 
 def test_every_role_has_a_table_of_both() -> None:
     assert set(ALLOWED) == set(REFUSED) == {role.name for role in ROLES}
-
-
-def test_the_migrator_takes_a_migration_back_and_applies_it_again(
-    provisioned: ProvisionedServer, sessions: dict[str, Connection]
-) -> None:
-    for session in sessions.values():
-        session.rollback()
-    url = provisioned.url("migrator")
-    downgrade(url, "0001")
-    upgrade(url)
-    with psycopg.connect(provisioned.url("reader")) as connection:
-        connection.execute("SELECT FROM serving.predictions")

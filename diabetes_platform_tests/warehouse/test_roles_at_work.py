@@ -9,7 +9,7 @@ import pytest
 from diabetes_platform.quality.previous_batch import read_previous
 from diabetes_platform.quality.validate import validate_staging
 from diabetes_platform.warehouse.promotion import (
-    PromotionRefusedError,
+    PromotionError,
     promote,
     rollback,
     serving_state,
@@ -59,7 +59,7 @@ def test_a_refusal_of_the_promotion_is_the_same_for_the_pipeline(
     patients = [staged_patient("c" * 12, 2) | {"bmi": 700.0}]
     batch = stage(url, stream(patients), batch_id="c" * 12, delta_version=1, expected_rows=1)
     record_validation(url, batch, run_name="run-c", failed=())
-    with pytest.raises(PromotionRefusedError, match="breaks bmi_allowed"):
+    with pytest.raises(PromotionError, match="breaks bmi_allowed"):
         promote(url, batch)
 
 

@@ -32,19 +32,15 @@ def risks_come_true(
     import numpy as np
 
     from diabetes_platform.modelling.live_calibration import measure_live_calibration
-    from diabetes_platform.warehouse.predictions import (
-        probabilities_before_outcome,
-        read_predictions,
-    )
+    from diabetes_platform.warehouse.predictions import probabilities_before_outcome
 
     current = models.store().champion()
     if current is None:
         return no_champion()
     version = current.champion.model_version
     outcomes = _confirmed(lake)
-    predicted = read_predictions(warehouse.reader_url, version, outcomes)
     confirmed_at = {intake_id: at for intake_id, (_, at) in outcomes.items()}
-    probabilities = probabilities_before_outcome(predicted, confirmed_at)
+    probabilities = probabilities_before_outcome(warehouse.reader_url, version, confirmed_at)
     calibration = measure_live_calibration(
         np.array(list(probabilities.values()), dtype=np.float64),
         np.array([outcomes[intake_id][0] for intake_id in probabilities], dtype=np.int64),

@@ -80,10 +80,7 @@ def same_predictions(
     model = store.read(current.champion)
     newest = _newest(lake)
     ids = newest["id"].to_pylist()
-    stored = {
-        (prediction.intake_id, prediction.source_lsn): prediction.probability
-        for prediction in read_predictions(warehouse.reader_url, model.bundle.model_version, ids)
-    }
+    stored = read_predictions(warehouse.reader_url, model.bundle.model_version, ids)
     probabilities = predict_proba(model, feature_matrix(newest)).tolist()
     changes = zip(ids, newest["lsn"].to_pylist(), strict=True)
     pairs = [

@@ -25,7 +25,7 @@ def rollback(settings: PlatformSettings, console: Console) -> None:
 
         try:
             restored = promotion.rollback(warehouse_of(PlatformSettings()).url)
-        except promotion.PromotionRefusedError as error:
+        except promotion.PromotionError as error:
             raise FailedError(str(error)) from error
         # Printed before Dagster is called: the version is served even if Dagster fails.
         console.print(rollback_line(restored.version, restored.batch_id, restored.rows))
