@@ -83,13 +83,13 @@ def promote_batch(lake: Lake, warehouse: str, raw: RawBatch, docs: Path) -> list
     with spark_session() as spark:
         fit_statistics(spark, stored, raw.content_hash, statistics)
         result = clean_batch(spark, stored, raw.content_hash, statistics, cleaned)
-    quarantine_batch(cleaned, result.batch_id, quarantine)
+    quarantine_batch(cleaned, raw.batch_id, quarantine)
     columns = STAGING_PATIENTS.column_names
     rows = lake.stream(CLEANED_PATIENTS, columns, {"verdict": "accepted"}, result.delta_version)
     staged = stage(
         warehouse,
         rows,
-        batch_id=result.batch_id,
+        batch_id=raw.batch_id,
         delta_version=result.delta_version,
         expected_rows=result.accepted,
     )

@@ -36,8 +36,8 @@ def run(source: Path, lake_root: Path, url: str, remote: str | None) -> Steps:
     with steps.timed("clean"), spark_session(remote) as spark:
         result = clean_batch(spark, raw, batch.content_hash, statistics, cleaned)
     with steps.timed("quarantine"):
-        kept = quarantine_batch(cleaned, batch.batch_id, quarantine)
-    _require_all_rows(lake, batch.content_hash, result.accepted, kept.rows)
+        quarantined = quarantine_batch(cleaned, batch.batch_id, quarantine)
+    _require_all_rows(lake, batch.content_hash, result.accepted, quarantined)
     with steps.timed("stage"):
         rows = lake.stream(CLEANED_PATIENTS, STAGING_PATIENTS.column_names, {"verdict": "accepted"})
         staged = stage(

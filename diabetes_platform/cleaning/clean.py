@@ -16,16 +16,14 @@ from diabetes_platform.cleaning.statistics import FieldStatistics, by_field
 from diabetes_platform.contract.fields import FEATURES, FIELDS, Field
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
-    FILLED,
     INTAKE_PREFIX,
     ColumnType,
-    Table,
     filled_name,
     normed_name,
 )
 from diabetes_platform.contract.validation import DUPLICATE, OUTLIER, Reason
 
-_SPARK: dict[ColumnType, str] = {
+_SPARK_TYPES: dict[ColumnType, str] = {
     "text": "string",
     "integer": "int",
     "bigint": "bigint",
@@ -33,15 +31,9 @@ _SPARK: dict[ColumnType, str] = {
     "timestamp": "timestamp",
     "text[]": "array<string>",
 }
-
-
-def conform(frame: DataFrame, table: Table) -> DataFrame:
-    """Return exactly the columns of `table`, in its order and with its types.
-
-    The types are text: from a `StringType()` of the client, Apache Spark writes the Delta type
-    `string collate UTF8_BINARY`, which no other Delta reader supports.
-    """
-    return frame.select(*(sf.col(c.name).cast(_SPARK[c.type]).alias(c.name) for c in table.columns))
+"""As text, because from a `StringType()` of the client, Apache Spark writes the Delta type
+`string collate UTF8_BINARY`, which no other Delta reader supports.
+"""
 
 
 SOURCE_LINE = "source_line"
@@ -64,15 +56,12 @@ def find_duplicates(received: DataFrame) -> DataFrame:
     )
     counts = hashed.select("_hash").groupBy("_hash").agg(sf.count("*").alias("_n"))
     shared = counts.where("_n > 1").select("_hash")
+    values = [value_name(field) for field in FIELDS]
+    texts = [f"_{field.name}_unparsed" for field in FIELDS]
     candidates = with_values(shared.join(hashed, "_hash")).select(
-        *ROW_KEY,
-        *(value_name(field) for field in FIELDS),
-        *(unparsed(field).alias(f"_{field.name}_unparsed") for field in FIELDS),
+        *ROW_KEY, *values, *(unparsed(f).alias(text) for f, text in zip(FIELDS, texts, strict=True))
     )
-    same_values = Window.partitionBy(
-        *(value_name(field) for field in FIELDS),
-        *(f"_{field.name}_unparsed" for field in FIELDS),
-    ).orderBy(*ROW_KEY)
+    same_values = Window.partitionBy(*values, *texts).orderBy(*ROW_KEY)
     numbered = candidates.select(*ROW_KEY, sf.row_number().over(same_values).alias("_nth"))
     return numbered.where("_nth > 1").select(*ROW_KEY)
 
@@ -88,10 +77,6 @@ def _hash_input(field: Field) -> Column:
         number = sf.when(~number.isin(*map(float, field.missing_codes)), number)
     # Adding zero turns -0.0 into 0.0, which hash differently.
     return sf.coalesce(number, sf.lit(0.0)) + sf.lit(0.0)
-
-
-DUPLICATE_REASON = str(Reason("record", DUPLICATE))
-_FILLED_NAMES = frozenset(column.name for column in FILLED)
 
 
 def clean(
@@ -123,45 +108,43 @@ def clean(
         _record_id(batch_id).alias("record_id"),
     )
     verdict = sf.when(sf.size("reasons") == 0, sf.lit(ACCEPTED)).otherwise(sf.lit(REJECTED))
-    return conform(evaluated.select("*", verdict.alias("verdict")), CLEANED_PATIENTS)
+    columns = [
+        sf.col(column.name).cast(_SPARK_TYPES[column.type]).alias(column.name)
+        for column in CLEANED_PATIENTS.columns
+    ]
+    return evaluated.select("*", verdict.alias("verdict")).select(*columns)
 
 
 def _record_id(batch_id: str) -> Column:
-    prefix = sf.when(sf.col(LABELLED), sf.lit(f"{batch_id}-{INTAKE_PREFIX}")).otherwise(
-        sf.lit(f"{batch_id}-")
-    )
-    return sf.concat(prefix, sf.col(SOURCE_LINE).cast("string"))
+    prefix = sf.when(sf.col(LABELLED), sf.lit(INTAKE_PREFIX)).otherwise(sf.lit(""))
+    return sf.concat(sf.lit(f"{batch_id}-"), prefix, sf.col(SOURCE_LINE).cast("string"))
+
+
+def _double(value: float | None) -> Column:
+    return sf.lit(value).cast("double")
 
 
 def _filled(field: Field, fitted: FieldStatistics) -> Column:
-    return sf.coalesce(sf.col(field.name), sf.lit(fitted.median).cast("double")).alias(
-        filled_name(field)
-    )
+    return sf.coalesce(sf.col(field.name), _double(fitted.median)).alias(filled_name(field))
 
 
 def _normed(field: Field, fitted: FieldStatistics) -> Column:
-    if fitted.median is None or fitted.scale is None:
-        scaled = sf.lit(None).cast("double")
-    else:
-        name = filled_name(field) if filled_name(field) in _FILLED_NAMES else field.name
-        scaled = (sf.col(name) - sf.lit(fitted.median)) / sf.lit(fitted.scale)
-    return scaled.alias(normed_name(field))
+    value = sf.col(field.name if field.required else filled_name(field))
+    return ((value - _double(fitted.median)) / _double(fitted.scale)).alias(normed_name(field))
 
 
-def _outlier(field: Field, fitted: FieldStatistics) -> Column | None:
-    if fitted.lower_fence is None or fitted.upper_fence is None:
-        return None
+def _outlier(field: Field, fitted: FieldStatistics) -> Column:
+    """The reason of a value outside the fences; NULL without fences or without a value."""
     value = sf.col(field.name)
-    is_outlier = (value < fitted.lower_fence) | (value > fitted.upper_fence)
-    return sf.when(is_outlier, sf.lit(str(Reason(field.name, OUTLIER))))
+    below, above = value < _double(fitted.lower_fence), value > _double(fitted.upper_fence)
+    return sf.when(below | above, sf.lit(str(Reason(field.name, OUTLIER))))
 
 
 def _reasons(fitted: dict[str, FieldStatistics]) -> Column:
-    outliers = (_outlier(field, fitted[field.name]) for field in FEATURES)
     reasons = [
         *(sf.col(reason_name(field)) for field in FIELDS),
-        *(reason for reason in outliers if reason is not None),
-        sf.when(sf.col("_duplicate"), sf.lit(DUPLICATE_REASON)),
+        *(_outlier(field, fitted[field.name]) for field in FEATURES),
+        sf.when(sf.col("_duplicate"), sf.lit(str(Reason("record", DUPLICATE)))),
     ]
     no_reasons = sf.array().cast("array<string>")
     # Most rows have no reason: building no array for them is faster.

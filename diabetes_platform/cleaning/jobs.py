@@ -4,23 +4,15 @@ Spark only runs the rules. Small reads and writes use deltalake, because plannin
 takes longer than cleaning a small batch.
 """
 
-from dataclasses import dataclass
+import re
+from collections import Counter
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from deltalake import write_deltalake
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable, write_deltalake
 
-from diabetes_platform.cleaning.batch_tables import (
-    Labels,
-    batch_hash,
-    checked_batch_id,
-    count_batch_rows,
-    count_verdicts,
-    read_statistics,
-    require_batch,
-    require_labels,
-    require_single_batch,
-    write_statistics,
-)
 from diabetes_platform.cleaning.reconciliation import ACCEPTED, REJECTED
 from diabetes_platform.cleaning.session import tune_for_batch
 from diabetes_platform.contract.fields import FIELD_NAMES, FIELDS
@@ -30,18 +22,20 @@ from diabetes_platform.contract.tables import (
     QUARANTINE_PATIENTS,
     SOURCE,
     SOURCE_LINE,
+    STATISTICS_PATIENTS,
     STREAM_PATIENTS,
+    batch_content_hash,
     batch_id_of,
 )
 from diabetes_platform.lake.arrow import row_schema
-from diabetes_platform.lake.delta import DeltaPath, projection
+from diabetes_platform.lake.delta import DeltaPath, commits, projection
 
 if TYPE_CHECKING:
-    from deltalake import DeltaTable
     from pyspark.sql import Column, DataFrame, SparkSession
 
     from diabetes_platform.cleaning.statistics import FieldStatistics
 
+_BATCH_ID = re.compile(r"[0-9a-f]{12}")
 _ORIGIN = (SOURCE_LINE.name, SOURCE.name)
 _RECEIVED_COLUMNS = {field.name: f"{field.name}_received" for field in FIELDS}
 """The cleaned table's column of a value as received; the field's name has the parsed value."""
@@ -49,27 +43,37 @@ WITHOUT_COLUMN_STATISTICS = {"delta.dataSkippingNumIndexedCols": "0"}
 """The Delta log gets no statistics of the sixty columns: they are never used and slow to write."""
 
 
-@dataclass(frozen=True, slots=True)
-class FitResult:
-    """The result of `fit_statistics`."""
+class CleaningError(RuntimeError):
+    """A batch is missing or is not the expected one; the message names it."""
 
-    statistics: "tuple[FieldStatistics, ...]"
-    batch_id: str
-    path: str
-    delta_version: int
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """A version of `labels/patients` whose rows belong to the batch, as the source's rows do."""
+
+    table: DeltaPath
+    version: int
+    content_hash: str
 
 
 @dataclass(frozen=True, slots=True)
 class CleanResult:
-    """The result of `clean_batch`; `reasons` counts rows by reason, most frequent first."""
+    """Row counts of a version of `cleaned/patients`; `reasons` has the most frequent first."""
 
-    rows: int
     accepted: int
     rejected: int
     reasons: dict[str, int]
-    batch_id: str
-    path: str
     delta_version: int
+
+    @property
+    def rows(self) -> int:
+        """All rows of the batch."""
+        return self.accepted + self.rejected
+
+
+def batch_hash(raw_hash: str, labels: Labels | None) -> str:
+    """Return the content hash of a batch: of its source, or of source and labels."""
+    return batch_content_hash(raw_hash, None if labels is None else labels.content_hash)
 
 
 def fit_statistics(
@@ -78,7 +82,7 @@ def fit_statistics(
     content_hash: str,
     statistics: DeltaPath,
     labels: Labels | None = None,
-) -> FitResult:
+) -> "list[FieldStatistics]":
     """Fit the batch's statistics and overwrite `statistics/patients` with them.
 
     The batch consists of the raw rows with that content hash and of the labels. Raises LakeError
@@ -88,8 +92,16 @@ def fit_statistics(
 
     batch_id = batch_id_of(batch_hash(content_hash, labels))
     fitted = fit(_received(spark, raw, content_hash, labels))
-    version = write_statistics(statistics, fitted, batch_id)
-    return FitResult(tuple(fitted), batch_id, statistics.path, version)
+    rows = [{**asdict(row), "batch_id": batch_id} for row in fitted]
+    statistics.create(STATISTICS_PATIENTS)
+    with statistics.s3.errors(statistics.path):
+        write_deltalake(
+            statistics.path,
+            pa.Table.from_pylist(rows, row_schema(STATISTICS_PATIENTS)),
+            mode="overwrite",
+            storage_options=statistics.storage_options,
+        )
+    return fitted
 
 
 def clean_batch(
@@ -110,7 +122,7 @@ def clean_batch(
 
     batch_id = batch_id_of(batch_hash(content_hash, labels))
     rows = _received(spark, raw, content_hash, labels)
-    fitted = read_statistics(statistics, batch_id)
+    fitted = _read_statistics(statistics, batch_id)
     # Collected by the client (9 bytes per duplicate), so that the engine knows their number. In a
     # join with the plan itself, Sail would hash the whole batch: gigabytes for 10 million rows.
     row_keys = find_duplicates(rows).toArrow()
@@ -120,94 +132,32 @@ def clean_batch(
     cleaned.create(CLEANED_PATIENTS, configuration=WITHOUT_COLUMN_STATISTICS)
     # Not partitioned by verdict: both engines would sort the whole batch before writing.
     frame.write.format("delta").mode("overwrite").save(cleaned.for_spark)
-    counts = count_verdicts(cleaned)
-    return CleanResult(
-        rows=sum(counts.verdicts.values()),
-        accepted=counts.verdicts.get(ACCEPTED, 0),
-        rejected=counts.verdicts.get(REJECTED, 0),
-        reasons=dict(sorted(counts.reasons.items(), key=lambda item: (-item[1], item[0]))),
-        batch_id=batch_id,
-        path=cleaned.path,
-        delta_version=counts.version,
-    )
-
-
-def _received(
-    spark: "SparkSession", raw: DeltaPath, content_hash: str, labels: Labels | None
-) -> "DataFrame":
-    """Return the rows of the batch, of source and labels, with their row keys."""
-    from pyspark.sql import functions as sf
-
-    from diabetes_platform.cleaning.clean import LABELLED
-
-    tune_for_batch(spark, _row_count(require_batch(raw, content_hash), labels))
-    stored = spark.read.format("delta").load(raw.for_spark)
-    rows = stored.where(sf.col("content_hash") == content_hash).select(
-        sf.lit(False).alias(LABELLED), *_ORIGIN, *_field_columns(raw.open())
-    )
-    return rows if labels is None else rows.union(_labelled(spark, labels))
-
-
-def _labelled(spark: "SparkSession", labels: Labels) -> "DataFrame":
-    from pyspark.sql import functions as sf
-
-    from diabetes_platform.cleaning.clean import LABELLED
-
-    read = spark.read.format("delta").option("versionAsOf", str(labels.version))
-    line, source = _ORIGIN
-    return read.load(labels.table.for_spark).select(
-        sf.lit(True).alias(LABELLED),
-        sf.col(*LABELLED_PATIENTS.key).alias(line),
-        sf.lit(STREAM_PATIENTS.name).alias(source),
-        *_field_columns(labels.table.open(labels.version)),
-    )
-
-
-def _field_columns(opened: "DeltaTable") -> "list[Column]":
-    """Select every field as text; a field that this version of the table lacks is NULL."""
-    from pyspark.sql import functions as sf
-
-    present = {column.name for column in opened.schema().fields}
-    return [
-        (sf.col(name) if name in present else sf.lit(None).cast("string")).alias(name)
-        for name in FIELD_NAMES
-    ]
-
-
-def _row_count(raw_rows: int | None, labels: Labels | None) -> int | None:
-    labelled = 0 if labels is None else require_labels(labels)
-    return None if raw_rows is None or labelled is None else raw_rows + labelled
-
-
-@dataclass(frozen=True, slots=True)
-class QuarantineResult:
-    """The result of `quarantine_batch`: the number of rejected rows of the batch."""
-
-    rows: int
-    batch_id: str
-    path: str
-    delta_version: int
+    return count_verdicts(cleaned)
 
 
 def quarantine_batch(
     cleaned: DeltaPath, batch_id: str, quarantine: DeltaPath, *, version: int | None = None
-) -> QuarantineResult:
-    """Copy the batch's rejected rows to `quarantine/patients`; replaces its rows there.
+) -> int:
+    """Copy the batch's rejected rows to `quarantine/patients`; return their number.
 
-    They are read from `version` of the cleaned table, by default the newest. Raises LakeError if
-    that table is missing, CleaningError if it contains another batch.
+    They are read from `version` of the cleaned table, by default the newest, and replace the
+    batch's rows in the quarantine. Raises LakeError if the cleaned table is missing, CleaningError
+    if it contains another batch, and ValueError for a batch id that is not safe in a predicate.
     """
     import pyarrow.dataset as ds
 
-    version = require_single_batch(cleaned, checked_batch_id(batch_id), version)
+    if not _BATCH_ID.fullmatch(batch_id):
+        raise ValueError(f"batch id is {batch_id!r}; allowed: 12 hex digits")
+    is_of_batch = ds.field("batch_id") == batch_id
     schema = row_schema(QUARANTINE_PATIENTS)
+    names = [_RECEIVED_COLUMNS.get(name, name) for name in schema.names]
+    opened = cleaned.open(version)
     with cleaned.s3.errors(cleaned.path):
-        dataset = cleaned.open(version).to_pyarrow_dataset()
-        stored = projection(
-            dataset,
-            CLEANED_PATIENTS,
-            [_RECEIVED_COLUMNS.get(name, name) for name in schema.names],
-        )
+        dataset = opened.to_pyarrow_dataset()
+        foreign = dataset.head(1, columns=["batch_id"], filter=~is_of_batch)["batch_id"]
+        if len(foreign):
+            raise CleaningError(f"{cleaned.path} contains batch {foreign[0]}, expected {batch_id}")
+        stored = projection(dataset, CLEANED_PATIENTS, names)
         columns = dict(zip(schema.names, stored.values(), strict=True))
         scanner = dataset.scanner(columns=columns, filter=ds.field("verdict") == REJECTED)
     quarantine.create(QUARANTINE_PATIENTS, partition_by="batch_id")
@@ -219,5 +169,120 @@ def quarantine_batch(
             predicate=f"batch_id = '{batch_id}'",
             storage_options=quarantine.storage_options,
         )
-    rows, written_version = count_batch_rows(quarantine, batch_id)
-    return QuarantineResult(rows, batch_id, quarantine.path, written_version)
+        pruning = [("batch_id", "=", batch_id)]
+        written = quarantine.open().to_pyarrow_dataset(file_pruning_predicate=pruning)
+        return int(written.count_rows(filter=is_of_batch))
+
+
+def count_verdicts(cleaned: DeltaPath) -> CleanResult:
+    """Count the rows of the newest version; only two columns are read."""
+    opened = cleaned.open()
+    verdicts: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    with cleaned.s3.errors(cleaned.path):
+        for batch in opened.to_pyarrow_dataset().to_batches(columns=["verdict", "reasons"]):
+            verdicts.update(_counts(batch["verdict"]))
+            reasons.update(_counts(pc.list_flatten(batch["reasons"])))
+    by_frequency = dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
+    return CleanResult(verdicts[ACCEPTED], verdicts[REJECTED], by_frequency, opened.version())
+
+
+def _counts(values: pa.Array) -> dict[str, int]:
+    return {item["values"]: item["counts"] for item in pc.value_counts(values).to_pylist()}
+
+
+def only_batch_id(cleaned: DeltaPath) -> str:
+    """Return the id of the batch in the newest version; CleaningError if it has no row."""
+    opened = cleaned.open()
+    with cleaned.s3.errors(cleaned.path):
+        rows = opened.to_pyarrow_dataset().head(1, columns=["batch_id"]).to_pylist()
+    if not rows:
+        raise CleaningError(f"{cleaned.path}: has no rows")
+    return str(rows[0]["batch_id"])
+
+
+def require_batch(raw: DeltaPath, content_hash: str) -> int | None:
+    """Return the number of rows of this content in `raw`, None if its writer did not record it.
+
+    Raises CleaningError if there are none. Only the Delta log is read.
+    """
+    files = pa.table(raw.open().get_add_actions(flatten=True))
+    batch = files.filter(pc.field("partition.content_hash") == content_hash)
+    if not batch.num_rows:
+        raise CleaningError(f"{raw.path}: no batch with content hash {content_hash}")
+    return _recorded_rows(batch)
+
+
+def require_labels(labels: Labels) -> int | None:
+    """Return the number of rows of that version, None if its writer did not record it.
+
+    Raises CleaningError if the version has another content hash. Only the Delta log is read.
+    """
+    metadata = (c.metadata for c in commits(labels.table) if c.version <= labels.version)
+    content_hash = next(metadata, {}).get("content_hash")
+    if content_hash != labels.content_hash:
+        raise CleaningError(
+            f"{labels.table.path}: version {labels.version} has content hash {content_hash}, "
+            f"expected {labels.content_hash}"
+        )
+    return _recorded_rows(pa.table(labels.table.open(labels.version).get_add_actions(flatten=True)))
+
+
+def _recorded_rows(files: pa.Table) -> int | None:
+    rows = files["num_records"].to_pylist()
+    return None if None in rows else sum(rows)
+
+
+def _read_statistics(statistics: DeltaPath, batch_id: str) -> "list[FieldStatistics]":
+    """Read the newest statistics; raises CleaningError if they belong to another batch."""
+    from diabetes_platform.cleaning.statistics import FieldStatistics
+
+    opened = statistics.open()
+    with statistics.s3.errors(statistics.path):
+        rows = opened.to_pyarrow_table().to_pylist()
+    batch_ids = {row.pop("batch_id") for row in rows}
+    if batch_ids != {batch_id}:
+        raise CleaningError(
+            f"{statistics.path} has statistics of batch {sorted(batch_ids)}, expected {batch_id}"
+        )
+    return [FieldStatistics(**row) for row in rows]
+
+
+def _received(
+    spark: "SparkSession", raw: DeltaPath, content_hash: str, labels: Labels | None
+) -> "DataFrame":
+    """Return the rows of the batch, of source and labels, with their row keys."""
+    from pyspark.sql import functions as sf
+
+    from diabetes_platform.cleaning.clean import LABELLED
+
+    recorded = [require_batch(raw, content_hash), 0 if labels is None else require_labels(labels)]
+    tune_for_batch(spark, None if None in recorded else sum(filter(None, recorded)))
+    rows = (
+        spark.read.format("delta")
+        .load(raw.for_spark)
+        .where(sf.col("content_hash") == content_hash)
+        .select(sf.lit(False).alias(LABELLED), *_ORIGIN, *_field_columns(raw.open()))
+    )
+    if labels is None:
+        return rows
+    read = spark.read.format("delta").option("versionAsOf", str(labels.version))
+    line, source = _ORIGIN
+    labelled = read.load(labels.table.for_spark).select(
+        sf.lit(True).alias(LABELLED),
+        sf.col(*LABELLED_PATIENTS.key).alias(line),
+        sf.lit(STREAM_PATIENTS.name).alias(source),
+        *_field_columns(labels.table.open(labels.version)),
+    )
+    return rows.union(labelled)
+
+
+def _field_columns(opened: DeltaTable) -> "list[Column]":
+    """Select every field as text; a field that this version of the table lacks is NULL."""
+    from pyspark.sql import functions as sf
+
+    present = {column.name for column in opened.schema().fields}
+    return [
+        (sf.col(name) if name in present else sf.lit(None).cast("string")).alias(name)
+        for name in FIELD_NAMES
+    ]

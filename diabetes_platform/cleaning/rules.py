@@ -22,16 +22,6 @@ from diabetes_platform.contract.validation import (
 )
 
 
-def text_name(field: Field) -> str:
-    """Name the intermediate column with the trimmed text."""
-    return f"_{field.name}_text"
-
-
-def number_name(field: Field) -> str:
-    """Name the intermediate column with the text as a double; infinite if it is out of range."""
-    return f"_{field.name}_number"
-
-
 def value_name(field: Field) -> str:
     """Name the intermediate column with the parsed value: a finite number, or NULL if missing."""
     return f"_{field.name}_value"
@@ -44,8 +34,8 @@ def reason_name(field: Field) -> str:
 
 def with_values(raw: DataFrame) -> DataFrame:
     """Add the trimmed text, the number and the parsed value of each field to raw rows."""
-    texts = raw.select("*", *(sf.trim(sf.col(f.name)).alias(text_name(f)) for f in FIELDS))
-    numbers = texts.select("*", *(_number(f).alias(number_name(f)) for f in FIELDS))
+    texts = raw.select("*", *(sf.trim(sf.col(f.name)).alias(f"_{f.name}_text") for f in FIELDS))
+    numbers = texts.select("*", *(_parsed(f).alias(f"_{f.name}_number") for f in FIELDS))
     return numbers.select("*", *(_value(f).alias(value_name(f)) for f in FIELDS))
 
 
@@ -57,7 +47,7 @@ def with_reasons(values: DataFrame) -> DataFrame:
 def unparsed(field: Field) -> Column:
     """The text of a value that is no finite number, else NULL: duplicates compare it as text."""
     finite = sf.col(value_name(field)).isNotNull() | _is_missing(field)
-    return sf.when(~finite, sf.col(text_name(field)))
+    return sf.when(~finite, _text(field))
 
 
 def passes_row_rules() -> Column:
@@ -75,14 +65,23 @@ def _full_match(pattern: str) -> str:
     return pattern.removesuffix("$") + r"\z"
 
 
+def _text(field: Field) -> Column:
+    return sf.col(f"_{field.name}_text")
+
+
 def _number(field: Field) -> Column:
+    """The text as a double: infinite if it is out of range, NULL if it is no number."""
+    return sf.col(f"_{field.name}_number")
+
+
+def _parsed(field: Field) -> Column:
     # Casts differ between engines (`1d`, `0x1p3`, tabs), so the contract's pattern comes first.
-    text = sf.col(text_name(field))
+    text = _text(field)
     return sf.when(text.rlike(_full_match(NUMBER_PATTERN)), text.try_cast("double"))
 
 
 def _value(field: Field) -> Column:
-    number = sf.col(number_name(field))
+    number = _number(field)
     finite = ~number.isin(float("inf"), float("-inf"))
     # Adding zero turns -0.0 into 0.0, which compares and hashes alike in every engine.
     return sf.when(finite & ~_is_code(field), number + sf.lit(0.0))
@@ -91,23 +90,21 @@ def _value(field: Field) -> Column:
 def _is_code(field: Field) -> Column:
     if not field.missing_codes:
         return sf.lit(False)
-    return sf.col(number_name(field)).isin(*map(float, field.missing_codes))
+    return _number(field).isin(*map(float, field.missing_codes))
 
 
 def _is_missing(field: Field) -> Column:
-    text = sf.col(text_name(field))
+    text = _text(field)
     return text.isNull() | (text == "") | sf.coalesce(_is_code(field), sf.lit(False))
 
 
 def _reason(field: Field) -> Column:
-    text, value = sf.col(text_name(field)), sf.col(value_name(field))
+    value = sf.col(value_name(field))
     missing = _code(field, MISSING) if field.required else _no_reason()
-    not_finite = sf.col(number_name(field)).isNotNull() | text.rlike(
-        _full_match(NOT_FINITE_PATTERN)
-    )
+    named_infinite = _text(field).rlike(_full_match(NOT_FINITE_PATTERN))
     unreadable = (
         sf.when(_is_missing(field), missing)
-        .when(not_finite, _code(field, NOT_FINITE))
+        .when(_number(field).isNotNull() | named_infinite, _code(field, NOT_FINITE))
         .otherwise(_code(field, NOT_A_NUMBER))
     )
     return sf.when(value.isNull(), unreadable).otherwise(_broken_rule(field, value))

@@ -10,12 +10,7 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as sf
 
-from diabetes_platform.cleaning.rules import (
-    passes_row_rules,
-    value_name,
-    with_reasons,
-    with_values,
-)
+from diabetes_platform.cleaning.rules import passes_row_rules, value_name, with_reasons, with_values
 from diabetes_platform.contract.fields import FEATURES, FIELDS_BY_NAME, Field
 
 FENCE = 3.0

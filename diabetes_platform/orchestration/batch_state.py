@@ -13,8 +13,7 @@ from typing import Any
 
 import dagster as dg
 
-from diabetes_platform.cleaning.batch_tables import Labels, count_verdicts, only_batch_id
-from diabetes_platform.cleaning.reconciliation import ACCEPTED
+from diabetes_platform.cleaning.jobs import Labels, count_verdicts, only_batch_id
 from diabetes_platform.contract.fields import fingerprint
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
@@ -160,7 +159,7 @@ def cleaned_batch(lake: Lake) -> CleanedBatch:
         version = commit.metadata[INPUT_VERSION]
     else:
         batch_id = only_batch_id(target)
-        accepted = count_verdicts(target).verdicts.get(ACCEPTED, 0)
+        accepted = count_verdicts(target).accepted
         version = f"{target.open().metadata().id}@{commit.version}"
     return CleanedBatch(batch_id, accepted, version, commit)
 

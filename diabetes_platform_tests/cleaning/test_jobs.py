@@ -7,8 +7,13 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import SparkSession
 
-from diabetes_platform.cleaning.batch_tables import CleaningError
-from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics, quarantine_batch
+from diabetes_platform.cleaning.jobs import (
+    CleaningError,
+    clean_batch,
+    fit_statistics,
+    quarantine_batch,
+    require_batch,
+)
 from diabetes_platform.cleaning.reconciliation import RowReconciliation
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
@@ -60,7 +65,7 @@ def test_every_row_is_accepted_or_rejected_with_its_reasons(
     cleaned = results.cleaned
     assert RowReconciliation(len(batch.rows), cleaned.accepted, cleaned.rejected).balanced
     assert sum(cleaned.reasons.values()) == sum(len(row["reasons"]) for row in rows)
-    assert results.quarantined.rows == cleaned.rejected > 0
+    assert results.quarantined == cleaned.rejected > 0
     assert cleaned.accepted > 0
 
 
@@ -104,7 +109,7 @@ def test_fills_and_scales_a_missing_value_in_columns_of_their_own(
 ) -> None:
     ages = patients(40, glucose=lambda number: str(100 + number))
     batch = write_batch(lake, [*ages, {**ORDINARY, "glucose": "0"}])
-    fitted = {row.field: row for row in run(spark, batch).fitted.statistics}["glucose"]
+    fitted = {row.field: row for row in run(spark, batch).statistics}["glucose"]
     assert (fitted.q1, fitted.median, fitted.q3) == (109, 119, 129)
     rows = stored(batch.table("cleaned"))
     assert rows[-1]["glucose"] is None
@@ -145,14 +150,14 @@ def test_a_constant_column_is_scaled_to_zero(spark: SparkSession, lake: Path) ->
 def test_a_batch_of_one_row(spark: SparkSession, lake: Path) -> None:
     results = run(spark, write_batch(lake, [ORDINARY]))
     assert (results.cleaned.accepted, results.cleaned.rejected) == (1, 0)
-    assert results.quarantined.rows == 0
+    assert results.quarantined == 0
 
 
 def test_cleans_a_batch_of_rejected_rows_only(spark: SparkSession, lake: Path) -> None:
     results = run(spark, write_batch(lake, [{**ORDINARY, "age": "-7"}] * 3))
     assert (results.cleaned.accepted, results.cleaned.rejected) == (0, 3)
     assert results.cleaned.reasons == {"age:below_minimum": 3, "record:duplicate": 2}
-    assert results.quarantined.rows == 3
+    assert results.quarantined == 3
 
 
 def test_cleans_the_requested_batch_only(spark: SparkSession, lake: Path) -> None:
@@ -170,7 +175,7 @@ def test_cleaning_twice_adds_a_version_with_the_same_rows(spark: SparkSession, l
     second = run(spark, batch)
     assert stored(batch.table("cleaned")) == first_rows
     assert second.cleaned.delta_version == first.cleaned.delta_version + 1
-    assert second.fitted.statistics == first.fitted.statistics
+    assert second.statistics == first.statistics
 
 
 def test_cleans_batches_from_before_and_after_a_new_optional_field(
@@ -238,3 +243,16 @@ def test_rejects_statistics_of_another_batch(spark: SparkSession, lake: Path) ->
             second.table("statistics"),
             second.table("cleaned"),
         )
+
+
+def test_names_a_batch_that_is_missing_in_raw(lake: Path) -> None:
+    batch = write_batch(lake, [ORDINARY])
+    assert require_batch(batch.raw, batch.content_hash) == 1
+    with pytest.raises(CleaningError, match=f"{batch.raw.path}: no batch .* {OTHER_HASH}"):
+        require_batch(batch.raw, OTHER_HASH)
+
+
+def test_counts_a_batch_from_the_log(lake: Path) -> None:
+    first, second = write_batch(lake, [ORDINARY] * 3), write_batch(lake, [ORDINARY] * 4)
+    assert require_batch(first.raw, first.content_hash) == 3
+    assert require_batch(second.raw, second.content_hash) == 4

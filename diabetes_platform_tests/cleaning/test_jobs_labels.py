@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from diabetes_platform.cleaning.batch_tables import (
+from diabetes_platform.cleaning.jobs import (
     CleaningError,
     Labels,
     batch_hash,
+    fit_statistics,
     require_labels,
 )
-from diabetes_platform.cleaning.jobs import fit_statistics
 from diabetes_platform.cleaning.reconciliation import RowReconciliation
 from diabetes_platform.contract.tables import LABELLED_PATIENTS, batch_id_of
 from diabetes_platform.lake.delta import Lake
@@ -42,11 +42,11 @@ def test_labels_become_rows_of_the_batch_with_their_origin(spark: SparkSession, 
 
     cleaned = run(spark, batch, labels).cleaned
 
-    assert cleaned.batch_id == batch_id_of(batch_hash(batch.content_hash, labels))
-    assert cleaned.batch_id != batch.batch_id
     assert RowReconciliation(40, cleaned.accepted, cleaned.rejected, labelled=2).balanced
     rows = by_record(stored(batch.table("cleaned")))
     assert len(rows) == 42
+    batch_id = batch_id_of(batch_hash(batch.content_hash, labels))
+    assert {row["batch_id"] for row in rows.values()} == {batch_id} != {batch.batch_id}
     label, incomplete = rows["intake-1"], rows["intake-70"]
     assert (label["source"], label["source_line"], label["outcome"]) == (STREAM, 1, 1)
     assert {name: label[name] for name in EXAMPLE} == EXAMPLE
@@ -57,13 +57,15 @@ def test_labels_become_rows_of_the_batch_with_their_origin(spark: SparkSession, 
 
 def test_without_labels_the_batch_is_that_of_its_source(spark: SparkSession, lake: Path) -> None:
     batch = write_batch(lake, patients(40))
-    assert run(spark, batch).cleaned.batch_id == batch.batch_id == batch.content_hash[:12]
+    run(spark, batch)
+    assert {row["batch_id"] for row in stored(batch.table("cleaned"))} == {batch.batch_id}
+    assert batch.batch_id == batch.content_hash[:12]
 
 
 def test_statistics_are_fitted_on_source_and_labels(spark: SparkSession, lake: Path) -> None:
     batch = write_batch(lake, patients(3, glucose=lambda _: "100"))
     labels = labels_of(lake, *(changed(n, n, outcome=1, glucose=200.0 + n) for n in range(4, 10)))
-    fitted = {row.field: row for row in run(spark, batch, labels).fitted.statistics}
+    fitted = {row.field: row for row in run(spark, batch, labels).statistics}
     assert (fitted["glucose"].count, fitted["glucose"].median) == (9, 205)
 
 
@@ -93,7 +95,7 @@ def test_quarantines_a_rejected_label_with_reasons_and_origin(
         changed(3, 12, outcome=0),
     )
     batch = write_batch(lake, patients(40, glucose=lambda number: str(100 + number)))
-    assert run(spark, batch, labels).quarantined.rows == 2
+    assert run(spark, batch, labels).quarantined == 2
     kept = by_record(stored(batch.table("quarantine")))
     assert set(kept) == {"intake-1", "intake-2"}
     assert kept["intake-1"]["reasons"] == ["bmi:above_maximum", "age:below_minimum"]

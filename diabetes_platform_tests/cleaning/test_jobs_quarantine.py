@@ -6,8 +6,8 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
-from diabetes_platform.cleaning.batch_tables import CleaningError
-from diabetes_platform.cleaning.jobs import quarantine_batch
+from diabetes_platform.cleaning.jobs import CleaningError, quarantine_batch
+from diabetes_platform.lake.delta import DeltaPath
 from diabetes_platform_tests.cleaning.batches import patients, write_batch
 from diabetes_platform_tests.cleaning.results import run, stored
 from diabetes_platform_tests.contract.cases import ORDINARY
@@ -42,8 +42,8 @@ def test_a_batch_without_rejected_rows_leaves_the_quarantine(
     # As if the rules had changed: the batch is cleaned a second time and nothing is rejected.
     table = DeltaTable(batch.table("cleaned").path)
     table.delete("verdict = 'rejected'")
-    result = quarantine_batch(batch.table("cleaned"), batch.batch_id, batch.table("quarantine"))
-    assert result.rows == 0
+    rows = quarantine_batch(batch.table("cleaned"), batch.batch_id, batch.table("quarantine"))
+    assert rows == 0
     assert stored(batch.table("quarantine")) == []
 
 
@@ -53,9 +53,15 @@ def test_copies_the_requested_version(spark: SparkSession, lake: Path) -> None:
     second = write_batch(lake, patients(7))
     run(spark, second)
     cleaned, quarantine = first.table("cleaned"), first.table("quarantine")
-    result = quarantine_batch(cleaned, first.batch_id, quarantine, version=version)
-    assert result.rows == 1
+    assert quarantine_batch(cleaned, first.batch_id, quarantine, version=version) == 1
     with pytest.raises(
         CleaningError, match=f"contains batch {second.batch_id}, expected {first.batch_id}"
     ):
         quarantine_batch(cleaned, first.batch_id, quarantine)
+
+
+@pytest.mark.parametrize("batch_id", ["", "' OR 1=1 --", "a" * 64, "a" * 12 + "\n"])
+def test_rejects_a_batch_id_that_is_not_safe_in_a_predicate(lake: Path, batch_id: str) -> None:
+    cleaned, quarantine = DeltaPath(str(lake / "cleaned")), DeltaPath(str(lake / "quarantine"))
+    with pytest.raises(ValueError, match="allowed: 12 hex digits"):
+        quarantine_batch(cleaned, batch_id, quarantine)

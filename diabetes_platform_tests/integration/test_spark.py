@@ -12,10 +12,15 @@ import pytest
 from deltalake import write_deltalake
 from pyspark.sql import SparkSession
 
-from diabetes_platform.cleaning.batch_tables import Labels
-from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics, quarantine_batch
+from diabetes_platform.cleaning.jobs import (
+    Labels,
+    batch_hash,
+    clean_batch,
+    fit_statistics,
+    quarantine_batch,
+)
 from diabetes_platform.cleaning.session import spark_session
-from diabetes_platform.contract.tables import LABELLED_PATIENTS
+from diabetes_platform.contract.tables import LABELLED_PATIENTS, batch_id_of
 from diabetes_platform.lake.delta import DeltaPath, Lake
 from diabetes_platform.lake.labels import update_labels
 from diabetes_platform.local.install.java import find_java
@@ -141,7 +146,8 @@ def clean(
         session, raw, CONTENT_HASH, tables["statistics"], tables["cleaned"], labels
     )
     assert cleaned.rows == ROWS + LABELLED
-    quarantine_batch(tables["cleaned"], cleaned.batch_id, tables["quarantine"])
+    batch_id = batch_id_of(batch_hash(CONTENT_HASH, labels))
+    quarantine_batch(tables["cleaned"], batch_id, tables["quarantine"])
 
 
 def exact(table: DeltaPath, key: str) -> list[dict[str, object]]:

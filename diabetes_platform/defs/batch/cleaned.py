@@ -59,9 +59,9 @@ def statistics_patients(
                 session, lake.table(RAW_PATIENTS), batch.raw_hash, target, batch.labels(lake)
             )
         return {
-            "dagster/row_count": len(fitted.statistics),
-            "batch_id": fitted.batch_id,
-            **{f"median/{field.field}": field.median for field in fitted.statistics},
+            "dagster/row_count": len(fitted),
+            "batch_id": batch.batch_id,
+            **{f"median/{field.field}": field.median for field in fitted},
         }
 
     target = lake.table(STATISTICS_PATIENTS)
@@ -98,7 +98,7 @@ def cleaned_patients(
             )
         return {
             "dagster/row_count": cleaned.rows,
-            "batch_id": cleaned.batch_id,
+            "batch_id": batch.batch_id,
             "accepted": cleaned.accepted,
             "rejected": cleaned.rejected,
             "reasons": cleaned.reasons,
@@ -127,10 +127,10 @@ def quarantine_patients(
 
     def build() -> dict[str, Any]:
         with non_retryable_errors():
-            quarantined = quarantine_batch(
+            rows = quarantine_batch(
                 lake.table(CLEANED_PATIENTS), cleaned.batch_id, target, version=cleaned.version
             )
-        return {"dagster/row_count": quarantined.rows, "batch_id": quarantined.batch_id}
+        return {"dagster/row_count": rows, "batch_id": cleaned.batch_id}
 
     target = lake.table(QUARANTINE_PATIENTS)
     version = input_version("quarantine", CODE_VERSION, cleaned.input_version)
