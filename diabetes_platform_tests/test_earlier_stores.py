@@ -7,12 +7,13 @@ import pytest
 
 from diabetes_platform.contract.bundle import open_bundle
 from diabetes_platform.contract.fields import FEATURE_NAMES, FIELDS, fingerprint
-from diabetes_platform.contract.stream_tables import STREAM_REJECTED, STREAM_WINDOWS
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
     LABELLED_PATIENTS,
     RAW_PATIENTS,
     STREAM_PATIENTS,
+    STREAM_REJECTED,
+    STREAM_WINDOWS,
     TRAINING_SET,
 )
 from diabetes_platform.lake.delta import Lake

@@ -10,16 +10,18 @@ row validator (`validation.py`), except that a number written as text is also re
 
 import json
 import math
+from collections.abc import Container
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final
 
 from diabetes_platform.contract.events import (
     DELETED,
-    DIABETES_NEW_CHANGED,
+    IMAGE_OPERATIONS,
+    OPERATIONS,
     TIMESTAMP_KEYS,
 )
-from diabetes_platform.contract.fields import FEATURE_NAMES, FIELDS, Field
+from diabetes_platform.contract.fields import FEATURE_NAMES, FEATURES, FIELDS, Field
 from diabetes_platform.contract.tables import DIABETES_NEW
 from diabetes_platform.contract.validation import (
     ABOVE_MAXIMUM,
@@ -33,11 +35,12 @@ from diabetes_platform.contract.validation import (
     reason_for,
 )
 
-EnvelopeField = Literal[
-    "message", "key", "op", "source", "source.lsn", "source.ts_ms", "source.table", "ts_ms",
-    "before", "after", "id", "received_at", "outcome_recorded_at",
-]  # fmt: skip
-"""The path of a field in a change event; `ts_ms` is when Debezium captured the change."""
+IMAGE_KEYS = DIABETES_NEW.column_names
+"""The keys of a row's image in a change event."""
+REQUIRED_IMAGE_KEYS = (*DIABETES_NEW.key, *(field.name for field in FEATURES if field.original))
+"""The keys of every image: events from before a later field's column existed lack its key."""
+SINK_KEYS: tuple[str, ...] = (*IMAGE_KEYS, "op", "lsn", *TIMESTAMP_KEYS)
+"""A message of the sink topic: a patient's newest valid image, flat. A tombstone is a deletion."""
 
 NOT_JSON = "not_json"
 NESTED_TOO_DEEPLY = "nested_too_deeply"
@@ -59,13 +62,7 @@ LARGEST_TIMESTAMP_MS: Final = 253_402_300_799_999
 """The last millisecond of the year 9999, which is the maximum of a `datetime`."""
 _LARGEST_INTEGER = 2**31 - 1
 _SCHEMA, _TABLE = DIABETES_NEW.name.split(".")
-_OPERATIONS = frozenset(DIABETES_NEW_CHANGED.operations)
-_REQUIRED_KEYS = frozenset(DIABETES_NEW_CHANGED.required_image_keys)
 _RANGE_CODES = frozenset({BELOW_MINIMUM, ABOVE_MAXIMUM, NOT_ALLOWED})
-_TIMES: tuple[Literal["received_at", "outcome_recorded_at"], ...] = (
-    "received_at",
-    "outcome_recorded_at",
-)
 
 Document = dict[str, object]
 
@@ -74,7 +71,7 @@ Document = dict[str, object]
 class Change:
     """A valid change of one patient; times in milliseconds since 1970 (UTC).
 
-    `image` has the columns of `public.diabetes_new`, None for a deletion.
+    `image` has the columns of `public.diabetes_new`; of a deletion it is empty.
     """
 
     id: int
@@ -82,37 +79,26 @@ class Change:
     lsn: int
     changed_ms: int
     captured_ms: int
-    image: Document | None
+    image: Document
 
     @property
     def features(self) -> tuple[float | None, ...]:
         """The measurements in the contract's order, None if missing; empty for a deletion."""
-        image = self.image
         # The validation has converted them to numbers.
-        return () if image is None else tuple(image[name] for name in FEATURE_NAMES)  # type: ignore[misc]
+        return tuple(map(self.image.get, FEATURE_NAMES)) if self.image else ()  # type: ignore[arg-type]
 
     def sink_message(self, judged_ms: int) -> Document:
         """Return the message of the sink topic (SINK_KEYS) for a change that is not a deletion."""
         timestamps = (self.changed_ms, self.captured_ms, judged_ms)
-        return {
-            **(self.image or {}),
-            "op": self.op,
-            "lsn": self.lsn,
-            **dict(zip(TIMESTAMP_KEYS, timestamps, strict=True)),
-        }
+        position = {"op": self.op, "lsn": self.lsn}
+        return {**self.image, **position, **dict(zip(TIMESTAMP_KEYS, timestamps, strict=True))}
 
 
 @dataclass(frozen=True, slots=True)
-class SinkImage:
-    """A valid message of the sink topic: `image` has the columns of `public.diabetes_new`."""
+class SinkImage(Change):
+    """A valid message of the sink topic that is not a deletion; `judged_ms`: Flink's verdict."""
 
-    id: int
-    op: str
-    lsn: int
-    changed_ms: int
-    captured_ms: int
     judged_ms: int
-    image: Document
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,25 +127,36 @@ def validate_change_event(
         return None
     reader = _Reader()
     document = reader.decode("message", value)
-    if document is None:
-        reader.change_key(key)
-        return reader.invalid()
-    envelope = document.get("payload") if _has_schema(document) else document
-    if envelope is None:
-        return None  # the tombstone after a deletion, with a schema
+    envelope: object = document
+    if document is not None and "payload" in document and "op" not in document:
+        if (envelope := document["payload"]) is None:
+            return None  # the tombstone after a deletion, with a schema
+        if not isinstance(envelope, dict):
+            reader.reject("message", NOT_AN_OBJECT)
     if not isinstance(envelope, dict):
-        reader.reject("message", NOT_AN_OBJECT)
         reader.change_key(key)
         return reader.invalid()
     if envelope.get("status") in ("BEGIN", "END") and "op" not in envelope:
         return None
-    return reader.change(envelope, key, now_ms)
+    key_id = reader.change_key(key)
+    op = reader.operation(envelope.get("op"), OPERATIONS)
+    lsn, changed_ms = reader.source(envelope.get("source"), now_ms)
+    captured_ms = reader.past_ms("ts_ms", envelope.get("ts_ms"), now_ms)
+    side = "before" if op == DELETED else "after"
+    row = reader.nested(side, envelope.get(side))
+    row_id = None if row is None else reader.integer("id", row.get("id"))
+    reader.compare_key(key_id, row_id)
+    # Only the key of a deleted row is valid: Debezium fills the other columns with defaults.
+    image = {} if row is None or op == DELETED else reader.image(row, ranges=True)
+    if reader.reasons:
+        return reader.invalid()
+    return Change(row_id, op, lsn, changed_ms, captured_ms, image)  # type: ignore[arg-type]
 
 
 def heartbeat_ms(value: bytes | None, now_ms: int) -> int | None:
     """Return the time in a message of the heartbeat topic; None if it has no valid time."""
     reader = _Reader()
-    document = (None if value is None else reader.decode("message", value)) or {}
+    document = reader.decode("message", value) or {}
     payload = document.get("payload", document)
     time = payload.get("ts_ms") if isinstance(payload, dict) else None
     return reader.past_ms("ts_ms", time, now_ms)
@@ -180,7 +177,16 @@ def validate_sink_message(
     document = reader.decode("record", value)
     if document is None:
         return reader.invalid()
-    return reader.sink_image(document, key_id, ranges=ranges)
+    row_id = reader.integer("id", document.get("id"))
+    op = reader.operation(document.get("op"), IMAGE_OPERATIONS)
+    lsn = reader.integer("lsn", document.get("lsn"))
+    times = [reader.integer(k, document.get(k), LARGEST_TIMESTAMP_MS) for k in TIMESTAMP_KEYS]
+    reader.compare_key(key_id, row_id)
+    image = reader.image(document, ranges=ranges)
+    if reader.reasons:
+        return reader.invalid()
+    changed_ms, captured_ms, judged_ms = times
+    return SinkImage(row_id, op, lsn, changed_ms, captured_ms, image, judged_ms)  # type: ignore[arg-type]
 
 
 def parse_timestamp(text: str) -> datetime | None:
@@ -206,10 +212,6 @@ def _finite(text: str) -> float:
 _decode_strictly = json.JSONDecoder(parse_float=_finite, parse_constant=_finite).decode
 
 
-def _has_schema(document: Document) -> bool:
-    return "payload" in document and "op" not in document
-
-
 class _Reader:
     """Reads the fields of one message; `reasons` collects their faults."""
 
@@ -224,12 +226,15 @@ class _Reader:
     def invalid(self) -> Invalid:
         return Invalid(tuple(self.reasons))
 
-    def decode(self, field: str, content: bytes) -> Document | None:
+    def decode(self, field: str, content: bytes | None) -> Document | None:
         """Return the JSON object in `content`, or None without one.
 
         Numbers that are not finite are a fault, but decoding continues, to find the faults of the
         other fields too.
         """
+        if content is None:
+            self.reject(field, MISSING)
+            return None
         try:
             text = str(content, "utf-8")
             try:
@@ -248,43 +253,8 @@ class _Reader:
             return None
         return document
 
-    def change(self, envelope: Document, key: bytes | None, now_ms: int) -> Change | Invalid:
-        key_id = self.change_key(key)
-        op = self.operation(envelope.get("op"), _OPERATIONS)
-        lsn, changed_ms = self.source(envelope.get("source"), now_ms)
-        captured_ms = self.past_ms("ts_ms", envelope.get("ts_ms"), now_ms)
-        side: EnvelopeField = "before" if op == DELETED else "after"
-        row = self.nested(side, envelope.get(side))
-        row_id = None if row is None else self.integer("id", row.get("id"))
-        if None not in (row_id, key_id) and row_id != key_id:
-            self.reject("key", MISMATCH)
-        # Only the key of a deleted row is valid: Debezium fills the other columns with defaults.
-        image = None if row is None or op == DELETED else self.image(row, ranges=True)
-        if self.reasons or None in (row_id, op, lsn, changed_ms, captured_ms):
-            return self.invalid()
-        return Change(row_id, op, lsn, changed_ms, captured_ms, image)  # type: ignore[arg-type]
-
-    def sink_image(
-        self, document: Document, key_id: int | None, *, ranges: bool
-    ) -> SinkImage | Invalid:
-        row_id = self.integer("id", document.get("id"))
-        op = self.operation(document.get("op"), _OPERATIONS - {DELETED})
-        lsn = self.integer("lsn", document.get("lsn"))
-        changed_ms, captured_ms, judged_ms = (
-            self.integer(name, document.get(name), LARGEST_TIMESTAMP_MS) for name in TIMESTAMP_KEYS
-        )
-        if None not in (row_id, key_id) and row_id != key_id:
-            self.reject("key", MISMATCH)
-        image = self.image(document, ranges=ranges)
-        if self.reasons:
-            return self.invalid()
-        return SinkImage(row_id, op, lsn, changed_ms, captured_ms, judged_ms, image)  # type: ignore[arg-type]
-
     def change_key(self, key: bytes | None) -> int | None:
         """Return the id in the key of a change event, with or without a schema."""
-        if key is None:
-            self.reject("key", MISSING)
-            return None
         document = self.decode("key", key)
         if document is None:
             return None
@@ -297,13 +267,14 @@ class _Reader:
 
     def sink_key(self, key: bytes | None) -> int | None:
         """Return the id in the key of a message of the sink topic."""
-        if key is None:
-            self.reject("key", MISSING)
-            return None
         document = self.decode("key", key)
         return None if document is None else self.integer("key.id", document.get("id"))
 
-    def operation(self, value: object, allowed: frozenset[str]) -> str | None:
+    def compare_key(self, key_id: int | None, row_id: int | None) -> None:
+        if None not in (key_id, row_id) and key_id != row_id:
+            self.reject("key", MISMATCH)
+
+    def operation(self, value: object, allowed: Container[str]) -> str | None:
         if isinstance(value, str) and value in allowed:
             return value
         self.reject("op", MISSING if value is None else NOT_ALLOWED)
@@ -350,21 +321,16 @@ class _Reader:
 
     def image(self, row: Document, *, ranges: bool) -> Document:
         """Return the contract's columns of `row`, without any other column."""
-        for name in _TIMES:
+        for name in ("received_at", "outcome_recorded_at"):
             self.time(name, row.get(name))
-        measurements = {field.name: self.measurement(field, row, ranges=ranges) for field in FIELDS}
-        return {
-            name: measurements[name] if name in measurements else row.get(name)
-            for name in DIABETES_NEW_CHANGED.image_keys
-        }
+        values = {field.name: self.measurement(field, row, ranges=ranges) for field in FIELDS}
+        return {name: values[name] if name in values else row.get(name) for name in IMAGE_KEYS}
 
     def time(self, field: str, value: object) -> None:
         """Reject a value that is neither NULL nor a timestamp as text."""
-        if value is None:
-            return
-        if not isinstance(value, str):
+        if value is not None and not isinstance(value, str):
             self.reject(field, NOT_TEXT)
-        elif parse_timestamp(value) is None:
+        elif value is not None and parse_timestamp(value) is None:
             self.reject(field, NOT_A_TIME)
 
     def measurement(self, field: Field, row: Document, *, ranges: bool) -> float | None:
@@ -372,7 +338,7 @@ class _Reader:
         value = row.get(field.name)
         if _is_surely_valid(field, value):
             return value  # type: ignore[return-value]
-        if field.name not in row and field.name in _REQUIRED_KEYS:
+        if field.name not in row and field.name in REQUIRED_IMAGE_KEYS:
             self.reject(field.name, MISSING)
             return None
         if isinstance(value, str):
@@ -382,7 +348,8 @@ class _Reader:
         number = parse(field, value).value
         reason = reason_for(field, value)
         if reason is not None and not ranges and reason.code in _RANGE_CODES:
-            reason = _does_not_fit(field, number)
+            fits = field.kind == "number" or number is None or abs(number) <= _LARGEST_INTEGER
+            reason = None if fits else reason
         if reason is not None:
             self.reasons.append(reason)
             return None
@@ -398,10 +365,3 @@ def _is_surely_valid(field: Field, value: object) -> bool:
     if kind is not int and (kind is not float or field.kind == "integer"):
         return False
     return field.allowed is None and field.minimum <= value <= field.maximum  # type: ignore[operator]
-
-
-def _does_not_fit(field: Field, number: float | None) -> Reason | None:
-    """Return a reason if a column of the field's type cannot hold `number`, else None."""
-    if field.kind == "integer" and number is not None and abs(number) > _LARGEST_INTEGER:
-        return Reason(field.name, ABOVE_MAXIMUM if number > 0 else BELOW_MINIMUM)
-    return None

@@ -6,8 +6,7 @@ one patient are in one partition, in order. `change_events.py` validates the mes
 
 from dataclasses import dataclass
 
-from diabetes_platform.contract.fields import FEATURE_NAMES, FEATURES
-from diabetes_platform.contract.tables import DIABETES_NEW
+from diabetes_platform.contract.fields import FEATURE_NAMES
 
 CDC_TOPIC = "diabetes_cdc.public.diabetes_new"
 SINK_TOPIC = "diabetes_out.public.sink_diabetes"
@@ -23,41 +22,14 @@ PREDICTOR_GROUP = "predictor"
 """The predictor's consumer group: its committed offsets cover the scored messages."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeEvent:
-    """The keys of a change event; `operations` maps Debezium's codes to their names."""
-
-    topic: str
-    key: tuple[str, ...]
-    operations: dict[str, str]
-    envelope_keys: tuple[str, ...]
-    source_keys: tuple[str, ...]
-    image_keys: tuple[str, ...]
-    required_image_keys: tuple[str, ...]
-
-
 DELETED = "d"
 """Debezium's code of a deletion."""
-
-DIABETES_NEW_CHANGED = ChangeEvent(
-    topic=CDC_TOPIC,
-    key=DIABETES_NEW.key,
-    operations={"c": "create", "u": "update", DELETED: "delete", "r": "snapshot read"},
-    envelope_keys=("before", "after", "source", "op", "ts_ms"),
-    source_keys=("lsn", "ts_ms", "table", "snapshot"),
-    image_keys=DIABETES_NEW.column_names,
-    # Events from before a later field's column existed lack its key.
-    required_image_keys=(
-        *DIABETES_NEW.key,
-        *(field.name for field in FEATURES if field.original),
-    ),
-)
+OPERATIONS = {"c": "create", "u": "update", DELETED: "delete", "r": "snapshot read"}
+"""Debezium's codes of changes, and their names."""
+IMAGE_OPERATIONS = tuple(op for op in OPERATIONS if op != DELETED)
 
 TIMESTAMP_KEYS = ("changed_ms", "captured_ms", "judged_ms")
 """Milliseconds since 1970 (UTC): commit of the change, capture by Debezium, Flink's verdict."""
-
-SINK_KEYS: tuple[str, ...] = (*DIABETES_NEW_CHANGED.image_keys, "op", "lsn", *TIMESTAMP_KEYS)
-"""A message of the sink topic: a patient's newest valid image, flat. A tombstone is a deletion."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,10 +36,10 @@ class Field:
     description: str
     minimum: float
     maximum: float
-    required: bool
     typical_mean: tuple[float, float]
-    step: float
     example: float
+    step: float = 1
+    required: bool = False
     missing_codes: tuple[float, ...] = ()
     allowed: tuple[int, ...] | None = None
     skewed: bool = False
@@ -93,7 +93,6 @@ FEATURES: tuple[Field, ...] = (
         maximum=25,
         required=True,
         typical_mean=(0.5, 8),
-        step=1,
         example=6,
         original=True,
     ),
@@ -106,9 +105,7 @@ FEATURES: tuple[Field, ...] = (
         description="Plasma glucose 2 hours into an oral glucose tolerance test.",
         minimum=40,
         maximum=600,
-        required=False,
         typical_mean=(80, 200),
-        step=1,
         example=148,
         missing_codes=(0,),
         original=True,
@@ -122,9 +119,7 @@ FEATURES: tuple[Field, ...] = (
         description="Diastolic blood pressure.",
         minimum=20,
         maximum=200,
-        required=False,
         typical_mean=(55, 100),
-        step=1,
         example=72,
         missing_codes=(0,),
         original=True,
@@ -138,9 +133,7 @@ FEATURES: tuple[Field, ...] = (
         description="Triceps skin fold thickness.",
         minimum=1,
         maximum=99,
-        required=False,
         typical_mean=(10, 50),
-        step=1,
         example=35,
         missing_codes=(0,),
         original=True,
@@ -154,9 +147,7 @@ FEATURES: tuple[Field, ...] = (
         description="Serum insulin 2 hours into an oral glucose tolerance test.",
         minimum=1,
         maximum=1000,
-        required=False,
         typical_mean=(30, 350),
-        step=1,
         example=125,
         missing_codes=(0,),
         skewed=True,
@@ -171,7 +162,6 @@ FEATURES: tuple[Field, ...] = (
         description="Weight divided by the square of height.",
         minimum=10,
         maximum=100,
-        required=False,
         typical_mean=(20, 45),
         step=0.1,
         example=33.6,
@@ -205,7 +195,6 @@ FEATURES: tuple[Field, ...] = (
         maximum=120,
         required=True,
         typical_mean=(21, 70),
-        step=1,
         example=50,
         original=True,
     ),
@@ -220,9 +209,7 @@ OUTCOME = Field(
     description="Diabetes within five years of the examination: 1 yes, 0 no, empty not yet known.",
     minimum=0,
     maximum=1,
-    required=False,
     typical_mean=(0.02, 0.8),
-    step=1,
     example=1,
     allowed=(0, 1),
     original=True,
@@ -243,19 +230,17 @@ def fingerprint(fields: tuple[Field, ...] = FIELDS) -> str:
 
     It excludes labels and descriptions, so that a better wording does not make a model unusable.
     """
-    meaning = [
-        {
-            "name": field.name,
-            "kind": field.kind,
-            "unit": field.unit,
-            "minimum": field.minimum,
-            "maximum": field.maximum,
-            "required": field.required,
-            "missing_codes": field.missing_codes,
-            "allowed": field.allowed,
-        }
-        for field in fields
-    ]
+    attributes = (
+        "name",
+        "kind",
+        "unit",
+        "minimum",
+        "maximum",
+        "required",
+        "missing_codes",
+        "allowed",
+    )
+    meaning = [{name: getattr(field, name) for name in attributes} for field in fields]
     canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
 

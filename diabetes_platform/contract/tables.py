@@ -2,9 +2,11 @@
 
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from diabetes_platform.contract.events import WINDOW_KEYS, mean_name, missing_share_name
 from diabetes_platform.contract.fields import FEATURES, FIELDS, OUTCOME, Field
 
 ColumnType = Literal["text", "integer", "bigint", "number", "timestamp", "text[]", "json", "bytes"]
@@ -73,52 +75,36 @@ def normed_name(field: Field) -> str:
     return f"{field.name}_normed"
 
 
+def _unit(field: Field) -> str:
+    return "" if field.unit == "1" else f" [{field.unit}]"
+
+
 def _measured(field: Field) -> Column:
-    kind: ColumnType = "integer" if field.kind == "integer" else "number"
-    unit = "" if field.unit == "1" else f" [{field.unit}]"
-    return Column(field.name, kind, not field.required, f"{field.description}{unit}")
+    description = f"{field.description}{_unit(field)}"
+    return Column(field.name, field.kind, not field.required, description)
 
 
-RECORD_ID = Column(
-    "record_id",
-    "text",
-    False,
-    "Origin of the row: batch id, a hyphen, and the source line; for a row from the stream "
-    "`intake-` and the intake's id.",
-)
+def _optional(columns: Iterable[Column]) -> tuple[Column, ...]:
+    return tuple(replace(column, nullable=True) for column in columns)
+
+
+RECORD_ID = Column("record_id", "text", False, "Batch id, `-`, and source line or `intake-<id>`.")
 BATCH_ID = Column("batch_id", "text", False, "First 12 hex digits of the batch's content hash.")
-SOURCE = Column(
-    "source", "text", False, "Path or URL that the row was read from, or `stream/patients`."
-)
+SOURCE = Column("source", "text", False, "Path or URL of the source, or `stream/patients`.")
 SOURCE_LINE = Column(
-    "source_line",
-    "bigint",
-    False,
-    "Line in a CSV source, header is line 1; row + 1 in Parquet; in `stream/patients` the intake.",
+    "source_line", "bigint", False, "CSV line (header: 1), Parquet row + 1, or intake id."
 )
-AS_RECEIVED = tuple(
-    Column(field.name, "text", True, f"{field.label} as received.") for field in FIELDS
-)
+AS_RECEIVED = tuple(Column(f.name, "text", True, f"{f.label} as received.") for f in FIELDS)
 MEASURED = tuple(_measured(field) for field in FEATURES)
 OUTCOME_COLUMN = _measured(OUTCOME)
 FILLED = tuple(
-    Column(
-        filled_name(field),
-        "number",
-        not field.original,
-        f"{field.label}, missing filled by the median.",
-    )
-    for field in FEATURES
-    if not field.required
+    Column(filled_name(f), "number", not f.original, f"{f.label}, missing filled by the median.")
+    for f in FEATURES
+    if not f.required
 )
 NORMED = tuple(
-    Column(
-        normed_name(field),
-        "number",
-        not field.original,
-        f"({field.label} - median) / (q3 - q1).",
-    )
-    for field in FEATURES
+    Column(normed_name(f), "number", not f.original, f"({f.label} - median) / (q3 - q1).")
+    for f in FEATURES
 )
 REASONS = Column("reasons", "text[]", False, "All reasons to reject the row; empty: accepted.")
 
@@ -164,9 +150,8 @@ CLEANED_PATIENTS = Table(
     (
         RECORD_ID,
         SOURCE_LINE,
-        *(Column(f"{c.name}_received", "text", True, c.description) for c in AS_RECEIVED),
-        *(Column(c.name, c.type, True, c.description) for c in (*MEASURED, OUTCOME_COLUMN)),
-        *(Column(c.name, c.type, True, c.description) for c in (*FILLED, *NORMED)),
+        *(replace(column, name=f"{column.name}_received") for column in AS_RECEIVED),
+        *_optional((*MEASURED, OUTCOME_COLUMN, *FILLED, *NORMED)),
         SOURCE,
         BATCH_ID,
         REASONS,
@@ -182,23 +167,16 @@ QUARANTINE_PATIENTS = Table(
     ("record_id",),
 )
 
-SERVING_PATIENTS = Table(
-    "serving.patients",
-    "The promoted version of the staging table.",
-    STAGING_PATIENTS.columns,
-    ("record_id",),
+SERVING_PATIENTS = replace(
+    STAGING_PATIENTS,
+    name="serving.patients",
+    description="The promoted version of the staging table.",
 )
 
 TRAINING_SET = Table(
     "features/training_set",
     "Labelled rows of the promoted version: measurements with NULL where missing.",
-    (
-        RECORD_ID,
-        *MEASURED,
-        Column(OUTCOME.name, "integer", False, OUTCOME.description),
-        SOURCE,
-        BATCH_ID,
-    ),
+    (RECORD_ID, *MEASURED, replace(OUTCOME_COLUMN, nullable=False), SOURCE, BATCH_ID),
     ("record_id",),
 )
 
@@ -235,33 +213,31 @@ PREDICTIONS = Table(
     ("intake_id", "source_lsn", "model_version"),
 )
 
+DAY = Column("day", "text", False, "Day (UTC) in which the message was written to the topic.")
+TOPIC_PARTITION_OFFSET = (
+    Column("topic_id", "text", False, "Kafka's id of the topic; a recreated topic has another."),
+    Column("kafka_partition", "integer", False, "The message's partition of the topic."),
+    Column("kafka_offset", "bigint", False, "The message's offset in its partition."),
+)
+"""The position of a message, which identifies it."""
+WRITTEN_AT = Column("written_at", "timestamp", False, "When the message was written (UTC).")
+
 STREAM_PATIENTS = Table(
     "stream/patients",
     "Every valid change of an intake row, deletions included. Append-only.",
     (
-        Column(
-            "change_id",
-            "text",
-            False,
-            "`<id>-<lsn>`; of a deletion `<id>-deleted-<topic id>-<partition>-<offset>`.",
-        ),
-        Column("day", "text", False, "Day (UTC) in which the message was written to the topic."),
+        Column("change_id", "text", False, "`<id>-<lsn>`, or `<id>-deleted-<position>`."),
+        DAY,
         DIABETES_NEW.columns[0],
-        Column(
-            "op", "text", False, "`c` created, `u` updated, `r` read by a snapshot, `d` deleted."
-        ),
+        Column("op", "text", False, "`c` created, `u` updated, `r` in a snapshot, `d` deleted."),
         Column("lsn", "bigint", True, "Log sequence number of the change; NULL for a deletion."),
-        Column(
-            "topic_id", "text", False, "Kafka's id of the topic; a recreated topic has another."
-        ),
-        Column("kafka_partition", "integer", False, "The message's partition of the topic."),
-        Column("kafka_offset", "bigint", False, "The message's offset in its partition."),
-        Column("written_at", "timestamp", False, "When the message was written (UTC)."),
+        *TOPIC_PARTITION_OFFSET,
+        WRITTEN_AT,
         Column("changed_at", "timestamp", True, "When the change was committed (UTC)."),
         Column("captured_at", "timestamp", True, "When change data capture read it (UTC)."),
         Column("judged_at", "timestamp", True, "When Flink had validated the change (UTC)."),
         # A deletion has no image.
-        *(Column(c.name, c.type, True, c.description) for c in DIABETES_NEW.columns[1:]),
+        *_optional(DIABETES_NEW.columns[1:]),
     ),
     ("change_id",),
 )
@@ -271,13 +247,9 @@ LABELLED_PATIENTS = Table(
     "Patients of the stream with a confirmed outcome: the newest image of each, values as text.",
     (
         DIABETES_NEW.columns[0],
-        *(Column(c.name, c.type, c.name != OUTCOME.name, c.description) for c in AS_RECEIVED),
+        *(replace(column, nullable=column.name != OUTCOME.name) for column in AS_RECEIVED),
         # Flink does not require these two columns, and a label does not need them.
-        *(
-            Column(c.name, c.type, True, c.description)
-            for c in DIABETES_NEW.columns
-            if c.type == "timestamp"
-        ),
+        *_optional(column for column in DIABETES_NEW.columns if column.type == "timestamp"),
         STREAM_PATIENTS.columns[0],
     ),
     ("id",),
@@ -295,4 +267,49 @@ SHADOW_SCORES = Table(
         Column("challenger_probability", "number", False, "Its probability of diabetes, 0 to 1."),
     ),
     ("intake_id",),
+)
+
+STREAM_REJECTED = Table(
+    "stream/rejected",
+    "Every dead letter of the stream with all its reasons. Holds patients' values. Append-only.",
+    (
+        DAY,
+        *TOPIC_PARTITION_OFFSET,
+        WRITTEN_AT,
+        replace(REASONS, description="All reasons, `field:code`; without any `reasons:missing`."),
+        Column("source_topic", "text", True, "Topic of the original; NULL without the header."),
+        Column("source_partition", "integer", True, "Partition of the original."),
+        Column("source_offset", "bigint", True, "Offset of the original in its partition."),
+        Column("rejected_at", "timestamp", True, "When it was rejected (UTC)."),
+        # Last, so that the Delta log has no statistics of their values.
+        Column("message_key", "bytes", True, "Key of the original, unchanged."),
+        Column("message_value", "bytes", True, "The original's bytes: patients' values."),
+    ),
+    tuple(column.name for column in TOPIC_PARTITION_OFFSET),
+)
+
+STREAM_WINDOWS = Table(
+    "stream/windows",
+    "Counts and means of windows of event time: no patient in them. Append-only.",
+    (
+        DAY,
+        *TOPIC_PARTITION_OFFSET,
+        WRITTEN_AT,
+        Column("window_start", "timestamp", False, "Event time at which it begins (UTC)."),
+        Column("window_end", "timestamp", False, "Event time before which it ends (UTC)."),
+        Column(WINDOW_KEYS.events, "bigint", False, "Messages: the sum of the other counts."),
+        Column(WINDOW_KEYS.accepted, "bigint", False, "Accepted images."),
+        Column(WINDOW_KEYS.deleted, "bigint", False, "Deletions."),
+        Column(WINDOW_KEYS.rejected, "bigint", False, "Messages that were rejected."),
+        Column(WINDOW_KEYS.late, "bigint", False, "Messages whose own window had closed."),
+        *(
+            Column(mean_name(f.name), "number", True, f"{f.label}, mean of the accepted{_unit(f)}.")
+            for f in FEATURES
+        ),
+        *(
+            Column(missing_share_name(f.name), "number", True, f"{f.label}, share missing, 0 to 1.")
+            for f in FEATURES
+        ),
+    ),
+    tuple(column.name for column in TOPIC_PARTITION_OFFSET),
 )

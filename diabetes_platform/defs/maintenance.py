@@ -8,12 +8,13 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from diabetes_platform.contract.stream_tables import STREAM_REJECTED, STREAM_WINDOWS
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
     QUARANTINE_PATIENTS,
     STATISTICS_PATIENTS,
     STREAM_PATIENTS,
+    STREAM_REJECTED,
+    STREAM_WINDOWS,
     Table,
 )
 from diabetes_platform.lake.delta import Lake, maintain

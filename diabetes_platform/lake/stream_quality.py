@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from diabetes_platform.contract.events import WINDOW_KEYS
-from diabetes_platform.contract.stream_tables import (
+from diabetes_platform.contract.tables import (
+    STREAM_PATIENTS,
     STREAM_REJECTED,
     STREAM_WINDOWS,
     TOPIC_PARTITION_OFFSET,
+    Table,
 )
-from diabetes_platform.contract.tables import STREAM_PATIENTS, Table
 from diabetes_platform.lake.delta import Lake
 
 _SOURCE = ("source_topic", "source_partition", "source_offset")

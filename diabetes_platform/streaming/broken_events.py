@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from diabetes_platform.contract.events import DIABETES_NEW_CHANGED
+from diabetes_platform.contract.change_events import IMAGE_KEYS
 from diabetes_platform.contract.fields import FEATURES
 from diabetes_platform.contract.tables import DIABETES_NEW
 
@@ -21,7 +21,7 @@ def change_event(
     intake_id: int, patient: Mapping[str, float | None], *, lsn: int, now_ms: int
 ) -> dict[str, Any]:
     """Return the insertion of an intake row as Debezium writes it, without its schema."""
-    image = dict.fromkeys(DIABETES_NEW_CHANGED.image_keys) | dict(patient)
+    image = dict.fromkeys(IMAGE_KEYS) | dict(patient)
     image |= {"id": intake_id, "received_at": "2026-01-01T00:00:00Z"}
     source = {"schema": _SCHEMA, "table": _TABLE, "lsn": lsn, "ts_ms": now_ms, "snapshot": "false"}
     return {"before": None, "after": image, "source": source, "op": "c", "ts_ms": now_ms}

@@ -24,8 +24,13 @@ from diabetes_platform.contract.events import (
     missing_share_name,
 )
 from diabetes_platform.contract.fields import FEATURES
-from diabetes_platform.contract.stream_tables import STREAM_REJECTED, STREAM_WINDOWS
-from diabetes_platform.contract.tables import DIABETES_NEW, STREAM_PATIENTS, Table
+from diabetes_platform.contract.tables import (
+    DIABETES_NEW,
+    STREAM_PATIENTS,
+    STREAM_REJECTED,
+    STREAM_WINDOWS,
+    Table,
+)
 from diabetes_platform.lake.arrow import row_schema
 from diabetes_platform.streaming.dead_letters import parse_reasons
 from diabetes_platform.streaming.offsets import BATCH_MESSAGES

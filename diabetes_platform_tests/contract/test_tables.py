@@ -4,9 +4,9 @@ import hashlib
 
 import pytest
 
-from diabetes_platform.contract.events import DIABETES_NEW_CHANGED, SINK_KEYS
+from diabetes_platform.contract.change_events import IMAGE_KEYS, REQUIRED_IMAGE_KEYS, SINK_KEYS
+from diabetes_platform.contract.events import OPERATIONS, WINDOW_KEYS
 from diabetes_platform.contract.fields import FEATURE_NAMES, FIELD_NAMES, FIELDS_BY_NAME
-from diabetes_platform.contract.stream_tables import STREAM_REJECTED, STREAM_WINDOWS
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
     DIABETES_NEW,
@@ -17,6 +17,8 @@ from diabetes_platform.contract.tables import (
     STAGING_PATIENTS,
     STATISTICS_PATIENTS,
     STREAM_PATIENTS,
+    STREAM_REJECTED,
+    STREAM_WINDOWS,
     TRAINING_SET,
     Table,
     batch_content_hash,
@@ -71,10 +73,8 @@ def test_a_training_row_has_an_outcome_and_no_column_fitted_on_the_batch() -> No
 
 
 def test_the_change_event_carries_the_intake_row() -> None:
-    event = DIABETES_NEW_CHANGED
-    assert event.image_keys == DIABETES_NEW.column_names
-    assert set(event.required_image_keys) <= set(event.image_keys)
-    assert set(event.operations) == {"c", "u", "d", "r"}
+    assert set(REQUIRED_IMAGE_KEYS) <= set(IMAGE_KEYS) == set(DIABETES_NEW.column_names)
+    assert set(OPERATIONS) == {"c", "u", "d", "r"}
 
 
 def test_no_table_on_the_path_of_a_label_has_a_column_of_predictions() -> None:
@@ -129,3 +129,19 @@ def test_a_batch_with_labels_has_another_name_and_one_without_its_sources() -> N
 )
 def test_a_record_says_which_intake_it_came_from(record_id: str, intake: int | None) -> None:
     assert intake_id_of(record_id) == intake
+
+
+@pytest.mark.parametrize("table", [STREAM_REJECTED, STREAM_WINDOWS], ids=lambda table: table.name)
+def test_the_key_is_topic_partition_and_offset(table: Table) -> None:
+    assert table.key == ("topic_id", "kafka_partition", "kafka_offset")
+    assert {"day", "written_at"} <= set(table.column_names)
+
+
+def test_columns_with_values_of_patients_come_last() -> None:
+    assert [column.type for column in STREAM_REJECTED.columns[-2:]] == ["bytes", "bytes"]
+    assert "bytes" not in {column.type for column in STREAM_REJECTED.columns[:-2]}
+
+
+def test_a_window_has_every_count_and_number_of_its_message() -> None:
+    times = {WINDOW_KEYS.start, WINDOW_KEYS.end}
+    assert set(WINDOW_KEYS.all) - times <= set(STREAM_WINDOWS.column_names)

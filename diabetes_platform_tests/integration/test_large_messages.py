@@ -8,7 +8,8 @@ import psycopg
 import pytest
 from confluent_kafka import KafkaError, Message, Producer
 
-from diabetes_platform.contract.events import CDC_TOPIC, REJECTED_TOPIC, SINK_KEYS
+from diabetes_platform.contract.change_events import SINK_KEYS
+from diabetes_platform.contract.events import CDC_TOPIC, REJECTED_TOPIC
 from diabetes_platform.contract.fields import FEATURES
 from diabetes_platform.local.postgres.connection import database_url
 from diabetes_platform.local.stack import Stack

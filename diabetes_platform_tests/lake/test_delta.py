@@ -8,12 +8,12 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
-from diabetes_platform.contract.stream_tables import STREAM_REJECTED
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
     QUARANTINE_PATIENTS,
     RAW_PATIENTS,
     STREAM_PATIENTS,
+    STREAM_REJECTED,
     Column,
     Table,
 )

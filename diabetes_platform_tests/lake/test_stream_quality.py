@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pytest
 
-from diabetes_platform.contract.stream_tables import STREAM_REJECTED, STREAM_WINDOWS
+from diabetes_platform.contract.tables import STREAM_REJECTED, STREAM_WINDOWS
 from diabetes_platform.lake.arrow import row_schema
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.incremental_table import IncrementalTable

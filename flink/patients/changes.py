@@ -14,7 +14,9 @@ import msgspec
 
 from diabetes_platform.contract.change_events import (
     CLOCK_SKEW_MS,
+    IMAGE_KEYS,
     LARGEST_BIGINT,
+    REQUIRED_IMAGE_KEYS,
     Invalid,
     heartbeat_ms,
     parse_timestamp,
@@ -22,8 +24,8 @@ from diabetes_platform.contract.change_events import (
 )
 from diabetes_platform.contract.events import (
     DELETED,
-    DIABETES_NEW_CHANGED,
     HEARTBEAT_TOPIC,
+    IMAGE_OPERATIONS,
     TIMESTAMP_KEYS,
 )
 from diabetes_platform.contract.fields import FEATURE_NAMES, FIELDS_BY_NAME, Field
@@ -87,7 +89,6 @@ def _decode_change(text: str) -> Any:  # noqa: ANN401 - of a type built at run t
 
 
 _SCHEMA, _TABLE = DIABETES_NEW.name.split(".")
-_REQUIRED_KEYS = frozenset(DIABETES_NEW_CHANGED.required_image_keys)
 _PositiveInt = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_BIGINT)]
 
 
@@ -105,17 +106,14 @@ def _measurement_type(field: Field) -> Any:  # noqa: ANN401 - a type built at ru
 def _image_field(name: str) -> tuple[str, Any] | tuple[str, Any, None]:
     field = FIELDS_BY_NAME.get(name)
     if field is None:
-        return (name, _PositiveInt) if name in _REQUIRED_KEYS else (name, str | None, None)
+        return (name, _PositiveInt) if name in REQUIRED_IMAGE_KEYS else (name, str | None, None)
     measurement = _measurement_type(field)
     kind = measurement if field.required else measurement | None
-    return (name, kind) if name in _REQUIRED_KEYS else (name, kind, None)
+    return (name, kind) if name in REQUIRED_IMAGE_KEYS else (name, kind, None)
 
 
 # `kw_only`: required keys have no default, and may follow keys that have one.
-_Image: Any = msgspec.defstruct(
-    "_Image", map(_image_field, DIABETES_NEW_CHANGED.image_keys), kw_only=True, gc=False
-)
-_OPERATIONS = tuple(op for op in DIABETES_NEW_CHANGED.operations if op != DELETED)
+_Image: Any = msgspec.defstruct("_Image", map(_image_field, IMAGE_KEYS), kw_only=True, gc=False)
 _Source = msgspec.defstruct(
     "_Source",
     [
@@ -128,7 +126,12 @@ _Source = msgspec.defstruct(
 )
 _Change = msgspec.defstruct(
     "_Change",
-    [("op", Literal[_OPERATIONS]), ("ts_ms", _PositiveInt), ("after", _Image), ("source", _Source)],
+    [
+        ("op", Literal[IMAGE_OPERATIONS]),
+        ("ts_ms", _PositiveInt),
+        ("after", _Image),
+        ("source", _Source),
+    ],
 )
 _Row = msgspec.defstruct("_Row", [("id", _PositiveInt)], gc=False)
 _Deletion = msgspec.defstruct(

@@ -6,8 +6,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from diabetes_platform.contract.stream_tables import STREAM_REJECTED, STREAM_WINDOWS
-from diabetes_platform.contract.tables import STREAM_PATIENTS, Table
+from diabetes_platform.contract.tables import (
+    STREAM_PATIENTS,
+    STREAM_REJECTED,
+    STREAM_WINDOWS,
+    Table,
+)
 from diabetes_platform.defs.monitoring.stream_quality import (
     every_message_accounted_for,
     few_events_late,

@@ -8,7 +8,8 @@ import pytest
 from confluent_kafka import TopicPartition
 from psycopg import Connection
 
-from diabetes_platform.contract.events import CDC_TOPIC, CONNECTOR, DIABETES_NEW_CHANGED
+from diabetes_platform.contract.change_events import IMAGE_KEYS
+from diabetes_platform.contract.events import CDC_TOPIC, CONNECTOR, OPERATIONS
 from diabetes_platform.local.kafka.setup import read_topics, setup_topics
 from diabetes_platform_tests.capture import Connect, eventually
 from diabetes_platform_tests.local.connect.conftest import WriteConfig, insert, set_up
@@ -29,12 +30,12 @@ def test_changes_have_the_format_of_the_contract(capturing: Connect, intake: Con
     assert {m.key() for m in (created, updated, deleted, tombstone)} == {b'{"id":%d}' % patient}
     assert tombstone.value() is None
     values = [json.loads(m.value() or b"") for m in (created, updated, deleted)]
-    operations = [DIABETES_NEW_CHANGED.operations[value["op"]] for value in values]
+    operations = [OPERATIONS[value["op"]] for value in values]
     assert operations == ["create", "update", "delete"]
     for value in values:
-        assert value.keys() >= set(DIABETES_NEW_CHANGED.envelope_keys)
-        assert value["source"].keys() >= set(DIABETES_NEW_CHANGED.source_keys)
-    assert tuple(values[0]["after"]) == DIABETES_NEW_CHANGED.image_keys
+        assert value.keys() >= {"before", "after", "source", "op", "ts_ms"}
+        assert value["source"].keys() >= {"lsn", "ts_ms", "table", "snapshot"}
+    assert tuple(values[0]["after"]) == IMAGE_KEYS
     assert (values[0]["after"]["age"], values[0]["after"]["glucose"]) == (33.0, 120.0)
     assert values[0]["after"]["received_at"].endswith("Z")
     assert (values[1]["after"]["outcome"], values[2]["after"]) == (1, None)

@@ -11,7 +11,7 @@ from diabetes_platform_tests.grown_contract import NAME, add_field, copy_project
 
 CLASSIFY = f"""
 import json
-from diabetes_platform.contract.events import SINK_KEYS
+from diabetes_platform.contract.change_events import SINK_KEYS
 from flink.patients.changes import classify, decode_valid_change
 from flink.patients.messages import Accepted
 from flink.patients.tests.messages import NOW_MS, envelope, image, message

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from diabetes_platform.contract.change_events import CLOCK_SKEW_MS
-from diabetes_platform.contract.events import HEARTBEAT_TOPIC, SINK_KEYS
+from diabetes_platform.contract.change_events import CLOCK_SKEW_MS, SINK_KEYS
+from diabetes_platform.contract.events import HEARTBEAT_TOPIC
 from diabetes_platform.contract.fields import FEATURES, FIELDS
 from flink.patients.changes import classify, decode_valid_change, diagnose
 from flink.patients.messages import Accepted, Ignored, KafkaMessage, Rejected, Verdict

@@ -2,7 +2,7 @@
 
 import json
 
-from diabetes_platform.contract.events import SINK_KEYS
+from diabetes_platform.contract.change_events import SINK_KEYS
 from serving.predictor.messages import Change, ConsumedMessage, read_message
 from serving.tests.samples import PATIENT
 
