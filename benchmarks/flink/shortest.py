@@ -22,14 +22,14 @@ from pyflink.datastream.connectors.kafka import (
 )
 from pyflink.table import Schema, StreamTableEnvironment
 
-from diabetes_platform.contract.events import DIABETES_NEW_CHANGED
+from diabetes_platform.contract.change_events import IMAGE_KEYS
 from diabetes_platform.contract.fields import FEATURES
-from flink.patients.kafka_tables import IMAGES, SINK_OPTIONS, Topics, images_ddl
+from flink.patients.kafka_tables import IMAGES, SINK_OPTIONS, Topics, sink_ddls
 
 # Of its own type: one that Java has seen cannot be sent with the function.
 _REJECTED = OutputTag("rejected", Types.ROW([Types.PRIMITIVE_ARRAY(Types.BYTE())]))
 _BOUNDS = [(field.name, field.minimum, field.maximum, field.required) for field in FEATURES]
-_KEYS = DIABETES_NEW_CHANGED.image_keys
+_KEYS = IMAGE_KEYS
 
 
 def read(value: bytes) -> tuple[int, int, bytes | None]:
@@ -94,7 +94,8 @@ def main() -> None:
         if name.startswith("properties."):
             letters = letters.set_property(name.removeprefix("properties."), option)
     rows.get_side_output(_REJECTED).sink_to(letters.build())
-    _merge(environment, rows, images_ddl(options.bootstrap_servers, Topics(images=options.images)))
+    topics = Topics(images=options.images)
+    _merge(environment, rows, sink_ddls(options.bootstrap_servers, topics)[IMAGES])
     environment.execute_async(None)
 
 

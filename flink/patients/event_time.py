@@ -42,9 +42,7 @@ class EventTime:
     after the start no window closes, because some partitions may not have delivered messages yet.
     """
 
-    window_ms: int
-    lateness_ms: int
-    idle_ms: int
+    windows: WindowOptions
     started_ms: int
     watermark_ms: int = 0
     _partitions: dict[Partition, tuple[int, int]] = field(default_factory=dict)
@@ -60,7 +58,7 @@ class EventTime:
         if kind in _WITHOUT_EVENT_TIME:
             newest_ms = self._partitions.get(partition, (now_ms, 0))[0]
             return TimedMessage(kind, max(newest_ms, self.watermark_ms), self.watermark_ms)
-        window_end_ms = event_ms - event_ms % self.window_ms + self.window_ms
+        window_end_ms = event_ms - event_ms % self.windows.length_ms + self.windows.length_ms
         late = window_end_ms <= self.watermark_ms
         counted_ms = self.watermark_ms if late else event_ms
         self._advance(partition, event_ms, now_ms)
@@ -72,12 +70,12 @@ class EventTime:
         if event_ms <= newest_ms and now_ms == received_ms:
             return  # most messages of a backlog change nothing
         self._partitions[partition] = (max(newest_ms, event_ms), now_ms)
-        if now_ms - self.started_ms < self.idle_ms:
+        if now_ms - self.started_ms < self.windows.idle_ms:
             return
-        active_since = now_ms - self.idle_ms
+        active_since = now_ms - self.windows.idle_ms
         slowest_ms = min(
             newest_ms
             for newest_ms, received_ms in self._partitions.values()
             if received_ms >= active_since
         )
-        self.watermark_ms = max(self.watermark_ms, slowest_ms - self.lateness_ms)
+        self.watermark_ms = max(self.watermark_ms, slowest_ms - self.windows.lateness_ms)

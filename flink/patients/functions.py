@@ -12,7 +12,7 @@ from pyflink.table import DataTypes, FunctionContext
 from pyflink.table.udf import ScalarFunction
 
 from flink.patients.changes import classify
-from flink.patients.event_time import EventTime, Partition, TimedMessage, WindowOptions
+from flink.patients.event_time import EventTime, TimedMessage, WindowOptions
 from flink.patients.messages import (
     ACCEPTED,
     DELETED,
@@ -50,9 +50,7 @@ class ClassifyMessage(ScalarFunction):  # type: ignore[misc]
 
     def open(self, function_context: FunctionContext) -> None:  # noqa: ARG002 - Flink's signature
         """Create the state of this subtask: its event time."""
-        windows = self._windows
-        now_ms = time.time_ns() // 1_000_000
-        self._time = EventTime(windows.length_ms, windows.lateness_ms, windows.idle_ms, now_ms)
+        self._time = EventTime(self._windows, time.time_ns() // 1_000_000)
         self._row = Row(*[None] * len(VERDICT))
 
     def is_deterministic(self) -> bool:
@@ -73,14 +71,9 @@ class ClassifyMessage(ScalarFunction):  # type: ignore[misc]
             timed = self._time.assign(source, REJECTED, now_ms, now_ms)
             reasons = msgspec.json.encode(verdict.reasons).decode()
             return self._verdict(timed, reasons=reasons, rejected_ms=now_ms)
-        return self._verdict(self._assign_ignored(source, verdict.heartbeat_ms, now_ms))
-
-    def _assign_ignored(
-        self, partition: Partition, heartbeat_ms: int | None, now_ms: int
-    ) -> TimedMessage:
-        if heartbeat_ms is None:
-            return self._time.assign(partition, IGNORED, now_ms, now_ms)
-        return self._time.assign(partition, HEARTBEAT, heartbeat_ms, now_ms)
+        if verdict.heartbeat_ms is None:
+            return self._verdict(self._time.assign(source, IGNORED, now_ms, now_ms))
+        return self._verdict(self._time.assign(source, HEARTBEAT, verdict.heartbeat_ms, now_ms))
 
     def _verdict(
         self,
@@ -90,12 +83,6 @@ class ClassifyMessage(ScalarFunction):  # type: ignore[misc]
         rejected_ms: int | None = None,
     ) -> Row:
         """Return the verdict in a reused row, which Flink reads before the next call."""
-        self._row[:] = (
-            timed.kind,
-            timed.event_ms,
-            timed.watermark_ms,
-            *change,
-            reasons,
-            rejected_ms,
-        )
+        times = timed.event_ms, timed.watermark_ms
+        self._row[:] = (timed.kind, *times, *change, reasons, rejected_ms)
         return self._row

@@ -4,7 +4,7 @@ Each part has its own table environment, so that a graph may gain, lose or chang
 the others.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.table import Schema, StreamTableEnvironment, Table
@@ -19,12 +19,11 @@ from diabetes_platform.contract.events import (
 from diabetes_platform.contract.fields import FEATURE_NAMES
 from flink.patients.event_time import WindowOptions
 from flink.patients.functions import VERDICT_TYPE, ClassifyMessage
-from flink.patients.messages import ACCEPTED, DELETED, HEARTBEAT, IGNORED, LATE, REJECTED
+from flink.patients.messages import ACCEPTED, DELETED, LATE, NOT_COUNTED, REJECTED
 from flink.pyflink_internals import row_data_stream
 
 STATE_RETENTION = "1 d"
 """How long a patient's newest lsn stays in state after the last change."""
-_NOT_COUNTED = f"('{HEARTBEAT}', '{IGNORED}')"
 
 
 def classified(
@@ -100,21 +99,14 @@ def dead_letters(verdicts: DataStream, tables: StreamTableEnvironment) -> Table:
     )
 
 
-def ignored(verdicts: DataStream, tables: StreamTableEnvironment) -> Table:
-    """Return the `kind` of each ignored message."""
-    return _of_kind(verdicts, tables, "ignored_messages", f"kind IN {_NOT_COUNTED}")
+def of_kinds(verdicts: DataStream, tables: StreamTableEnvironment, kinds: Sequence[str]) -> Table:
+    """Return the `kind` of each message of these kinds."""
+    tables.create_temporary_view("kinds", _columns(verdicts, tables, "kind"))
+    return tables.sql_query(f"SELECT kind FROM kinds WHERE kind IN ({_quoted(kinds)})")  # noqa: S608 - the job's names
 
 
-def late(verdicts: DataStream, tables: StreamTableEnvironment) -> Table:
-    """Return the `kind` of each message whose window had closed."""
-    return _of_kind(verdicts, tables, "late_messages", f"kind = '{LATE}'")
-
-
-def _of_kind(
-    verdicts: DataStream, tables: StreamTableEnvironment, name: str, condition: str
-) -> Table:
-    tables.create_temporary_view(name, _columns(verdicts, tables, "kind"))
-    return tables.sql_query(f"SELECT kind FROM {name} WHERE {condition}")  # noqa: S608 - this module's
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
 
 
 def windowed(verdicts: DataStream, tables: StreamTableEnvironment, windows: WindowOptions) -> Table:
@@ -133,7 +125,7 @@ def windowed(verdicts: DataStream, tables: StreamTableEnvironment, windows: Wind
 def _windows_query(length_ms: int) -> str:
     start = f"(MIN(event_ms) / {length_ms}) * {length_ms}"
     columns = {WINDOW_KEYS.start: start, WINDOW_KEYS.end: f"{start} + {length_ms}"}
-    events = f"COUNT(*) FILTER (WHERE kind NOT IN {_NOT_COUNTED})"
+    events = f"COUNT(*) FILTER (WHERE kind NOT IN ({_quoted(NOT_COUNTED)}))"
     columns[WINDOW_KEYS.events] = events
     kinds = {
         WINDOW_KEYS.accepted: ACCEPTED,

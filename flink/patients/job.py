@@ -6,8 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 from pyflink.common import Configuration
-from pyflink.datastream import DataStream, StreamExecutionEnvironment
-from pyflink.table import StreamTableEnvironment, Table
+from pyflink.datastream import StreamExecutionEnvironment
 
 from diabetes_platform.contract.events import STREAM_JOB
 from flink.patients import kafka_tables
@@ -15,13 +14,13 @@ from flink.patients.event_time import WindowOptions
 from flink.patients.graph import (
     classified,
     dead_letters,
-    ignored,
-    late,
     newest_images,
+    of_kinds,
     table_environment,
     windowed,
 )
 from flink.patients.kafka_tables import Topics
+from flink.patients.messages import LATE, NOT_COUNTED
 from flink.patients.uids import set_uids
 from flink.pyflink_internals import transformation, transformations
 
@@ -42,22 +41,6 @@ CONFIGURATION = {
 }
 
 
-def read_verdicts(
-    environment: StreamExecutionEnvironment,
-    servers: str,
-    topics: Topics,
-    windows: WindowOptions,
-    *,
-    bounded: bool,
-) -> DataStream:
-    """Return the messages of the source topics with their verdicts."""
-    tables = table_environment(environment)
-    tables.execute_sql(kafka_tables.source_ddl(servers, topics, bounded=bounded))
-    verdicts = classified(tables.from_path(kafka_tables.SOURCE), tables, windows)
-    set_uids("source", [transformation(verdicts)])
-    return verdicts
-
-
 def build(
     environment: StreamExecutionEnvironment,
     servers: str,
@@ -69,35 +52,30 @@ def build(
 ) -> None:
     """Add the graph to `environment`, from the topic of changes to the other three.
 
-    Sinks named in `without` are left out.
+    Sinks named in `without` are left out. The name of a sink prefixes its operators' uids.
     """
-    verdicts = read_verdicts(environment, servers, topics, windows, bounded=bounded)
-    for part, ddl, query in (
-        (kafka_tables.WINDOWS, kafka_tables.windows_ddl, partial(windowed, windows=windows)),
-        (kafka_tables.DEAD_LETTERS, kafka_tables.dead_letters_ddl, dead_letters),
-        (kafka_tables.IMAGES, kafka_tables.images_ddl, newest_images),
-        (kafka_tables.IGNORED, kafka_tables.ignored_ddl, ignored),
-        (kafka_tables.LATE, kafka_tables.late_ddl, late),
+    tables = table_environment(environment)
+    tables.execute_sql(kafka_tables.source_ddl(servers, topics, bounded=bounded))
+    verdicts = classified(tables.from_path(kafka_tables.SOURCE), tables, windows)
+    set_uids("source", [transformation(verdicts)])
+    ddls = kafka_tables.sink_ddls(servers, topics)
+    for sink, query in (
+        (kafka_tables.WINDOWS, partial(windowed, windows=windows)),
+        (kafka_tables.DEAD_LETTERS, dead_letters),
+        (kafka_tables.IMAGES, newest_images),
+        (kafka_tables.IGNORED, partial(of_kinds, kinds=NOT_COUNTED)),
+        (kafka_tables.LATE, partial(of_kinds, kinds=[LATE])),
     ):
-        if part in without:
+        if sink in without:
             continue
         tables = table_environment(environment)
-        tables.execute_sql(ddl(servers, topics))
-        write_to(part, environment, tables, query(verdicts, tables))
-
-
-def write_to(
-    sink: str,
-    environment: StreamExecutionEnvironment,
-    tables: StreamTableEnvironment,
-    table: Table,
-) -> None:
-    """Write `table` to the table named `sink`, which also prefixes the uids of its operators."""
-    existing = len(transformations(environment))
-    statements = tables.create_statement_set()
-    statements.add_insert(sink, table)
-    statements.attach_as_datastream()
-    set_uids(sink, transformations(environment)[existing:])
+        tables.execute_sql(ddls[sink])
+        results = query(verdicts, tables)
+        existing = len(transformations(environment))
+        statements = tables.create_statement_set()
+        statements.add_insert(sink, results)
+        statements.attach_as_datastream()
+        set_uids(sink, transformations(environment)[existing:])
 
 
 def main(arguments: Sequence[str]) -> int:

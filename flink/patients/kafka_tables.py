@@ -1,5 +1,6 @@
 """The job's Kafka topics as Flink SQL tables."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +16,17 @@ from diabetes_platform.contract.events import (
 SOURCE, IMAGES, DEAD_LETTERS, WINDOWS = "received", "images", "rejected", "windowed"
 IGNORED, LATE = "ignored", "late"
 GROUP: Final = "flink-patients"
+SINK_OPTIONS = {
+    "sink.delivery-guarantee": "at-least-once",
+    "properties.linger.ms": "0",
+    # Do not wait to fill a batch: records that arrive during a request form the next batch.
+    "properties.batch.size": "131072",
+    "properties.acks": "all",
+    "properties.max.in.flight.requests.per.connection": "1",
+    "properties.compression.type": "lz4",
+    # Longer than a broker's restart: the job only fails and restarts after two minutes.
+    "properties.delivery.timeout.ms": "120000",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +46,8 @@ def source_ddl(servers: str, topics: Topics, *, bounded: bool) -> str:
     rebuilt, and readers recognise repeated messages by id and lsn.
     """
     options = {
+        "connector": "kafka",
+        "properties.bootstrap.servers": servers,
         "topic": f"{topics.changes};{HEARTBEAT_TOPIC}",
         "properties.group.id": GROUP,
         "scan.startup.mode": "earliest-offset",
@@ -51,79 +65,47 @@ def source_ddl(servers: str, topics: Topics, *, bounded: bool) -> str:
         "`key` BYTES, `value` BYTES, `topic` STRING METADATA VIRTUAL, "
         "`partition` INT METADATA VIRTUAL, `offset` BIGINT METADATA VIRTUAL"
     )
-    return _table(SOURCE, columns, "kafka", servers, options)
+    return _table(SOURCE, columns, options)
 
 
-def images_ddl(servers: str, topics: Topics) -> str:
-    """Return the compacted topic of newest images; a row without image becomes a tombstone."""
-    options = {
-        "topic": topics.images,
-        "key.format": "json",
-        "value.format": "raw",
-        "value.fields-include": "EXCEPT_KEY",
-    }
-    columns = "id BIGINT, image BYTES, PRIMARY KEY (id) NOT ENFORCED"
-    return _table(IMAGES, columns, "upsert-kafka", servers, {**options, **SINK_OPTIONS})
+def sink_ddls(servers: str, topics: Topics) -> dict[str, str]:
+    """Return the tables that the graph writes, by name.
 
-
-def dead_letters_ddl(servers: str, topics: Topics) -> str:
-    """Return the topic of rejected messages: original bytes, and headers with the reasons."""
-    options = {
-        "topic": topics.rejected,
-        "key.format": "raw",
-        "key.fields": "key",
-        "value.format": "raw",
-        "value.fields-include": "EXCEPT_KEY",
-    }
-    columns = "`key` BYTES, `value` BYTES, headers MAP<STRING, BYTES> METADATA"
-    return _table(DEAD_LETTERS, columns, "kafka", servers, {**options, **SINK_OPTIONS})
-
-
-def windows_ddl(servers: str, topics: Topics) -> str:
-    """Return the topic of windows, keyed by their start."""
+    The topic of images is compacted: a row without image becomes a tombstone. A dead letter has the
+    original's bytes, and headers with the reasons. Ignored and late messages are only counted.
+    """
     integers = (WINDOW_KEYS.start, WINDOW_KEYS.end, *WINDOW_KEYS.counts)
-    columns = ", ".join(
+    window_columns = ", ".join(
         f"`{name}` {'BIGINT' if name in integers else 'DOUBLE'}" for name in WINDOW_KEYS.all
     )
-    options = {
-        "topic": topics.windowed,
-        "key.format": "json",
-        "key.fields": WINDOW_KEYS.start,
-        "value.format": "json",
+    raw_value = {"value.format": "raw", "value.fields-include": "EXCEPT_KEY"}
+    images = {"topic": topics.images, "key.format": "json", **raw_value}
+    rejected = {"topic": topics.rejected, "key.format": "raw", "key.fields": "key", **raw_value}
+    windowed = {"topic": topics.windowed, "key.format": "json", "value.format": "json"}
+    kafka = {"properties.bootstrap.servers": servers, **SINK_OPTIONS}
+    return {
+        IMAGES: _table(
+            IMAGES,
+            "id BIGINT, image BYTES, PRIMARY KEY (id) NOT ENFORCED",
+            {"connector": "upsert-kafka", **images, **kafka},
+        ),
+        DEAD_LETTERS: _table(
+            DEAD_LETTERS,
+            "`key` BYTES, `value` BYTES, headers MAP<STRING, BYTES> METADATA",
+            {"connector": "kafka", **rejected, **kafka},
+        ),
+        WINDOWS: _table(
+            WINDOWS,
+            window_columns,
+            {"connector": "kafka", **windowed, "key.fields": WINDOW_KEYS.start, **kafka},
+        ),
+        IGNORED: _table(IGNORED, "kind STRING", {"connector": "blackhole"}),
+        LATE: _table(LATE, "kind STRING", {"connector": "blackhole"}),
     }
-    return _table(WINDOWS, columns, "kafka", servers, {**options, **SINK_OPTIONS})
 
 
-def ignored_ddl(servers: str, topics: Topics) -> str:  # noqa: ARG001 - all sinks' signature
-    """Return the table that counts ignored messages and keeps none."""
-    return _counting_table(IGNORED)
-
-
-def late_ddl(servers: str, topics: Topics) -> str:  # noqa: ARG001 - all sinks' signature
-    """Return the table that counts late messages; the other tables get them too."""
-    return _counting_table(LATE)
-
-
-def _counting_table(name: str) -> str:
-    return f"CREATE TEMPORARY TABLE {name} (kind STRING) WITH ('connector' = 'blackhole')"
-
-
-SINK_OPTIONS = {
-    "sink.delivery-guarantee": "at-least-once",
-    "properties.linger.ms": "0",
-    # Do not wait to fill a batch: records that arrive during a request form the next batch.
-    "properties.batch.size": "131072",
-    "properties.acks": "all",
-    "properties.max.in.flight.requests.per.connection": "1",
-    "properties.compression.type": "lz4",
-    # Longer than a broker's restart: the job only fails and restarts after two minutes.
-    "properties.delivery.timeout.ms": "120000",
-}
-
-
-def _table(name: str, columns: str, connector: str, servers: str, options: dict[str, str]) -> str:
-    all_options = {"connector": connector, "properties.bootstrap.servers": servers, **options}
-    clause = ", ".join(f"'{key}' = '{_quoted(value)}'" for key, value in all_options.items())
+def _table(name: str, columns: str, options: Mapping[str, str]) -> str:
+    clause = ", ".join(f"'{key}' = '{_quoted(value)}'" for key, value in options.items())
     return f"CREATE TEMPORARY TABLE {name} ({columns}) WITH ({clause})"
 
 

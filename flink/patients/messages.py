@@ -13,6 +13,8 @@ REJECTED: Final = "rejected"
 IGNORED: Final = "ignored"
 HEARTBEAT: Final = "heartbeat"
 """An ignored message whose time advances the watermark while nothing changes."""
+NOT_COUNTED = (HEARTBEAT, IGNORED)
+"""The kinds that do not count as events of a window."""
 LATE: Final = "late"
 DELETED: Final = "deleted"
 """Accepted, without measurements."""

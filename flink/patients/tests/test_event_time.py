@@ -1,6 +1,6 @@
 """Watermarks of partitions, and the window in which a message counts."""
 
-from flink.patients.event_time import EventTime, TimedMessage
+from flink.patients.event_time import EventTime, TimedMessage, WindowOptions
 from flink.patients.messages import ACCEPTED, HEARTBEAT, LATE, REJECTED
 
 A, B, HEARTBEATS = ("changes", 0), ("changes", 1), ("heartbeat", 0)
@@ -9,7 +9,7 @@ MINUTE = 60_000
 
 
 def event_time(idle_ms: int = 30_000) -> EventTime:
-    return EventTime(MINUTE, 10_000, idle_ms, START)
+    return EventTime(WindowOptions(MINUTE, 10_000, idle_ms), START)
 
 
 def test_nothing_is_late_until_every_partition_had_time_to_deliver() -> None:

@@ -15,12 +15,12 @@ from flink.patients.event_time import WindowOptions
 from flink.patients.graph import (
     classified,
     dead_letters,
-    ignored,
-    late,
     newest_images,
+    of_kinds,
     table_environment,
     windowed,
 )
+from flink.patients.messages import LATE, NOT_COUNTED
 from flink.patients.tests.messages import CHANGED_MS, TOPIC, envelope, image, source
 
 pytestmark = pytest.mark.integration
@@ -134,7 +134,10 @@ def test_every_message_is_written_duplicate_rejected_or_ignored(
     tables.create_temporary_view("messages", verdicts)
     counts = kinds(tables.sql_query("SELECT messages.verdict.kind FROM messages"))
     assert counts == {"accepted": 7, "deleted": 1, "rejected": 3, "ignored": 1, "heartbeat": 1}
-    assert kinds(ignored(verdicts, table_environment(stream))) == {"ignored": 1, "heartbeat": 1}
+    assert kinds(of_kinds(verdicts, table_environment(stream), NOT_COUNTED)) == {
+        "ignored": 1,
+        "heartbeat": 1,
+    }
     assert len(upserts(rows(newest_images(verdicts, table_environment(stream))))) == 5
 
 
@@ -161,7 +164,9 @@ def test_windows_count_and_average_by_the_time_of_the_change(
     assert (first[share_name("insulin")], first[share_name("glucose")]) == (0.5, 0)
     assert [second[name] for name in WINDOW_KEYS.counts] == [3, 1, 1, 0, 1]
     assert second[mean_name("glucose")] == 60
-    assert [kind for (kind,) in rows(late(verdicts, table_environment(stream)))] == ["late"]
+    assert [kind for (kind,) in rows(of_kinds(verdicts, table_environment(stream), [LATE]))] == [
+        "late"
+    ]
 
 
 def test_a_window_with_heartbeats_only_is_not_written(

@@ -1,9 +1,5 @@
-from collections import Counter
-
-import pytest
-
 from diabetes_platform.contract.fields import FEATURES
-from flink.smoke.rows import ACCEPTED, ONE_IN, expected_verdicts, patient, verdict
+from flink.smoke.rows import ACCEPTED, ONE_IN, patient, verdict
 
 EVERY_FIELD_TWICE = 2 * ONE_IN * len(FEATURES)
 
@@ -18,8 +14,3 @@ def test_one_patient_in_ten_has_one_measurement_above_its_range() -> None:
 def test_each_field_has_its_turn() -> None:
     verdicts = {verdict(number) for number in range(EVERY_FIELD_TWICE)}
     assert verdicts == {ACCEPTED, *(f"{field.name}:above_maximum" for field in FEATURES)}
-
-
-@pytest.mark.parametrize("rows", [1, ONE_IN, ONE_IN + 1, EVERY_FIELD_TWICE])
-def test_the_contract_finds_what_is_expected(rows: int) -> None:
-    assert Counter(verdict(number) for number in range(rows)) == +Counter(expected_verdicts(rows))
