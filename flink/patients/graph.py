@@ -4,7 +4,8 @@ Each part has its own table environment, so that a graph may gain, lose or chang
 the others.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.table import Schema, StreamTableEnvironment, Table
@@ -45,17 +46,14 @@ def classified(
     return row_data_stream(verdicts, tables)
 
 
-def table_environment(
-    environment: StreamExecutionEnvironment, options: Mapping[str, str] | None = None
-) -> StreamTableEnvironment:
-    """Return an environment for one part of the graph; `options` are Flink's own."""
+def table_environment(environment: StreamExecutionEnvironment) -> StreamTableEnvironment:
+    """Return an environment for one part of the graph."""
     tables = StreamTableEnvironment.create(environment)
     settings = {
         "table.exec.simplify-operator-name-enabled": "true",
         "table.local-time-zone": "UTC",
         # Query and sink have the same key, and the exchange keeps the order of one patient.
         "table.exec.sink.upsert-materialize": "NONE",
-        **(options or {}),
     }
     for name, value in settings.items():
         tables.get_config().set(name, value)
@@ -82,16 +80,9 @@ def dead_letters(verdicts: DataStream, tables: StreamTableEnvironment) -> Table:
     tables.create_temporary_view(
         "rejections", _columns(verdicts, tables, "kind", "reasons", "rejected_ms")
     )
-    header_columns = {
-        DEAD_LETTER_HEADERS.reasons: "reasons",
-        DEAD_LETTER_HEADERS.topic: "topic",
-        DEAD_LETTER_HEADERS.partition: "`partition`",
-        DEAD_LETTER_HEADERS.offset: "`offset`",
-        DEAD_LETTER_HEADERS.rejected_ms: "rejected_ms",
-    }
     headers = ", ".join(
-        f"'{name}', CAST(CAST({column} AS STRING) AS BYTES)"
-        for name, column in header_columns.items()
+        f"'{name}', CAST(CAST(`{column}` AS STRING) AS BYTES)"
+        for column, name in asdict(DEAD_LETTER_HEADERS).items()
     )
     return tables.sql_query(
         f"SELECT `key`, `value`, MAP[{headers}] AS headers "  # noqa: S608 - the contract's names
@@ -135,13 +126,12 @@ def _windows_query(length_ms: int) -> str:
     }
     for name, kind in kinds.items():
         columns[name] = f"COUNT(*) FILTER (WHERE kind = '{kind}')"
+    accepted = f"FILTER (WHERE kind = '{ACCEPTED}')"
     for position, feature in enumerate(FEATURE_NAMES, 1):
-        columns[mean_name(feature)] = (
-            f"AVG(features[{position}]) FILTER (WHERE kind = '{ACCEPTED}')"
-        )
+        columns[mean_name(feature)] = f"AVG(features[{position}]) {accepted}"
     for position, feature in enumerate(FEATURE_NAMES, 1):
         missing = f"CASE WHEN features[{position}] IS NULL THEN 1.0E0 ELSE 0.0E0 END"
-        columns[missing_share_name(feature)] = f"AVG({missing}) FILTER (WHERE kind = '{ACCEPTED}')"
+        columns[missing_share_name(feature)] = f"AVG({missing}) {accepted}"
     selected = ", ".join(f"{expression} AS {name}" for name, expression in columns.items())
     seconds = f"INTERVAL '{length_ms / 1000:.3f}' SECOND(9, 3)"
     return (
