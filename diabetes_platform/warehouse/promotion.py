@@ -113,7 +113,7 @@ def _promotion_of(connection: Connection, version: int | None = None) -> Promoti
         " AND version = coalesce(%s, (SELECT version FROM serving.current_version))",
         (version,),
     ).fetchone()
-    return None if row is None else Promotion(*row, changed=False)
+    return None if row is None else replace(Promotion(*row), changed=False)
 
 
 def _passing_validation(connection: Connection, batch: StagedBatch) -> str:
