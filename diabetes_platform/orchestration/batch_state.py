@@ -25,6 +25,7 @@ from diabetes_platform.contract.tables import (
 from diabetes_platform.lake.delta import Commit, DeltaPath, Lake, annotate, commits, newest_commit
 from diabetes_platform.lake.raw import current_content_hash
 from diabetes_platform.modelling.training_set_snapshot import LABELS_VERSION, RAW_HASH
+from diabetes_platform.orchestration.retries import non_retryable_errors
 
 INPUT_VERSION = "input_version"
 """The key of the commit metadata with the input version of the rows."""
@@ -46,12 +47,14 @@ def materialize_if_changed(
 ) -> dg.MaterializeResult:
     """Build the table unless its rows already come from the input `version`.
 
-    `build` writes the table and returns metadata of plain values, which are kept in the commit.
+    `build` writes the table and returns metadata of plain values, which are kept in the commit. Its
+    errors of the input are not retried.
     """
     commit = newest_commit(target)
     unchanged = commit is not None and commit.metadata.get(INPUT_VERSION) == version
     if commit is None or not unchanged:
-        metadata = json.dumps(build())
+        with non_retryable_errors():
+            metadata = json.dumps(build())
         annotate(target, {INPUT_VERSION: version, _ASSET_METADATA: metadata})
         commit = require_commit(target)
     else:

@@ -1,13 +1,17 @@
 """Results of asset checks that could not be evaluated, and Markdown for check metadata."""
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import dagster as dg
 
+T = TypeVar("T")
 
-def inconclusive(reason: str) -> dg.AssetCheckResult:
+
+def inconclusive(reason: str, check_name: str | None = None) -> dg.AssetCheckResult:
     """Return a warning with the reason: a check that was not evaluated has not passed."""
     return dg.AssetCheckResult(
+        check_name=check_name,
         passed=False,
         severity=dg.AssetCheckSeverity.WARN,
         description=reason,
@@ -18,6 +22,11 @@ def inconclusive(reason: str) -> dg.AssetCheckResult:
 def no_champion() -> dg.AssetCheckResult:
     """Return the result of a check of the champion if no model was released yet."""
     return inconclusive("No model was released yet: run the batch first.")
+
+
+def without_none(**values: T | None) -> dict[str, T]:
+    """Return the values that exist, for the metadata of a check."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def counts_markdown(

@@ -6,9 +6,7 @@ values. The project's page contains only its sections, below the checks with the
 
 import hashlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +17,7 @@ from great_expectations.render.renderer.page_renderer import ValidationResultsPa
 from great_expectations.render.view.view import DefaultJinjaPageView
 
 from diabetes_platform.quality.expectations import ExpectationSpec
-from diabetes_platform.quality.validation_report import ExpectationOutcome, ValidationReport
+from diabetes_platform.quality.validation_report import ValidationReport
 
 INDEX = "index.html"
 PAGES = "validations"
@@ -28,12 +26,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def linked(report: ValidationReport) -> ValidationReport:
-    """Return `report` with links (relative to the Data Docs) to its page and to each check."""
-    page = f"{PAGES}/{_file_stem(report.run_name)}.html"
-    outcomes = tuple(
-        replace(outcome, docs_link=f"{page}#{outcome.name}") for outcome in report.outcomes
-    )
-    return replace(report, outcomes=outcomes, docs_link=page)
+    """Return `report` with the link to its page."""
+    return replace(report, docs_link=f"{PAGES}/{_file_stem(report.run_name)}.html")
 
 
 def write_docs(
@@ -83,20 +77,15 @@ def _is_graph(node: object) -> bool:
 
 
 def _summary(report: ValidationReport) -> dict[str, Any]:
+    failed = [outcome for outcome in report.outcomes if not outcome.passed]
     return {
         "run_name": report.run_name,
         "validated_at": report.validated_at.isoformat(timespec="seconds"),
         "page": report.docs_link,
         "passed": report.passed,
-        "failed": _names(outcome for outcome in report.outcomes if outcome.blocks),
-        "warnings": _names(
-            outcome for outcome in report.outcomes if not outcome.passed and not outcome.blocks
-        ),
+        "failed": [outcome.name for outcome in failed if outcome.blocks],
+        "warnings": [outcome.name for outcome in failed if not outcome.blocks],
     }
-
-
-def _names(outcomes: Iterable[ExpectationOutcome]) -> list[str]:
-    return [outcome.name for outcome in outcomes]
 
 
 def _retain(pages: Path) -> list[dict[str, Any]]:
@@ -120,12 +109,7 @@ def _file_stem(run_name: str) -> str:
 
 
 def _replace(path: Path, text: str) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.chmod(0o644)
+    temporary.replace(path)

@@ -41,7 +41,7 @@ COUNTS: dict[str, Any] = {
     # LIMIT 0: PostgreSQL answers the sample queries without a scan.
     "partial_unexpected_count": 0,
 }
-"""Counts and, with `_samples`, record ids, but no values, because the Data Docs show the result."""
+"""Counts but no values, because the Data Docs show the result."""
 
 Bound = tuple[ExpectationSpec, Kwargs]
 
@@ -54,15 +54,22 @@ def run_suite(
     An outcome has at most `sample_size` record ids. Connection errors are raised; an error of a
     single expectation is part of the result.
     """
-    configurations = [_configuration(spec, kwargs) for spec, kwargs in bound]
+    bound = tuple(bound)
     with _whole_table(url, schema, table) as batch:
-        result = batch.validate(_suite(configurations), result_format=COUNTS)
-        failed = {_name(res) for res in result.results if _has_unexpected_rows(res)}
+        result = batch.validate(_suite(bound), result_format=COUNTS)
+        failed = {
+            _name(res)
+            for res in result.results
+            if not res.success and res.result.get("unexpected_count")
+        }
         if failed:
-            failed_configurations = [c for c in configurations if c.meta["name"] in failed]
-            sampled = batch.validate(
-                _suite(failed_configurations), result_format=_samples(sample_size)
-            )
+            samples = {
+                **COUNTS,
+                "unexpected_index_column_names": [RECORD_ID.name],
+                "partial_unexpected_count": sample_size,
+            }
+            suite = _suite((spec, kwargs) for spec, kwargs in bound if spec.name in failed)
+            sampled = batch.validate(suite, result_format=samples)
             by_name = {_name(res): res for res in sampled.results}
             result.results = [by_name.get(_name(res), res) for res in result.results]
     for res in result.results:
@@ -106,22 +113,17 @@ def _within(url: URL, schema: str) -> URL:
     return url.update_query_dict({"options": f"{options} -csearch_path={schema}".strip()})
 
 
-def _samples(size: int) -> dict[str, Any]:
-    index = {"unexpected_index_column_names": [RECORD_ID.name]}
-    return {**COUNTS, **index, "partial_unexpected_count": size}
-
-
-def _configuration(spec: ExpectationSpec, kwargs: Kwargs) -> ExpectationConfiguration:
-    return ExpectationConfiguration(
-        type=spec.type,
-        kwargs=dict(kwargs),
-        meta={"name": spec.name},
-        description=spec.description,
-        severity=SEVERITIES[spec.severity],
+def _suite(bound: Iterable[Bound]) -> gx.ExpectationSuite:
+    configurations = (
+        ExpectationConfiguration(
+            type=spec.type,
+            kwargs=dict(kwargs),
+            meta={"name": spec.name},
+            description=spec.description,
+            severity=SEVERITIES[spec.severity],
+        )
+        for spec, kwargs in bound
     )
-
-
-def _suite(configurations: Iterable[ExpectationConfiguration]) -> gx.ExpectationSuite:
     return gx.ExpectationSuite(
         name=SUITE_NAME, expectations=[c.to_domain_obj() for c in configurations]
     )
@@ -134,10 +136,6 @@ def _name(result: ExpectationValidationResult) -> str:
     return str(config.meta["name"])
 
 
-def _has_unexpected_rows(result: ExpectationValidationResult) -> bool:
-    return not result.success and bool(result.result.get("unexpected_count"))
-
-
 def _outcome(spec: ExpectationSpec, result: ExpectationValidationResult) -> ExpectationOutcome:
     details = result.result
     outcome = ExpectationOutcome(
@@ -147,7 +145,11 @@ def _outcome(spec: ExpectationSpec, result: ExpectationValidationResult) -> Expe
         observed=details.get("observed_value", details.get("unexpected_count")),
         unexpected_count=details.get("unexpected_count"),
         element_count=details.get("element_count"),
-        record_ids=_record_ids(details),
+        record_ids=tuple(
+            str(record_id)
+            for index in details.get("partial_unexpected_index_list") or ()
+            for record_id in index[RECORD_ID.name]
+        ),
     )
     if not result.exception_info["raised_exception"]:
         return outcome
@@ -175,8 +177,3 @@ def _observed(value: SupportsFloat | list[object] | str | None) -> Observed:
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return _observed(float(value))
-
-
-def _record_ids(details: Mapping[str, Any]) -> tuple[str, ...]:
-    listed = details.get("partial_unexpected_index_list") or []
-    return tuple(str(record_id) for index in listed for record_id in index[RECORD_ID.name])

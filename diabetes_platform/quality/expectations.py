@@ -5,7 +5,7 @@ declare the asset checks.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from diabetes_platform.contract.tables import (
     SOURCE,
     STAGING_PATIENTS,
     STREAM_PATIENTS,
+    Column,
     ColumnType,
     filled_name,
     normed_name,
@@ -57,9 +58,13 @@ class ExpectationSpec:
     kwargs: Kwargs
     severity: Severity
     description: str
-    column: str | None = None
     compare: Callable[[PreviousBatch], Kwargs | None] | None = None
     statistic_of: str | None = None
+
+    @property
+    def column(self) -> str | None:
+        """The column that the expectation is about; None for the whole table."""
+        return self.kwargs.get("column")
 
 
 def bound_kwargs(spec: ExpectationSpec, previous: PreviousBatch | None) -> Kwargs | None:
@@ -92,52 +97,14 @@ _NOT_FROM_THE_STREAM = {
 """A condition in Great Expectations' JSON form; its class would require the slow import."""
 
 
-def _columns() -> list[ExpectationSpec]:
-    columns = STAGING_PATIENTS.columns
-    return [
-        ExpectationSpec(
-            "has_expected_columns",
-            "expect_table_columns_to_match_set",
-            {"column_set": list(STAGING_PATIENTS.column_names), "exact_match": True},
-            "error",
-            "The columns of the contract, in any order, and no others.",
-        ),
-        ExpectationSpec(
-            "has_expected_column_types",
-            "expect_table_columns_to_be_of_types",
-            {"column_types": {column.name: POSTGRESQL_TYPES[column.type] for column in columns}},
-            "error",
-            "Each column has the contract's type.",
-        ),
-    ]
-
-
-def _row_count() -> list[ExpectationSpec]:
-    return [
-        ExpectationSpec(
-            "has_rows",
-            "expect_table_row_count_to_be_between",
-            {"min_value": 1},
-            "error",
-            "The batch is not empty.",
-        ),
-        ExpectationSpec(
-            "row_count_not_collapsed",
-            "expect_table_row_count_to_be_between",
-            {},
-            "error",
-            f"At least {COLLAPSED_SHARE:.0%} of the rows of the promoted version.",
-            compare=_not_collapsed,
-        ),
-        ExpectationSpec(
-            "row_count_near_previous_batch",
-            "expect_table_row_count_to_be_between",
-            {},
-            "warning",
-            f"Within {NEAR_SHARE:.0%} of the row count of the promoted version.",
-            compare=_near,
-        ),
-    ]
+_VALUES = ", ".join(f'"{field.name}"' for field in FIELDS)
+_REPEATED_ROWS = f"""
+SELECT record_id FROM (
+  SELECT record_id, count(*) OVER (PARTITION BY {_VALUES}) AS copies FROM {{batch}}
+) AS counted WHERE copies > 1 ORDER BY record_id"""  # noqa: S608 - names of the contract
+"""NULLs are equal here. ExpectCompoundColumnsToBeUnique compares with SQL's `=`, where they are
+not, and so misses repeated rows without an insulin value."""
+_EXACTLY_ONE = {"min_value": 1, "max_value": 1}
 
 
 def _not_collapsed(previous: PreviousBatch) -> Kwargs:
@@ -151,99 +118,100 @@ def _near(previous: PreviousBatch) -> Kwargs:
     }
 
 
-def _distinct_patients() -> ExpectationSpec:
-    return ExpectationSpec(
+_OF_THE_TABLE = (
+    ExpectationSpec(
+        "has_expected_columns",
+        "expect_table_columns_to_match_set",
+        {"column_set": list(STAGING_PATIENTS.column_names), "exact_match": True},
+        "error",
+        "The columns of the contract, in any order, and no others.",
+    ),
+    ExpectationSpec(
+        "has_expected_column_types",
+        "expect_table_columns_to_be_of_types",
+        {"column_types": {c.name: POSTGRESQL_TYPES[c.type] for c in STAGING_PATIENTS.columns}},
+        "error",
+        "Each column has the contract's type.",
+    ),
+    ExpectationSpec(
+        "has_rows",
+        "expect_table_row_count_to_be_between",
+        {"min_value": 1},
+        "error",
+        "The batch is not empty.",
+    ),
+    ExpectationSpec(
+        "row_count_not_collapsed",
+        "expect_table_row_count_to_be_between",
+        {},
+        "error",
+        f"At least {COLLAPSED_SHARE:.0%} of the rows of the promoted version.",
+        compare=_not_collapsed,
+    ),
+    ExpectationSpec(
+        "row_count_near_previous_batch",
+        "expect_table_row_count_to_be_between",
+        {},
+        "warning",
+        f"Within {NEAR_SHARE:.0%} of the row count of the promoted version.",
+        compare=_near,
+    ),
+    ExpectationSpec(
         "no_duplicate_patients",
-        "expect_rows_to_be_distinct",
-        {"column_list": [field.name for field in FIELDS]},
+        "expect_query_to_return_no_records",
+        {"unexpected_rows_query": _REPEATED_ROWS},
         "error",
         "No two rows have the same measurements and outcome.",
-    )
-
-
-def _no_missing() -> list[ExpectationSpec]:
-    return [
-        ExpectationSpec(
-            f"no_missing_{column.name}",
-            "expect_column_values_to_not_be_null",
-            {"column": column.name},
-            "error",
-            f"Every row has a value. {column.description}",
-            column.name,
-        )
-        for column in STAGING_PATIENTS.columns
-        if not column.nullable
-    ]
-
-
-def _identity() -> list[ExpectationSpec]:
-    unique = ExpectationSpec(
+    ),
+    ExpectationSpec(
         "no_duplicate_record_ids",
         "expect_column_values_to_be_unique",
         {"column": RECORD_ID.name},
         "error",
         "No two rows come from the same place in the source.",
-        RECORD_ID.name,
-    )
-    exactly_one = {"min_value": 1, "max_value": 1}
-    single_batch = ExpectationSpec(
+    ),
+    ExpectationSpec(
         "single_batch",
         "expect_column_unique_value_count_to_be_between",
-        {"column": BATCH_ID.name, **exactly_one},
+        {"column": BATCH_ID.name, **_EXACTLY_ONE},
         "error",
         f"All rows belong to one batch. {BATCH_ID.description}",
-        BATCH_ID.name,
-    )
-    single_source = ExpectationSpec(
+    ),
+    ExpectationSpec(
         "single_source",
         "expect_column_unique_value_count_to_be_between",
-        {"column": SOURCE.name, **exactly_one, "row_condition": _NOT_FROM_THE_STREAM},
+        {"column": SOURCE.name, **_EXACTLY_ONE, "row_condition": _NOT_FROM_THE_STREAM},
         "error",
         f"All rows come from one file or from the stream. {SOURCE.description}",
-        SOURCE.name,
-    )
-    return [unique, single_batch, single_source]
+    ),
+)
 
 
-def _values(field: Field) -> list[ExpectationSpec]:
-    """Return the rules for every value of `field`: set, range, whole numbers."""
-    if field.allowed is not None:
-        return [
-            ExpectationSpec(
-                f"{field.name}_allowed",
-                "expect_column_values_to_be_in_set",
-                {"column": field.name, "value_set": list(field.allowed)},
-                "error",
-                f"{field.label}: {field.allowed_text}.",
-                field.name,
-            )
-        ]
-    specs = [_in_range(field, field.name)]
-    if not field.required:
-        specs.append(_in_range(field, filled_name(field)))
-    if field.kind == "integer":
-        specs.append(
-            ExpectationSpec(
-                f"{field.name}_whole_numbers",
-                "expect_column_values_to_be_whole_numbers",
-                {"column": field.name},
-                "error",
-                f"{field.label}: {field.allowed_text}.",
-                field.name,
-            )
-        )
-    return specs
-
-
-def _in_range(field: Field, column: str) -> ExpectationSpec:
+def _no_missing(column: Column) -> ExpectationSpec:
     return ExpectationSpec(
-        f"{column}_in_range",
-        "expect_column_values_to_be_between",
-        {"column": column, "min_value": field.minimum, "max_value": field.maximum},
+        f"no_missing_{column.name}",
+        "expect_column_values_to_not_be_null",
+        {"column": column.name},
         "error",
-        f"{field.label}: {field.allowed_text}.",
-        column,
+        f"Every row has a value. {column.description}",
     )
+
+
+def _values(field: Field) -> Iterator[ExpectationSpec]:
+    """Yield the rules for every value of `field`: set, range, whole numbers."""
+    text = f"{field.label}: {field.allowed_text}."
+    if field.allowed is not None:
+        kwargs: Kwargs = {"column": field.name, "value_set": list(field.allowed)}
+        kind = "expect_column_values_to_be_in_set"
+        yield ExpectationSpec(f"{field.name}_allowed", kind, kwargs, "error", text)
+        return
+    for column in (field.name,) if field.required else (field.name, filled_name(field)):
+        kwargs = {"column": column, "min_value": field.minimum, "max_value": field.maximum}
+        kind = "expect_column_values_to_be_between"
+        yield ExpectationSpec(f"{column}_in_range", kind, kwargs, "error", text)
+    if field.kind == "integer":
+        kwargs, kind = {"column": field.name}, "expect_column_values_to_be_whole_numbers"
+        yield ExpectationSpec(f"{field.name}_whole_numbers", kind, kwargs, "error", text)
 
 
 def _severity(field: Field) -> Severity:
@@ -267,20 +235,17 @@ def _measured_often_enough(field: Field) -> ExpectationSpec:
         {"column": field.name, "min_value": MINIMUM_MEASURED_SHARE},
         _severity(field),
         f"{field.label}: measured in at least {MINIMUM_MEASURED_SHARE:.0%} of the rows.",
-        field.name,
         statistic_of=_later(field),
     )
 
 
-def _both_outcomes() -> ExpectationSpec:
-    return ExpectationSpec(
-        "both_outcomes_present",
-        "expect_column_unique_value_count_to_be_between",
-        {"column": OUTCOME.name, "min_value": len(OUTCOME.allowed or ())},
-        "error",
-        "Patients with and patients without diabetes: a model cannot be trained on one class.",
-        OUTCOME.name,
-    )
+_BOTH_OUTCOMES = ExpectationSpec(
+    "both_outcomes_present",
+    "expect_column_unique_value_count_to_be_between",
+    {"column": OUTCOME.name, "min_value": len(OUTCOME.allowed or ())},
+    "error",
+    "Patients with and patients without diabetes: a model cannot be trained on one class.",
+)
 
 
 def _plausible_mean(field: Field) -> ExpectationSpec:
@@ -293,7 +258,6 @@ def _plausible_mean(field: Field) -> ExpectationSpec:
         # The bounds are wide: a mean beyond them is a wrong unit or column.
         _severity(field),
         f"{field.label}: the mean lies within {low:g} to {high:g}{unit}.",
-        field.name,
         statistic_of=_later(field),
     )
 
@@ -306,24 +270,17 @@ def _centred(field: Field) -> ExpectationSpec:
         {"column": column, "min_value": -NORMED_MEDIAN, "max_value": NORMED_MEDIAN},
         "warning",
         f"{field.label}: the median on the robust scale lies within {NORMED_MEDIAN} of 0.",
-        column,
         statistic_of=_later(field),
     )
 
 
 def _stable_distribution(field: Field) -> ExpectationSpec:
     def compare(previous: PreviousBatch) -> Kwargs | None:
-        partition = previous.partitions.get(field.name)
-        if partition is None:
+        if (partition := previous.partitions.get(field.name)) is None:
             return None
         # The bins cover the contract's range, so that the tails are empty.
-        return {
-            "partition_object": {
-                "bins": list(partition.bins),
-                "weights": list(partition.weights),
-                "tail_weights": [0.0, 0.0],
-            }
-        }
+        histogram = {"bins": list(partition.bins), "weights": list(partition.weights)}
+        return {"partition_object": {**histogram, "tail_weights": [0.0, 0.0]}}
 
     return ExpectationSpec(
         f"{field.name}_distribution_near_previous_batch",
@@ -331,20 +288,16 @@ def _stable_distribution(field: Field) -> ExpectationSpec:
         {"column": field.name, "threshold": DISTRIBUTION_DIVERGENCE},
         "warning",
         f"{field.label}: distributed like the promoted version.",
-        field.name,
         compare,
     )
 
 
 EXPECTATIONS: tuple[ExpectationSpec, ...] = (
-    *_columns(),
-    *_row_count(),
-    _distinct_patients(),
-    *_identity(),
-    *_no_missing(),
+    *_OF_THE_TABLE,
+    *(_no_missing(column) for column in STAGING_PATIENTS.columns if not column.nullable),
     *(spec for field in FIELDS for spec in _values(field)),
     *(_measured_often_enough(field) for field in FEATURES if not field.required),
-    _both_outcomes(),
+    _BOTH_OUTCOMES,
     *(_plausible_mean(field) for field in FIELDS),
     *(_centred(field) for field in FEATURES),
     *(_stable_distribution(field) for field in FEATURES),

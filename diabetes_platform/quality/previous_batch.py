@@ -1,6 +1,6 @@
 """Row count and histograms of the promoted version, read from PostgreSQL for comparisons."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import psycopg
 from psycopg import sql
@@ -25,17 +25,16 @@ def read_previous(url: str, table: str = SERVING_PATIENTS.name) -> PreviousBatch
         # One snapshot, so that edges and counts are of the same version.
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
-        if not _exists(connection, table):
+        exists = connection.execute("SELECT to_regclass(%s)", (table,)).fetchone()
+        if exists is None or exists[0] is None:
             return None
         rows, deciles = _deciles(connection, source)
         if not rows:
             return None
         edges = {field.name: bin_edges(field, deciles[field.name]) for field in FEATURES}
-        counts = {field.name: _counts(connection, source, field, edges) for field in FEATURES}
-    partitions = {name: partition(edges[name], counts[name]) for name in edges}
-    return PreviousBatch(
-        rows, {name: bins for name, bins in partitions.items() if bins is not None}
-    )
+        counts = {name: _counts(connection, source, name, bins) for name, bins in edges.items()}
+    partitions = ((name, partition(edges[name], counts[name])) for name in edges)
+    return PreviousBatch(rows, {name: bins for name, bins in partitions if bins is not None})
 
 
 def bin_edges(field: Field, deciles: Iterable[float] | None) -> tuple[float, ...]:
@@ -58,11 +57,6 @@ def partition(edges: tuple[float, ...], counts: Mapping[int, int]) -> Partition 
     return Partition(edges, tuple((count + EMPTY_BIN) / total for count in in_bin))
 
 
-def _exists(connection: psycopg.Connection, table: str) -> bool:
-    row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (table,)).fetchone()
-    return bool(row and row[0])
-
-
 def _deciles(
     connection: psycopg.Connection, source: sql.Identifier
 ) -> tuple[int, dict[str, list[float] | None]]:
@@ -81,13 +75,10 @@ def _deciles(
 
 
 def _counts(
-    connection: psycopg.Connection,
-    source: sql.Identifier,
-    field: Field,
-    edges: Mapping[str, tuple[float, ...]],
+    connection: psycopg.Connection, source: sql.Identifier, name: str, edges: Sequence[float]
 ) -> dict[int, int]:
     query = sql.SQL(
         "SELECT width_bucket({column}::float8, %(edges)s::float8[]), count(*) FROM {source}"
         " WHERE {column} IS NOT NULL GROUP BY 1"
-    ).format(column=sql.Identifier(field.name), source=source)
-    return dict(connection.execute(query, {"edges": list(edges[field.name])}).fetchall())
+    ).format(column=sql.Identifier(name), source=source)
+    return dict(connection.execute(query, {"edges": list(edges)}).fetchall())

@@ -6,7 +6,6 @@ location can import this module.
 
 import importlib
 import logging
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,17 +21,18 @@ from diabetes_platform.quality.expectations import (
     bound_kwargs,
 )
 from diabetes_platform.quality.validation_report import (
-    ExpectationOutcome,
+    NOTHING_TO_COMPARE,
     ValidationReport,
     failed_report,
     first_line,
+    not_applicable,
     not_evaluated,
-    nothing_to_compare,
     without_unmeasured,
 )
 
 LOGGER = logging.getLogger(__name__)
 CONNECT_TIMEOUT_SECONDS = "10"
+_NO_RESULT = "Great Expectations returned no result for it."
 
 
 def validate_staging(
@@ -50,15 +50,14 @@ def validate_staging(
     a failed outcome with the error. Data Docs that cannot be written change no outcome;
     `docs_error` has the reason.
     """
-    started, validated_at = time.perf_counter(), datetime.now(UTC)
+    validated_at = datetime.now(UTC)
     url = make_url(warehouse_url).set(drivername="postgresql+psycopg")
     try:
-        report = _validate(url, docs_dir, run_name, validated_at, previous, table, specs)
+        return _validate(url, docs_dir, run_name, validated_at, previous, table, specs)
     except Exception as error:  # noqa: BLE001 — a blocking check must emit a result, whatever broke
         text = first_line(f"{type(error).__name__}: {error}", url.password)
         LOGGER.error("The validation %s failed: %s", run_name, text)  # noqa: TRY400 — a traceback may hold the URL
-        report = failed_report(specs, text, run_name=run_name, validated_at=validated_at)
-    return replace(report, seconds=time.perf_counter() - started)
+        return failed_report(specs, text, run_name=run_name, validated_at=validated_at)
 
 
 def _validate(
@@ -82,15 +81,14 @@ def _validate(
         [(spec, kwargs) for spec, kwargs in bound if kwargs is not None],
     )
     evaluated = engine.outcomes_by_name({spec.name: spec for spec in specs}, result)
-    outcomes = without_unmeasured(
-        specs,
-        (
-            nothing_to_compare(spec) if kwargs is None else evaluated.get(spec.name, _lost(spec))
-            for spec, kwargs in bound
-        ),
-        previous,
+    outcomes = (
+        not_applicable(spec, NOTHING_TO_COMPARE)
+        if kwargs is None
+        else evaluated.get(spec.name) or not_evaluated(spec, _NO_RESULT)
+        for spec, kwargs in bound
     )
-    report = ValidationReport(run_name, validated_at, outcomes)
+    applicable = without_unmeasured(specs, outcomes, previous)
+    report = ValidationReport(run_name, validated_at, applicable)
     try:
         linked = data_docs.linked(report)
         data_docs.write_docs(docs_dir, linked, result, specs)
@@ -110,7 +108,3 @@ def _import_great_expectations() -> None:
         importlib.import_module("great_expectations")
     except SystemExit as error:
         raise ImportError("Great Expectations ended its own import: run a file or -m") from error
-
-
-def _lost(spec: ExpectationSpec) -> ExpectationOutcome:
-    return not_evaluated(spec, "Great Expectations returned no result for it.")

@@ -4,7 +4,7 @@ It does not import Great Expectations, so that Dagster's code location can impor
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import quote
 
@@ -27,8 +27,7 @@ class ExpectationOutcome:
 
     `observed` is a count, a share or a statistic of the batch. `unexpected_count` of the
     `element_count` rows violate the expectation, and `record_ids` has at most 20 of their ids.
-    `note` explains why it does not apply, `error` why it could not be evaluated. `docs_link` is
-    relative to the Data Docs directory.
+    `note` explains why it does not apply, `error` why it could not be evaluated.
     """
 
     name: str
@@ -40,7 +39,6 @@ class ExpectationOutcome:
     record_ids: tuple[str, ...] = ()
     note: str | None = None
     error: str | None = None
-    docs_link: str | None = None
 
     @property
     def blocks(self) -> bool:
@@ -52,7 +50,8 @@ class ExpectationOutcome:
 class ValidationReport:
     """One validation of the staging table: an outcome for every expectation, in their order.
 
-    `docs_error` explains why the Data Docs have no page; it does not change the outcomes.
+    `docs_link` is its page, relative to the Data Docs directory, with an anchor for each outcome's
+    name. `docs_error` explains why there is no page; it does not change the outcomes.
     """
 
     run_name: str
@@ -60,7 +59,6 @@ class ValidationReport:
     outcomes: tuple[ExpectationOutcome, ...]
     docs_link: str | None = None
     docs_error: str | None = None
-    seconds: float = field(default=0.0, compare=False)
 
     @property
     def passed(self) -> bool:
@@ -79,9 +77,9 @@ def first_line(text: str, password: str | None = None) -> str:
     return line
 
 
-def nothing_to_compare(spec: ExpectationSpec) -> ExpectationOutcome:
-    """Return the outcome of a comparison without a promoted version."""
-    return _not_applicable(spec, NOTHING_TO_COMPARE)
+def not_applicable(spec: ExpectationSpec, note: str) -> ExpectationOutcome:
+    """Return the passed outcome of an expectation that has nothing to evaluate."""
+    return ExpectationOutcome(spec.name, passed=True, severity=spec.severity, note=note)
 
 
 def without_unmeasured(
@@ -99,7 +97,7 @@ def without_unmeasured(
         name for name in later - measured_before if by_name[measured_share_name(name)].observed == 0
     }
     return tuple(
-        _not_applicable(spec, NOT_MEASURED)
+        not_applicable(spec, NOT_MEASURED)
         if spec.statistic_of in unmeasured
         else by_name[spec.name]
         for spec in specs
@@ -117,7 +115,3 @@ def failed_report(
     """Return a report in which every expectation failed, because the validation failed."""
     outcomes = tuple(not_evaluated(spec, error) for spec in specs)
     return ValidationReport(run_name, validated_at, outcomes)
-
-
-def _not_applicable(spec: ExpectationSpec, note: str) -> ExpectationOutcome:
-    return ExpectationOutcome(spec.name, passed=True, severity=spec.severity, note=note)

@@ -119,8 +119,9 @@ def test_the_schema_is_that_of_the_contract() -> None:
 
 
 def test_duplicates_compare_all_fields() -> None:
-    columns = kwargs("no_duplicate_patients")["column_list"]
-    assert columns == [field.name for field in FIELDS]
+    query = kwargs("no_duplicate_patients")["unexpected_rows_query"]
+    columns = ", ".join(f'"{field.name}"' for field in FIELDS)
+    assert f"PARTITION BY {columns})" in query
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from diabetes_platform.quality.validation_report import (
     ValidationReport,
     failed_report,
     first_line,
-    nothing_to_compare,
+    not_applicable,
     without_unmeasured,
 )
 
@@ -73,7 +73,7 @@ def test_a_failed_validation_fails_every_expectation_with_the_error() -> None:
 
 def test_nothing_to_compare_passes_with_a_note() -> None:
     spec = next(spec for spec in EXPECTATIONS if spec.compare is not None)
-    outcome = nothing_to_compare(spec)
+    outcome = not_applicable(spec, NOTHING_TO_COMPARE)
     assert (outcome.passed, outcome.note) == (True, NOTHING_TO_COMPARE)
 
 

@@ -31,7 +31,7 @@ from diabetes_platform.orchestration.describe import (
     table_metadata,
 )
 from diabetes_platform.orchestration.resources import Spark
-from diabetes_platform.orchestration.retries import non_retryable_errors, retried
+from diabetes_platform.orchestration.retries import retried
 
 CODE_VERSION = "1"
 """Increment it when the rules or the staged columns change: every batch is then cleaned again."""
@@ -51,20 +51,18 @@ def statistics_patients(
     spark: dg.ResourceParam[Spark],
 ) -> dg.MaterializeResult:
     """Fit the statistics of the current batch."""
-    batch = current_batch(lake)
+    batch, target = current_batch(lake), lake.table(STATISTICS_PATIENTS)
 
     def build() -> dict[str, Any]:
-        with non_retryable_errors(), spark.session() as session:
-            fitted = fit_statistics(
-                session, lake.table(RAW_PATIENTS), batch.raw_hash, target, batch.labels(lake)
-            )
+        raw, labels = lake.table(RAW_PATIENTS), batch.labels(lake)
+        with spark.session() as session:
+            fitted = fit_statistics(session, raw, batch.raw_hash, target, labels)
         return {
             "dagster/row_count": len(fitted),
             "batch_id": batch.batch_id,
             **{f"median/{field.field}": field.median for field in fitted},
         }
 
-    target = lake.table(STATISTICS_PATIENTS)
     version = input_version("statistics", CODE_VERSION, batch.content_hash)
     return materialize_if_changed(context, target, version, build)
 
@@ -84,18 +82,13 @@ def cleaned_patients(
     spark: dg.ResourceParam[Spark],
 ) -> dg.MaterializeResult:
     """Clean every row of the current batch and give it a verdict."""
-    batch = current_batch(lake)
+    batch, target = current_batch(lake), lake.table(CLEANED_PATIENTS)
 
     def build() -> dict[str, Any]:
-        with non_retryable_errors(), spark.session() as session:
-            cleaned = clean_batch(
-                session,
-                lake.table(RAW_PATIENTS),
-                batch.raw_hash,
-                lake.table(STATISTICS_PATIENTS),
-                target,
-                batch.labels(lake),
-            )
+        raw, statistics = lake.table(RAW_PATIENTS), lake.table(STATISTICS_PATIENTS)
+        labels = batch.labels(lake)
+        with spark.session() as session:
+            cleaned = clean_batch(session, raw, batch.raw_hash, statistics, target, labels)
         return {
             "dagster/row_count": cleaned.rows,
             "batch_id": batch.batch_id,
@@ -105,7 +98,6 @@ def cleaned_patients(
             **batch.origin,
         }
 
-    target = lake.table(CLEANED_PATIENTS)
     version = input_version("cleaned", CODE_VERSION, batch.content_hash)
     return materialize_if_changed(context, target, version, build)
 
@@ -123,15 +115,12 @@ def quarantine_patients(
     lake: dg.ResourceParam[Lake],
 ) -> dg.MaterializeResult:
     """Copy the rejected rows of the cleaned batch."""
-    cleaned = cleaned_batch(lake)
+    cleaned, target = cleaned_batch(lake), lake.table(QUARANTINE_PATIENTS)
 
     def build() -> dict[str, Any]:
-        with non_retryable_errors():
-            rows = quarantine_batch(
-                lake.table(CLEANED_PATIENTS), cleaned.batch_id, target, version=cleaned.version
-            )
+        table = lake.table(CLEANED_PATIENTS)
+        rows = quarantine_batch(table, cleaned.batch_id, target, version=cleaned.version)
         return {"dagster/row_count": rows, "batch_id": cleaned.batch_id}
 
-    target = lake.table(QUARANTINE_PATIENTS)
     version = input_version("quarantine", CODE_VERSION, cleaned.input_version)
     return materialize_if_changed(context, target, version, build)

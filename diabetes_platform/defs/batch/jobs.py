@@ -1,9 +1,10 @@
-"""The batch job and its schedule."""
+"""The jobs of the batch and of training alone, and their schedule and sensor."""
 
 import dagster as dg
 
 from diabetes_platform.defs.monitoring.jobs import MONITORED
 from diabetes_platform.defs.stream.assets import STREAM_ASSETS
+from diabetes_platform.orchestration.describe import CANDIDATE, CHAMPION, SHADOW, TRAINING_ROWS
 
 batch = dg.define_asset_job(
     "batch",
@@ -11,6 +12,13 @@ batch = dg.define_asset_job(
     - dg.AssetSelection.assets(*(asset.key for asset in STREAM_ASSETS))
     - MONITORED,
     description="Raw source to released model; unchanged input is not processed again.",
+    executor_def=dg.in_process_executor,
+    tags={"platform/graph": "batch"},
+)
+retrain = dg.define_asset_job(
+    "retrain",
+    selection=dg.AssetSelection.assets(TRAINING_ROWS, CANDIDATE, SHADOW, CHAMPION) - MONITORED,
+    description="From the promoted rows to the released model, without a new batch.",
     executor_def=dg.in_process_executor,
     tags={"platform/graph": "batch"},
 )

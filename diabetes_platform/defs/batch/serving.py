@@ -43,7 +43,7 @@ def serving_patients(
     with psycopg.connect(warehouse.url) as connection:
         state = serving_state(connection)
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(_data_version(state)),
+        data_version=dg.DataVersion(f"{state.batch_id}-{state.version}"),
         metadata=_metadata(promotion, state),
     )
 
@@ -54,12 +54,8 @@ def rollback_event(promotion: Promotion) -> dg.AssetMaterialization:
         SERVING,
         description=promotion.verdict,
         metadata=_metadata(promotion, promotion),
-        tags={DATA_VERSION_TAG: _data_version(promotion)},
+        tags={DATA_VERSION_TAG: f"{promotion.batch_id}-{promotion.version}"},
     )
-
-
-def _data_version(state: Promotion) -> str:
-    return f"{state.batch_id}-{state.version}"
 
 
 def _metadata(promotion: Promotion, state: Promotion) -> dict[str, Any]:

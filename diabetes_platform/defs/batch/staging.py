@@ -1,21 +1,36 @@
-"""`staging/patients`: the accepted rows of the batch in PostgreSQL."""
+"""`staging/patients`: the accepted rows of the batch in PostgreSQL, and its checks.
 
-from typing import TYPE_CHECKING
+The checks are the row reconciliation and one check for each expectation.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import dagster as dg
+import psycopg
 
-from diabetes_platform.cleaning.reconciliation import ACCEPTED
-from diabetes_platform.contract.tables import CLEANED_PATIENTS, STAGING_PATIENTS
+from diabetes_platform.cleaning.reconciliation import ACCEPTED, RowReconciliation
+from diabetes_platform.contract.tables import (
+    CLEANED_PATIENTS,
+    LABELLED_PATIENTS,
+    QUARANTINE_PATIENTS,
+    RAW_PATIENTS,
+    STAGING_PATIENTS,
+)
 from diabetes_platform.lake.delta import Lake
-from diabetes_platform.orchestration.automation import FOLLOW
+from diabetes_platform.orchestration.automation import FOLLOW, with_asset
 from diabetes_platform.orchestration.batch_state import (
     CleanedBatch,
     cleaned_batch,
+    current_batch,
     input_version,
 )
+from diabetes_platform.orchestration.check_results import without_none
 from diabetes_platform.orchestration.describe import (
     CLEANED,
+    LABELS,
     QUARANTINE,
+    RAW,
     STAGING,
     STAGING_POOL,
     asset_options,
@@ -23,10 +38,23 @@ from diabetes_platform.orchestration.describe import (
 )
 from diabetes_platform.orchestration.resources import Warehouse
 from diabetes_platform.orchestration.retries import non_retryable_errors, retried
-from diabetes_platform.warehouse.staging import StagedBatch, newest, stage
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from diabetes_platform.quality.expectations import EXPECTATIONS
+from diabetes_platform.quality.previous_batch import read_previous
+from diabetes_platform.quality.validate import validate_staging
+from diabetes_platform.quality.validation_report import (
+    ExpectationOutcome,
+    ValidationReport,
+    failed_report,
+    first_line,
+)
+from diabetes_platform.settings import PlatformSettings
+from diabetes_platform.warehouse.staging import (
+    StagedBatch,
+    count_staged,
+    newest,
+    record_validation,
+    stage,
+)
 
 
 @dg.asset(
@@ -47,10 +75,11 @@ def staging_patients(
     staged = newest(warehouse.url)
     unchanged = staged is not None and _is_load_of(staged, cleaned)
     if staged is None or not unchanged:
+        columns = STAGING_PATIENTS.column_names
         with non_retryable_errors():
             staged = stage(
                 warehouse.url,
-                _accepted_rows(lake, cleaned.version),
+                lake.stream(CLEANED_PATIENTS, columns, {"verdict": ACCEPTED}, cleaned.version),
                 batch_id=cleaned.batch_id,
                 delta_version=cleaned.version,
                 expected_rows=cleaned.accepted,
@@ -69,11 +98,6 @@ def staging_patients(
     )
 
 
-def _accepted_rows(lake: Lake, delta_version: int) -> "pa.RecordBatchReader":
-    columns = STAGING_PATIENTS.column_names
-    return lake.stream(CLEANED_PATIENTS, columns, {"verdict": ACCEPTED}, delta_version)
-
-
 def _is_load_of(staged: StagedBatch, cleaned: CleanedBatch) -> bool:
     """Whether staging was loaded from this version of the cleaned table.
 
@@ -81,3 +105,106 @@ def _is_load_of(staged: StagedBatch, cleaned: CleanedBatch) -> bool:
     """
     same = (staged.batch_id, staged.delta_version) == (cleaned.batch_id, cleaned.version)
     return same and staged.staged_at >= cleaned.commit.written_at
+
+
+@dg.asset_check(
+    asset=STAGING,
+    additional_deps=[RAW, LABELS, CLEANED, QUARANTINE],
+    name="nothing_vanished",
+    blocking=True,
+    pool=STAGING_POOL,
+    automation_condition=with_asset(STAGING),
+    description="raw + labelled = staging + quarantine, for the current batch.",
+)
+def nothing_vanished(
+    lake: dg.ResourceParam[Lake],
+    warehouse: dg.ResourceParam[Warehouse],
+) -> dg.AssetCheckResult:
+    """Count the batch's rows in every store."""
+    batch = current_batch(lake)
+    version = batch.labels_version
+    reconciliation = RowReconciliation(
+        raw=lake.count(RAW_PATIENTS, {"content_hash": batch.raw_hash}),
+        accepted=count_staged(warehouse.url, batch.batch_id),
+        rejected=lake.count(QUARANTINE_PATIENTS, {"batch_id": batch.batch_id}),
+        labelled=0 if version is None else lake.count(LABELLED_PATIENTS, {}, version),
+    )
+    return dg.AssetCheckResult(
+        passed=reconciliation.balanced,
+        description=str(reconciliation),
+        metadata={
+            "raw": reconciliation.raw,
+            "labelled": reconciliation.labelled,
+            "staged": reconciliation.accepted,
+            "quarantined": reconciliation.rejected,
+            "missing": reconciliation.missing,
+        },
+    )
+
+
+@dg.multi_asset_check(
+    specs=[
+        dg.AssetCheckSpec(
+            name=spec.name,
+            asset=STAGING,
+            blocking=spec.severity == "error",
+            description=spec.description,
+            automation_condition=with_asset(STAGING),
+        )
+        for spec in EXPECTATIONS
+    ],
+    name="staging_expectations",
+    pool=STAGING_POOL,
+)
+def staging_expectations(
+    context: dg.AssetCheckExecutionContext,
+    settings: dg.ResourceParam[PlatformSettings],
+    warehouse: dg.ResourceParam[Warehouse],
+) -> Iterator[dg.AssetCheckResult]:
+    """Validate the staging table; every expectation gets a result, even if validation fails."""
+    batch, report = _validate(context.run.run_id, settings, warehouse)
+    page = f"{settings.api}/data-docs/{report.docs_link}" if report.docs_link else None
+    for outcome in report.outcomes:
+        yield check_result(outcome, page, report.docs_error)
+    # After the results: if this fails, they are kept and promotion rejects the batch.
+    if batch is not None:
+        failed = tuple(outcome.name for outcome in report.outcomes if outcome.blocks)
+        record_validation(warehouse.url, batch, run_name=report.run_name, failed=failed)
+
+
+def _validate(
+    run_name: str, settings: PlatformSettings, warehouse: Warehouse
+) -> tuple[StagedBatch | None, ValidationReport]:
+    """Validate the staged batch; an unreachable database fails every expectation."""
+    try:
+        batch = newest(warehouse.url)
+        previous = read_previous(warehouse.url)
+    except psycopg.Error as error:
+        text = first_line(f"{type(error).__name__}: {error}")
+        validated_at = datetime.now(UTC)
+        return None, failed_report(EXPECTATIONS, text, run_name=run_name, validated_at=validated_at)
+    report = validate_staging(warehouse.url, settings.data_docs, run_name, previous=previous)
+    return batch, report
+
+
+def check_result(
+    outcome: ExpectationOutcome, page: str | None, docs_error: str | None
+) -> dg.AssetCheckResult:
+    """Return the check result of an outcome: counts and record ids, no patient's value."""
+    severities = dg.AssetCheckSeverity
+    return dg.AssetCheckResult(
+        check_name=outcome.name,
+        asset_key=STAGING,
+        passed=outcome.passed,
+        severity=severities.ERROR if outcome.severity == "error" else severities.WARN,
+        metadata=without_none(
+            observed=outcome.observed,
+            unexpected_count=outcome.unexpected_count,
+            element_count=outcome.element_count,
+            record_ids=", ".join(outcome.record_ids) or None,
+            note=outcome.note,
+            error=outcome.error,
+            data_docs_error=docs_error,
+            data_docs=dg.MetadataValue.url(f"{page}#{outcome.name}") if page else None,
+        ),
+    )

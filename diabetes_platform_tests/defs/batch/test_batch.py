@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from diabetes_platform.defs.batch.staging_checks import staging_expectations
+from diabetes_platform.defs.batch.staging import staging_expectations
 from diabetes_platform.orchestration.resources import build_resources
 from diabetes_platform.quality.expectations import EXPECTATIONS
 from diabetes_platform.settings import PIMA_CSV, PlatformSettings

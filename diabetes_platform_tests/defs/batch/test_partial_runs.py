@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from diabetes_platform.contract.tables import CLEANED_PATIENTS
-from diabetes_platform.defs.batch.staging_checks import staging_expectations
+from diabetes_platform.defs.batch.staging import staging_expectations
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.orchestration.resources import build_resources
 from diabetes_platform.quality.expectations import EXPECTATIONS
