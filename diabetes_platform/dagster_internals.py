@@ -7,12 +7,21 @@ import functools
 from multiprocessing.context import BaseContext
 from typing import Any
 
+from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 from dagster._grpc.server import DagsterApiServer
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 from sqlalchemy.engine import Engine
 
-__all__ = ["RUN_MODULE", "TESTED", "ConfigurableClassData", "share_engine", "start_runs_with"]
+__all__ = [
+    "RUN_MODULE",
+    "TESTED",
+    "ConfigurableClassData",
+    "FreshnessState",
+    "FreshnessStateChange",
+    "share_engine",
+    "start_runs_with",
+]
 
 TESTED = "1.13"
 """The minor version of Dagster that these names were checked with."""

@@ -25,45 +25,38 @@ from diabetes_platform.orchestration.describe import (
     WINDOWS_POOL,
 )
 
-
-def _maintain(context: dg.OpExecutionContext, lake: Lake, tables: Sequence[Table]) -> None:
-    for table in tables:
-        result = maintain(lake, table)
-        if result is None:
-            context.log.info("%s: no table yet", table.name)
-            continue
-        context.log.info(
-            "%s: %s files written from %s, %s expired files removed, version %s",
-            table.name,
-            result.added,
-            result.compacted,
-            result.removed,
-            result.version,
-        )
+_TABLES = {
+    "maintain_stream": (STREAM_POOL, [STREAM_PATIENTS]),
+    "maintain_rejected": (REJECTED_POOL, [STREAM_REJECTED]),
+    "maintain_windows": (WINDOWS_POOL, [STREAM_WINDOWS]),
+    "maintain_batch": (CLEANING_POOL, [STATISTICS_PATIENTS, CLEANED_PATIENTS, QUARANTINE_PATIENTS]),
+}
+"""The ops with their pools, so that no other run writes to the tables meanwhile."""
 
 
-@dg.op(pool=STREAM_POOL, description="Merge the small files of the increments.")
-def maintain_stream(context: dg.OpExecutionContext, lake: dg.ResourceParam[Lake]) -> None:
-    """Maintain `stream/patients` while no increment is added."""
-    _maintain(context, lake, [STREAM_PATIENTS])
+def _maintenance(name: str, pool: str, tables: Sequence[Table]) -> dg.OpDefinition:
+    """Return the op that maintains `tables`."""
+    description = (
+        f"Merge small files and remove expired ones of {', '.join(table.name for table in tables)}."
+    )
 
+    @dg.op(name=name, pool=pool, description=description)
+    def maintain_tables(context: dg.OpExecutionContext, lake: dg.ResourceParam[Lake]) -> None:
+        for table in tables:
+            result = maintain(lake, table)
+            if result is None:
+                context.log.info("%s: no table yet", table.name)
+                continue
+            context.log.info(
+                "%s: %s files written from %s, %s expired files removed, version %s",
+                table.name,
+                result.added,
+                result.compacted,
+                result.removed,
+                result.version,
+            )
 
-@dg.op(pool=REJECTED_POOL, description="Merge the small files of the dead letters.")
-def maintain_rejected(context: dg.OpExecutionContext, lake: dg.ResourceParam[Lake]) -> None:
-    """Maintain `stream/rejected` while no increment is added."""
-    _maintain(context, lake, [STREAM_REJECTED])
-
-
-@dg.op(pool=WINDOWS_POOL, description="Merge the small files of the windows.")
-def maintain_windows(context: dg.OpExecutionContext, lake: dg.ResourceParam[Lake]) -> None:
-    """Maintain `stream/windows` while no increment is added."""
-    _maintain(context, lake, [STREAM_WINDOWS])
-
-
-@dg.op(pool=CLEANING_POOL, description="Remove the files of replaced batches.")
-def maintain_batch(context: dg.OpExecutionContext, lake: dg.ResourceParam[Lake]) -> None:
-    """Maintain the tables that each batch overwrites, while no batch is being cleaned."""
-    _maintain(context, lake, [STATISTICS_PATIENTS, CLEANED_PATIENTS, QUARANTINE_PATIENTS])
+    return maintain_tables
 
 
 @dg.job(
@@ -73,10 +66,8 @@ def maintain_batch(context: dg.OpExecutionContext, lake: dg.ResourceParam[Lake])
 )
 def maintenance() -> None:
     """Maintain the stream's tables and the batch's."""
-    maintain_stream()
-    maintain_rejected()
-    maintain_windows()
-    maintain_batch()
+    for name, (pool, tables) in _TABLES.items():
+        _maintenance(name, pool, tables)()
 
 
 maintenance_schedule = dg.ScheduleDefinition(

@@ -9,16 +9,10 @@ from diabetes_platform.contract.fields import FEATURE_NAMES, OUTCOME
 from diabetes_platform.modelling.logistic import expit, fit_line
 from diabetes_platform.modelling.recipe import Recipe
 from diabetes_platform.modelling.store import ModelVersion
-from diabetes_platform.modelling.training_set import (
-    FloatArray,
-    IntArray,
-    TrainingSetError,
-    numeric_column,
-)
+from diabetes_platform.modelling.training_set import FloatArray, IntArray, TrainingSetError
 
 if TYPE_CHECKING:
     import lightgbm
-    import pyarrow as pa
 
 PROBABILITY_TOLERANCE = 1e-9
 """The largest difference between two computations of one probability, stored as a double."""
@@ -48,11 +42,6 @@ def predict_proba(model: ModelVersion, features: FloatArray) -> FloatArray:
     order = [FEATURE_NAMES.index(name) for name in model.bundle.features]
     scores = raw_scores(trees, np.ascontiguousarray(features[:, order]))
     return calibrate(model.bundle.calibration, scores)
-
-
-def feature_matrix(table: "pa.Table") -> FloatArray:
-    """Return the features of a table, (rows, features) in contract order, with NaN for NULL."""
-    return np.column_stack([numeric_column(table, name) for name in FEATURE_NAMES])
 
 
 def train_trees(features: FloatArray, outcomes: IntArray, recipe: Recipe) -> "lightgbm.Booster":

@@ -1,6 +1,5 @@
 """Cross-validation: grouped stratified folds, out-of-fold predictions and their metrics."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -14,11 +13,7 @@ from diabetes_platform.modelling.classifier import (
     train_trees,
     youden_threshold,
 )
-from diabetes_platform.modelling.metrics import (
-    DECISION_METRICS,
-    FOLD_METRICS,
-    PROBABILITY_METRICS,
-)
+from diabetes_platform.modelling.metrics import DECISION_METRICS, PROBABILITY_METRICS
 from diabetes_platform.modelling.recipe import Recipe
 from diabetes_platform.modelling.training_set import (
     BoolArray,
@@ -26,6 +21,7 @@ from diabetes_platform.modelling.training_set import (
     IntArray,
     TrainingSet,
     TrainingSetError,
+    matching_rows,
     training_set,
 )
 
@@ -41,6 +37,11 @@ class OutOfFold:
     probabilities: FloatArray
     decisions: BoolArray
 
+    @property
+    def fold_count(self) -> int:
+        """The number of folds of each repeat."""
+        return _fold_count(self.folds)
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -51,24 +52,6 @@ class Estimate:
     high: float
 
 
-@dataclass(frozen=True, slots=True)
-class FoldMetrics:
-    """The metrics of one held-out fold."""
-
-    repeat: int
-    fold: int
-    rows: int
-    metrics: dict[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Metrics of all held-out rows of a repeat, averaged over repeats, and those of each fold."""
-
-    metrics: dict[str, Estimate]
-    folds: tuple[FoldMetrics, ...]
-
-
 def assign_folds(rows: TrainingSet, recipe: Recipe) -> IntArray:
     """Return the fold of each row, (repeats, rows), numbered 0 to `recipe.folds` - 1.
 
@@ -77,15 +60,21 @@ def assign_folds(rows: TrainingSet, recipe: Recipe) -> IntArray:
     """
     from sklearn.model_selection import StratifiedKFold
 
-    _, first, patient = np.unique(rows.measurement_keys, return_index=True, return_inverse=True)
+    first, patient = rows.patients()
     outcomes = rows.outcomes[first]
-    _require_both_classes(outcomes, recipe.folds)
+    for outcome in OUTCOME.allowed or ():
+        patients = int((outcomes == outcome).sum())
+        if patients < recipe.folds:
+            raise TrainingSetError(
+                f"{OUTCOME.name}: {patients} patients with {outcome}; "
+                f"allowed: at least {recipe.folds} (one for each fold)"
+            )
     folds = np.empty((recipe.repeats, len(rows)), dtype=np.int64)
     for repeat in range(recipe.repeats):
         splitter = StratifiedKFold(recipe.folds, shuffle=True, random_state=recipe.seed + repeat)
         fold_of_patient = np.empty(len(first), dtype=np.int64)
-        for fold, (_, held_out) in enumerate(splitter.split(outcomes, outcomes)):
-            fold_of_patient[held_out] = fold
+        for fold, (_, members) in enumerate(splitter.split(outcomes, outcomes)):
+            fold_of_patient[members] = fold
         folds[repeat] = fold_of_patient[patient]
     return folds
 
@@ -100,7 +89,7 @@ def match_folds(
     their measurement keys; they are only used for training.
     """
     matched = np.empty((len(folds), len(rows)), dtype=np.int64)
-    for row, (by_key, by_intake) in enumerate(_matching_rows(rows, reference)):
+    for row, (by_key, by_intake) in enumerate(matching_rows(rows, reference)):
         match = by_intake if by_key is None else by_key
         default = int(rows.measurement_keys[row][:8], 16) % fold_count
         matched[:, row] = default if match is None else folds[:, match]
@@ -116,7 +105,7 @@ def without_ambiguous_rows(rows: TrainingSet, reference: TrainingSet) -> Trainin
     keys = reference.measurement_keys
     unambiguous = [
         by_key is None or by_intake is None or keys[by_key] == keys[by_intake]
-        for by_key, by_intake in _matching_rows(rows, reference)
+        for by_key, by_intake in matching_rows(rows, reference)
     ]
     if all(unambiguous):
         return rows
@@ -135,7 +124,7 @@ def cross_validate(
     the fold they are evaluated on. Raises TrainingSetError if the remaining rows have only one
     outcome.
     """
-    fold_count = int(folds.max()) + 1
+    fold_count = _fold_count(folds)
     train = rows if trained_on is None else without_ambiguous_rows(trained_on, rows)
     train_folds = folds if trained_on is None else match_folds(train, rows, folds, fold_count)
     probabilities = np.empty(folds.shape)
@@ -143,14 +132,14 @@ def cross_validate(
     for repeat, (row_folds, train_row_folds) in enumerate(zip(folds, train_folds, strict=True)):
         inner = _inner_scores(train, train_row_folds, recipe, fold_count)
         for fold in range(fold_count):
-            in_train, held_out = train_row_folds != fold, row_folds == fold
+            in_train, in_fold = train_row_folds != fold, row_folds == fold
             outcomes = train.outcomes[in_train]
             trees = train_trees(train.features[in_train], outcomes, recipe)
             calibration = fit_platt(inner[fold, in_train], outcomes)
             threshold = youden_threshold(calibrate(calibration, inner[fold, in_train]), outcomes)
-            scores = raw_scores(trees, rows.features[held_out])
-            probabilities[repeat, held_out] = calibrate(calibration, scores)
-            decisions[repeat, held_out] = probabilities[repeat, held_out] >= threshold
+            scores = raw_scores(trees, rows.features[in_fold])
+            probabilities[repeat, in_fold] = calibrate(calibration, scores)
+            decisions[repeat, in_fold] = probabilities[repeat, in_fold] >= threshold
     return OutOfFold(folds, probabilities, decisions)
 
 
@@ -161,63 +150,42 @@ def prevalence_baseline(rows: TrainingSet, folds: IntArray) -> OutOfFold:
     """
     probabilities = np.empty(folds.shape)
     for repeat, row_folds in enumerate(folds):
-        for fold in range(int(folds.max()) + 1):
-            held_out = row_folds == fold
-            probabilities[repeat, held_out] = rows.outcomes[~held_out].mean()
+        for fold in range(_fold_count(folds)):
+            in_fold = row_folds == fold
+            probabilities[repeat, in_fold] = rows.outcomes[~in_fold].mean()
     return OutOfFold(folds, probabilities, decisions=probabilities >= 1 - probabilities)
 
 
-def evaluate(rows: TrainingSet, held_out: OutOfFold, *, seed: int) -> Evaluation:
-    """Return the metrics of the out-of-fold predictions of `rows`, with 95 % intervals.
+def evaluate(rows: TrainingSet, predictions: OutOfFold, *, seed: int) -> dict[str, Estimate]:
+    """Return the metrics of the predictions of `rows`, means over repeats, with 95 % intervals.
 
     The intervals are percentiles of a bootstrap over patients, drawn within each outcome as pROC
     does (Robin et al. 2011), with all records of a patient drawn together. They describe the
-    sampling of these patients; the variation between models shows in `folds`.
+    sampling of these patients, not the variation between models.
     """
     weights = _bootstrap_weights(rows, seed)
-    names = (*PROBABILITY_METRICS, *DECISION_METRICS)
-    return Evaluation(
-        metrics={
-            name: _estimate(_mean_over_repeats(name, rows, held_out, weights)) for name in names
-        },
-        folds=tuple(
-            _fold_metrics(rows, held_out, repeat, fold)
-            for repeat in range(len(held_out.folds))
-            for fold in range(int(held_out.folds.max()) + 1)
-        ),
-    )
+    repeats = range(len(predictions.folds))
+    estimates = {}
+    for name in (*PROBABILITY_METRICS, *DECISION_METRICS):
+        by_repeat = [_metric(name, rows, predictions, repeat, weights) for repeat in repeats]
+        values = np.mean(by_repeat, axis=0)
+        low, high = np.percentile(values[1:], _INTERVAL)
+        estimates[name] = Estimate(float(values[0]), float(low), float(high))
+    return estimates
 
 
-def metric_by_fold(name: str, rows: TrainingSet, held_out: OutOfFold) -> FloatArray:
-    """Return one metric of every held-out fold, (repeats * folds,), repeat by repeat."""
-    fold_count = int(held_out.folds.max()) + 1
-    return np.array(
-        [
-            _metric(name, rows, held_out, repeat, (held_out.folds[repeat] == fold)[None, :])[0]
-            for repeat in range(len(held_out.folds))
-            for fold in range(fold_count)
-        ]
-    )
+def metric_by_fold(name: str, rows: TrainingSet, predictions: OutOfFold) -> FloatArray:
+    """Return one metric of every fold, (repeats * folds,), repeat by repeat."""
+    values = [
+        _metric(name, rows, predictions, repeat, (row_folds == fold)[None, :])[0]
+        for repeat, row_folds in enumerate(predictions.folds)
+        for fold in range(predictions.fold_count)
+    ]
+    return np.array(values)
 
 
-def _matching_rows(
-    rows: TrainingSet, reference: TrainingSet
-) -> Iterator[tuple[int | None, int | None]]:
-    """Yield for each row its position in `reference` by measurements, and by intake."""
-    by_key = {key: row for row, key in enumerate(reference.measurement_keys)}
-    by_intake = {intake: row for row, intake in enumerate(reference.intakes) if intake is not None}
-    for key, intake in zip(rows.measurement_keys, rows.intakes, strict=True):
-        yield by_key.get(key), None if intake is None else by_intake.get(intake)
-
-
-def _require_both_classes(outcomes: IntArray, folds: int) -> None:
-    for outcome in OUTCOME.allowed or ():
-        patients = int((outcomes == outcome).sum())
-        if patients < folds:
-            raise TrainingSetError(
-                f"{OUTCOME.name}: {patients} patients with {outcome}; "
-                f"allowed: at least {folds} (one for each fold)"
-            )
+def _fold_count(folds: IntArray) -> int:
+    return int(folds.max()) + 1
 
 
 def _inner_scores(
@@ -238,41 +206,19 @@ def _inner_scores(
     return scores
 
 
-def _fold_metrics(rows: TrainingSet, held_out: OutOfFold, repeat: int, fold: int) -> FoldMetrics:
-    in_fold = held_out.folds[repeat] == fold
-    names = (*FOLD_METRICS, *DECISION_METRICS)
-    metrics = {
-        name: float(_metric(name, rows, held_out, repeat, in_fold[None, :])[0]) for name in names
-    }
-    return FoldMetrics(repeat, fold, int(in_fold.sum()), metrics)
-
-
 def _metric(
-    name: str, rows: TrainingSet, held_out: OutOfFold, repeat: int, weights: FloatArray
+    name: str, rows: TrainingSet, predictions: OutOfFold, repeat: int, weights: FloatArray
 ) -> FloatArray:
     weights = np.asarray(weights, dtype=np.float64)
     if name in DECISION_METRICS:
-        return DECISION_METRICS[name](held_out.decisions[repeat], rows.outcomes, weights)
-    return PROBABILITY_METRICS[name](held_out.probabilities[repeat], rows.outcomes, weights)
-
-
-def _mean_over_repeats(
-    name: str, rows: TrainingSet, held_out: OutOfFold, weights: FloatArray
-) -> FloatArray:
-    repeats = range(len(held_out.folds))
-    values = [_metric(name, rows, held_out, repeat, weights) for repeat in repeats]
-    return np.asarray(np.mean(values, axis=0))
-
-
-def _estimate(values: FloatArray) -> Estimate:
-    low, high = np.percentile(values[1:], _INTERVAL)
-    return Estimate(float(values[0]), float(low), float(high))
+        return DECISION_METRICS[name](predictions.decisions[repeat], rows.outcomes, weights)
+    return PROBABILITY_METRICS[name](predictions.probabilities[repeat], rows.outcomes, weights)
 
 
 def _bootstrap_weights(rows: TrainingSet, seed: int) -> FloatArray:
     """Return weights (1 + samples, rows): all ones, then how often each sample drew a row."""
     generator = np.random.default_rng(seed)
-    _, first, patient = np.unique(rows.measurement_keys, return_index=True, return_inverse=True)
+    first, patient = rows.patients()
     weights = np.ones((1 + BOOTSTRAP_SAMPLES, len(first)))
     for outcome in (0, 1):
         members = np.flatnonzero(rows.outcomes[first] == outcome)

@@ -71,11 +71,19 @@ class FieldDrift:
 
 def measure_drift(field: str, reference: FloatArray, recent: FloatArray) -> FieldDrift:
     """Compare a field's `recent` values (m,) with the `reference` (n,); NaN is a missing value."""
-    measured = reference[~np.isnan(reference)]
-    edges = _bin_edges(measured)
+    from scipy.stats import ks_2samp
+
+    measured, recent_measured = (values[~np.isnan(values)] for values in (reference, recent))
+    edges = np.empty(0)
+    if len(measured):
+        quantiles = np.linspace(0, 1, BINS + 1)[1:-1]
+        edges = np.unique(np.quantile(measured, quantiles, method="inverted_cdf"))
     conclusive = len(recent) >= MIN_RECENT_PATIENTS and len(measured) > 0
     reference_counts, recent_counts = _bin_counts(reference, edges), _bin_counts(recent, edges)
-    ks, p_value = _kolmogorov_smirnov(measured, recent[~np.isnan(recent)])
+    ks = p_value = None
+    if len(measured) and len(recent_measured):
+        result = ks_2samp(measured, recent_measured, method="asymp")
+        ks, p_value = float(result.statistic), float(result.pvalue)
     return FieldDrift(
         field=field,
         reference=len(reference),
@@ -115,13 +123,6 @@ def psi_limit(reference: int, recent: int, bins: int) -> float:
     return max(SIGNIFICANT_PSI, chance_limit)
 
 
-def _bin_edges(measured: FloatArray) -> FloatArray:
-    if not len(measured):
-        return np.empty(0)
-    quantiles = np.linspace(0, 1, BINS + 1)[1:-1]
-    return np.unique(np.quantile(measured, quantiles, method="inverted_cdf"))
-
-
 def _bin_counts(values: FloatArray, edges: FloatArray) -> FloatArray:
     """Count the values in (.., edge], (edge, edge], .., (edge, ..) and the missing values."""
     missing = np.isnan(values)
@@ -133,14 +134,3 @@ def _bin_counts(values: FloatArray, edges: FloatArray) -> FloatArray:
 def _shares(counts: FloatArray) -> tuple[float, ...]:
     total = counts.sum()
     return tuple((counts / total if total else counts).tolist())
-
-
-def _kolmogorov_smirnov(
-    reference: FloatArray, recent: FloatArray
-) -> tuple[float, float] | tuple[None, None]:
-    from scipy.stats import ks_2samp
-
-    if not len(recent) or not len(reference):
-        return None, None
-    result = ks_2samp(reference, recent, method="asymp")
-    return float(result.statistic), float(result.pvalue)

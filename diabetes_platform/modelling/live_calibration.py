@@ -39,15 +39,15 @@ class LiveCalibration:
     the diagonal.
     """
 
-    outcomes: int
-    positives: int
-    brier: float | None
-    predicted: float | None
-    observed: float | None
-    z: float | None
-    spiegelhalter_z: float | None
-    expected_error: float | None
-    bins: tuple[CalibrationBin, ...]
+    outcomes: int = 0
+    positives: int = 0
+    brier: float | None = None
+    predicted: float | None = None
+    observed: float | None = None
+    z: float | None = None
+    spiegelhalter_z: float | None = None
+    expected_error: float | None = None
+    bins: tuple[CalibrationBin, ...] = ()
 
     @property
     def conclusive(self) -> bool:
@@ -65,9 +65,8 @@ class LiveCalibration:
     @property
     def miscalibrated(self) -> bool:
         """Whether the mean risk is wrong, both significantly and by more than the tolerance."""
-        if not self.conclusive or self.z is None or self.in_the_large is None:
-            return False
-        return abs(self.z) > Z_LIMIT and abs(self.in_the_large) > TOLERANCE
+        significant = self.conclusive and abs(self.z or 0.0) > Z_LIMIT
+        return significant and abs(self.in_the_large or 0.0) > TOLERANCE
 
     @property
     def severely_miscalibrated(self) -> bool:
@@ -95,10 +94,10 @@ def measure_live_calibration(probabilities: FloatArray, outcomes: IntArray) -> L
     """Compare predicted probabilities (n,), 0 to 1, with confirmed outcomes (n,), 0 or 1."""
     count, positives = len(outcomes), int(outcomes.sum())
     if not count:
-        return LiveCalibration(0, 0, None, None, None, None, None, None, ())
+        return LiveCalibration()
     p, y = probabilities, outcomes.astype(np.float64)
     spread = p * (1 - p)
-    bins = _bins(p, y)
+    bins = calibration_bins(p, y)
     return LiveCalibration(
         outcomes=count,
         positives=positives,
@@ -117,8 +116,8 @@ def _ratio(total: float, variance: float) -> float | None:
     return float(total / np.sqrt(variance)) if variance > 0 else None
 
 
-def _bins(p: FloatArray, y: FloatArray) -> tuple[CalibrationBin, ...]:
-    """Return bins of equal size in the order of predicted risk."""
+def calibration_bins(p: FloatArray, y: FloatArray | IntArray) -> tuple[CalibrationBin, ...]:
+    """Return ten bins of equal size in the order of predicted risk `p` (n,) for outcomes `y`."""
     parts = np.array_split(np.argsort(p, kind="stable"), _BINS)
     return tuple(
         CalibrationBin(len(part), float(p[part].mean()), float(y[part].mean()))

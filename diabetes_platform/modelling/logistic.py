@@ -30,8 +30,9 @@ def fit_line(
     """
     centre, scale = float(x.mean()), float(x.std()) or 1.0
     z = (x - centre) / scale
-    slope, intercept = np.zeros(len(weights)), _log_odds(targets, weights)
     total = weights.sum(axis=1)
+    share = (weights @ targets) / total
+    slope, intercept = np.zeros(len(weights)), np.log(share / (1 - share))
     for _ in range(_STEPS):
         p = expit(slope[:, None] * z + intercept[:, None])
         residual, curvature = weights * (targets - p), weights * p * (1 - p)
@@ -65,8 +66,3 @@ def fit_intercept(offset: FloatArray, targets: FloatArray, weights: FloatArray) 
         if np.abs(step).max() < _TOLERANCE:
             return intercept
     raise ArithmeticError(f"logistic regression: not converged after {_STEPS} steps")
-
-
-def _log_odds(targets: FloatArray, weights: FloatArray) -> FloatArray:
-    share = (weights @ targets) / weights.sum(axis=1)
-    return np.asarray(np.log(share / (1 - share)), dtype=np.float64)

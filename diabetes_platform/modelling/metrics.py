@@ -89,5 +89,3 @@ DECISION_METRICS: dict[str, Callable[[BoolArray, IntArray, FloatArray], FloatArr
     "sensitivity": sensitivity,
     "specificity": specificity,
 }
-FOLD_METRICS = ("auc", "brier", "log_loss")
-"""The probability metrics that a single fold is large enough for."""

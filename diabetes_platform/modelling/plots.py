@@ -13,7 +13,7 @@ import numpy as np
 from diabetes_platform.contract.bundle import MODEL_FILE
 from diabetes_platform.contract.fields import FEATURES, FIELDS_BY_NAME
 from diabetes_platform.modelling.drift import FieldDrift
-from diabetes_platform.modelling.live_calibration import LiveCalibration
+from diabetes_platform.modelling.live_calibration import LiveCalibration, calibration_bins
 from diabetes_platform.modelling.training import Candidate
 from diabetes_platform.modelling.training_set import FloatArray, TrainingSet
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _INK, _ACCENT, _PALE = "#333333", "#1f5fa8", "#b8cfe8"
 _DPI = 80
-_BINS = 10
 _BAR_OFFSET = 0.2
 
 
@@ -35,35 +34,31 @@ def png_markdown(png: bytes, alt: str) -> str:
 def plot_candidate(candidate: Candidate, rows: TrainingSet) -> dict[str, bytes]:
     """Return the PNGs `roc`, `calibration` and `importance` of a candidate trained on `rows`."""
     return {
-        "roc": roc_png(candidate, rows),
-        "calibration": calibration_png(candidate, rows),
-        "importance": importance_png(candidate, rows),
+        "roc": _roc(candidate, rows),
+        "calibration": _calibration(candidate, rows),
+        "importance": _importance(candidate, rows),
     }
 
 
-def roc_png(candidate: Candidate, rows: TrainingSet) -> bytes:
-    """Return the ROC curve of each repeat's held-out predictions and the operating point."""
+def _roc(candidate: Candidate, rows: TrainingSet) -> bytes:
+    """Plot the ROC curve of each repeat's out-of-fold predictions and the operating point."""
     from sklearn.metrics import roc_curve
 
     figure, axes = _labelled_axes("1 - specificity", "sensitivity")
-    for probabilities in candidate.held_out.probabilities:
+    for probabilities in candidate.out_of_fold.probabilities:
         fpr, tpr, _ = roc_curve(rows.outcomes, probabilities)
         axes.plot(fpr, tpr, color=_ACCENT, linewidth=1, alpha=0.7)
-    metrics = candidate.evaluation.metrics
+    metrics, auc = candidate.metrics, candidate.metrics["auc"]
     axes.plot([1 - metrics["specificity"].value], [metrics["sensitivity"].value], "o", color=_INK)
-    auc = metrics["auc"]
     axes.set_title(f"AUC {auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})", fontsize=9)
-    _diagonal(axes)
-    return _to_png(figure)
+    return _with_diagonal(figure, axes)
 
 
-def calibration_png(candidate: Candidate, rows: TrainingSet) -> bytes:
-    """Return observed against predicted risk in ten bins of equal size, over their histogram."""
-    probabilities = candidate.held_out.probabilities.ravel()
-    outcomes = np.tile(rows.outcomes, len(candidate.held_out.probabilities))
-    bins = np.array_split(np.argsort(probabilities, kind="stable"), _BINS)
-    predicted = [float(probabilities[members].mean()) for members in bins if len(members)]
-    observed = [float(outcomes[members].mean()) for members in bins if len(members)]
+def _calibration(candidate: Candidate, rows: TrainingSet) -> bytes:
+    """Plot observed against predicted risk in ten bins of equal size, over their histogram."""
+    probabilities = candidate.out_of_fold.probabilities.ravel()
+    outcomes = np.tile(rows.outcomes, len(candidate.out_of_fold.probabilities))
+    bins = calibration_bins(probabilities, outcomes)
     figure, axes = _labelled_axes("predicted risk", "observed share")
     histogram = axes.twinx()
     histogram.hist(probabilities, bins=np.linspace(0, 1, 21).tolist(), color=_PALE)
@@ -71,27 +66,23 @@ def calibration_png(candidate: Candidate, rows: TrainingSet) -> bytes:
     histogram.set_yticks([])
     axes.set_zorder(histogram.get_zorder() + 1)
     axes.patch.set_visible(False)
+    predicted, observed = [b.predicted for b in bins], [b.observed for b in bins]
     axes.plot(predicted, observed, "o-", color=_ACCENT, linewidth=1, markersize=4)
-    metrics = candidate.evaluation.metrics
-    axes.set_title(
-        f"Brier {metrics['brier'].value:.3f}, slope {metrics['calibration_slope'].value:.2f}",
-        fontsize=9,
-    )
-    _diagonal(axes)
-    return _to_png(figure)
+    brier, slope = (candidate.metrics[name].value for name in ("brier", "calibration_slope"))
+    axes.set_title(f"Brier {brier:.3f}, slope {slope:.2f}", fontsize=9)
+    return _with_diagonal(figure, axes)
 
 
-def importance_png(candidate: Candidate, rows: TrainingSet) -> bytes:
-    """Return the share of the total gain and the mean |SHAP| in log-odds of each feature."""
+def _importance(candidate: Candidate, rows: TrainingSet) -> bytes:
+    """Plot the share of the total gain and the mean |SHAP| in log-odds of each feature."""
     gain, shap = importances(candidate.files[MODEL_FILE], rows)
     order = np.argsort(shap)
-    labels = [FEATURES[index].label for index in order]
     figure, gain_axes = _labelled_axes("share of gain", "")
     shap_axes = gain_axes.twiny()
     positions = np.arange(len(order))
-    gain_axes.barh(positions + 0.2, gain[order], height=0.36, color=_PALE)
-    shap_axes.barh(positions - 0.2, shap[order], height=0.36, color=_ACCENT)
-    gain_axes.set_yticks(positions, labels, fontsize=8)
+    gain_axes.barh(positions + _BAR_OFFSET, gain[order], height=0.36, color=_PALE)
+    shap_axes.barh(positions - _BAR_OFFSET, shap[order], height=0.36, color=_ACCENT)
+    gain_axes.set_yticks(positions, [FEATURES[index].label for index in order], fontsize=8)
     shap_axes.set_xlabel("mean |SHAP| (log-odds, dark)", fontsize=8)
     shap_axes.tick_params(labelsize=7)
     return _to_png(figure)
@@ -113,53 +104,32 @@ def plot_drift(drift: FieldDrift) -> bytes:
     unit = "" if field.unit == "1" else f" [{field.unit}]"
     figure, axes = _labelled_axes(f"{field.label}{unit}", "share of patients")
     positions = np.arange(len(drift.reference_shares))
-    reference_label = f"training set ({drift.reference})"
-    axes.bar(
-        positions - _BAR_OFFSET,
-        drift.reference_shares,
-        2 * _BAR_OFFSET,
-        color=_PALE,
-        label=reference_label,
-    )
-    recent_label = f"recent patients ({drift.recent})"
-    axes.bar(
-        positions + _BAR_OFFSET,
-        drift.recent_shares,
-        2 * _BAR_OFFSET,
-        color=_ACCENT,
-        label=recent_label,
-    )
-    axes.set_xticks(positions, _bin_labels(drift.edges), rotation=45, ha="right", fontsize=7)
+    for offset, shares, color, label in (
+        (-_BAR_OFFSET, drift.reference_shares, _PALE, f"training set ({drift.reference})"),
+        (_BAR_OFFSET, drift.recent_shares, _ACCENT, f"recent patients ({drift.recent})"),
+    ):
+        axes.bar(positions + offset, shares, 2 * _BAR_OFFSET, color=color, label=label)
+    labels = [*(f"≤ {edge:g}" for edge in drift.edges), f"> {drift.edges[-1]:g}", "missing"]
+    axes.set_xticks(positions, labels, rotation=45, ha="right", fontsize=7)
     axes.legend(fontsize=7, frameon=False)
     return _to_png(figure)
-
-
-def _bin_labels(edges: tuple[float, ...]) -> list[str]:
-    inner = [f"≤ {edge:g}" for edge in edges]
-    return [*inner, f"> {edges[-1]:g}", "missing"]
 
 
 def plot_live_calibration(calibration: LiveCalibration) -> bytes:
     """Return a PNG of the bins with the standard error of the observed share."""
     figure, axes = _labelled_axes("predicted risk", "observed share")
-    axes.plot([0, 1], [0, 1], color=_INK, linewidth=0.8, linestyle=":")
+    bins = calibration.bins
     axes.errorbar(
-        [part.predicted for part in calibration.bins],
-        [part.observed for part in calibration.bins],
-        yerr=[_standard_error(part.observed, part.patients) for part in calibration.bins],
+        [b.predicted for b in bins],
+        [b.observed for b in bins],
+        yerr=[math.sqrt(b.observed * (1 - b.observed) / b.patients) for b in bins],
         fmt="o-",
         color=_ACCENT,
         markersize=4,
         linewidth=1,
     )
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
     axes.set_title(f"{calibration.outcomes} confirmed outcomes", fontsize=9)
-    return _to_png(figure)
-
-
-def _standard_error(share: float, patients: int) -> float:
-    return math.sqrt(share * (1 - share) / patients)
+    return _with_diagonal(figure, axes)
 
 
 def _labelled_axes(x: str, y: str) -> "tuple[Figure, Axes]":
@@ -175,14 +145,15 @@ def _labelled_axes(x: str, y: str) -> "tuple[Figure, Axes]":
     return figure, axes
 
 
+def _with_diagonal(figure: "Figure", axes: "Axes") -> bytes:
+    axes.plot([0, 1], [0, 1], color=_INK, linewidth=0.6, linestyle="--")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    return _to_png(figure)
+
+
 def _to_png(figure: "Figure") -> bytes:
     """Return the figure as a PNG; the same figure gives the same bytes."""
     buffer = BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
-
-
-def _diagonal(axes: "Axes") -> None:
-    axes.plot([0, 1], [0, 1], color=_INK, linewidth=0.6, linestyle="--")
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)

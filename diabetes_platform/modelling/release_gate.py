@@ -1,7 +1,6 @@
 """The release gate: a candidate against baseline and champion, and the rollback target."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from diabetes_platform.modelling.cross_validation import (
     metric_by_fold,
     prevalence_baseline,
 )
+from diabetes_platform.modelling.gate_result import GateResult, MetricDifference
 from diabetes_platform.modelling.recipe import RecipeError, recipe_from_json
 from diabetes_platform.modelling.store import ModelVersion
 from diabetes_platform.modelling.training_set import (
@@ -21,6 +21,7 @@ from diabetes_platform.modelling.training_set import (
     FloatArray,
     TrainingSet,
     TrainingSetError,
+    matching_rows,
 )
 
 AUC_MARGIN = 0.01
@@ -34,59 +35,15 @@ MIN_NEW_ROWS_PER_OUTCOME = 5
 """With fewer new rows, or fewer rows of one outcome, chance alone would decide."""
 _Z_95 = 1.96
 """Standard errors on either side of a 95 % interval."""
+_NO_CHAMPION = GateResult(passed=True, text="no champion yet: the baseline decides")
 
 
 class RollbackError(ValueError):
     """No version can be restored; the message names the version and the allowed ones."""
 
 
-@dataclass(frozen=True, slots=True)
-class MetricDifference:
-    """Candidate minus rival in the mean of one metric, with its 95 % interval.
-
-    The field names are those of the candidate's stored `verdicts` metadata.
-    """
-
-    metric: str
-    candidate: float
-    rival: float
-    estimate: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return (
-            f"{self.metric}: candidate {self.candidate:.4f}, rival {self.rival:.4f}, difference "
-            f"{self.estimate:+.4f} (95 % interval {self.low:+.4f} to {self.high:+.4f})"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class GateResult:
-    """The result of one rule of the gate: the difference in Brier score and the explanation.
-
-    The three numbers are None if nothing could be compared. The field names are those of the
-    candidate's stored `verdicts` metadata.
-    """
-
-    passed: bool
-    text: str
-    estimate: float | None = None
-    low: float | None = None
-    high: float | None = None
-    differences: tuple[MetricDifference, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ReleaseDecision:
-    """Whether to release the candidate; `release` is False for a candidate that is the champion."""
-
-    release: bool
-    text: str
-
-
 def evaluate_against_baseline(rows: TrainingSet, candidate: OutOfFold) -> GateResult:
-    """Compare the candidate's held-out predictions of `rows` with the training prevalence."""
+    """Compare the candidate's out-of-fold predictions of `rows` with the training prevalence."""
     rival = prevalence_baseline(rows, candidate.folds)
     names = ("brier", "log_loss", "auc")
     return baseline_rule({name: metric_difference(name, rows, candidate, rival) for name in names})
@@ -100,7 +57,7 @@ def evaluate_against_champion(
     champion: Bundle | None,
     champion_rows: TrainingSet | None,
 ) -> GateResult:
-    """Compare the candidate (`bundle`) with the champion on the same held-out rows.
+    """Compare the candidate (`bundle`) with the champion on the same folds of `rows`.
 
     The champion was trained on most of `rows`, so scoring it directly would flatter it. Instead,
     its recipe is fitted again for every fold, on `champion_rows` (the version of the training set
@@ -109,20 +66,26 @@ def evaluate_against_champion(
     `champion_rows` are not the rows that the champion was trained on.
     """
     if champion is None:
-        return _no_champion()
-    incomparable = _incomparable(bundle, champion)
-    if incomparable is not None:
+        return _NO_CHAMPION
+    if incomparable := _incomparable(bundle, champion):
         return incomparable
+    version, training = champion.model_version, champion.training
     try:
-        recipe = recipe_from_json(champion.training["recipe"])
+        recipe = recipe_from_json(training["recipe"])
     except RecipeError as error:
-        return _unreadable_recipe(champion, str(error))
+        text = f"champion {version} cannot be trained again ({error}): the baseline decides"
+        return GateResult(passed=True, text=text)
     if champion_rows is None:
         raise TrainingSetError(
-            f"champion {champion.model_version}: its training set, Delta version "
-            f"{champion.training['delta_version']}, is required"
+            f"champion {version}: its training set, Delta version {training['delta_version']}, "
+            "is required"
         )
-    _require_training_rows(champion, champion_rows)
+    if champion_rows.content_hash != training["content_hash"]:
+        raise TrainingSetError(
+            f"champion {version}: the training set has content hash "
+            f"{champion_rows.content_hash[:12]}; the champion was trained on "
+            f"{training['content_hash'][:12]}"
+        )
     rival = cross_validate(rows, candidate.folds, recipe, trained_on=champion_rows)
     names = ("brier", "auc", "log_loss")
     return champion_rule({name: metric_difference(name, rows, candidate, rival) for name in names})
@@ -139,22 +102,31 @@ def evaluate_on_new_rows(
     """Compare candidate and champion on the patients of `rows` that `champion_rows` lacks.
 
     The champion was not trained on them, so it predicts as released; the candidate's predictions
-    are out of fold. The interval is that of the mean of the differences, paired by row.
+    are out of fold. The candidate needs the lower mean Brier score. The interval is that of the
+    mean of the differences, paired by row.
     """
     if champion is None:
-        return _no_champion()
-    incomparable = _incomparable(bundle, champion.bundle)
-    if incomparable is not None:
+        return _NO_CHAMPION
+    if incomparable := _incomparable(bundle, champion.bundle):
         return incomparable
     new = new_rows(champion_rows, rows)
-    count, positives = int(new.sum()), int(rows.outcomes[new].sum())
+    outcomes = rows.outcomes[new]
+    count, positives = len(outcomes), int(outcomes.sum())
     if count < MIN_NEW_ROWS or min(positives, count - positives) < MIN_NEW_ROWS_PER_OUTCOME:
-        return _too_few_new_rows(count, positives)
-    outcomes = rows.outcomes[new].astype(np.float64)
-    candidate_errors = _squared_errors(candidate.probabilities[:, new], outcomes)
-    rival_probabilities = predict_proba(champion, rows.features[new])
-    rival_errors = _squared_errors(rival_probabilities[None, :], outcomes)
-    return new_rows_rule({"brier": _paired_difference(candidate_errors, rival_errors)}, count)
+        return GateResult(
+            passed=True,
+            text=f"{count} rows are new to the champion, {positives} of them ill; a comparison "
+            f"needs {MIN_NEW_ROWS}, {MIN_NEW_ROWS_PER_OUTCOME} of each outcome: the folds decide",
+        )
+    errors = ((candidate.probabilities[:, new] - outcomes) ** 2).mean(axis=0)
+    rival_errors = (predict_proba(champion, rows.features[new]) - outcomes) ** 2
+    half_width = _Z_95 * float((errors - rival_errors).std(ddof=1)) / float(np.sqrt(count))
+    brier = _difference("brier", errors, rival_errors, half_width)
+    return _gate_result(
+        {"brier": brier},
+        passed=brier.estimate < 0,
+        rule=f"beats the champion on {count} rows that it was not trained on: Brier score lower",
+    )
 
 
 def evaluate_reproducibility(*, identical: bool) -> GateResult:
@@ -184,20 +156,10 @@ def champion_rule(differences: Mapping[str, MetricDifference]) -> GateResult:
 
     An equal Brier score fails, because an equally good model is no reason for a release.
     """
-    passed = differences["brier"].estimate < 0 and differences["auc"].estimate >= -AUC_MARGIN
     return _gate_result(
         differences,
-        passed=passed,
+        passed=differences["brier"].estimate < 0 and differences["auc"].estimate >= -AUC_MARGIN,
         rule=f"beats the champion: Brier score lower, AUC not lower by more than {AUC_MARGIN}",
-    )
-
-
-def new_rows_rule(differences: Mapping[str, MetricDifference], rows: int) -> GateResult:
-    """Pass a candidate with a lower mean Brier score on the rows that are new to the champion."""
-    return _gate_result(
-        differences,
-        passed=differences["brier"].estimate < 0,
-        rule=f"beats the champion on {rows} rows that it was not trained on: Brier score lower",
     )
 
 
@@ -214,19 +176,10 @@ def metric_difference(
 
     by_candidate = metric_by_fold(metric, rows, candidate)
     by_rival = metric_by_fold(metric, rows, rival)
-    differences = by_candidate - by_rival
-    test_share = 1 / (int(candidate.folds.max()) + 1)
-    variance = differences.var(ddof=1) * (1 / len(differences) + test_share / (1 - test_share))
-    half_width = float(t.ppf(0.975, len(differences) - 1) * np.sqrt(variance))
-    estimate = float(differences.mean())
-    return MetricDifference(
-        metric=metric,
-        candidate=float(by_candidate.mean()),
-        rival=float(by_rival.mean()),
-        estimate=estimate,
-        low=estimate - half_width,
-        high=estimate + half_width,
-    )
+    count, test_share = len(by_candidate), 1 / candidate.fold_count
+    variance = (by_candidate - by_rival).var(ddof=1) * (1 / count + test_share / (1 - test_share))
+    half_width = float(t.ppf(0.975, count - 1) * np.sqrt(variance))
+    return _difference(metric, by_candidate, by_rival, half_width)
 
 
 def new_rows(trained_on: TrainingSet | None, rows: TrainingSet) -> BoolArray:
@@ -237,14 +190,13 @@ def new_rows(trained_on: TrainingSet | None, rows: TrainingSet) -> BoolArray:
     """
     if trained_on is None:
         return np.ones(len(rows), dtype=np.bool_)
-    keys, intakes = set(trained_on.measurement_keys), set(trained_on.intakes) - {None}
-    pairs = zip(rows.measurement_keys, rows.intakes, strict=True)
-    return np.array([key not in keys and intake not in intakes for key, intake in pairs])
+    return np.array([match == (None, None) for match in matching_rows(rows, trained_on)])
 
 
 def predicts_identically(candidate: Bundle, champion: Bundle) -> bool:
     """Return whether both bundles predict the same for every patient."""
-    return _behaviour(candidate) == _behaviour(champion)
+    names = ("files", "features", "calibration", "threshold", "contract_fingerprint")
+    return all(getattr(candidate, name) == getattr(champion, name) for name in names)
 
 
 def decide_release(
@@ -252,20 +204,22 @@ def decide_release(
     champion: Bundle | None,
     results: Mapping[str, GateResult],
     withdrawn: Mapping[str, str],
-) -> ReleaseDecision:
-    """Release a candidate that passes every rule, is not the champion and is not `withdrawn`.
+) -> GateResult:
+    """Pass a candidate that passes every rule, is not the champion and is not `withdrawn`.
 
     `withdrawn` maps each withdrawn version to the reason.
     """
     failed = [name for name, result in results.items() if not result.passed]
+    version = candidate.model_version
     if failed:
-        return ReleaseDecision(release=False, text=f"not released: {', '.join(failed)} failed")
-    if champion is not None and predicts_identically(candidate, champion):
-        return ReleaseDecision(release=False, text=_already_champion(champion).text)
-    if candidate.model_version in withdrawn:
-        reason = withdrawn[candidate.model_version]
-        return ReleaseDecision(release=False, text=f"not released: was withdrawn ({reason})")
-    return ReleaseDecision(release=True, text=f"release {candidate.model_version}")
+        text = f"not released: {', '.join(failed)} failed"
+    elif champion is not None and predicts_identically(candidate, champion):
+        text = _is_champion(champion)
+    elif version in withdrawn:
+        text = f"not released: was withdrawn ({withdrawn[version]})"
+    else:
+        return GateResult(passed=True, text=f"release {version}")
+    return GateResult(passed=False, text=text)
 
 
 def rollback_target(
@@ -298,91 +252,35 @@ def rollback_target(
 def _incomparable(candidate: Bundle, champion: Bundle) -> GateResult | None:
     """Return the result for a candidate that cannot be compared with the champion, else None."""
     if predicts_identically(candidate, champion):
-        return _already_champion(champion)
+        return GateResult(passed=True, text=_is_champion(champion))
     if champion.contract_fingerprint != fingerprint():
-        return _champion_of_another_contract(champion)
+        return GateResult(
+            passed=True,
+            text=f"champion {champion.model_version} is of contract "
+            f"{champion.contract_fingerprint[:12]} and cannot score these rows: "
+            "the baseline decides",
+        )
     return None
 
 
-def _no_champion() -> GateResult:
-    return GateResult(passed=True, text="no champion yet: the baseline decides")
+def _is_champion(champion: Bundle) -> str:
+    return f"is the champion already ({champion.model_version})"
 
 
-def _champion_of_another_contract(champion: Bundle) -> GateResult:
-    return GateResult(
-        passed=True,
-        text=f"champion {champion.model_version} is of contract "
-        f"{champion.contract_fingerprint[:12]} and cannot score these rows: the baseline decides",
-    )
-
-
-def _already_champion(champion: Bundle) -> GateResult:
-    return GateResult(passed=True, text=f"is the champion already ({champion.model_version})")
-
-
-def _unreadable_recipe(champion: Bundle, reason: str) -> GateResult:
-    return GateResult(
-        passed=True,
-        text=f"champion {champion.model_version} cannot be trained again ({reason}): "
-        "the baseline decides",
-    )
-
-
-def _too_few_new_rows(rows: int, positives: int) -> GateResult:
-    return GateResult(
-        passed=True,
-        text=f"{rows} rows are new to the champion, {positives} of them ill; a comparison needs "
-        f"{MIN_NEW_ROWS}, {MIN_NEW_ROWS_PER_OUTCOME} of each outcome: the folds decide",
-    )
-
-
-def _require_training_rows(champion: Bundle, rows: TrainingSet) -> None:
-    expected = champion.training["content_hash"]
-    if rows.content_hash != expected:
-        raise TrainingSetError(
-            f"champion {champion.model_version}: the training set has content hash "
-            f"{rows.content_hash[:12]}; the champion was trained on {expected[:12]}"
-        )
-
-
-def _squared_errors(probabilities: FloatArray, outcomes: FloatArray) -> FloatArray:
-    """Return each row's squared error, (rows,), the mean over repeats (repeats, rows)."""
-    return np.asarray(((probabilities - outcomes) ** 2).mean(axis=0))
-
-
-def _paired_difference(candidate: FloatArray, rival: FloatArray) -> MetricDifference:
-    differences = candidate - rival
-    half_width = _Z_95 * float(differences.std(ddof=1)) / float(np.sqrt(len(differences)))
-    estimate = float(differences.mean())
-    return MetricDifference(
-        metric="brier",
-        candidate=float(candidate.mean()),
-        rival=float(rival.mean()),
-        estimate=estimate,
-        low=estimate - half_width,
-        high=estimate + half_width,
-    )
-
-
-def _behaviour(bundle: Bundle) -> tuple[object, ...]:
-    return (
-        bundle.files,
-        bundle.features,
-        bundle.calibration,
-        bundle.threshold,
-        bundle.contract_fingerprint,
-    )
+def _difference(
+    metric: str, candidate: FloatArray, rival: FloatArray, half_width: float
+) -> MetricDifference:
+    estimate = float((candidate - rival).mean())
+    low, high = estimate - half_width, estimate + half_width
+    means = float(candidate.mean()), float(rival.mean())
+    return MetricDifference(metric, *means, estimate, low, high)
 
 
 def _gate_result(
     differences: Mapping[str, MetricDifference], *, passed: bool, rule: str
 ) -> GateResult:
-    details = "; ".join(str(difference) for difference in differences.values())
-    return GateResult(
-        passed=passed,
-        text=f"{'passed' if passed else 'failed'}: {rule}. {details}",
-        estimate=differences["brier"].estimate,
-        low=differences["brier"].low,
-        high=differences["brier"].high,
-        differences=tuple(differences.values()),
-    )
+    details = "; ".join(map(str, differences.values()))
+    text = f"{'passed' if passed else 'failed'}: {rule}. {details}"
+    brier = differences["brier"]
+    numbers = brier.estimate, brier.low, brier.high
+    return GateResult(passed, text, *numbers, tuple(differences.values()))

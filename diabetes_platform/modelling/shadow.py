@@ -20,14 +20,16 @@ class ShadowComparison:
     """Two models' predictions for the same patients. Shares and means are 0 to 1.
 
     `changed` counts the patients with another result; `max_difference` is the largest absolute
-    difference of two probabilities. Means and difference are None without patients.
+    difference of two probabilities. Means and difference are None without patients. `not_compared`
+    is the reason why no patient was scored.
     """
 
-    patients: int
-    champion_mean: float | None
-    challenger_mean: float | None
-    changed: int
-    max_difference: float | None
+    patients: int = 0
+    champion_mean: float | None = None
+    challenger_mean: float | None = None
+    changed: int = 0
+    max_difference: float | None = None
+    not_compared: str | None = None
 
     @property
     def conclusive(self) -> bool:
@@ -53,6 +55,8 @@ class ShadowComparison:
     @property
     def text(self) -> str:
         """The result in one line."""
+        if self.not_compared is not None:
+            return f"Nothing to compare: {self.not_compared}"
         if not self.conclusive:
             return f"{self.patients} live patients: inconclusive below {MIN_PATIENTS}"
         return (
@@ -71,7 +75,7 @@ def compare_predictions(
 ) -> ShadowComparison:
     """Compare the probabilities, each (patients,), of two models for the same patients."""
     if not len(champion):
-        return ShadowComparison(0, None, None, 0, None)
+        return ShadowComparison()
     changed = (champion >= champion_threshold) != (challenger >= challenger_threshold)
     return ShadowComparison(
         patients=len(champion),

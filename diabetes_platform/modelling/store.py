@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, PreconditionError
 from obstore.store import LocalStore, from_url
+from pydantic import TypeAdapter
 
 from diabetes_platform.contract.bundle import (
     BUNDLE_FILE,
@@ -31,10 +32,11 @@ from diabetes_platform.contract.bundle import (
     with_content_version,
 )
 from diabetes_platform.contract.s3 import DEFAULT_S3, S3, is_s3_url
+from diabetes_platform.modelling.gate_result import GateResult
 
 if TYPE_CHECKING:
+    from obstore import PutMode
     from obstore.store import ObjectStore
-
 
 _CANDIDATE_KEY = f"{MODELS_PREFIX}/candidate.json"
 _RELEASES_PREFIX = f"{MODELS_PREFIX}/releases"
@@ -82,13 +84,13 @@ class CurrentVersion:
 class CandidateRecord:
     """The newest candidate: its input, the champion it was compared with, and the verdicts.
 
-    `verdicts` are JSON by rule; `champion_etag` is empty if there was no champion.
+    `verdicts` has the result of each rule; `champion_etag` is empty if there was no champion.
     """
 
     model_version: str
     input_version: str
     champion_etag: str
-    verdicts: dict[str, Any]
+    verdicts: dict[str, GateResult]
 
 
 class ModelStore:
@@ -140,20 +142,14 @@ class ModelStore:
 
     def champion(self) -> StoredPointer | None:
         """Return the champion pointer, or None before the first release."""
-        try:
-            with self._s3.errors(self._url):
-                response = obstore.get(self._store, champion_key())
-                content = bytes(response.bytes())
-        except FileNotFoundError:
-            return None
-        return StoredPointer(load_champion(content), _etag(response.meta["e_tag"]))
+        stored = self._find(champion_key())
+        return None if stored is None else StoredPointer(load_champion(stored[0]), _etag(stored[1]))
 
     def current_version(self) -> CurrentVersion | None:
         """Return the champion with its files; None before the first release."""
-        current = self.champion()
-        return (
-            None if current is None else CurrentVersion(self.read(current.champion), current.etag)
-        )
+        if (current := self.champion()) is None:
+            return None
+        return CurrentVersion(self.read(current.champion), current.etag)
 
     def release(self, champion: ChampionPointer, *, expected_etag: str | None) -> str:
         """Point at `champion` if the pointer still has `expected_etag`; return the new ETag.
@@ -164,10 +160,7 @@ class ModelStore:
         self.read(champion)
         content, replaced = dump_champion(champion), self.champion()
         try:
-            if self._root is None or expected_etag is None:
-                etag = self._swap(content, expected_etag)
-            else:
-                etag = self._swap_locked(self._root, content, expected_etag)
+            etag = self._swap(content, expected_etag)
         except (AlreadyExistsError, PreconditionError) as error:
             raise ReleaseConflictError(
                 f"{champion_key()}: the pointer no longer has ETag {expected_etag}: "
@@ -180,71 +173,54 @@ class ModelStore:
 
     def put_candidate(self, candidate: CandidateRecord) -> None:
         """Record `candidate` as the newest one."""
-        content = json.dumps(asdict(candidate), ensure_ascii=False).encode()
-        with self._s3.errors(self._url):
-            obstore.put(self._store, _CANDIDATE_KEY, content)
+        self._put(_CANDIDATE_KEY, json.dumps(asdict(candidate), ensure_ascii=False).encode())
 
     def candidate(self) -> CandidateRecord | None:
         """Return the newest candidate; None if none was recorded."""
-        try:
-            with self._s3.errors(self._url):
-                content = bytes(obstore.get(self._store, _CANDIDATE_KEY).bytes())
-        except FileNotFoundError:
-            return None
-        return CandidateRecord(**json.loads(content))
+        stored = self._find(_CANDIDATE_KEY)
+        return None if stored is None else TypeAdapter(CandidateRecord).validate_json(stored[0])
 
     def releases(self) -> list[str]:
         """Return the released versions, newest first, with the predecessor of the first record."""
-        records = [json.loads(self._get(key)) for key in reversed(self._release_keys())]
+        records = [json.loads(self._get(key)) for key in reversed(self._list(_RELEASES_PREFIX))]
         versions = [record[name] for record in records for name in ("model_version", "previous")]
         return [*dict.fromkeys(version for version in versions if version is not None)]
 
-    def _release_keys(self) -> list[str]:
-        with self._s3.errors(self._url):
-            listed = obstore.list(self._store, _RELEASES_PREFIX).collect()
-        return sorted(str(item["path"]) for item in listed)
-
     def _record_release(self, version: str, previous: str | None) -> None:
         content = json.dumps({"model_version": version, "previous": previous}).encode()
-        number = len(self._release_keys())
+        number = len(self._list(_RELEASES_PREFIX))
         while True:
             number += 1
-            key = f"{_RELEASES_PREFIX}/{number:06}.json"
             # Another release may have taken the number.
-            with suppress(AlreadyExistsError), self._s3.errors(self._url):
-                obstore.put(self._store, key, content, mode="create")
+            with suppress(AlreadyExistsError):
+                self._put(f"{_RELEASES_PREFIX}/{number:06}.json", content, "create")
                 return
 
     def withdraw(self, version: str, reason: str) -> None:
         """Exclude `version` from automatic releases; the first reason is kept."""
         content = json.dumps({"reason": reason}, ensure_ascii=False).encode()
-        with suppress(AlreadyExistsError), self._s3.errors(self._url):
-            obstore.put(self._store, f"{WITHDRAWN_PREFIX}/{version}.json", content, mode="create")
+        with suppress(AlreadyExistsError):
+            self._put(f"{WITHDRAWN_PREFIX}/{version}.json", content, "create")
 
     def withdrawn(self) -> dict[str, str]:
         """Return the withdrawn versions with their reasons."""
-        with self._s3.errors(self._url):
-            listed = obstore.list(self._store, WITHDRAWN_PREFIX).collect()
-        paths = sorted(str(entry["path"]) for entry in listed)
+        paths = self._list(WITHDRAWN_PREFIX)
         return {PurePosixPath(path).stem: json.loads(self._get(path))["reason"] for path in paths}
 
     def _swap(self, content: bytes, expected_etag: str | None) -> str:
-        mode: Any = "create" if expected_etag is None else {"e_tag": expected_etag}
-        with self._s3.errors(self._url):
-            return _etag(obstore.put(self._store, champion_key(), content, mode=mode)["e_tag"])
-
-    def _swap_locked(self, root: Path, content: bytes, expected_etag: str) -> str:
+        if self._root is None or expected_etag is None:
+            mode: PutMode = "create" if expected_etag is None else {"e_tag": expected_etag}
+            return _etag(self._put(champion_key(), content, mode))
         # A directory has no conditional put: a lock makes compare and swap atomic.
-        with _locked(root / f"{champion_key()}.lock"):
+        with _locked(self._root / f"{champion_key()}.lock"):
             current = obstore.head(self._store, champion_key())["e_tag"]
             if current != expected_etag:
                 raise PreconditionError(f"{champion_key()}: ETag is {current}")
-            return _etag(obstore.put(self._store, champion_key(), content)["e_tag"])
+            return _etag(self._put(champion_key(), content))
 
     def _put_once(self, key: str, content: bytes) -> None:
         try:
-            with self._s3.errors(self._url):
-                obstore.put(self._store, key, content, mode="create")
+            self._put(key, content, "create")
         except AlreadyExistsError:
             existing = self._get(key)
             if existing != content:
@@ -253,12 +229,28 @@ class ModelStore:
                     f"a version never changes"
                 ) from None
 
+    def _put(self, key: str, content: bytes, mode: "PutMode | None" = None) -> str | None:
+        """Write an object; return its ETag."""
+        with self._s3.errors(self._url):
+            return obstore.put(self._store, key, content, mode=mode)["e_tag"]
+
     def _get(self, key: str) -> bytes:
-        try:
-            with self._s3.errors(self._url):
-                return bytes(obstore.get(self._store, key).bytes())
-        except FileNotFoundError:
-            raise ModelStoreError(f"{key}: not in the model store") from None
+        if (stored := self._find(key)) is None:
+            raise ModelStoreError(f"{key}: not in the model store")
+        return stored[0]
+
+    def _find(self, key: str) -> tuple[bytes, str | None] | None:
+        """Return an object and its ETag; None if it does not exist."""
+        with suppress(FileNotFoundError), self._s3.errors(self._url):
+            response = obstore.get(self._store, key)
+            return bytes(response.bytes()), response.meta["e_tag"]
+        return None
+
+    def _list(self, prefix: str) -> list[str]:
+        """Return the sorted keys below `prefix`."""
+        with self._s3.errors(self._url):
+            listed = obstore.list(self._store, prefix).collect()
+        return sorted(str(item["path"]) for item in listed)
 
 
 def _verify(pointer: ChampionPointer, files: Mapping[str, bytes]) -> Bundle:

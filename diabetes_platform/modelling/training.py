@@ -3,7 +3,6 @@
 import platform
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 
@@ -25,16 +24,14 @@ from diabetes_platform.modelling.classifier import (
     youden_threshold,
 )
 from diabetes_platform.modelling.cross_validation import (
-    Evaluation,
+    Estimate,
     OutOfFold,
     assign_folds,
     cross_validate,
     evaluate,
 )
 from diabetes_platform.modelling.recipe import Recipe, recipe_from_json, recipe_to_json
-from diabetes_platform.modelling.training_set import (
-    TrainingSet,
-)
+from diabetes_platform.modelling.training_set import TrainingSet
 
 _LIBRARIES = ("lightgbm", "numpy", "scikit-learn", "scipy")
 
@@ -57,9 +54,9 @@ def fit(rows: TrainingSet, recipe: Recipe) -> FittedModel:
     folds = assign_folds(rows, recipe)[0]
     scores = np.empty(len(rows))
     for fold in range(recipe.folds):
-        held_out = folds == fold
-        trees = train_trees(rows.features[~held_out], rows.outcomes[~held_out], recipe)
-        scores[held_out] = raw_scores(trees, rows.features[held_out])
+        in_fold = folds == fold
+        trees = train_trees(rows.features[~in_fold], rows.outcomes[~in_fold], recipe)
+        scores[in_fold] = raw_scores(trees, rows.features[in_fold])
     calibration = fit_platt(scores, rows.outcomes)
     threshold = youden_threshold(calibrate(calibration, scores), rows.outcomes)
     trees = train_trees(rows.features, rows.outcomes, recipe)
@@ -68,60 +65,48 @@ def fit(rows: TrainingSet, recipe: Recipe) -> FittedModel:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A trained model with its evaluation and out-of-fold predictions.
+    """A trained model with its metrics and out-of-fold predictions.
 
     `files` maps the file names of the model version, including `bundle.json`, to their bytes.
     """
 
     bundle: Bundle
     files: dict[str, bytes]
-    evaluation: Evaluation
-    held_out: OutOfFold
+    metrics: dict[str, Estimate]
+    out_of_fold: OutOfFold
 
 
 def train_candidate(rows: TrainingSet, recipe: Recipe, *, delta_version: int) -> Candidate:
     """Train and evaluate on `rows`, version `delta_version` of the training set's Delta table.
 
-    The same input gives the same bytes. Raises TrainingSetError.
+    The same input gives the same bytes; the version is a hash of the bundle's content. Raises
+    TrainingSetError.
     """
-    held_out = cross_validate(rows, assign_folds(rows, recipe), recipe)
-    evaluation = evaluate(rows, held_out, seed=recipe.seed)
+    out_of_fold = cross_validate(rows, assign_folds(rows, recipe), recipe)
+    metrics = evaluate(rows, out_of_fold, seed=recipe.seed)
     model = fit(rows, recipe)
-    bundle = build_bundle(model, rows, recipe, evaluation, delta_version=delta_version)
-    files = {MODEL_FILE: model.model_text, BUNDLE_FILE: dump_bundle(bundle)}
-    return Candidate(bundle, files, evaluation, held_out)
-
-
-def build_bundle(
-    model: FittedModel,
-    rows: TrainingSet,
-    recipe: Recipe,
-    evaluation: Evaluation,
-    *,
-    delta_version: int,
-) -> Bundle:
-    """Return the bundle of a fitted model; its version is a hash of its content."""
-    training: dict[str, Any] = {
-        "recipe": recipe_to_json(recipe),
-        "seed": recipe.seed,
-        "rows": len(rows),
-        "prevalence": rows.prevalence,
-        "content_hash": rows.content_hash,
-        "delta_version": delta_version,
-    }
-    return with_content_version(
+    bundle = with_content_version(
         Bundle(
             model_version="",
             features=FEATURE_NAMES,
             calibration=model.calibration,
             threshold=model.threshold,
-            metrics={name: asdict(metric) for name, metric in evaluation.metrics.items()},
-            training=training,
+            metrics={name: asdict(metric) for name, metric in metrics.items()},
+            training={
+                "recipe": recipe_to_json(recipe),
+                "seed": recipe.seed,
+                "rows": len(rows),
+                "prevalence": rows.prevalence,
+                "content_hash": rows.content_hash,
+                "delta_version": delta_version,
+            },
             contract_fingerprint=fingerprint(),
             libraries=library_versions(),
             files={MODEL_FILE: sha256(model.model_text)},
         )
     )
+    files = {MODEL_FILE: model.model_text, BUNDLE_FILE: dump_bundle(bundle)}
+    return Candidate(bundle, files, metrics, out_of_fold)
 
 
 def library_versions() -> dict[str, str]:
@@ -131,9 +116,6 @@ def library_versions() -> dict[str, str]:
 
 def is_reproducible(bundle: Bundle, rows: TrainingSet) -> bool:
     """Return whether training the bundle's recipe on `rows` gives the same model."""
-    retrained = fit(rows, recipe_from_json(bundle.training["recipe"]))
-    return (
-        sha256(retrained.model_text) == bundle.files[MODEL_FILE]
-        and retrained.calibration == bundle.calibration
-        and retrained.threshold == bundle.threshold
-    )
+    model = fit(rows, recipe_from_json(bundle.training["recipe"]))
+    retrained = sha256(model.model_text), model.calibration, model.threshold
+    return retrained == (bundle.files[MODEL_FILE], bundle.calibration, bundle.threshold)

@@ -4,7 +4,7 @@ Reading the Delta table belongs in `training_set_snapshot.py` and `lake/`.
 """
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,24 @@ class TrainingSet:
         """The share of rows with outcome 1."""
         return float(self.outcomes.mean())
 
+    def patients(self) -> tuple[IntArray, IntArray]:
+        """Return the first row of each patient, (patients,), and the patient of each row, (rows,).
+
+        Rows with equal measurements belong to one patient.
+        """
+        _, first, patient = np.unique(self.measurement_keys, return_index=True, return_inverse=True)
+        return first, patient
+
+
+def matching_rows(
+    rows: TrainingSet, reference: TrainingSet
+) -> Iterator[tuple[int | None, int | None]]:
+    """Yield for each row its position in `reference` by measurements, and by intake."""
+    by_key = {key: row for row, key in enumerate(reference.measurement_keys)}
+    by_intake = {intake: row for row, intake in enumerate(reference.intakes) if intake is not None}
+    for key, intake in zip(rows.measurement_keys, rows.intakes, strict=True):
+        yield by_key.get(key), None if intake is None else by_intake.get(intake)
+
 
 def training_set_from_arrow(table: "pa.Table") -> TrainingSet:
     """Read a table of `contract.tables.TRAINING_SET`, its rows in any order.
@@ -85,7 +103,6 @@ def training_set_from_arrow(table: "pa.Table") -> TrainingSet:
     is NaN in every row. Raises TrainingSetError if any other column is absent or not numeric, or a
     row has no outcome.
     """
-    absent = {field.name for field in FEATURES if field.name not in table.column_names}
     required = [RECORD_ID.name, OUTCOME.name, *(f.name for f in FEATURES if f.required)]
     missing_columns = [name for name in required if name not in table.column_names]
     if missing_columns:
@@ -94,17 +111,17 @@ def training_set_from_arrow(table: "pa.Table") -> TrainingSet:
             f"absent: {', '.join(missing_columns)}"
         )
     return training_set(
-        np.column_stack([numeric_column(table, name) for name in FEATURE_NAMES]),
+        feature_matrix(table),
         numeric_column(table, OUTCOME.name),
         table[RECORD_ID.name].to_pylist(),
-        absent=absent,
+        absent=set(FEATURE_NAMES) - set(table.column_names),
     )
 
 
 def training_set(
     features: npt.ArrayLike,
     outcomes: npt.ArrayLike,
-    record_ids: "list[str] | tuple[str, ...]",
+    record_ids: Sequence[str],
     *,
     absent: Collection[str] = (),
 ) -> TrainingSet:
@@ -134,6 +151,11 @@ def training_set(
     )
 
 
+def feature_matrix(table: "pa.Table") -> FloatArray:
+    """Return the features of a table, (rows, features) in contract order, with NaN for NULL."""
+    return np.column_stack([numeric_column(table, name) for name in FEATURE_NAMES])
+
+
 def numeric_column(table: "pa.Table", name: str) -> FloatArray:
     """Return a column as float64 with NaN for NULL; raises TrainingSetError if it is not numeric.
 
@@ -143,16 +165,13 @@ def numeric_column(table: "pa.Table", name: str) -> FloatArray:
 
     if name not in table.column_names and not FIELDS_BY_NAME[name].required:
         return np.full(table.num_rows, np.nan)
-
     column = table[name].combine_chunks()
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         raise TrainingSetError(f"{name} has type {column.type}; allowed: a number")
     return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
-def _check(
-    matrix: FloatArray, labels: FloatArray, record_ids: "list[str] | tuple[str, ...]"
-) -> None:
+def _check(matrix: FloatArray, labels: FloatArray, record_ids: Sequence[str]) -> None:
     expected = (len(record_ids), len(FEATURE_NAMES))
     if matrix.shape != expected or labels.shape != expected[:1]:
         raise TrainingSetError(
@@ -215,21 +234,17 @@ def training_frame(table: "pa.Table") -> "pd.DataFrame":
 
     A column that is not numeric keeps its type, and the schema rejects it.
     """
-    import pyarrow as pa
-
-    for index, name in enumerate(table.column_names):
-        kind = table.schema.field(index).type
-        if name in FIELDS_BY_NAME and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-            table = table.set_column(index, name, table[name].cast(pa.float64()))
-    return table.to_pandas()
+    frame = table.to_pandas()
+    measured = [name for name in frame.select_dtypes("number") if name in FIELDS_BY_NAME]
+    return frame.astype(dict.fromkeys(measured, "float64"))
 
 
 def _measured_column(field: Field) -> "pandera.Column":
     import pandera.pandas as pandera
 
-    checks = [pandera.Check(_is_finite, error=NOT_FINITE)]
+    checks = [pandera.Check(lambda values: values.abs() != float("inf"), error=NOT_FINITE)]
     if field.kind == "integer":
-        checks.append(pandera.Check(_is_integer, error=NOT_AN_INTEGER))
+        checks.append(pandera.Check(lambda values: values % 1 == 0, error=NOT_AN_INTEGER))
     if field.allowed is not None:
         checks.append(pandera.Check.isin(field.allowed, error=NOT_ALLOWED))
     else:
@@ -237,14 +252,6 @@ def _measured_column(field: Field) -> "pandera.Column":
         checks.append(pandera.Check.le(field.maximum, error=ABOVE_MAXIMUM))
     nullable = not field.required and field is not OUTCOME
     return pandera.Column(float, checks, nullable=nullable)
-
-
-def _is_finite(values: "pd.Series[float]") -> "pd.Series[bool]":
-    return values.abs() != float("inf")
-
-
-def _is_integer(values: "pd.Series[float]") -> "pd.Series[bool]":
-    return values % 1 == 0
 
 
 def _explain(failures: "pd.DataFrame", frame: "pd.DataFrame") -> str:
@@ -258,21 +265,14 @@ def _explain(failures: "pd.DataFrame", frame: "pd.DataFrame") -> str:
         # For a missing or unexpected column, pandera's `failure_case` is its name.
         name = str(cases["failure_case"].iloc[0] if check.startswith("column_in") else column)
         code = "type" if check.startswith("dtype") else _PANDERA_CODES.get(check, check)
-        lines.append(f"{name}: {code}{_affected_rows(cases, frame)}; allowed: {_allowed(name)}")
+        affected, rows, key = "", cases["index"].dropna().astype(int), RECORD_ID.name
+        if len(rows):
+            ids = frame[key].iloc[rows[:_MAX_RECORD_IDS]] if key in frame else ()
+            affected = f" in {len(rows)} rows ({', '.join(map(str, ids))})"
+        allowed = ", ".join(TRAINING_SET.column_names)
+        if name in FIELDS_BY_NAME:
+            allowed = FIELDS_BY_NAME[name].allowed_text
+        elif name in TRAINING_SET.column_names:
+            allowed = "text"
+        lines.append(f"{name}: {code}{affected}; allowed: {allowed}")
     return f"{TRAINING_SET.name}: " + "; ".join(lines)
-
-
-def _affected_rows(cases: "pd.DataFrame", frame: "pd.DataFrame") -> str:
-    rows = cases["index"].dropna()
-    if rows.empty:
-        return ""
-    key = TRAINING_SET.key[0]
-    ids = frame[key].iloc[rows[:_MAX_RECORD_IDS].astype(int)].tolist() if key in frame else []
-    return f" in {len(rows)} rows ({', '.join(map(str, ids))})"
-
-
-def _allowed(name: str) -> str:
-    field = FIELDS_BY_NAME.get(name)
-    if field is not None:
-        return field.allowed_text
-    return ", ".join(TRAINING_SET.column_names) if name not in TRAINING_SET.column_names else "text"

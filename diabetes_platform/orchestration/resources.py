@@ -12,12 +12,11 @@ import dagster as dg
 
 from diabetes_platform.contract.s3 import S3
 from diabetes_platform.lake.delta import Lake
+from diabetes_platform.modelling.store import ModelStore
 from diabetes_platform.settings import PlatformSettings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-    from diabetes_platform.modelling.store import ModelStore
 
 LoadSettings = Callable[[], PlatformSettings]
 
@@ -55,10 +54,8 @@ class Models:
     url: str
     s3: S3
 
-    def store(self) -> "ModelStore":
+    def store(self) -> ModelStore:
         """Open the store."""
-        from diabetes_platform.modelling.store import ModelStore
-
         return ModelStore(self.url, self.s3)
 
 

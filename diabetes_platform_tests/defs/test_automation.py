@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 
+from diabetes_platform.dagster_internals import FreshnessState, FreshnessStateChange
 from diabetes_platform.definitions import build_definitions
 from diabetes_platform.orchestration.describe import (
     CANDIDATE,
@@ -66,7 +66,7 @@ class Automation:
             new_state=state,
             state_change_timestamp=time.time(),
         )
-        self.instance._report_runless_asset_event(change)
+        self.instance.report_runless_asset_event(change)
 
     def requested(self) -> set[dg.AssetKey]:
         """Evaluate the conditions once and return the requested assets."""

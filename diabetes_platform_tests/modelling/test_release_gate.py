@@ -5,10 +5,9 @@ from dataclasses import replace
 import pytest
 
 from diabetes_platform.contract.bundle import Bundle, Calibration
+from diabetes_platform.modelling.gate_result import GateResult, MetricDifference
 from diabetes_platform.modelling.release_gate import (
     AUC_MARGIN,
-    GateResult,
-    MetricDifference,
     baseline_rule,
     champion_rule,
     decide_release,
@@ -107,13 +106,13 @@ def test_a_candidate_is_released_when_every_rule_passes(
 ) -> None:
     candidate = replace(CHAMPION, model_version="ba9876543210", threshold=0.4)
     decision = decide_release(candidate, champion, results, {})
-    assert decision.release is release
+    assert decision.passed is release
     assert decision.text.startswith(text)
 
 
 def test_does_not_release_the_current_champion() -> None:
     decision = decide_release(CHAMPION, CHAMPION, {"beats_champion": PASSED}, {})
-    assert not decision.release
+    assert not decision.passed
     assert decision.text == "is the champion already (0123456789ab)"
 
 
@@ -121,7 +120,7 @@ def test_does_not_release_a_withdrawn_version() -> None:
     candidate = replace(CHAMPION, model_version="ba9876543210", threshold=0.4)
     withdrawn = {"ba9876543210": "too many alarms"}
     decision = decide_release(candidate, CHAMPION, {"beats_champion": PASSED}, withdrawn)
-    assert not decision.release
+    assert not decision.passed
     assert decision.text == "not released: was withdrawn (too many alarms)"
 
 

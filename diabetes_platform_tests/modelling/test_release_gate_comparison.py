@@ -37,7 +37,7 @@ def clumsy(older: TrainingSet) -> Candidate:
 def test_the_default_candidate_beats_the_prevalence(
     candidate: Candidate, pima: TrainingSet
 ) -> None:
-    result = evaluate_against_baseline(pima, candidate.held_out)
+    result = evaluate_against_baseline(pima, candidate.out_of_fold)
     assert result.passed
     assert result.estimate is not None
     assert -0.09 < result.estimate < -0.05
@@ -47,7 +47,7 @@ def test_the_default_candidate_beats_an_overfitted_champion(
     candidate: Candidate, pima: TrainingSet, clumsy: Candidate, older: TrainingSet
 ) -> None:
     result = evaluate_against_champion(
-        pima, candidate.held_out, candidate.bundle, champion=clumsy.bundle, champion_rows=older
+        pima, candidate.out_of_fold, candidate.bundle, champion=clumsy.bundle, champion_rows=older
     )
     assert result.passed, result.text
     assert {difference.metric for difference in result.differences} == {"brier", "auc", "log_loss"}
@@ -57,7 +57,7 @@ def test_an_overfitted_candidate_does_not_beat_the_default_champion(
     candidate: Candidate, pima: TrainingSet, clumsy: Candidate, older: TrainingSet
 ) -> None:
     result = evaluate_against_champion(
-        older, clumsy.held_out, clumsy.bundle, champion=candidate.bundle, champion_rows=pima
+        older, clumsy.out_of_fold, clumsy.bundle, champion=candidate.bundle, champion_rows=pima
     )
     assert not result.passed
 
@@ -66,9 +66,9 @@ def test_the_champion_is_refitted_without_the_scored_patients(
     candidate: Candidate, pima: TrainingSet, clumsy: Candidate, older: TrainingSet
 ) -> None:
     result = evaluate_against_champion(
-        pima, candidate.held_out, candidate.bundle, champion=clumsy.bundle, champion_rows=older
+        pima, candidate.out_of_fold, candidate.bundle, champion=clumsy.bundle, champion_rows=older
     )
-    rival = cross_validate(pima, candidate.held_out.folds, CLUMSY, trained_on=older)
+    rival = cross_validate(pima, candidate.out_of_fold.folds, CLUMSY, trained_on=older)
     brier = next(diff for diff in result.differences if diff.metric == "brier")
     assert brier.rival == pytest.approx(metric_by_fold("brier", pima, rival).mean())
 
@@ -78,7 +78,7 @@ def test_a_candidate_identical_to_the_champion_passes(
 ) -> None:
     same = replace(candidate.bundle, model_version="another name")
     result = evaluate_against_champion(
-        pima, candidate.held_out, candidate.bundle, champion=same, champion_rows=None
+        pima, candidate.out_of_fold, candidate.bundle, champion=same, champion_rows=None
     )
     assert result.passed
     assert result.estimate is None
@@ -87,7 +87,7 @@ def test_a_candidate_identical_to_the_champion_passes(
 
 def test_passes_without_a_champion(candidate: Candidate, pima: TrainingSet) -> None:
     result = evaluate_against_champion(
-        pima, candidate.held_out, candidate.bundle, champion=None, champion_rows=None
+        pima, candidate.out_of_fold, candidate.bundle, champion=None, champion_rows=None
     )
     assert result.passed
     assert (result.estimate, result.low, result.high) == (None, None, None)
@@ -101,7 +101,7 @@ def test_passes_if_the_champions_recipe_is_unreadable(
     old = replace(clumsy.bundle, training=training)
 
     result = evaluate_against_champion(
-        pima, candidate.held_out, candidate.bundle, champion=old, champion_rows=pima
+        pima, candidate.out_of_fold, candidate.bundle, champion=old, champion_rows=pima
     )
 
     assert result.passed
@@ -113,7 +113,7 @@ def test_passes_if_the_champion_has_another_contract(
 ) -> None:
     foreign = replace(clumsy.bundle, contract_fingerprint="0" * 64)
     result = evaluate_against_champion(
-        pima, candidate.held_out, candidate.bundle, champion=foreign, champion_rows=None
+        pima, candidate.out_of_fold, candidate.bundle, champion=foreign, champion_rows=None
     )
     assert result.passed
     assert result.estimate is None
@@ -130,7 +130,7 @@ def test_rejects_other_rows_than_the_champion_was_trained_on(
         with pytest.raises(TrainingSetError, match=message):
             evaluate_against_champion(
                 pima,
-                candidate.held_out,
+                candidate.out_of_fold,
                 candidate.bundle,
                 champion=clumsy.bundle,
                 champion_rows=rows,
@@ -138,9 +138,9 @@ def test_rejects_other_rows_than_the_champion_was_trained_on(
 
 
 def test_the_interval_is_the_corrected_resampled_t(candidate: Candidate, pima: TrainingSet) -> None:
-    rival = prevalence_baseline(pima, candidate.held_out.folds)
-    result = metric_difference("brier", pima, candidate.held_out, rival)
-    by_fold = metric_by_fold("brier", pima, candidate.held_out)
+    rival = prevalence_baseline(pima, candidate.out_of_fold.folds)
+    result = metric_difference("brier", pima, candidate.out_of_fold, rival)
+    by_fold = metric_by_fold("brier", pima, candidate.out_of_fold)
     paired = by_fold - metric_by_fold("brier", pima, rival)
     naive = stats.t.interval(0.95, len(paired) - 1, paired.mean(), stats.sem(paired))
     correction = np.sqrt(1 + len(paired) * 0.25)  # 1/n becomes 1/n + test rows / training rows

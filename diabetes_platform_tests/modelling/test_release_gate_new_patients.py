@@ -42,7 +42,7 @@ def test_passes_against_a_champion_that_is_wrong_about_new_patients(
     pima: TrainingSet, older: TrainingSet, challenger: Candidate, misled: ModelVersion
 ) -> None:
     result = evaluate_on_new_rows(
-        pima, challenger.held_out, challenger.bundle, champion=misled, champion_rows=older
+        pima, challenger.out_of_fold, challenger.bundle, champion=misled, champion_rows=older
     )
     assert result.passed, result.text
     assert result.high is not None
@@ -57,7 +57,7 @@ def test_fails_a_candidate_that_is_wrong_about_new_patients(
     misled = train_candidate(shuffled, LEARNER, delta_version=2)
     good = version_of(train_candidate(older, LEARNER, delta_version=1))
     result = evaluate_on_new_rows(
-        pima, misled.held_out, misled.bundle, champion=good, champion_rows=older
+        pima, misled.out_of_fold, misled.bundle, champion=good, champion_rows=older
     )
     assert not result.passed
     assert result.text.startswith("failed: beats the champion on")
@@ -67,11 +67,11 @@ def test_compares_squared_errors_by_row(
     pima: TrainingSet, older: TrainingSet, challenger: Candidate, misled: ModelVersion
 ) -> None:
     result = evaluate_on_new_rows(
-        pima, challenger.held_out, challenger.bundle, champion=misled, champion_rows=older
+        pima, challenger.out_of_fold, challenger.bundle, champion=misled, champion_rows=older
     )
     (brier,) = result.differences
     new = new_rows(older, pima)
-    expected = ((challenger.held_out.probabilities[0] - pima.outcomes) ** 2)[new].mean()
+    expected = ((challenger.out_of_fold.probabilities[0] - pima.outcomes) ** 2)[new].mean()
     assert brier.candidate == pytest.approx(expected)
     assert brier.estimate == pytest.approx(brier.candidate - brier.rival)
 
@@ -82,7 +82,7 @@ def test_passes_with_too_few_new_rows(
 ) -> None:
     older_rows = chosen(pima, np.arange(len(pima)) >= new)
     result = evaluate_on_new_rows(
-        pima, challenger.held_out, challenger.bundle, champion=misled, champion_rows=older_rows
+        pima, challenger.out_of_fold, challenger.bundle, champion=misled, champion_rows=older_rows
     )
     assert result.passed
     assert result.estimate is None
@@ -95,7 +95,7 @@ def test_passes_if_the_new_rows_have_one_outcome(
     ill = np.flatnonzero(pima.outcomes == 1)[: 2 * MIN_NEW_ROWS]
     older_rows = chosen(pima, ~np.isin(np.arange(len(pima)), ill))
     result = evaluate_on_new_rows(
-        pima, challenger.held_out, challenger.bundle, champion=misled, champion_rows=older_rows
+        pima, challenger.out_of_fold, challenger.bundle, champion=misled, champion_rows=older_rows
     )
     assert result.passed
     assert (
@@ -111,7 +111,7 @@ def test_passes_if_the_models_cannot_be_compared(
     foreign = replace(misled, bundle=replace(misled.bundle, contract_fingerprint="f" * 64))
     champion = {"no champion": None, "the same model": version_of(challenger)}.get(says, foreign)
     result = evaluate_on_new_rows(
-        pima, challenger.held_out, challenger.bundle, champion=champion, champion_rows=None
+        pima, challenger.out_of_fold, challenger.bundle, champion=champion, champion_rows=None
     )
     assert result.passed
     assert result.estimate is None

@@ -93,5 +93,5 @@ def test_a_handful_of_rows_gives_a_model_of_the_prevalence(pima: TrainingSet) ->
     ill, healthy = np.flatnonzero(pima.outcomes)[:10], np.flatnonzero(pima.outcomes == 0)[:10]
     few = chosen(pima, np.isin(np.arange(len(pima)), [*ill, *healthy]))
     small = train_candidate(few, SMALL, delta_version=1)
-    np.testing.assert_allclose(small.held_out.probabilities, 0.5, atol=0.1)
-    assert not evaluate_against_baseline(few, small.held_out).passed
+    np.testing.assert_allclose(small.out_of_fold.probabilities, 0.5, atol=0.1)
+    assert not evaluate_against_baseline(few, small.out_of_fold).passed

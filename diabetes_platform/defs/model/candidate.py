@@ -1,21 +1,35 @@
 """`model/candidate`: a model trained on the newest training set, with its gate."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, replace
+from typing import Any
 
 import dagster as dg
 
+from diabetes_platform.contract.bundle import Bundle
 from diabetes_platform.contract.fields import fingerprint
 from diabetes_platform.contract.tables import TRAINING_SET
-from diabetes_platform.defs.model.metadata import (
-    bundle_metadata,
-    candidate_metadata,
-    verdict_result,
-    verdicts_from_json,
-    verdicts_to_json,
-)
 from diabetes_platform.lake.delta import Lake
+from diabetes_platform.modelling.gate_result import GateResult
+from diabetes_platform.modelling.plots import plot_candidate, png_markdown
+from diabetes_platform.modelling.recipe import Recipe, recipe_to_json
+from diabetes_platform.modelling.release_gate import (
+    evaluate_against_baseline,
+    evaluate_against_champion,
+    evaluate_on_new_rows,
+    evaluate_reproducibility,
+)
+from diabetes_platform.modelling.store import CandidateRecord, CurrentVersion, ModelStore
+from diabetes_platform.modelling.training import (
+    Candidate,
+    is_reproducible,
+    library_versions,
+    train_candidate,
+)
+from diabetes_platform.modelling.training_set import (
+    TrainingSet,
+    TrainingSetError,
+    training_set_from_arrow,
+)
 from diabetes_platform.orchestration.automation import FOLLOW
 from diabetes_platform.orchestration.batch_state import (
     INPUT_VERSION,
@@ -31,14 +45,6 @@ from diabetes_platform.orchestration.describe import (
 from diabetes_platform.orchestration.resources import Models
 from diabetes_platform.orchestration.retries import non_retryable_errors
 from diabetes_platform.settings import PlatformSettings
-
-if TYPE_CHECKING:
-    from diabetes_platform.contract.bundle import Bundle
-    from diabetes_platform.modelling.recipe import Recipe
-    from diabetes_platform.modelling.release_gate import GateResult
-    from diabetes_platform.modelling.store import CandidateRecord, CurrentVersion, ModelStore
-    from diabetes_platform.modelling.training import Candidate
-    from diabetes_platform.modelling.training_set import TrainingSet
 
 CODE_VERSION = "2"
 """Increment it when training or evaluation changes: every candidate is then trained again."""
@@ -75,23 +81,54 @@ def candidate(
     models: dg.ResourceParam[Models],
 ) -> dg.MaterializeResult:
     """Train and evaluate a model, unless this input was already evaluated against this champion."""
-    from diabetes_platform.modelling.recipe import Recipe
-    from diabetes_platform.modelling.training_set import TrainingSetError
-
     recipe, store = Recipe(seed=settings.model_seed), models.store()
     delta_version = require_commit(lake.table(TRAINING_SET)).version
-    champion = store.current_version()
+    current = store.current_version()
     with non_retryable_errors(TrainingSetError):
         rows = _training_rows(lake, delta_version)
-        version = _training_input(rows, recipe)
+        parts = (CODE_VERSION, rows.content_hash, recipe_to_json(recipe), library_versions())
+        version = input_version("candidate", *parts)
         record = store.candidate()
-        if record and champion and _is_evaluated(record, version, champion):
+        if record and current and _is_evaluated(record, version, current):
             context.log.info("Input and champion unchanged: not trained again")
-            return _unchanged(context, store, record, champion)
-        return _train(context, rows, recipe, delta_version, version, champion, lake, store)
+            record = replace(record, champion_etag=current.etag)
+            bundle = store.read_version(record.model_version).bundle
+            plots, processed = _stored_plots(context.instance), False
+        else:
+            trained = train_candidate(rows, recipe, delta_version=delta_version)
+            bundle, plots, processed = trained.bundle, _plots(trained, rows), True
+            store.put_version(bundle, trained.files)
+            record = CandidateRecord(
+                bundle.model_version,
+                input_version=version,
+                champion_etag="" if current is None else current.etag,
+                verdicts=_evaluate(trained, rows, current, lake),
+            )
+            context.log.info("Candidate %s trained on %s rows", bundle.model_version, len(rows))
+        store.put_candidate(record)
+    verdicts = {name: asdict(verdict) for name, verdict in record.verdicts.items()}
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(record.model_version),
+        metadata={
+            "model_version": bundle.model_version,
+            "training_rows": bundle.training["rows"],
+            "training_delta_version": bundle.training["delta_version"],
+            "contract_fingerprint": bundle.contract_fingerprint,
+            "threshold": bundle.threshold,
+            "files": dg.MetadataValue.json(bundle.files),
+            "libraries": dg.MetadataValue.json(bundle.libraries),
+            **metric_metadata(bundle),
+            **plots,
+            INPUT_VERSION: version,
+            "verdicts": dg.MetadataValue.json(verdicts),
+            CHAMPION_ETAG: record.champion_etag,
+            "processed": processed,
+        },
+        check_results=[_check_result(*verdict) for verdict in record.verdicts.items()],
+    )
 
 
-def require_candidate(store: "ModelStore") -> "CandidateRecord":
+def require_candidate(store: ModelStore) -> CandidateRecord:
     """Return the newest candidate; dg.Failure if the store has none."""
     if (record := store.candidate()) is None:
         key = CANDIDATE.to_user_string()
@@ -99,92 +136,11 @@ def require_candidate(store: "ModelStore") -> "CandidateRecord":
     return record
 
 
-def _training_rows(lake: Lake, delta_version: int) -> "TrainingSet":
-    from diabetes_platform.modelling.training_set import training_set_from_arrow
-
+def _training_rows(lake: Lake, delta_version: int) -> TrainingSet:
     return training_set_from_arrow(lake.table(TRAINING_SET).open(delta_version).to_pyarrow_table())
 
 
-def _train(
-    context: dg.AssetExecutionContext,
-    rows: "TrainingSet",
-    recipe: "Recipe",
-    delta_version: int,
-    version: str,
-    champion: "CurrentVersion | None",
-    lake: Lake,
-    store: "ModelStore",
-) -> dg.MaterializeResult:
-    from diabetes_platform.modelling.store import CandidateRecord
-    from diabetes_platform.modelling.training import train_candidate
-
-    trained = train_candidate(rows, recipe, delta_version=delta_version)
-    store.put_version(trained.bundle, trained.files)
-    verdicts = _evaluate(trained, rows, champion, lake)
-    etag = "" if champion is None else champion.etag
-    model_version = trained.bundle.model_version
-    store.put_candidate(CandidateRecord(model_version, version, etag, verdicts_to_json(verdicts)))
-    context.log.info("Candidate %s trained on %s rows", model_version, len(rows))
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(model_version),
-        metadata={
-            **candidate_metadata(trained, rows),
-            INPUT_VERSION: version,
-            "verdicts": dg.MetadataValue.json(verdicts_to_json(verdicts)),
-            CHAMPION_ETAG: etag,
-            "processed": True,
-        },
-        check_results=[*_results(verdicts)],
-    )
-
-
-def _evaluate(
-    trained: "Candidate", rows: "TrainingSet", champion: "CurrentVersion | None", lake: Lake
-) -> dict[str, "GateResult"]:
-    """Return the verdict on the candidate for each rule of GATE."""
-    from diabetes_platform.modelling.release_gate import (
-        evaluate_against_baseline,
-        evaluate_against_champion,
-        evaluate_on_new_rows,
-        evaluate_reproducibility,
-    )
-    from diabetes_platform.modelling.training import is_reproducible
-
-    bundle = None if champion is None else champion.bundle
-    champion_rows = _champion_rows(lake, bundle)
-    scored = (rows, trained.held_out, trained.bundle)
-    return {
-        "beats_baseline": evaluate_against_baseline(rows, trained.held_out),
-        "beats_champion": evaluate_against_champion(
-            *scored, champion=bundle, champion_rows=champion_rows
-        ),
-        "beats_champion_on_newest_rows": evaluate_on_new_rows(
-            *scored,
-            champion=None if champion is None else champion.model,
-            champion_rows=champion_rows,
-        ),
-        "reproducible": evaluate_reproducibility(identical=is_reproducible(trained.bundle, rows)),
-    }
-
-
-def _results(verdicts: Mapping[str, "GateResult"]) -> Iterator[dg.AssetCheckResult]:
-    severities = dg.AssetCheckSeverity
-    for name, verdict in verdicts.items():
-        yield verdict_result(
-            name, verdict, severities.WARN if name in COMPARISONS else severities.ERROR
-        )
-
-
-def _training_input(rows: "TrainingSet", recipe: "Recipe") -> str:
-    """Digest everything that training depends on: rows, recipe, libraries, code, contract."""
-    from diabetes_platform.modelling.recipe import recipe_to_json
-    from diabetes_platform.modelling.training import library_versions
-
-    parts = (CODE_VERSION, rows.content_hash, recipe_to_json(recipe), library_versions())
-    return input_version("candidate", *parts)
-
-
-def _is_evaluated(record: "CandidateRecord", version: str, champion: "CurrentVersion") -> bool:
+def _is_evaluated(record: CandidateRecord, version: str, champion: CurrentVersion) -> bool:
     """Whether the candidate was trained on this input and is, or was compared with, `champion`."""
     is_champion = record.model_version == champion.bundle.model_version
     return record.input_version == version and (
@@ -192,40 +148,69 @@ def _is_evaluated(record: "CandidateRecord", version: str, champion: "CurrentVer
     )
 
 
-def _unchanged(
-    context: dg.AssetExecutionContext,
-    store: "ModelStore",
-    record: "CandidateRecord",
-    champion: "CurrentVersion",
-) -> dg.MaterializeResult:
-    """Report the newest candidate with its stored verdicts against this champion."""
-    store.put_candidate(replace(record, champion_etag=champion.etag))
-    bundle = store.read_version(record.model_version).bundle
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(record.model_version),
-        metadata={
-            **bundle_metadata(bundle),
-            **_plots(context.instance),
-            INPUT_VERSION: record.input_version,
-            "verdicts": dg.MetadataValue.json(record.verdicts),
-            CHAMPION_ETAG: champion.etag,
-            "processed": False,
-        },
-        check_results=[*_results(verdicts_from_json(record.verdicts))],
+def _evaluate(
+    trained: Candidate, rows: TrainingSet, current: CurrentVersion | None, lake: Lake
+) -> dict[str, GateResult]:
+    """Return the verdict on the candidate for each rule of GATE."""
+    model = None if current is None else current.model
+    champion = None if model is None else model.bundle
+    champion_rows = None
+    # The rows of a champion of another contract cannot be compared.
+    if champion is not None and champion.contract_fingerprint == fingerprint():
+        champion_rows = _training_rows(lake, int(champion.training["delta_version"]))
+    scored = (rows, trained.out_of_fold, trained.bundle)
+    return {
+        "beats_baseline": evaluate_against_baseline(rows, trained.out_of_fold),
+        "beats_champion": evaluate_against_champion(
+            *scored, champion=champion, champion_rows=champion_rows
+        ),
+        "beats_champion_on_newest_rows": evaluate_on_new_rows(
+            *scored, champion=model, champion_rows=champion_rows
+        ),
+        "reproducible": evaluate_reproducibility(identical=is_reproducible(trained.bundle, rows)),
+    }
+
+
+def _check_result(name: str, verdict: GateResult) -> dg.AssetCheckResult:
+    """Return the check result of a gate rule, with its metric differences."""
+    severities, metadata = dg.AssetCheckSeverity, {}
+    for difference in verdict.differences:
+        metadata |= {
+            f"{difference.metric}/candidate": difference.candidate,
+            f"{difference.metric}/rival": difference.rival,
+            f"{difference.metric}/difference": difference.estimate,
+            f"{difference.metric}/low": difference.low,
+            f"{difference.metric}/high": difference.high,
+        }
+    return dg.AssetCheckResult(
+        check_name=name,
+        passed=verdict.passed,
+        severity=severities.WARN if name in COMPARISONS else severities.ERROR,
+        description=verdict.text,
+        metadata=metadata,
     )
 
 
-def _plots(instance: dg.DagsterInstance) -> dict[str, Any]:
+def metric_metadata(bundle: Bundle) -> dict[str, Any]:
+    """Return a model's metrics as a table with intervals, and as numbers that Dagster plots."""
+    rows = [
+        f"| {name} | {metric['value']:.3f} | {metric['low']:.3f} to {metric['high']:.3f} |"
+        for name, metric in bundle.metrics.items()
+    ]
+    table = "\n".join(["| metric | estimate | 95 % interval |", "|---|---|---|", *rows])
+    values = {name: metric["value"] for name, metric in bundle.metrics.items()}
+    return {"metrics": dg.MetadataValue.md(table), **values}
+
+
+def _plots(trained: Candidate, rows: TrainingSet) -> dict[str, Any]:
+    plots = plot_candidate(trained, rows).items()
+    return {f"plot/{name}": dg.MetadataValue.md(png_markdown(png, name)) for name, png in plots}
+
+
+def _stored_plots(instance: dg.DagsterInstance) -> dict[str, Any]:
     """Return the plots of the latest materialization: only the event log keeps them."""
     event = instance.get_latest_materialization_event(CANDIDATE)
     if event is None or event.asset_materialization is None:
         return {}
     metadata = event.asset_materialization.metadata
     return {name: value for name, value in metadata.items() if name.startswith("plot/")}
-
-
-def _champion_rows(lake: Lake, champion: "Bundle | None") -> "TrainingSet | None":
-    """Return the rows that the champion was trained on; None if it has another contract."""
-    if champion is None or champion.contract_fingerprint != fingerprint():
-        return None
-    return _training_rows(lake, int(champion.training["delta_version"]))

@@ -1,15 +1,23 @@
 """`model/champion`: the released model, and its rollback."""
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 
+from diabetes_platform.contract.bundle import Bundle
 from diabetes_platform.contract.tables import SHADOW_SCORES
-from diabetes_platform.defs.model.candidate import CHAMPION_ETAG, COMPARISONS, require_candidate
-from diabetes_platform.defs.model.metadata import metric_metadata, verdicts_from_json
+from diabetes_platform.defs.model.candidate import (
+    CHAMPION_ETAG,
+    COMPARISONS,
+    metric_metadata,
+    require_candidate,
+)
 from diabetes_platform.defs.model.shadow import CHALLENGER, CHECK, PLAUSIBLE
 from diabetes_platform.lake.delta import Lake
+from diabetes_platform.modelling.gate_result import GateResult
+from diabetes_platform.modelling.release_gate import RollbackError, decide_release, rollback_target
+from diabetes_platform.modelling.store import CandidateRecord, ReleaseConflictError
 from diabetes_platform.orchestration.automation import FOLLOW
 from diabetes_platform.orchestration.batch_state import require_commit
 from diabetes_platform.orchestration.describe import (
@@ -23,12 +31,7 @@ from diabetes_platform.orchestration.describe import (
 from diabetes_platform.orchestration.resources import Models
 from diabetes_platform.orchestration.retries import non_retryable_errors, retried
 
-if TYPE_CHECKING:
-    from diabetes_platform.contract.bundle import Bundle
-    from diabetes_platform.modelling.release_gate import GateResult
-    from diabetes_platform.modelling.store import CandidateRecord
-
-_PAGE = 100
+_MAX_RELEASES = 1000
 
 
 class Release(dg.Config):
@@ -53,34 +56,29 @@ def champion(
     A candidate that is no better than the champion is not released, and the run succeeds. The run
     fails if another champion was released after the candidate's evaluation.
     """
-    from diabetes_platform.modelling.release_gate import decide_release
-    from diabetes_platform.modelling.store import ReleaseConflictError
-
     store = models.store()
     record = require_candidate(store)
     candidate = store.read_version(record.model_version)
     current = store.current_version()
     previous = None if current is None else current.bundle
-    verdicts = verdicts_from_json(record.verdicts)
+    verdicts = dict(record.verdicts)
     if not config.despite_shadow:
         verdicts[CHECK] = _shadow_verdict(lake, record)
     decision = decide_release(candidate.bundle, previous, verdicts, store.withdrawn())
     with non_retryable_errors(ReleaseConflictError):
-        if decision.release:
+        if decision.passed:
             store.release(candidate.pointer, expected_etag=record.champion_etag or None)
         elif not all(verdicts[name].passed for name in verdicts.keys() - COMPARISONS.keys()):
             raise dg.Failure(decision.text, allow_retries=False)
-    bundle = candidate.bundle if decision.release or previous is None else previous
+    bundle = candidate.bundle if decision.passed or previous is None else previous
     return dg.MaterializeResult(
         data_version=dg.DataVersion(bundle.model_version),
-        metadata=_metadata(bundle, previous, released=decision.release, decision=decision.text),
+        metadata=_metadata(bundle, previous, decision),
     )
 
 
-def _shadow_verdict(lake: Lake, record: "CandidateRecord") -> "GateResult":
+def _shadow_verdict(lake: Lake, record: CandidateRecord) -> GateResult:
     """Return the verdict of the shadow scores; dg.Failure if they are of other models."""
-    from diabetes_platform.modelling.release_gate import GateResult
-
     metadata = require_commit(lake.table(SHADOW_SCORES)).metadata
     expected = {CHALLENGER: record.model_version, CHAMPION_ETAG: record.champion_etag}
     for name, value in expected.items():
@@ -93,14 +91,12 @@ def _shadow_verdict(lake: Lake, record: "CandidateRecord") -> "GateResult":
     return GateResult(passed=metadata[PLAUSIBLE] == "true", text=CHECK)
 
 
-def _metadata(
-    bundle: "Bundle", previous: "Bundle | None", *, released: bool, decision: str
-) -> Mapping[str, Any]:
+def _metadata(bundle: Bundle, previous: Bundle | None, decision: GateResult) -> dict[str, Any]:
     return {
         "model_version": bundle.model_version,
         "previous": None if previous is None else previous.model_version,
-        "released": released,
-        "decision": decision,
+        "released": decision.passed,
+        "decision": decision.text,
         "training_rows": bundle.training["rows"],
         **metric_metadata(bundle),
     }
@@ -115,8 +111,6 @@ def roll_back(
     RollbackError if there is no such version, ReleaseConflictError if another release came first,
     BundleError if the version is damaged, and StorageError.
     """
-    from diabetes_platform.modelling.release_gate import rollback_target
-
     store = models.store()
     current = store.current_version()
     withdrawn = None if current is None else current.bundle.model_version
@@ -128,26 +122,20 @@ def roll_back(
         store.withdraw(withdrawn, reason)
     store.release(restored.pointer, expected_etag=None if current is None else current.etag)
     previous = None if current is None else current.bundle
-    text = f"replaces {withdrawn}, which was withdrawn: {reason}"
+    decision = GateResult(passed=True, text=f"replaces {withdrawn}, which was withdrawn: {reason}")
     return dg.AssetMaterialization(
         CHAMPION,
-        description=text,
-        metadata=_metadata(restored.bundle, previous, released=True, decision=text),
+        description=decision.text,
+        metadata=_metadata(restored.bundle, previous, decision),
         tags={DATA_VERSION_TAG: target},
     )
 
 
 def _releases_in_event_log(instance: dg.DagsterInstance) -> Iterator[str]:
     """Yield the champions, newest first, that were released before the store recorded releases."""
-    cursor = None
-    while True:
-        page = instance.fetch_materializations(CHAMPION, limit=_PAGE, cursor=cursor)
-        for record in page.records:
-            if (materialization := record.asset_materialization) is not None:
-                yield str(materialization.metadata["model_version"].value)
-        if not page.has_more:
-            return
-        cursor = page.cursor
+    for record in instance.fetch_materializations(CHAMPION, limit=_MAX_RELEASES).records:
+        if (materialization := record.asset_materialization) is not None:
+            yield str(materialization.metadata["model_version"].value)
 
 
 class Rollback(dg.Config):
@@ -164,9 +152,6 @@ def roll_back_model(
     context: dg.OpExecutionContext, config: Rollback, models: dg.ResourceParam[Models]
 ) -> None:
     """Roll back while no model is trained or released."""
-    from diabetes_platform.modelling.release_gate import RollbackError
-    from diabetes_platform.modelling.store import ReleaseConflictError
-
     with non_retryable_errors(RollbackError, ReleaseConflictError):
         event = roll_back(models, context.instance, version=config.version, reason=config.reason)
     context.log_event(event)

@@ -1,17 +1,29 @@
 """`model/shadow`: the challenger beside the champion on live patients, before it is released."""
 
 import hashlib
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import dagster as dg
+import pyarrow as pa
 
+from diabetes_platform.contract.fields import fingerprint
 from diabetes_platform.contract.tables import SHADOW_SCORES, STREAM_PATIENTS
 from diabetes_platform.defs.model.candidate import CHAMPION_ETAG, COMPARISONS, require_candidate
-from diabetes_platform.defs.model.metadata import verdicts_from_json
+from diabetes_platform.lake.arrow import content_hash_of, row_schema
 from diabetes_platform.lake.delta import Lake
+from diabetes_platform.lake.newest_patients import patients_since
+from diabetes_platform.modelling.classifier import predict_proba
+from diabetes_platform.modelling.release_gate import predicts_identically
+from diabetes_platform.modelling.shadow import (
+    CHANGED_SHARE,
+    MEAN_SHIFT,
+    ShadowComparison,
+    compare_predictions,
+)
+from diabetes_platform.modelling.store import CurrentVersion, ModelVersion
+from diabetes_platform.modelling.training_set import feature_matrix
 from diabetes_platform.orchestration.automation import FOLLOW
+from diabetes_platform.orchestration.check_results import without_none
 from diabetes_platform.orchestration.describe import (
     CANDIDATE,
     SHADOW,
@@ -21,15 +33,6 @@ from diabetes_platform.orchestration.describe import (
     table_metadata,
 )
 from diabetes_platform.orchestration.resources import Models
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import pyarrow as pa
-
-    from diabetes_platform.modelling.release_gate import GateResult
-    from diabetes_platform.modelling.shadow import ShadowComparison
-    from diabetes_platform.modelling.store import CurrentVersion, ModelVersion
 
 RECENT = timedelta(days=30)
 CHALLENGER = "challenger"
@@ -61,62 +64,38 @@ def shadow(lake: dg.ResourceParam[Lake], models: dg.ResourceParam[Models]) -> dg
     challenger = store.read_version(record.model_version)
     champion = store.current_version()
     if challenger.bundle.model_version in store.withdrawn():
-        scores = _no_scores("the candidate was withdrawn")
-    elif not _passed_comparisons(verdicts_from_json(record.verdicts)):
-        scores = _no_scores("the candidate is no better than the champion")
+        rows, comparison = _no_scores("the candidate was withdrawn")
+    elif not all(record.verdicts[name].passed for name in COMPARISONS):
+        rows, comparison = _no_scores("the candidate is no better than the champion")
     else:
-        scores = _score(lake, champion, challenger)
-    comparison = scores.comparison
+        rows, comparison = _score(lake, champion, challenger)
     commit_metadata = {
         CHALLENGER: challenger.bundle.model_version,
         "champion": "" if champion is None else champion.bundle.model_version,
         CHAMPION_ETAG: "" if champion is None else champion.etag,
         PLAUSIBLE: str(comparison.plausible).lower(),
     }
-    version, added = lake.snapshot(
-        SHADOW_SCORES, scores.rows, _content_hash(scores.rows, commit_metadata), commit_metadata
-    )
+    # Rows and models: two tables without rows would otherwise have the same hash.
+    parts = [content_hash_of(rows, SHADOW_SCORES.key[0]), *commit_metadata.values()]
+    content_hash = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    version, added = lake.snapshot(SHADOW_SCORES, rows, content_hash, commit_metadata)
     return dg.MaterializeResult(
         metadata={
-            "dagster/row_count": scores.rows.num_rows,
+            "dagster/row_count": rows.num_rows,
             "dagster/uri": lake.table(SHADOW_SCORES).path,
             "delta_version": version,
             "added": added,
             **commit_metadata,
             PLAUSIBLE: comparison.plausible,
         },
-        check_results=[_check_result(comparison, scores.reason_for_no_rows)],
+        check_results=[_check_result(comparison)],
     )
 
 
-def _passed_comparisons(verdicts: "Mapping[str, GateResult]") -> bool:
-    return all(verdicts[name].passed for name in COMPARISONS)
-
-
-def _content_hash(rows: "pa.Table", commit_metadata: "Mapping[str, str]") -> str:
-    """Hash rows and models: two tables without rows would otherwise have the same hash."""
-    from diabetes_platform.lake.arrow import content_hash_of
-
-    parts = [content_hash_of(rows, SHADOW_SCORES.key[0]), *commit_metadata.values()]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Scores:
-    """The rows of SHADOW_SCORES and their comparison, or the reason why there are no rows."""
-
-    rows: "pa.Table"
-    comparison: "ShadowComparison"
-    reason_for_no_rows: str | None = None
-
-
-def _score(lake: Lake, champion: "CurrentVersion | None", challenger: "ModelVersion") -> Scores:
-    from diabetes_platform.contract.fields import fingerprint
-    from diabetes_platform.lake.newest_patients import patients_since
-    from diabetes_platform.modelling.classifier import feature_matrix, predict_proba
-    from diabetes_platform.modelling.release_gate import predicts_identically
-    from diabetes_platform.modelling.shadow import compare_predictions
-
+def _score(
+    lake: Lake, champion: CurrentVersion | None, challenger: ModelVersion
+) -> tuple[pa.Table, ShadowComparison]:
+    """Return the rows of SHADOW_SCORES and their comparison."""
     if champion is None:
         return _no_scores("there is no champion yet")
     if predicts_identically(challenger.bundle, champion.bundle):
@@ -133,55 +112,37 @@ def _score(lake: Lake, champion: "CurrentVersion | None", challenger: "ModelVers
         champion_threshold=champion.bundle.threshold,
         challenger_threshold=challenger.bundle.threshold,
     )
-    count = len(champion_risks)
     columns = [
         patients["id"],
         patients["lsn"],
-        [champion.bundle.model_version] * count,
+        [champion.bundle.model_version] * len(champion_risks),
         champion_risks,
-        [challenger.bundle.model_version] * count,
+        [challenger.bundle.model_version] * len(champion_risks),
         challenger_risks,
     ]
-    return Scores(_rows(columns), comparison)
+    rows = pa.table(dict(zip(SHADOW_SCORES.column_names, columns, strict=True)))
+    return rows.cast(row_schema(SHADOW_SCORES)), comparison
 
 
-def _no_scores(reason: str) -> Scores:
-    from diabetes_platform.lake.arrow import row_schema
-    from diabetes_platform.modelling.shadow import ShadowComparison
-
-    return Scores(
-        row_schema(SHADOW_SCORES).empty_table(), ShadowComparison(0, None, None, 0, None), reason
-    )
+def _no_scores(reason: str) -> tuple[pa.Table, ShadowComparison]:
+    return row_schema(SHADOW_SCORES).empty_table(), ShadowComparison(not_compared=reason)
 
 
-def _rows(columns: list[object]) -> "pa.Table":
-    import pyarrow as pa
-
-    from diabetes_platform.lake.arrow import row_schema
-
-    return pa.table(dict(zip(SHADOW_SCORES.column_names, columns, strict=True))).cast(
-        row_schema(SHADOW_SCORES)
-    )
-
-
-def _check_result(comparison: "ShadowComparison", reason: str | None) -> dg.AssetCheckResult:
-    from diabetes_platform.modelling.shadow import CHANGED_SHARE, MEAN_SHIFT
-
-    numbers = {
-        "champion_mean": comparison.champion_mean,
-        "challenger_mean": comparison.challenger_mean,
-        "largest_difference": comparison.max_difference,
-    }
+def _check_result(comparison: ShadowComparison) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         check_name=CHECK,
         passed=comparison.plausible,
-        description=f"Nothing to compare: {reason}." if reason else f"{comparison.text}.",
+        description=f"{comparison.text}.",
         metadata={
             "patients": comparison.patients,
             "judged": comparison.conclusive,
             "other_results": comparison.changed,
             "other_results_allowed_share": CHANGED_SHARE,
             "mean_shift_allowed": MEAN_SHIFT,
-            **{name: number for name, number in numbers.items() if number is not None},
+            **without_none(
+                champion_mean=comparison.champion_mean,
+                challenger_mean=comparison.challenger_mean,
+                largest_difference=comparison.max_difference,
+            ),
         },
     )

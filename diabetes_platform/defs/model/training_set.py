@@ -1,12 +1,16 @@
 """`features/training_set`: the labelled rows of the promoted version."""
 
-from typing import TYPE_CHECKING
-
 import dagster as dg
 
 from diabetes_platform.contract.tables import BATCH_ID, RECORD_ID, SERVING_PATIENTS, TRAINING_SET
 from diabetes_platform.lake.arrow import content_hash_of
 from diabetes_platform.lake.delta import Lake
+from diabetes_platform.modelling.training_set import (
+    TrainingSetError,
+    training_set_from_arrow,
+    validate_training_set,
+)
+from diabetes_platform.modelling.training_set_snapshot import ROWS_HASH, rows_by_source
 from diabetes_platform.orchestration.automation import FOLLOW
 from diabetes_platform.orchestration.batch_state import batch_origin
 from diabetes_platform.orchestration.describe import (
@@ -18,11 +22,6 @@ from diabetes_platform.orchestration.describe import (
 )
 from diabetes_platform.orchestration.resources import Warehouse
 from diabetes_platform.orchestration.retries import non_retryable_errors, retried
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from diabetes_platform.modelling.training_set import TrainingSet
 
 
 @dg.asset(
@@ -38,12 +37,15 @@ def training_set(
     warehouse: dg.ResourceParam[Warehouse],
 ) -> dg.MaterializeResult:
     """Read the promoted version; unchanged rows add no version of the table."""
-    from diabetes_platform.modelling.training_set_snapshot import ROWS_HASH, rows_by_source
+    # This import loads pandas.
+    from diabetes_platform.warehouse.training_rows import read_training_rows
 
-    table, rows = _labelled(warehouse)
+    with non_retryable_errors(TrainingSetError):
+        table = read_training_rows(warehouse.url)
+        validate_training_set(table)
+        rows = training_set_from_arrow(table)
     batch_id = str(table[BATCH_ID.name][0])
     origin = batch_origin(lake, batch_id)
-    sources = rows_by_source(table)
     version, added = lake.snapshot(
         TRAINING_SET,
         table,
@@ -59,23 +61,8 @@ def training_set(
             "content_hash": rows.content_hash,
             "prevalence": rows.prevalence,
             "batch_id": batch_id,
-            "sources": dg.MetadataValue.json(sources),
+            "sources": dg.MetadataValue.json(rows_by_source(table)),
             **origin,
             "added": added,
         },
     )
-
-
-def _labelled(warehouse: Warehouse) -> tuple["pa.Table", "TrainingSet"]:
-    """Return the labelled rows as an Arrow table and as a validated training set."""
-    from diabetes_platform.modelling.training_set import (
-        TrainingSetError,
-        training_set_from_arrow,
-        validate_training_set,
-    )
-    from diabetes_platform.warehouse.training_rows import read_training_rows
-
-    with non_retryable_errors(TrainingSetError):
-        table = read_training_rows(warehouse.url)
-        validate_training_set(table)
-        return table, training_set_from_arrow(table)

@@ -1,18 +1,24 @@
 """The check of the champion's live calibration: risks against outcomes confirmed afterwards."""
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import numpy as np
 
 from diabetes_platform.contract.fields import OUTCOME
 from diabetes_platform.lake.delta import Lake
-from diabetes_platform.orchestration.check_results import no_champion
+from diabetes_platform.lake.newest_patients import patients_since
+from diabetes_platform.modelling.live_calibration import (
+    MIN_OUTCOMES,
+    TOLERANCE,
+    LiveCalibration,
+    measure_live_calibration,
+)
+from diabetes_platform.modelling.plots import plot_live_calibration, png_markdown
+from diabetes_platform.orchestration.check_results import no_champion, without_none
 from diabetes_platform.orchestration.describe import CHAMPION, STREAM
 from diabetes_platform.orchestration.resources import Models, Warehouse
-
-if TYPE_CHECKING:
-    from diabetes_platform.modelling.live_calibration import LiveCalibration
+from diabetes_platform.warehouse.predictions import probabilities_before_outcome
 
 RECENT = timedelta(days=365)
 
@@ -29,11 +35,6 @@ def risks_come_true(
     warehouse: dg.ResourceParam[Warehouse],
 ) -> dg.AssetCheckResult:
     """Compare stored predictions with the outcomes confirmed after them."""
-    import numpy as np
-
-    from diabetes_platform.modelling.live_calibration import measure_live_calibration
-    from diabetes_platform.warehouse.predictions import probabilities_before_outcome
-
     current = models.store().champion()
     if current is None:
         return no_champion()
@@ -50,50 +51,39 @@ def risks_come_true(
 
 def _confirmed(lake: Lake) -> dict[int, tuple[int, datetime]]:
     """Return the outcome and the time of its confirmation, by patient id."""
-    from diabetes_platform.lake.newest_patients import patients_since
-
-    newest = patients_since(lake, datetime.now(UTC) - RECENT)
-    names = ("id", OUTCOME.name, "outcome_recorded_at")
-    rows = zip(*(newest[name].to_pylist() for name in names), strict=True)
-    return {
-        intake_id: (outcome, recorded)
-        for intake_id, outcome, recorded in rows
-        if outcome is not None and recorded is not None
-    }
+    names = ["id", OUTCOME.name, "outcome_recorded_at"]
+    newest = patients_since(lake, datetime.now(UTC) - RECENT).select(names).to_pylist()
+    patients = (tuple(row.values()) for row in newest)
+    return {patient[0]: patient[1:] for patient in patients if None not in patient}
 
 
-def _result(calibration: "LiveCalibration", version: str, confirmed: int) -> dg.AssetCheckResult:
-    from diabetes_platform.modelling.live_calibration import MIN_OUTCOMES, TOLERANCE
-    from diabetes_platform.modelling.plots import plot_live_calibration, png_markdown
-
-    severity = dg.AssetCheckSeverity
-    numbers = {
-        "brier": calibration.brier,
-        "mean_predicted": calibration.predicted,
-        "share_observed": calibration.observed,
-        "calibration_in_the_large": calibration.in_the_large,
-        "z": calibration.z,
-        "spiegelhalter_z": calibration.spiegelhalter_z,
-        "expected_calibration_error": calibration.expected_error,
-    }
-    metadata: dict[str, Any] = {
-        "model_version": version,
-        "confirmed_outcomes": confirmed,
-        "outcomes_after_an_answer": calibration.outcomes,
-        "ill": calibration.positives,
-        "outcomes_needed": MIN_OUTCOMES,
-        "judged": calibration.conclusive,
-        "difference_allowed": TOLERANCE,
-        **{name: number for name, number in numbers.items() if number is not None},
-    }
+def _result(calibration: LiveCalibration, version: str, confirmed: int) -> dg.AssetCheckResult:
+    severity, plot = dg.AssetCheckSeverity, {}
     if calibration.conclusive:
-        markdown = png_markdown(
-            plot_live_calibration(calibration), "observed against predicted risk"
-        )
-        metadata["plot/calibration"] = dg.MetadataValue.md(markdown)
+        png = plot_live_calibration(calibration)
+        markdown = png_markdown(png, "observed against predicted risk")
+        plot["plot/calibration"] = dg.MetadataValue.md(markdown)
     return dg.AssetCheckResult(
         passed=not calibration.miscalibrated,
         severity=severity.ERROR if calibration.severely_miscalibrated else severity.WARN,
         description=f"Model {version}: {calibration.text}.",
-        metadata=metadata,
+        metadata={
+            "model_version": version,
+            "confirmed_outcomes": confirmed,
+            "outcomes_after_an_answer": calibration.outcomes,
+            "ill": calibration.positives,
+            "outcomes_needed": MIN_OUTCOMES,
+            "judged": calibration.conclusive,
+            "difference_allowed": TOLERANCE,
+            **without_none(
+                brier=calibration.brier,
+                mean_predicted=calibration.predicted,
+                share_observed=calibration.observed,
+                calibration_in_the_large=calibration.in_the_large,
+                z=calibration.z,
+                spiegelhalter_z=calibration.spiegelhalter_z,
+                expected_calibration_error=calibration.expected_error,
+            ),
+            **plot,
+        },
     )

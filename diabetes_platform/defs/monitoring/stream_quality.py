@@ -7,11 +7,7 @@ import dagster as dg
 
 from diabetes_platform.defs.stream.assets import MAX_REASONS
 from diabetes_platform.lake.delta import Lake
-from diabetes_platform.lake.stream_quality import (
-    changes_since,
-    rejections_since,
-    windows_since,
-)
+from diabetes_platform.lake.stream_quality import changes_since, rejections_since, windows_since
 from diabetes_platform.orchestration.check_results import counts_markdown, inconclusive, percent
 from diabetes_platform.orchestration.describe import REJECTED, STREAM, WINDOWS
 from diabetes_platform.settings import PlatformSettings

@@ -4,6 +4,7 @@ import dagster as dg
 
 from diabetes_platform.contract.tables import LABELLED_PATIENTS
 from diabetes_platform.lake.delta import Lake
+from diabetes_platform.lake.labels import waiting_labels
 from diabetes_platform.orchestration.describe import LABELS, STREAM
 from diabetes_platform.settings import PlatformSettings
 
@@ -18,8 +19,6 @@ def few_labels_wait(
     settings: dg.ResourceParam[PlatformSettings], lake: dg.ResourceParam[Lake]
 ) -> dg.AssetCheckResult:
     """Count patients whose label is new, changed or deleted."""
-    from diabetes_platform.lake.labels import waiting_labels
-
     waiting, enough = waiting_labels(lake), settings.retrain_labels
     has_labels = lake.table(LABELLED_PATIENTS).exists()
     since = "since the last batch" if has_labels else "and no batch has read them yet"
