@@ -85,6 +85,12 @@ def fit_platt(scores: FloatArray, outcomes: IntArray) -> Calibration:
     return Calibration(0.0, float(np.log(targets.mean() / (1 - targets.mean()))))
 
 
+def fit_decision(scores: FloatArray, outcomes: IntArray) -> tuple[Calibration, float]:
+    """Fit calibration and decision threshold to out-of-fold raw scores, (rows,)."""
+    calibration = fit_platt(scores, outcomes)
+    return calibration, youden_threshold(calibrate(calibration, scores), outcomes)
+
+
 def calibrate(calibration: Calibration, scores: FloatArray) -> FloatArray:
     """Return the probabilities of raw scores, (rows,): `Calibration.probability` on an array."""
     return expit(calibration.slope * scores + calibration.intercept)

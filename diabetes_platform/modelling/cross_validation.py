@@ -6,13 +6,7 @@ from itertools import combinations
 import numpy as np
 
 from diabetes_platform.contract.fields import OUTCOME
-from diabetes_platform.modelling.classifier import (
-    calibrate,
-    fit_platt,
-    raw_scores,
-    train_trees,
-    youden_threshold,
-)
+from diabetes_platform.modelling.classifier import calibrate, fit_decision, raw_scores, train_trees
 from diabetes_platform.modelling.metrics import DECISION_METRICS, PROBABILITY_METRICS
 from diabetes_platform.modelling.recipe import Recipe
 from diabetes_platform.modelling.training_set import (
@@ -135,8 +129,7 @@ def cross_validate(
             in_train, in_fold = train_row_folds != fold, row_folds == fold
             outcomes = train.outcomes[in_train]
             trees = train_trees(train.features[in_train], outcomes, recipe)
-            calibration = fit_platt(inner[fold, in_train], outcomes)
-            threshold = youden_threshold(calibrate(calibration, inner[fold, in_train]), outcomes)
+            calibration, threshold = fit_decision(inner[fold, in_train], outcomes)
             scores = raw_scores(trees, rows.features[in_fold])
             probabilities[repeat, in_fold] = calibrate(calibration, scores)
             decisions[repeat, in_fold] = probabilities[repeat, in_fold] >= threshold

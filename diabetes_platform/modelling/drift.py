@@ -80,7 +80,8 @@ def measure_drift(field: str, reference: FloatArray, recent: FloatArray) -> Fiel
         edges = np.unique(np.quantile(measured, quantiles, method="inverted_cdf"))
     conclusive = len(recent) >= MIN_RECENT_PATIENTS and len(measured) > 0
     reference_counts, recent_counts = _bin_counts(reference, edges), _bin_counts(recent, edges)
-    ks = p_value = None
+    ks: float | None = None
+    p_value: float | None = None
     if len(measured) and len(recent_measured):
         result = ks_2samp(measured, recent_measured, method="asymp")
         ks, p_value = float(result.statistic), float(result.pvalue)

@@ -16,13 +16,7 @@ from diabetes_platform.contract.bundle import (
     with_content_version,
 )
 from diabetes_platform.contract.fields import FEATURE_NAMES, fingerprint
-from diabetes_platform.modelling.classifier import (
-    calibrate,
-    fit_platt,
-    raw_scores,
-    train_trees,
-    youden_threshold,
-)
+from diabetes_platform.modelling.classifier import fit_decision, raw_scores, train_trees
 from diabetes_platform.modelling.cross_validation import (
     Estimate,
     OutOfFold,
@@ -57,8 +51,7 @@ def fit(rows: TrainingSet, recipe: Recipe) -> FittedModel:
         in_fold = folds == fold
         trees = train_trees(rows.features[~in_fold], rows.outcomes[~in_fold], recipe)
         scores[in_fold] = raw_scores(trees, rows.features[in_fold])
-    calibration = fit_platt(scores, rows.outcomes)
-    threshold = youden_threshold(calibrate(calibration, scores), rows.outcomes)
+    calibration, threshold = fit_decision(scores, rows.outcomes)
     trees = train_trees(rows.features, rows.outcomes, recipe)
     return FittedModel(trees.model_to_string().encode(), calibration, threshold)
 

@@ -77,7 +77,7 @@ class TrainingSet:
         """The share of rows with outcome 1."""
         return float(self.outcomes.mean())
 
-    def patients(self) -> tuple[IntArray, IntArray]:
+    def patients(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
         """Return the first row of each patient, (patients,), and the patient of each row, (rows,).
 
         Rows with equal measurements belong to one patient.

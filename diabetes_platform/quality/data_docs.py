@@ -7,7 +7,6 @@ values. The project's page contains only its sections, below the checks with the
 import hashlib
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from great_expectations.core import ExpectationSuiteValidationResult, RunIdentif
 from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
 from great_expectations.render.view.view import DefaultJinjaPageView
 
-from diabetes_platform.quality.expectations import ExpectationSpec
+from diabetes_platform.quality.expectations import EXPECTATIONS
 from diabetes_platform.quality.validation_report import ValidationReport
 
 INDEX = "index.html"
@@ -31,10 +30,7 @@ def linked(report: ValidationReport) -> ValidationReport:
 
 
 def write_docs(
-    docs_dir: Path,
-    report: ValidationReport,
-    result: ExpectationSuiteValidationResult,
-    specs: Iterable[ExpectationSpec],
+    docs_dir: Path, report: ValidationReport, result: ExpectationSuiteValidationResult
 ) -> None:
     """Write the page of a `linked` report and the index of the newest 30; raises OSError.
 
@@ -43,22 +39,19 @@ def write_docs(
     view = DefaultJinjaPageView(custom_views_directory=str(TEMPLATES))
     page = docs_dir / str(report.docs_link)
     page.parent.mkdir(parents=True, exist_ok=True)
-    _replace(page, _validation_page(view, report, result, specs))
+    _replace(page, _validation_page(view, report, result))
     _replace(page.with_suffix(".json"), json.dumps(_summary(report), indent=2))
     runs = _retain(page.parent)
     _replace(docs_dir / INDEX, view.env.get_template("index.html").render(runs=runs))
 
 
 def _validation_page(
-    view: DefaultJinjaPageView,
-    report: ValidationReport,
-    result: ExpectationSuiteValidationResult,
-    specs: Iterable[ExpectationSpec],
+    view: DefaultJinjaPageView, report: ValidationReport, result: ExpectationSuiteValidationResult
 ) -> str:
     result.meta["run_id"] = RunIdentifier(_file_stem(report.run_name), report.validated_at)
     rendered = ValidationResultsPageRenderer(run_info_at_end=True).render(result)
     sections = _without_graphs(rendered.to_json_dict()["sections"])
-    descriptions = {spec.name: spec.description for spec in specs}
+    descriptions = {spec.name: spec.description for spec in EXPECTATIONS}
     template = view.env.get_template("validation.html")
     return template.render(sections=sections, report=report, descriptions=descriptions)
 

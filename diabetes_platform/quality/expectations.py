@@ -64,7 +64,8 @@ class ExpectationSpec:
     @property
     def column(self) -> str | None:
         """The column that the expectation is about; None for the whole table."""
-        return self.kwargs.get("column")
+        column: str | None = self.kwargs.get("column")
+        return column
 
 
 def bound_kwargs(spec: ExpectationSpec, previous: PreviousBatch | None) -> Kwargs | None:

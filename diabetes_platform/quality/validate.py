@@ -6,7 +6,6 @@ location can import this module.
 
 import importlib
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,12 +13,7 @@ from pathlib import Path
 from sqlalchemy.engine import URL, make_url
 
 from diabetes_platform.contract.tables import STAGING_PATIENTS
-from diabetes_platform.quality.expectations import (
-    EXPECTATIONS,
-    ExpectationSpec,
-    PreviousBatch,
-    bound_kwargs,
-)
+from diabetes_platform.quality.expectations import EXPECTATIONS, PreviousBatch, bound_kwargs
 from diabetes_platform.quality.validation_report import (
     NOTHING_TO_COMPARE,
     ValidationReport,
@@ -42,22 +36,21 @@ def validate_staging(
     *,
     previous: PreviousBatch | None = None,
     table: str = STAGING_PATIENTS.name,
-    specs: Sequence[ExpectationSpec] = EXPECTATIONS,
 ) -> ValidationReport:
     """Validate `table` (schema.name, a table or a view) and write its page under `docs_dir`.
 
-    Errors of the data, the database or Great Expectations are not raised: each of `specs` then has
+    Errors of the data, the database or Great Expectations are not raised: each expectation then has
     a failed outcome with the error. Data Docs that cannot be written change no outcome;
     `docs_error` has the reason.
     """
     validated_at = datetime.now(UTC)
     url = make_url(warehouse_url).set(drivername="postgresql+psycopg")
     try:
-        return _validate(url, docs_dir, run_name, validated_at, previous, table, specs)
+        return _validate(url, docs_dir, run_name, validated_at, previous, table)
     except Exception as error:  # noqa: BLE001 — a blocking check must emit a result, whatever broke
         text = first_line(f"{type(error).__name__}: {error}", url.password)
         LOGGER.error("The validation %s failed: %s", run_name, text)  # noqa: TRY400 — a traceback may hold the URL
-        return failed_report(specs, text, run_name=run_name, validated_at=validated_at)
+        return failed_report(text, run_name=run_name, validated_at=validated_at)
 
 
 def _validate(
@@ -67,12 +60,11 @@ def _validate(
     validated_at: datetime,
     previous: PreviousBatch | None,
     table: str,
-    specs: Sequence[ExpectationSpec],
 ) -> ValidationReport:
     _import_great_expectations()
     from diabetes_platform.quality import data_docs, engine
 
-    bound = [(spec, bound_kwargs(spec, previous)) for spec in specs]
+    bound = [(spec, bound_kwargs(spec, previous)) for spec in EXPECTATIONS]
     schema, _, name = table.partition(".")
     result = engine.run_suite(
         url.update_query_dict({"connect_timeout": CONNECT_TIMEOUT_SECONDS}),
@@ -80,18 +72,18 @@ def _validate(
         name,
         [(spec, kwargs) for spec, kwargs in bound if kwargs is not None],
     )
-    evaluated = engine.outcomes_by_name({spec.name: spec for spec in specs}, result)
+    evaluated = engine.outcomes_by_name({spec.name: spec for spec, _ in bound}, result)
     outcomes = (
         not_applicable(spec, NOTHING_TO_COMPARE)
         if kwargs is None
         else evaluated.get(spec.name) or not_evaluated(spec, _NO_RESULT)
         for spec, kwargs in bound
     )
-    applicable = without_unmeasured(specs, outcomes, previous)
+    applicable = without_unmeasured(EXPECTATIONS, outcomes, previous)
     report = ValidationReport(run_name, validated_at, applicable)
     try:
         linked = data_docs.linked(report)
-        data_docs.write_docs(docs_dir, linked, result, specs)
+        data_docs.write_docs(docs_dir, linked, result)
     except Exception as error:  # noqa: BLE001 — the outcomes stand without the page
         text = first_line(f"{type(error).__name__}: {error}", url.password)
         LOGGER.error("No Data Docs for the validation %s: %s", run_name, text)  # noqa: TRY400 — no values in logs

@@ -10,7 +10,6 @@ import pytest
 from great_expectations.core import ExpectationSuiteValidationResult
 
 from diabetes_platform.quality.data_docs import MAX_VALIDATIONS, linked, write_docs
-from diabetes_platform.quality.expectations import EXPECTATIONS
 from diabetes_platform.quality.validate import validate_staging
 from diabetes_platform.quality.validation_report import ExpectationOutcome, ValidationReport
 from diabetes_platform_tests.quality.staged_batches import BATCH
@@ -34,7 +33,7 @@ def empty_result() -> ExpectationSuiteValidationResult:
 
 
 def write(docs_dir: Path, report: ValidationReport) -> str:
-    write_docs(docs_dir, report, empty_result(), EXPECTATIONS)
+    write_docs(docs_dir, report, empty_result())
     return (docs_dir / str(report.docs_link)).read_text(encoding="utf-8")
 
 

@@ -63,7 +63,7 @@ def test_errors_block_and_warnings_do_not(
 
 
 def test_a_failed_validation_fails_every_expectation_with_the_error() -> None:
-    report = failed_report(EXPECTATIONS, "no database", run_name="run", validated_at=NOW)
+    report = failed_report("no database", run_name="run", validated_at=NOW)
     assert [outcome.name for outcome in report.outcomes] == [spec.name for spec in EXPECTATIONS]
     assert {(outcome.passed, outcome.error) for outcome in report.outcomes} == {
         (False, "no database")

@@ -182,7 +182,7 @@ def _validate(
     except psycopg.Error as error:
         text = first_line(f"{type(error).__name__}: {error}")
         validated_at = datetime.now(UTC)
-        return None, failed_report(EXPECTATIONS, text, run_name=run_name, validated_at=validated_at)
+        return None, failed_report(text, run_name=run_name, validated_at=validated_at)
     report = validate_staging(warehouse.url, settings.data_docs, run_name, previous=previous)
     return batch, report
 

@@ -173,7 +173,8 @@ def _evaluate(
 
 def _check_result(name: str, verdict: GateResult) -> dg.AssetCheckResult:
     """Return the check result of a gate rule, with its metric differences."""
-    severities, metadata = dg.AssetCheckSeverity, {}
+    severities = dg.AssetCheckSeverity
+    metadata: dict[str, Any] = {}
     for difference in verdict.differences:
         metadata |= {
             f"{difference.metric}/candidate": difference.candidate,

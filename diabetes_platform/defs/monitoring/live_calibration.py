@@ -58,7 +58,8 @@ def _confirmed(lake: Lake) -> dict[int, tuple[int, datetime]]:
 
 
 def _result(calibration: LiveCalibration, version: str, confirmed: int) -> dg.AssetCheckResult:
-    severity, plot = dg.AssetCheckSeverity, {}
+    severity = dg.AssetCheckSeverity
+    plot = {}
     if calibration.conclusive:
         png = plot_live_calibration(calibration)
         markdown = png_markdown(png, "observed against predicted risk")
