@@ -5,7 +5,7 @@ Tests take patients from here, so that a new optional field in `contract/fields.
 
 import csv
 
-from diabetes_platform.contract.fields import FIELDS, Field
+from diabetes_platform.contract.fields import FEATURES, FIELDS, Field
 from diabetes_platform.settings import PIMA_CSV
 
 ORIGINAL_NAMES = tuple(field.name for field in FIELDS if field.original)
@@ -15,6 +15,9 @@ PATIENT: dict[str, str | None] = {
     field.name: format(field.example, "g") if field.original else None for field in FIELDS
 }
 """A valid patient as received: the examples of the original fields; later fields are missing."""
+
+EXAMPLE = {field.name: field.example for field in FEATURES}
+"""Valid measurements as numbers."""
 
 CSV_HEADER = ",".join(ORIGINAL_NAMES)
 CSV_ROW = ",".join(value for value in PATIENT.values() if value is not None)

@@ -28,7 +28,7 @@ from diabetes_platform.local.ports import free_port
 from diabetes_platform.local.postgres.server import Postgres
 from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PlatformSettings
-from diabetes_platform.streaming.sampler import Patient, sample_patients
+from diabetes_platform.streaming.load_events import Patient, sample_patients
 from diabetes_platform_tests.capture import Kafka, own_kafka, running
 from diabetes_platform_tests.predictors import Predictor, send
 from diabetes_platform_tests.provisioned import CAPTURE, ProvisionedServer, provision

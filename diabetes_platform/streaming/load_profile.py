@@ -1,6 +1,6 @@
 """A load run: its profile (rate, invalid and duplicate events) and its statistics. Pure.
 
-`sampler` draws the patients to send, `broken_events` creates the invalid events.
+`load_events` creates the events.
 """
 
 import random

@@ -10,11 +10,11 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from diabetes_platform.contract.change_events import SINK_KEYS
 from diabetes_platform.contract.events import CDC_TOPIC, REJECTED_TOPIC
-from diabetes_platform.contract.fields import FEATURES
 from diabetes_platform.local.postgres.connection import database_url
 from diabetes_platform.local.stack import Stack
-from diabetes_platform.streaming.broken_events import FIRST_UNUSED_ID, change_event
+from diabetes_platform.streaming.load_events import FIRST_UNUSED_ID, change_event
 from diabetes_platform_tests.integration.test_stream_job import insert, messages, servers, written
+from diabetes_platform_tests.samples import EXAMPLE
 from diabetes_platform_tests.services import within
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -37,9 +37,8 @@ def test_a_message_of_the_maximum_size_is_processed_with_any_compression(
 ) -> None:
     # Random text does not compress: the limits of later topics apply to compressed messages.
     poison = b"[" + secrets.token_hex(LIMIT // 2).encode()[1:]
-    patient = {field.name: field.example for field in FEATURES}
     row_id = FIRST_UNUSED_ID + secrets.randbelow(FIRST_UNUSED_ID)
-    good = change_event(row_id, patient, lsn=1, now_ms=1)
+    good = change_event(row_id, EXAMPLE, lsn=1, now_ms=1)
     good["after"]["note"] = ""
     free_bytes = LIMIT - len(json.dumps(good))
     good["after"]["note"] = secrets.token_hex(free_bytes // 2)

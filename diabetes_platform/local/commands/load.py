@@ -21,11 +21,13 @@ from diabetes_platform.local.ports import HOST
 from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, database_url
 from diabetes_platform.local.stack import Stack, require_running_stack
 from diabetes_platform.settings import PIMA_CSV, PlatformSettings, Port
-from diabetes_platform.streaming.broken_events import (
+from diabetes_platform.streaming.load_events import (
     FIRST_UNUSED_ID,
     Event,
     broken_event,
     change_event,
+    read_patients,
+    sample_patients,
 )
 from diabetes_platform.streaming.load_profile import (
     STAGES,
@@ -34,7 +36,6 @@ from diabetes_platform.streaming.load_profile import (
     LoadProfile,
     LoadStats,
 )
-from diabetes_platform.streaming.sampler import read_patients, sample_patients
 from diabetes_platform.warehouse.roles import API
 
 _TICK_SECONDS = 0.01

@@ -1,14 +1,30 @@
-"""Synthetic patients resemble the real ones, satisfy the contract, and depend on the seed."""
+"""Synthetic patients resemble the real ones; each kind of broken event has a fault of its own."""
 
+import json
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pytest
 
+from diabetes_platform.contract.change_events import (
+    IMAGE_KEYS,
+    Change,
+    Invalid,
+    validate_change_event,
+)
 from diabetes_platform.contract.fields import FEATURES
 from diabetes_platform.contract.validation import reasons_to_reject
 from diabetes_platform.settings import PIMA_CSV
-from diabetes_platform.streaming.sampler import Patient, read_patients, sample_patients
+from diabetes_platform.streaming.load_events import (
+    KINDS,
+    Patient,
+    broken_event,
+    change_event,
+    read_patients,
+    sample_patients,
+)
+from diabetes_platform_tests.samples import EXAMPLE
 
 COUNT = 4000
 
@@ -79,3 +95,23 @@ def test_rejects_an_invalid_table_with_the_line_and_an_empty_one() -> None:
         read_patients([header, "1,700,70,20,80,30,0.5,40"])
     with pytest.raises(ValueError, match="at least one patient"):
         next(sample_patients([], seed=1))
+
+
+def event() -> dict[str, Any]:
+    return change_event(5, EXAMPLE, lsn=7, now_ms=1000)
+
+
+def test_a_change_event_has_every_key_of_the_contract() -> None:
+    complete = event()
+    assert set(complete) >= {"before", "after", "source", "op", "ts_ms"}
+    assert set(complete["source"]) >= {"lsn", "ts_ms", "table", "snapshot"}
+    assert tuple(complete["after"]) == IMAGE_KEYS
+
+
+def test_every_kind_has_a_different_fault_and_none_is_valid() -> None:
+    valid = (json.dumps({"id": 5}).encode(), json.dumps(event()).encode())
+    broken = [broken_event(kind, event()) for kind in range(KINDS)]
+    assert len(set(broken)) == KINDS
+    assert isinstance(validate_change_event(*valid, now_ms=2000), Change)
+    assert all(isinstance(validate_change_event(*b, now_ms=2000), Invalid) for b in broken)
+    assert broken_event(KINDS, event()) == broken[0]
