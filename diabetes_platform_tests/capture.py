@@ -222,8 +222,3 @@ def own_connect(kafka: Kafka, database: ProvisionedServer, directory: Path) -> I
 def retry_kafka(request: Callable[[], T], seconds: float = 60) -> T:
     """Return the truthy result of a request that a starting broker rejects for a while."""
     return wait_until(request, timeout=seconds, retry_on=(KafkaException,))
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 30) -> None:
-    """Wait until `condition` holds."""
-    wait_until(condition, timeout=seconds)

@@ -2,12 +2,12 @@
 
 from datetime import UTC, datetime, timedelta
 
-from diabetes_platform.contract.fields import FEATURES, OUTCOME
+from diabetes_platform.contract.fields import OUTCOME
 from diabetes_platform.contract.tables import STREAM_PATIENTS
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform_tests.lake.appending import append_rows
+from diabetes_platform_tests.samples import EXAMPLE
 
-EXAMPLE = {field.name: field.example for field in FEATURES}
 BEGIN = datetime(2026, 11, 24, 12, tzinfo=UTC)
 DAY = BEGIN.date().isoformat()
 Row = dict[str, object]
@@ -34,7 +34,8 @@ def deleted(intake: int, offset: int, /) -> Row:
 
 def stream(lake: Lake, *rows: Row) -> int:
     """Add the changes to `stream/patients` of `lake`; return the table's version."""
-    return append_rows(lake, STREAM_PATIENTS, rows).version
+    append_rows(lake, STREAM_PATIENTS, rows)
+    return lake.table(STREAM_PATIENTS).version()
 
 
 def _source_columns(intake: int, change: str, offset: int) -> Row:

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import httpx
@@ -17,7 +16,6 @@ from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.settings import PROJECT_ROOT
 from diabetes_platform.tls import tls
-from diabetes_platform_tests import capture
 from diabetes_platform_tests.capture import TOOLS, Kafka, Service, retry_kafka
 from diabetes_platform_tests.provisioned import ProvisionedServer
 from diabetes_platform_tests.streaming.sink import Record
@@ -27,8 +25,6 @@ from serving.tests.bundles import champion_of, make_bundle
 
 PARTITIONS = 4
 """Partitions of the sink topic."""
-
-eventually = partial(capture.eventually, seconds=60.0)
 
 
 def send(kafka: Kafka, records: Iterable[Record]) -> None:

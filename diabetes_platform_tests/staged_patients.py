@@ -2,11 +2,12 @@
 
 from diabetes_platform.contract.fields import FEATURES, OUTCOME
 from diabetes_platform.contract.tables import filled_name, normed_name
+from diabetes_platform_tests.samples import EXAMPLE
 
 
 def staged_patient(batch_id: str, line: int) -> dict[str, object]:
     """Return a row without missing values; patients of one batch differ in age."""
-    values = {field.name: field.example for field in FEATURES} | {"age": 21 + line % 60}
+    values = EXAMPLE | {"age": 21 + line % 60}
     return {
         "record_id": f"{batch_id}-{line}",
         **values,

@@ -19,7 +19,8 @@ from diabetes_platform.lake.labels import update_labels
 from diabetes_platform_tests.cleaning.batches import patients, write_batch
 from diabetes_platform_tests.cleaning.results import run, stored
 from diabetes_platform_tests.contract.cases import ORDINARY
-from diabetes_platform_tests.intakes import EXAMPLE, Row, changed, stream
+from diabetes_platform_tests.intakes import Row, changed, stream
+from diabetes_platform_tests.samples import EXAMPLE
 
 STREAM = "stream/patients"
 

@@ -12,7 +12,6 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from benchmarks.flink.events import envelope
 from diabetes_platform.clients.flink import FlinkCluster
-from diabetes_platform.contract.fields import FEATURES
 from diabetes_platform.local.flink.client import Client, cancel
 from diabetes_platform.local.flink.distribution import FlinkHome
 from diabetes_platform.local.flink.stream_job import JOB
@@ -21,6 +20,7 @@ from diabetes_platform.local.install.tools import Tools
 from diabetes_platform.local.ports import HOST
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.settings import Port, inherited_environment
+from diabetes_platform_tests.samples import EXAMPLE
 from diabetes_platform_tests.services import within
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -51,7 +51,7 @@ class OwnJob:
 
     def change(self, lsn: int) -> None:
         """Send a change of patient 1."""
-        image = {"id": 1, **{field.name: field.example for field in FEATURES}}
+        image = {"id": 1, **EXAMPLE}
         producer = Producer({"bootstrap.servers": self.servers})
         value = json.dumps(envelope("u", image, lsn, CHANGED_MS))
         producer.produce(f"{self.name}.changes", value, b'{"id":1}')

@@ -21,7 +21,6 @@ from obstore.store import from_url
 from diabetes_platform.clients.flink import FlinkCluster
 from diabetes_platform.contract.change_events import SINK_KEYS
 from diabetes_platform.contract.events import CDC_TOPIC, REJECTED_TOPIC, SINK_TOPIC, STREAM_JOB
-from diabetes_platform.contract.fields import FEATURES
 from diabetes_platform.contract.s3 import S3
 from diabetes_platform.local.flink.job_state import running_job, stream_job_of
 from diabetes_platform.local.flink.stream_job import BUCKET, retained, to_restore
@@ -32,6 +31,7 @@ from diabetes_platform.local.stack import Stack, storage_secret
 from diabetes_platform.local.supervisor import Supervisor
 from diabetes_platform.settings import Port
 from diabetes_platform.streaming.message_accounting import account_for_messages
+from diabetes_platform_tests.samples import EXAMPLE
 from diabetes_platform_tests.services import within
 
 Source = tuple[str, int, int]
@@ -107,10 +107,9 @@ def written(stack: Stack, row_id: int) -> list[dict[str, object] | None]:
 
 
 def insert(database: psycopg.Connection) -> int:
-    example = {field.name: field.example for field in FEATURES}
-    names, placeholders = ", ".join(example), ", ".join(f"%({name})s" for name in example)
+    names, placeholders = ", ".join(EXAMPLE), ", ".join(f"%({name})s" for name in EXAMPLE)
     statement = f"INSERT INTO public.diabetes_new ({names}) VALUES ({placeholders}) RETURNING id"  # noqa: S608 - the contract's names
-    row = database.execute(statement.encode(), example).fetchone()
+    row = database.execute(statement.encode(), EXAMPLE).fetchone()
     assert row is not None
     return int(row[0])
 

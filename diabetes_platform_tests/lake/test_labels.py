@@ -10,7 +10,8 @@ from diabetes_platform.contract.validation import parse
 from diabetes_platform.lake.arrow import row_schema
 from diabetes_platform.lake.delta import Lake, commits
 from diabetes_platform.lake.labels import STREAM_VERSION, update_labels, waiting_labels
-from diabetes_platform_tests.intakes import BEGIN, EXAMPLE, Row, changed, deleted, stream
+from diabetes_platform_tests.intakes import BEGIN, Row, changed, deleted, stream
+from diabetes_platform_tests.samples import EXAMPLE
 
 
 def outcomes(lake: Lake, version: int | None = None) -> dict[int, str]:

@@ -13,8 +13,8 @@ from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.local.processes import require_alive, spawn, stop_group
 from diabetes_platform.modelling.store import ModelStore
+from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PROJECT_ROOT
-from diabetes_platform_tests.predictors import eventually
 from diabetes_platform_tests.storage import ROOT, Storage
 from serving.tests.bundles import make_bundle
 from serving.tests.samples import PATIENT
@@ -70,7 +70,7 @@ def api(home: Path, variables: dict[str, str]) -> Iterator[httpx.Client]:
                 except httpx.TransportError:
                     return False
 
-            eventually(is_alive)
+            wait_until(is_alive, timeout=60)
             yield client
     finally:
         stop_group(process, grace=10)
@@ -91,12 +91,12 @@ def test_uses_each_release_without_a_failed_request(
             assert version in {first.model_version, second.model_version}
             return bool(version == champion.model_version)
 
-        eventually(lambda: client.get("/ready").is_success)
+        wait_until(lambda: client.get("/ready").is_success, timeout=60)
         assert is_in_use(first)
         release(store, second)
-        eventually(lambda: is_in_use(second))
+        wait_until(lambda: is_in_use(second), timeout=60)
         release(store, first)
-        eventually(lambda: is_in_use(first))
+        wait_until(lambda: is_in_use(first), timeout=60)
 
 
 @pytest.mark.slow
@@ -112,7 +112,7 @@ def test_ready_reports_why_the_storage_denies_access(
     storage: Storage, tmp_path: Path, changes: dict[str, str], problem: str
 ) -> None:
     with api(tmp_path, storage.environment("api") | changes) as client:
-        eventually(lambda: problem in client.get("/ready").text)
+        wait_until(lambda: problem in client.get("/ready").text, timeout=60)
         response = client.get("/ready")
     assert response.status_code == 503
     assert "T0SECRET" not in response.text + (tmp_path / "api.log").read_text(encoding="utf-8")

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import NewTopic
 
-from diabetes_platform.contract.fields import FEATURES
+from diabetes_platform.polling import wait_until
 from diabetes_platform.streaming.topic import open_topic
-from diabetes_platform_tests.capture import Kafka, eventually
+from diabetes_platform_tests.capture import Kafka
+from diabetes_platform_tests.samples import EXAMPLE
 
-EXAMPLE = {field.name: field.example for field in FEATURES}
 COMPACTED = {"cleanup.policy": "compact"}
 
 Record = tuple[bytes | None, bytes | None]
@@ -64,7 +64,7 @@ def create(
 ) -> None:
     topic = NewTopic(name, partitions, replication_factor=1, config=dict(config or {}))
     kafka.admin.create_topics([topic])[name].result(30)
-    eventually(lambda: has_leaders(kafka, name, partitions))
+    wait_until(lambda: has_leaders(kafka, name, partitions), timeout=30)
 
 
 def has_leaders(kafka: Kafka, name: str, partitions: int) -> bool:
@@ -93,7 +93,7 @@ def recreate(kafka: Kafka, name: str, partitions: int = 1) -> None:
             except KafkaException:
                 return False
 
-        eventually(has_new_id)
+        wait_until(has_new_id, timeout=30)
 
 
 def delete_before(kafka: Kafka, topic: str, partition: int, offset: int) -> None:

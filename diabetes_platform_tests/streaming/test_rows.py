@@ -21,8 +21,9 @@ from diabetes_platform.streaming.rows import (
     window_row,
 )
 from diabetes_platform.streaming.topic import TopicMessage, TopicPartitionOffset
+from diabetes_platform_tests.samples import EXAMPLE
 from diabetes_platform_tests.streaming.letters import SECRET, START_MS, letter_headers, window
-from diabetes_platform_tests.streaming.sink import EXAMPLE, image, key_of
+from diabetes_platform_tests.streaming.sink import image, key_of
 
 DAY = date(2026, 11, 24)
 WRITTEN_MS = 1_795_550_000_123

@@ -12,10 +12,11 @@ import pytest
 from diabetes_platform.contract.events import REJECTED_TOPIC
 from diabetes_platform.defs.alerts import stream as module
 from diabetes_platform.defs.alerts.stream import rejection_alert, rejection_alerts
+from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming.dead_letters import REJECTION_POLICY
 from diabetes_platform.streaming.incidents import Incident
-from diabetes_platform_tests.capture import Kafka, eventually
+from diabetes_platform_tests.capture import Kafka
 from diabetes_platform_tests.clients.webhooks import Webhook, running_webhook
 from diabetes_platform_tests.streaming.test_dead_letters import can_poll, reject
 
@@ -80,7 +81,7 @@ def test_alerts_once_when_rejections_start_and_once_when_they_stop(
     def log_lines() -> list[dict[str, Any]]:
         return [json.loads(line) for line in settings.alerts.read_text().splitlines()]
 
-    eventually(lambda: can_poll(kafka.bootstrap_servers))
+    wait_until(lambda: can_poll(kafka.bootstrap_servers), timeout=30)
     start, _ = tick(settings, None)
     webhook.received.clear()
     settings.alerts.unlink(missing_ok=True)

@@ -8,12 +8,12 @@ import pytest
 
 from diabetes_platform.local.ports import free_port
 from diabetes_platform.local.postgres.server import Postgres
+from diabetes_platform.polling import wait_until
 from diabetes_platform_tests.capture import Kafka, own_kafka, running
 from diabetes_platform_tests.predictors import (
     Predictions,
     Predictor,
     PredictorFactory,
-    eventually,
 )
 from diabetes_platform_tests.provisioned import CAPTURE, ProvisionedServer, provision
 from serving.tests.bundles import make_bundle, release
@@ -62,7 +62,7 @@ def predictor(create_predictor: PredictorFactory) -> Iterator[Predictor]:
     """A predictor that is ready."""
     started = create_predictor()
     with running(started):
-        eventually(started.works)
+        wait_until(started.works, timeout=60)
         yield started
 
 

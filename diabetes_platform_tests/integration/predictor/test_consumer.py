@@ -6,9 +6,10 @@ import subprocess
 import pytest
 
 from diabetes_platform.local.home import HomeLayout
+from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PROJECT_ROOT
 from diabetes_platform_tests.capture import TOOLS, Kafka
-from diabetes_platform_tests.predictors import PARTITIONS, assigned_partitions, eventually, send
+from diabetes_platform_tests.predictors import PARTITIONS, assigned_partitions, send
 from diabetes_platform_tests.streaming.sink import message
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -37,7 +38,7 @@ def test_consumes_assigned_partitions_although_the_broker_stopped_after_the_assi
             return member.stdout.readline().strip()
 
         try:
-            eventually(lambda: assigned_partitions(broker) == PARTITIONS)
+            wait_until(lambda: assigned_partitions(broker) == PARTITIONS, timeout=60)
             broker.kill()
             try:
                 # Neither committed offsets nor watermarks can be fetched.

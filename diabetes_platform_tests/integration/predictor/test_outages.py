@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from diabetes_platform.contract.events import SINK_TOPIC
+from diabetes_platform.polling import wait_until
 from diabetes_platform_tests.capture import Kafka, running
 from diabetes_platform_tests.predictors import (
     PARTITIONS,
@@ -14,7 +15,6 @@ from diabetes_platform_tests.predictors import (
     Predictor,
     PredictorFactory,
     committed_offsets,
-    eventually,
     send,
 )
 from diabetes_platform_tests.provisioned import ProvisionedServer
@@ -35,26 +35,26 @@ def test_retries_during_an_outage_of_the_database_and_skips_nothing(
     database.server.stop()
     try:
         send(broker, [message(patient, 1) for patient in patients])
-        eventually(lambda: predictor.metric("failures_total", cause="database") >= 3)
+        wait_until(lambda: predictor.metric("failures_total", cause="database") >= 3, timeout=60)
         assert "database" in predictor.get("/ready").text
         assert predictor.get("/health").is_success
-        eventually(lambda: predictor.metric("lag_messages") == len(patients))
+        wait_until(lambda: predictor.metric("lag_messages") == len(patients), timeout=60)
     finally:
         database.server.start()
-    eventually(lambda: len(predictions.of(*patients)) == len(patients), seconds=15)
-    eventually(predictor.works)
+    wait_until(lambda: len(predictions.of(*patients)) == len(patients), timeout=15)
+    wait_until(predictor.works, timeout=60)
 
 
 def test_continues_after_an_outage_of_the_broker(
     predictor: Predictor, broker: Kafka, predictions: Predictions, first: int
 ) -> None:
     send(broker, [message(first, 1)])
-    eventually(lambda: bool(predictions.of(first)))
+    wait_until(lambda: bool(predictions.of(first)), timeout=60)
     broker.kill()
     time.sleep(2)
     broker.start()
     send(broker, [message(first + 1, 1)])
-    eventually(lambda: bool(predictions.of(first + 1)))
+    wait_until(lambda: bool(predictions.of(first + 1)), timeout=60)
     assert predictor.works()
 
 
@@ -68,17 +68,17 @@ def test_stores_nothing_twice_when_killed_between_database_commit_and_offset_com
     patients = range(first, first + 40)
     killed = create_predictor("killed")
     with running(killed):
-        eventually(killed.works)
-        eventually(lambda: killed.partitions() == PARTITIONS)
+        wait_until(killed.works, timeout=60)
+        wait_until(lambda: killed.partitions() == PARTITIONS, timeout=60)
         with psycopg.connect(database.url("migrator")) as blocking:
             blocking.execute("LOCK TABLE serving.predictions IN SHARE MODE")
             send(broker, [message(patient, 1) for patient in patients])
-            eventually(lambda: is_waiting_for_a_lock(database))
+            wait_until(lambda: is_waiting_for_a_lock(database), timeout=60)
             offsets = committed_offsets(broker)
             # Without a broker the offsets cannot be committed.
             broker.kill()
         try:
-            eventually(lambda: len(predictions.of(*patients)) > 0)
+            wait_until(lambda: len(predictions.of(*patients)) > 0, timeout=60)
             killed.kill()
         finally:
             broker.start()
@@ -86,9 +86,9 @@ def test_stores_nothing_twice_when_killed_between_database_commit_and_offset_com
     assert committed_offsets(broker) == offsets
     successor = create_predictor("successor")
     with running(successor):
-        eventually(lambda: len(predictions.of(*patients)) == len(patients))
-        eventually(lambda: successor.metric("replayed_total") >= len(stored))
-        eventually(lambda: successor.works() and successor.metric("lag_messages") == 0)
+        wait_until(lambda: len(predictions.of(*patients)) == len(patients), timeout=60)
+        wait_until(lambda: successor.metric("replayed_total") >= len(stored), timeout=60)
+        wait_until(lambda: successor.works() and successor.metric("lag_messages") == 0, timeout=60)
     rows = predictions.of(*patients)
     assert [row for row in rows if row in stored] == stored
     assert len(rows) == len(patients)
@@ -113,18 +113,18 @@ def test_two_predictors_share_the_partitions_and_one_takes_over_when_the_other_i
     other = create_predictor("other")
     half = PARTITIONS // 2
     with running(other):
-        eventually(lambda: (predictor.partitions(), other.partitions()) == (half, half))
+        wait_until(lambda: (predictor.partitions(), other.partitions()) == (half, half), timeout=60)
         patients = range(first, first + 400)
         send(broker, [message(patient, 1) for patient in patients])
-        eventually(lambda: len(predictions.of(*patients)) == len(patients))
+        wait_until(lambda: len(predictions.of(*patients)) == len(patients), timeout=60)
         # The predictors count rows after the database has committed them.
-        eventually(lambda: sum(stored_by(predictor, other)) == len(patients))
+        wait_until(lambda: sum(stored_by(predictor, other)) == len(patients), timeout=60)
         assert min(stored_by(predictor, other)) > 0
         other.kill()
         later = range(first + 400, first + 800)
         send(broker, [message(patient, 1) for patient in later])
-        eventually(lambda: len(predictions.of(*later)) == len(later), seconds=30)
-        eventually(lambda: predictor.partitions() == PARTITIONS)
+        wait_until(lambda: len(predictions.of(*later)) == len(later), timeout=30)
+        wait_until(lambda: predictor.partitions() == PARTITIONS, timeout=60)
 
 
 def stored_by(*predictors: Predictor) -> list[float]:
@@ -142,16 +142,16 @@ def test_waits_for_the_first_model_and_keeps_it_when_the_store_disappears(
     store = tmp_path / "models"
     waiting = create_predictor(models=store)
     with running(waiting):
-        eventually(lambda: "no model" in waiting.get("/ready").text)
+        wait_until(lambda: "no model" in waiting.get("/ready").text, timeout=60)
         send(broker, [message(first, 1)])
-        eventually(lambda: waiting.metric("failures_total", cause="model") > 0)
+        wait_until(lambda: waiting.metric("failures_total", cause="model") > 0, timeout=60)
         assert predictions.of(first) == []
         release(store, *make_bundle())
-        eventually(lambda: bool(predictions.of(first)))
+        wait_until(lambda: bool(predictions.of(first)), timeout=60)
         store.rename(tmp_path / "elsewhere")
-        eventually(lambda: waiting.metric("model_reload_failures_total") > 0)
+        wait_until(lambda: waiting.metric("model_reload_failures_total") > 0, timeout=60)
         send(broker, [message(first + 1, 1)])
-        eventually(lambda: bool(predictions.of(first + 1)))
+        wait_until(lambda: bool(predictions.of(first + 1)), timeout=60)
 
 
 def test_a_stop_signal_commits_the_offsets_and_exits_with_code_0(
@@ -160,9 +160,9 @@ def test_a_stop_signal_commits_the_offsets_and_exits_with_code_0(
     stopping = create_predictor()
     patients = range(first, first + 20)
     with running(stopping):
-        eventually(stopping.works)
-        eventually(lambda: stopping.partitions() == PARTITIONS)
+        wait_until(stopping.works, timeout=60)
+        wait_until(lambda: stopping.partitions() == PARTITIONS, timeout=60)
         send(broker, [message(patient, 1) for patient in patients])
-        eventually(lambda: len(predictions.of(*patients)) == len(patients))
+        wait_until(lambda: len(predictions.of(*patients)) == len(patients), timeout=60)
         assert stopping.terminate() == 0
         assert committed_offsets(broker) == [end.offset for end in broker.ends(SINK_TOPIC)]

@@ -18,12 +18,12 @@ from diabetes_platform.contract.events import (
     SINK_TOPIC,
 )
 from diabetes_platform.contract.latency import LIVE_STAGES, TOTAL
+from diabetes_platform.polling import wait_until
 from diabetes_platform_tests.capture import Kafka, running
 from diabetes_platform_tests.predictors import (
     Predictions,
     Predictor,
     PredictorFactory,
-    eventually,
     open_test_model,
     send,
 )
@@ -39,7 +39,7 @@ def test_stores_the_prediction_of_the_champion(
     predictor: Predictor, broker: Kafka, predictions: Predictions, first: int
 ) -> None:
     send(broker, [message(first, 77, glucose=180, insulin=None)])
-    eventually(lambda: bool(predictions.of(first)))
+    wait_until(lambda: bool(predictions.of(first)), timeout=60)
     (row,) = predictions.of(first)
     expected = open_test_model().predict_all(
         [patient(glucose=180, insulin=None)], with_contributions=True
@@ -51,8 +51,9 @@ def test_stores_the_prediction_of_the_champion(
     timestamps = [row[name] for name in columns]
     assert timestamps == sorted(timestamps)
     stages = [stage.name for stage in (*LIVE_STAGES, TOTAL)]
-    eventually(
-        lambda: all(predictor.metric("hop_seconds_count", hop=stage) == 1 for stage in stages)
+    wait_until(
+        lambda: all(predictor.metric("hop_seconds_count", hop=stage) == 1 for stage in stages),
+        timeout=60,
     )
     assert predictor.metric("predictions_total") == 1
 
@@ -78,11 +79,14 @@ def test_replayed_changes_do_not_change_stored_rows(
 ) -> None:
     changes = [message(first, 5), message(first, 5), message(first, 9), message(first + 1, 6)]
     send(broker, changes)
-    eventually(lambda: len(predictions.of(first, first + 1)) == 3)
+    wait_until(lambda: len(predictions.of(first, first + 1)) == 3, timeout=60)
     stored = predictions.of(first, first + 1)
     send(broker, changes * 3)
     send(broker, [message(first + 2, 1)])
-    eventually(lambda: predictor.metric("lag_messages") == 0 and bool(predictions.of(first + 2)))
+    wait_until(
+        lambda: predictor.metric("lag_messages") == 0 and bool(predictions.of(first + 2)),
+        timeout=60,
+    )
     assert predictions.of(first, first + 1) == stored
 
 
@@ -92,7 +96,7 @@ def test_stores_a_late_older_change_beside_the_newer_one(
     assert predictor.works()
     send(broker, [message(first, 9, glucose=190)])
     send(broker, [message(first, 4, glucose=90)])
-    eventually(lambda: predictions.changes(first) == [(first, 4), (first, 9)])
+    wait_until(lambda: predictions.changes(first) == [(first, 4), (first, 9)], timeout=60)
 
 
 def test_deletes_the_predictions_of_a_deleted_patient(
@@ -100,18 +104,19 @@ def test_deletes_the_predictions_of_a_deleted_patient(
 ) -> None:
     deleted, unchanged, reinserted = first, first + 1, first + 2
     send(broker, [message(deleted, 1), message(unchanged, 1), message(reinserted, 1)])
-    eventually(lambda: len(predictions.of(deleted, unchanged, reinserted)) == 3)
+    wait_until(lambda: len(predictions.of(deleted, unchanged, reinserted)) == 3, timeout=60)
     # A deletion and a new row in one batch, as a snapshot after a restore sends them.
     send(
         broker,
         [message(deleted, 2), tombstone(deleted), tombstone(reinserted), message(reinserted, 3)],
     )
-    eventually(
+    wait_until(
         lambda: (
             predictions.changes(deleted, unchanged, reinserted) == [(unchanged, 1), (reinserted, 3)]
-        )
+        ),
+        timeout=60,
     )
-    eventually(lambda: predictor.metric("deletions_total") == 2)
+    wait_until(lambda: predictor.metric("deletions_total") == 2, timeout=60)
 
 
 def test_sends_invalid_messages_to_the_dead_letters_and_continues(
@@ -130,8 +135,8 @@ def test_sends_invalid_messages_to_the_dead_letters_and_continues(
         (key_of(first), message(first + 1, 1)[1]),
     ]
     send(broker, [*invalid, message(first + 2, 1)])
-    eventually(lambda: bool(predictions.of(first + 2)))
-    eventually(lambda: predictor.metric("rejected_total") == len(invalid))
+    wait_until(lambda: bool(predictions.of(first + 2)), timeout=60)
+    wait_until(lambda: predictor.metric("rejected_total") == len(invalid), timeout=60)
     letters = []
     for letter in broker.messages(ends, seconds=5):
         letters.append(letter)
@@ -165,8 +170,8 @@ def test_continues_after_ten_thousand_invalid_messages(
     predictor: Predictor, broker: Kafka, predictions: Predictions, first: int
 ) -> None:
     send(broker, [(key_of(first), b"invalid")] * 10_000 + [message(first, 1)])
-    eventually(lambda: predictions.changes(first) == [(first, 1)])
-    eventually(lambda: predictor.metric("rejected_total") == 10_000)
+    wait_until(lambda: predictions.changes(first) == [(first, 1)], timeout=60)
+    wait_until(lambda: predictor.metric("rejected_total") == 10_000, timeout=60)
 
 
 def test_each_row_names_its_model_while_the_champion_changes(
@@ -185,16 +190,17 @@ def test_each_row_names_its_model_while_the_champion_changes(
     patients = range(first, first + 600)
     switching = create_predictor(models=store)
     with running(switching):
-        eventually(switching.works)
+        wait_until(switching.works, timeout=60)
         with sending(broker, patients):
             for model in list(models.values()) * 3:
                 point_at(store, model.bundle)
                 version = model.bundle.model_version
-                eventually(
+                wait_until(
                     lambda: switching.get("/ready").json()["model_version"] == version,  # noqa: B023
+                    timeout=60,
                 )
                 time.sleep(0.3)
-        eventually(lambda: len(predictions.of(*patients)) == len(patients))
+        wait_until(lambda: len(predictions.of(*patients)) == len(patients), timeout=60)
     rows = predictions.of(*patients)
     assert {row["model_version"] for row in rows} == set(models)
     expected = {version: model.predict(PATIENT)["probability"] for version, model in models.items()}
@@ -225,7 +231,9 @@ def test_log_and_metrics_contain_no_measurements(
     predictor: Predictor, broker: Kafka, predictions: Predictions, first: int
 ) -> None:
     send(broker, [message(first, 1, glucose=123.456), message(first, 2, glucose=9876.5)])
-    eventually(lambda: bool(predictions.of(first)) and predictor.metric("rejected_total") == 1)
+    wait_until(
+        lambda: bool(predictions.of(first)) and predictor.metric("rejected_total") == 1, timeout=60
+    )
     text = predictor.log.read_text(encoding="utf-8") + predictor.get("/metrics").text
     assert "123.456" not in text
     assert "9876.5" not in text

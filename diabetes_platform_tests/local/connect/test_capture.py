@@ -11,7 +11,8 @@ from psycopg import Connection
 from diabetes_platform.contract.change_events import IMAGE_KEYS
 from diabetes_platform.contract.events import CDC_TOPIC, CONNECTOR, OPERATIONS
 from diabetes_platform.local.kafka.setup import read_topics, setup_topics
-from diabetes_platform_tests.capture import Connect, eventually
+from diabetes_platform.polling import wait_until
+from diabetes_platform_tests.capture import Connect
 from diabetes_platform_tests.local.connect.conftest import WriteConfig, insert, set_up
 
 pytestmark = pytest.mark.integration
@@ -73,8 +74,8 @@ def connect_without_offsets(connect: Connect) -> None:
     with httpx.Client(base_url=connect.url, trust_env=False, timeout=30) as client:
         if client.get(address).is_success:
             client.put(f"{address}/stop").raise_for_status()
-            eventually(lambda: client.get(f"{address}/status").json()["tasks"] == [])
-            eventually(lambda: client.delete(f"{address}/offsets").is_success)
+            wait_until(lambda: client.get(f"{address}/status").json()["tasks"] == [], timeout=30)
+            wait_until(lambda: client.delete(f"{address}/offsets").is_success, timeout=30)
             client.delete(address).raise_for_status()
 
 
@@ -131,7 +132,9 @@ def test_delivers_waiting_changes_after_a_deleted_topic_is_created_again(
     capturing: Connect, intake: Connection
 ) -> None:
     capturing.kafka.admin.delete_topics([CDC_TOPIC])[CDC_TOPIC].result(30)
-    eventually(lambda: CDC_TOPIC not in capturing.kafka.admin.list_topics(timeout=10).topics)
+    wait_until(
+        lambda: CDC_TOPIC not in capturing.kafka.admin.list_topics(timeout=10).topics, timeout=30
+    )
     stored = insert(intake, 55, 56)
     assert setup_topics(capturing.kafka.bootstrap_servers).create.keys() == {CDC_TOPIC}
     partitions = read_topics()[CDC_TOPIC].partitions
@@ -148,4 +151,4 @@ def test_heartbeats_release_the_wal_of_other_tables(
     row = intake.execute("SELECT pg_current_wal_lsn()").fetchone()
     assert row is not None
     confirmed = "SELECT confirmed_flush_lsn >= %s::pg_lsn FROM pg_replication_slots"
-    eventually(lambda: intake.execute(confirmed, row).fetchone() == (True,), seconds=60)
+    wait_until(lambda: intake.execute(confirmed, row).fetchone() == (True,), timeout=60)

@@ -14,13 +14,14 @@ from diabetes_platform.local.connect.setup import read_config, setup_connector
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.kafka.setup import read_topics
 from diabetes_platform.local.postgres.data import binary
+from diabetes_platform.polling import wait_until
 from diabetes_platform.warehouse.replication import (
     PUBLICATION,
     SLOT,
     ensure_slot,
     read_slot,
 )
-from diabetes_platform_tests.capture import Connect, eventually
+from diabetes_platform_tests.capture import Connect
 from diabetes_platform_tests.local.connect.conftest import WriteConfig, insert, set_up
 from diabetes_platform_tests.provisioned import drop_slot
 
@@ -63,7 +64,7 @@ def test_applies_a_changed_file(capturing: Connect, write_config: WriteConfig) -
 def test_resumes_a_stopped_connector(capturing: Connect) -> None:
     api = ConnectApi(capturing.url)
     api.stop(CONNECTOR)
-    eventually(lambda: api.state(CONNECTOR).connector == "STOPPED")
+    wait_until(lambda: api.state(CONNECTOR).connector == "STOPPED", timeout=30)
     assert set_up(capturing)[0].running
 
 
@@ -108,7 +109,7 @@ def test_restarts_a_failed_task(capturing: Connect, intake: Connection) -> None:
     api = ConnectApi(capturing.url)
     # The same failure as after a dropped publication.
     api.put_config(CONNECTOR, {**read_config(), "publication.name": "no_publication"})
-    eventually(lambda: api.state(CONNECTOR).failed)
+    wait_until(lambda: api.state(CONNECTOR).failed, timeout=30)
     trace = api.state(CONNECTOR).trace
     assert trace is not None
     assert "Publication autocreation is disabled" in trace
@@ -139,7 +140,7 @@ def test_reports_a_lost_slot_or_takes_a_new_snapshot(
     next(capturing.kafka.messages(ends))
     api = ConnectApi(capturing.url)
     api.stop(CONNECTOR)
-    eventually(lambda: slot_is_dropped(intake))
+    wait_until(lambda: slot_is_dropped(intake), timeout=30)
     (unseen,) = insert(intake, 60)
     ensure_slot(intake)
     with pytest.raises(PlatformError, match=f"{SLOT} was lost: docs/operations.md"):
@@ -155,12 +156,12 @@ def test_reports_another_program_that_reads_the_slot(
 ) -> None:
     api = ConnectApi(capturing.url)
     api.stop(CONNECTOR)
-    eventually(lambda: not slot_is_read(intake))
+    wait_until(lambda: not slot_is_read(intake), timeout=30)
     command = [str(binary("pg_recvlogical")), "--dbname", capturing.database_url, "--slot", SLOT]
     options = ["--option=proto_version=1", f"--option=publication_names={PUBLICATION}"]
     with subprocess.Popen([*command, "--start", *options, "--file=/dev/null"]) as holder:
         try:
-            eventually(lambda: slot_is_read(intake))
+            wait_until(lambda: slot_is_read(intake), timeout=30)
             with pytest.raises(
                 PlatformError, match=f"{SLOT} is held by pg_recvlogical as debezium"
             ):

@@ -29,7 +29,8 @@ from diabetes_platform.local.kafka.setup import (
     setup_topics,
 )
 from diabetes_platform.local.ports import HOST, free_port
-from diabetes_platform_tests.capture import INFRA, Kafka, eventually
+from diabetes_platform.polling import wait_until
+from diabetes_platform_tests.capture import INFRA, Kafka
 
 WEEK, DAY = "604800000", "86400000"
 EVENTS = TopicConfig(partitions=4, config={"retention.ms": WEEK, "cleanup.policy": "delete"})
@@ -178,12 +179,12 @@ def test_a_second_set_up_changes_nothing(
 def test_restores_manually_altered_settings(kafka: Kafka) -> None:
     alter(kafka, CDC_TOPIC, retention_ms="1000", delete_retention_ms="1")
     # A broker reports altered settings a moment after the controller has applied them.
-    eventually(lambda: settings_of(kafka, CDC_TOPIC)["delete.retention.ms"] == "1")
+    wait_until(lambda: settings_of(kafka, CDC_TOPIC)["delete.retention.ms"] == "1", timeout=30)
     pending = pending_changes(kafka.bootstrap_servers)
     plan = setup_topics(kafka.bootstrap_servers)
     restored = {"retention.ms": WEEK, "delete.retention.ms": None}
     assert pending == plan == TopicChanges(alter_config={CDC_TOPIC: restored})
-    eventually(lambda: settings_of(kafka, CDC_TOPIC)["delete.retention.ms"] == DAY)
+    wait_until(lambda: settings_of(kafka, CDC_TOPIC)["delete.retention.ms"] == DAY, timeout=30)
     assert settings_of(kafka, CDC_TOPIC)["retention.ms"] == WEEK
     assert setup_topics(kafka.bootstrap_servers) == TopicChanges()
 
@@ -199,7 +200,7 @@ def test_adds_partitions_and_rejects_fewer(kafka: Kafka, tmp_path: Path) -> None
         file.write_text(yaml.safe_dump({"growing": {"partitions": partitions}}))
         assert setup_topics(kafka.bootstrap_servers, file)
         # A broker reports new partitions a moment after it has created them.
-        eventually(partial(has_partitions, kafka, "growing", partitions))
+        wait_until(partial(has_partitions, kafka, "growing", partitions), timeout=30)
     file.write_text(yaml.safe_dump({"growing": {"partitions": 2}}))
     with pytest.raises(PlatformError, match="topic growing has 3 partitions, 2 are declared"):
         setup_topics(kafka.bootstrap_servers, file)
