@@ -5,27 +5,28 @@ busy job proves little. A single sample in which the counters add up is proof en
 """
 
 import contextlib
-import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from itertools import pairwise
+from typing import Literal
 
 from diabetes_platform.clients.errors import ServiceError
 from diabetes_platform.clients.flink import RUNNING, FlinkCluster
 from diabetes_platform.contract.events import STREAM_JOB
 from diabetes_platform.polling import wait_until
 
+Verdict = Literal["balanced", "in flight", "unbalanced"]
 SAMPLING_SECONDS = 30.0
 """Flink collects its counters every ten seconds, so this is long enough for three collections."""
 SAMPLING_INTERVAL = 5.0
 _REQUEST_SECONDS = 5.0
 _METRICS = {
-    "received": re.compile(r"PythonCalc\[\d+\]\.numRecordsIn"),
-    "accepted": re.compile(r"Rank\[\d+\]\.numRecordsIn"),
-    "newest": re.compile(r"Rank\[\d+\]\.numRecordsOut"),
+    "received": r"PythonCalc\[\d+\]\.numRecordsIn",
+    "accepted": r"Rank\[\d+\]\.numRecordsIn",
+    "newest": r"Rank\[\d+\]\.numRecordsOut",
     **{
-        sink: re.compile(rf"{sink}\[\d+\]__Writer\.numRecordsIn")
+        sink: rf"{sink}\[\d+\]__Writer\.numRecordsIn"
         for sink in ("images", "rejected", "ignored", "late")
     },
 }
@@ -34,23 +35,7 @@ _METRICS = {
 Each outcome is counted at its sink, so that a message lost on the way is noticed. Duplicates reach
 no sink: their number is the merge's input minus its output.
 """
-
-
-class CountersUnavailableError(RuntimeError):
-    """The job's counters cannot be read; the message gives the reason."""
-
-
-class JobMetrics(Protocol):
-    """The metrics of a job that the counters are read from."""
-
-    def vertices(self, job_id: str) -> list[str]:
-        """Return the ids of a job's vertices."""
-
-    def metric_names(self, job_id: str, vertex: str) -> list[str]:
-        """Return the metric names of a vertex's subtasks."""
-
-    def metric_sums(self, job_id: str, vertex: str, names: Sequence[str]) -> dict[str, int]:
-        """Return the sum of each metric over the subtasks of a vertex."""
+_COUNTED = re.compile("|".join(_METRICS.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +78,7 @@ class MessageAccounting:
     `largest_increase` is the largest number of messages received between two samples.
     """
 
-    verdict: Literal["balanced", "in flight", "unbalanced"]
+    verdict: Verdict
     counters: MessageCounters
     largest_increase: int
     samples: int
@@ -113,16 +98,21 @@ class MessageAccounting:
         return f"{gap} unaccounted for in each of {self.samples} samples: {self.counters}"
 
 
-def read_counters(metrics: JobMetrics, job_id: str) -> MessageCounters:
-    """Return the counters summed over all subtasks; errors of `metrics` pass through."""
-    totals = dict.fromkeys(_METRICS, 0)
-    for vertex in metrics.vertices(job_id):
-        counter_by_metric = {name: _counter(name) for name in metrics.metric_names(job_id, vertex)}
-        names = [name for name, counter in counter_by_metric.items() if counter is not None]
-        for name, value in metrics.metric_sums(job_id, vertex, names).items():
-            counter = counter_by_metric[name]
-            if counter is not None:
-                totals[counter] += value
+def read_counters(cluster: FlinkCluster, job_id: str) -> MessageCounters:
+    """Return the counters of a job, summed over all subtasks. Raises ServiceError."""
+    metrics: dict[str, int] = {}
+    for vertex in cluster.vertices(job_id):
+        names = [name for name in cluster.metric_names(job_id, vertex) if _COUNTED.fullmatch(name)]
+        metrics |= cluster.metric_sums(job_id, vertex, names)
+    return message_counters(metrics)
+
+
+def message_counters(metrics: Mapping[str, int]) -> MessageCounters:
+    """Return the counters in Flink's metrics; other metrics are ignored."""
+    totals = {
+        name: sum(value for metric, value in metrics.items() if re.fullmatch(pattern, metric))
+        for name, pattern in _METRICS.items()
+    }
     return MessageCounters(
         received=totals["received"],
         written=totals["images"],
@@ -140,18 +130,12 @@ def evaluate_samples(samples: Sequence[MessageCounters]) -> MessageAccounting:
     """
     if not samples:
         raise ValueError("at least one sample is required")
-    restarts = (
-        index
-        for index in range(1, len(samples))
-        if samples[index].received < samples[index - 1].received
-    )
+    restarts = [n for n, (a, b) in enumerate(pairwise(samples), start=1) if b.received < a.received]
     samples = samples[max(restarts, default=0) :]
-    pairs = itertools.pairwise(samples)
-    largest_increase = max(
-        (later.received - earlier.received for earlier, later in pairs), default=0
-    )
+    increases = (later.received - earlier.received for earlier, later in pairwise(samples))
+    largest_increase = max(increases, default=0)
     closest = min(samples, key=lambda sample: abs(sample.unaccounted))
-    verdict: Literal["balanced", "in flight", "unbalanced"] = "unbalanced"
+    verdict: Verdict = "unbalanced"
     if closest.balanced:
         verdict = "balanced"
     elif abs(closest.unaccounted) <= largest_increase:
@@ -162,31 +146,18 @@ def evaluate_samples(samples: Sequence[MessageCounters]) -> MessageAccounting:
 def account_for_messages(flink_url: str) -> MessageAccounting:
     """Sample the running job's counters until they add up, for half a minute at most.
 
-    Raises CountersUnavailableError if the job does not run or Flink does not answer.
+    Raises ServiceError if the job does not run or Flink does not answer.
     """
     cluster = FlinkCluster(flink_url, seconds=_REQUEST_SECONDS)
+    job_ids = [job.id for job in cluster.jobs() if (job.name, job.state) == (STREAM_JOB, RUNNING)]
+    if not job_ids:
+        raise ServiceError(f"job {STREAM_JOB} does not run")
     samples: list[MessageCounters] = []
-    try:
-        job_id = _running_job(cluster)
 
-        def sample() -> bool:
-            samples.append(read_counters(cluster, job_id))
-            return samples[-1].balanced
+    def sample() -> bool:
+        samples.append(read_counters(cluster, job_ids[-1]))
+        return samples[-1].balanced
 
-        with contextlib.suppress(TimeoutError):
-            wait_until(sample, timeout=SAMPLING_SECONDS, interval=SAMPLING_INTERVAL)
-    except ServiceError as error:
-        raise CountersUnavailableError(str(error)) from error
+    with contextlib.suppress(TimeoutError):
+        wait_until(sample, timeout=SAMPLING_SECONDS, interval=SAMPLING_INTERVAL)
     return evaluate_samples(samples)
-
-
-def _running_job(cluster: FlinkCluster) -> str:
-    running = [job for job in cluster.jobs() if (job.name, job.state) == (STREAM_JOB, RUNNING)]
-    if not running:
-        raise CountersUnavailableError(f"job {STREAM_JOB} does not run")
-    return running[-1].id
-
-
-def _counter(metric: str) -> str | None:
-    """Return the key of _METRICS that a Flink metric belongs to, None for any other metric."""
-    return next((name for name, pattern in _METRICS.items() if pattern.fullmatch(metric)), None)

@@ -1,54 +1,32 @@
 """Message accounting: reading Flink's counters, and evaluating samples of them."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
 import pytest
 
+from diabetes_platform.clients.errors import ServiceError
 from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.streaming.message_accounting import (
-    CountersUnavailableError,
     MessageCounters,
     account_for_messages,
     evaluate_samples,
-    read_counters,
+    message_counters,
 )
 
 METRICS = {
-    "judge": {
-        "PythonCalc[2].numRecordsIn": 100,
-        "PythonCalc[2].numRecordsOut": 100,
-        "rejected[16]__Writer.numRecordsIn": 15,
-        "ignored[25]__Writer.numRecordsIn": 5,
-        "late[28]__Writer.numRecordsIn": 2,
-    },
-    "newest": {
-        "Rank[20].numRecordsIn": 80,
-        "Rank[20].numRecordsOut": 70,
-        "images[22]__Writer.numRecordsIn": 70,
-        "images[22]__Committer.numRecordsIn": 0,
-    },
+    "PythonCalc[2].numRecordsIn": 100,
+    "PythonCalc[2].numRecordsOut": 100,
+    "rejected[16]__Writer.numRecordsIn": 15,
+    "ignored[25]__Writer.numRecordsIn": 5,
+    "late[28]__Writer.numRecordsIn": 2,
+    "Rank[20].numRecordsIn": 80,
+    "Rank[20].numRecordsOut": 70,
+    "images[22]__Writer.numRecordsIn": 70,
+    "images[22]__Committer.numRecordsIn": 0,
 }
-
-
-@dataclass(frozen=True)
-class RecordedMetrics:
-    """Metrics as a running platform reported them."""
-
-    metrics: Mapping[str, Mapping[str, int]]
-
-    def vertices(self, _job_id: str) -> list[str]:
-        return list(self.metrics)
-
-    def metric_names(self, _job_id: str, vertex: str) -> list[str]:
-        return list(self.metrics[vertex])
-
-    def metric_sums(self, _job_id: str, vertex: str, names: Sequence[str]) -> dict[str, int]:
-        return {name: self.metrics[vertex][name] for name in names}
+"""Metrics as a running platform reported them."""
 
 
 def test_counts_each_outcome_at_its_sink() -> None:
-    counters = read_counters(RecordedMetrics(METRICS), "job")
+    counters = message_counters(METRICS)
     assert counters == MessageCounters(
         received=100, written=70, duplicates=10, rejected=15, ignored=5, late=2
     )
@@ -56,17 +34,16 @@ def test_counts_each_outcome_at_its_sink() -> None:
 
 
 @pytest.mark.parametrize(
-    ("vertex", "metric"),
+    "metric",
     [
-        ("judge", "rejected[16]__Writer.numRecordsIn"),
-        ("judge", "ignored[25]__Writer.numRecordsIn"),
-        pytest.param("newest", "Rank[20].numRecordsIn", id="before the merge"),
-        pytest.param("newest", "images[22]__Writer.numRecordsIn", id="between merge and topic"),
+        "rejected[16]__Writer.numRecordsIn",
+        "ignored[25]__Writer.numRecordsIn",
+        pytest.param("Rank[20].numRecordsIn", id="before the merge"),
+        pytest.param("images[22]__Writer.numRecordsIn", id="between merge and topic"),
     ],
 )
-def test_notices_a_message_lost_at_any_operator(vertex: str, metric: str) -> None:
-    metrics = {**METRICS, vertex: {**METRICS[vertex], metric: METRICS[vertex][metric] - 1}}
-    assert read_counters(RecordedMetrics(metrics), "job").unaccounted == 1
+def test_notices_a_message_lost_at_any_operator(metric: str) -> None:
+    assert message_counters({**METRICS, metric: METRICS[metric] - 1}).unaccounted == 1
 
 
 def test_counters_balance_only_if_every_message_has_an_outcome() -> None:
@@ -121,5 +98,5 @@ def test_refuses_to_evaluate_no_samples() -> None:
 
 
 def test_fails_if_flink_does_not_answer() -> None:
-    with pytest.raises(CountersUnavailableError, match="Flink's JobManager does not answer"):
+    with pytest.raises(ServiceError, match="Flink's JobManager does not answer"):
         account_for_messages(f"http://{HOST}:{free_port()}")

@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from diabetes_platform.clients.errors import ServiceError
 from diabetes_platform.defs.stream.assets import MAX_REASONS
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.stream_quality import changes_since, rejections_since, windows_since
@@ -31,16 +32,13 @@ def every_message_accounted_for(
     settings: dg.ResourceParam[PlatformSettings],
 ) -> dg.AssetCheckResult:
     """Sample the counters of the running job, for half a minute at most."""
-    from diabetes_platform.streaming.message_accounting import (
-        CountersUnavailableError,
-        account_for_messages,
-    )
+    from diabetes_platform.streaming.message_accounting import account_for_messages
 
     if settings.flink_url is None:
         return inconclusive("PLATFORM_FLINK_URL is not set, so Flink's counters cannot be read.")
     try:
         accounting = account_for_messages(settings.flink_url)
-    except CountersUnavailableError as error:
+    except ServiceError as error:
         return inconclusive(f"Flink's counters cannot be read: {error}.")
     counters = accounting.counters
     return dg.AssetCheckResult(
