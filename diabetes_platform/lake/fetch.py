@@ -7,18 +7,20 @@ import hashlib
 import logging
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from diabetes_platform.contract.s3 import DEFAULT_S3, S3, StorageError, storage_error
+from diabetes_platform.contract.s3 import DEFAULT_S3, S3
 from diabetes_platform.contract.tables import batch_id_of
 from diabetes_platform.lake.source_files import SourceError
 
 _SCHEMES = frozenset({"http", "https", "s3"})
 _ALLOWED = "allowed: the http(s):// or s3:// URL of a CSV or Parquet file"
 _TIMEOUT_SECONDS = 30.0
+# At level INFO, httpx logs URLs with their query, which may hold secrets.
+logging.getLogger("httpx").addFilter(lambda record: record.levelno > logging.INFO)
 
 
 def public_name(url: str) -> str:
@@ -45,8 +47,6 @@ def download(url: str, target: Path, s3: S3 = DEFAULT_S3) -> None:
             "because the configuration of the run would keep it"
         )
     fault = _from_s3(url, target, s3) if parts.scheme == "s3" else _from_http(url, target)
-    if isinstance(fault, StorageError):
-        raise fault
     if fault is not None:
         raise SourceError(f"{public_name(url)}: cannot be read: {fault}; {_ALLOWED}")
 
@@ -65,15 +65,12 @@ def _from_http(url: str, target: Path) -> str | None:
     """Download; return a description of the failure, because httpx's errors quote the URL."""
     import httpx
 
+    headers = {"Accept-Encoding": "identity"}
     request = httpx.stream(
-        "GET",
-        url,
-        follow_redirects=True,
-        timeout=_TIMEOUT_SECONDS,
-        headers={"Accept-Encoding": "identity"},
+        "GET", url, follow_redirects=True, timeout=_TIMEOUT_SECONDS, headers=headers
     )
     try:
-        with _without_request_log(), request as response, target.open("wb") as file:
+        with request as response, target.open("wb") as file:
             response.raise_for_status()
             for chunk in response.iter_bytes():
                 file.write(chunk)
@@ -84,22 +81,7 @@ def _from_http(url: str, target: Path) -> str | None:
     return None
 
 
-@contextmanager
-def _without_request_log() -> Iterator[None]:
-    """Suppress httpx's log of URLs, which contain the query, at level INFO."""
-    logger = logging.getLogger("httpx")
-
-    def drop(_: logging.LogRecord) -> bool:
-        return False
-
-    logger.addFilter(drop)
-    try:
-        yield
-    finally:
-        logger.removeFilter(drop)
-
-
-def _from_s3(url: str, target: Path, s3: S3) -> str | StorageError | None:
+def _from_s3(url: str, target: Path, s3: S3) -> str | None:
     """Download; return a description of the failure. The key is used as written, not decoded."""
     import obstore
     from obstore.exceptions import BaseError
@@ -107,46 +89,30 @@ def _from_s3(url: str, target: Path, s3: S3) -> str | StorageError | None:
 
     bucket, _, key = url.partition("://")[2].partition("/")
     try:
-        chunks = obstore.get(from_url(f"s3://{bucket}", **s3.for_obstore()), key).stream()
-        with target.open("wb") as file:
-            for chunk in chunks:
-                file.write(chunk)
-    except (BaseError, ValueError) as error:
-        return storage_error(s3, public_name(url), str(error)) or type(error).__name__
-    except OSError as error:
+        with s3.errors(public_name(url)):
+            chunks = obstore.get(from_url(f"s3://{bucket}", **s3.for_obstore()), key).stream()
+            with target.open("wb") as file:
+                for chunk in chunks:
+                    file.write(chunk)
+    except (BaseError, ValueError, OSError) as error:
         # For a missing object obstore raises a FileNotFoundError without the errno of disk errors.
-        if error.errno is not None:
+        if isinstance(error, OSError) and error.errno is not None:
             raise
-        return storage_error(s3, public_name(url), str(error)) or type(error).__name__
+        return type(error).__name__
     return None
-
-
-@dataclass(frozen=True, slots=True)
-class FileState:
-    """The file attributes that change with every write."""
-
-    inode: int
-    size: int
-    modified_ns: int
-
-    @classmethod
-    def of(cls, path: Path) -> "FileState":
-        """Read the state of `path`; raises OSError if it does not exist."""
-        stat = path.stat()
-        return cls(stat.st_ino, stat.st_size, stat.st_mtime_ns)
 
 
 @dataclass(frozen=True, slots=True)
 class FetchedSource:
     """A source as a local file; `name` contains no credentials.
 
-    `state` is the state before hashing: while it is unchanged, the rows belong to the hash.
+    `state` is the file's state before hashing: while it is unchanged, the rows belong to the hash.
     """
 
     path: Path
     name: str
     content_hash: str
-    state: FileState
+    state: tuple[int, ...]
 
     @property
     def batch_id(self) -> str:
@@ -155,12 +121,9 @@ class FetchedSource:
 
     def change_error(self) -> SourceError | None:
         """Return an error if the file has changed since it was hashed, else None."""
-        try:
-            unchanged = FileState.of(self.path) == self.state
-        except OSError:
-            unchanged = False
-        if unchanged:
-            return None
+        with suppress(OSError):
+            if _state_of(self.path) == self.state:
+                return None
         return SourceError(
             f"{self.name}: the file changed while it was read; allowed: a complete file"
         )
@@ -188,14 +151,17 @@ def fetch(source: str, s3: S3 = DEFAULT_S3) -> Iterator[FetchedSource]:
 
 def _hashed(path: Path, name: str) -> FetchedSource:
     try:
-        return _hash(path, name)
+        state = _state_of(path)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         reason = error.strerror
+    else:
+        return FetchedSource(path, name, digest, state)
     raise SourceError(f"{name}: the file cannot be read ({reason}); allowed: a CSV or Parquet file")
 
 
-def _hash(path: Path, name: str) -> FetchedSource:
-    state = FileState.of(path)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return FetchedSource(path, name, digest, state)
+def _state_of(path: Path) -> tuple[int, ...]:
+    """Return the file attributes that change with every write."""
+    stat = path.stat()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns

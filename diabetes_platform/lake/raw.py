@@ -88,23 +88,23 @@ def _append(lake: Lake, file: FetchedSource) -> bool:
         table = target.open()
         if table.transaction_version(file.content_hash) is not None:
             return False
-        rows = _Rows(file)
+        errors: list[Exception] = []
         try:
             with lake.s3.errors(target.path):
-                _commit(table, file, rows)
+                _commit(table, file, errors)
         except CommitFailedError:
             # Another process committed first, possibly the same content.
             if attempt == _MAX_ATTEMPTS:
                 raise
         except DeltaError:
-            if rows.error is None:
+            if not errors:
                 raise
         else:
             return True
-        if rows.error is not None:
-            # The writer's error hides the cause. Raise the cause, outside of the `except` block, so
-            # that the writer's error is not its context.
-            raise rows.error
+        # The writer's error hides the cause. The cause is raised outside of the `except` block, so
+        # that the writer's error is not its context.
+        if errors:
+            raise errors[0]
     return False
 
 
@@ -116,7 +116,7 @@ def _create_table(lake: Lake, file: FetchedSource) -> None:
     """
     target = lake.table(RAW_PATIENTS)
     if not target.exists():
-        deque(_Rows(file), maxlen=0)
+        deque(_rows(file, []), maxlen=0)
     target.create(
         RAW_PATIENTS,
         partition_by="content_hash",
@@ -129,12 +129,12 @@ def _create_table(lake: Lake, file: FetchedSource) -> None:
     )
 
 
-def _commit(table: DeltaTable, file: FetchedSource, rows: "_Rows") -> None:
+def _commit(table: DeltaTable, file: FetchedSource, errors: list[Exception]) -> None:
     # `table` is the version that was searched for the content: the same content committed since
     # then is a conflict.
     write_deltalake(
         table,
-        pa.RecordBatchReader.from_batches(RAW_SCHEMA, iter(rows)),
+        pa.RecordBatchReader.from_batches(RAW_SCHEMA, _rows(file, errors)),
         mode="append",
         writer_properties=WriterProperties(max_row_group_size=_ROW_GROUP_ROWS),
         commit_properties=CommitProperties(
@@ -144,37 +144,27 @@ def _commit(table: DeltaTable, file: FetchedSource, rows: "_Rows") -> None:
     )
 
 
-class _Rows:
-    """The rows of a source in the raw schema; `error` is the error that ended the iteration."""
-
-    def __init__(self, file: FetchedSource) -> None:
-        self._file = file
-        self._received_at = datetime.now(UTC)
-        self.error: SourceError | OSError | None = None
-
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        line = _FIRST_LINE
-        try:
-            for batch in read_as_text(self._file.path, self._file.name):
-                yield self._with_origin(batch, line)
-                line += batch.num_rows
-        except (SourceError, OSError) as error:
-            self.error = error
-        # A change explains any other error: the fault may already have been corrected.
-        self.error = self._file.change_error() or self.error
-        if self.error is not None:
-            raise self.error
-
-    def _with_origin(self, batch: pa.RecordBatch, line: int) -> pa.RecordBatch:
-        rows = batch.num_rows
-        received_at = pa.scalar(self._received_at, pa.timestamp("us", "UTC"))
-        return pa.record_batch(
-            [
-                pa.array(np.arange(line, line + rows)),
-                *batch.columns,
-                pa.repeat(pa.scalar(self._file.content_hash), rows),
-                pa.repeat(pa.scalar(self._file.name), rows),
-                pa.repeat(received_at, rows),
-            ],
-            schema=RAW_SCHEMA,
-        )
+def _rows(file: FetchedSource, errors: list[Exception]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows in the raw schema; the error that ends the iteration is added to `errors`."""
+    line, received_at = _FIRST_LINE, pa.scalar(datetime.now(UTC), pa.timestamp("us", "UTC"))
+    error: Exception | None = None
+    try:
+        for batch in read_as_text(file.path, file.name):
+            rows = batch.num_rows
+            origin = (pa.scalar(file.content_hash), pa.scalar(file.name), received_at)
+            yield pa.record_batch(
+                [
+                    pa.array(np.arange(line, line + rows)),
+                    *batch.columns,
+                    *(pa.repeat(value, rows) for value in origin),
+                ],
+                schema=RAW_SCHEMA,
+            )
+            line += rows
+    except (SourceError, OSError) as read_error:
+        error = read_error
+    # A change explains any other error: the fault may already have been corrected.
+    error = file.change_error() or error
+    if error is not None:
+        errors.append(error)
+        raise error

@@ -6,13 +6,14 @@ its row. Messages reach logs, so they must not contain a patient's value.
 
 import codecs
 import csv
-import functools
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
@@ -57,16 +58,19 @@ def column_order(header: list[str], name: str, fields: Sequence[Field] = FIELDS)
     return names
 
 
-def is_content_error(error: Exception) -> bool:
-    """Return whether Arrow's `error` is caused by the content, not by disk or memory.
+@contextmanager
+def _damaged_content_ignored() -> Iterator[None]:
+    """End the block at damaged content, because Arrow's error quotes a row; the caller misses rows.
 
-    An OSError of the operating system has an errno; Arrow's own, for a damaged page, has none.
+    Errors of disk and memory pass through: an OSError of the operating system has an errno,
+    Arrow's own, for a damaged page, has none.
     """
-    if isinstance(error, OSError):
-        return error.errno is None
-    return isinstance(error, pa.ArrowException | UnicodeDecodeError) and not isinstance(
-        error, MemoryError | pa.ArrowCancelled
-    )
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        has_errno = isinstance(error, OSError) and error.errno is not None
+        if has_errno or isinstance(error, MemoryError | pa.ArrowCancelled):
+            raise
 
 
 def _reject_numbers(header: list[str], name: str) -> None:
@@ -86,9 +90,8 @@ def _displayed(cell: str) -> str:
 
 
 MAX_LINE_BYTES = 8 << 20
-"""The block size of Arrow's reader; a line must fit into it."""
+"""The size of the blocks that are parsed; a line must fit into one."""
 _TAIL_BYTES = 1 << 16
-_NEWLINE = ord("\n")
 
 
 def end_of_rows(path: Path) -> int:
@@ -104,58 +107,6 @@ def end_of_rows(path: Path) -> int:
                 file.seek(position + content)
                 return position + content + len(file.readline())
     return 0
-
-
-def count_lines(path: Path, end: int) -> int | None:
-    """Count the lines before byte `end`, including blank ones.
-
-    None if a line is too long or contains a carriage return, or if a quote is still open at the
-    end: Arrow would then count lines differently from an editor.
-    """
-    lines = offset = 0
-    with path.open("rb") as file:
-        while offset < end:
-            chunk = file.read(min(MAX_LINE_BYTES, end - offset))
-            if not chunk.endswith(b"\n"):
-                chunk += file.readline(min(MAX_LINE_BYTES, end - offset - len(chunk)))
-            offset += len(chunk)
-            if not (_complete_lines(chunk) if offset < end else _last_lines(chunk)):
-                return None
-            lines += int(np.count_nonzero(np.frombuffer(chunk, np.uint8) == _NEWLINE))
-    return lines if chunk.endswith(b"\n") else lines + 1
-
-
-def _complete_lines(chunk: bytes) -> bool:
-    # Counting "\r\n" is slow: most files have no carriage return.
-    has_lone_return = b"\r" in chunk and chunk.count(b"\r") != chunk.count(b"\r\n")
-    return chunk.endswith(b"\n") and not has_lone_return
-
-
-def _last_lines(chunk: bytes) -> bool:
-    body = chunk.removesuffix(b"\n")
-    last = chunk[body.rfind(b"\n") + 1 :]
-    return _complete_lines(body + b"\n") and _split(last)[1] is None
-
-
-def first_fault(path: Path, columns: Sequence[str], end: int) -> str | None:
-    """Describe the first invalid line before byte `end`; None if all are valid."""
-    offset = 0
-    with path.open("rb") as file:
-        lines = iter(functools.partial(file.readline, MAX_LINE_BYTES), b"")
-        for number, line in enumerate(lines, start=1):
-            if offset >= end:
-                break
-            fault = _fault(line if number > 1 else line.removeprefix(codecs.BOM_UTF8), columns)
-            if fault is not None:
-                return f"line {number}, {fault}"
-            offset += len(line)
-    return None
-
-
-def split_header(line: bytes) -> tuple[list[str], str | None]:
-    """Return the stripped cells of line 1, or a description of its fault."""
-    cells, fault = _split(line.removeprefix(codecs.BOM_UTF8))
-    return [cell.strip() for cell in cells], None if fault is None else f"line 1, {fault}"
 
 
 def _fault(line: bytes, columns: Sequence[str]) -> str | None:
@@ -208,69 +159,73 @@ def read_csv(path: Path, name: str, fields: Sequence[Field] = FIELDS) -> Iterato
 
     Raises SourceError that names the line, possibly after rows were yielded.
     """
-    header_bytes, names = _read_header(path, name, fields)
-    end = end_of_rows(path)
-    if end <= header_bytes:
-        raise SourceError(f"{name}: line 2: no rows; allowed: at least one")
-    lines = count_lines(path, end)
-    rows = 1  # the header
-    if lines is not None:
-        for batch in _parse(path, names, end, fields):
-            rows += batch.num_rows
-            yield batch
-    # Arrow skips blank lines and takes a quoted line break as part of a value, so that the
-    # numbers are equal only if every line is a row.
-    if rows != lines:
-        fault = first_fault(path, names, end)
-        raise SourceError(f"{name}: {fault or _NO_LINE_AT_FAULT}")
-
-
-def _read_header(path: Path, name: str, fields: Sequence[Field]) -> tuple[int, list[str]]:
-    """Return the length of line 1 in bytes and the field names in the file's order."""
+    end, number = end_of_rows(path), 2
     with path.open("rb") as file:
-        line = file.readline(_HEADER_BYTES)
-    header, fault = split_header(line)
+        names = _read_header(file, name, fields)
+        if file.tell() >= end:
+            raise SourceError(f"{name}: line 2: no rows; allowed: at least one")
+        while (remaining := end - file.tell()) > 0:
+            lines = file.read(min(MAX_LINE_BYTES, remaining))
+            if not lines.endswith(b"\n"):
+                lines += file.readline(min(MAX_LINE_BYTES, end - file.tell()))
+            rows = _parse(lines, names, fields)
+            if rows is None:
+                raise SourceError(f"{name}: {_first_fault(lines, number, names)}")
+            yield from rows.to_batches()
+            number += rows.num_rows
+
+
+def _read_header(file: BinaryIO, name: str, fields: Sequence[Field]) -> list[str]:
+    """Return the field names in the order of line 1."""
+    line = file.readline(_HEADER_BYTES)
+    header, fault = _split(line.removeprefix(codecs.BOM_UTF8))
     if fault is not None:
-        raise SourceError(f"{name}: {fault}")
-    names = column_order(header, name, fields)
+        raise SourceError(f"{name}: line 1, {fault}")
+    names = column_order([cell.strip() for cell in header], name, fields)
     if len(line) == _HEADER_BYTES:
         raise SourceError(f"{name}: line 1: {len(line)} bytes or more; allowed: fewer")
-    return len(line), names
+    return names
 
 
-def _parse(
-    path: Path, names: list[str], end: int, fields: Sequence[Field]
-) -> Iterator[pa.RecordBatch]:
-    """Yield the rows before byte `end` up to a block that does not parse.
+def _parse(lines: bytes, names: list[str], fields: Sequence[Field]) -> pa.Table | None:
+    """Return a row for each line; None if a line is no row.
 
-    The caller notices the missing rows: Arrow's error quotes a row and must not be raised.
+    Arrow skips blank lines, ends a line at any carriage return, and takes a quoted line break as
+    part of a value. If there is no carriage return but that of CRLF, and no open quote in the last
+    line, the numbers of rows and lines are equal only if every line is a row.
     """
-    try:
-        with (
-            pa.OSFile(str(path)) as file,
-            pa_csv.open_csv(file.get_stream(0, end), **_options(names, fields)) as reader,
-        ):
-            yield from reader
-    except (pa.ArrowException, OSError) as error:
-        if not is_content_error(error):
-            raise
-
-
-def _options(names: list[str], fields: Sequence[Field]) -> dict[str, object]:
+    last = lines[lines.rfind(b"\n", 0, -1) + 1 :]
+    # Counting "\r\n" is slow: most files have no carriage return.
+    has_lone_return = b"\r" in lines and lines.count(b"\r") != lines.count(b"\r\n")
+    if has_lone_return or _split(last)[1] is not None:
+        return None
     allowed = [field.name for field in fields]
-    return {
-        "read_options": pa_csv.ReadOptions(
-            column_names=names, skip_rows=1, block_size=MAX_LINE_BYTES
-        ),
-        "parse_options": pa_csv.ParseOptions(newlines_in_values=False, ignore_empty_lines=True),
-        "convert_options": pa_csv.ConvertOptions(
-            column_types=dict.fromkeys(allowed, pa.string()),
-            include_columns=allowed,
-            include_missing_columns=True,
-            strings_can_be_null=False,
-            check_utf8=True,
-        ),
-    }
+    # Without the first line, Arrow would drop a byte order mark at the beginning of a row.
+    content = b"-\n" + lines
+    with _damaged_content_ignored():
+        rows = pa_csv.read_csv(
+            pa.BufferReader(content),
+            # With threads, pyarrow 26 sometimes aborts the process at its exit.
+            pa_csv.ReadOptions(
+                use_threads=False, block_size=len(content), skip_rows=1, column_names=names
+            ),
+            convert_options=pa_csv.ConvertOptions(
+                column_types=dict.fromkeys(allowed, pa.string()),
+                include_columns=allowed,
+                include_missing_columns=True,
+            ),
+        )
+        if rows.num_rows == lines.count(b"\n") + (not lines.endswith(b"\n")):
+            return rows
+    return None
+
+
+def _first_fault(lines: bytes, number: int, columns: Sequence[str]) -> str:
+    """Describe the first invalid line; the first line of `lines` has this number."""
+    for line_number, line in enumerate(BytesIO(lines), start=number):
+        if (fault := _fault(line, columns)) is not None:
+            return f"line {line_number}, {fault}"
+    return _NO_LINE_AT_FAULT
 
 
 MAGIC = b"PAR1"
@@ -305,49 +260,36 @@ def read_parquet(
 
 def _open(path: Path) -> pq.ParquetFile | None:
     """Open the file; None if its footer is damaged."""
-    try:
+    with _damaged_content_ignored():
         file = pq.ParquetFile(path, page_checksum_verification=True)
         file.schema_arrow.names  # noqa: B018  # a damaged name raises on access
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        if not is_content_error(error):
-            raise
-        return None
-    return file
+        return file
+    return None
 
 
 def _batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
-    """Yield the batches up to damaged data: the caller notices the missing rows."""
-    try:
+    """Yield the batches up to damaged data."""
+    with _damaged_content_ignored():
         for batch in file.iter_batches(batch_size=_BATCH_ROWS):
             batch.validate(full=True)
             yield batch
-    except (pa.ArrowException, OSError) as error:
-        if not is_content_error(error):
-            raise
 
 
 def _cast_to_text(batch: pa.RecordBatch, name: str, fields: Sequence[Field]) -> pa.RecordBatch:
-    columns = []
+    columns: dict[str, pa.Array] = {}
     for position, field in enumerate(fields, start=1):
         if field.name not in batch.schema.names:
-            columns.append(pa.nulls(batch.num_rows, pa.string()))
+            columns[field.name] = pa.nulls(batch.num_rows, pa.string())
             continue
         column = batch.column(field.name)
-        text = _as_text(column)
-        if text is None:
+        with suppress(pa.ArrowNotImplementedError, pa.ArrowInvalid):
+            columns[field.name] = column.cast(pa.string())
+        if field.name not in columns:
             raise SourceError(
                 f"{name}: column {position} ({field.name}): type {column.type}; "
                 "allowed: text or numbers"
             )
-        columns.append(text)
-    return pa.record_batch(columns, names=[field.name for field in fields])
-
-
-def _as_text(column: pa.Array) -> pa.Array | None:
-    try:
-        return column.cast(pa.string())
-    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
-        return None
+    return pa.record_batch(columns)
 
 
 def read_as_text(
