@@ -1,15 +1,21 @@
 """The lake's Delta tables: location, schema evolution, reading, snapshots, history, maintenance."""
 
-import functools
-import operator
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Schema, write_deltalake
+import pyarrow.parquet as pq
+from deltalake import (
+    CommitProperties,
+    DeltaTable,
+    PostCommitHookProperties,
+    Schema,
+    write_deltalake,
+)
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from diabetes_platform.contract.s3 import DEFAULT_S3, S3, is_s3_url
@@ -25,6 +31,8 @@ MAINTENANCE = frozenset(
 """Delta operations that change files, properties or the schema, but no row."""
 RETAIN_LOG = {"delta.enableExpiredLogCleanup": "false"}
 """Table properties that keep every version readable."""
+KEEP_LOG = PostCommitHookProperties(cleanup_expired_logs=False)
+"""Cleaning up expired logs after a commit lists the whole log; the daily maintenance does it."""
 TIME_TRAVEL = timedelta(days=30)
 """How long a replaced version stays readable, unless the table has RETAIN_LOG."""
 
@@ -78,47 +86,36 @@ class DeltaPath:
         """Return the newest version; raises LakeError if there is no table."""
         return self.open().version()
 
-    def version_of_rows(self) -> int | None:
-        """Return the newest version that changed rows; raises LakeError if there is no table.
-
-        None if the log contains maintenance only.
-        """
-        return next((commit.version for commit in commits(self)), None)
-
     def create(
         self,
         table: Table,
-        *,
         partition_by: str | None = None,
         configuration: Mapping[str, str | None] | None = None,
-    ) -> None:
-        """Create the empty table with the contract's schema, or add the columns it lacks.
+    ) -> DeltaTable:
+        """Open the table; create it with the contract's schema, or add the columns it lacks.
 
         Spark would infer the schema from the first batch, and Sail would declare a column NOT NULL
         if that batch has no NULL in it. Raises LakeError if `table` removes or retypes a column.
         """
         opened = self.find()
         if opened is None:
-            try:
-                with self.s3.errors(self.path):
-                    DeltaTable.create(
-                        self.path,
-                        arrow_schema(table),
-                        mode="ignore",
-                        partition_by=partition_by,
-                        configuration=configuration,
-                        storage_options=self.storage_options,
-                    )
-            except CommitFailedError:
-                # Another process may have created it in the meantime.
-                if not self.exists():
-                    raise
+            # Another process may create it in the meantime.
+            with suppress(CommitFailedError), self.s3.errors(self.path):
+                DeltaTable.create(
+                    self.path,
+                    arrow_schema(table),
+                    mode="ignore",
+                    partition_by=partition_by,
+                    configuration=configuration,
+                    storage_options=self.storage_options,
+                )
             opened = self.open()
         with self.s3.errors(self.path):
-            add_missing_columns(opened, table)
+            _add_missing_columns(opened, table)
+        return opened
 
 
-def add_missing_columns(opened: DeltaTable, table: Table) -> None:
+def _add_missing_columns(opened: DeltaTable, table: Table) -> None:
     """Add the optional columns of `table` that the open Delta table lacks; `opened` is updated.
 
     Raises LakeError, which names all of them, for columns that `table` removes or retypes and for
@@ -179,7 +176,7 @@ class Lake:
         dataset = self._dataset(table, where, version)
         scanner = dataset.scanner(
             columns=projection(dataset, table, columns),
-            filter=_all_equal(where),
+            filter=_equal(where),
             batch_size=65_536,
             batch_readahead=2,
             fragment_readahead=1,
@@ -216,7 +213,7 @@ class Lake:
     def count(self, table: Table, where: dict[str, str], version: int | None = None) -> int:
         """Count the rows whose text columns equal `where`; no other column is read."""
         with self.s3.errors(self.table(table).path):
-            rows: int = self._dataset(table, where, version).count_rows(filter=_all_equal(where))
+            rows: int = self._dataset(table, where, version).count_rows(filter=_equal(where))
         return rows
 
     def _dataset(
@@ -244,8 +241,11 @@ class Lake:
         if (current := target.find()) is not None:
             if current.history(1)[0].get("content_hash") == content_hash:
                 return current.version(), False
+            # `write_deltalake` applies its configuration to new tables only.
+            missing = dict(RETAIN_LOG.items() - current.metadata().configuration.items())
             with self.s3.errors(target.path):
-                _retain_log(current)
+                if missing:
+                    current.alter.set_table_properties(missing)
         commit_metadata = {"content_hash": content_hash, **(metadata or {})}
         with self.s3.errors(target.path):
             write_deltalake(
@@ -277,19 +277,9 @@ def projection(
     }
 
 
-def _retain_log(table: DeltaTable) -> None:
-    """Set RETAIN_LOG on an existing table: `write_deltalake` applies it to new tables only."""
-    missing = RETAIN_LOG.items() - table.metadata().configuration.items()
-    if missing:
-        table.alter.set_table_properties(dict(missing))
-
-
-def _all_equal(where: dict[str, str]) -> "ds.Expression | None":
-    # Imported here because it imports pandas, which the code location should not load.
-    import pyarrow.dataset as ds
-
-    terms = [ds.field(name) == value for name, value in where.items()]
-    return functools.reduce(operator.and_, terms) if terms else None
+def _equal(where: dict[str, str]) -> "ds.Expression | None":
+    terms = [(name, "=", value) for name, value in where.items()]
+    return pq.filters_to_expression(terms) if terms else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,15 +296,7 @@ def commits(target: DeltaPath) -> list[Commit]:
 
     Raises LakeError if there is no table, and StorageError.
     """
-    table = target.open()
-    with target.s3.errors(target.path):
-        history = table.history()
-    return [_commit(entry) for entry in history if entry["operation"] not in MAINTENANCE]
-
-
-def _commit(entry: Mapping[str, Any]) -> Commit:
-    written_at = datetime.fromtimestamp(entry["timestamp"] / 1000, tz=UTC)
-    return Commit(int(entry["version"]), written_at, entry)
+    return _commits(target, target.open())
 
 
 def newest_commit(target: DeltaPath) -> Commit | None:
@@ -325,13 +307,17 @@ def newest_commit(target: DeltaPath) -> Commit | None:
     if (table := target.find()) is None:
         return None
     # It is nearly always the newest entry of the log, and reading the whole log takes longer.
-    for limit in (1, None):
-        with target.s3.errors(target.path):
-            history = table.history(limit)
-        for entry in history:
-            if entry["operation"] not in MAINTENANCE:
-                return _commit(entry)
-    return None
+    return next(iter(_commits(target, table, limit=1) or _commits(target, table)), None)
+
+
+def _commits(target: DeltaPath, table: DeltaTable, limit: int | None = None) -> list[Commit]:
+    with target.s3.errors(target.path):
+        history = table.history(limit)
+    return [
+        Commit(int(entry["version"]), datetime.fromtimestamp(entry["timestamp"] / 1000, UTC), entry)
+        for entry in history
+        if entry["operation"] not in MAINTENANCE
+    ]
 
 
 def annotate(target: DeltaPath, metadata: Mapping[str, str]) -> int:
@@ -341,14 +327,21 @@ def annotate(target: DeltaPath, metadata: Mapping[str, str]) -> int:
     """
     table = target.open()
     with target.s3.errors(target.path):
-        table.create_write_transaction(
-            [],
-            mode="append",
-            schema=table.schema(),
-            partition_by=table.metadata().partition_columns or None,
-            commit_properties=CommitProperties(custom_metadata=dict(metadata)),
-        )
-    return target.version()
+        commit_without_rows(table, CommitProperties(custom_metadata=dict(metadata)))
+    return table.version()
+
+
+def commit_without_rows(table: DeltaTable, properties: CommitProperties) -> None:
+    """Add a commit that only has `properties`; `table` is updated."""
+    table.create_write_transaction(
+        [],
+        mode="append",
+        schema=table.schema(),
+        partition_by=table.metadata().partition_columns or None,
+        commit_properties=properties,
+        post_commithook_properties=KEEP_LOG,
+    )
+    table.update_incremental()
 
 
 def commit_as_of(target: DeltaPath, as_of: datetime) -> Commit:

@@ -13,25 +13,18 @@ from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import (
-    CommitProperties,
-    DeltaTable,
-    PostCommitHookProperties,
-    Transaction,
-    WriterProperties,
-)
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties
 
 from diabetes_platform.contract.tables import Table
-from diabetes_platform.lake.delta import MAINTENANCE, Lake, add_missing_columns
+from diabetes_platform.lake.delta import KEEP_LOG, MAINTENANCE, Lake, commit_without_rows
 
+_ZSTD = WriterProperties(compression="ZSTD")
 SMALL_FILE_BYTES = 2**20
 """Files below this size are compacted into files of about this size."""
 MAX_SMALL_FILES = 16
 """The number of small files at which a day is compacted, which takes a twentieth of a second."""
 
 _OFFSET_RANGE = re.compile(r"(\d+):(\d+)-(\d+)")
-_AFTER_COMMIT = PostCommitHookProperties(cleanup_expired_logs=False)
-"""Cleaning up expired logs lists the whole log; the daily maintenance does it."""
 _ONLY_ADDS_ROWS = MAINTENANCE | {"CREATE TABLE", "MERGE"}
 """Operations that remove no row: merges into these tables only insert."""
 
@@ -81,7 +74,7 @@ class OffsetCommit:
         return {r.partition: r.last for r in self.ranges} if self.advances else {}
 
     @property
-    def metadata(self) -> dict[str, str]:
+    def properties(self) -> CommitProperties:
         """The entry in the Delta log."""
         metadata = {
             "topic": self.topic,
@@ -89,15 +82,9 @@ class OffsetCommit:
             "day": self.day,
             "offsets": ",".join(map(str, self.ranges)),
         }
-        return metadata if self.advances else {**metadata, "rebuilt": "true"}
-
-
-@dataclass(frozen=True, slots=True)
-class AppendResult:
-    """The number of added rows, and the version of the table that contains them."""
-
-    rows: int
-    version: int
+        if not self.advances:
+            metadata["rebuilt"] = "true"
+        return _commit_properties(self.topic, self.topic_id, self.committed, metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +124,9 @@ class IncrementalTable:
 
         Raises LakeError if the contract removes or retypes a column.
         """
-        target = lake.table(contract)
-        table = cls.find(lake, contract)
-        if table is None:
-            target.create(contract, partition_by="day", configuration=_configuration(contract))
-            return cls(lake, contract, target.open())
-        with lake.s3.errors(target.path):
-            add_missing_columns(table.delta, contract)
-        return table
+        configuration = _configuration(contract)
+        delta = lake.table(contract).create(contract, "day", configuration)
+        return cls(lake, contract, delta)
 
     @property
     def version(self) -> int:
@@ -160,7 +142,7 @@ class IncrementalTable:
         """
         with self.lake.s3.errors(self._path):
             offsets = {
-                partition: self.delta.transaction_version(_transaction(topic, topic_id, partition))
+                partition: self.delta.transaction_version(f"{topic}/{topic_id}/{partition}")
                 for partition in partitions
             }
         return {p: offset for p, offset in offsets.items() if offset is not None}
@@ -169,25 +151,22 @@ class IncrementalTable:
         """Commit offsets without adding rows."""
         metadata = {"topic": topic, "topic_id": topic_id}
         with self.lake.s3.errors(self._path):
-            self._commit_without_rows(_commit_properties(topic, topic_id, offsets, metadata))
+            commit_without_rows(self.delta, _commit_properties(topic, topic_id, offsets, metadata))
 
-    def append(self, rows: pa.Table, commit: OffsetCommit) -> AppendResult:
-        """Add the rows whose key is new, together with the offsets, in one commit.
+    def append(self, rows: pa.Table, commit: OffsetCommit) -> int:
+        """Add the rows whose key is new and the offsets in one commit; return the number of rows.
 
         `rows` has the table's schema and each key once. Appending the same rows again adds nothing.
         Only files that may hold one of the keys are read, so the cost does not grow with the table.
         Raises CommitFailedError if another writer committed first.
         """
-        properties = _commit_properties(
-            commit.topic, commit.topic_id, commit.committed, commit.metadata
-        )
         with self.lake.s3.errors(self._path):
-            added = self._insert_new(rows, properties) if rows.num_rows else 0
+            added = self._insert_new(rows, commit.properties) if rows.num_rows else 0
             if not added and commit.committed:
                 # A merge that inserts nothing writes no version, so the offsets need their own.
-                self._commit_without_rows(properties)
+                commit_without_rows(self.delta, commit.properties)
             self._compact_small_files(commit.day)
-        return AppendResult(added, self.version)
+        return added
 
     def count_rows(self, day: str) -> int:
         """Count the rows of a day from the log, without opening a data file."""
@@ -212,25 +191,14 @@ class IncrementalTable:
                 source_alias="source",
                 target_alias="target",
                 streamed_exec=False,
-                writer_properties=WriterProperties(compression="ZSTD"),
+                writer_properties=_ZSTD,
                 commit_properties=properties,
-                post_commithook_properties=_AFTER_COMMIT,
+                post_commithook_properties=KEEP_LOG,
             )
             .when_not_matched_insert_all()
             .execute()
         )
         return int(metrics["num_target_rows_inserted"])
-
-    def _commit_without_rows(self, properties: CommitProperties) -> None:
-        self.delta.create_write_transaction(
-            [],
-            mode="append",
-            schema=self.delta.schema(),
-            partition_by=["day"],
-            commit_properties=properties,
-            post_commithook_properties=_AFTER_COMMIT,
-        )
-        self.delta.update_incremental()
 
     def _files_of(self, day: str) -> pa.Table:
         with self.lake.s3.errors(self._path):
@@ -247,8 +215,8 @@ class IncrementalTable:
             self.delta.optimize.compact(
                 [("day", "=", day)],
                 target_size=SMALL_FILE_BYTES,
-                writer_properties=WriterProperties(compression="ZSTD"),
-                post_commithook_properties=_AFTER_COMMIT,
+                writer_properties=_ZSTD,
+                post_commithook_properties=KEEP_LOG,
             )
 
 
@@ -262,14 +230,10 @@ def day_history(commits: Iterable[Mapping[str, Any]], day: str) -> DayHistory:
         if operation == "MERGE" and commit.get("day") == day and commit.get("rebuilt") is None:
             metrics = commit.get("operationMetrics", {})
             rows_added += int(metrics.get("num_target_rows_inserted", 0))
-        if version > 0 and operation not in _ONLY_ADDS_ROWS and not _is_append(commit):
+        appends = commit.get("operationParameters", {}).get("mode") == "Append"
+        if version > 0 and operation not in _ONLY_ADDS_ROWS and not appends:
             versions_before_removal.append(version - 1)
     return DayHistory(rows_added, tuple(sorted(versions_before_removal)), complete=complete)
-
-
-def _is_append(commit: Mapping[str, Any]) -> bool:
-    mode = commit.get("operationParameters", {}).get("mode")
-    return commit.get("operation") == "WRITE" and mode == "Append"
 
 
 def _configuration(contract: Table) -> dict[str, str | None]:
@@ -305,12 +269,5 @@ def _search_bounds(rows: pa.Table) -> str:
 def _commit_properties(
     topic: str, topic_id: str, offsets: Mapping[int, int], metadata: dict[str, str]
 ) -> CommitProperties:
-    transactions = [
-        Transaction(_transaction(topic, topic_id, partition), offset)
-        for partition, offset in offsets.items()
-    ]
+    transactions = [Transaction(f"{topic}/{topic_id}/{p}", offset) for p, offset in offsets.items()]
     return CommitProperties(custom_metadata=metadata, app_transactions=transactions)
-
-
-def _transaction(topic: str, topic_id: str, partition: int) -> str:
-    return f"{topic}/{topic_id}/{partition}"

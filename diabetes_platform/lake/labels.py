@@ -87,13 +87,12 @@ def waiting_labels(lake: Lake) -> int:
 
     Raises StorageError.
     """
-    stream, labels = lake.table(STREAM_PATIENTS), lake.table(LABELLED_PATIENTS)
+    stream = lake.table(STREAM_PATIENTS)
     with lake.s3.errors(stream.path):
         current, stored = labels_of(stream.find()), LABELS_SCHEMA.empty_table()
-        if (opened := labels.find()) is not None:
-            dataset = opened.to_pyarrow_dataset()
-            columns = projection(dataset, LABELLED_PATIENTS, LABELLED_PATIENTS.column_names)
-            stored = dataset.to_table(columns=columns)
+        if lake.table(LABELLED_PATIENTS).exists():
+            names = LABELLED_PATIENTS.column_names
+            stored = lake.stream(LABELLED_PATIENTS, names, {}).read_all()
     return len({row[0] for row in _contents(current) ^ _contents(stored)})
 
 

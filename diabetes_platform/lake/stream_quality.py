@@ -24,7 +24,9 @@ from diabetes_platform.contract.tables import (
 from diabetes_platform.lake.delta import Lake
 
 _SOURCE = ("source_topic", "source_partition", "source_offset")
-_TOPIC_PARTITION_OFFSET = tuple(column.name for column in TOPIC_PARTITION_OFFSET)
+_POSITION = tuple(column.name for column in TOPIC_PARTITION_OFFSET)
+_REJECTION_COLUMNS = ("reasons", *_SOURCE, *_POSITION)
+_WINDOW_COLUMNS = ("window_start", "written_at", *WINDOW_KEYS.counts)
 _REASON = re.compile(r"[a-z_.]{1,60}:[a-z_]{1,40}")
 OTHER = "other"
 """Replaces a reason that is not of the form `field:code`, because it may contain values."""
@@ -53,20 +55,18 @@ class WindowSums:
 
 def changes_since(lake: Lake, since: datetime) -> int:
     """Count the accepted changes since then; 0 without a table."""
-    return int(_since(lake, STREAM_PATIENTS, (), since).num_rows)
+    return int(_since(lake, STREAM_PATIENTS, ("written_at",), since).num_rows)
 
 
 def rejections_since(lake: Lake, since: datetime) -> Rejections:
     """Count the rejections since then; 0 without a table."""
-    return rejections_in(
-        _since(lake, STREAM_REJECTED, ("reasons", *_SOURCE, *_TOPIC_PARTITION_OFFSET), since)
-    )
+    return rejections_in(_since(lake, STREAM_REJECTED, _REJECTION_COLUMNS, since))
 
 
 def rejections_of_day(lake: Lake, day: str) -> Rejections:
     """Count the rejections of a day (UTC)."""
-    columns = ("reasons", *_SOURCE, *_TOPIC_PARTITION_OFFSET)
-    return rejections_in(lake.stream(STREAM_REJECTED, columns, {"day": day}).read_all())
+    letters = lake.stream(STREAM_REJECTED, _REJECTION_COLUMNS, {"day": day})
+    return rejections_in(letters.read_all())
 
 
 def rejections_in(letters: pa.Table) -> Rejections:
@@ -74,7 +74,7 @@ def rejections_in(letters: pa.Table) -> Rejections:
     reasons_by_record: dict[tuple[object, ...], set[str]] = {}
     for row in letters.to_pylist():
         source = tuple(row[name] for name in _SOURCE)
-        record = tuple(row[name] for name in _TOPIC_PARTITION_OFFSET) if None in source else source
+        record = tuple(row[name] for name in _POSITION) if None in source else source
         reasons = {reason if _REASON.fullmatch(reason) else OTHER for reason in row["reasons"]}
         reasons_by_record.setdefault(record, set()).update(reasons)
     counts = Counter(reason for reasons in reasons_by_record.values() for reason in reasons)
@@ -84,13 +84,12 @@ def rejections_in(letters: pa.Table) -> Rejections:
 
 def windows_since(lake: Lake, since: datetime) -> WindowSums:
     """Sum the windows written since then; 0 without a table."""
-    return sums_of(_since(lake, STREAM_WINDOWS, ("window_start", *WINDOW_KEYS.counts), since))
+    return sums_of(_since(lake, STREAM_WINDOWS, _WINDOW_COLUMNS, since))
 
 
 def windows_of_day(lake: Lake, day: str) -> WindowSums:
     """Sum the windows written on a day (UTC)."""
-    columns = ("window_start", "written_at", *WINDOW_KEYS.counts)
-    return sums_of(lake.stream(STREAM_WINDOWS, columns, {"day": day}).read_all())
+    return sums_of(lake.stream(STREAM_WINDOWS, _WINDOW_COLUMNS, {"day": day}).read_all())
 
 
 def sums_of(windows: pa.Table) -> WindowSums:
@@ -103,6 +102,6 @@ def sums_of(windows: pa.Table) -> WindowSums:
 
 
 def _since(lake: Lake, table: Table, columns: Sequence[str], since: datetime) -> pa.Table:
-    """Return these columns, and `written_at`, of rows written at `since` or later."""
+    """Return columns of the rows written at `since` or later."""
     recent = pc.field("written_at") >= pa.scalar(since, pa.timestamp("us", "UTC"))
-    return lake.days_since(table, since, (*columns, "written_at"), recent)
+    return lake.days_since(table, since, columns, recent)

@@ -9,10 +9,10 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
-
 from diabetes_platform.contract.events import DEAD_LETTER_HEADERS, REJECTED_TOPIC
+from diabetes_platform.lake.incremental_table import OffsetRange
 from diabetes_platform.streaming.incidents import HealthIssue, IncidentPolicy
+from diabetes_platform.streaming.topic import open_topic
 
 REJECTION_POLICY = IncidentPolicy(opens_after_ms=0, resolves_after_ms=300_000)
 """The intake table's constraints are as strict as the stream's rules, so one dead letter is enough
@@ -24,9 +24,6 @@ MAX_MESSAGES = 5000
 FIRST_POLL_MS = 600_000
 """The first poll goes back ten minutes."""
 _SECONDS = 5.0
-_BATCH = 500
-_GROUP = "dead-letter-alerts"
-"""The client requires a group; nothing is ever committed for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,30 +44,29 @@ class DeadLetterPoll:
 
 
 def poll_dead_letters(servers: str, offsets: Mapping[int, int], now_ms: int) -> DeadLetterPoll:
-    """Read the dead letters since `offsets`, for at most five seconds.
+    """Read the dead letters since `offsets`, for about five seconds.
 
     `servers` is Kafka's `host:port,…`. The next poll reads what this one had no time for. Raises
-    KafkaException.
+    KafkaException, and OffsetsDeletedError if Kafka deletes the messages during the poll.
     """
-    consumer = Consumer(
-        {
-            "bootstrap.servers": servers,
-            "group.id": _GROUP,
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-        }
-    )
-    try:
-        watermarks = _watermarks(consumer)
-        starts = {
-            partition: _start(consumer, offsets.get(partition), partition, low, high, now_ms)
-            for partition, (low, high) in watermarks.items()
-        }
-        consumer.assign([TopicPartition(REJECTED_TOPIC, *start) for start in starts.items()])
-        ends = {partition: high for partition, (_, high) in watermarks.items()}
-        letters, next_offsets = _read(consumer, starts, ends)
-    finally:
-        consumer.close()
+    letters: list[DeadLetter] = []
+    next_offsets = {}
+    deadline = time.monotonic() + _SECONDS
+    with open_topic(REJECTED_TOPIC, servers) as topic:
+        topic_id, starts = topic.topic_id(), topic.offsets_at(now_ms - FIRST_POLL_MS)
+        for partition, (low, high) in topic.watermarks().items():
+            saved = offsets.get(partition, starts[partition])
+            start = next_offsets[partition] = start_offset(saved, low, high, MAX_MESSAGES)
+            if start == high:
+                continue
+            for message in topic.read(topic_id, OffsetRange(partition, start, high - 1)):
+                reasons = parse_reasons(message.headers.get(DEAD_LETTER_HEADERS.reasons))
+                letters.append(DeadLetter(reasons, message.written_ms, str(message.position)))
+                next_offsets[partition] = message.position.offset + 1
+                if time.monotonic() > deadline:
+                    break
+            else:
+                next_offsets[partition] = high
     return DeadLetterPoll(tuple(letters), next_offsets)
 
 
@@ -111,51 +107,3 @@ def parse_reasons(header: str | bytes | None) -> tuple[str, ...]:
     except ValueError:
         reasons = []
     return tuple(map(str, reasons if isinstance(reasons, list) else ())) or (NO_REASONS,)
-
-
-def _watermarks(consumer: Consumer) -> dict[int, tuple[int, int]]:
-    """Return the low and high watermark of each partition."""
-    metadata = consumer.list_topics(REJECTED_TOPIC, timeout=_SECONDS).topics[REJECTED_TOPIC]
-    if metadata.error is not None:
-        raise KafkaException(metadata.error)
-    return {
-        number: consumer.get_watermark_offsets(
-            TopicPartition(REJECTED_TOPIC, number), timeout=_SECONDS
-        )
-        for number in metadata.partitions
-    }
-
-
-def _start(
-    consumer: Consumer, saved: int | None, partition: int, low: int, high: int, now_ms: int
-) -> int:
-    if saved is None:
-        query = TopicPartition(REJECTED_TOPIC, partition, now_ms - FIRST_POLL_MS)
-        (answer,) = consumer.offsets_for_times([query], timeout=_SECONDS)
-        # The offset is negative if no message is that recent.
-        saved = answer.offset if answer.offset >= 0 else high
-    return start_offset(saved, low, high, MAX_MESSAGES)
-
-
-def _read(
-    consumer: Consumer, starts: Mapping[int, int], ends: Mapping[int, int]
-) -> tuple[list[DeadLetter], dict[int, int]]:
-    """Return the dead letters from `starts` to `ends`, and the next offset of each partition."""
-    letters: list[DeadLetter] = []
-    offsets = dict(starts)
-    deadline = time.monotonic() + _SECONDS
-    while any(offsets[number] < ends[number] for number in ends) and time.monotonic() < deadline:
-        for message in consumer.consume(_BATCH, 0.2):
-            error = message.error()
-            if error is not None:
-                raise KafkaException(error)
-            letters.append(_parse(message))
-            offsets[message.partition() or 0] = (message.offset() or 0) + 1
-    return letters, offsets
-
-
-def _parse(message: Message) -> DeadLetter:
-    headers = dict(message.headers() or [])
-    _, written_ms = message.timestamp()
-    position = f"{message.topic()}-{message.partition()}-{message.offset()}"
-    return DeadLetter(parse_reasons(headers.get(DEAD_LETTER_HEADERS.reasons)), written_ms, position)

@@ -4,13 +4,14 @@ A service that does not answer is returned as an issue, not raised as an error.
 """
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient
 
 from diabetes_platform.clients.connect import NO_ANSWER, connector_state
 from diabetes_platform.clients.errors import ServiceError, ServiceResponseError
 from diabetes_platform.clients.flink import RUNNING, FlinkCluster
 from diabetes_platform.contract.events import CONNECTOR, PREDICTOR_GROUP, SINK_TOPIC, STREAM_JOB
 from diabetes_platform.streaming.incidents import HealthIssue
+from diabetes_platform.streaming.topic import open_topic
 
 MAX_LAG = 1_000
 """The allowed lag in messages; the predictor scores five times as many in a second."""
@@ -46,8 +47,7 @@ def job_issues(flink_url: str) -> list[HealthIssue]:
 def lag_issues(servers: str) -> list[HealthIssue]:
     """Check the lag of the predictor behind the sink topic, in messages."""
     try:
-        with AdminClient({"bootstrap.servers": servers, "log_level": 0}) as admin:
-            lag = _predictor_lag(admin)
+        lag = _predictor_lag(servers)
     except KafkaException as error:
         return [HealthIssue("Kafka", f"does not answer ({type(error).__name__})")]
     if lag <= MAX_LAG:
@@ -56,25 +56,18 @@ def lag_issues(servers: str) -> list[HealthIssue]:
     return [HealthIssue(f"group {PREDICTOR_GROUP}", problem)]
 
 
-def _predictor_lag(admin: AdminClient) -> int:
+def _predictor_lag(servers: str) -> int:
     """Return the lag over all partitions; a partition without a commit counts as a whole."""
-    topic = admin.list_topics(SINK_TOPIC, timeout=_SECONDS).topics[SINK_TOPIC]
-    if topic.error is not None:
-        raise KafkaException(topic.error)
-    partitions = [TopicPartition(SINK_TOPIC, number) for number in topic.partitions]
-    group = [ConsumerGroupTopicPartitions(PREDICTOR_GROUP, partitions)]
-    futures = admin.list_consumer_group_offsets(group, request_timeout=_SECONDS)
-    committed = {
-        partition.partition: partition.offset
-        for partition in futures[PREDICTOR_GROUP].result().topic_partitions
-    }
-    lows, highs = (
-        {
-            partition.partition: future.result().offset
-            for partition, future in admin.list_offsets(
-                dict.fromkeys(partitions, spec), request_timeout=_SECONDS
-            ).items()
-        }
-        for spec in (OffsetSpec.earliest(), OffsetSpec.latest())  # type: ignore[no-untyped-call]
+    with (
+        open_topic(SINK_TOPIC, servers) as topic,
+        AdminClient({"bootstrap.servers": servers, "log_level": 0}) as admin,
+    ):
+        watermarks = topic.watermarks()
+        partitions = [TopicPartition(SINK_TOPIC, partition) for partition in watermarks]
+        group = [ConsumerGroupTopicPartitions(PREDICTOR_GROUP, partitions)]
+        futures = admin.list_consumer_group_offsets(group, request_timeout=_SECONDS)
+        committed = futures[PREDICTOR_GROUP].result().topic_partitions
+    lags = (
+        watermarks[p.partition][1] - max(p.offset, watermarks[p.partition][0]) for p in committed
     )
-    return sum(highs[number] - max(committed[number], lows[number]) for number in highs)
+    return sum(lags)

@@ -1,18 +1,32 @@
-"""One ingest run: the unread offsets of a day, from a Kafka topic into its table.
+"""Ingestion of a topic into its table, and rebuilding of a day.
 
-A run starts at the offsets that the table has committed, and reads to the end of the topic or of
-the day. Each batch is one commit, so a killed run repeats at most one batch.
+An ingest run starts at the offsets that the table has committed, and reads to the end of the topic
+or of the day. Each batch is one commit, so a killed run repeats at most one batch. A rebuild only
+adds missing rows, so it neither loses nor duplicates a row.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Self
 
 from diabetes_platform.contract.events import DELETED
+from diabetes_platform.lake.arrow import row_schema
 from diabetes_platform.lake.delta import Lake
-from diabetes_platform.lake.incremental_table import IncrementalTable, OffsetCommit, OffsetRange
-from diabetes_platform.streaming.offsets import Watermarks, next_offsets, unread_ranges
+from diabetes_platform.lake.incremental_table import (
+    DayHistory,
+    IncrementalTable,
+    OffsetCommit,
+    OffsetRange,
+)
+from diabetes_platform.streaming.offsets import (
+    Watermarks,
+    has_start_of_day,
+    next_offsets,
+    offsets_of_day,
+    split,
+    unread_ranges,
+)
 from diabetes_platform.streaming.rows import Row, TopicTable, UnreadableMessageError
 from diabetes_platform.streaming.topic import OffsetsDeletedError, Topic
 
@@ -30,6 +44,10 @@ class PartitionsBlockedError(RuntimeError):
     def __init__(self, reasons: Mapping[int, str], offsets: Mapping[int, int]) -> None:
         super().__init__("; ".join(reason for _, reason in sorted(reasons.items())))
         self.offsets = offsets
+
+
+class DayLostError(RuntimeError):
+    """Neither Kafka nor the table's history has the complete day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +77,14 @@ class IngestResult:
     unreadable: tuple[str, ...] = ()
 
     def __add__(self, other: Self) -> Self:
+        """Return the sum; consecutive ranges of a partition become one."""
+        ranges = {offsets.partition: offsets for offsets in self.ranges}
+        for offsets in other.ranges:
+            first = ranges.get(offsets.partition, offsets).first
+            ranges[offsets.partition] = replace(offsets, first=first)
         return replace(
             self,
-            ranges=_joined([*self.ranges, *other.ranges]),
+            ranges=tuple(sorted(ranges.values())),
             messages=self.messages + other.messages,
             deletions=self.deletions + other.deletions,
             rows_added=self.rows_added + other.rows_added,
@@ -79,46 +102,21 @@ def ingest(
     CommitFailedError. Raises PartitionsBlockedError after all other partitions were ingested.
     """
     table = IncrementalTable.open_or_create(lake, topic_table.contract)
-    if topic.topic_id() != request.topic_id:
-        return _ingest_recreated(table, topic, topic_table, request)
-    partitions = {offsets.partition for offsets in request.ranges}
-    watermarks: Watermarks = {p: at for p, at in topic.watermarks().items() if p in partitions}
-    committed = table.committed_offsets(topic.name, request.topic_id, partitions)
+    requested = {offsets.partition: offsets for offsets in request.ranges}
+    committed = table.committed_offsets(topic.name, request.topic_id, requested)
+    watermarks: Watermarks
+    if topic.topic_id() == request.topic_id:
+        watermarks = {p: at for p, at in topic.watermarks().items() if p in requested}
+    else:
+        # The topic was deleted: the table cannot know its start, and Kafka has none of its offsets.
+        committed = {p: offsets.first - 1 for p, offsets in requested.items()} | committed
+        ends = {p: max(offsets.last, committed[p]) + 1 for p, offsets in requested.items()}
+        watermarks = {p: (end, end) for p, end in ends.items()}
     positions = next_offsets(topic.name, committed, watermarks)
     if starts := {p: offset - 1 for p, offset in positions.items() if p not in committed}:
         # From now on, messages that Kafka deletes before they are ingested count as lost.
         table.commit_offsets(topic.name, request.topic_id, starts)
-    return _Run(table, topic, topic_table, request, today).ingest(watermarks, positions)
-
-
-def _ingest_recreated(
-    table: IncrementalTable, topic: Topic, topic_table: TopicTable, request: IngestRequest
-) -> IngestResult:
-    """Skip the unread offsets of a deleted topic; raises PartitionsBlockedError unless accepted."""
-    partitions = [offsets.partition for offsets in request.ranges]
-    committed = table.committed_offsets(topic.name, request.topic_id, partitions)
-    starts = {r: max(r.first, committed.get(r.partition, -1) + 1) for r in request.ranges}
-    lost = tuple(
-        OffsetRange(r.partition, start, r.last) for r, start in starts.items() if start <= r.last
-    )
-    if lost and not request.accept_loss:
-        raise _recreated(topic, request, lost)
-    if lost:
-        commit = OffsetCommit(topic.name, request.topic_id, request.day.isoformat(), lost)
-        table.append(topic_table.to_arrow([]), commit)
-    return IngestResult(lost, lost_offsets=sum(map(len, lost)))
-
-
-def _recreated(
-    topic: Topic, request: IngestRequest, unread: Sequence[OffsetRange]
-) -> PartitionsBlockedError:
-    reasons = {
-        offsets.partition: f"{topic.name}-{offsets.partition}: the topic with id "
-        f"{request.topic_id} was deleted and created again before its offsets {offsets.first} to "
-        f"{offsets.last} were ingested"
-        for offsets in unread
-    }
-    return PartitionsBlockedError(reasons, {offsets.partition: offsets.first for offsets in unread})
+    return _Run(table, topic, topic_table, request).ingest(watermarks, positions, today)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,20 +125,21 @@ class _Run:
     topic: Topic
     topic_table: TopicTable
     request: IngestRequest
-    today: date
 
-    def ingest(self, watermarks: Watermarks, positions: dict[int, int]) -> IngestResult:
+    def ingest(
+        self, watermarks: Watermarks, positions: dict[int, int], today: date
+    ) -> IngestResult:
         """Ingest batch by batch from `positions` on, until nothing is unread."""
+        topic, request, limit = self.topic, self.request, self.topic_table.batch_messages
         result = IngestResult()
         reasons, blocked = dict[int, str](), dict[int, int]()
         # One batch only: an operator accepts the loss in the blocked batch, not any later loss.
-        for _ in range(1 if self.request.accept_loss else MAX_BATCHES):
-            ranges = self._next_ranges(watermarks, positions)
-            if not ranges:
-                break
+        for _ in range(1 if request.accept_loss else MAX_BATCHES):
             rows: list[Row] = []
             batch = IngestResult()
-            for offsets in ranges:
+            for offsets in unread_ranges(
+                positions, watermarks, topic.day_starts, request.day, today, limit
+            ):
                 try:
                     partition_rows, partition_result = self._read(offsets, watermarks)
                 except (OffsetsDeletedError, UnreadableMessageError) as error:
@@ -149,38 +148,37 @@ class _Run:
                     continue
                 rows += partition_rows
                 batch += partition_result
-            if self.topic.topic_id() != self.request.topic_id:
-                raise _recreated(self.topic, self.request, ranges)
-            result += self._append(rows, batch)
+            if not batch.ranges:
+                break
+            commit = OffsetCommit(
+                topic.name, request.topic_id, request.day.isoformat(), batch.ranges
+            )
+            rows_added = self.table.append(self.topic_table.to_arrow(rows), commit)
+            result += replace(batch, rows_added=rows_added)
             positions |= {offsets.partition: offsets.last + 1 for offsets in batch.ranges}
         if blocked:
             raise PartitionsBlockedError(reasons, blocked)
         return result
 
-    def _next_ranges(
-        self, watermarks: Watermarks, positions: Mapping[int, int]
-    ) -> list[OffsetRange]:
-        day, limit = self.request.day, self.topic_table.batch_messages
-        starts = self.topic.day_starts
-        return unread_ranges(positions, watermarks, starts, day, self.today, limit)
-
     def _read(self, offsets: OffsetRange, watermarks: Watermarks) -> tuple[list[Row], IngestResult]:
         """Return the rows of a range, and its result, whose `rows_added` is still 0."""
+        topic_id, accept_loss = self.request.topic_id, self.request.accept_loss
         low, _ = watermarks[offsets.partition]
-        accept_loss = self.request.accept_loss
         if offsets.first < low:
             if not accept_loss:
-                self.topic.require(offsets)
+                self.topic.require(topic_id, offsets)
             return [], IngestResult((offsets,), lost_offsets=len(offsets))
         rows: list[Row] = []
         unreadable: list[str] = []
-        for message in self.topic.read(self.request.topic_id, offsets):
+        for message in self.topic.read(topic_id, offsets):
             try:
                 rows.append(self.topic_table.row_of(message, self.request.day))
             except UnreadableMessageError as error:
                 unreadable.append(str(error))
         if unreadable and not accept_loss:
-            raise UnreadableMessageError(_shortened(unreadable))
+            remaining = len(unreadable) - _REASONS_SHOWN
+            more = [f"and {remaining} more"] if remaining > 0 else []
+            raise UnreadableMessageError("; ".join(unreadable[:_REASONS_SHOWN] + more))
         return rows, IngestResult(
             (offsets,),
             messages=len(rows) + len(unreadable),
@@ -188,25 +186,105 @@ class _Run:
             unreadable=tuple(unreadable),
         )
 
-    def _append(self, rows: Iterable[Row], batch: IngestResult) -> IngestResult:
-        """Add the rows and the offsets of a batch in one commit."""
-        if not batch.ranges:
-            return batch
-        day = self.request.day.isoformat()
-        commit = OffsetCommit(self.topic.name, self.request.topic_id, day, batch.ranges)
-        added = self.table.append(self.topic_table.to_arrow(rows), commit)
-        return replace(batch, rows_added=added.rows)
+
+@dataclass(frozen=True, slots=True)
+class RebuildResult:
+    """The source of the day (`kafka` or `history`), its rows, and the number of added rows."""
+
+    source: str
+    rows: int
+    rows_added: int
+    ranges: tuple[OffsetRange, ...]
 
 
-def _shortened(reasons: Sequence[str]) -> str:
-    shown, remaining = list(reasons[:_REASONS_SHOWN]), len(reasons) - _REASONS_SHOWN
-    return "; ".join([*shown, f"and {remaining} more"] if remaining > 0 else shown)
+def rebuild(
+    lake: Lake, topic: Topic, topic_table: TopicTable, day: date, today: date
+) -> RebuildResult:
+    """Add the missing rows of a day, from Kafka or else from the table's history.
+
+    Raises DayLostError unless the day is certain to be complete afterwards, and
+    UnreadableMessageError, KafkaException, StorageError.
+    """
+    table = IncrementalTable.open_or_create(lake, topic_table.contract)
+    watermarks = topic.watermarks()
+    bounds = offsets_of_day(day, watermarks, topic.day_starts, today)
+    ranges = tuple(
+        offsets
+        for partition, (start, end) in bounds.items()
+        for offsets in split(partition, start, end, topic_table.batch_messages)
+    )
+    messages, rows_added = _add_from_kafka(table, topic, topic_table, day, ranges)
+    starts_in_kafka = all(
+        has_start_of_day(partition, day, watermarks, topic.day_starts) for partition in watermarks
+    )
+    if starts_in_kafka and messages == sum(map(len, ranges)):
+        return RebuildResult("kafka", table.count_rows(day.isoformat()), rows_added, ranges)
+    history = table.history_of(day.isoformat())
+    restored, unreadable_version = _add_from_history(table, topic.name, day, history)
+    rows = table.count_rows(day.isoformat())
+    problem = incompleteness(history, rows, unreadable_version)
+    if problem is not None:
+        raise DayLostError(
+            f"{topic_table.contract.name} of {day}: Kafka has deleted or compacted messages of "
+            f"this day, and the table's history cannot replace them: {problem}; the table has "
+            f"{rows} rows of the day"
+        )
+    return RebuildResult("history", rows, rows_added + restored, ranges)
 
 
-def _joined(ranges: Iterable[OffsetRange]) -> tuple[OffsetRange, ...]:
-    """Merge the consecutive ranges of each partition into one."""
-    joined: dict[int, OffsetRange] = {}
+def _add_from_kafka(
+    table: IncrementalTable,
+    topic: Topic,
+    topic_table: TopicTable,
+    day: date,
+    ranges: tuple[OffsetRange, ...],
+) -> tuple[int, int]:
+    """Add missing rows; return the number of messages that Kafka still has, and of added rows."""
+    topic_id = topic.topic_id()
+    partitions = {offsets.partition for offsets in ranges}
+    committed = table.committed_offsets(topic.name, topic_id, partitions)
+    messages, rows_added = 0, 0
     for offsets in ranges:
-        first = joined.get(offsets.partition, offsets).first
-        joined[offsets.partition] = OffsetRange(offsets.partition, first, offsets.last)
-    return tuple(sorted(joined.values()))
+        rows = [topic_table.row_of(message, day) for message in topic.read(topic_id, offsets)]
+        messages += len(rows)
+        next_offset = committed.get(offsets.partition, offsets.last) + 1
+        advances = offsets.first <= next_offset <= offsets.last
+        commit = OffsetCommit(topic.name, topic_id, day.isoformat(), (offsets,), advances)
+        rows_added += table.append(topic_table.to_arrow(rows), commit)
+        if advances:
+            committed[offsets.partition] = offsets.last
+    return messages, rows_added
+
+
+def _add_from_history(
+    table: IncrementalTable, topic: str, day: date, history: DayHistory
+) -> tuple[int, int | None]:
+    """Restore rows from the table's versions before each removal.
+
+    Returns the number of restored rows, and the last version whose files VACUUM has removed.
+    """
+    contract, day_text = table.contract, day.isoformat()
+    restored, unreadable_version = 0, None
+    for version in history.versions_before_removal:
+        where = {"day": day_text}
+        try:
+            rows = table.lake.stream(contract, contract.column_names, where, version).read_all()
+        except FileNotFoundError:
+            unreadable_version = version
+            continue
+        commit = OffsetCommit(topic, f"version {version}", day_text, (), advances=False)
+        restored += table.append(rows.cast(row_schema(contract)), commit)
+    return restored, unreadable_version
+
+
+def incompleteness(history: DayHistory, rows: int, unreadable_version: int | None) -> str | None:
+    """Return why a day of `rows` rows may be incomplete; None if the history is complete."""
+    if not history.complete:
+        return "it reaches back neither to before the day nor to the table's first version"
+    if history.rows_added == 0:
+        return "it has no ingest of this day"
+    if rows >= history.rows_added:
+        return None
+    if unreadable_version is not None:
+        return f"VACUUM has removed the files of version {unreadable_version}"
+    return f"{history.rows_added} rows of the day were ingested"

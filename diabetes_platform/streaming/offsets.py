@@ -6,6 +6,7 @@ future belong to a later day, but never to one after today.
 """
 
 import bisect
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date, timedelta
 
@@ -52,7 +53,7 @@ def unread_ranges(
     day_starts: DayStarts,
     day: date,
     today: date,
-    limit: int | None = None,
+    limit: int = sys.maxsize,
 ) -> list[OffsetRange]:
     """Return the unread offsets of `day` from `positions` on, at most `limit` per partition.
 
@@ -62,34 +63,33 @@ def unread_ranges(
     ranges = []
     for partition, position in sorted(positions.items()):
         low, _ = watermarks[partition]
+        start, end = bounds[partition]
         if position < low:
-            end = low
-        else:
-            start, end = bounds[partition]
-            if position < start:
-                continue
-            end = end if limit is None else min(end, position + limit)
-        if position < end:
-            ranges.append(OffsetRange(partition, position, end - 1))
+            ranges.append(OffsetRange(partition, position, low - 1))
+        elif start <= position < end:
+            ranges.append(OffsetRange(partition, position, min(end, position + limit) - 1))
     return ranges
 
 
 def first_unread_day(
     positions: Mapping[int, int], watermarks: Watermarks, day_starts: DayStarts, today: date
 ) -> tuple[date, list[OffsetRange]] | None:
-    """Return the earliest day with unread offsets, and those offsets; None if none are unread."""
-    days = {
-        partition: day_of(partition, max(position, watermarks[partition][0]), day_starts, today)
-        for partition, position in positions.items()
-        if position < watermarks[partition][1]
-    }
+    """Return the earliest day with unread offsets, and those offsets; None if none are unread.
+
+    Offsets that Kafka has deleted have no day; they are returned with any other ones.
+    """
+    days: dict[int, date | None] = {}
+    for partition, position in positions.items():
+        low, high = watermarks[partition]
+        if position < low:
+            days[partition] = None
+        elif position < high:
+            days[partition] = day_of(partition, position, day_starts, today)
     if not days:
         return None
-    day = min(days.values())
-    positions_of_day = {
-        partition: positions[partition] for partition in days if days[partition] == day
-    }
-    return day, unread_ranges(positions_of_day, watermarks, day_starts, day, today)
+    earliest = min(filter(None, days.values()), default=today)
+    unread = {p: positions[p] for p, day in days.items() if day in {None, earliest}}
+    return earliest, unread_ranges(unread, watermarks, day_starts, earliest, today)
 
 
 def day_of(partition: int, offset: int, day_starts: DayStarts, today: date) -> date:
@@ -112,8 +112,9 @@ def offsets_of_day(
     """Return the first available offset of a day, and the first after the day, by partition."""
     bounds = {}
     for partition, (low, high) in sorted(watermarks.items()):
-        start = low if day <= FIRST_DAY else max(low, day_starts(day)[partition])
-        end = high if day >= today else day_starts(day + timedelta(days=1))[partition]
+        # A deleted topic may have had more partitions than the present one.
+        start = low if day <= FIRST_DAY else max(low, day_starts(day).get(partition, high))
+        end = high if day >= today else day_starts(day + timedelta(days=1)).get(partition, high)
         bounds[partition] = (start, min(end, high))
     return bounds
 

@@ -54,16 +54,15 @@ class Topic:
     Every method may raise KafkaException.
     """
 
-    def __init__(self, name: str, servers: str, consumer: Consumer) -> None:
+    def __init__(self, name: str, consumer: Consumer, admin: AdminClient) -> None:
         self.name = name
-        self._servers, self._consumer = servers, consumer
+        self._consumer, self._admin = consumer, admin
         self._day_starts: dict[date, dict[int, int]] = {}
 
     def topic_id(self) -> str:
         """Return Kafka's id: a topic that is deleted and created again has another one."""
-        with AdminClient({"bootstrap.servers": self._servers, "log_level": 0}) as admin:
-            topics = admin.describe_topics(Names([self.name]), request_timeout=_REQUEST_SECONDS)
-            return str(topics[self.name].result().topic_id)
+        topics = self._admin.describe_topics(Names([self.name]), request_timeout=_REQUEST_SECONDS)
+        return str(topics[self.name].result().topic_id)
 
     def watermarks(self) -> dict[int, tuple[int, int]]:
         """Return the first available offset and that of the next message, by partition."""
@@ -73,57 +72,63 @@ class Topic:
             raise KafkaException(metadata.error)
         return {partition: self._watermarks(partition) for partition in sorted(metadata.partitions)}
 
+    def offsets_at(self, timestamp_ms: int) -> dict[int, int]:
+        """Return the offset of the first message written then or later, by partition.
+
+        It is the partition's end if no message is so new.
+        """
+        ends = {partition: high for partition, (_, high) in self.watermarks().items()}
+        offsets = self._consumer.offsets_for_times(
+            [TopicPartition(self.name, partition, timestamp_ms) for partition in ends],
+            timeout=_REQUEST_SECONDS,
+        )
+        return {o.partition: o.offset if o.offset >= 0 else ends[o.partition] for o in offsets}
+
     def day_starts(self, day: date) -> dict[int, int]:
         """Return the offset at which `day` starts, by partition; cached after the first call."""
         if day not in self._day_starts:
             midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
-            timestamp_ms = int(midnight.timestamp() * 1000)
-            watermarks = self.watermarks()
-            offsets = self._consumer.offsets_for_times(
-                [TopicPartition(self.name, partition, timestamp_ms) for partition in watermarks],
-                timeout=_REQUEST_SECONDS,
-            )
-            # The offset is negative if the partition has no message that new.
-            self._day_starts[day] = {
-                start.partition: (
-                    start.offset if start.offset >= 0 else watermarks[start.partition][1]
-                )
-                for start in offsets
-            }
+            self._day_starts[day] = self.offsets_at(int(midnight.timestamp() * 1000))
         return self._day_starts[day]
 
     def read(self, topic_id: str, offsets: OffsetRange) -> Iterator[TopicMessage]:
         """Yield the messages of a range, except those that compaction has removed.
 
-        Raises OffsetsDeletedError if Kafka has deleted a part of the range, also during the read.
+        Raises OffsetsDeletedError if Kafka has deleted the topic with this id, or a part of the
+        range, also during the read.
         """
         self._consumer.assign([TopicPartition(self.name, offsets.partition, offsets.first)])
         try:
-            for message in self._messages(offsets):
+            for message in self._messages(topic_id, offsets):
                 yield _topic_message(self.name, topic_id, message)
         finally:
             self._consumer.unassign()
         # Kafka deletes the oldest offsets first: if the first one still exists, so do the others.
-        self.require(offsets)
+        self.require(topic_id, offsets)
 
-    def require(self, offsets: OffsetRange) -> None:
-        """Raise OffsetsDeletedError unless the topic has the whole range."""
+    def require(self, topic_id: str, offsets: OffsetRange) -> None:
+        """Raise OffsetsDeletedError unless the topic has this id and the whole range."""
+        partition, text = f"{self.name}-{offsets.partition}", f"{offsets.first} to {offsets.last}"
+        if self.topic_id() != topic_id:
+            raise OffsetsDeletedError(
+                f"{partition}: the topic with id {topic_id} was deleted and created again before "
+                f"its offsets {text} were ingested"
+            )
         low, high = self._watermarks(offsets.partition)
         if offsets.first < low or offsets.last >= high:
             raise OffsetsDeletedError(
-                f"{self.name}-{offsets.partition}: Kafka has deleted offsets of {offsets.first} to "
-                f"{offsets.last}; available: {low} to {high - 1}"
+                f"{partition}: Kafka has deleted offsets of {text}; available: {low} to {high - 1}"
             )
 
-    def _messages(self, offsets: OffsetRange) -> Iterator[Message]:
+    def _messages(self, topic_id: str, offsets: OffsetRange) -> Iterator[Message]:
         deadline = time.monotonic() + _IDLE_SECONDS
-        while True:
+        while time.monotonic() < deadline:
             for message in self._consumer.consume(min(_POLL_MESSAGES, len(offsets)), 0.2):
                 error = message.error()
                 if error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                     return
                 if error is not None and error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - its public name
-                    self.require(offsets)
+                    self.require(topic_id, offsets)
                 if error is not None:
                     raise KafkaException(error)
                 if (message.offset() or 0) > offsets.last:
@@ -132,8 +137,7 @@ class Topic:
                 if message.offset() == offsets.last:
                     return
                 deadline = time.monotonic() + _IDLE_SECONDS
-            if time.monotonic() > deadline:
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001 - its public name
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001 - its public name
 
     def _watermarks(self, partition: int) -> tuple[int, int]:
         low, high = self._consumer.get_watermark_offsets(
@@ -159,7 +163,8 @@ def open_topic(name: str, servers: str) -> Iterator[Topic]:
         }
     )
     try:
-        yield Topic(name, servers, consumer)
+        with AdminClient({"bootstrap.servers": servers, "log_level": 0}) as admin:
+            yield Topic(name, consumer, admin)
     finally:
         consumer.close()
 

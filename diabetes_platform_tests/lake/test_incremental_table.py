@@ -15,7 +15,6 @@ from diabetes_platform.contract.tables import STREAM_PATIENTS, Column
 from diabetes_platform.lake.delta import Lake, LakeError
 from diabetes_platform.lake.incremental_table import (
     MAX_SMALL_FILES,
-    AppendResult,
     DayHistory,
     IncrementalTable,
     OffsetCommit,
@@ -23,7 +22,7 @@ from diabetes_platform.lake.incremental_table import (
     day_history,
 )
 from diabetes_platform.streaming.rows import PATIENTS, Row, TopicTable
-from diabetes_platform_tests.streaming.sink import EXAMPLE
+from diabetes_platform_tests.samples import EXAMPLE
 
 DAY = date(2026, 11, 24).isoformat()
 PREVIOUS_DAY = "2026-11-23"
@@ -68,7 +67,7 @@ def offsets(first: int, last: int, partition: int = 0, *, advances: bool = True)
     return OffsetCommit("sink", "id", DAY, ranges, advances)
 
 
-def append(table: IncrementalTable, rows: Sequence[Row], commit: OffsetCommit) -> AppendResult:
+def append(table: IncrementalTable, rows: Sequence[Row], commit: OffsetCommit) -> int:
     return table.append(PATIENTS.to_arrow(rows), commit)
 
 
@@ -122,8 +121,8 @@ def test_a_start_offset_is_committed_without_a_row(table: IncrementalTable) -> N
 
 def test_appending_a_range_twice_adds_nothing(lake: Lake, table: IncrementalTable) -> None:
     rows = [change(1, 10, 0), change(2, 11, 1), change(1, None, 2)]
-    assert append(table, rows, offsets(0, 2)).rows == 3
-    assert append(table, rows, offsets(0, 2)).rows == 0
+    assert append(table, rows, offsets(0, 2)) == 3
+    assert append(table, rows, offsets(0, 2)) == 0
     assert change_ids(lake) == ["1-10", "1-deleted-id-0-2", "2-11"]
 
 
@@ -132,7 +131,7 @@ def test_a_change_that_flink_writes_again_at_another_offset_is_added_once(
 ) -> None:
     append(table, [change(1, 10, 0), change(1, 12, 1)], offsets(0, 1))
     repeated = [change(1, 10, 2), change(1, 12, 3), change(1, 13, 4)]
-    assert append(table, repeated, offsets(2, 4)).rows == 1
+    assert append(table, repeated, offsets(2, 4)) == 1
     assert change_ids(lake) == ["1-10", "1-12", "1-13"]
     assert table.committed_offsets("sink", "id", [0]) == {0: 4}
 
@@ -147,14 +146,16 @@ def test_deletions_and_empty_ranges_advance_the_offset(table: IncrementalTable) 
 
 def test_a_commit_that_does_not_advance_leaves_the_offset(table: IncrementalTable) -> None:
     append(table, [change(1, 10, 0)], offsets(0, 0))
-    assert append(table, [change(1, 11, 7)], offsets(7, 7, advances=False)).rows == 1
+    assert append(table, [change(1, 11, 7)], offsets(7, 7, advances=False)) == 1
     assert table.committed_offsets("sink", "id", [0]) == {0: 0}
 
 
-def test_returns_the_version_that_holds_the_rows(lake: Lake, table: IncrementalTable) -> None:
+def test_an_open_table_has_the_version_that_holds_the_rows(
+    lake: Lake, table: IncrementalTable
+) -> None:
     for rows, commit in (([change(1, 10, 0)], offsets(0, 0)), ([], offsets(1, 1))):
-        appended = append(table, rows, commit)
-        assert appended.version == lake.table(STREAM_PATIENTS).version()
+        append(table, rows, commit)
+        assert table.version == lake.table(STREAM_PATIENTS).version()
 
 
 def test_reads_only_files_that_may_hold_a_change(table: IncrementalTable) -> None:
@@ -191,7 +192,7 @@ def test_compacts_many_small_files_and_changes_nothing_else(
     assert len(table.delta.file_uris()) <= MAX_SMALL_FILES
     assert table.count_rows(DAY) == appends
     assert open_table(lake).committed_offsets("sink", "id", [0]) == {0: appends - 1}
-    assert append(table, [change(3, 103, 3)], offsets(3, 3, advances=False)).rows == 0
+    assert append(table, [change(3, 103, 3)], offsets(3, 3, advances=False)) == 0
     operations = [commit["operation"] for commit in table.delta.history()]
     assert operations.count("OPTIMIZE") == 2
 
@@ -227,7 +228,7 @@ def test_continues_a_table_that_an_older_version_wrote(older_lake: Lake) -> None
     assert table.committed_offsets("sink", "id", [0, 1, 2]) == {0: 2, 1: 0}
     assert table.count_rows(DAY) == 4
     assert table.history_of(DAY) == DayHistory(4, (2,), complete=True)
-    assert append(table, [change(2, 11, 1), change(4, 13, 3)], offsets(1, 3)).rows == 1
+    assert append(table, [change(2, 11, 1), change(4, 13, 3)], offsets(1, 3)) == 1
     assert table.committed_offsets("sink", "id", [0]) == {0: 3}
     assert change_ids(older_lake) == ["1-10", "2-11", "2-deleted-id-0-2", "3-12", "4-13"]
 

@@ -108,7 +108,7 @@ def test_ignores_older_rows(lake: Lake) -> None:
 
 def test_stores_a_dead_letter_once_without_its_bytes_in_the_log(lake: Lake) -> None:
     rows = [letter(0, "age:missing", source=1), letter(1, "age:missing", source=2)]
-    assert [append_rows(lake, STREAM_REJECTED, rows).rows for _ in range(2)] == [2, 0]
+    assert [append_rows(lake, STREAM_REJECTED, rows) for _ in range(2)] == [2, 0]
     table = IncrementalTable.open_or_create(lake, STREAM_REJECTED)
     assert table.committed_offsets("topic", "id", [0]) == {0: 1}
     files = pa.table(lake.table(STREAM_REJECTED).open().get_add_actions(flatten=True))

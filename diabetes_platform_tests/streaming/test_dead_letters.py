@@ -8,7 +8,8 @@ from confluent_kafka import KafkaException, Producer
 
 from diabetes_platform.contract.events import DEAD_LETTER_HEADERS, REJECTED_TOPIC
 from diabetes_platform.local.ports import HOST, free_port
-from diabetes_platform.streaming import dead_letters
+from diabetes_platform.polling import wait_until
+from diabetes_platform.streaming import dead_letters, topic
 from diabetes_platform.streaming.dead_letters import (
     NO_REASONS,
     DeadLetter,
@@ -19,7 +20,7 @@ from diabetes_platform.streaming.dead_letters import (
     start_offset,
 )
 from diabetes_platform.streaming.incidents import HealthIssue
-from diabetes_platform_tests.capture import Kafka, eventually
+from diabetes_platform_tests.capture import Kafka
 
 NOW = 1_800_000_000_000
 
@@ -99,7 +100,7 @@ def test_reads_each_dead_letter_once_and_commits_nothing(
 ) -> None:
     servers = kafka.bootstrap_servers
     # A new topic has no leader for a moment.
-    eventually(lambda: can_poll(servers))
+    wait_until(lambda: can_poll(servers), timeout=30)
     start = poll_dead_letters(servers, {}, now_ms())
     reject(kafka, ("age:missing",), ("bmi:not_a_number", "key:missing"))
     poll = poll_dead_letters(servers, start.offsets, now_ms())
@@ -117,11 +118,11 @@ def test_reads_each_dead_letter_once_and_commits_nothing(
     hour_later = now_ms() + 3_600_000
     assert poll_dead_letters(servers, {}, hour_later) == DeadLetterPoll((), poll.offsets)
     groups = kafka.admin.list_consumer_groups().result().valid
-    assert "dead-letter-alerts" not in {group.group_id for group in groups}
+    assert "stream-patients" not in {group.group_id for group in groups}
 
 
 @pytest.mark.integration
 def test_fails_if_the_broker_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dead_letters, "_SECONDS", 0.5)
+    monkeypatch.setattr(topic, "_REQUEST_SECONDS", 0.5)
     with pytest.raises(KafkaException):
         poll_dead_letters(f"{HOST}:{free_port()}", {}, now_ms())

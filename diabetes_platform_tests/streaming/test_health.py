@@ -8,13 +8,14 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from diabetes_platform.contract.events import CONNECTOR, PREDICTOR_GROUP, SINK_TOPIC
 from diabetes_platform.local.ports import free_port
+from diabetes_platform.polling import wait_until
 from diabetes_platform.streaming.health import (
     MAX_LAG,
     connector_issues,
     job_issues,
     lag_issues,
 )
-from diabetes_platform_tests.capture import Connect, Kafka, eventually
+from diabetes_platform_tests.capture import Connect, Kafka
 
 pytestmark = pytest.mark.integration
 
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.integration
 def group(kafka: Kafka) -> Iterator[Consumer]:
     servers = kafka.bootstrap_servers
     consumer = Consumer({"bootstrap.servers": servers, "group.id": PREDICTOR_GROUP})
-    eventually(lambda: has_leaders(consumer))
+    wait_until(lambda: has_leaders(consumer), timeout=30)
     yield consumer
     consumer.close()
 
@@ -66,8 +67,10 @@ def test_reports_a_lagging_predictor_with_lag_and_limit(kafka: Kafka, group: Con
 def test_reports_a_connector_that_is_not_registered(connect: Connect) -> None:
     address = f"{connect.url}/connectors/{CONNECTOR}"
     # Connect answers 409 while it spreads its tasks, and forgets a connector a moment after 204.
-    eventually(lambda: httpx.delete(address, trust_env=False).status_code in {204, 404})
-    eventually(lambda: httpx.get(f"{address}/status", trust_env=False).status_code == 404)
+    wait_until(lambda: httpx.delete(address, trust_env=False).status_code in {204, 404}, timeout=30)
+    wait_until(
+        lambda: httpx.get(f"{address}/status", trust_env=False).status_code == 404, timeout=30
+    )
 
     (issue,) = connector_issues(connect.url)
 

@@ -13,6 +13,7 @@ from confluent_kafka import Producer
 from diabetes_platform.contract.tables import STREAM_PATIENTS
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.incremental_table import IncrementalTable, OffsetRange
+from diabetes_platform.polling import wait_until
 from diabetes_platform.streaming import ingest as ingest_module
 from diabetes_platform.streaming.ingest import (
     IngestRequest,
@@ -23,7 +24,7 @@ from diabetes_platform.streaming.ingest import (
 from diabetes_platform.streaming.offsets import MessagesLostError, first_unread_day, next_offsets
 from diabetes_platform.streaming.rows import PATIENTS, TopicTable
 from diabetes_platform.streaming.topic import Topic, open_topic
-from diabetes_platform_tests.capture import Kafka, eventually
+from diabetes_platform_tests.capture import Kafka
 from diabetes_platform_tests.streaming.sink import (
     COMPACTED,
     Record,
@@ -165,7 +166,7 @@ def test_an_offset_without_a_message_is_no_loss(kafka: Kafka, topic: Topic, lake
     producer.produce(topic.name, key=key, value=value)
     producer.commit_transaction(30)
     # The commit itself takes an offset.
-    eventually(lambda: topic.watermarks() == {0: (0, 3)})
+    wait_until(lambda: topic.watermarks() == {0: (0, 3)}, timeout=30)
     run(lake, topic)
     assert change_ids(lake) == ["1-10", "2-11"]
     assert committed_offsets(lake, topic) == {0: 2}
@@ -182,7 +183,9 @@ def test_gaps_that_compaction_leaves_are_no_loss(kafka: Kafka, lake: Lake) -> No
             # The next message closes a segment.
             time.sleep(0.3)
             put(kafka, topic, message(9, lsn))
-        eventually(lambda: len(list(topic.read("", OffsetRange(0, 0, 51)))) < 10, seconds=60)
+        wait_until(
+            lambda: len(list(topic.read(topic.topic_id(), OffsetRange(0, 0, 51)))) < 10, timeout=60
+        )
         results = ingest_every_day(lake, topic)
         messages = sum(result.messages for result in results)
         assert messages == sum(result.rows_added for result in results) < 10

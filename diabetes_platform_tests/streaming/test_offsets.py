@@ -101,6 +101,13 @@ def test_a_topic_that_ends_before_the_committed_offset_has_lost_messages() -> No
             (TODAY, [OffsetRange(0, 3, 7)]),
             id="deleted offsets with no message after them",
         ),
+        pytest.param(
+            {0: 3, 1: 5},
+            {0: (15, 20), 1: (0, 20)},
+            Broker({YESTERDAY: 0, TODAY: 12}),
+            (YESTERDAY, [OffsetRange(0, 3, 14), OffsetRange(1, 5, 11)]),
+            id="deleted offsets with those of the earliest day",
+        ),
     ],
 )
 def test_requests_the_earliest_day_with_unread_offsets(

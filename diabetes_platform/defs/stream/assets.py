@@ -1,6 +1,6 @@
-"""The tables that the stream's topics are ingested into, as assets partitioned by day (UTC)."""
+"""The topics of the stream, and their tables, as assets partitioned by day (UTC)."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -21,6 +21,8 @@ from diabetes_platform.lake.stream_quality import rejections_of_day, windows_of_
 from diabetes_platform.orchestration.check_results import counts_markdown
 from diabetes_platform.orchestration.describe import (
     DAILY,
+    GROUPS,
+    OWNER,
     REJECTED,
     REJECTED_POOL,
     STREAM,
@@ -35,13 +37,13 @@ from diabetes_platform.orchestration.retries import non_retryable_errors, retrie
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming import rows
 from diabetes_platform.streaming.ingest import (
+    DayLostError,
     IngestRequest,
-    IngestResult,
     PartitionsBlockedError,
     ingest,
+    rebuild,
 )
 from diabetes_platform.streaming.offsets import FIRST_DAY, MessagesLostError
-from diabetes_platform.streaming.rebuild import DayLostError, rebuild
 from diabetes_platform.streaming.rows import TopicTable, UnreadableMessageError
 from diabetes_platform.streaming.topic import OffsetsDeletedError, Topic, open_topic
 
@@ -59,17 +61,17 @@ _SLOW_SECONDS = 300
 class StreamAsset:
     """The asset of a topic, partitioned by the day (UTC) on which Flink wrote the message.
 
-    `day_metadata` describes a day beyond its row count. The sensor is evaluated every
-    `sensor_seconds` and observes the topic as well as `observed_topics`.
+    `day_metadata` describes a day beyond its row count. The pool of the runs has the name of their
+    job. The sensor is evaluated every `sensor_seconds` and observes the topic as well as
+    `observed_topics`.
     """
 
     key: dg.AssetKey
     topic: str
     topic_table: TopicTable
     description: str
-    pool: str
-    sensor: str
     job: str
+    sensor: str
     sensor_seconds: int
     freshness: dg.FreshnessPolicy | None
     day_metadata: Callable[[Lake, str], Mapping[str, Any]] = lambda _lake, _day: {}
@@ -96,9 +98,8 @@ PATIENTS_ASSET = StreamAsset(
     rows.PATIENTS,
     "Every change that the stream accepted, deletions included, once, by the day (UTC) on which "
     "Flink wrote it. The Delta log records the ingested offsets.",
-    pool=STREAM_POOL,
+    job=STREAM_POOL,
     sensor="stream_increments",
-    job="stream",
     sensor_seconds=_FAST_SECONDS,
     freshness=DAILY,
     observed_topics=(CDC_TOPIC,),
@@ -109,9 +110,8 @@ REJECTED_ASSET = StreamAsset(
     rows.REJECTED,
     "Every dead letter of the stream, by the day (UTC) on which it was written: original bytes, "
     "all reasons and the position of the original. Contains patients' values.",
-    pool=REJECTED_POOL,
+    job=REJECTED_POOL,
     sensor="rejected_increments",
-    job="stream_rejected",
     sensor_seconds=_SLOW_SECONDS,
     # The absence of dead letters is normal.
     freshness=None,
@@ -123,9 +123,8 @@ WINDOWS_ASSET = StreamAsset(
     rows.WINDOWS,
     "Counts and means of each minute of event time, by the day (UTC) on which Flink wrote them. "
     "Contains no values of single patients.",
-    pool=WINDOWS_POOL,
+    job=WINDOWS_POOL,
     sensor="windows_increments",
-    job="stream_windows",
     sensor_seconds=_SLOW_SECONDS,
     freshness=DAILY,
     day_metadata=_windows_metadata,
@@ -147,16 +146,10 @@ class IngestConfig(dg.Config):
     )
 
 
-def build_stream_assets(
-    stream_assets: Iterable[StreamAsset] = STREAM_ASSETS,
-) -> list[dg.AssetsDefinition]:
-    """Return the Dagster assets."""
-    return [_build(stream_asset) for stream_asset in stream_assets]
-
-
-def _build(stream_asset: StreamAsset) -> dg.AssetsDefinition:
+def build_stream_asset(stream_asset: StreamAsset) -> dg.AssetsDefinition:
+    """Return the asset of a topic's table."""
     contract, upstream = stream_asset.topic_table.contract, topic_key(stream_asset.topic)
-    options = asset_options(stream_asset.key, {"python", "kafka", "deltalake"}, stream_asset.pool)
+    options = asset_options(stream_asset.key, {"python", "kafka", "deltalake"}, stream_asset.job)
 
     @dg.asset(
         **{**options, "freshness_policy": stream_asset.freshness},
@@ -181,17 +174,18 @@ def _build(stream_asset: StreamAsset) -> dg.AssetsDefinition:
             ),
             open_topic(stream_asset.topic, settings.kafka_servers) as topic,
         ):
-            if config.ranges:
-                metadata = _ingest(context, stream_asset, config, lake, topic)
-            else:
-                metadata = _rebuild(context, stream_asset, lake, topic)
+            add_rows = _ingest if config.ranges else _rebuild
+            metadata = add_rows(context, stream_asset, config, lake, topic)
         context.log.info("%s", metadata)
-        day = context.partition_key
+        table = IncrementalTable.open_or_create(lake, contract)
         return dg.MaterializeResult(
             metadata={
-                **_table_state(stream_asset, lake, day),
+                "dagster/partition_row_count": table.count_rows(context.partition_key),
+                "dagster/uri": lake.table(contract).path,
+                "delta_version": table.version,
+                "topic": stream_asset.topic,
                 **metadata,
-                **stream_asset.day_metadata(lake, day),
+                **stream_asset.day_metadata(lake, context.partition_key),
             }
         )
 
@@ -199,17 +193,9 @@ def _build(stream_asset: StreamAsset) -> dg.AssetsDefinition:
     return asset
 
 
-def blocked_tag(partition: int) -> str:
-    """Return the key of the tag that marks a partition as blocked by the tagged run.
-
-    No retry can ingest the partition's next offset. `blocked_at` returns the tag's value.
-    """
-    return f"platform/blocked-{partition}"
-
-
-def blocked_at(topic_id: str, offset: int) -> str:
-    """Return the value of `blocked_tag`."""
-    return f"{topic_id}:{offset}"
+def blocked_tags(topic_id: str, offsets: Mapping[int, int]) -> dict[str, str]:
+    """Return a run's tags for partitions that it blocks: no retry can ingest their next offset."""
+    return {f"platform/blocked-{p}": f"{topic_id}:{offset}" for p, offset in offsets.items()}
 
 
 def _ingest(
@@ -220,37 +206,39 @@ def _ingest(
     topic: Topic,
 ) -> dict[str, Any]:
     """Ingest and return the metadata; blocked partitions become tags, for the sensor."""
-    request = IngestRequest(
-        config.topic_id or topic.topic_id(),
-        date.fromisoformat(context.partition_key),
-        _parse_ranges(config),
-        config.accept_loss,
-    )
+    try:
+        ranges = tuple(map(OffsetRange.parse, config.ranges))
+    except ValueError as error:
+        raise dg.Failure(f"config: {error}", allow_retries=False) from error
+    topic_id, day = config.topic_id or topic.topic_id(), date.fromisoformat(context.partition_key)
+    request = IngestRequest(topic_id, day, ranges, config.accept_loss)
     try:
         result = ingest(lake, topic, stream_asset.topic_table, request, _today())
     except PartitionsBlockedError as error:
-        tags = {
-            blocked_tag(partition): blocked_at(request.topic_id, offset)
-            for partition, offset in error.offsets.items()
-        }
+        tags = blocked_tags(topic_id, error.offsets)
         context.instance.add_run_tags(context.run.run_id, tags)
         raise dg.Failure(
             f"{error}; to continue without these messages, launch this run again with "
             "accept_loss: true",
             allow_retries=False,
         ) from None  # an alert shows the innermost cause
-    return _result_metadata(stream_asset, result)
-
-
-def _parse_ranges(config: IngestConfig) -> tuple[OffsetRange, ...]:
-    try:
-        return tuple(map(OffsetRange.parse, config.ranges))
-    except ValueError as error:
-        raise dg.Failure(f"config: {error}", allow_retries=False) from error
+    metadata = {
+        "offsets": list(map(str, result.ranges)),
+        "messages": result.messages,
+        "rows_added": result.rows_added,
+        "lost_offsets": result.lost_offsets,
+        "unreadable": list(result.unreadable),
+    }
+    has_deletions = "op" in stream_asset.topic_table.contract.column_names
+    return {**metadata, "deletions": result.deletions} if has_deletions else metadata
 
 
 def _rebuild(
-    context: dg.AssetExecutionContext, stream_asset: StreamAsset, lake: Lake, topic: Topic
+    context: dg.AssetExecutionContext,
+    stream_asset: StreamAsset,
+    _config: IngestConfig,
+    lake: Lake,
+    topic: Topic,
 ) -> dict[str, Any]:
     day = date.fromisoformat(context.partition_key)
     result = rebuild(lake, topic, stream_asset.topic_table, day, _today())
@@ -261,35 +249,61 @@ def _rebuild(
     }
 
 
-def _result_metadata(stream_asset: StreamAsset, result: IngestResult) -> dict[str, Any]:
-    metadata: dict[str, Any] = {
-        "offsets": list(map(str, result.ranges)),
-        "messages": result.messages,
-        "rows_added": result.rows_added,
-        "lost_offsets": result.lost_offsets,
-        "unreadable": list(result.unreadable),
-    }
-    if "op" in stream_asset.topic_table.contract.column_names:
-        metadata["deletions"] = result.deletions
-    return metadata
-
-
-def _table_state(stream_asset: StreamAsset, lake: Lake, day: str) -> dict[str, Any]:
-    contract = stream_asset.topic_table.contract
-    table = IncrementalTable.open_or_create(lake, contract)
-    return {
-        "dagster/partition_row_count": table.count_rows(day),
-        "dagster/uri": lake.table(contract).path,
-        "delta_version": table.version,
-        "topic": stream_asset.topic,
-    }
-
-
 def _today() -> date:
     return datetime.now(UTC).date()
 
 
+def _topic(
+    topic: str,
+    writer: str,
+    description: str,
+    deps: Sequence[str] = (),
+    metadata: Mapping[str, Any] | None = None,
+) -> dg.AssetSpec:
+    """Return a topic as an external asset: no Dagster run writes it."""
+    return dg.AssetSpec(
+        topic_key(topic),
+        deps=map(topic_key, deps),
+        description=description,
+        group_name=GROUPS["kafka"],
+        kinds={writer, "kafka"},
+        owners=[OWNER],
+        metadata={**(metadata or {}), "dagster/table_name": topic},
+    )
+
+
+TOPICS = (
+    _topic(
+        CDC_TOPIC,
+        "debezium",
+        "Changes of the intake table, as Debezium reads them from the write-ahead log. Kept a "
+        "week.",
+        metadata=table_metadata(DIABETES_NEW),
+    ),
+    _topic(
+        SINK_TOPIC,
+        "flink",
+        "The newest valid image of each patient, by Flink; a tombstone for a deleted one.",
+        [CDC_TOPIC],
+        table_metadata(DIABETES_NEW, {topic_key(CDC_TOPIC): DIABETES_NEW}),
+    ),
+    _topic(
+        REJECTED_TOPIC,
+        "flink",
+        "Changes that violate the contract, and unreadable images: original bytes with all "
+        "reasons. Kept a month.",
+        [CDC_TOPIC, SINK_TOPIC],
+    ),
+    _topic(
+        WINDOWED_TOPIC,
+        "flink",
+        "Counts and means of each minute of event time. Kept a month.",
+        [CDC_TOPIC],
+    ),
+)
+
+
 @dg.definitions
 def stream() -> dg.Definitions:
-    """Return the assets of all topics."""
-    return dg.Definitions(assets=build_stream_assets())
+    """Return the topics and the assets of their tables."""
+    return dg.Definitions(assets=[*TOPICS, *map(build_stream_asset, STREAM_ASSETS)])

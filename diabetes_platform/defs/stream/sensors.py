@@ -6,9 +6,8 @@ job is queued or running.
 """
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -18,8 +17,7 @@ from diabetes_platform.defs.stream.assets import (
     NO_STREAM,
     STREAM_ASSETS,
     StreamAsset,
-    blocked_at,
-    blocked_tag,
+    blocked_tags,
 )
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.incremental_table import IncrementalTable, OffsetRange
@@ -41,10 +39,10 @@ UNFINISHED = [status for status in dg.DagsterRunStatus if status not in _FINISHE
 
 
 class TopicSnapshot(BaseModel):
-    """The topic at the last tick, kept as the sensor's cursor.
+    """The topic at a tick; from `positions` to `ends`, the offsets of a partition are unread.
 
-    It is only needed if somebody deletes the topic: neither Kafka nor the table then knows which
-    offsets were unread. Cursors of older releases have the same fields.
+    It is the sensor's cursor. That is only needed if somebody deletes the topic: neither Kafka nor
+    the table then knows which offsets were unread. Cursors of older releases have the same fields.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -64,18 +62,8 @@ class TopicSnapshot(BaseModel):
             return None
         return snapshot if snapshot.topic == topic else None
 
-
-@dataclass(frozen=True, slots=True)
-class UnreadOffsets:
-    """The unread offsets of a topic: from `positions` to the end of each partition."""
-
-    topic_id: str
-    positions: Mapping[int, int]
-    ends: Mapping[int, int]
-    deleted: bool = False
-
     @property
-    def ranges(self) -> list[OffsetRange]:
+    def unread(self) -> list[OffsetRange]:
         """The unread offsets of each partition that has any."""
         return [
             OffsetRange(partition, position, self.ends[partition] - 1)
@@ -86,12 +74,7 @@ class UnreadOffsets:
     @property
     def lag(self) -> int:
         """The number of unread offsets."""
-        return sum(map(len, self.ranges))
-
-    def without(self, partitions: Mapping[int, object]) -> "UnreadOffsets":
-        """Return the unread offsets of all other partitions."""
-        positions = {p: offset for p, offset in self.positions.items() if p not in partitions}
-        return replace(self, positions=positions)
+        return sum(map(len, self.unread))
 
 
 def build_increments(stream_asset: StreamAsset) -> dg.SensorDefinition:
@@ -128,56 +111,48 @@ def _tick(
     reason = _wait_reason(context.instance, stream_asset)
     previous = TopicSnapshot.parse(context.cursor, topic.name)
     table = IncrementalTable.find(lake, stream_asset.topic_table.contract)
-    topic_id, watermarks = topic.topic_id(), topic.watermarks()
-    unread = _unread_of_deleted_topic(table, previous, topic_id)
-    if unread is None:
-        unread = _unread(table, topic.name, topic_id, watermarks)
+    snapshot, watermarks = _snapshot(topic, table, previous)
     request = None
     if reason is None:
-        request, reason = _request(context.instance, stream_asset, unread, topic, watermarks)
+        request, reason = _request(context.instance, stream_asset, snapshot, topic, watermarks)
     events, observed_ms = [], 0 if previous is None else previous.observed_ms
     if (now_ms := time.time_ns() // 1_000_000) - observed_ms >= OBSERVATION_MS:
-        events, observed_ms = _observations(stream_asset, servers, unread.lag), now_ms
-    snapshot = TopicSnapshot(
-        topic=topic.name,
-        topic_id=unread.topic_id,
-        positions=dict(unread.positions),
-        ends=dict(unread.ends),
-        observed_ms=observed_ms,
-    )
+        events, observed_ms = _observations(stream_asset, servers, snapshot.lag), now_ms
     return dg.SensorResult(
         run_requests=[] if request is None else [request],
         skip_reason=reason,
-        cursor=snapshot.model_dump_json(),
+        cursor=snapshot.model_copy(update={"observed_ms": observed_ms}).model_dump_json(),
         asset_events=events,
     )
 
 
-def _unread(
-    table: IncrementalTable | None, topic: str, topic_id: str, watermarks: Watermarks
-) -> UnreadOffsets:
-    """Return the unread offsets. Raises MessagesLostError."""
-    committed = {} if table is None else table.committed_offsets(topic, topic_id, watermarks)
-    positions = next_offsets(topic, committed, watermarks)
-    return UnreadOffsets(topic_id, positions, {p: high for p, (_, high) in watermarks.items()})
+def _snapshot(
+    topic: Topic, table: IncrementalTable | None, previous: TopicSnapshot | None
+) -> tuple[TopicSnapshot, Watermarks]:
+    """Return the topic and its watermarks. Raises MessagesLostError.
 
-
-def _unread_of_deleted_topic(
-    table: IncrementalTable | None, previous: TopicSnapshot | None, topic_id: str
-) -> UnreadOffsets | None:
-    """Return the offsets that were unread when the topic was deleted.
-
-    None if the topic was not deleted, or if all of its offsets were ingested.
+    If the topic was deleted before all of its offsets were ingested, its last snapshot is returned
+    until they are; Kafka has none of them.
     """
-    if previous is None or previous.topic_id == topic_id:
-        return None
-    committed = {}
-    if table is not None:
-        committed = table.committed_offsets(previous.topic, previous.topic_id, previous.ends)
-    positions = previous.positions | {p: offset + 1 for p, offset in committed.items()}
-    positions = {p: positions.get(p, 0) for p in previous.ends}
-    unread = UnreadOffsets(previous.topic_id, positions, previous.ends, deleted=True)
-    return unread if unread.lag else None
+
+    def committed(topic_id: str, partitions: Iterable[int]) -> dict[int, int]:
+        return {} if table is None else table.committed_offsets(topic.name, topic_id, partitions)
+
+    topic_id, watermarks = topic.topic_id(), topic.watermarks()
+    if previous is not None and previous.topic_id != topic_id:
+        offsets = committed(previous.topic_id, previous.ends)
+        positions = {
+            p: offsets[p] + 1 if p in offsets else previous.positions.get(p, 0)
+            for p in previous.ends
+        }
+        deleted = previous.model_copy(update={"positions": positions})
+        if deleted.unread:
+            return deleted, {p: (end, end) for p, end in previous.ends.items()}
+    positions = next_offsets(topic.name, committed(topic_id, watermarks), watermarks)
+    ends = {p: high for p, (_, high) in watermarks.items()}
+    return TopicSnapshot(
+        topic=topic.name, topic_id=topic_id, positions=positions, ends=ends
+    ), watermarks
 
 
 def _wait_reason(instance: dg.DagsterInstance, stream_asset: StreamAsset) -> str | None:
@@ -201,52 +176,45 @@ def _wait_reason(instance: dg.DagsterInstance, stream_asset: StreamAsset) -> str
 def _request(
     instance: dg.DagsterInstance,
     stream_asset: StreamAsset,
-    unread: UnreadOffsets,
+    snapshot: TopicSnapshot,
     topic: Topic,
     watermarks: Watermarks,
 ) -> tuple[dg.RunRequest | None, str | None]:
     """Return the run to start, or the reason to skip."""
-    blocking = _blocking_runs(instance, stream_asset, unread)
-    unread = unread.without(blocking)
-    if not unread.ranges:
+    blocking = _blocking_runs(instance, stream_asset, snapshot)
+    positions = {p: offset for p, offset in snapshot.positions.items() if p not in blocking}
+    today = datetime.now(UTC).date()
+    unread = first_unread_day(positions, watermarks, topic.day_starts, today)
+    if unread is None:
         reasons = [
             f"{topic.name}-{partition} is blocked at its next offset: see the failed run {run_id}"
             for partition, run_id in blocking.items()
         ]
         return None, "; ".join(reasons) or "nothing new"
-    today = datetime.now(UTC).date()
-    day, ranges = today, unread.ranges
-    if not unread.deleted:
-        earliest = first_unread_day(unread.positions, watermarks, topic.day_starts, today)
-        day, ranges = earliest or (day, ranges)
-    return _run_request(stream_asset, unread.topic_id, day, ranges), None
+    day, ranges = unread
+    config = {"topic_id": snapshot.topic_id, "ranges": list(map(str, ranges))}
+    # No run key: after a failure, Dagster would not launch a second run with the same key.
+    request = dg.RunRequest(
+        partition_key=day.isoformat(),
+        run_config={"ops": {stream_asset.key.to_python_identifier(): {"config": config}}},
+    )
+    return request, None
 
 
 def _blocking_runs(
-    instance: dg.DagsterInstance, stream_asset: StreamAsset, unread: UnreadOffsets
+    instance: dg.DagsterInstance, stream_asset: StreamAsset, snapshot: TopicSnapshot
 ) -> dict[int, str]:
     """Return the id of the failed run that blocks a partition, by partition.
 
     A run blocks a partition while the partition's next offset is the one it could not ingest.
     """
     blocking: dict[int, str] = {}
-    for offsets in unread.ranges:
-        tag = {blocked_tag(offsets.partition): blocked_at(unread.topic_id, offsets.first)}
-        blocking_runs = dg.RunsFilter(job_name=stream_asset.job, tags=tag)
+    for offsets in snapshot.unread:
+        tags = blocked_tags(snapshot.topic_id, {offsets.partition: offsets.first})
+        blocking_runs = dg.RunsFilter(job_name=stream_asset.job, tags=tags)
         for run in instance.get_runs(blocking_runs, limit=1):
             blocking[offsets.partition] = run.run_id
     return blocking
-
-
-def _run_request(
-    stream_asset: StreamAsset, topic_id: str, day: date, ranges: list[OffsetRange]
-) -> dg.RunRequest:
-    config = {"topic_id": topic_id, "ranges": list(map(str, ranges))}
-    # No run key: after a failure, Dagster would not launch a second run with the same key.
-    return dg.RunRequest(
-        partition_key=day.isoformat(),
-        run_config={"ops": {stream_asset.key.to_python_identifier(): {"config": config}}},
-    )
 
 
 def _observations(stream_asset: StreamAsset, servers: str, lag: int) -> list[dg.AssetObservation]:

@@ -17,7 +17,7 @@ from diabetes_platform.defs.alerts.freshness import (
     freshness_policies,
     stale_assets,
 )
-from diabetes_platform.defs.stream.assets import build_stream_assets
+from diabetes_platform.defs.stream.assets import STREAM_ASSETS, build_stream_asset
 from diabetes_platform.orchestration.describe import DAILY, RAW, STREAM
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming.incidents import Incident, IncidentCursor
@@ -132,6 +132,8 @@ def test_reports_no_asset_that_was_never_materialized() -> None:
 
 
 def test_finds_every_asset_with_a_policy() -> None:
-    keys = {key.to_user_string() for key in freshness_policies(build_stream_assets())}
+    keys = {
+        key.to_user_string() for key in freshness_policies(map(build_stream_asset, STREAM_ASSETS))
+    }
     assert keys == {"stream/patients", "stream/windows"}
     assert build_definitions().resolve_sensor_def("stale_assets").default_status.value == "RUNNING"

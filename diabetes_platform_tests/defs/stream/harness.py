@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from diabetes_platform.defs.stream.assets import PATIENTS_ASSET, StreamAsset, build_stream_assets
+from diabetes_platform.defs.stream.assets import PATIENTS_ASSET, StreamAsset, build_stream_asset
 from diabetes_platform.defs.stream.jobs import stream_jobs
 from diabetes_platform.defs.stream.sensors import build_increments
 from diabetes_platform.lake.delta import Lake
@@ -43,7 +43,7 @@ class Harness:
     def job(self) -> dg.JobDefinition:
         """The production job over this asset."""
         defs = dg.Definitions(
-            assets=build_stream_assets([self.stream_asset]),
+            assets=[build_stream_asset(self.stream_asset)],
             jobs=[job for job in stream_jobs if job.name == self.stream_asset.job],
             resources=build_resources(lambda: self.settings),
         )

@@ -14,7 +14,7 @@ from diabetes_platform.contract.events import CDC_TOPIC
 from diabetes_platform.contract.tables import STREAM_PATIENTS
 from diabetes_platform.defs.stream import sensors
 from diabetes_platform.defs.stream.assets import PATIENTS_ASSET
-from diabetes_platform.defs.stream.sensors import TopicSnapshot, UnreadOffsets, build_increments
+from diabetes_platform.defs.stream.sensors import TopicSnapshot, build_increments
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.incremental_table import IncrementalTable, OffsetRange
 from diabetes_platform.lake.labels import waiting_labels
@@ -85,10 +85,10 @@ def test_ignores_the_cursor_of_another_topic() -> None:
 
 
 def test_counts_unread_offsets_of_every_partition() -> None:
-    unread = UnreadOffsets("id", {0: 5, 1: 3, 2: 0}, {0: 9, 1: 3, 2: 2})
-    assert unread.ranges == [OffsetRange(0, 5, 8), OffsetRange(2, 0, 1)]
-    assert unread.lag == 6
-    assert unread.without({0: "run"}).ranges == [OffsetRange(2, 0, 1)]
+    positions, ends = {0: 5, 1: 3, 2: 0}, {0: 9, 1: 3, 2: 2}
+    snapshot = TopicSnapshot(topic="topic", topic_id="id", positions=positions, ends=ends)
+    assert snapshot.unread == [OffsetRange(0, 5, 8), OffsetRange(2, 0, 1)]
+    assert snapshot.lag == 6
 
 
 def test_skips_if_there_is_no_stream(tmp_path: Path) -> None:
@@ -232,14 +232,15 @@ def test_deleted_offsets_are_one_failed_run_and_wait_for_an_operator(
 
 
 @pytest.mark.integration
+@pytest.mark.parametrize("partitions", [4, 1])
 def test_unread_offsets_of_a_deleted_topic_wait_for_an_operator(
-    kafka: Kafka, harness: Harness
+    kafka: Kafka, harness: Harness, partitions: int
 ) -> None:
-    harness.put(message(1, 10), partition=0)
+    harness.put(message(1, 10), partition=3)
     harness.ingest_all()
-    harness.put(message(2, 11), partition=0)
+    harness.put(message(2, 11), partition=3)
     harness.tick()
-    recreate(kafka, harness.topic, 4)
+    recreate(kafka, harness.topic, partitions)
     harness.put(message(3, 12), partition=0)
     request = harness.request()
     assert "was deleted and created again before its offsets 1 to 1" in failure_message(

@@ -9,11 +9,12 @@ import pytest
 from diabetes_platform.contract.tables import STREAM_PATIENTS
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.incremental_table import DayHistory, IncrementalTable, OffsetRange
-from diabetes_platform.streaming.ingest import IngestRequest, ingest
-from diabetes_platform.streaming.rebuild import (
+from diabetes_platform.streaming.ingest import (
     DayLostError,
+    IngestRequest,
     RebuildResult,
     incompleteness,
+    ingest,
     rebuild,
 )
 from diabetes_platform.streaming.rows import PATIENTS
