@@ -1,16 +1,11 @@
 """Contract tables as Arrow schemas, and the content hash of Arrow rows."""
 
 import hashlib
-from io import RawIOBase
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from diabetes_platform.contract.tables import ColumnType, Table
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
 
 _ARROW: dict[ColumnType, pa.DataType] = {
     "text": pa.string(),
@@ -48,22 +43,11 @@ def content_hash_of(rows: pa.Table, key: str) -> str:
 
     The values of `key` are unique. A number is written as the shortest text that parses to it.
     """
-    sink = _Digest(hashlib.sha256())
-    pa_csv.write_csv(rows.sort_by(key), pa.PythonFile(sink, mode="w"))
-    return sink.digest.hexdigest()
-
-
-class _Digest(RawIOBase):
-    """A file object that only hashes what is written, so that the text is never in memory."""
-
-    def __init__(self, digest: "_Hash") -> None:
-        super().__init__()
-        self.digest = digest
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: object) -> int:
-        view = memoryview(data)  # type: ignore[arg-type]
-        self.digest.update(view)
-        return view.nbytes
+    digest = hashlib.sha256()
+    header, sorted_rows = rows.slice(0, 0), rows.sort_by(key)
+    # In batches, so that the text of all rows is never in memory.
+    for batch in (header, *sorted_rows.to_batches(max_chunksize=65_536)):
+        text = pa.BufferOutputStream()
+        pa_csv.write_csv(batch, text, pa_csv.WriteOptions(include_header=batch is header))
+        digest.update(text.getvalue())
+    return digest.hexdigest()

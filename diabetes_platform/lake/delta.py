@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import (
     CommitProperties,
@@ -188,7 +189,7 @@ class Lake:
         table: Table,
         since: datetime,
         columns: Sequence[str] | None = None,
-        where: "ds.Expression | None" = None,
+        where: pc.Expression | None = None,
     ) -> pa.Table:
         """Read the days (UTC) of `table` from the day of `since` on; no rows if there is no table.
 
@@ -199,12 +200,10 @@ class Lake:
         names = list(table.column_names if columns is None else columns)
         if (opened := target.find()) is None:
             return row_schema(table).empty_table().select(names)
-        import pyarrow.dataset as ds
-
         day = since.astimezone(UTC).date().isoformat()
         with self.s3.errors(target.path):
             dataset = opened.to_pyarrow_dataset(file_pruning_predicate=[("day", ">=", day)])
-            is_recent = ds.field("day") >= day
+            is_recent = pc.field("day") >= day
             return dataset.to_table(
                 columns=projection(dataset, table, names),
                 filter=is_recent if where is None else is_recent & where,
@@ -263,21 +262,19 @@ class Lake:
 
 def projection(
     dataset: "ds.Dataset", table: Table, names: Sequence[str]
-) -> "dict[str, ds.Expression]":
+) -> dict[str, pc.Expression]:
     """Return the columns `names` for a scan; a column of `table` that the dataset lacks is NULL."""
-    import pyarrow.dataset as ds
-
     schema = row_schema(table)
     present = set(dataset.schema.names)
     return {
-        name: ds.field(name)
+        name: pc.field(name)
         if name in present or name not in schema.names
-        else ds.scalar(pa.scalar(None, schema.field(name).type))
+        else pc.scalar(pa.scalar(None, schema.field(name).type))
         for name in names
     }
 
 
-def _equal(where: dict[str, str]) -> "ds.Expression | None":
+def _equal(where: dict[str, str]) -> pc.Expression | None:
     terms = [(name, "=", value) for name, value in where.items()]
     return pq.filters_to_expression(terms) if terms else None
 
