@@ -42,7 +42,12 @@ def column_order(header: list[str], name: str, fields: Sequence[Field] = FIELDS)
     by_alias = {field.alias: field.name for field in fields}
     allowed = ", ".join(field.name for field in fields)
     names = [by_alias.get(cell, cell) for cell in header]
-    _reject_numbers(header, name)
+    for position, cell in enumerate(header, start=1):
+        if _NUMBER.fullmatch(cell):
+            raise SourceError(
+                f"{name}: line 1, column {position}: a number, so the file seems to have no "
+                f"header; allowed: the header {ALLOWED_HEADER}"
+            )
     for position, column in enumerate(names, start=1):
         where = f"{name}: line 1, column {position}: {_displayed(header[position - 1])}"
         if column not in {field.name for field in fields}:
@@ -73,15 +78,6 @@ def _damaged_content_ignored() -> Iterator[None]:
             raise
 
 
-def _reject_numbers(header: list[str], name: str) -> None:
-    for position, cell in enumerate(header, start=1):
-        if _NUMBER.fullmatch(cell):
-            raise SourceError(
-                f"{name}: line 1, column {position}: a number, so the file seems to have no "
-                f"header; allowed: the header {ALLOWED_HEADER}"
-            )
-
-
 def _displayed(cell: str) -> str:
     """Return the cell if it can only be a name: `6;148;72` are values in another dialect."""
     if cell.isidentifier() or not any(character.isdigit() for character in cell):
@@ -107,15 +103,6 @@ def end_of_rows(path: Path) -> int:
                 file.seek(position + content)
                 return position + content + len(file.readline())
     return 0
-
-
-def _fault(line: bytes, columns: Sequence[str]) -> str | None:
-    cells, fault = _split(line)
-    if fault is None and len(cells) != len(columns):
-        column = min(len(cells), len(columns)) + 1
-        names = ", ".join(columns)
-        return f"column {column}: {len(cells)} columns; allowed: {len(columns)} ({names})"
-    return fault
 
 
 def _split(line: bytes) -> tuple[list[str], str | None]:
@@ -223,7 +210,11 @@ def _parse(lines: bytes, names: list[str], fields: Sequence[Field]) -> pa.Table 
 def _first_fault(lines: bytes, number: int, columns: Sequence[str]) -> str:
     """Describe the first invalid line; the first line of `lines` has this number."""
     for line_number, line in enumerate(BytesIO(lines), start=number):
-        if (fault := _fault(line, columns)) is not None:
+        cells, fault = _split(line)
+        if fault is None and len(cells) != len(columns):
+            column, names = min(len(cells), len(columns)) + 1, ", ".join(columns)
+            fault = f"column {column}: {len(cells)} columns; allowed: {len(columns)} ({names})"
+        if fault is not None:
             return f"line {line_number}, {fault}"
     return _NO_LINE_AT_FAULT
 

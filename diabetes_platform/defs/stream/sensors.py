@@ -150,9 +150,8 @@ def _snapshot(
             return deleted, {p: (end, end) for p, end in previous.ends.items()}
     positions = next_offsets(topic.name, committed(topic_id, watermarks), watermarks)
     ends = {p: high for p, (_, high) in watermarks.items()}
-    return TopicSnapshot(
-        topic=topic.name, topic_id=topic_id, positions=positions, ends=ends
-    ), watermarks
+    snapshot = TopicSnapshot(topic=topic.name, topic_id=topic_id, positions=positions, ends=ends)
+    return snapshot, watermarks
 
 
 def _wait_reason(instance: dg.DagsterInstance, stream_asset: StreamAsset) -> str | None:
