@@ -50,7 +50,7 @@ def poll_dead_letters(servers: str, offsets: Mapping[int, int], now_ms: int) -> 
     KafkaException, and OffsetsDeletedError if Kafka deletes the messages during the poll.
     """
     letters: list[DeadLetter] = []
-    next_offsets = {}
+    next_offsets: dict[int, int] = {}
     deadline = time.monotonic() + _SECONDS
     with open_topic(REJECTED_TOPIC, servers) as topic:
         topic_id, starts = topic.topic_id(), topic.offsets_at(now_ms - FIRST_POLL_MS)
