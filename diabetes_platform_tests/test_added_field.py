@@ -75,7 +75,7 @@ def test_old_and_new_records_stand_side_by_side_in_every_store(
     assert result["scored"] == sum(served.values())
 
 
-def test_a_field_without_its_migration_is_refused(copy: Path, database_url: str) -> None:
+def test_rejects_a_field_without_its_migration(copy: Path, database_url: str) -> None:
     add_field(copy)
     program = run(copy, "-c", UPGRADE, database_url)
     assert program.returncode == 1
@@ -95,7 +95,7 @@ def test_a_field_without_its_migration_is_refused(copy: Path, database_url: str)
     ],
     ids=["removed", "retyped"],
 )
-def test_a_stored_field_that_is_removed_or_retyped_is_refused(
+def test_rejects_a_stored_field_that_is_removed_or_retyped(
     copy: Path, tmp_path: Path, database_url: str, definition: str, message: str
 ) -> None:
     lake, _ = unpack_stores(tmp_path)
@@ -113,7 +113,7 @@ def test_a_stored_field_that_is_removed_or_retyped_is_refused(
     assert creation.returncode == 0, creation.stderr
     fields = copy / "diabetes_platform/contract/fields.py"
     fields.write_text(fields.read_text().replace(FIELD, definition))
-    refused = run(
+    rejected = run(
         copy,
         "-c",
         "import sys; from diabetes_platform.lake.delta import *;"
@@ -121,14 +121,14 @@ def test_a_stored_field_that_is_removed_or_retyped_is_refused(
         "Lake(sys.argv[1]).table(STREAM_PATIENTS).create(STREAM_PATIENTS)",
         str(lake),
     )
-    assert refused.returncode == 1
-    assert message in refused.stderr.splitlines()[-1]
+    assert rejected.returncode == 1
+    assert message in rejected.stderr.splitlines()[-1]
     warehouse = run(copy, "-c", UPGRADE, database_url)
     assert warehouse.returncode == 1
     assert "cannot be removed or retyped" in warehouse.stderr.splitlines()[-1]
 
 
-def test_a_field_whose_example_breaks_its_own_range_is_refused_at_import(copy: Path) -> None:
+def test_rejects_at_import_a_field_whose_example_breaks_its_own_range(copy: Path) -> None:
     add_field(copy, FIELD.replace("example=5.7", "example=57"))
     program = run(copy, "-c", "import diabetes_platform.contract.fields")
     assert program.returncode == 1

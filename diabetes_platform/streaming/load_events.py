@@ -41,7 +41,7 @@ KINDS = len(_FAULTS) + 3
 
 
 def read_patients(lines: Iterable[str]) -> list[Patient]:
-    """Parse a CSV table of patients; codes for missing values become None.
+    """Parse a CSV table of patients; absent columns and codes for missing values become None.
 
     Raises ValueError with the line and the reasons if a row violates the contract.
     """
@@ -50,7 +50,7 @@ def read_patients(lines: Iterable[str]) -> list[Patient]:
         reasons = reasons_to_reject(row, FEATURES)
         if reasons:
             raise ValueError(f"line {number}: {', '.join(map(str, reasons))}")
-        patients.append({field.name: parse(field, row[field.name]).value for field in FEATURES})
+        patients.append({field.name: parse(field, row.get(field.name)).value for field in FEATURES})
     return patients
 
 

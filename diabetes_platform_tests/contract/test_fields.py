@@ -69,7 +69,7 @@ def test_every_field_is_described(field: Field) -> None:
         ),
     ],
 )
-def test_refuses_a_definition_that_contradicts_itself(
+def test_rejects_a_definition_that_contradicts_itself(
     change: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ValueError, match="allowed") as error:

@@ -209,7 +209,7 @@ def test_migrating_again_changes_nothing(warehouse: str, connection: Connection)
         ),
     ],
 )
-def test_refuses_a_warehouse_with_other_columns_than_the_contract(
+def test_rejects_a_warehouse_with_other_columns_than_the_contract(
     connection: Connection, change: str, message: str
 ) -> None:
     require_contract(connection)
@@ -246,7 +246,7 @@ def add_revision(migrations: Path, number: int, down_revision: str) -> None:
     )
 
 
-def test_refuses_two_migrations_in_the_wrong_order(migrations: Path) -> None:
+def test_rejects_two_migrations_in_the_wrong_order(migrations: Path) -> None:
     newest = int(HEAD)
     add_revision(migrations, newest + 1, f"{newest + 2:04}")
     add_revision(migrations, newest + 2, HEAD)
@@ -255,7 +255,7 @@ def test_refuses_two_migrations_in_the_wrong_order(migrations: Path) -> None:
         upgrade("postgresql://nobody@127.0.0.1:1/never-reached")
 
 
-def test_refuses_two_migrations_after_the_same_one(migrations: Path) -> None:
+def test_rejects_two_migrations_after_the_same_one(migrations: Path) -> None:
     newest = int(HEAD)
     for number in (newest + 1, newest + 2):
         add_revision(migrations, number, HEAD)
@@ -264,13 +264,13 @@ def test_refuses_two_migrations_after_the_same_one(migrations: Path) -> None:
         upgrade("postgresql://nobody@127.0.0.1:1/never-reached")
 
 
-def test_refuses_a_migration_whose_predecessor_is_missing(migrations: Path) -> None:
+def test_rejects_a_migration_whose_predecessor_is_missing(migrations: Path) -> None:
     add_revision(migrations, int(HEAD) + 1, "4711")
     with pytest.raises(MigrationError, match=r"form no chain: .*4711"):
         upgrade("postgresql://nobody@127.0.0.1:1/never-reached")
 
 
-def test_refuses_a_database_of_a_newer_platform(database_url: str) -> None:
+def test_rejects_a_database_of_a_newer_platform(database_url: str) -> None:
     upgrade(database_url)
     with psycopg.connect(database_url) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")

@@ -209,7 +209,7 @@ def test_retains_only_versions_that_a_rollback_can_reach(warehouse: str, staged:
     assert [version for (version,) in kept] == versions[-3:]
 
 
-def test_refuses_a_batch_that_another_load_replaced(warehouse: str, staged: Stage) -> None:
+def test_rejects_a_batch_that_another_load_replaced(warehouse: str, staged: Stage) -> None:
     replaced = staged(batch_id="a" * 12)
     staged(batch_id="b" * 12)
 

@@ -129,7 +129,7 @@ def is_read(connection: Connection) -> bool:
 
 @pytest.mark.integration
 @pytest.mark.usefixtures("consumer")
-def test_refuses_a_second_consumer_and_names_the_first(
+def test_rejects_a_second_consumer_and_names_the_first(
     warehouse: Connection, debezium: Connection
 ) -> None:
     for connection in (warehouse, debezium):

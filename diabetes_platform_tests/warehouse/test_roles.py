@@ -197,7 +197,7 @@ def test_a_role_may_do_its_work(sessions: dict[str, Connection], role: str, stat
     ("role", "statement"),
     cases({role: [*statements, *NOBODY] for role, statements in REFUSED.items()}),
 )
-def test_a_role_is_refused_everything_else(
+def test_a_role_may_do_nothing_else(
     sessions: dict[str, Connection], role: str, statement: str
 ) -> None:
     with (
