@@ -20,7 +20,7 @@ from psycopg import sql
 from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics, quarantine_batch
 from diabetes_platform.cleaning.session import spark_session
 from diabetes_platform.contract.bundle import open_bundle
-from diabetes_platform.contract.fields import FEATURE_NAMES, FIELDS, FIELDS_BY_NAME, fingerprint
+from diabetes_platform.contract.fields import FEATURE_NAMES, FIELDS, FIELDS_BY_NAME
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
     LABELLED_PATIENTS,
@@ -163,7 +163,7 @@ def main(root: str, models: str, warehouse: str) -> None:
     champion = ModelStore(models).champion()
     assert champion is not None
     model = ModelStore(models).read(champion.champion)
-    open_bundle(model.pointer, model.files, contract_fingerprint=fingerprint())
+    open_bundle(model.pointer, model.files)
     probabilities = predict_proba(model, training_set.features)
     result["model features"] = list(model.bundle.features)
     result["scored"] = int(np.isfinite(probabilities).sum())

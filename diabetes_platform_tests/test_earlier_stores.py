@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from diabetes_platform.contract.bundle import open_bundle
-from diabetes_platform.contract.fields import FEATURE_NAMES, FIELDS, fingerprint
+from diabetes_platform.contract.fields import FEATURE_NAMES, FIELDS
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
     LABELLED_PATIENTS,
@@ -81,7 +81,7 @@ def test_scores_an_earlier_training_set_with_its_champion(
     stored = models.champion()
     assert stored is not None
     model = models.read(stored.champion)
-    open_bundle(model.pointer, model.files, contract_fingerprint=fingerprint())
+    open_bundle(model.pointer, model.files)
     training_set = training_set_from_arrow(lake.table(TRAINING_SET).open().to_pyarrow_table())
     probabilities = predict_proba(model, training_set.features)
     assert training_set.features.shape == (PROMOTED_ROWS, len(FEATURE_NAMES))

@@ -19,6 +19,7 @@ from diabetes_platform.contract.bundle import (
     sha256,
     with_content_version,
 )
+from diabetes_platform.contract.fields import fingerprint, model_fingerprint
 
 MODEL = b"tree\n"
 BUNDLE = with_content_version(
@@ -29,7 +30,7 @@ BUNDLE = with_content_version(
         threshold=0.5,
         metrics={"auc": {"value": 0.8, "low": 0.7, "high": 0.9}},
         training={"rows": 2, "seed": 1},
-        contract_fingerprint="f" * 64,
+        contract_fingerprint=str(model_fingerprint(("glucose", "bmi"))),
         libraries={"lightgbm": "4"},
         files={MODEL_FILE: sha256(MODEL)},
     )
@@ -41,7 +42,7 @@ CHAMPION = ChampionPointer(BUNDLE.model_version, sha256(FILES[BUNDLE_FILE]))
 def test_reads_what_it_writes() -> None:
     assert load_bundle(dump_bundle(BUNDLE)) == BUNDLE
     assert load_champion(dump_champion(CHAMPION)) == CHAMPION
-    assert open_bundle(CHAMPION, FILES, contract_fingerprint="f" * 64) == BUNDLE
+    assert open_bundle(CHAMPION, FILES) == BUNDLE
 
 
 def test_a_version_is_named_by_its_content() -> None:
@@ -60,19 +61,23 @@ def test_a_version_is_named_by_its_content() -> None:
 )
 def test_rejects_a_changed_file(files: dict[str, bytes], message: str) -> None:
     with pytest.raises(BundleError, match=message):
-        open_bundle(CHAMPION, FILES | files, contract_fingerprint="f" * 64)
+        open_bundle(CHAMPION, FILES | files)
 
 
-def test_rejects_a_bundle_of_another_contract() -> None:
-    with pytest.raises(BundleError, match=r"contract fingerprint is f+; allowed: e+"):
-        open_bundle(CHAMPION, FILES, contract_fingerprint="e" * 64)
+def test_rejects_a_bundle_of_another_contract_unless_any_is_allowed() -> None:
+    other = with_content_version(replace(BUNDLE, contract_fingerprint="e" * 64))
+    files = {MODEL_FILE: MODEL, BUNDLE_FILE: dump_bundle(other)}
+    champion = ChampionPointer(other.model_version, sha256(files[BUNDLE_FILE]))
+    with pytest.raises(BundleError, match=f"contract fingerprint is e+; allowed: {fingerprint()}"):
+        open_bundle(champion, files)
+    assert open_bundle(champion, files, any_contract=True) == other
 
 
 @pytest.mark.parametrize("name", [MODEL_FILE, BUNDLE_FILE])
 def test_rejects_a_version_with_a_missing_file(name: str) -> None:
     files = {key: content for key, content in FILES.items() if key != name}
     with pytest.raises(BundleError, match=f"{name}: missing"):
-        open_bundle(CHAMPION, files, contract_fingerprint="f" * 64)
+        open_bundle(CHAMPION, files)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from diabetes_platform.contract.bundle import (
     open_bundle,
     sha256,
 )
-from diabetes_platform.contract.fields import FEATURE_NAMES, fingerprint
+from diabetes_platform.contract.fields import FEATURE_NAMES
 from diabetes_platform.modelling.recipe import Recipe, recipe_from_json
 from diabetes_platform.modelling.release_gate import evaluate_against_baseline
 from diabetes_platform.modelling.training import Candidate, is_reproducible, train_candidate
@@ -28,7 +28,7 @@ def pointer(candidate: Candidate) -> ChampionPointer:
 
 
 def test_serving_can_open_the_files(candidate: Candidate) -> None:
-    bundle = open_bundle(pointer(candidate), candidate.files, contract_fingerprint=fingerprint())
+    bundle = open_bundle(pointer(candidate), candidate.files)
     assert bundle == candidate.bundle
     trees = lightgbm.Booster(model_str=candidate.files[MODEL_FILE].decode())
     assert tuple(trees.feature_name()) == bundle.features == FEATURE_NAMES
@@ -77,7 +77,6 @@ def test_rejects_changed_trees(candidate: Candidate) -> None:
         open_bundle(
             pointer(candidate),
             {**candidate.files, MODEL_FILE: text},
-            contract_fingerprint=fingerprint(),
         )
 
 

@@ -28,7 +28,6 @@ from diabetes_platform.contract.bundle import (
     open_bundle,
     sha256,
 )
-from diabetes_platform.contract.fields import fingerprint
 from diabetes_platform.contract.s3 import DEFAULT_S3, S3, is_s3_url, storage_error
 from serving.app.metrics import ModelMetrics
 from serving.app.served_model import ServedModel, open_in_subprocess, open_model
@@ -130,7 +129,7 @@ class ChampionWatcher:
         files = await self._read_files(champion)
         # Also for the first model: one that kills its process would kill this one at every start.
         if champion not in self._safe_to_open:
-            open_bundle(champion, files, contract_fingerprint=fingerprint())
+            open_bundle(champion, files)
             await asyncio.to_thread(open_in_subprocess, champion, files)
         return await asyncio.to_thread(open_model, champion, files)
 

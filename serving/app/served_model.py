@@ -28,7 +28,6 @@ from diabetes_platform.contract.fields import (
     FIELDS_BY_NAME,
     RESULT_LABELS,
     Field,
-    fingerprint,
 )
 from serving.app.scorer import Row, Scorer, ScorerError
 
@@ -163,7 +162,7 @@ def open_model(champion: ChampionPointer, files: Mapping[str, bytes]) -> ServedM
     Raises BundleError if a check fails. Blocks for some milliseconds: do not call it on the event
     loop.
     """
-    bundle = open_bundle(champion, files, contract_fingerprint=fingerprint())
+    bundle = open_bundle(champion, files)
     unknown = set(bundle.features) - set(FEATURE_NAMES)
     if unknown:
         raise BundleError(f"features: {sorted(unknown)} are not in the contract")
