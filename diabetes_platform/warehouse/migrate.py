@@ -21,11 +21,21 @@ from diabetes_platform.contract.tables import (
     PREDICTIONS,
     SERVING_PATIENTS,
     STAGING_PATIENTS,
+    ColumnType,
     Table,
 )
-from diabetes_platform.warehouse.ddl import TYPES
 
 LOCATION = Path(__file__).parent / "migrations"
+TYPES: dict[ColumnType, str] = {
+    "text": "text",
+    "integer": "integer",
+    "bigint": "bigint",
+    "number": "double precision",
+    "timestamp": "timestamp with time zone",
+    "text[]": "text[]",
+    "json": "jsonb",
+}
+"""PostgreSQL's types as `format_type` writes them."""
 
 
 class MigrationError(RuntimeError):

@@ -14,7 +14,6 @@ import psycopg
 from psycopg import Connection, sql
 
 from diabetes_platform.contract.tables import STAGING_PATIENTS
-from diabetes_platform.warehouse import ddl
 from diabetes_platform.warehouse.staging import StagedBatch
 
 RETAINED_VERSIONS = 3
@@ -136,10 +135,11 @@ def _copy_rows(connection: Connection, batch: StagedBatch) -> None:
     row = connection.execute("SELECT max(version) FROM staging.batches").fetchone()
     if row != (batch.version,):
         raise PromotionError(f"batch {batch.batch_id} is no longer in staging")
+    columns = sql.SQL(", ").join(map(sql.Identifier, STAGING_PATIENTS.column_names))
     copy = sql.SQL(
         "INSERT INTO serving.patient_versions (version, {columns})"
         " SELECT {version}, {columns} FROM staging.patients"
-    ).format(columns=ddl.column_names(STAGING_PATIENTS), version=batch.version)
+    ).format(columns=columns, version=batch.version)
     try:
         connection.execute(copy)
     except (psycopg.errors.CheckViolation, psycopg.errors.NotNullViolation) as error:

@@ -4,7 +4,7 @@ from psycopg import sql
 
 from diabetes_platform.contract.fields import FIELDS, Field
 from diabetes_platform.contract.tables import Column, Table
-from diabetes_platform.warehouse.ddl import TYPES
+from diabetes_platform.warehouse.migrate import TYPES
 
 
 def columns(table: Table, *, not_null: bool) -> sql.Composed:
