@@ -14,10 +14,8 @@ from diabetes_platform.local.ports import listens, require_free
 from diabetes_platform.local.processes import (
     dying_with_parent,
     require_alive,
-    signal_group,
     spawn,
-    stop_group,
-    wait_all,
+    stop_groups,
 )
 from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PROJECT_ROOT
@@ -92,10 +90,4 @@ def wait_until_ready(running: RunningServer, seconds: float, url: str | None = N
 
 def stop_all(servers: Sequence[RunningServer]) -> None:
     """Terminate all servers at the same time, and kill those that survive a grace period."""
-    processes = [running.process for running in servers]
-    for process in processes:
-        if process.poll() is None:
-            signal_group(process.pid, signal.SIGTERM)
-    wait_all(processes, STOP_SECONDS)
-    for process in processes:
-        stop_group(process, grace=0.0)
+    stop_groups([running.process for running in servers], grace=STOP_SECONDS)

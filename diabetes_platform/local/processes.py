@@ -1,12 +1,13 @@
 """Child processes: each in its own process group, with its own log, ended with its parent."""
 
+import contextlib
 import functools
 import os
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from diabetes_platform.local.errors import PlatformError
@@ -48,30 +49,27 @@ def dying_with_parent(stop_signal: signal.Signals) -> tuple[str, ...]:
 
 def stop_group(process: subprocess.Popen[bytes], *, grace: float) -> None:
     """Terminate the process group, and kill it after `grace` seconds."""
-    if process.poll() is None:
-        signal_group(process.pid, signal.SIGTERM)
-        wait_all([process], grace)
-    signal_group(process.pid, signal.SIGKILL)
-    process.wait()
+    stop_groups([process], grace=grace)
+
+
+def stop_groups(processes: Sequence[subprocess.Popen[bytes]], *, grace: float) -> None:
+    """Terminate all process groups at the same time, and kill the rest after `grace` seconds."""
+    for process in processes:
+        if process.poll() is None:
+            signal_group(process.pid, signal.SIGTERM)
+    deadline = time.monotonic() + grace
+    for process in processes:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.0, deadline - time.monotonic()))
+    for process in processes:
+        signal_group(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def signal_group(group: int, number: signal.Signals) -> None:
     """Send a signal to a process group; does nothing if it has ended."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(group, number)
-    except ProcessLookupError:
-        return
-
-
-def wait_all(processes: Iterable[subprocess.Popen[bytes]], seconds: float) -> bool:
-    """Wait up to `seconds` and return whether all `processes` have ended."""
-    deadline = time.monotonic() + seconds
-    for process in processes:
-        try:
-            process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            return False
-    return True
 
 
 def require_alive(process: subprocess.Popen[bytes], service: str, log: Path) -> None:

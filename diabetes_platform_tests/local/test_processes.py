@@ -16,7 +16,7 @@ from diabetes_platform.local.processes import (
     signal_group,
     spawn,
     stop_group,
-    wait_all,
+    stop_groups,
 )
 from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PROJECT_ROOT
@@ -87,12 +87,15 @@ def test_signalling_an_ended_group_does_nothing(tmp_path: Path) -> None:
     signal_group(process.pid, signal.SIGTERM)
 
 
-def test_waiting_returns_whether_all_have_ended(tmp_path: Path) -> None:
-    short = spawn(["true"], log=tmp_path / "log")
-    long = spawn(["sleep", "60"], log=tmp_path / "log")
-    assert wait_all([short], 5)
-    assert not wait_all([short, long], 0.1)
-    stop_group(long, grace=5)
+def test_one_grace_period_is_for_all_processes(tmp_path: Path) -> None:
+    logs = [tmp_path / name for name in ("a", "b", "c")]
+    processes = [spawn(["sh", "-c", STUBBORN], log=log) for log in logs]
+    for log in logs:
+        wait_for_output(log)
+    started = time.monotonic()
+    stop_groups(processes, grace=0.5)
+    assert 0.5 <= time.monotonic() - started < 1.4
+    assert [process.returncode for process in processes] == [-signal.SIGKILL] * 3
 
 
 def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:

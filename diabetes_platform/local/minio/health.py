@@ -6,6 +6,7 @@ import uuid
 from minio import Minio
 
 from diabetes_platform.local.health import HealthCheck, restart_remedy
+from diabetes_platform.local.minio.connection import REGION
 from diabetes_platform.local.ports import HOST
 from diabetes_platform.local.stack import Stack, storage_secret
 from diabetes_platform.settings import Port
@@ -20,7 +21,7 @@ def write_and_read(stack: Stack) -> str:
         USER,
         stack.secrets[storage_secret(USER)],
         secure=False,
-        region="us-east-1",
+        region=REGION,
     )
     name, content = f"doctor/{uuid.uuid4()}", b"written by diabetes doctor"
     client.put_object(BUCKET, name, io.BytesIO(content), len(content))
