@@ -93,8 +93,8 @@ def test_one_grace_period_is_for_all_processes(tmp_path: Path) -> None:
     for log in logs:
         wait_for_output(log)
     started = time.monotonic()
-    stop_groups(processes, grace=0.5)
-    assert 0.5 <= time.monotonic() - started < 1.4
+    stop_groups(processes, grace=1)
+    assert 1 <= time.monotonic() - started < 2.8
     assert [process.returncode for process in processes] == [-signal.SIGKILL] * 3
 
 
