@@ -13,7 +13,7 @@ import dagster as dg
 from diabetes_platform.defs.alerts.incident_alerts import issue_summary, track_incidents
 from diabetes_platform.defs.stream.assets import STREAM_ASSETS
 from diabetes_platform.settings import PlatformSettings
-from diabetes_platform.streaming.incidents import OUTAGE_POLICY, HealthIssue
+from diabetes_platform.streaming.incidents import OUTAGE_POLICY, HealthIssue, IncidentCursor
 
 FreshnessState = Literal["passed", "warning", "failed", "not run"]
 Policies = Mapping[dg.AssetKey, dg.FreshnessPolicy]
@@ -36,7 +36,8 @@ def stale_assets(
         policies = {key: policies[key] for key in policies.keys() - _STREAM_KEYS}
     issues = freshness_issues(context.instance, policies, evaluated_at)
     now_ms = int(evaluated_at.timestamp() * 1000)
-    track_incidents(context, settings, issues, OUTAGE_POLICY, now_ms=now_ms)
+    cursor = IncidentCursor.from_json(context.cursor)
+    track_incidents(context, settings, cursor, issues, OUTAGE_POLICY, now_ms=now_ms)
     return dg.SkipReason(issue_summary(issues) or "no asset is stale")
 
 

@@ -53,6 +53,7 @@ def health_alerts(state: State, incidents: Iterable[Incident], dagster_url: str)
 def track_incidents(
     context: dg.SensorEvaluationContext,
     settings: PlatformSettings,
+    cursor: IncidentCursor,
     issues: Iterable[HealthIssue],
     policy: IncidentPolicy,
     *,
@@ -60,13 +61,12 @@ def track_incidents(
     offsets: Mapping[int, int] | None = None,
     describe: Callable[[State, Sequence[Incident], str], list[Alert]] = health_alerts,
 ) -> tuple[Incident, ...]:
-    """Update the incidents in the sensor's cursor, send alerts and return the incidents.
+    """Update the incidents of `cursor`, send alerts, and return the incidents.
 
-    If an alert fails, AlertError fails the tick and the cursor does not advance. The next tick
-    repeats this one: it sends an alert again to the channels that did not accept it.
+    The new cursor is stored last: if an alert fails, AlertError fails the tick, and the next tick
+    sends the alert again to the channels that did not accept it.
     """
     check_channels(settings.alert_channels)
-    cursor = IncidentCursor.from_json(context.cursor)
     incidents, changes = update_incidents(cursor.incidents, issues, now_ms, policy)
     alerts = describe("raised", changes.opened, settings.dagster)
     alerts += describe("resolved", changes.resolved, settings.dagster)
