@@ -31,30 +31,11 @@ T = TypeVar("T")
 
 
 class Service:
-    """A server that a test can kill and restart, started with the supervisor's command.
+    """A server that a test can kill and restart."""
 
-    `name` is that of its process and of its folder in `diabetes_platform/local`. Its log is in
-    `home`.
-    """
-
-    def __init__(self, name: str, variables: Mapping[str, str], home: Path) -> None:
-        file = PROJECT_ROOT / "diabetes_platform" / "local" / name / "processes.yaml"
-        process = yaml.safe_load(file.read_text(encoding="utf-8"))["processes"][name]
-        self.command = ["sh", "-c", process["command"].replace("$$", "$")]
-        self.log = home / "logs" / f"{name}.log"
-        self.environment = {
-            "PATH": os.environ["PATH"],
-            "MALLOC_ARENA_MAX": "2",
-            "PLATFORM_HOME": str(home),
-            "ENV_DIR": str(home),
-            "JAVA_HOME": str(find_java(os.environ).parents[1]),
-            "PYTHON": sys.executable,
-            "TOOLS": str(TOOLS),
-            "INFRA": str(INFRA),
-            **variables,
-        }
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        (home / f"{name}.env").touch()
+    def __init__(self, command: list[str], variables: Mapping[str, str], log: Path) -> None:
+        self.command, self.log = command, log
+        self.environment = {"PATH": os.environ["PATH"], "MALLOC_ARENA_MAX": "2", **variables}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -90,7 +71,31 @@ class Service:
             stop_group(process, grace=grace)
 
 
-class Kafka(Service):
+class SupervisedService(Service):
+    """A server that is started with the supervisor's command.
+
+    `name` is that of its process and of its folder in `diabetes_platform/local`. Its log is in
+    `home`.
+    """
+
+    def __init__(self, name: str, variables: Mapping[str, str], home: Path) -> None:
+        file = PROJECT_ROOT / "diabetes_platform" / "local" / name / "processes.yaml"
+        process = yaml.safe_load(file.read_text(encoding="utf-8"))["processes"][name]
+        environment = {
+            "PLATFORM_HOME": str(home),
+            "ENV_DIR": str(home),
+            "JAVA_HOME": str(find_java(os.environ).parents[1]),
+            "PYTHON": sys.executable,
+            "TOOLS": str(TOOLS),
+            "INFRA": str(INFRA),
+            **variables,
+        }
+        command = ["sh", "-c", process["command"].replace("$$", "$")]
+        super().__init__(command, environment, home / "logs" / f"{name}.log")
+        (home / f"{name}.env").touch()
+
+
+class Kafka(SupervisedService):
     """A broker on free ports."""
 
     def __init__(self, data_dir: Path) -> None:
@@ -159,7 +164,7 @@ def _ends(consumer: Consumer, topic: str) -> list[TopicPartition]:
     return ends
 
 
-class Connect(Service):
+class Connect(SupervisedService):
     """A Connect worker without connectors that can reach `kafka` and `database`."""
 
     def __init__(self, kafka: Kafka, database: ProvisionedServer, home: Path) -> None:
