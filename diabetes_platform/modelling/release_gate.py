@@ -129,12 +129,6 @@ def evaluate_on_new_rows(
     )
 
 
-def evaluate_reproducibility(*, identical: bool) -> GateResult:
-    """Pass a candidate if a second training on the same rows gave identical bytes."""
-    result = "gives the same bytes" if identical else "gives other bytes"
-    return GateResult(passed=identical, text=f"training again on the same rows {result}")
-
-
 def baseline_rule(differences: Mapping[str, MetricDifference]) -> GateResult:
     """Pass a candidate that is significantly better than the prevalence alone.
 

@@ -4,7 +4,6 @@ Great Expectations takes seconds to import. It is imported inside the call, so t
 location can import this module.
 """
 
-import importlib
 import logging
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -61,9 +60,11 @@ def _validate(
     previous: PreviousBatch | None,
     table: str,
 ) -> ValidationReport:
-    _import_great_expectations()
-    from diabetes_platform.quality import data_docs, engine
-
+    try:
+        from diabetes_platform.quality import data_docs, engine
+    except SystemExit as error:
+        # Spark's client, which Great Expectations imports, exits if the main module has no file.
+        raise ImportError("Great Expectations ended its own import: run a file or -m") from error
     bound = [(spec, bound_kwargs(spec, previous)) for spec in EXPECTATIONS]
     schema, _, name = table.partition(".")
     result = engine.run_suite(
@@ -89,14 +90,3 @@ def _validate(
         LOGGER.error("No Data Docs for the validation %s: %s", run_name, text)  # noqa: TRY400 — no values in logs
         return replace(report, docs_error=text)
     return linked
-
-
-def _import_great_expectations() -> None:
-    """Import Great Expectations; raises ImportError even if the import calls sys.exit.
-
-    Spark's client, which it imports, calls sys.exit if the main module has no file.
-    """
-    try:
-        importlib.import_module("great_expectations")
-    except SystemExit as error:
-        raise ImportError("Great Expectations ended its own import: run a file or -m") from error
