@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -100,16 +99,20 @@ class DeltaPath:
         """
         opened = self.find()
         if opened is None:
-            # Another process may create it in the meantime.
-            with suppress(CommitFailedError), self.s3.errors(self.path):
-                DeltaTable.create(
-                    self.path,
-                    arrow_schema(table),
-                    mode="ignore",
-                    partition_by=partition_by,
-                    configuration=configuration,
-                    storage_options=self.storage_options,
-                )
+            try:
+                with self.s3.errors(self.path):
+                    DeltaTable.create(
+                        self.path,
+                        arrow_schema(table),
+                        mode="ignore",
+                        partition_by=partition_by,
+                        configuration=configuration,
+                        storage_options=self.storage_options,
+                    )
+            except CommitFailedError:
+                # Another process may have created it in the meantime.
+                if not self.exists():
+                    raise
             opened = self.open()
         with self.s3.errors(self.path):
             _add_missing_columns(opened, table)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from deltalake import write_deltalake
+from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import CommitFailedError
 
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
@@ -37,6 +38,17 @@ def test_the_path_for_spark_has_the_scheme_s3a(path: str, for_spark: str) -> Non
 def test_names_a_path_without_a_table(tmp_path: Path) -> None:
     with pytest.raises(LakeError, match=f"{tmp_path}: no Delta table"):
         DeltaPath(str(tmp_path)).version()
+
+
+def test_reports_a_failed_commit_that_created_no_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise CommitFailedError("storage")
+
+    monkeypatch.setattr(DeltaTable, "create", fail)
+    with pytest.raises(CommitFailedError, match="storage"):
+        DeltaPath(str(tmp_path)).create(RAW_PATIENTS)
 
 
 def with_columns(table: Table, *columns: Column) -> Table:
