@@ -44,7 +44,7 @@ class DeadLetterPoll:
 
 
 def poll_dead_letters(servers: str, offsets: Mapping[int, int], now_ms: int) -> DeadLetterPoll:
-    """Read the dead letters since `offsets`, for about five seconds.
+    """Read the dead letters since `offsets`, for at most five seconds.
 
     `servers` is Kafka's `host:port,…`. The next poll reads what this one had no time for. Raises
     KafkaException, and OffsetsDeletedError if Kafka deletes the messages during the poll.
@@ -59,13 +59,12 @@ def poll_dead_letters(servers: str, offsets: Mapping[int, int], now_ms: int) -> 
             start = next_offsets[partition] = start_offset(saved, low, high, MAX_MESSAGES)
             if start == high:
                 continue
-            for message in topic.read(topic_id, OffsetRange(partition, start, high - 1)):
+            for message in topic.read(topic_id, OffsetRange(partition, start, high - 1), deadline):
                 reasons = parse_reasons(message.headers.get(DEAD_LETTER_HEADERS.reasons))
                 letters.append(DeadLetter(reasons, message.written_ms, str(message.position)))
                 next_offsets[partition] = message.position.offset + 1
-                if time.monotonic() > deadline:
-                    break
-            else:
+            if time.monotonic() < deadline:
+                # The last offsets may have no message.
                 next_offsets[partition] = high
     return DeadLetterPoll(tuple(letters), next_offsets)
 

@@ -1,5 +1,6 @@
 """Reading a topic by offsets, without a consumer group and without commits at the broker."""
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,8 +17,8 @@ _REQUEST_SECONDS = 5.0
 _IDLE_SECONDS = 30.0
 """Long enough for a broker to restart."""
 _POLL_MESSAGES = 1000
-_GROUP = "stream-patients"
-"""The client requires a group; nothing is committed for it."""
+GROUP = "platform-offset-reader"
+"""The client requires a consumer group; nothing is committed for it."""
 
 
 class OffsetsDeletedError(RuntimeError):
@@ -91,20 +92,24 @@ class Topic:
             self._day_starts[day] = self.offsets_at(int(midnight.timestamp() * 1000))
         return self._day_starts[day]
 
-    def read(self, topic_id: str, offsets: OffsetRange) -> Iterator[TopicMessage]:
+    def read(
+        self, topic_id: str, offsets: OffsetRange, deadline: float = math.inf
+    ) -> Iterator[TopicMessage]:
         """Yield the messages of a range, except those that compaction has removed.
 
-        Raises OffsetsDeletedError if Kafka has deleted the topic with this id, or a part of the
-        range, also during the read.
+        At `deadline`, a time of `time.monotonic`, it ends early and without an error. Raises
+        OffsetsDeletedError if Kafka has deleted the topic with this id, or a part of the range,
+        also during the read.
         """
         self._consumer.assign([TopicPartition(self.name, offsets.partition, offsets.first)])
         try:
-            for message in self._messages(topic_id, offsets):
+            for message in self._messages(topic_id, offsets, deadline):
                 yield _topic_message(self.name, topic_id, message)
         finally:
             self._consumer.unassign()
         # Kafka deletes the oldest offsets first: if the first one still exists, so do the others.
-        self.require(topic_id, offsets)
+        if time.monotonic() < deadline:
+            self.require(topic_id, offsets)
 
     def require(self, topic_id: str, offsets: OffsetRange) -> None:
         """Raise OffsetsDeletedError unless the topic has this id and the whole range."""
@@ -120,8 +125,8 @@ class Topic:
                 f"{partition}: Kafka has deleted offsets of {text}; available: {low} to {high - 1}"
             )
 
-    def _messages(self, topic_id: str, offsets: OffsetRange) -> Iterator[Message]:
-        deadline = time.monotonic() + _IDLE_SECONDS
+    def _messages(self, topic_id: str, offsets: OffsetRange, deadline: float) -> Iterator[Message]:
+        idle_deadline = time.monotonic() + _IDLE_SECONDS
         while time.monotonic() < deadline:
             for message in self._consumer.consume(min(_POLL_MESSAGES, len(offsets)), 0.2):
                 error = message.error()
@@ -136,8 +141,9 @@ class Topic:
                 yield message
                 if message.offset() == offsets.last:
                     return
-                deadline = time.monotonic() + _IDLE_SECONDS
-        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001 - its public name
+                idle_deadline = time.monotonic() + _IDLE_SECONDS
+            if time.monotonic() > idle_deadline:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001 - its public name
 
     def _watermarks(self, partition: int) -> tuple[int, int]:
         low, high = self._consumer.get_watermark_offsets(
@@ -152,7 +158,7 @@ def open_topic(name: str, servers: str) -> Iterator[Topic]:
     consumer = Consumer(
         {
             "bootstrap.servers": servers,
-            "group.id": _GROUP,
+            "group.id": GROUP,
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "enable.partition.eof": True,

@@ -1,12 +1,15 @@
 """Dead letters: their reasons as issues, and polls of a real topic that commit nothing."""
 
 import json
+import os
+import signal
 import time
 
 import pytest
 from confluent_kafka import KafkaException, Producer
 
 from diabetes_platform.contract.events import DEAD_LETTER_HEADERS, REJECTED_TOPIC
+from diabetes_platform.lake.incremental_table import OffsetRange
 from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.polling import wait_until
 from diabetes_platform.streaming import dead_letters, topic
@@ -20,7 +23,9 @@ from diabetes_platform.streaming.dead_letters import (
     start_offset,
 )
 from diabetes_platform.streaming.incidents import HealthIssue
+from diabetes_platform.streaming.topic import open_topic
 from diabetes_platform_tests.capture import Kafka
+from diabetes_platform_tests.streaming.sink import message, own_topic, send
 
 NOW = 1_800_000_000_000
 
@@ -103,6 +108,10 @@ def test_reads_each_dead_letter_once_and_commits_nothing(
     wait_until(lambda: can_poll(servers), timeout=30)
     start = poll_dead_letters(servers, {}, now_ms())
     reject(kafka, ("age:missing",), ("bmi:not_a_number", "key:missing"))
+    with monkeypatch.context() as no_time:
+        no_time.setattr(dead_letters, "_SECONDS", 0.0)
+        unread = poll_dead_letters(servers, start.offsets, now_ms())
+    assert unread == DeadLetterPoll((), start.offsets)
     poll = poll_dead_letters(servers, start.offsets, now_ms())
     assert [letter.reasons for letter in poll.letters] == [
         ("age:missing",),
@@ -118,7 +127,22 @@ def test_reads_each_dead_letter_once_and_commits_nothing(
     hour_later = now_ms() + 3_600_000
     assert poll_dead_letters(servers, {}, hour_later) == DeadLetterPoll((), poll.offsets)
     groups = kafka.admin.list_consumer_groups().result().valid
-    assert "stream-patients" not in {group.group_id for group in groups}
+    assert topic.GROUP not in {group.group_id for group in groups}
+
+
+@pytest.mark.integration
+def test_a_read_from_a_stalled_broker_ends_at_its_deadline(kafka: Kafka) -> None:
+    with own_topic(kafka) as name, open_topic(name, kafka.bootstrap_servers) as opened:
+        send(kafka, name, [message(1, 10)])
+        topic_id = opened.topic_id()
+        os.kill(kafka.pid, signal.SIGSTOP)
+        try:
+            deadline = time.monotonic() + 0.5
+            assert list(opened.read(topic_id, OffsetRange(0, 0, 0), deadline)) == []
+            assert time.monotonic() < deadline + 2
+        finally:
+            os.kill(kafka.pid, signal.SIGCONT)
+        assert len(list(opened.read(topic_id, OffsetRange(0, 0, 0)))) == 1
 
 
 @pytest.mark.integration

@@ -21,6 +21,7 @@ from diabetes_platform.lake.labels import waiting_labels
 from diabetes_platform.orchestration.describe import STREAM, topic_key
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming.offsets import FIRST_DAY, MessagesLostError
+from diabetes_platform.streaming.topic import GROUP
 from diabetes_platform_tests.capture import Kafka
 from diabetes_platform_tests.defs.stream.harness import Harness
 from diabetes_platform_tests.streaming.sink import (
@@ -129,7 +130,7 @@ def test_a_request_has_the_unread_offsets_and_no_message(kafka: Kafka, harness: 
     assert (metadata["rows_added"], metadata["dagster/partition_row_count"]) == (3, 3)
     assert metadata["offsets"] == ["0:0-0", "2:0-1"]
     groups = kafka.admin.list_consumer_groups().result().valid
-    assert "stream-patients" not in {group.group_id for group in groups}
+    assert GROUP not in {group.group_id for group in groups}
 
 
 @pytest.mark.integration
