@@ -6,6 +6,7 @@ busy job proves little. A single sample in which the counters add up is proof en
 
 import contextlib
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -100,10 +101,10 @@ class MessageAccounting:
 
 def read_counters(cluster: FlinkCluster, job_id: str) -> MessageCounters:
     """Return the counters of a job, summed over all subtasks. Raises ServiceError."""
-    metrics: dict[str, int] = {}
+    metrics = Counter[str]()
     for vertex in cluster.vertices(job_id):
         names = [name for name in cluster.metric_names(job_id, vertex) if _COUNTED.fullmatch(name)]
-        metrics |= cluster.metric_sums(job_id, vertex, names)
+        metrics.update(cluster.metric_sums(job_id, vertex, names))
     return message_counters(metrics)
 
 
@@ -130,8 +131,11 @@ def evaluate_samples(samples: Sequence[MessageCounters]) -> MessageAccounting:
     """
     if not samples:
         raise ValueError("at least one sample is required")
-    restarts = [n for n, (a, b) in enumerate(pairwise(samples), start=1) if b.received < a.received]
-    samples = samples[max(restarts, default=0) :]
+    restart = 0
+    for index, (earlier, later) in enumerate(pairwise(samples), start=1):
+        if later.received < earlier.received:
+            restart = index
+    samples = samples[restart:]
     increases = (later.received - earlier.received for earlier, later in pairwise(samples))
     largest_increase = max(increases, default=0)
     closest = min(samples, key=lambda sample: abs(sample.unaccounted))
