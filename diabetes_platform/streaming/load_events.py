@@ -25,17 +25,17 @@ FIRST_UNUSED_ID = 2**40
 """No patient has this id or a higher one, so a broken event cannot change a real patient."""
 _BANDWIDTH = 0.1
 """Noise in standard deviations of a measurement."""
-_FAULTS: tuple[tuple[str, object], ...] = (
-    ("source.lsn", None),
-    ("op", "x"),
-    ("after", None),
-    ("after.age", "50"),
-    ("after.glucose", 1e6),
-    ("after.pregnancies", -1),
-    ("after.diabetes_pedigree_function", None),
-    ("after.id", "1"),
+_FAULTS: tuple[dict[str, object], ...] = (
+    {"source.lsn": None},
+    {"op": "x"},
+    {"after": None},
+    {"after.age": "50"},
+    {f"after.{field.name}": field.maximum + 1 for field in FEATURES},
+    {"after.pregnancies": -1},
+    {"after.diabetes_pedigree_function": None},
+    {"after.id": str(FIRST_UNUSED_ID)},
 )
-"""A member of a change event and an invalid value for it."""
+"""Members of a change event and invalid values for them."""
 KINDS = len(_FAULTS) + 3
 """The number of kinds of broken events."""
 
@@ -99,9 +99,9 @@ def broken_event(kind: int, event: dict[str, Any]) -> Event:
     kind %= KINDS
     key = json.dumps({"id": event["after"]["id"]}).encode()
     if kind < len(_FAULTS):
-        member, invalid = _FAULTS[kind]
-        parent, _, name = member.rpartition(".")
-        (event[parent] if parent else event)[name] = invalid
+        for member, invalid in _FAULTS[kind].items():
+            parent, _, name = member.rpartition(".")
+            (event[parent] if parent else event)[name] = invalid
         return key, json.dumps(event).encode()
     value = json.dumps(event).encode()
     raw_events = [(key, value[: len(value) // 2]), (key, b"\xff\xfe\x00"), (None, value)]
