@@ -159,30 +159,31 @@ def _pending(admin: AdminClient, file: Path, timeout: float) -> TopicChanges:
 
 
 def _apply(admin: AdminClient, changes: TopicChanges, timeout: float) -> None:
-    results: list[Future[Any]] = []
     if changes.create:
         topics = [
             # -1 is the broker's default replication factor.
             NewTopic(name, topic.partitions, replication_factor=-1, config=topic.config)
             for name, topic in changes.create.items()
         ]
-        results += admin.create_topics(topics, operation_timeout=timeout).values()
+        _wait(admin.create_topics(topics, operation_timeout=timeout))
     if changes.add_partitions:
         totals = [NewPartitions(name, total) for name, total in changes.add_partitions.items()]
-        results += admin.create_partitions(totals, operation_timeout=timeout).values()
+        _wait(admin.create_partitions(totals, operation_timeout=timeout))
     if changes.alter_config:
         resources = [_resource(name, config) for name, config in changes.alter_config.items()]
-        results += admin.incremental_alter_configs(resources).values()
-    for result in results:
-        result.result()
+        _wait(admin.incremental_alter_configs(resources))
+
+
+def _wait(futures: Mapping[Any, Future[Any]]) -> None:
+    for future in futures.values():
+        future.result()
 
 
 def _resource(name: str, config: Mapping[str, str | None]) -> ConfigResource:
-    operations = {True: AlterConfigOpType.DELETE, False: AlterConfigOpType.SET}
-    entries = [
-        ConfigEntry(setting, value, incremental_operation=operations[value is None])
-        for setting, value in config.items()
-    ]
+    entries = []
+    for setting, value in config.items():
+        operation = AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET
+        entries.append(ConfigEntry(setting, value, incremental_operation=operation))
     return ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=entries)
 
 

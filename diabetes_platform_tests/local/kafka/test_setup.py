@@ -214,6 +214,21 @@ def test_the_error_names_an_unknown_setting(kafka: Kafka, tmp_path: Path) -> Non
         setup_topics(kafka.bootstrap_servers, file)
 
 
+@pytest.mark.integration
+def test_changes_no_topic_if_another_one_cannot_be_created(kafka: Kafka, tmp_path: Path) -> None:
+    file = tmp_path / "topics.yaml"
+    file.write_text("unchanged: {partitions: 1}")
+    setup_topics(kafka.bootstrap_servers, file)
+    wait_until(lambda: has_partitions(kafka, "unchanged", 1), timeout=30)
+    larger = "unchanged: {partitions: 2}\n"
+    file.write_text(f"{larger}misspelt: {{partitions: 1, config: {{retention.hours: 1}}}}")
+    with pytest.raises(PlatformError, match=r"refused: .*retention\.hours"):
+        setup_topics(kafka.bootstrap_servers, file)
+    file.write_text(larger)
+    changes = setup_topics(kafka.bootstrap_servers, file)
+    assert changes == TopicChanges(add_partitions={"unchanged": 2})
+
+
 def test_declares_the_topics_in_the_configuration_of_connect() -> None:
     worker = (INFRA / "connect" / "worker.properties").read_text()
     topics = {line.partition("=")[2] for line in worker.splitlines() if ".storage.topic=" in line}
