@@ -66,8 +66,8 @@ class SparkProcess:
             f"-Djava.io.tmpdir={self.work}",
             *options,
             "-cp",
-            # Delta and S3 before Spark's own jars.
-            f"{jars}/*:{self.home}/jars/*",
+            # Delta and S3 first. Only Spark's own jars contain a class twice: their order is fixed.
+            ":".join([f"{jars}/*", *map(str, sorted(self.home.glob("jars/*.jar")))]),
             *self.arguments,
         ]
 
