@@ -26,6 +26,7 @@ from diabetes_platform.streaming.offsets import (
     offsets_of_day,
     split,
     unread_ranges,
+    watermarks_of_deleted_topic,
 )
 from diabetes_platform.streaming.rows import Row, TopicTable, UnreadableMessageError
 from diabetes_platform.streaming.topic import OffsetsDeletedError, Topic
@@ -108,10 +109,12 @@ def ingest(
     if topic.topic_id() == request.topic_id:
         watermarks = {p: at for p, at in topic.watermarks().items() if p in requested}
     else:
-        # The topic was deleted: the table cannot know its start, and Kafka has none of its offsets.
-        committed = {p: offsets.first - 1 for p, offsets in requested.items()} | committed
-        ends = {p: max(offsets.last, committed[p]) + 1 for p, offsets in requested.items()}
-        watermarks = {p: (end, end) for p, end in ends.items()}
+        ends = {}
+        for partition, offsets in requested.items():
+            # Without a committed offset, the first unread one is that of the request.
+            last_committed = committed.setdefault(partition, offsets.first - 1)
+            ends[partition] = max(offsets.last, last_committed) + 1
+        watermarks = watermarks_of_deleted_topic(ends)
     positions = next_offsets(topic.name, committed, watermarks)
     if starts := {p: offset - 1 for p, offset in positions.items() if p not in committed}:
         # From now on, messages that Kafka deletes before they are ingested count as lost.
@@ -165,9 +168,11 @@ class _Run:
         topic_id, accept_loss = self.request.topic_id, self.request.accept_loss
         low, _ = watermarks[offsets.partition]
         if offsets.first < low:
-            if not accept_loss:
-                self.topic.require(topic_id, offsets)
-            return [], IngestResult((offsets,), lost_offsets=len(offsets))
+            if accept_loss:
+                return [], IngestResult((offsets,), lost_offsets=len(offsets))
+            # Its error says whether the topic or only its oldest messages were deleted.
+            self.topic.require(topic_id, offsets)
+            raise OffsetsDeletedError(f"{self.topic.name}: offsets {offsets} were deleted")
         rows: list[Row] = []
         unreadable: list[str] = []
         for message in self.topic.read(topic_id, offsets):

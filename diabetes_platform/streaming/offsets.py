@@ -47,6 +47,11 @@ def next_offsets(
     return positions
 
 
+def watermarks_of_deleted_topic(ends: Mapping[int, int]) -> dict[int, tuple[int, int]]:
+    """Return the watermarks of a topic that ended at `ends`: Kafka has none of its offsets."""
+    return {partition: (end, end) for partition, end in ends.items()}
+
+
 def unread_ranges(
     positions: Mapping[int, int],
     watermarks: Watermarks,

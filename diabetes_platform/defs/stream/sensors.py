@@ -23,7 +23,12 @@ from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.incremental_table import IncrementalTable, OffsetRange
 from diabetes_platform.orchestration.describe import topic_key
 from diabetes_platform.settings import PlatformSettings
-from diabetes_platform.streaming.offsets import Watermarks, first_unread_day, next_offsets
+from diabetes_platform.streaming.offsets import (
+    Watermarks,
+    first_unread_day,
+    next_offsets,
+    watermarks_of_deleted_topic,
+)
 from diabetes_platform.streaming.topic import Topic, open_topic
 
 OBSERVATION_MS = 60_000
@@ -141,13 +146,15 @@ def _snapshot(
     topic_id, watermarks = topic.topic_id(), topic.watermarks()
     if previous is not None and previous.topic_id != topic_id:
         offsets = committed(previous.topic_id, previous.ends)
-        positions = {
-            p: offsets[p] + 1 if p in offsets else previous.positions.get(p, 0)
-            for p in previous.ends
-        }
+        positions = {}
+        for partition in previous.ends:
+            if partition in offsets:
+                positions[partition] = offsets[partition] + 1
+            else:
+                positions[partition] = previous.positions.get(partition, 0)
         deleted = previous.model_copy(update={"positions": positions})
         if deleted.unread:
-            return deleted, {p: (end, end) for p, end in previous.ends.items()}
+            return deleted, watermarks_of_deleted_topic(previous.ends)
     positions = next_offsets(topic.name, committed(topic_id, watermarks), watermarks)
     ends = {p: high for p, (_, high) in watermarks.items()}
     snapshot = TopicSnapshot(topic=topic.name, topic_id=topic_id, positions=positions, ends=ends)
