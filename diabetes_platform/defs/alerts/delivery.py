@@ -1,4 +1,8 @@
-"""Delivery of alerts: each one goes once to the alert log and to every alert channel."""
+"""Delivery of alerts to the alert log and to all alert channels.
+
+A channel gets each alert once. If it does not accept the alert, it is tried again: up to three
+times in total.
+"""
 
 import fcntl
 import json
@@ -32,7 +36,7 @@ def send_alert(alert: Alert, settings: PlatformSettings) -> bool:
         with _locked(settings.alerts) as log:
             lines = _lines_of(log, alert)
             unsent = [c for c in settings.alert_channels if not lines or c.name in lines[-1]]
-            if lines and (not unsent or len(lines) == MAX_DELIVERIES):
+            if lines and (not unsent or len(lines) >= MAX_DELIVERIES):
                 return False
             problems = dict.fromkeys(settings.alert_channels, "") | send(unsent, alert)
             line = {**alert.facts, **_outcome(problems)}

@@ -1,4 +1,4 @@
-"""Delivery of alerts: once to the log and every channel, whatever fails."""
+"""Delivery of alerts: once to each channel, and again to one that does not accept it."""
 
 import json
 import multiprocessing
