@@ -88,23 +88,23 @@ def _append(lake: Lake, file: FetchedSource) -> bool:
         table = target.open()
         if table.transaction_version(file.content_hash) is not None:
             return False
-        errors: list[Exception] = []
+        rows = _SourceRows(file)
         try:
             with lake.s3.errors(target.path):
-                _commit(table, file, errors)
+                _commit(table, file, rows)
         except CommitFailedError:
             # Another process committed first, possibly the same content.
             if attempt == _MAX_ATTEMPTS:
                 raise
         except DeltaError:
-            if not errors:
+            if rows.error is None:
                 raise
         else:
             return True
         # The writer's error hides the cause. The cause is raised outside of the `except` block, so
         # that the writer's error is not its context.
-        if errors:
-            raise errors[0]
+        if rows.error is not None:
+            raise rows.error
     return False
 
 
@@ -116,7 +116,7 @@ def _create_table(lake: Lake, file: FetchedSource) -> None:
     """
     target = lake.table(RAW_PATIENTS)
     if not target.exists():
-        deque(_rows(file, []), maxlen=0)
+        deque(_SourceRows(file), maxlen=0)
     target.create(
         RAW_PATIENTS,
         partition_by="content_hash",
@@ -129,12 +129,12 @@ def _create_table(lake: Lake, file: FetchedSource) -> None:
     )
 
 
-def _commit(table: DeltaTable, file: FetchedSource, errors: list[Exception]) -> None:
+def _commit(table: DeltaTable, file: FetchedSource, rows: "_SourceRows") -> None:
     # `table` is the version that was searched for the content: the same content committed since
     # then is a conflict.
     write_deltalake(
         table,
-        pa.RecordBatchReader.from_batches(RAW_SCHEMA, _rows(file, errors)),
+        pa.RecordBatchReader.from_batches(RAW_SCHEMA, iter(rows)),
         mode="append",
         writer_properties=WriterProperties(max_row_group_size=_ROW_GROUP_ROWS),
         commit_properties=CommitProperties(
@@ -144,27 +144,27 @@ def _commit(table: DeltaTable, file: FetchedSource, errors: list[Exception]) -> 
     )
 
 
-def _rows(file: FetchedSource, errors: list[Exception]) -> Iterator[pa.RecordBatch]:
-    """Yield the rows in the raw schema; the error that ends the iteration is added to `errors`."""
-    line, received_at = _FIRST_LINE, pa.scalar(datetime.now(UTC), pa.timestamp("us", "UTC"))
-    error: Exception | None = None
-    try:
-        for batch in read_as_text(file.path, file.name):
-            rows = batch.num_rows
-            origin = (pa.scalar(file.content_hash), pa.scalar(file.name), received_at)
-            yield pa.record_batch(
-                [
-                    pa.array(np.arange(line, line + rows)),
-                    *batch.columns,
-                    *(pa.repeat(value, rows) for value in origin),
-                ],
-                schema=RAW_SCHEMA,
-            )
-            line += rows
-    except (SourceError, OSError) as read_error:
-        error = read_error
-    # A change explains any other error: the fault may already have been corrected.
-    error = file.change_error() or error
-    if error is not None:
-        errors.append(error)
-        raise error
+class _SourceRows:
+    """The rows of a source in the raw schema; `error` is the error that ended the iteration."""
+
+    def __init__(self, file: FetchedSource) -> None:
+        self._file = file
+        self.error: Exception | None = None
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        received_at = pa.scalar(datetime.now(UTC), pa.timestamp("us", "UTC"))
+        origin = (pa.scalar(self._file.content_hash), pa.scalar(self._file.name), received_at)
+        line = _FIRST_LINE
+        try:
+            for batch in read_as_text(self._file.path, self._file.name):
+                rows = batch.num_rows
+                lines = pa.array(np.arange(line, line + rows))
+                columns = [lines, *batch.columns, *(pa.repeat(value, rows) for value in origin)]
+                yield pa.record_batch(columns, schema=RAW_SCHEMA)
+                line += rows
+        except (SourceError, OSError) as error:
+            self.error = error
+        # A change explains any other error: the fault may already have been corrected.
+        self.error = self._file.change_error() or self.error
+        if self.error is not None:
+            raise self.error

@@ -107,13 +107,14 @@ def timings_table(timings: Timings, total: float) -> Table:
 
 def prediction_table(prediction: dict[str, Any]) -> Table:
     """Return the table of a prediction; nested values are shown as `name value`."""
-    nested = {
-        name: ", ".join(f"{key} {entry}" for key, entry in value.items())
-        for name, value in prediction.items()
-        if isinstance(value, dict)
-    }
-    texts = {name: str(value) for name, value in prediction.items()} | nested
-    return facts_table(texts.items(), "POST /predict")
+    rows = []
+    for name, value in prediction.items():
+        if isinstance(value, dict):
+            text = ", ".join(f"{key} {entry}" for key, entry in value.items())
+        else:
+            text = str(value)
+        rows.append((name, text))
+    return facts_table(rows, "POST /predict")
 
 
 def failure_line(outcome: Outcome, log: Path) -> str:

@@ -48,8 +48,10 @@ def port_owner(port: int) -> str | None:
 
     try:
         for connection in psutil.net_connections("tcp"):
-            listens_at = connection.laddr if connection.status == psutil.CONN_LISTEN else ()
-            if listens_at and listens_at.port == port and connection.pid is not None:
+            if connection.status != psutil.CONN_LISTEN or connection.pid is None:
+                continue
+            # psutil's type of an address allows an empty one.
+            if connection.laddr and connection.laddr.port == port:
                 return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
     except (psutil.AccessDenied, psutil.NoSuchProcess):
         # macOS shows connections to root only.

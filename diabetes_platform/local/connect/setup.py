@@ -115,7 +115,9 @@ def _wait_until_captured(api: ConnectApi, database_url: str, deadline: float) ->
     once.
     """
     database = urlsplit(database_url).path[1:]
-    state, problem, restarted = api.state(CONNECTOR), "", False
+    state = api.state(CONNECTOR)
+    problem = ""
+    restarted = False
 
     def is_captured() -> bool:
         nonlocal state, problem, restarted

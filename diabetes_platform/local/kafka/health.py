@@ -44,17 +44,24 @@ def topics_are_as_set(stack: Stack) -> str:
 
 
 def _produce(servers: dict[str, str], content: bytes) -> TopicPartition:
-    reports: list[tuple[KafkaError | None, Message]] = []
+    delivered: list[TopicPartition] = []
+    errors: list[KafkaException] = []
+
+    def on_delivery(error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            errors.append(KafkaException(error))
+        else:
+            delivered.append(TopicPartition(TOPIC, message.partition() or 0, message.offset() or 0))
+
     options = {"message.timeout.ms": int(TIMEOUT_SECONDS * 1000), "linger.ms": 0}
     producer = Producer({**servers, **options})
-    producer.produce(TOPIC, content, on_delivery=lambda *report: reports.append(report))
+    producer.produce(TOPIC, content, on_delivery=on_delivery)
     producer.flush(TIMEOUT_SECONDS)
-    if not reports:
+    if errors:
+        raise errors[0]
+    if not delivered:
         raise RuntimeError(f"the broker did not accept a message within {TIMEOUT_SECONDS:.0f} s")
-    ((error, message),) = reports
-    if error is not None:
-        raise KafkaException(error)
-    return TopicPartition(TOPIC, message.partition() or 0, message.offset() or 0)
+    return delivered[0]
 
 
 CHECKS = (

@@ -1,6 +1,7 @@
 """PostgreSQL's data directory: creation, version check, pid file and leftover processes.
 
-Standard library only, so that a supervised server restarts without waiting for imports.
+Imports the standard library only, so that a supervised server restarts quickly. `end_orphans`
+also needs psutil, and imports it only after a server was killed.
 """
 
 import contextlib
@@ -147,7 +148,6 @@ def end_orphans(data_dir: Path, timeout: float = ORPHAN_TIMEOUT) -> None:
     An idle session ends by itself, a session with a long query only after the query. Raises
     PlatformError if a session still exists after `timeout` seconds.
     """
-    # Imported here, because a supervised server must start quickly.
     import psutil
 
     directory = str(data_dir.resolve())
