@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from diabetes_platform.local.dagster.batch import Outcome, Step
+from diabetes_platform.local.dagster.batch import RunOutcome, Step
 
 Timings = list[tuple[str, float]]
 
@@ -117,7 +117,7 @@ def prediction_table(prediction: dict[str, Any]) -> Table:
     return facts_table(rows, "POST /predict")
 
 
-def failure_line(outcome: Outcome, log: Path) -> str:
+def failure_line(outcome: RunOutcome, log: Path) -> str:
     """Return one line with all failures of a run and its log."""
     return f"run {outcome.run_id} failed: {'; '.join(outcome.failures)} (log: {log})"
 

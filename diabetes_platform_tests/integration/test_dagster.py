@@ -14,7 +14,7 @@ import pytest
 
 from diabetes_platform.definitions import build_definitions
 from diabetes_platform.defs.alerts.run_failures import describe_failure
-from diabetes_platform.local.dagster.batch import Follower, Outcome, Step
+from diabetes_platform.local.dagster.batch import Follower, RunOutcome, Step
 from diabetes_platform.local.dagster.client import LaunchRequest
 from diabetes_platform.local.dagster.submit import batch_request
 from diabetes_platform.local.dagster.submit import submit as submit_job
@@ -81,7 +81,7 @@ def submit(
     source: str | Path = PIMA_CSV,
     select: str | None = None,
     on_start: Callable[[Step], None] = lambda _: None,
-) -> Outcome:
+) -> RunOutcome:
     return launch(dagster, batch_request(build_definitions, str(source), select), on_start)
 
 
@@ -89,7 +89,7 @@ def launch(
     dagster: RunningDagster,
     request: LaunchRequest,
     on_start: Callable[[Step], None] = lambda _: None,
-) -> Outcome:
+) -> RunOutcome:
     follower = Follower(on_start, lambda _: None)
     return submit_job(request, dagster.client, dagster.instance, follower, log=dagster.log)
 

@@ -15,7 +15,7 @@ from diabetes_platform.local.console import (
     rollback_line,
     timings_table,
 )
-from diabetes_platform.local.dagster.batch import Check, Outcome, Step
+from diabetes_platform.local.dagster.batch import Check, RunOutcome, Step
 
 
 def console(*, terminal: bool = False) -> Console:
@@ -88,7 +88,7 @@ def test_tables_contain_their_rows() -> None:
 
 def test_prints_a_failed_run_as_one_line() -> None:
     line = failure_line(
-        Outcome("f00", [], ["check a", "raw/patients: no"]), Path("/logs/batch.log")
+        RunOutcome("f00", [], ["check a", "raw/patients: no"]), Path("/logs/batch.log")
     )
     assert line == "run f00 failed: check a; raw/patients: no (log: /logs/batch.log)"
 

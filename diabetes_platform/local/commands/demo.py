@@ -21,7 +21,7 @@ from diabetes_platform.local.console import (
     prediction_table,
     timings_table,
 )
-from diabetes_platform.local.dagster.batch import JOB, Follower, Outcome, run_exclusively
+from diabetes_platform.local.dagster.batch import JOB, Follower, RunOutcome, run_exclusively
 from diabetes_platform.local.dagster.server import code_server, daemon, webserver
 from diabetes_platform.local.demo_platform import DemoPlatform
 from diabetes_platform.local.errors import FailedError
@@ -92,7 +92,7 @@ def _start_databases_and_api(
     return api
 
 
-def _run_batch(platform: DemoPlatform, progress: Progress) -> Outcome:
+def _run_batch(platform: DemoPlatform, progress: Progress) -> RunOutcome:
     with ExitStack() as stack:
         with progress.measured("Dagster"):
             instance = stack.enter_context(dg.DagsterInstance.get())
@@ -109,7 +109,7 @@ def _start_dagster_and_predict(
     progress: Progress,
     running: list[RunningServer],
     api: RunningServer,
-    outcome: Outcome,
+    outcome: RunOutcome,
 ) -> None:
     """Start Dagster's processes, and predict if the batch succeeded."""
     settings, layout = platform.settings, platform.layout
@@ -138,7 +138,7 @@ def _predict(settings: PlatformSettings, progress: Progress, api: RunningServer)
     progress.console.print(prediction_table(prediction))
 
 
-def _report_failure(platform: DemoPlatform, progress: Progress, outcome: Outcome) -> None:
+def _report_failure(platform: DemoPlatform, progress: Progress, outcome: RunOutcome) -> None:
     settings = platform.settings
     progress.say(failure_line(outcome, platform.layout.log(JOB)), "[red]✗[/red]")
     progress.say(f"the run: {settings.dagster}/runs/{outcome.run_id}")

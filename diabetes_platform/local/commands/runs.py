@@ -6,7 +6,7 @@ import dagster as dg
 from rich.console import Console
 
 from diabetes_platform.local.console import Progress, failure_line
-from diabetes_platform.local.dagster.batch import JOB, Follower, Outcome, run_exclusively
+from diabetes_platform.local.dagster.batch import JOB, Follower, RunOutcome, run_exclusively
 from diabetes_platform.local.dagster.client import DagsterClient, LaunchRequest
 from diabetes_platform.local.dagster.environment import enter_platform, enter_stack
 from diabetes_platform.local.dagster.submit import batch_request, submit
@@ -43,7 +43,7 @@ def launch(settings: PlatformSettings, console: Console, request: LaunchRequest)
         _require_success(progress, outcome, stack.layout.log(request.job))
 
 
-def _submit(stack: Stack, progress: Progress, request: LaunchRequest) -> Outcome:
+def _submit(stack: Stack, progress: Progress, request: LaunchRequest) -> RunOutcome:
     with dg.DagsterInstance.get() as instance:
         return submit(
             request,
@@ -57,7 +57,7 @@ def _submit(stack: Stack, progress: Progress, request: LaunchRequest) -> Outcome
 
 def _run_in_process(
     platform: DemoPlatform, progress: Progress, source: str | None, select: str | None
-) -> Outcome:
+) -> RunOutcome:
     with dg.DagsterInstance.get() as instance:
         follower = Follower(progress.step_started, progress.step_ended)
         return run_exclusively(
@@ -65,7 +65,7 @@ def _run_in_process(
         )
 
 
-def _require_success(progress: Progress, outcome: Outcome, log: Path) -> None:
+def _require_success(progress: Progress, outcome: RunOutcome, log: Path) -> None:
     if outcome.failures:
         raise FailedError(failure_line(outcome, log))
     progress.say(f"run {outcome.run_id} succeeded ({progress.elapsed:.1f} s)")

@@ -64,7 +64,7 @@ class Step:
 
 
 @dataclass(slots=True)
-class Outcome:
+class RunOutcome:
     """The outcome of a run; `failures` is empty if it succeeded."""
 
     run_id: str
@@ -119,7 +119,7 @@ def run_batch(
     log: Path,
     source: str | None = None,
     select: str | None = None,
-) -> Outcome:
+) -> RunOutcome:
     """Run the batch job, or the assets of it that `select` names, and return the outcome.
 
     `source` overrides the configured source. `select` is an asset selection of Dagster, for
@@ -144,7 +144,7 @@ def run_batch(
     if not result.success and _INTERRUPTED in (follower.run_error or ""):
         raise KeyboardInterrupt
     steps = list(follower.steps.values())
-    return Outcome(run_id, steps, [] if result.success else failures(steps, follower.run_error))
+    return RunOutcome(run_id, steps, [] if result.success else failures(steps, follower.run_error))
 
 
 def run_exclusively(
@@ -155,7 +155,7 @@ def run_exclusively(
     *,
     source: str | None = None,
     select: str | None = None,
-) -> Outcome:
+) -> RunOutcome:
     """Call `run_batch` as the only batch of this home, and send an alert if the run failed.
 
     Raises PlatformError if another batch is running. An alert that cannot be delivered is added to

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from diabetes_platform.local.dagster.batch import (
     JOB,
     Follower,
-    Outcome,
+    RunOutcome,
     failures,
     select_assets,
     source_config,
@@ -61,7 +61,7 @@ def submit(
     *,
     log: Path,
     on_wait: OnWait = lambda _: None,
-) -> Outcome:
+) -> RunOutcome:
     """Launch a run in the queue of the running platform and follow it to its end.
 
     Dagster retries a run whose process was lost, and this follows the retry. `on_wait` is called
@@ -76,7 +76,7 @@ def submit(
             on_wait(f"run {run.run_id} was lost and is retried")
             follower.run_error = None
             run = runs.follow(runs.retry_of(run.run_id), (follower, append))
-    return Outcome(run.run_id, list(follower.steps.values()), _failures(run, follower))
+    return RunOutcome(run.run_id, list(follower.steps.values()), _failures(run, follower))
 
 
 class _Runs:

@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from diabetes_platform.local.dagster.batch import Follower, Outcome, Step, run_batch, run_config
+from diabetes_platform.local.dagster.batch import Follower, RunOutcome, Step, run_batch, run_config
 from diabetes_platform.local.errors import PlatformError
 
 RAW = dg.AssetKey(["raw", "patients"])
@@ -58,7 +58,7 @@ def run(
     *,
     source: str | None = None,
     select: str | None = None,
-) -> tuple[Outcome, list[Step]]:
+) -> tuple[RunOutcome, list[Step]]:
     ended: list[Step] = []
     with dg.instance_for_test() as instance:
         outcome = run_batch(

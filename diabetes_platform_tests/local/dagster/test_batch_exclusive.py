@@ -11,7 +11,7 @@ from diabetes_platform.local.dagster.batch import (
     BATCH,
     IN_PROCESS,
     Follower,
-    Outcome,
+    RunOutcome,
     fail_abandoned_runs,
     require_no_running_batch,
     run_exclusively,
@@ -54,7 +54,7 @@ def unfinished(
     return instance.create_run_for_job(job, status=status, tags=tags).run_id
 
 
-def batch(platform: DemoPlatform, instance: dg.DagsterInstance, *, healthy: bool) -> Outcome:
+def batch(platform: DemoPlatform, instance: dg.DagsterInstance, *, healthy: bool) -> RunOutcome:
     @dg.asset
     def patients() -> None:
         if not healthy:
