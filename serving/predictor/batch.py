@@ -6,7 +6,7 @@ from typing import Any
 
 from diabetes_platform.contract.change_events import Deletion
 from serving.app.served_model import ServedModel
-from serving.predictor.messages import Change
+from serving.predictor.messages import ConsumedChange
 
 PredictionRow = dict[str, Any]
 
@@ -14,47 +14,57 @@ _MAX_NOTIFICATION_LENGTH = 7000
 """PostgreSQL's limit is 8,000 bytes."""
 
 
-def plan_batch(messages: Sequence[Change | Deletion]) -> tuple[list[Change], list[int]]:
+def plan_batch(
+    contents: Sequence[ConsumedChange | Deletion],
+) -> tuple[list[ConsumedChange], list[int]]:
     """Return the changes to score, and the patients whose predictions to delete before.
 
     The messages are in order for each patient. The plan leaves out repeated changes, and changes
     that precede a patient's last deletion.
     """
-    changes: dict[tuple[int, int], Change] = {}
+    changes: dict[tuple[int, int], ConsumedChange] = {}
     last_deletion = {
-        message.id: index for index, message in enumerate(messages) if isinstance(message, Deletion)
+        content.id: index for index, content in enumerate(contents) if isinstance(content, Deletion)
     }
-    for index, message in enumerate(messages):
-        if isinstance(message, Change) and index > last_deletion.get(message.image.id, -1):
-            changes.setdefault((message.image.id, message.image.lsn), message)
+    for index, content in enumerate(contents):
+        if isinstance(content, ConsumedChange):
+            message = content.message
+            if index > last_deletion.get(message.id, -1):
+                changes.setdefault((message.id, message.lsn), content)
     return list(changes.values()), list(last_deletion)
 
 
 def score_changes(
-    changes: Sequence[Change], model: ServedModel, *, consumed_ms: float, clock: Callable[[], float]
+    changes: Sequence[ConsumedChange],
+    model: ServedModel,
+    *,
+    consumed_ms: float,
+    clock: Callable[[], float],
 ) -> tuple[list[PredictionRow], float]:
     """Return the changes' rows of `serving.predictions` without `stored_at`, and the scoring time.
 
     All rows have the model's version and the same scoring time. Times are ms since 1970.
     """
-    images = [change.image for change in changes]
-    predictions = model.predict_all([image.image for image in images], with_contributions=True)
+    messages = [change.message for change in changes]
+    predictions = model.predict_all(
+        [message.image for message in messages], with_contributions=True
+    )
     scored_ms = clock()
     rows = [
         {
-            "intake_id": image.id,
-            "source_lsn": image.lsn,
+            "intake_id": message.id,
+            "source_lsn": message.lsn,
             "model_version": prediction["model_version"],
             "probability": prediction["probability"],
             "result": prediction["result"],
             "contributions": prediction["contributions"],
-            "changed_at": _time(image.changed_ms),
-            "captured_at": _time(image.captured_ms),
-            "judged_at": _time(image.judged_ms),
+            "changed_at": _time(message.changed_ms),
+            "captured_at": _time(message.captured_ms),
+            "judged_at": _time(message.judged_ms),
             "consumed_at": _time(consumed_ms),
             "scored_at": _time(scored_ms),
         }
-        for image, prediction in zip(images, predictions, strict=True)
+        for message, prediction in zip(messages, predictions, strict=True)
     ]
     return rows, scored_ms
 

@@ -14,10 +14,10 @@ from diabetes_platform.contract.change_events import (
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """A patient's image to score, and the timestamp of its message (ms since 1970)."""
+class ConsumedChange:
+    """A patient's change to score, and the timestamp of its message (ms since 1970)."""
 
-    image: SinkImage
+    message: SinkImage
     produced_ms: int
 
 
@@ -29,7 +29,7 @@ class ConsumedMessage:
     offset: int
     key: bytes | None
     value: bytes | None
-    content: Change | Deletion | Invalid
+    content: ConsumedChange | Deletion | Invalid
 
     @property
     def reasons(self) -> list[str]:
@@ -44,5 +44,6 @@ def read_message(
     """Decode and validate one message. Never raises, whatever the bytes are."""
     content = validate_sink_message(key, value)
     if isinstance(content, SinkImage):
-        return ConsumedMessage(partition, offset, key, value, Change(content, produced_ms))
+        change = ConsumedChange(content, produced_ms)
+        return ConsumedMessage(partition, offset, key, value, change)
     return ConsumedMessage(partition, offset, key, value, content)

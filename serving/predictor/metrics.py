@@ -9,7 +9,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from diabetes_platform.contract.latency import LIVE_STAGES, TOTAL
 from serving.app.metrics import ModelMetrics
-from serving.predictor.messages import Change
+from serving.predictor.messages import ConsumedChange
 
 LATENCY_STAGES = (*LIVE_STAGES, TOTAL)
 
@@ -18,13 +18,13 @@ _MESSAGES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000)
 
 
 def stage_seconds(
-    change: Change, *, consumed_ms: float, scored_ms: float, stored_ms: float
+    change: ConsumedChange, *, consumed_ms: float, scored_ms: float, stored_ms: float
 ) -> dict[str, float]:
     """Return the latency of each stage by name, in seconds; negative if clocks disagree."""
     timestamps = {
-        "changed_at": change.image.changed_ms,
-        "captured_at": change.image.captured_ms,
-        "judged_at": change.image.judged_ms,
+        "changed_at": change.message.changed_ms,
+        "captured_at": change.message.captured_ms,
+        "judged_at": change.message.judged_ms,
         "produced_at": change.produced_ms,
         "consumed_at": consumed_ms,
         "scored_at": scored_ms,

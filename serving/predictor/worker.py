@@ -91,7 +91,7 @@ class Worker:
             self._store.close()
 
     def _reject_invalid(self, messages: list[ConsumedMessage]) -> None:
-        rejected = [message for message in messages if message.reasons]
+        rejected = [message for message in messages if isinstance(message.content, Invalid)]
         if rejected:
             self._dead_letters.send(rejected)
             self._metrics.rejected.inc(len(rejected))
@@ -108,7 +108,8 @@ class Worker:
         rows, scored_ms = score_changes(changes, model, consumed_ms=consumed_ms, clock=now_ms)
         new_rows = self._store.write(rows, deleted)
         self._consumer.commit(messages)
-        stored_ms, metrics = now_ms(), self._metrics
+        stored_ms = now_ms()
+        metrics = self._metrics
         self.state.database_checked = True
         metrics.predictions.inc(new_rows)
         metrics.replayed.inc(len(rows) - new_rows)

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from diabetes_platform.contract.fields import FEATURES
 from serving.app.main import create_app
 from serving.app.settings import ServingSettings
-from serving.predictor.messages import Change, read_message
+from serving.predictor.messages import ConsumedChange, read_message
 from serving.tests.predictor.sample_messages import key, value
 
 later = "{NAME}"
@@ -41,12 +41,12 @@ with TestClient(create_app(settings)) as client:
 content = json.loads(value())
 for row, expected in ((content, content[later]), ({{**content, later: None}}, None)):
     change = read_message(0, 0, 0, key(), json.dumps(row).encode()).content
-    assert isinstance(change, Change), change
-    assert change.image.image[later] == expected
+    assert isinstance(change, ConsumedChange), change
+    assert change.message.image[later] == expected
 del content[later]
 change = read_message(0, 0, 0, key(), json.dumps(content).encode()).content
-assert isinstance(change, Change), change
-assert change.image.image[later] is None
+assert isinstance(change, ConsumedChange), change
+assert change.message.image[later] is None
 """
 
 

@@ -3,7 +3,7 @@
 import json
 
 from diabetes_platform.contract.change_events import SINK_KEYS
-from serving.predictor.messages import Change, ConsumedMessage, read_message
+from serving.predictor.messages import ConsumedChange, ConsumedMessage, read_message
 from serving.tests.samples import PATIENT
 
 IMAGE: dict[str, object] = {
@@ -36,8 +36,8 @@ def read(message_key: bytes | None, message_value: bytes | None) -> ConsumedMess
     return read_message(3, 17, 1_700_000_000_400, message_key, message_value)
 
 
-def change(intake_id: int = 5, lsn: int = 70, **changes: object) -> Change:
+def change(intake_id: int = 5, lsn: int = 70, **changes: object) -> ConsumedChange:
     """Return the sample image with `changes`, as the predictor reads it."""
     message = read(key(intake_id), value(id=intake_id, lsn=lsn, **changes))
-    assert isinstance(message.content, Change), message
+    assert isinstance(message.content, ConsumedChange), message
     return message.content

@@ -9,7 +9,7 @@ from diabetes_platform.contract.change_events import Deletion
 from diabetes_platform.contract.tables import PREDICTIONS
 from serving.app.served_model import ServedModel
 from serving.predictor.batch import notification_payloads, plan_batch, score_changes
-from serving.predictor.messages import Change
+from serving.predictor.messages import ConsumedChange
 from serving.tests.predictor.sample_messages import change
 
 EPOCH = datetime.fromtimestamp(0, UTC)
@@ -28,11 +28,13 @@ PLANS = [
 ]
 
 
-@pytest.mark.parametrize(("messages", "changes", "deleted"), PLANS)
+@pytest.mark.parametrize(("contents", "changes", "deleted"), PLANS)
 def test_plans_changes_after_a_deletion_without_repetitions(
-    messages: list[Change | Deletion], changes: tuple[Change, ...], deleted: tuple[int, ...]
+    contents: list[ConsumedChange | Deletion],
+    changes: tuple[ConsumedChange, ...],
+    deleted: tuple[int, ...],
 ) -> None:
-    assert plan_batch(messages) == (list(changes), list(deleted))
+    assert plan_batch(contents) == (list(changes), list(deleted))
 
 
 def test_scored_rows_have_all_columns_without_a_default(released: ServedModel) -> None:
@@ -43,7 +45,7 @@ def test_scored_rows_have_all_columns_without_a_default(released: ServedModel) -
         times = [row[name] - EPOCH for name in ("consumed_at", "scored_at")]
         assert times == [timedelta(milliseconds=1.5), timedelta(milliseconds=2.5)]
     assert [row["intake_id"] for row in rows] == [1, 2]
-    expected = released.predict_all([A1.image.image, B1.image.image], with_contributions=True)
+    expected = released.predict_all([A1.message.image, B1.message.image], with_contributions=True)
     for name in ("probability", "result", "model_version", "contributions"):
         assert [row[name] for row in rows] == [prediction[name] for prediction in expected]
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from diabetes_platform.contract.change_events import Deletion
-from serving.predictor.messages import Change
+from serving.predictor.messages import ConsumedChange
 from serving.tests.predictor.sample_messages import IMAGE, key, read, value
 from serving.tests.samples import PATIENT
 
@@ -19,22 +19,22 @@ def reasons(message_key: bytes | None, message_value: bytes | None) -> list[str]
 
 def test_an_image_is_a_change_with_its_timestamps() -> None:
     change = read(key(), value()).content
-    assert isinstance(change, Change)
-    image = change.image
-    assert (image.id, image.lsn) == (5, 70)
-    timestamps = (image.changed_ms, image.captured_ms, image.judged_ms, change.produced_ms)
+    assert isinstance(change, ConsumedChange)
+    message = change.message
+    assert (message.id, message.lsn) == (5, 70)
+    timestamps = (message.changed_ms, message.captured_ms, message.judged_ms, change.produced_ms)
     assert [timestamp - 1_700_000_000_000 for timestamp in timestamps] == [0, 100, 300, 400]
-    assert {name: image.image[name] for name in PATIENT} == PATIENT
+    assert {name: message.image[name] for name in PATIENT} == PATIENT
 
 
 def test_null_and_missing_codes_are_missing_values() -> None:
     change = read(key(), value(insulin=None, bmi=0)).content
-    assert isinstance(change, Change)
-    assert (change.image.image["insulin"], change.image.image["bmi"]) == (None, None)
+    assert isinstance(change, ConsumedChange)
+    assert (change.message.image["insulin"], change.message.image["bmi"]) == (None, None)
 
 
 def test_ignores_unknown_columns() -> None:
-    assert isinstance(read(key(), value(new_column="x")).content, Change)
+    assert isinstance(read(key(), value(new_column="x")).content, ConsumedChange)
 
 
 def test_a_tombstone_is_a_deletion() -> None:
