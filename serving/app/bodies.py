@@ -34,8 +34,9 @@ async def read_body(receive: Receive, limit: int) -> bytes:
         chunk: bytes = message.get("body", b"")
         size += len(chunk)
         if size > limit:
-            given, allowed = f"more than {limit} bytes", f"at most {limit} bytes"
-            error = field_error("body", "too_large", given, allowed)
+            error = field_error(
+                "body", "too_large", f"more than {limit} bytes", f"at most {limit} bytes"
+            )
             raise ProblemError(413, f"The body is larger than {limit} bytes.", [error])
         if not message.get("more_body", False):
             return chunk if not chunks else b"".join([*chunks, chunk])

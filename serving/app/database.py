@@ -22,9 +22,13 @@ _UNAVAILABLE_DETAIL = (
     "The database cannot be reached. The change may or may not have been stored. It is "
     "safe to repeat an outcome, and a patient with the same Idempotency-Key."
 )
+_MISMATCH_DETAIL = (
+    "The database does not match this server: {mismatch}. Nothing was stored. Send the request "
+    "again when the operator has brought both to the same version."
+)
 
 WAIT_SECONDS = 2.0
-"""How long a request waits for a connection."""
+"""How long a request waits for a connection, and a closing pool for its tasks."""
 _MAX_WAITING_REQUESTS = 200
 
 UNCHECKED_SECONDS = 1.0
@@ -50,13 +54,23 @@ CONNECT: dict[str, Any] = {
 }
 
 
-class DatabaseUnavailableError(ProblemError):
-    """The database cannot be reached, or its tables are not the ones that this server expects."""
+class DatabaseError(ProblemError):
+    """The database cannot serve the request at the moment."""
 
-    def __init__(
-        self, detail: str = _UNAVAILABLE_DETAIL, *, kind: str = "database-unavailable"
-    ) -> None:
-        super().__init__(503, detail, kind=kind, retry=True)
+
+class DatabaseUnavailableError(DatabaseError):
+    """The database cannot be reached."""
+
+    def __init__(self) -> None:
+        super().__init__(503, _UNAVAILABLE_DETAIL, kind="database-unavailable", retry=True)
+
+
+class DatabaseMismatchError(DatabaseError):
+    """The database's tables are not the ones that this server expects."""
+
+    def __init__(self, mismatch: str) -> None:
+        detail = _MISMATCH_DETAIL.format(mismatch=mismatch)
+        super().__init__(503, detail, kind="database-mismatch", retry=True)
 
 
 # Missing tables, columns or rights, and violated constraints: values were validated before, so such
@@ -85,7 +99,7 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """Lend a connection in autocommit mode; raise DatabaseUnavailableError without one."""
+        """Lend a connection in autocommit mode; raise DatabaseError without one."""
         try:
             # A client that disconnects cancels every await of its request, including those that
             # return the connection to the pool.
@@ -103,11 +117,7 @@ class Database:
             is_value = isinstance(error, psycopg.DataError)
             mismatch = type(error).__name__ if is_value else str(error.diag.message_primary)
             logger.error("the database does not match this server: %s", mismatch)  # noqa: TRY400
-            detail = (
-                f"The database does not match this server: {mismatch}. Nothing was stored. Send "
-                "the request again when the operator has brought both to the same version."
-            )
-            raise DatabaseUnavailableError(detail, kind="database-mismatch") from None
+            raise DatabaseMismatchError(mismatch) from None
 
 
 async def _check_unless_recent(connection: Connection) -> None:

@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 
 from diabetes_platform.contract.fields import OUTCOME
 from serving.app.problems import JSON, PROBLEM_JSON, Problem
-from serving.app.validation import EXAMPLE_PATIENT, Outcome, Patient
+from serving.app.validation import EXAMPLE_PATIENT, OutcomeBody, Patient
 
 DESCRIPTION = """\
 Numbers are JSON numbers: a number written as text is rejected. Leave out a measurement that was not
@@ -58,6 +58,6 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _add_schemas(document: dict[str, Any]) -> None:
-    for model in (Patient, Outcome, Problem):
+    for model in (Patient, OutcomeBody, Problem):
         schema = TypeAdapter(model).json_schema(ref_template=_REF)
         document["components"]["schemas"] |= {**schema.pop("$defs", {}), model.__name__: schema}

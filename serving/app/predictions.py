@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 from typing_extensions import TypedDict
 
+from diabetes_platform.contract.fields import FEATURES
 from serving.app.bodies import JsonBody, content_type, read_body
 from serving.app.champion import ChampionWatcher
 from serving.app.metrics import Metrics
@@ -137,7 +138,7 @@ def predict(model: ServedModel, body: bytes, *, with_contributions: bool = False
     try:
         patient = vars(_validate_json(body))
     except ValidationError as error:
-        errors = field_errors(error)
+        errors = field_errors(error, FEATURES)
         raise ProblemError(
             422, f"The patient has {_count(len(errors), 'error')}.", errors
         ) from None
@@ -177,7 +178,7 @@ def _validate(row: object) -> Measurements | list[FieldError]:
     try:
         patient: Measurements = vars(_validate_python(row))
     except ValidationError as error:
-        return field_errors(error)
+        return field_errors(error, FEATURES)
     return patient
 
 
@@ -214,19 +215,18 @@ class PredictFastPath:
         ):
             await self._app(scope, receive, send)
             return
-        started, status, media_type = perf_counter(), 200, JSON
         try:
             body = await read_body(receive, self._max_body_bytes)
-            started = perf_counter()
-            content = predict(model_in_use(self._watcher), body)
         except ClientDisconnect:
             return
         except ProblemError as error:
             status, media_type, content = error.status, PROBLEM_JSON, error.body()
-        except Exception:
-            logger.exception("a prediction failed")
-            status, media_type, content = 500, PROBLEM_JSON, server_failure().body()
-        self._metrics.observe(PREDICT, status, perf_counter() - started)
+            # The time counts from the arrival of the complete request.
+            self._metrics.observe(PREDICT, status, 0)
+        else:
+            started = perf_counter()
+            status, media_type, content = self._predict(body)
+            self._metrics.observe(PREDICT, status, perf_counter() - started)
         headers = [
             (b"content-type", media_type.encode()),
             (b"content-length", str(len(content)).encode()),
@@ -234,3 +234,13 @@ class PredictFastPath:
         ]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
+
+    def _predict(self, body: bytes) -> tuple[int, str, bytes]:
+        """Return the status, the media type and the content of the response."""
+        try:
+            return 200, JSON, predict(model_in_use(self._watcher), body)
+        except ProblemError as error:
+            return error.status, PROBLEM_JSON, error.body()
+        except Exception:
+            logger.exception("a prediction failed")
+            return 500, PROBLEM_JSON, server_failure().body()

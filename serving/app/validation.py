@@ -25,7 +25,6 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from typing_extensions import TypedDict
 
 from diabetes_platform.contract.fields import (
-    FEATURE_NAMES,
     FEATURES,
     FIELDS_BY_ALIAS,
     FIELDS_BY_NAME,
@@ -58,8 +57,12 @@ def field_error(field: str, code: str, value: object, allowed: str) -> FieldErro
 
 def _validator(field: Field) -> Callable[[float | None], float | None]:
     """Return the contract's validator of one value, which raises an error with a code."""
-    minimum, maximum, codes = field.minimum, field.maximum, field.missing_codes
-    integer, required, is_range = field.kind == "integer", field.required, field.allowed is None
+    minimum = field.minimum
+    maximum = field.maximum
+    missing_codes = field.missing_codes
+    integer = field.kind == "integer"
+    required = field.required
+    is_range = field.allowed is None
 
     def validate(value: float | None) -> float | None:
         # The fast paths of valid values: this runs for each value of each request. The contract
@@ -69,7 +72,7 @@ def _validator(field: Field) -> Callable[[float | None], float | None]:
                 return None
         elif minimum <= value <= maximum and is_range and not (integer and value % 1):
             return value
-        elif value in codes:
+        elif value in missing_codes:
             return None
         reason = reason_for(field, value)
         if reason is not None:
@@ -131,18 +134,25 @@ def _model(name: str, description: str, *fields: Field) -> type[BaseModel]:
 
 REQUIRED_OUTCOME = replace(OUTCOME, required=True)
 Patient = _model("Patient", "The measurements of one patient.", *FEATURES)
-Outcome = _model("Outcome", "The confirmed outcome of one patient.", REQUIRED_OUTCOME)
+OutcomeBody = _model("Outcome", "The confirmed outcome of one patient.", REQUIRED_OUTCOME)
 
 
 def validate_json(model: type[BaseModel], body: bytes) -> dict[str, float | None]:
-    """Return the values of a `Patient` or an `Outcome` by name; raise ValidationError."""
+    """Return the values of a `Patient` or an `OutcomeBody` by name; raise ValidationError."""
     values: dict[str, float | None] = vars(model.__pydantic_validator__.validate_json(body))
     return values
 
 
-def field_errors(error: ValidationError) -> list[FieldError]:
-    """Return the errors of a `Patient` or an `Outcome`: in field order, then unknown fields."""
-    names = [OUTCOME.name] if error.title == "Outcome" else FEATURE_NAMES
+def outcome_of(value: float | None) -> int:
+    """Return a validated outcome as 0 or 1; raise ValueError if it is None."""
+    if value is None:
+        raise ValueError("the outcome is missing")
+    return int(value)
+
+
+def field_errors(error: ValidationError, fields: Sequence[Field]) -> list[FieldError]:
+    """Return the errors of an object with `fields`: in field order, then unknown fields."""
+    names = [field.name for field in fields]
     return [_field_error(details, names) for details in error.errors(include_url=False)]
 
 
@@ -174,7 +184,8 @@ def _field_error(details: ErrorDetails, names: Sequence[str]) -> FieldError:
             return field_error(field.name, GIVEN_TWICE, value, f"either {field.name} or {name}")
         allowed = "one of " + ", ".join(names) if len(names) > 1 else names[0]
         return field_error(str(echo(name)), UNKNOWN_FIELD, value, allowed)
-    if kind == MISSING:
+    if kind == "missing":
+        kind = MISSING
         value = None  # pydantic's input is the whole object
     elif kind == "float_type":
         # An integer that is not a float is one beyond the largest float.

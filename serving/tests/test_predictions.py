@@ -176,6 +176,15 @@ def test_fast_path_and_route_count_requests_alike(
         assert sample in test_client.get("/metrics").text
 
 
+def test_does_not_observe_the_time_of_receiving_a_body_that_is_too_large(
+    client: TestClient,
+) -> None:
+    client.post("/predict", content=b" " * 400_001, headers=JSON_HEADERS)
+    exposition = client.get("/metrics").text
+    assert 'diabetes_api_request_seconds_count{route="/predict"} 1.0' in exposition
+    assert 'diabetes_api_request_seconds_sum{route="/predict"} 0.0' in exposition
+
+
 class FailingModel(ServedModel):
     """A model that raises."""
 

@@ -17,11 +17,13 @@ from diabetes_platform.contract.validation import (
 )
 from diabetes_platform_tests.contract.cases import AgreementRow, Row, agreement_rows
 from serving.app.validation import (
+    REQUIRED_OUTCOME,
     FieldError,
-    Outcome,
+    OutcomeBody,
     Patient,
     echo,
     field_errors,
+    outcome_of,
     validate_json,
 )
 from serving.tests.samples import ALIASED_PATIENT, PATIENT, REQUIRED_NAMES, patient
@@ -70,7 +72,7 @@ def reasons_of(validate: Callable[[], BaseModel]) -> list[tuple[str, str]]:
     try:
         validate()
     except ValidationError as error:
-        return [(details["field"], details["code"]) for details in field_errors(error)]
+        return [(details["field"], details["code"]) for details in field_errors(error, FEATURES)]
     return []
 
 
@@ -78,7 +80,7 @@ def errors_of(body: str | bytes) -> list[FieldError]:
     """Return the errors of an invalid body."""
     with pytest.raises(ValidationError) as raised:
         Patient.model_validate_json(body)
-    return field_errors(raised.value)
+    return field_errors(raised.value, FEATURES)
 
 
 def patient_with(name: str, written: str) -> str:
@@ -239,7 +241,7 @@ def test_echo_returns_short_values_unchanged(value: object, shown: object) -> No
     ("body", "outcome"), [(b'{"outcome": 1}', 1), (b'{"outcome": 0}', 0), (b'{"outcome": 1.0}', 1)]
 )
 def test_reads_both_outcomes(body: bytes, outcome: int) -> None:
-    assert validate_json(Outcome, body) == {"outcome": outcome}
+    assert validate_json(OutcomeBody, body) == {"outcome": outcome}
 
 
 @pytest.mark.parametrize(
@@ -261,12 +263,19 @@ def test_reads_both_outcomes(body: bytes, outcome: int) -> None:
 )
 def test_rejects_other_outcomes_with_all_errors(body: bytes, reasons: list[str]) -> None:
     with pytest.raises(ValidationError) as raised:
-        validate_json(Outcome, body)
-    errors = field_errors(raised.value)
+        validate_json(OutcomeBody, body)
+    errors = field_errors(raised.value, [REQUIRED_OUTCOME])
     assert [f"{error['field']}:{error['code']}" for error in errors] == reasons
 
 
 def test_errors_of_an_outcome_name_what_is_allowed() -> None:
     with pytest.raises(ValidationError) as raised:
-        validate_json(Outcome, b'{"outcome": 2, "age": 3}')
-    assert [error["allowed"] for error in field_errors(raised.value)] == ["0 or 1", "outcome"]
+        validate_json(OutcomeBody, b'{"outcome": 2, "age": 3}')
+    errors = field_errors(raised.value, [REQUIRED_OUTCOME])
+    assert [error["allowed"] for error in errors] == ["0 or 1", "outcome"]
+
+
+def test_a_missing_outcome_is_never_a_zero() -> None:
+    assert [outcome_of(0.0), outcome_of(1.0)] == [0, 1]
+    with pytest.raises(ValueError, match="the outcome is missing"):
+        outcome_of(None)

@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from diabetes_platform.contract.fields import FEATURES
 from diabetes_platform.contract.validation import parse
 from serving.app.bodies import content_type, read_limited_body
-from serving.app.database import DatabaseUnavailableError
+from serving.app.database import DatabaseError
 from serving.app.pages.form import (
     EMPTY_FORM,
     FORM,
@@ -34,7 +34,7 @@ from serving.app.patients.presenter import summary
 from serving.app.patients.schemas import LARGEST_ID, PatientId, PatientSummary, links_of
 from serving.app.patients.service import PatientService
 from serving.app.problems import ProblemError
-from serving.app.validation import REQUIRED_OUTCOME
+from serving.app.validation import REQUIRED_OUTCOME, outcome_of
 
 HERE = Path(__file__).parent
 RECENT_PATIENTS = 12
@@ -98,7 +98,7 @@ async def submit(request: Request) -> Response:
         row = await queries.insert_patient(
             service.database, form.measurements, form.idempotency_key
         )
-    except DatabaseUnavailableError:
+    except DatabaseError:
         return await _page(request, 503, form=form, notice="may-be-stored")
     return RedirectResponse(links_of(row["id"])["page"], 303, PAGE_HEADERS)
 
@@ -122,10 +122,10 @@ async def record_outcome(request: Request, patient_id: PatientId) -> Response:
     error = error_message(REQUIRED_OUTCOME, text)
     if error is not None:
         return await _patient_page(request, patient_id, 422, outcome_error=error)
-    outcome = int(parse(REQUIRED_OUTCOME, text).value or 0)
+    outcome = outcome_of(parse(REQUIRED_OUTCOME, text).value)
     try:
         exists = await queries.record_outcome(service.database, patient_id, outcome)
-    except DatabaseUnavailableError:
+    except DatabaseError:
         return await _page(request, 503, notice="may-be-stored")
     if not exists:
         return await _page(request, 404, notice="no-patient")
@@ -140,7 +140,7 @@ async def _patient_page(
         return await _page(request, 503, notice="no-database")
     try:
         row = await queries.get_patient(service.database, patient_id)
-    except DatabaseUnavailableError:
+    except DatabaseError:
         return await _page(request, 503, notice="database-down")
     if row is None:
         return await _page(request, 404, notice="no-patient")
@@ -231,7 +231,7 @@ async def _recent_patients(request: Request) -> list[PatientSummary] | None:
         rows = await queries.list_patients(
             service.database, before=LARGEST_ID, limit=RECENT_PATIENTS
         )
-    except DatabaseUnavailableError:
+    except DatabaseError:
         return None
     return [summary(row) for row in rows]
 

@@ -18,7 +18,7 @@ from psycopg import sql
 from pydantic_core import to_json
 
 from diabetes_platform.contract.events import PREDICTED_CHANNEL
-from serving.app.database import CONNECT, Database, DatabaseUnavailableError
+from serving.app.database import CONNECT, Database, DatabaseError
 from serving.app.metrics import Metrics
 from serving.app.patients.presenter import Presenter
 from serving.app.patients.queries import BATCH, EventCursor, predictions_after
@@ -143,8 +143,7 @@ async def prediction_events(
     """Yield an event for each prediction of the patient after `cursor`, forever.
 
     Yields a comment every `heartbeat_seconds` and one `unavailable` event per outage. Ends without
-    an event if the patient does not exist. Raises DatabaseUnavailableError only before the first
-    event.
+    an event if the patient does not exist. Raises DatabaseError only before the first event.
     """
     with notifications.subscription(patient_id) as wake_up:
         rows = await predictions_after(database, patient_id, cursor)
@@ -172,7 +171,7 @@ async def prediction_events(
                 async with notifications.read_slots:
                     rows = await predictions_after(database, patient_id, cursor) or []
                 reachable = True
-            except DatabaseUnavailableError:
+            except DatabaseError:
                 if reachable:
                     yield UNAVAILABLE
                 reachable, rows = False, []

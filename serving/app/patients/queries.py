@@ -1,6 +1,6 @@
 """The API's SQL statements on patients and their predictions.
 
-Each function borrows a connection and raises DatabaseUnavailableError if it cannot get one.
+Each function borrows a connection and raises DatabaseError if it cannot get one.
 """
 
 from collections.abc import Mapping

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
 
-from diabetes_platform.contract.fields import OUTCOME
+from diabetes_platform.contract.fields import FEATURES, OUTCOME
 from serving.app.bodies import JsonBody
 from serving.app.openapi import OUTCOME_BODY, PATIENT_BODY, problem_responses
 from serving.app.patients import queries
@@ -24,7 +24,15 @@ from serving.app.patients.schemas import (
 )
 from serving.app.patients.service import PatientServiceDep
 from serving.app.problems import API_HEADERS, JSON, ProblemError
-from serving.app.validation import Outcome, Patient, field_error, field_errors, validate_json
+from serving.app.validation import (
+    REQUIRED_OUTCOME,
+    OutcomeBody,
+    Patient,
+    field_error,
+    field_errors,
+    outcome_of,
+    validate_json,
+)
 
 router = APIRouter(prefix="/patients", tags=["patients"])
 
@@ -79,7 +87,7 @@ async def take_in(
         measurements = validate_json(Patient, body)
     except ValidationError as error:
         detail = "The patient is not valid. Nothing was stored."
-        raise ProblemError(422, detail, field_errors(error)) from None
+        raise ProblemError(422, detail, field_errors(error, FEATURES)) from None
     row = await queries.insert_patient(service.database, measurements, idempotency_key)
     response.headers.update({**API_HEADERS, "location": links_of(row["id"])["self"]})
     return receipt(row, "waiting")
@@ -156,10 +164,11 @@ async def record_outcome(
 ) -> PatientDetail:
     """Record or correct the outcome; repeating the same outcome changes nothing."""
     try:
-        values = validate_json(Outcome, body)
+        values = validate_json(OutcomeBody, body)
     except ValidationError as error:
-        raise ProblemError(422, "The outcome is not allowed.", field_errors(error)) from None
-    outcome = int(values[OUTCOME.name] or 0)
+        errors = field_errors(error, [REQUIRED_OUTCOME])
+        raise ProblemError(422, "The outcome is not allowed.", errors) from None
+    outcome = outcome_of(values[OUTCOME.name])
     if not await queries.record_outcome(service.database, patient_id, outcome):
         raise _patient_not_found(patient_id)
     return await get_patient(service, patient_id, response)

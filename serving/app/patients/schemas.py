@@ -36,7 +36,7 @@ _MEASUREMENTS = {
 _OUTCOME = {"enum": [*(OUTCOME.allowed or ()), None], "description": OUTCOME.description}
 
 Measurements = Annotated[dict[str, float | None], WithJsonSchema(_MEASUREMENTS)]
-Outcome = Annotated[int | None, WithJsonSchema(_OUTCOME)]
+OutcomeValue = Annotated[int | None, WithJsonSchema(_OUTCOME)]
 
 
 class StageLatency(TypedDict):
@@ -92,7 +92,7 @@ class PatientDetail(PatientReceipt):
     """A patient with its newest prediction."""
 
     measurements: Measurements
-    outcome: Outcome
+    outcome: OutcomeValue
     outcome_recorded_at: datetime | None
     prediction: StoredPrediction | None
 

@@ -12,7 +12,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from serving.app.champion import ChampionWatcher
-from serving.app.database import Database
+from serving.app.database import WAIT_SECONDS, Database
 from serving.app.metrics import Metrics
 from serving.app.patients.events import PredictionNotifications
 from serving.app.patients.presenter import Presenter
@@ -37,15 +37,17 @@ class PatientService:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Connect and listen within the block, without waiting for the database."""
-        async with self.database.pool:
-            listener = asyncio.create_task(self.notifications.run(), name="listen-for-predictions")
-            try:
-                with _on_stop_signal(self.notifications.close):
-                    yield
-            finally:
-                self.notifications.close()
-                listener.cancel()
-                await asyncio.wait([listener])
+        await self.database.pool.open(wait=False)
+        listener = asyncio.create_task(self.notifications.run(), name="listen-for-predictions")
+        try:
+            with _on_stop_signal(self.notifications.close):
+                yield
+        finally:
+            self.notifications.close()
+            listener.cancel()
+            await asyncio.wait([listener])
+            # The supervisor kills the API five seconds after the stop signal.
+            await self.database.pool.close(timeout=WAIT_SECONDS)
 
 
 def create_patient_service(
