@@ -77,6 +77,14 @@ def test_a_repeated_validation_replaces_its_page(docs_dir: Path) -> None:
     assert len(list((docs_dir / "validations").iterdir())) == 2
 
 
+def test_an_error_leaves_no_temporary_file(docs_dir: Path) -> None:
+    page = docs_dir / "validations" / "run-1.html"
+    page.mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        write(docs_dir, report_of("run-1"))
+    assert list(page.parent.iterdir()) == [page]
+
+
 def test_keeps_the_newest_pages_only(docs_dir: Path) -> None:
     for hours in range(MAX_VALIDATIONS + 2):
         write(docs_dir, report_of(f"run-{hours}", hours))
