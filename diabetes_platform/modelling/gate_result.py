@@ -1,4 +1,4 @@
-"""Results of the release gate's rules, as the model store keeps them with a candidate."""
+"""Results of the release gate's rules, which the model store keeps, and the decision."""
 
 from dataclasses import dataclass
 
@@ -34,3 +34,11 @@ class GateResult:
     low: float | None = None
     high: float | None = None
     differences: tuple[MetricDifference, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether a version is released, and the explanation."""
+
+    release: bool
+    text: str

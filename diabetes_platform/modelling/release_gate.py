@@ -13,7 +13,7 @@ from diabetes_platform.modelling.cross_validation import (
     metric_by_fold,
     prevalence_baseline,
 )
-from diabetes_platform.modelling.gate_result import GateResult, MetricDifference
+from diabetes_platform.modelling.gate_result import Decision, GateResult, MetricDifference
 from diabetes_platform.modelling.recipe import RecipeError, recipe_from_json
 from diabetes_platform.modelling.store import ModelVersion
 from diabetes_platform.modelling.training_set import (
@@ -170,7 +170,8 @@ def metric_difference(
 
     by_candidate = metric_by_fold(metric, rows, candidate)
     by_rival = metric_by_fold(metric, rows, rival)
-    count, test_share = len(by_candidate), 1 / candidate.fold_count
+    count = len(by_candidate)
+    test_share = 1 / candidate.fold_count
     variance = (by_candidate - by_rival).var(ddof=1) * (1 / count + test_share / (1 - test_share))
     half_width = float(t.ppf(0.975, count - 1) * np.sqrt(variance))
     return _difference(metric, by_candidate, by_rival, half_width)
@@ -189,8 +190,13 @@ def new_rows(trained_on: TrainingSet | None, rows: TrainingSet) -> BoolArray:
 
 def predicts_identically(candidate: Bundle, champion: Bundle) -> bool:
     """Return whether both bundles predict the same for every patient."""
-    names = ("files", "features", "calibration", "threshold", "contract_fingerprint")
-    return all(getattr(candidate, name) == getattr(champion, name) for name in names)
+    return (
+        candidate.files == champion.files
+        and candidate.features == champion.features
+        and candidate.calibration == champion.calibration
+        and candidate.threshold == champion.threshold
+        and candidate.contract_fingerprint == champion.contract_fingerprint
+    )
 
 
 def decide_release(
@@ -198,22 +204,20 @@ def decide_release(
     champion: Bundle | None,
     results: Mapping[str, GateResult],
     withdrawn: Mapping[str, str],
-) -> GateResult:
-    """Pass a candidate that passes every rule, is not the champion and is not `withdrawn`.
+) -> Decision:
+    """Release a candidate that passes every rule, is not the champion and is not `withdrawn`.
 
     `withdrawn` maps each withdrawn version to the reason.
     """
     failed = [name for name, result in results.items() if not result.passed]
     version = candidate.model_version
     if failed:
-        text = f"not released: {', '.join(failed)} failed"
-    elif champion is not None and predicts_identically(candidate, champion):
-        text = _is_champion(champion)
-    elif version in withdrawn:
-        text = f"not released: was withdrawn ({withdrawn[version]})"
-    else:
-        return GateResult(passed=True, text=f"release {version}")
-    return GateResult(passed=False, text=text)
+        return Decision(release=False, text=f"not released: {', '.join(failed)} failed")
+    if champion is not None and predicts_identically(candidate, champion):
+        return Decision(release=False, text=_is_champion(champion))
+    if version in withdrawn:
+        return Decision(release=False, text=f"not released: was withdrawn ({withdrawn[version]})")
+    return Decision(release=True, text=f"release {version}")
 
 
 def rollback_target(
@@ -265,9 +269,14 @@ def _difference(
     metric: str, candidate: FloatArray, rival: FloatArray, half_width: float
 ) -> MetricDifference:
     estimate = float((candidate - rival).mean())
-    low, high = estimate - half_width, estimate + half_width
-    means = float(candidate.mean()), float(rival.mean())
-    return MetricDifference(metric, *means, estimate, low, high)
+    return MetricDifference(
+        metric,
+        candidate=float(candidate.mean()),
+        rival=float(rival.mean()),
+        estimate=estimate,
+        low=estimate - half_width,
+        high=estimate + half_width,
+    )
 
 
 def _gate_result(
@@ -276,5 +285,6 @@ def _gate_result(
     details = "; ".join(map(str, differences.values()))
     text = f"{'passed' if passed else 'failed'}: {rule}. {details}"
     brier = differences["brier"]
-    numbers = brier.estimate, brier.low, brier.high
-    return GateResult(passed, text, *numbers, tuple(differences.values()))
+    return GateResult(
+        passed, text, brier.estimate, brier.low, brier.high, tuple(differences.values())
+    )

@@ -106,13 +106,13 @@ def test_a_candidate_is_released_when_every_rule_passes(
 ) -> None:
     candidate = replace(CHAMPION, model_version="ba9876543210", threshold=0.4)
     decision = decide_release(candidate, champion, results, {})
-    assert decision.passed is release
+    assert decision.release is release
     assert decision.text.startswith(text)
 
 
 def test_does_not_release_the_current_champion() -> None:
     decision = decide_release(CHAMPION, CHAMPION, {"beats_champion": PASSED}, {})
-    assert not decision.passed
+    assert not decision.release
     assert decision.text == "is the champion already (0123456789ab)"
 
 
@@ -120,7 +120,7 @@ def test_does_not_release_a_withdrawn_version() -> None:
     candidate = replace(CHAMPION, model_version="ba9876543210", threshold=0.4)
     withdrawn = {"ba9876543210": "too many alarms"}
     decision = decide_release(candidate, CHAMPION, {"beats_champion": PASSED}, withdrawn)
-    assert not decision.passed
+    assert not decision.release
     assert decision.text == "not released: was withdrawn (too many alarms)"
 
 

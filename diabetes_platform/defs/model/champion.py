@@ -15,7 +15,7 @@ from diabetes_platform.defs.model.candidate import (
 )
 from diabetes_platform.defs.model.shadow import CHALLENGER, CHECK, PLAUSIBLE
 from diabetes_platform.lake.delta import Lake
-from diabetes_platform.modelling.gate_result import GateResult
+from diabetes_platform.modelling.gate_result import Decision, GateResult
 from diabetes_platform.modelling.release_gate import RollbackError, decide_release, rollback_target
 from diabetes_platform.modelling.store import CandidateRecord, ReleaseConflictError
 from diabetes_platform.orchestration.automation import FOLLOW
@@ -31,7 +31,7 @@ from diabetes_platform.orchestration.describe import (
 from diabetes_platform.orchestration.resources import Models
 from diabetes_platform.orchestration.retries import non_retryable_errors, retried
 
-_MAX_RELEASES = 1000
+_PAGE = 100
 
 
 class Release(dg.Config):
@@ -66,11 +66,11 @@ def champion(
         verdicts[CHECK] = _shadow_verdict(lake, record)
     decision = decide_release(candidate.bundle, previous, verdicts, store.withdrawn())
     with non_retryable_errors(ReleaseConflictError):
-        if decision.passed:
+        if decision.release:
             store.release(candidate.pointer, expected_etag=record.champion_etag or None)
         elif not all(verdicts[name].passed for name in verdicts.keys() - COMPARISONS.keys()):
             raise dg.Failure(decision.text, allow_retries=False)
-    bundle = candidate.bundle if decision.passed or previous is None else previous
+    bundle = candidate.bundle if decision.release or previous is None else previous
     return dg.MaterializeResult(
         data_version=dg.DataVersion(bundle.model_version),
         metadata=_metadata(bundle, previous, decision),
@@ -91,11 +91,11 @@ def _shadow_verdict(lake: Lake, record: CandidateRecord) -> GateResult:
     return GateResult(passed=metadata[PLAUSIBLE] == "true", text=CHECK)
 
 
-def _metadata(bundle: Bundle, previous: Bundle | None, decision: GateResult) -> dict[str, Any]:
+def _metadata(bundle: Bundle, previous: Bundle | None, decision: Decision) -> dict[str, Any]:
     return {
         "model_version": bundle.model_version,
         "previous": None if previous is None else previous.model_version,
-        "released": decision.passed,
+        "released": decision.release,
         "decision": decision.text,
         "training_rows": bundle.training["rows"],
         **metric_metadata(bundle),
@@ -114,7 +114,7 @@ def roll_back(
     store = models.store()
     current = store.current_version()
     withdrawn = None if current is None else current.bundle.model_version
-    released = [*store.releases(), *_releases_in_event_log(instance)]
+    released = [*store.releases(), *releases_in_event_log(instance)]
     target = rollback_target(released, withdrawn, store.withdrawn(), version)
     restored = store.read_version(target)
     # Before the release: a batch that runs between the two must not release it again.
@@ -122,7 +122,7 @@ def roll_back(
         store.withdraw(withdrawn, reason)
     store.release(restored.pointer, expected_etag=None if current is None else current.etag)
     previous = None if current is None else current.bundle
-    decision = GateResult(passed=True, text=f"replaces {withdrawn}, which was withdrawn: {reason}")
+    decision = Decision(release=True, text=f"replaces {withdrawn}, which was withdrawn: {reason}")
     return dg.AssetMaterialization(
         CHAMPION,
         description=decision.text,
@@ -131,11 +131,17 @@ def roll_back(
     )
 
 
-def _releases_in_event_log(instance: dg.DagsterInstance) -> Iterator[str]:
+def releases_in_event_log(instance: dg.DagsterInstance) -> Iterator[str]:
     """Yield the champions, newest first, that were released before the store recorded releases."""
-    for record in instance.fetch_materializations(CHAMPION, limit=_MAX_RELEASES).records:
-        if (materialization := record.asset_materialization) is not None:
-            yield str(materialization.metadata["model_version"].value)
+    cursor = None
+    while True:
+        page = instance.fetch_materializations(CHAMPION, limit=_PAGE, cursor=cursor)
+        for record in page.records:
+            if (materialization := record.asset_materialization) is not None:
+                yield str(materialization.metadata["model_version"].value)
+        if not page.has_more:
+            return
+        cursor = page.cursor
 
 
 class Rollback(dg.Config):
