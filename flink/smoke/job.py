@@ -11,7 +11,7 @@ from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.datastream.connectors.number_seq import NumberSequenceSource
 from pyflink.table import Schema, StreamTableEnvironment, Table
 
-from flink.smoke.rows import verdict
+from flink.smoke.rows import expected_verdicts, verdict
 
 NAME = "smoke"
 CHECKPOINT_INTERVAL = "1 s"
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     environment = StreamExecutionEnvironment.get_execution_environment(configuration)
     verdicts = run(environment, rows)
     print(json.dumps(verdicts))
-    expected = dict(Counter(map(verdict, range(rows))))
+    expected = expected_verdicts(rows)
     if verdicts != expected:
         print(f"{NAME}: verdicts are {verdicts}, expected {expected}", file=sys.stderr)
         return 1
