@@ -36,6 +36,8 @@ TYPES: dict[ColumnType, str] = {
     "json": "jsonb",
 }
 """PostgreSQL's types as `format_type` writes them."""
+_FIRST = "0005"
+"""The first migration: it creates everything, and replaces the earlier ones."""
 
 
 class MigrationError(RuntimeError):
@@ -79,8 +81,10 @@ def upgrade(url: str) -> None:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except CommandError as error:
-        message = f"{error}: this version of the platform lacks that migration"
-        raise MigrationError(message) from error
+        raise MigrationError(
+            f"{error}: this version of the platform lacks that migration. It is newer, or the "
+            f"database is from before migration {_FIRST}: create such a database again"
+        ) from error
     finally:
         engine.dispose()
     with psycopg.connect(url) as connection:

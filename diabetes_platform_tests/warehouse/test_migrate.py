@@ -270,11 +270,15 @@ def test_rejects_a_migration_whose_predecessor_is_missing(migrations: Path) -> N
         upgrade("postgresql://nobody@127.0.0.1:1/never-reached")
 
 
-def test_rejects_a_database_of_a_newer_platform(database_url: str) -> None:
+@pytest.mark.parametrize("revision", ["9999", "0004"])
+def test_rejects_a_database_with_another_platforms_migration(
+    database_url: str, revision: str
+) -> None:
     upgrade(database_url)
     with psycopg.connect(database_url) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(MigrationError, match=r"'9999'.*lacks that migration"):
+        connection.execute("UPDATE alembic_version SET version_num = %s", (revision,))
+    message = rf"'{revision}'.*lacks that migration.* before migration 0005: create .* again"
+    with pytest.raises(MigrationError, match=message):
         upgrade(database_url)
 
 
