@@ -13,7 +13,7 @@ import math
 from collections.abc import Container
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
 from diabetes_platform.contract.events import (
     DELETED,
@@ -32,7 +32,7 @@ from diabetes_platform.contract.validation import (
     NOT_AN_INTEGER,
     Reason,
     parse,
-    reason_for,
+    reason_for_parsed,
 )
 
 IMAGE_KEYS = DIABETES_NEW.column_names
@@ -41,6 +41,13 @@ REQUIRED_IMAGE_KEYS = (*DIABETES_NEW.key, *(field.name for field in FEATURES if 
 """The keys of every image: events from before a later field's column existed lack its key."""
 SINK_KEYS: tuple[str, ...] = (*IMAGE_KEYS, "op", "lsn", *TIMESTAMP_KEYS)
 """A message of the sink topic: a patient's newest valid image, flat. A tombstone is a deletion."""
+
+EnvelopeField = Literal[
+    "message", "record", "key", "key.id", "op", "lsn", "source", "source.lsn", "source.ts_ms",
+    "source.table", "ts_ms", "before", "after", "id", "received_at", "outcome_recorded_at",
+    "changed_ms", "captured_ms", "judged_ms",
+]  # fmt: skip
+"""The path of a field that is not a measurement; `message` and `record` are the whole value."""
 
 NOT_JSON = "not_json"
 NESTED_TOO_DEEPLY = "nested_too_deeply"
@@ -142,7 +149,7 @@ def validate_change_event(
     op = reader.operation(envelope.get("op"), OPERATIONS)
     lsn, changed_ms = reader.source(envelope.get("source"), now_ms)
     captured_ms = reader.past_ms("ts_ms", envelope.get("ts_ms"), now_ms)
-    side = "before" if op == DELETED else "after"
+    side: EnvelopeField = "before" if op == DELETED else "after"
     row = reader.nested(side, envelope.get(side))
     row_id = None if row is None else reader.integer("id", row.get("id"))
     reader.compare_key(key_id, row_id)
@@ -220,13 +227,13 @@ class _Reader:
     def __init__(self) -> None:
         self.reasons: list[Reason] = []
 
-    def reject(self, field: str, code: str) -> None:
+    def reject(self, field: EnvelopeField, code: str) -> None:
         self.reasons.append(Reason(field, code))
 
     def invalid(self) -> Invalid:
         return Invalid(tuple(self.reasons))
 
-    def decode(self, field: str, content: bytes | None) -> Document | None:
+    def decode(self, field: EnvelopeField, content: bytes | None) -> Document | None:
         """Return the JSON object in `content`, or None without one.
 
         Numbers that are not finite are a fault, but decoding continues, to find the faults of the
@@ -290,14 +297,16 @@ class _Reader:
         lsn = self.integer("source.lsn", source.get("lsn"))
         return lsn, self.past_ms("source.ts_ms", source.get("ts_ms"), now_ms)
 
-    def nested(self, field: str, value: object) -> Document | None:
+    def nested(self, field: EnvelopeField, value: object) -> Document | None:
         """Return a value that is a JSON object; reject any other."""
         if isinstance(value, dict):
             return value
         self.reject(field, MISSING if value is None else NOT_AN_OBJECT)
         return None
 
-    def integer(self, field: str, value: object, maximum: int = LARGEST_BIGINT) -> int | None:
+    def integer(
+        self, field: EnvelopeField, value: object, maximum: int = LARGEST_BIGINT
+    ) -> int | None:
         """Return a positive whole number."""
         if value is None:
             self.reject(field, MISSING)
@@ -311,7 +320,7 @@ class _Reader:
             return value
         return None
 
-    def past_ms(self, field: str, value: object, now_ms: int) -> int | None:
+    def past_ms(self, field: EnvelopeField, value: object, now_ms: int) -> int | None:
         """Return a timestamp in milliseconds; reject one that is in the future."""
         time = self.integer(field, value)
         if time is not None and time > now_ms + CLOCK_SKEW_MS:
@@ -321,12 +330,12 @@ class _Reader:
 
     def image(self, row: Document, *, ranges: bool) -> Document:
         """Return the contract's columns of `row`, without any other column."""
-        for name in ("received_at", "outcome_recorded_at"):
-            self.time(name, row.get(name))
+        self.time("received_at", row.get("received_at"))
+        self.time("outcome_recorded_at", row.get("outcome_recorded_at"))
         values = {field.name: self.measurement(field, row, ranges=ranges) for field in FIELDS}
         return {name: values[name] if name in values else row.get(name) for name in IMAGE_KEYS}
 
-    def time(self, field: str, value: object) -> None:
+    def time(self, field: EnvelopeField, value: object) -> None:
         """Reject a value that is neither NULL nor a timestamp as text."""
         if value is not None and not isinstance(value, str):
             self.reject(field, NOT_TEXT)
@@ -339,14 +348,15 @@ class _Reader:
         if _is_surely_valid(field, value):
             return value  # type: ignore[return-value]
         if field.name not in row and field.name in REQUIRED_IMAGE_KEYS:
-            self.reject(field.name, MISSING)
+            self.reasons.append(Reason(field.name, MISSING))
             return None
         if isinstance(value, str):
             # A source file may contain "148" as text, but a numeric column does not.
-            self.reject(field.name, NOT_A_NUMBER)
+            self.reasons.append(Reason(field.name, NOT_A_NUMBER))
             return None
-        number = parse(field, value).value
-        reason = reason_for(field, value)
+        parsed = parse(field, value)
+        number = parsed.value
+        reason = reason_for_parsed(field, parsed)
         if reason is not None and not ranges and reason.code in _RANGE_CODES:
             fits = field.kind == "number" or number is None or abs(number) <= _LARGEST_INTEGER
             reason = None if fits else reason

@@ -5,6 +5,7 @@ one patient are in one partition, in order. `change_events.py` validates the mes
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from diabetes_platform.contract.fields import FEATURE_NAMES
 
@@ -28,7 +29,11 @@ OPERATIONS = {"c": "create", "u": "update", DELETED: "delete", "r": "snapshot re
 """Debezium's codes of changes, and their names."""
 IMAGE_OPERATIONS = tuple(op for op in OPERATIONS if op != DELETED)
 
-TIMESTAMP_KEYS = ("changed_ms", "captured_ms", "judged_ms")
+TIMESTAMP_KEYS: tuple[Literal["changed_ms", "captured_ms", "judged_ms"], ...] = (
+    "changed_ms",
+    "captured_ms",
+    "judged_ms",
+)
 """Milliseconds since 1970 (UTC): commit of the change, capture by Debezium, Flink's verdict."""
 
 

@@ -84,7 +84,11 @@ def _from_number(field: Field, number: float) -> Parsed:
 
 def reason_for(field: Field, received: object) -> Reason | None:
     """Return the reason to reject a record with this value; None for a valid value."""
-    parsed = parse(field, received)
+    return reason_for_parsed(field, parse(field, received))
+
+
+def reason_for_parsed(field: Field, parsed: Parsed) -> Reason | None:
+    """Return the reason to reject a record with this parsed value; None for a valid value."""
     code = parsed.code if parsed.code is not None else _broken_rule(field, parsed.value)
     return None if code is None else Reason(field.name, code)
 
