@@ -230,17 +230,19 @@ def fingerprint(fields: tuple[Field, ...] = FIELDS) -> str:
 
     It excludes labels and descriptions, so that a better wording does not make a model unusable.
     """
-    attributes = (
-        "name",
-        "kind",
-        "unit",
-        "minimum",
-        "maximum",
-        "required",
-        "missing_codes",
-        "allowed",
-    )
-    meaning = [{name: getattr(field, name) for name in attributes} for field in fields]
+    meaning = [
+        {
+            "name": field.name,
+            "kind": field.kind,
+            "unit": field.unit,
+            "minimum": field.minimum,
+            "maximum": field.maximum,
+            "required": field.required,
+            "missing_codes": field.missing_codes,
+            "allowed": field.allowed,
+        }
+        for field in fields
+    ]
     canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -109,6 +109,9 @@ def library_versions() -> dict[str, str]:
 
 def is_reproducible(bundle: Bundle, rows: TrainingSet) -> bool:
     """Return whether training the bundle's recipe on `rows` gives the same model."""
-    model = fit(rows, recipe_from_json(bundle.training["recipe"]))
-    retrained = sha256(model.model_text), model.calibration, model.threshold
-    return retrained == (bundle.files[MODEL_FILE], bundle.calibration, bundle.threshold)
+    retrained = fit(rows, recipe_from_json(bundle.training["recipe"]))
+    return (
+        sha256(retrained.model_text) == bundle.files[MODEL_FILE]
+        and retrained.calibration == bundle.calibration
+        and retrained.threshold == bundle.threshold
+    )

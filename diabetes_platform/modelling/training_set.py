@@ -265,14 +265,20 @@ def _explain(failures: "pd.DataFrame", frame: "pd.DataFrame") -> str:
         # For a missing or unexpected column, pandera's `failure_case` is its name.
         name = str(cases["failure_case"].iloc[0] if check.startswith("column_in") else column)
         code = "type" if check.startswith("dtype") else _PANDERA_CODES.get(check, check)
-        affected, rows, key = "", cases["index"].dropna().astype(int), RECORD_ID.name
-        if len(rows):
-            ids = frame[key].iloc[rows[:_MAX_RECORD_IDS]] if key in frame else ()
-            affected = f" in {len(rows)} rows ({', '.join(map(str, ids))})"
-        allowed = ", ".join(TRAINING_SET.column_names)
-        if name in FIELDS_BY_NAME:
-            allowed = FIELDS_BY_NAME[name].allowed_text
-        elif name in TRAINING_SET.column_names:
-            allowed = "text"
-        lines.append(f"{name}: {code}{affected}; allowed: {allowed}")
+        lines.append(f"{name}: {code}{_affected_rows(cases, frame)}; allowed: {_allowed(name)}")
     return f"{TRAINING_SET.name}: " + "; ".join(lines)
+
+
+def _affected_rows(cases: "pd.DataFrame", frame: "pd.DataFrame") -> str:
+    rows = cases["index"].dropna().astype(int)
+    if rows.empty:
+        return ""
+    key = RECORD_ID.name
+    ids = frame[key].iloc[rows[:_MAX_RECORD_IDS]] if key in frame else ()
+    return f" in {len(rows)} rows ({', '.join(map(str, ids))})"
+
+
+def _allowed(name: str) -> str:
+    if name in FIELDS_BY_NAME:
+        return FIELDS_BY_NAME[name].allowed_text
+    return "text" if name in TRAINING_SET.column_names else ", ".join(TRAINING_SET.column_names)

@@ -1,6 +1,5 @@
 """Collecting a report from Dagster's instance, the model store and the stream's services."""
 
-import itertools
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -125,8 +124,9 @@ def _release_history(instance: dg.DagsterInstance) -> tuple[ReleaseDecision, ...
 
     A daily batch repeats a decision: consecutive equal ones count once, with the earliest time.
     """
-    decisions = [
-        ReleaseDecision(
+    history: list[ReleaseDecision] = []
+    for decided_at, metadata in _materializations(instance, CHAMPION):
+        decision = ReleaseDecision(
             decided_at=decided_at,
             version=str(metadata["model_version"].value),
             released=bool(metadata["released"].value),
@@ -134,10 +134,15 @@ def _release_history(instance: dg.DagsterInstance) -> tuple[ReleaseDecision, ...
             auc=metadata["auc"].value if "auc" in metadata else None,
             brier=metadata["brier"].value if "brier" in metadata else None,
         )
-        for decided_at, metadata in _materializations(instance, CHAMPION)
-    ]
-    repeated = itertools.groupby(decisions, key=lambda d: (d.version, d.decision))
-    return tuple([*equal][-1] for _, equal in repeated)[:_MAX_DECISIONS]
+        if history and _is_same(decision, history[-1]):
+            history[-1] = decision
+        else:
+            history.append(decision)
+    return tuple(history[:_MAX_DECISIONS])
+
+
+def _is_same(decision: ReleaseDecision, other: ReleaseDecision) -> bool:
+    return (decision.version, decision.decision) == (other.version, other.decision)
 
 
 def _stream_issues(settings: PlatformSettings) -> tuple[tuple[str, str], ...] | None:

@@ -122,6 +122,11 @@ def test_another_wording_is_the_same_fingerprint(change: dict[str, object]) -> N
     assert fingerprint((replace(FIRST, **change), *REST)) == fingerprint()  # type: ignore[arg-type]
 
 
+def test_released_models_keep_their_fingerprint() -> None:
+    released = "57774e84be6d5b388ca0a9c211daa782f23fba988ab851610a352c4ca7254cc6"
+    assert fingerprint((FIRST,)) == released
+
+
 def test_another_order_of_the_fields_is_another_fingerprint() -> None:
     assert fingerprint((*REST, FIRST)) != fingerprint()
 

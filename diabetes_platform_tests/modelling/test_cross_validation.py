@@ -27,7 +27,7 @@ def folds(pima: TrainingSet) -> IntArray:
 
 
 @pytest.fixture(scope="module")
-def held_out(pima: TrainingSet, folds: IntArray) -> OutOfFold:
+def out_of_fold(pima: TrainingSet, folds: IntArray) -> OutOfFold:
     return cross_validate(pima, folds, SMALL)
 
 
@@ -40,26 +40,26 @@ def same_inside(left: OutOfFold, right: OutOfFold, members: BoolArray) -> bool:
 
 @pytest.mark.parametrize("fold", range(SMALL.folds))
 def test_predictions_of_a_fold_do_not_depend_on_its_outcomes(
-    pima: TrainingSet, folds: IntArray, held_out: OutOfFold, fold: int
+    pima: TrainingSet, folds: IntArray, out_of_fold: OutOfFold, fold: int
 ) -> None:
     inside = folds[0] == fold
     outcomes = np.where(inside, 1 - pima.outcomes, pima.outcomes)
     changed = cross_validate(relabelled(pima, outcomes), folds, SMALL)
-    assert same_inside(changed, held_out, inside)
-    assert not same_inside(changed, held_out, ~inside)
+    assert same_inside(changed, out_of_fold, inside)
+    assert not same_inside(changed, out_of_fold, ~inside)
 
 
 @pytest.mark.parametrize("fold", range(SMALL.folds))
 def test_predictions_of_a_fold_do_not_depend_on_its_other_measurements(
-    pima: TrainingSet, folds: IntArray, held_out: OutOfFold, fold: int
+    pima: TrainingSet, folds: IntArray, out_of_fold: OutOfFold, fold: int
 ) -> None:
     inside = folds[0] == fold
     row = np.flatnonzero(inside)[0]
     glucose = pima.features[:, 1].copy()
     glucose[inside & (np.arange(len(pima)) != row)] = math.nan
     changed = cross_validate(remeasured(pima, "glucose", glucose), folds, SMALL)
-    assert changed.probabilities[0, row] == held_out.probabilities[0, row]
-    assert changed.decisions[0, row] == held_out.decisions[0, row]
+    assert changed.probabilities[0, row] == out_of_fold.probabilities[0, row]
+    assert changed.decisions[0, row] == out_of_fold.decisions[0, row]
 
 
 def test_a_leaking_column_in_the_held_out_fold_does_not_help(
@@ -94,11 +94,11 @@ def test_a_champion_is_not_trained_on_the_patients_of_the_scored_fold(
 
 
 def test_a_champion_with_the_same_rows_and_recipe_predicts_identically(
-    pima: TrainingSet, folds: IntArray, held_out: OutOfFold
+    pima: TrainingSet, folds: IntArray, out_of_fold: OutOfFold
 ) -> None:
     rescored = cross_validate(pima, folds, SMALL, trained_on=pima)
-    np.testing.assert_array_equal(rescored.probabilities, held_out.probabilities)
-    np.testing.assert_array_equal(rescored.decisions, held_out.decisions)
+    np.testing.assert_array_equal(rescored.probabilities, out_of_fold.probabilities)
+    np.testing.assert_array_equal(rescored.decisions, out_of_fold.decisions)
 
 
 def test_a_champion_of_disjoint_patients_is_trained_on_all_of_them(pima: TrainingSet) -> None:

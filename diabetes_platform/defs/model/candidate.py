@@ -80,22 +80,25 @@ def candidate(
     models: dg.ResourceParam[Models],
 ) -> dg.MaterializeResult:
     """Train and evaluate a model, unless this input was already evaluated against this champion."""
-    recipe, store = Recipe(seed=settings.model_seed), models.store()
+    recipe = Recipe(seed=settings.model_seed)
+    store = models.store()
     delta_version = require_commit(lake.table(TRAINING_SET)).version
     current = store.current_version()
     with non_retryable_errors(TrainingSetError):
         rows = _training_rows(lake, delta_version)
-        parts = (CODE_VERSION, rows.content_hash, recipe_to_json(recipe), library_versions())
-        version = input_version("candidate", *parts)
+        version = _training_input(rows, recipe)
         record = store.candidate()
         if record and current and _is_evaluated(record, version, current):
             context.log.info("Input and champion unchanged: not trained again")
             record = replace(record, champion_etag=current.etag)
             bundle = store.read_version(record.model_version).bundle
-            plots, processed = _stored_plots(context.instance), False
+            plots = _stored_plots(context.instance)
+            processed = False
         else:
             trained = train_candidate(rows, recipe, delta_version=delta_version)
-            bundle, plots, processed = trained.bundle, _plots(trained, rows), True
+            bundle = trained.bundle
+            plots = _plots(trained, rows)
+            processed = True
             store.put_version(bundle, trained.files)
             record = CandidateRecord(
                 bundle.model_version,
@@ -139,6 +142,12 @@ def _training_rows(lake: Lake, delta_version: int) -> TrainingSet:
     return training_set_from_arrow(lake.table(TRAINING_SET).open(delta_version).to_pyarrow_table())
 
 
+def _training_input(rows: TrainingSet, recipe: Recipe) -> str:
+    """Digest everything that training depends on: rows, recipe, libraries, code, contract."""
+    parts = (CODE_VERSION, rows.content_hash, recipe_to_json(recipe), library_versions())
+    return input_version("candidate", *parts)
+
+
 def _is_evaluated(record: CandidateRecord, version: str, champion: CurrentVersion) -> bool:
     """Whether the candidate was trained on this input and is, or was compared with, `champion`."""
     is_champion = record.model_version == champion.bundle.model_version
@@ -153,10 +162,7 @@ def _evaluate(
     """Return the verdict on the candidate for each rule of GATE."""
     model = None if current is None else current.model
     champion = None if model is None else model.bundle
-    champion_rows = None
-    # The rows of a champion of another contract cannot be compared.
-    if champion is not None and champion.contract_fingerprint == fingerprint():
-        champion_rows = _training_rows(lake, int(champion.training["delta_version"]))
+    champion_rows = _champion_rows(lake, champion)
     scored = (rows, trained.out_of_fold, trained.bundle)
     reproducible = is_reproducible(trained.bundle, rows)
     return {
@@ -173,6 +179,13 @@ def _evaluate(
             f"{'the same' if reproducible else 'other'} bytes",
         ),
     }
+
+
+def _champion_rows(lake: Lake, champion: Bundle | None) -> TrainingSet | None:
+    """Return the rows that the champion was trained on; None if it has another contract."""
+    if champion is None or champion.contract_fingerprint != fingerprint():
+        return None
+    return _training_rows(lake, int(champion.training["delta_version"]))
 
 
 def _check_result(name: str, verdict: GateResult) -> dg.AssetCheckResult:

@@ -51,10 +51,14 @@ def risks_come_true(
 
 def _confirmed(lake: Lake) -> dict[int, tuple[int, datetime]]:
     """Return the outcome and the time of its confirmation, by patient id."""
-    names = ["id", OUTCOME.name, "outcome_recorded_at"]
-    newest = patients_since(lake, datetime.now(UTC) - RECENT).select(names).to_pylist()
-    patients = (tuple(row.values()) for row in newest)
-    return {patient[0]: patient[1:] for patient in patients if None not in patient}
+    newest = patients_since(lake, datetime.now(UTC) - RECENT)
+    names = ("id", OUTCOME.name, "outcome_recorded_at")
+    rows = zip(*(newest[name].to_pylist() for name in names), strict=True)
+    return {
+        intake_id: (outcome, recorded_at)
+        for intake_id, outcome, recorded_at in rows
+        if outcome is not None and recorded_at is not None
+    }
 
 
 def _result(calibration: LiveCalibration, version: str, confirmed: int) -> dg.AssetCheckResult:

@@ -21,7 +21,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-MEASUREMENTS = """
+MEASUREMENT_COLUMNS = """
     pregnancies integer NOT NULL,
     glucose double precision,
     blood_pressure double precision,
@@ -47,7 +47,7 @@ INTAKE = f"""
 CREATE TABLE public.diabetes_new (
     id bigint GENERATED ALWAYS AS IDENTITY,
     received_at timestamptz NOT NULL DEFAULT now(),
-    {MEASUREMENTS},
+    {MEASUREMENT_COLUMNS},
     outcome integer,
     outcome_recorded_at timestamptz,
     PRIMARY KEY (id),
@@ -107,7 +107,7 @@ VERSIONS = f"""
 CREATE TABLE serving.patient_versions (
     version bigint NOT NULL,
     record_id text NOT NULL,
-    {MEASUREMENTS},
+    {MEASUREMENT_COLUMNS},
     glucose_filled double precision NOT NULL,
     blood_pressure_filled double precision NOT NULL,
     skin_thickness_filled double precision NOT NULL,
@@ -224,7 +224,7 @@ CLOSE = (
     "REVOKE ALL ON SCHEMA public FROM PUBLIC",
     "ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC",
 )
-ENTERED = (
+MEASUREMENT_NAMES = (
     "pregnancies, glucose, blood_pressure, skin_thickness, insulin, bmi,"
     " diabetes_pedigree_function, age"
 )
@@ -242,7 +242,7 @@ GRANTS = (
     ("SELECT", "serving.patients", "pipeline"),
     # A patient's measurements are entered once; only the outcome follows later.
     ("SELECT", "public.diabetes_new", "api, debezium"),
-    (f"INSERT ({ENTERED})", "public.diabetes_new", "api"),
+    (f"INSERT ({MEASUREMENT_NAMES})", "public.diabetes_new", "api"),
     ("UPDATE (outcome, outcome_recorded_at)", "public.diabetes_new", "api"),
     ("SELECT", "serving.predictions", "api"),
     ("SELECT, INSERT", "serving.intake_requests", "api"),
