@@ -36,8 +36,6 @@ TYPES: dict[ColumnType, str] = {
     "json": "jsonb",
 }
 """PostgreSQL's types as `format_type` writes them."""
-_FIRST = "0005"
-"""The first migration: it creates everything, and replaces the earlier ones."""
 
 
 class MigrationError(RuntimeError):
@@ -82,8 +80,8 @@ def upgrade(url: str) -> None:
             command.upgrade(config, "head")
     except CommandError as error:
         raise MigrationError(
-            f"{error}: this version of the platform lacks that migration. It is newer, or the "
-            f"database is from before migration {_FIRST}: create such a database again"
+            f"{error}: this version of the platform lacks that migration. A database from before "
+            "migration 0005 must be created again; any other is of a newer version"
         ) from error
     finally:
         engine.dispose()
