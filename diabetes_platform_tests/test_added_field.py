@@ -84,6 +84,27 @@ def test_rejects_a_field_without_its_migration(copy: Path, database_url: str) ->
     assert "A new field needs a migration" in message
 
 
+def test_an_incomplete_migration_changes_nothing_and_can_be_corrected(
+    copy: Path, database_url: str
+) -> None:
+    assert run(copy, "-c", UPGRADE, database_url).returncode == 0
+    add_field(copy)
+    revision = add_migration(copy)
+    versions = copy / "diabetes_platform/warehouse/migrations/versions"
+    migration = versions / f"{revision}_{NAME}.py"
+    complete = migration.read_text(encoding="utf-8")
+    column = f'    ("staging.patients", "{NAME}_normed double precision"),\n'
+    assert column in complete
+    migration.write_text(complete.replace(column, ""), encoding="utf-8")
+    program = run(copy, "-c", UPGRADE, database_url)
+    assert program.returncode == 1
+    *_, message = program.stderr.splitlines()
+    assert f"staging.patients.{NAME}_normed is no such column" in message
+    migration.write_text(complete, encoding="utf-8")
+    program = run(copy, "-c", UPGRADE, database_url)
+    assert program.returncode == 0, program.stderr
+
+
 @pytest.mark.parametrize(
     ("definition", "message"),
     [

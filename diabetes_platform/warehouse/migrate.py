@@ -6,6 +6,7 @@ A migration is one file in `migrations/versions/`: frozen SQL, which does not im
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import psycopg
 from alembic import command
@@ -66,9 +67,10 @@ STORED_TABLES = (
 
 
 def upgrade(url: str) -> None:
-    """Apply the missing migrations to the database at `url`, in one transaction.
+    """Apply the missing migrations to the database at `url` and compare it with the contract.
 
-    Then compare the schema with the contract. Raises MigrationError.
+    Both happen in one transaction, so that a migration that does not match the contract can be
+    corrected and applied again. Raises MigrationError.
     """
     _require_order()
     config = Config()
@@ -78,6 +80,7 @@ def upgrade(url: str) -> None:
         with engine.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+            require_contract(cast("Connection", connection.connection.driver_connection))
     except CommandError as error:
         raise MigrationError(
             f"{error}: this version of the platform lacks that migration. A database from before "
@@ -85,8 +88,6 @@ def upgrade(url: str) -> None:
         ) from error
     finally:
         engine.dispose()
-    with psycopg.connect(url) as connection:
-        require_contract(connection)
 
 
 def require_contract(connection: Connection) -> None:
