@@ -17,8 +17,8 @@ import psycopg
 import pyarrow.compute as pc
 from psycopg import sql
 
-from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics, quarantine_batch
 from diabetes_platform.cleaning.session import spark_session
+from diabetes_platform.cleaning.spark_jobs import clean_batch, fit_statistics, quarantine_batch
 from diabetes_platform.contract.bundle import open_bundle
 from diabetes_platform.contract.fields import FEATURE_NAMES, FIELDS, FIELDS_BY_NAME
 from diabetes_platform.contract.tables import (

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import ConsumerGroupDescription
 from psycopg.rows import dict_row
 
-from diabetes_platform.contract.events import PREDICTOR_GROUP, SINK_TOPIC
+from diabetes_platform.contract.topics import PREDICTOR_GROUP, SINK_TOPIC
 from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.settings import PROJECT_ROOT

@@ -6,7 +6,7 @@ import httpx
 from confluent_kafka import KafkaException
 
 from diabetes_platform.clients.connect import connector_state
-from diabetes_platform.contract.events import CONNECTOR
+from diabetes_platform.contract.topics import CONNECTOR
 from diabetes_platform.local.errors import USER_ERRORS
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.local.supervisor import ProcessState, Supervisor

@@ -6,9 +6,9 @@ Left out: Dagster itself and Great Expectations, which is recorded as passed.
 from pathlib import Path
 
 from benchmarks.batch.steps import Steps
-from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics, quarantine_batch
 from diabetes_platform.cleaning.reconciliation import RowReconciliation
 from diabetes_platform.cleaning.session import spark_session
+from diabetes_platform.cleaning.spark_jobs import clean_batch, fit_statistics, quarantine_batch
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
     QUARANTINE_PATIENTS,

@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 from confluent_kafka import TopicPartition
 
-from diabetes_platform.contract.events import CDC_TOPIC
+from diabetes_platform.contract.topics import CDC_TOPIC
 from diabetes_platform_tests.capture import Connect
 
 INSERT = """

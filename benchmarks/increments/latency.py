@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from diabetes_platform.contract.events import SINK_TOPIC
+from diabetes_platform.contract.topics import SINK_TOPIC
 from diabetes_platform.lake.incremental_table import OffsetRange
 from diabetes_platform.local.dagster.client import DagsterClient
 from diabetes_platform.local.ports import HOST

@@ -15,8 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from diabetes_platform.clients.flink import FlinkCluster
-from diabetes_platform.contract.events import STREAM_JOB
 from diabetes_platform.contract.s3 import S3
+from diabetes_platform.contract.topics import STREAM_JOB
 from diabetes_platform.local.connect.setup import read_config, setup_connector
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.flink.client import Client, cancel

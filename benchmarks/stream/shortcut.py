@@ -12,8 +12,8 @@ from typing import Any, Self
 import httpx
 import psycopg
 
-from diabetes_platform.contract.events import PREDICTED_CHANNEL
 from diabetes_platform.contract.fields import FEATURE_NAMES
+from diabetes_platform.contract.topics import PREDICTED_CHANNEL
 
 CHANNEL = "bench_intake"
 _SELECT = f"SELECT {', '.join(FEATURE_NAMES)} FROM diabetes_new WHERE id = %s"  # noqa: S608 - names of the contract

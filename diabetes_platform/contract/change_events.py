@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from diabetes_platform.contract.events import (
+from diabetes_platform.contract.fields import FEATURE_NAMES, FEATURES, FIELDS, Field
+from diabetes_platform.contract.tables import DIABETES_NEW
+from diabetes_platform.contract.topics import (
     DELETED,
     IMAGE_OPERATIONS,
     OPERATIONS,
     TIMESTAMP_KEYS,
 )
-from diabetes_platform.contract.fields import FEATURE_NAMES, FEATURES, FIELDS, Field
-from diabetes_platform.contract.tables import DIABETES_NEW
 from diabetes_platform.contract.validation import (
     ABOVE_MAXIMUM,
     BELOW_MINIMUM,

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from diabetes_platform.contract.events import WINDOW_KEYS, mean_name, missing_share_name
 from diabetes_platform.contract.fields import FEATURES, FIELDS, OUTCOME, Field
+from diabetes_platform.contract.topics import WINDOW_KEYS, mean_name, missing_share_name
 
 ColumnType = Literal["text", "integer", "bigint", "number", "timestamp", "text[]", "json", "bytes"]
 _CONTENT_HASH = re.compile(r"[0-9a-f]{64}")

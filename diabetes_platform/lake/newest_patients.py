@@ -5,8 +5,8 @@ from datetime import datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from diabetes_platform.contract.events import DELETED
 from diabetes_platform.contract.tables import STREAM_PATIENTS
+from diabetes_platform.contract.topics import DELETED
 from diabetes_platform.lake.delta import Lake
 
 ORDER = ("written_at", "kafka_offset")

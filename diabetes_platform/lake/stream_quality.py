@@ -13,7 +13,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from diabetes_platform.contract.events import WINDOW_KEYS
 from diabetes_platform.contract.tables import (
     STREAM_PATIENTS,
     STREAM_REJECTED,
@@ -21,6 +20,7 @@ from diabetes_platform.contract.tables import (
     TOPIC_PARTITION_OFFSET,
     Table,
 )
+from diabetes_platform.contract.topics import WINDOW_KEYS
 from diabetes_platform.lake.delta import Lake
 
 _SOURCE = ("source_topic", "source_partition", "source_offset")

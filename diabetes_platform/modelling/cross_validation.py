@@ -7,7 +7,7 @@ import numpy as np
 
 from diabetes_platform.contract.fields import OUTCOME
 from diabetes_platform.modelling.classifier import calibrate, fit_decision, raw_scores, train_trees
-from diabetes_platform.modelling.metrics import DECISION_METRICS, PROBABILITY_METRICS
+from diabetes_platform.modelling.evaluation_metrics import DECISION_METRICS, PROBABILITY_METRICS
 from diabetes_platform.modelling.recipe import Recipe
 from diabetes_platform.modelling.training_set import (
     BoolArray,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diabetes_platform.modelling.metrics import brier
+from diabetes_platform.modelling.evaluation_metrics import brier
 from diabetes_platform.modelling.training_set import FloatArray, IntArray
 
 MIN_OUTCOMES = 100

@@ -13,7 +13,7 @@ from typing import Any
 
 import dagster as dg
 
-from diabetes_platform.cleaning.jobs import Labels, count_verdicts, only_batch_id
+from diabetes_platform.cleaning.spark_jobs import Labels, count_verdicts, only_batch_id
 from diabetes_platform.contract.fields import fingerprint
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,

@@ -7,7 +7,7 @@ from typing import ParamSpec, TypeVar
 
 import dagster as dg
 
-from diabetes_platform.cleaning.jobs import CleaningError
+from diabetes_platform.cleaning.spark_jobs import CleaningError
 from diabetes_platform.contract.bundle import BundleError
 from diabetes_platform.contract.s3 import PermanentStorageError
 from diabetes_platform.lake.delta import LakeError

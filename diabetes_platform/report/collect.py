@@ -9,7 +9,7 @@ import dagster as dg
 from diabetes_platform.defs.alerts.freshness import evaluate_freshness, last_materialized
 from diabetes_platform.modelling.store import ModelStore
 from diabetes_platform.orchestration.describe import CANDIDATE, CHAMPION, CLEANED, RAW, SERVING
-from diabetes_platform.report.check_results import figures_in, latest_results
+from diabetes_platform.report.latest_check_results import figures_in, latest_results
 from diabetes_platform.report.report import (
     AssetReport,
     BatchReport,

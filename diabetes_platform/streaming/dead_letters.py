@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from diabetes_platform.contract.events import DEAD_LETTER_HEADERS, REJECTED_TOPIC
+from diabetes_platform.contract.topics import DEAD_LETTER_HEADERS, REJECTED_TOPIC
 from diabetes_platform.lake.incremental_table import OffsetRange
 from diabetes_platform.streaming.incidents import HealthIssue, IncidentPolicy
 from diabetes_platform.streaming.topic import open_topic

@@ -9,7 +9,7 @@ from confluent_kafka.admin import AdminClient
 from diabetes_platform.clients.connect import NO_ANSWER, connector_state
 from diabetes_platform.clients.errors import ServiceError, ServiceResponseError
 from diabetes_platform.clients.flink import RUNNING, FlinkCluster
-from diabetes_platform.contract.events import CONNECTOR, PREDICTOR_GROUP, SINK_TOPIC, STREAM_JOB
+from diabetes_platform.contract.topics import CONNECTOR, PREDICTOR_GROUP, SINK_TOPIC, STREAM_JOB
 from diabetes_platform.streaming.incidents import HealthIssue
 from diabetes_platform.streaming.topic import open_topic
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Self
 
-from diabetes_platform.contract.events import DELETED
+from diabetes_platform.contract.topics import DELETED
 from diabetes_platform.lake.arrow import row_schema
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.incremental_table import (

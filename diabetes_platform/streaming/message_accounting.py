@@ -14,7 +14,7 @@ from typing import Literal
 
 from diabetes_platform.clients.errors import ServiceError
 from diabetes_platform.clients.flink import RUNNING, FlinkCluster
-from diabetes_platform.contract.events import STREAM_JOB
+from diabetes_platform.contract.topics import STREAM_JOB
 from diabetes_platform.polling import wait_until
 
 Verdict = Literal["balanced", "in flight", "unbalanced"]

@@ -16,13 +16,6 @@ from diabetes_platform.contract.change_events import (
     parse_timestamp,
     validate_sink_message,
 )
-from diabetes_platform.contract.events import (
-    DEAD_LETTER_HEADERS,
-    DELETED,
-    WINDOW_KEYS,
-    mean_name,
-    missing_share_name,
-)
 from diabetes_platform.contract.fields import FEATURES
 from diabetes_platform.contract.tables import (
     DIABETES_NEW,
@@ -30,6 +23,13 @@ from diabetes_platform.contract.tables import (
     STREAM_REJECTED,
     STREAM_WINDOWS,
     Table,
+)
+from diabetes_platform.contract.topics import (
+    DEAD_LETTER_HEADERS,
+    DELETED,
+    WINDOW_KEYS,
+    mean_name,
+    missing_share_name,
 )
 from diabetes_platform.lake.arrow import row_schema
 from diabetes_platform.streaming.dead_letters import parse_reasons

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
-from diabetes_platform.cleaning.jobs import (
+from diabetes_platform.cleaning.spark_jobs import (
     CleanResult,
     Labels,
     batch_hash,

@@ -7,7 +7,7 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
-from diabetes_platform.cleaning.jobs import Labels
+from diabetes_platform.cleaning.spark_jobs import Labels
 from diabetes_platform.contract.tables import LABELLED_PATIENTS
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.labels import update_labels

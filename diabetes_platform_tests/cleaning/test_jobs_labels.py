@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from diabetes_platform.cleaning.jobs import (
+from diabetes_platform.cleaning.reconciliation import RowReconciliation
+from diabetes_platform.cleaning.spark_jobs import (
     CleaningError,
     Labels,
     batch_hash,
     fit_statistics,
     require_labels,
 )
-from diabetes_platform.cleaning.reconciliation import RowReconciliation
 from diabetes_platform.contract.tables import LABELLED_PATIENTS, batch_id_of
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.labels import update_labels

@@ -6,7 +6,7 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
-from diabetes_platform.cleaning.jobs import CleaningError, quarantine_batch
+from diabetes_platform.cleaning.spark_jobs import CleaningError, quarantine_batch
 from diabetes_platform.lake.delta import DeltaPath
 from diabetes_platform_tests.cleaning.batches import patients, write_batch
 from diabetes_platform_tests.cleaning.results import run, stored

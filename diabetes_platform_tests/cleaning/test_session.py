@@ -41,7 +41,7 @@ def test_tunes_a_session_for_a_small_batch(rows: int | None, partitions: str) ->
 
 def test_importing_the_jobs_imports_neither_spark_nor_sail() -> None:
     code = (
-        "import sys, diabetes_platform.cleaning.jobs, diabetes_platform.cleaning.session;"
+        "import sys, diabetes_platform.cleaning.spark_jobs, diabetes_platform.cleaning.session;"
         "sys.exit(bool({'pyspark', 'pysail'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

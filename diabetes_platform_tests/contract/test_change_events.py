@@ -18,9 +18,9 @@ from diabetes_platform.contract.change_events import (
     validate_change_event,
     validate_sink_message,
 )
-from diabetes_platform.contract.events import WINDOW_KEYS
 from diabetes_platform.contract.fields import FEATURE_NAMES, FEATURES, FIELD_NAMES, FIELDS, Field
 from diabetes_platform.contract.tables import DIABETES_NEW
+from diabetes_platform.contract.topics import WINDOW_KEYS
 from diabetes_platform.contract.validation import parse, reason_for
 
 CHANGED_MS = 1_760_000_000_000

@@ -5,7 +5,6 @@ import hashlib
 import pytest
 
 from diabetes_platform.contract.change_events import IMAGE_KEYS, REQUIRED_IMAGE_KEYS, SINK_KEYS
-from diabetes_platform.contract.events import OPERATIONS, WINDOW_KEYS
 from diabetes_platform.contract.fields import FEATURE_NAMES, FIELD_NAMES, FIELDS_BY_NAME
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
@@ -27,6 +26,7 @@ from diabetes_platform.contract.tables import (
     intake_id_of,
     normed_name,
 )
+from diabetes_platform.contract.topics import OPERATIONS, WINDOW_KEYS
 
 TABLES = [
     RAW_PATIENTS,

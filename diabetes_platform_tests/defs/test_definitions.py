@@ -6,13 +6,13 @@ import sys
 import dagster as dg
 import pytest
 
-from diabetes_platform.contract.events import (
+from diabetes_platform.contract.fields import FEATURE_NAMES
+from diabetes_platform.contract.topics import (
     CDC_TOPIC,
     REJECTED_TOPIC,
     SINK_TOPIC,
     WINDOWED_TOPIC,
 )
-from diabetes_platform.contract.fields import FEATURE_NAMES
 from diabetes_platform.definitions import build_definitions
 from diabetes_platform.defs.batch.jobs import batch, batch_schedule
 from diabetes_platform.orchestration.describe import GROUPS

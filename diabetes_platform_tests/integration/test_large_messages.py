@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import KafkaError, Message, Producer
 
 from diabetes_platform.contract.change_events import SINK_KEYS
-from diabetes_platform.contract.events import CDC_TOPIC, REJECTED_TOPIC
+from diabetes_platform.contract.topics import CDC_TOPIC, REJECTED_TOPIC
 from diabetes_platform.local.postgres.connection import database_url
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.streaming.load_events import FIRST_UNUSED_ID, change_event

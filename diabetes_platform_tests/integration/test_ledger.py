@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
-from diabetes_platform.contract.events import CDC_TOPIC, DEAD_LETTER_HEADERS, REJECTED_TOPIC
+from diabetes_platform.contract.topics import CDC_TOPIC, DEAD_LETTER_HEADERS, REJECTED_TOPIC
 from diabetes_platform.local.flink.job_state import stream_job_of
 from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, database_url
 from diabetes_platform.local.postgres.data import SUPERUSER

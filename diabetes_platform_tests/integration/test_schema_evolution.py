@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from diabetes_platform.contract.change_events import SINK_KEYS
-from diabetes_platform.contract.events import REJECTED_TOPIC
+from diabetes_platform.contract.topics import REJECTED_TOPIC
 from diabetes_platform.local.postgres.connection import database_url
 from diabetes_platform.local.stack import Stack
 from diabetes_platform_tests.integration.test_stream_job import insert, messages, written

@@ -12,14 +12,14 @@ import pytest
 from deltalake import write_deltalake
 from pyspark.sql import SparkSession
 
-from diabetes_platform.cleaning.jobs import (
+from diabetes_platform.cleaning.session import spark_session
+from diabetes_platform.cleaning.spark_jobs import (
     Labels,
     batch_hash,
     clean_batch,
     fit_statistics,
     quarantine_batch,
 )
-from diabetes_platform.cleaning.session import spark_session
 from diabetes_platform.contract.tables import LABELLED_PATIENTS, batch_id_of
 from diabetes_platform.lake.delta import DeltaPath, Lake
 from diabetes_platform.lake.labels import update_labels

@@ -20,8 +20,8 @@ from obstore.store import from_url
 
 from diabetes_platform.clients.flink import FlinkCluster
 from diabetes_platform.contract.change_events import SINK_KEYS
-from diabetes_platform.contract.events import CDC_TOPIC, REJECTED_TOPIC, SINK_TOPIC, STREAM_JOB
 from diabetes_platform.contract.s3 import S3
+from diabetes_platform.contract.topics import CDC_TOPIC, REJECTED_TOPIC, SINK_TOPIC, STREAM_JOB
 from diabetes_platform.local.flink.job_state import running_job, stream_job_of
 from diabetes_platform.local.flink.stream_job import BUCKET, retained, to_restore
 from diabetes_platform.local.minio.connection import REGION

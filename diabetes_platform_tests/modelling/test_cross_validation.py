@@ -11,7 +11,7 @@ from diabetes_platform.modelling.cross_validation import (
     cross_validate,
     prevalence_baseline,
 )
-from diabetes_platform.modelling.metrics import auc
+from diabetes_platform.modelling.evaluation_metrics import auc
 from diabetes_platform.modelling.training_set import (
     BoolArray,
     IntArray,

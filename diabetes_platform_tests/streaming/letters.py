@@ -2,7 +2,7 @@
 
 import json
 
-from diabetes_platform.contract.events import CDC_TOPIC, DEAD_LETTER_HEADERS, WINDOW_KEYS
+from diabetes_platform.contract.topics import CDC_TOPIC, DEAD_LETTER_HEADERS, WINDOW_KEYS
 from diabetes_platform_tests.streaming.sink import Record
 
 SECRET = b'{"glucose": 4711'

@@ -8,7 +8,7 @@ import time
 import pytest
 from confluent_kafka import KafkaException, Producer
 
-from diabetes_platform.contract.events import DEAD_LETTER_HEADERS, REJECTED_TOPIC
+from diabetes_platform.contract.topics import DEAD_LETTER_HEADERS, REJECTED_TOPIC
 from diabetes_platform.lake.incremental_table import OffsetRange
 from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.polling import wait_until

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
-from diabetes_platform.contract.events import CONNECTOR, PREDICTOR_GROUP, SINK_TOPIC
+from diabetes_platform.contract.topics import CONNECTOR, PREDICTOR_GROUP, SINK_TOPIC
 from diabetes_platform.local.ports import free_port
 from diabetes_platform.polling import wait_until
 from diabetes_platform.streaming.health import (

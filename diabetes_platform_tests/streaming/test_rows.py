@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 
 from diabetes_platform.contract.change_events import SINK_KEYS
-from diabetes_platform.contract.events import CDC_TOPIC, DEAD_LETTER_HEADERS
 from diabetes_platform.contract.tables import STREAM_PATIENTS, STREAM_REJECTED, STREAM_WINDOWS
+from diabetes_platform.contract.topics import CDC_TOPIC, DEAD_LETTER_HEADERS
 from diabetes_platform.lake.arrow import row_schema
 from diabetes_platform.streaming.dead_letters import NO_REASONS
 from diabetes_platform.streaming.rows import (

@@ -22,14 +22,14 @@ from diabetes_platform.contract.change_events import (
     parse_timestamp,
     validate_change_event,
 )
-from diabetes_platform.contract.events import (
+from diabetes_platform.contract.fields import FEATURE_NAMES, FIELDS_BY_NAME, Field
+from diabetes_platform.contract.tables import DIABETES_NEW
+from diabetes_platform.contract.topics import (
     DELETED,
     HEARTBEAT_TOPIC,
     IMAGE_OPERATIONS,
     TIMESTAMP_KEYS,
 )
-from diabetes_platform.contract.fields import FEATURE_NAMES, FIELDS_BY_NAME, Field
-from diabetes_platform.contract.tables import DIABETES_NEW
 from flink.patients.messages import Accepted, Ignored, KafkaMessage, Rejected, Verdict
 
 

@@ -11,13 +11,13 @@ from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.table import Schema, StreamTableEnvironment, Table
 from pyflink.table.udf import udf
 
-from diabetes_platform.contract.events import (
+from diabetes_platform.contract.fields import FEATURE_NAMES
+from diabetes_platform.contract.topics import (
     DEAD_LETTER_HEADERS,
     WINDOW_KEYS,
     mean_name,
     missing_share_name,
 )
-from diabetes_platform.contract.fields import FEATURE_NAMES
 from flink.patients.event_time import WindowOptions
 from flink.patients.functions import VERDICT_TYPE, ClassifyMessage
 from flink.patients.messages import ACCEPTED, DELETED, LATE, NOT_COUNTED, REJECTED

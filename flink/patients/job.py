@@ -8,7 +8,7 @@ from functools import partial
 from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
 
-from diabetes_platform.contract.events import STREAM_JOB
+from diabetes_platform.contract.topics import STREAM_JOB
 from flink.patients import kafka_tables
 from flink.patients.event_time import WindowOptions
 from flink.patients.graph import (

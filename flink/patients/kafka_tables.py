@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from diabetes_platform.contract.events import (
+from diabetes_platform.contract.topics import (
     CDC_TOPIC,
     HEARTBEAT_TOPIC,
     REJECTED_TOPIC,

@@ -11,7 +11,7 @@ from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.datastream.connectors.number_seq import NumberSequenceSource
 from pyflink.table import Schema, StreamTableEnvironment, Table
 
-from flink.smoke.rows import expected_verdicts, verdict
+from flink.smoke.patients import expected_verdicts, verdict
 
 NAME = "smoke"
 CHECKPOINT_INTERVAL = "1 s"

@@ -13,7 +13,7 @@ from serving.app.metrics import CountRequests, Metrics
 from serving.app.openapi import DESCRIPTION, DocumentedApi
 from serving.app.pages import install_pages
 from serving.app.patients import routes as patients
-from serving.app.patients.service import create_patient_service
+from serving.app.patients.lifespan import create_patient_service
 from serving.app.predictions import PredictFastPath
 from serving.app.problems import install_problem_handlers
 from serving.app.served_model import ServedModel

@@ -14,9 +14,9 @@ from serving.app.champion import ChampionWatcher
 from serving.predictor.consumer import PredictionConsumer
 from serving.predictor.dead_letters import DeadLetterProducer
 from serving.predictor.metrics import PredictorMetrics
+from serving.predictor.prediction_table import PredictionStore
 from serving.predictor.settings import PredictorSettings
 from serving.predictor.status import create_status_app
-from serving.predictor.store import PredictionStore
 from serving.predictor.worker import Worker
 
 HOST = "127.0.0.1"

@@ -17,7 +17,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from diabetes_platform.contract.events import PREDICTOR_GROUP, SINK_TOPIC
+from diabetes_platform.contract.topics import PREDICTOR_GROUP, SINK_TOPIC
 from serving.predictor.messages import ConsumedMessage, read_message
 from serving.predictor.metrics import PredictorMetrics
 

@@ -7,7 +7,7 @@ from functools import partial
 from confluent_kafka import KafkaError, Message, Producer
 from pydantic_core import to_json
 
-from diabetes_platform.contract.events import DEAD_LETTER_HEADERS, REJECTED_TOPIC, SINK_TOPIC
+from diabetes_platform.contract.topics import DEAD_LETTER_HEADERS, REJECTED_TOPIC, SINK_TOPIC
 from serving.predictor.messages import ConsumedMessage
 
 _DELIVERY_SECONDS = 10.0

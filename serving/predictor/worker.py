@@ -14,13 +14,13 @@ import psycopg
 
 from diabetes_platform.contract.change_events import Invalid
 from serving.app.champion import ChampionWatcher
-from serving.predictor.batch import plan_batch, score_changes
 from serving.predictor.consumer import PredictionConsumer
 from serving.predictor.dead_letters import DeadLetterProducer, DeliveryError
 from serving.predictor.messages import ConsumedMessage
 from serving.predictor.metrics import PredictorMetrics, stage_seconds
+from serving.predictor.prediction_table import PredictionStore
+from serving.predictor.scoring import plan_batch, score_changes
 from serving.predictor.status import PredictorState
-from serving.predictor.store import PredictionStore
 
 logger = logging.getLogger("serving.predictor.worker")
 

@@ -11,8 +11,8 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from diabetes_platform.contract.events import PREDICTED_CHANNEL
 from diabetes_platform.contract.fields import RESULT_LABELS
+from diabetes_platform.contract.topics import PREDICTED_CHANNEL
 from serving.app.settings import PROJECT_ROOT
 from serving.tests.samples import CONTRIBUTIONS
 

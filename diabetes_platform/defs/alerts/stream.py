@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from diabetes_platform.clients.alert_channels import Alert
-from diabetes_platform.contract.events import REJECTED_TOPIC
+from diabetes_platform.contract.topics import REJECTED_TOPIC
 from diabetes_platform.defs.alerts.incident_alerts import (
     POLL_SECONDS,
     State,

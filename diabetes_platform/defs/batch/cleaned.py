@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from diabetes_platform.cleaning.jobs import clean_batch, fit_statistics, quarantine_batch
+from diabetes_platform.cleaning.spark_jobs import clean_batch, fit_statistics, quarantine_batch
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
     LABELLED_PATIENTS,

@@ -8,13 +8,13 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from diabetes_platform.contract.events import (
+from diabetes_platform.contract.tables import DIABETES_NEW
+from diabetes_platform.contract.topics import (
     CDC_TOPIC,
     REJECTED_TOPIC,
     SINK_TOPIC,
     WINDOWED_TOPIC,
 )
-from diabetes_platform.contract.tables import DIABETES_NEW
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.incremental_table import IncrementalTable, OffsetRange
 from diabetes_platform.lake.stream_quality import rejections_of_day, windows_of_day

@@ -13,9 +13,9 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Column, Table
 
-from diabetes_platform.contract.events import CDC_TOPIC, REJECTED_TOPIC
 from diabetes_platform.contract.fields import FEATURE_NAMES
 from diabetes_platform.contract.tables import DIABETES_NEW, PREDICTIONS
+from diabetes_platform.contract.topics import CDC_TOPIC, REJECTED_TOPIC
 from diabetes_platform.local.errors import FailedError, PlatformError
 from diabetes_platform.local.ports import HOST
 from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, database_url

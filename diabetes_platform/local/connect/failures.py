@@ -6,7 +6,7 @@ Pure functions: nothing here contacts a service.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from diabetes_platform.contract.events import CONNECTOR
+from diabetes_platform.contract.topics import CONNECTOR
 from diabetes_platform.local.java_traces import failure_reason
 from diabetes_platform.warehouse.replication import SLOT, Slot
 

@@ -3,7 +3,7 @@
 import psycopg
 
 from diabetes_platform.clients.connect import connector_state
-from diabetes_platform.contract.events import CONNECTOR
+from diabetes_platform.contract.topics import CONNECTOR
 from diabetes_platform.local.connect.failures import explain
 from diabetes_platform.local.health import HealthCheck
 from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, database_url

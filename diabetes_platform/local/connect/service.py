@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from diabetes_platform.clients.connect import connector_state
-from diabetes_platform.contract.events import CONNECTOR
+from diabetes_platform.contract.topics import CONNECTOR
 from diabetes_platform.local.install.jars import read_lock
 from diabetes_platform.local.install.plan import InstallPlan
 from diabetes_platform.local.service import Component, Environment, Service

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from diabetes_platform.clients.connect import ConnectApi, ConnectorState
 from diabetes_platform.clients.errors import ServiceResponseError
-from diabetes_platform.contract.events import CONNECTOR
 from diabetes_platform.contract.tables import DIABETES_NEW
+from diabetes_platform.contract.topics import CONNECTOR
 from diabetes_platform.local.connect.failures import explain, reader_problem, table_problem
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.ports import HOST

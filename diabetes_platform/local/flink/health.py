@@ -1,7 +1,7 @@
 """The health checks of Flink: a job in a free slot, and the stream job."""
 
 from diabetes_platform.clients.flink import FlinkCluster
-from diabetes_platform.contract.events import STREAM_JOB
+from diabetes_platform.contract.topics import STREAM_JOB
 from diabetes_platform.local.flink.client import Client, smoke
 from diabetes_platform.local.flink.distribution import FlinkHome
 from diabetes_platform.local.flink.job_state import stream_job_of

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from diabetes_platform.clients.errors import ServiceError
 from diabetes_platform.clients.flink import FlinkCluster, Job
-from diabetes_platform.contract.events import STREAM_JOB
+from diabetes_platform.contract.topics import STREAM_JOB
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.settings import Port
 from diabetes_platform.streaming.message_accounting import MessageCounters, read_counters

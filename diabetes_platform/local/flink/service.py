@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from diabetes_platform.contract.events import STREAM_JOB
+from diabetes_platform.contract.topics import STREAM_JOB
 from diabetes_platform.local.flink import distribution
 from diabetes_platform.local.flink.job_state import stream_job_of
 from diabetes_platform.local.install.jars import read_lock

@@ -20,8 +20,8 @@ from obstore.exceptions import BaseError
 from obstore.store import from_url
 
 from diabetes_platform.clients.flink import FlinkCluster, Job
-from diabetes_platform.contract.events import STREAM_JOB
 from diabetes_platform.contract.s3 import S3
+from diabetes_platform.contract.topics import STREAM_JOB
 from diabetes_platform.local.errors import USER_ERRORS, PlatformError
 from diabetes_platform.local.flink.client import Client
 from diabetes_platform.local.flink.distribution import FlinkHome

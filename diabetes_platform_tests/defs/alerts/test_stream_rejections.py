@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from diabetes_platform.contract.events import REJECTED_TOPIC
+from diabetes_platform.contract.topics import REJECTED_TOPIC
 from diabetes_platform.defs.alerts import stream as module
 from diabetes_platform.defs.alerts.stream import rejection_alert, rejection_alerts
 from diabetes_platform.polling import wait_until

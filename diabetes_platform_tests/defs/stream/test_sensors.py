@@ -10,8 +10,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from diabetes_platform.contract.events import CDC_TOPIC
 from diabetes_platform.contract.tables import STREAM_PATIENTS
+from diabetes_platform.contract.topics import CDC_TOPIC
 from diabetes_platform.defs.stream import sensors
 from diabetes_platform.defs.stream.assets import PATIENTS_ASSET
 from diabetes_platform.defs.stream.sensors import TopicSnapshot, build_increments

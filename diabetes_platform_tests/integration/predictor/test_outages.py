@@ -6,7 +6,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from diabetes_platform.contract.events import SINK_TOPIC
+from diabetes_platform.contract.topics import SINK_TOPIC
 from diabetes_platform.polling import wait_until
 from diabetes_platform_tests.capture import Kafka, running
 from diabetes_platform_tests.predictors import (

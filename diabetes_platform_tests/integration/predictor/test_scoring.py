@@ -11,13 +11,13 @@ import psycopg
 import pytest
 from confluent_kafka import TopicPartition
 
-from diabetes_platform.contract.events import (
+from diabetes_platform.contract.latency import LIVE_STAGES, TOTAL
+from diabetes_platform.contract.topics import (
     DEAD_LETTER_HEADERS,
     PREDICTED_CHANNEL,
     REJECTED_TOPIC,
     SINK_TOPIC,
 )
-from diabetes_platform.contract.latency import LIVE_STAGES, TOTAL
 from diabetes_platform.polling import wait_until
 from diabetes_platform_tests.capture import Kafka, running
 from diabetes_platform_tests.predictors import (

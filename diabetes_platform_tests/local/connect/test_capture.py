@@ -9,7 +9,7 @@ from confluent_kafka import TopicPartition
 from psycopg import Connection
 
 from diabetes_platform.contract.change_events import IMAGE_KEYS
-from diabetes_platform.contract.events import CDC_TOPIC, CONNECTOR, OPERATIONS
+from diabetes_platform.contract.topics import CDC_TOPIC, CONNECTOR, OPERATIONS
 from diabetes_platform.local.kafka.setup import read_topics, setup_topics
 from diabetes_platform.polling import wait_until
 from diabetes_platform_tests.capture import Connect

@@ -9,7 +9,7 @@ from psycopg.errors import ObjectInUse
 
 from diabetes_platform.clients.connect import ConnectApi, connector_state
 from diabetes_platform.clients.errors import ServiceError
-from diabetes_platform.contract.events import CDC_TOPIC, CONNECTOR
+from diabetes_platform.contract.topics import CDC_TOPIC, CONNECTOR
 from diabetes_platform.local.connect.setup import read_config, setup_connector
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.kafka.setup import read_topics

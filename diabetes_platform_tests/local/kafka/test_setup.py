@@ -12,7 +12,7 @@ from confluent_kafka.admin import (
     ConfigResource,
 )
 
-from diabetes_platform.contract.events import (
+from diabetes_platform.contract.topics import (
     CDC_TOPIC,
     REJECTED_TOPIC,
     SINK_TOPIC,

@@ -8,8 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from diabetes_platform.contract.change_events import CLOCK_SKEW_MS, SINK_KEYS
-from diabetes_platform.contract.events import HEARTBEAT_TOPIC
 from diabetes_platform.contract.fields import FEATURES, FIELDS
+from diabetes_platform.contract.topics import HEARTBEAT_TOPIC
 from flink.patients.changes import classify, decode_valid_change, diagnose
 from flink.patients.messages import Accepted, Ignored, KafkaMessage, Rejected, Verdict
 from flink.patients.tests.messages import (

@@ -9,8 +9,8 @@ from pyflink.common import Row, RowKind, Types
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.table import Table
 
-from diabetes_platform.contract.events import HEARTBEAT_TOPIC, WINDOW_KEYS, mean_name
-from diabetes_platform.contract.events import missing_share_name as share_name
+from diabetes_platform.contract.topics import HEARTBEAT_TOPIC, WINDOW_KEYS, mean_name
+from diabetes_platform.contract.topics import missing_share_name as share_name
 from flink.patients.event_time import WindowOptions
 from flink.patients.graph import (
     classified,

@@ -9,7 +9,7 @@ from pyflink.table import StreamTableEnvironment
 
 from diabetes_platform.contract.fields import FEATURES
 from flink.smoke.job import count_verdicts, main
-from flink.smoke.rows import ACCEPTED, ONE_IN, verdict
+from flink.smoke.patients import ACCEPTED, ONE_IN, verdict
 
 
 @pytest.mark.integration

@@ -30,9 +30,9 @@ from serving.app.pages.form import (
 )
 from serving.app.pages.view import is_late, prediction_view
 from serving.app.patients import queries
+from serving.app.patients.lifespan import PatientService
 from serving.app.patients.presenter import summary
 from serving.app.patients.schemas import LARGEST_ID, PatientId, PatientSummary, links_of
-from serving.app.patients.service import PatientService
 from serving.app.problems import ProblemError
 from serving.app.validation import REQUIRED_OUTCOME, outcome_of
 

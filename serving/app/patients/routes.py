@@ -10,7 +10,8 @@ from diabetes_platform.contract.fields import FEATURES, OUTCOME
 from serving.app.bodies import JsonBody
 from serving.app.openapi import OUTCOME_BODY, PATIENT_BODY, problem_responses
 from serving.app.patients import queries
-from serving.app.patients.events import parse_event_id, prediction_events, start_stream
+from serving.app.patients.event_stream import parse_event_id, prediction_events, start_stream
+from serving.app.patients.lifespan import PatientServiceDep
 from serving.app.patients.presenter import receipt, summary
 from serving.app.patients.schemas import (
     LARGEST_ID,
@@ -22,7 +23,6 @@ from serving.app.patients.schemas import (
     PatientReceipt,
     links_of,
 )
-from serving.app.patients.service import PatientServiceDep
 from serving.app.problems import API_HEADERS, JSON, ProblemError
 from serving.app.validation import (
     REQUIRED_OUTCOME,

@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from diabetes_platform.orchestration.check_results import counts_markdown
-from diabetes_platform.report.check_results import check_result
+from diabetes_platform.report.latest_check_results import check_result
 from diabetes_platform.report.report import Figure
 from diabetes_platform_tests.report.reports import PIXEL
 

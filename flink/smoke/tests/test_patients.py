@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 
 from diabetes_platform.contract.fields import FEATURES
-from flink.smoke.rows import ACCEPTED, ONE_IN, expected_verdicts, patient, verdict
+from flink.smoke.patients import ACCEPTED, ONE_IN, expected_verdicts, patient, verdict
 
 EVERY_FIELD_TWICE = 2 * ONE_IN * len(FEATURES)
 

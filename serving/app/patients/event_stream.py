@@ -17,7 +17,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from psycopg import sql
 from pydantic_core import to_json
 
-from diabetes_platform.contract.events import PREDICTED_CHANNEL
+from diabetes_platform.contract.topics import PREDICTED_CHANNEL
 from serving.app.database import CONNECT, Database, DatabaseError
 from serving.app.metrics import Metrics
 from serving.app.patients.presenter import Presenter

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from serving.app.main import create_app
-from serving.app.patients.events import parse_event_id
+from serving.app.patients.event_stream import parse_event_id
 from serving.app.patients.queries import START, EventCursor
 from serving.app.problems import ProblemError
 from serving.app.settings import ServingSettings

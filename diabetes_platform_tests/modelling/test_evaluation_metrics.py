@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import brier_score_loss, recall_score, roc_auc_score
 from sklearn.metrics import log_loss as sklearn_log_loss
 
-from diabetes_platform.modelling import metrics
+from diabetes_platform.modelling import evaluation_metrics as metrics
 from diabetes_platform.modelling.logistic import expit
 
 RANDOM = np.random.default_rng(8)

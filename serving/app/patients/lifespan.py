@@ -14,7 +14,7 @@ from fastapi import Depends, Request
 from serving.app.champion import ChampionWatcher
 from serving.app.database import WAIT_SECONDS, Database
 from serving.app.metrics import Metrics
-from serving.app.patients.events import PredictionNotifications
+from serving.app.patients.event_stream import PredictionNotifications
 from serving.app.patients.presenter import Presenter
 from serving.app.problems import ProblemError
 from serving.app.settings import ServingSettings

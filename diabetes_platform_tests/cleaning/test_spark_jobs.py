@@ -7,14 +7,14 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import SparkSession
 
-from diabetes_platform.cleaning.jobs import (
+from diabetes_platform.cleaning.reconciliation import RowReconciliation
+from diabetes_platform.cleaning.spark_jobs import (
     CleaningError,
     clean_batch,
     fit_statistics,
     quarantine_batch,
     require_batch,
 )
-from diabetes_platform.cleaning.reconciliation import RowReconciliation
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
     QUARANTINE_PATIENTS,

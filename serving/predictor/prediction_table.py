@@ -8,9 +8,9 @@ import psycopg
 from psycopg import sql
 from pydantic_core import to_json
 
-from diabetes_platform.contract.events import PREDICTED_CHANNEL
 from diabetes_platform.contract.tables import PREDICTIONS
-from serving.predictor.batch import PredictionRow, notification_payloads
+from diabetes_platform.contract.topics import PREDICTED_CHANNEL
+from serving.predictor.scoring import PredictionRow, notification_payloads
 
 _COLUMN_WITH_DEFAULT = "stored_at"
 _TABLE = sql.Identifier(*PREDICTIONS.name.split("."))

@@ -8,8 +8,8 @@ import pytest
 from diabetes_platform.contract.change_events import Deletion
 from diabetes_platform.contract.tables import PREDICTIONS
 from serving.app.served_model import ServedModel
-from serving.predictor.batch import notification_payloads, plan_batch, score_changes
 from serving.predictor.messages import ConsumedChange
+from serving.predictor.scoring import notification_payloads, plan_batch, score_changes
 from serving.tests.predictor.sample_messages import change
 
 EPOCH = datetime.fromtimestamp(0, UTC)
