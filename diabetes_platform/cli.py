@@ -64,7 +64,7 @@ def _settings(*, sends_alerts: bool = False) -> "PlatformSettings":
 
     For a command that `sends_alerts`, the alert channels are checked, too.
     """
-    from pydantic import ValidationError
+    from pydantic import SecretStr, ValidationError
 
     from diabetes_platform.clients.alert_channels import AlertUrlError, check_channels
     from diabetes_platform.settings import PlatformSettings
@@ -76,7 +76,10 @@ def _settings(*, sends_alerts: bool = False) -> "PlatformSettings":
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = "PLATFORM_" + "_".join(map(str, first["loc"])).upper()
-        raise PlatformError(f"{name} is {first['input']!r}: {first['msg']}") from error
+        reason = first["msg"].removeprefix("Value error, ")
+        secret = isinstance(first["input"], SecretStr)
+        value = "is not valid" if secret else f"is {first['input']!r}"
+        raise PlatformError(f"{name} {value}: {reason}") from error
     except AlertUrlError as error:
         raise PlatformError(str(error)) from error
     return settings

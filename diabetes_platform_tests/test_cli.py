@@ -128,6 +128,18 @@ def test_an_invalid_alert_url_stops_the_start_and_is_not_shown(
     assert "T0SECRET" not in result.output
 
 
+def test_a_removed_setting_stops_the_command_and_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PLATFORM_ALERT_WEBHOOK_URL", "https://user:T0SECRET@host/x")
+    result = run("status")
+    assert result.exit_code == 3
+    assert result.stderr == (
+        "error: PLATFORM_ALERT_WEBHOOK_URL is not valid: replaced by PLATFORM_ALERT_URLS: "
+        "see docs/how-to/add-an-alert-channel.md\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

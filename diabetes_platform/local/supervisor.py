@@ -173,8 +173,7 @@ class Supervisor:
             answers.extend(self.processes() or [None])
         states = [state for state in answers if state is not None]
         if len(states) < len(answers):
-            line = last_line(self._layout.log("supervisor"))
-            raise PlatformError(f"the supervisor has ended: {line}")
+            raise PlatformError("the supervisor has ended: see `diabetes logs supervisor`")
         return {state.name: state for state in states}
 
     def _request(self, method: str, path: str, seconds: float = REQUEST_SECONDS) -> Any:  # noqa: ANN401
