@@ -1,5 +1,6 @@
 """Shared fixtures: the whole platform, PostgreSQL, Kafka, Connect, an empty database per test."""
 
+import os
 import secrets
 import sys
 from collections.abc import Iterator
@@ -43,7 +44,11 @@ LIFETIMES = pytest.StashKey[Lifetimes]()
 
 
 def pytest_configure() -> None:
-    """Stop the services even if the test run was started in the background."""
+    """Drop the caller's settings, and stop the services even after a start in the background."""
+    for name in list(os.environ):
+        # The home is where the servers are installed.
+        if name.startswith("PLATFORM_") and name != "PLATFORM_HOME":
+            del os.environ[name]
     restore_sigint()
     # An xdist worker has a main module without a file, which PySpark takes for a doctest.
     vars(sys.modules["__main__"]).setdefault("__file__", pytest.__file__)

@@ -80,7 +80,7 @@ def build(
 
 def main(arguments: Sequence[str]) -> int:
     """Submit the job and leave it running; with `--bounded` it ends at the newest message."""
-    options = _parse(arguments)
+    options = parse_arguments(arguments)
     configuration = Configuration()
     for name, value in CONFIGURATION.items():
         configuration.set_string(name, value)
@@ -95,7 +95,8 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the options; an argument that is not allowed ends the program with a message."""
     topics, windows = Topics(), WindowOptions()
     parser = argparse.ArgumentParser(prog=STREAM_JOB, description=__doc__)
     parser.add_argument("--bootstrap-servers", required=True, help="Kafka, as HOST:PORT")

@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
-from flink.patients.job import main
+from flink.patients.event_time import WindowOptions
+from flink.patients.job import main, parse_arguments
+from flink.patients.kafka_tables import Topics
 from flink.patients.uids import set_uids
 
 
@@ -56,3 +58,11 @@ def test_names_an_argument_that_is_not_allowed(
     with pytest.raises(SystemExit):
         main(arguments)
     assert message in capsys.readouterr().err
+
+
+def test_topics_and_windows_are_the_contracts_unless_the_caller_names_others() -> None:
+    options = parse_arguments(["--bootstrap-servers", "x:1", "--window", "60"])
+    assert options.changes == Topics().changes
+    assert options.lateness * 1000 == WindowOptions().lateness_ms
+    assert options.window == 60
+    assert not options.bounded
