@@ -14,8 +14,8 @@ from diabetes_platform.local.environment import (
     child_environment,
     enter,
 )
-from diabetes_platform.local.home import HomeLayout
-from diabetes_platform.local.locks import BusyError, HomeUse, lock_home, make_private
+from diabetes_platform.local.home import HomeLayout, make_private
+from diabetes_platform.local.locks import BusyError, HomeUse, lock_home
 from diabetes_platform.local.postgres.connection import DAGSTER_DATABASE, WAREHOUSE_DATABASE
 from diabetes_platform.local.postgres.server import Postgres
 from diabetes_platform.local.secrets import POSTGRES, load_or_create

@@ -1,5 +1,6 @@
-"""The layout of the platform's home directory, PLATFORM_HOME."""
+"""The layout of the platform's home directory, PLATFORM_HOME, and private files in it."""
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,3 +82,18 @@ class HomeLayout:
     def workspace(self) -> Path:
         """Dagster's workspace file."""
         return PROJECT_ROOT / "workspace.yaml"
+
+
+def make_private(directory: Path) -> None:
+    """Create `directory` with access for its owner only."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file atomically; only its owner may read it at any time."""
+    new = path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor
+        file.write(text)
+    new.rename(path)

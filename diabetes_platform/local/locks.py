@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.home import HomeLayout
+from diabetes_platform.local.home import HomeLayout, make_private
 
 
 class HomeUse(StrEnum):
@@ -95,21 +95,6 @@ def home_holder(layout: HomeLayout) -> LockHolder | None:
         except BlockingIOError:
             return parse_holder(file.read())
     return None
-
-
-def make_private(directory: Path) -> None:
-    """Create `directory` with access for its owner only."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace a file atomically; only its owner may read it at any time."""
-    new = path.with_name(f"{path.name}.new")
-    new.unlink(missing_ok=True)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor
-        file.write(text)
-    new.rename(path)
 
 
 def parse_holder(text: str) -> LockHolder:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.locks import write_private
+from diabetes_platform.local.home import write_private
 
 POSTGRES = "postgres_password"
 """The password of PostgreSQL's superuser."""

@@ -14,9 +14,9 @@ from diabetes_platform.local.environment import child_environment
 from diabetes_platform.local.flink.distribution import DEVELOPMENT_ENVIRONMENT
 from diabetes_platform.local.flink.service import SERVICE as FLINK
 from diabetes_platform.local.health import HealthCheck
+from diabetes_platform.local.home import make_private, write_private
 from diabetes_platform.local.install.plan import InstallPlan
 from diabetes_platform.local.kafka.service import SERVICE as KAFKA
-from diabetes_platform.local.locks import make_private, write_private
 from diabetes_platform.local.minio.service import SERVICE as MINIO
 from diabetes_platform.local.postgres.service import SERVICE as POSTGRES
 from diabetes_platform.local.service import Component, Environment, Service

@@ -13,9 +13,8 @@ from typing import Any
 import httpx
 
 from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.home import HomeLayout
+from diabetes_platform.local.home import HomeLayout, make_private
 from diabetes_platform.local.install.go import Program
-from diabetes_platform.local.locks import make_private
 from diabetes_platform.local.processes import last_line
 from diabetes_platform.polling import wait_until
 

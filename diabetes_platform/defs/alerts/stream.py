@@ -42,7 +42,8 @@ def stream_health(
     if settings.kafka_servers is None:
         return dg.SkipReason(NO_STREAM)
     issues = poll_health(settings)
-    now_ms, cursor = time.time_ns() // 1_000_000, IncidentCursor.from_json(context.cursor)
+    now_ms = time.time_ns() // 1_000_000
+    cursor = IncidentCursor.from_json(context.cursor)
     track_incidents(context, settings, cursor, issues, OUTAGE_POLICY, now_ms=now_ms)
     return dg.SkipReason(issue_summary(issues) or "all services of the stream are healthy")
 
@@ -94,7 +95,8 @@ def rejection_alerts(
     """
     if settings.kafka_servers is None:
         return dg.SkipReason(NO_STREAM)
-    now_ms, cursor = time.time_ns() // 1_000_000, IncidentCursor.from_json(context.cursor)
+    now_ms = time.time_ns() // 1_000_000
+    cursor = IncidentCursor.from_json(context.cursor)
     poll = poll_dead_letters(settings.kafka_servers, cursor.offsets, now_ms)
     incidents = track_incidents(
         context,

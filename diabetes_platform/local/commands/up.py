@@ -12,11 +12,12 @@ from diabetes_platform.local.console import Progress, timings_table
 from diabetes_platform.local.dagster.instance_config import INSTANCE_FILE, INSTANCE_NAME
 from diabetes_platform.local.demo_platform import link
 from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.local.home import make_private
 from diabetes_platform.local.install.disk import GIB, require_space
 from diabetes_platform.local.install.java import find_java
 from diabetes_platform.local.install.plan import install
 from diabetes_platform.local.install.progress import ConsoleProgress
-from diabetes_platform.local.locks import BusyError, HomeLock, HomeUse, lock_home, make_private
+from diabetes_platform.local.locks import BusyError, HomeLock, HomeUse, lock_home
 from diabetes_platform.local.ports import require_free
 from diabetes_platform.local.services import (
     components,
