@@ -59,7 +59,15 @@ INTAKE = Stored(
     DIABETES_NEW,
     strict=True,
     measured=True,
-    extra=frozenset({"diabetes_new_pkey", "outcome_recorded"}),
+    extra=frozenset(
+        {
+            "diabetes_new_pkey",
+            "outcome_recorded",
+            "id_allowed",
+            "received_at_allowed",
+            "outcome_recorded_at_allowed",
+        }
+    ),
 )
 # Staging has no constraint: there the expectations judge.
 STAGING = Stored("staging.patients", STAGING_PATIENTS, strict=False, measured=False)

@@ -1,9 +1,12 @@
 """The PostgreSQL connection pool of the API and the errors of an unavailable database."""
 
+import asyncio
 import logging
+import os
+import socket
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import anyio
@@ -12,6 +15,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from serving.app.problems import ProblemError
+from serving.app.timestamps import LenientTimestamptzLoader
 
 logger = logging.getLogger("serving.database")
 
@@ -30,6 +34,9 @@ _MISMATCH_DETAIL = (
 WAIT_SECONDS = 2.0
 """How long a request waits for a connection, and a closing pool for its tasks."""
 _MAX_WAITING_REQUESTS = 200
+DEADLINE_SECONDS = 4.0
+"""How long a request may use the database, the wait for a connection included."""
+_CHECK_SECONDS = 1.0
 
 UNCHECKED_SECONDS = 1.0
 """A connection used within this time is not checked before use; a check costs a query."""
@@ -50,7 +57,7 @@ CONNECT: dict[str, Any] = {
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 3,
-    "options": "-c statement_timeout=10s",
+    "options": f"-c statement_timeout={DEADLINE_SECONDS:.0f}s",
 }
 
 
@@ -94,18 +101,25 @@ class Database:
             # The pool would wait longer and longer between attempts; a request starts new ones.
             reconnect_timeout=1.0,
             check=_check_unless_recent,
+            configure=_configure,
             name="api",
         )
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """Lend a connection in autocommit mode; raise DatabaseError without one."""
+        """Lend a connection in autocommit mode; raise DatabaseError without one.
+
+        Also raises it in a block that ends later than DEADLINE_SECONDS after the call.
+        """
+        started = time.monotonic()
         try:
             # A client that disconnects cancels every await of its request, including those that
             # return the connection to the pool.
             with anyio.CancelScope(shield=True):
                 async with self.pool.connection() as connection:
-                    yield connection
+                    remaining = DEADLINE_SECONDS - (time.monotonic() - started)
+                    with _disconnected_after(connection, remaining):
+                        yield connection
                     connection.used_at = time.monotonic()
         except psycopg.OperationalError as error:
             raise DatabaseUnavailableError from error
@@ -120,6 +134,30 @@ class Database:
             raise DatabaseMismatchError(mismatch) from None
 
 
+def disconnect(connection: psycopg.AsyncConnection[Any] | psycopg.Connection[Any]) -> None:
+    """Shut down the socket of `connection`, so that its query raises OperationalError at once.
+
+    A stopped server acknowledges packets and never responds: neither its own timeouts nor TCP's
+    end the query, and a cancelled query waits for the server.
+    """
+    with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as end:
+        end.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def _disconnected_after(connection: Connection, seconds: float) -> Iterator[None]:
+    timer = asyncio.get_running_loop().call_later(seconds, disconnect, connection)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 async def _check_unless_recent(connection: Connection) -> None:
     if time.monotonic() - connection.used_at > UNCHECKED_SECONDS:
-        await AsyncConnectionPool.check_connection(connection)
+        with _disconnected_after(connection, _CHECK_SECONDS):
+            await AsyncConnectionPool.check_connection(connection)
+
+
+async def _configure(connection: Connection) -> None:
+    connection.adapters.register_loader("timestamptz", LenientTimestamptzLoader)

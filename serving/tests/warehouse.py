@@ -47,6 +47,30 @@ class Warehouse:
         finally:
             self._command("start", "started")
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop the server's processes (SIGSTOP) within the block: they accept and never respond."""
+        self._command("freeze", "frozen")
+        try:
+            yield
+        finally:
+            self._command("thaw", "thawed")
+
+    @contextmanager
+    def without_constraint(self, table: str, name: str) -> Iterator[None]:
+        """Remove a constraint within the block; rows that violate it stay, as in old tables."""
+        ((rule,),) = self.rows(
+            "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = %s"
+            " AND conrelid = %s::regclass",
+            name,
+            table,
+        )
+        self.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
+        try:
+            yield
+        finally:
+            self.execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} {rule}")
+
     def predict(
         self,
         patient_id: int,

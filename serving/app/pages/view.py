@@ -119,8 +119,13 @@ def stage_views(latencies: Sequence[StageLatency]) -> list[StageView]:
     return views
 
 
-def is_late(received_at: datetime, now: datetime | None = None) -> bool:
-    """Return whether a patient has waited for longer than a prediction usually takes."""
+def is_late(received_at: datetime | None, now: datetime | None = None) -> bool:
+    """Return whether a patient has waited for longer than a prediction usually takes.
+
+    None is a stored time that cannot be represented: a row that no recent request has stored.
+    """
+    if received_at is None:
+        return True
     return ((now or datetime.now(UTC)) - received_at).total_seconds() > LATE_SECONDS
 
 

@@ -1,5 +1,6 @@
 """Response models from database rows: patients, stored predictions and their stage latencies."""
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -26,6 +27,8 @@ LATENCY_STAGES = (DATABASE, *STORED_STAGES)
 """The stages of a prediction's latency, from the request to the stored row, in order."""
 
 _TIMESTAMP_RESOLUTION = timedelta(milliseconds=1)
+_THRESHOLD_SECONDS = 0.5
+"""How long a response waits for a threshold from the model store."""
 
 
 class Presenter:
@@ -33,7 +36,7 @@ class Presenter:
 
     def __init__(self, watcher: ChampionWatcher) -> None:
         self._watcher = watcher
-        self._thresholds: dict[str, float] = {}
+        self._thresholds: dict[str, asyncio.Task[float | None]] = {}
 
     async def patient(self, row: Mapping[str, Any]) -> PatientDetail:
         """Return the patient in a row of `queries.get_patient`."""
@@ -69,13 +72,24 @@ class Presenter:
         if current is not None and current.bundle.model_version == version:
             return current.bundle.threshold
         if version not in self._thresholds:
-            try:
-                bundle = await self._watcher.read_bundle(version)
-            except (BundleError, StoreError) as error:
-                logger.warning("cannot read the threshold of model %s: %s", version, error)
-                return None
-            self._thresholds[version] = bundle.threshold
-        return self._thresholds[version]
+            self._thresholds[version] = asyncio.create_task(self._read_threshold(version))
+        reading = self._thresholds[version]
+        # Not cancelled: a later response uses its result.
+        await asyncio.wait([reading], timeout=_THRESHOLD_SECONDS)
+        if not reading.done():
+            return None
+        if reading.result() is None and self._thresholds.get(version) is reading:
+            del self._thresholds[version]
+        return reading.result()
+
+    async def _read_threshold(self, version: str) -> float | None:
+        """Return the threshold of a model in the store; None if it cannot be read."""
+        try:
+            bundle = await self._watcher.read_bundle(version)
+        except (BundleError, StoreError) as error:
+            logger.warning("cannot read the threshold of model %s: %s", version, error)
+            return None
+        return bundle.threshold
 
 
 def receipt(row: Mapping[str, Any], state: State) -> PatientReceipt:
@@ -100,14 +114,15 @@ def stage_latencies(row: Mapping[str, Any]) -> list[StageLatency]:
     ]
 
 
-def _request_time(row: Mapping[str, Any]) -> datetime:
+def _request_time(row: Mapping[str, Any]) -> datetime | None:
     """Return the time of the request that made the change: the intake or a later outcome."""
-    received: datetime = row["received_at"]
+    received: datetime | None = row["received_at"]
     outcome_recorded: datetime | None = row["outcome_recorded_at"]
-    # The commit time is truncated to milliseconds, so it may precede its own request.
-    if outcome_recorded is None or outcome_recorded - row["changed_at"] >= _TIMESTAMP_RESOLUTION:
+    changed: datetime | None = row["changed_at"]
+    if outcome_recorded is None or changed is None:
         return received
-    return outcome_recorded
+    # The commit time is truncated to milliseconds, so it may precede its own request.
+    return received if outcome_recorded - changed >= _TIMESTAMP_RESOLUTION else outcome_recorded
 
 
 def latency_ms(timestamps: Mapping[str, Any], stage: LatencyStage) -> float | None:

@@ -35,6 +35,9 @@ _MEASUREMENTS = {
 }
 _OUTCOME = {"enum": [*(OUTCOME.allowed or ()), None], "description": OUTCOME.description}
 
+StoredTime = Annotated[
+    datetime | None, PydanticField(description="null if the stored time is not in years 1 to 9999")
+]
 Measurements = Annotated[dict[str, float | None], WithJsonSchema(_MEASUREMENTS)]
 OutcomeValue = Annotated[int | None, WithJsonSchema(_OUTCOME)]
 
@@ -62,8 +65,8 @@ class StoredPrediction(TypedDict):
     ]
     model_version: str
     contributions: Contributions
-    changed_at: datetime
-    stored_at: datetime
+    changed_at: StoredTime
+    stored_at: StoredTime
     milliseconds: Annotated[
         float, PydanticField(description="from the change to the stored prediction")
     ]
@@ -83,7 +86,7 @@ class PatientReceipt(TypedDict):
     """The receipt for a stored patient, whose prediction will follow."""
 
     id: int
-    received_at: datetime
+    received_at: StoredTime
     state: State
     links: Links
 
@@ -93,7 +96,7 @@ class PatientDetail(PatientReceipt):
 
     measurements: Measurements
     outcome: OutcomeValue
-    outcome_recorded_at: datetime | None
+    outcome_recorded_at: StoredTime
     prediction: StoredPrediction | None
 
 

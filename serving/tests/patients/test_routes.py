@@ -1,10 +1,12 @@
 """The routes under `/patients`, on a real PostgreSQL."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
 import httpx2
+import psycopg
 import pytest
 from starlette.testclient import TestClient
 
@@ -12,7 +14,7 @@ from diabetes_platform.contract.fields import FEATURE_NAMES
 from serving.app.patients.presenter import LATENCY_STAGES
 from serving.app.patients.schemas import MAX_PAGE, PatientReceipt
 from serving.tests.bundles import make_bundle
-from serving.tests.clients import JSON_HEADERS, assert_problem, take_in
+from serving.tests.clients import JSON_HEADERS, assert_problem, take_in, wait_until
 from serving.tests.samples import ALIASED_PATIENT, CONTRIBUTIONS, PATIENT, PATIENT_FORM, patient
 from serving.tests.warehouse import Warehouse
 
@@ -256,6 +258,105 @@ def test_a_table_that_does_not_match_the_server_is_named(
     assert page.status_code == 503
     assert warehouse.count_patients() == count
     take_in(intake)
+
+
+UNREPRESENTABLE = ["infinity", "-infinity", "0044-03-15 12:00:00+00 BC", "10000-01-01 00:00:00+00"]
+INSERT = (
+    "INSERT INTO diabetes_new (pregnancies, diabetes_pedigree_function, age, {}) {}"
+    " VALUES (1, 0.5, 40, {}) RETURNING id"
+)
+
+
+@pytest.mark.parametrize("text", UNREPRESENTABLE)
+def test_one_row_with_an_unrepresentable_time_hides_no_other(
+    intake: httpx2.Client, warehouse: Warehouse, text: str
+) -> None:
+    older = take_in(intake)
+    with warehouse.without_constraint("diabetes_new", "received_at_allowed"):
+        ((odd,),) = warehouse.rows(INSERT.format("received_at", "", "%s"), text)
+    try:
+        newer = take_in(intake)
+        warehouse.predict(odd)
+        patients = intake.get("/patients?limit=3").json()["patients"]
+        detail = intake.get(f"/patients/{odd}")
+        pages = [intake.get("/"), intake.get(f"/intake/{odd}")]
+    finally:
+        warehouse.execute("DELETE FROM diabetes_new WHERE id = %s", odd)
+    assert [summary["id"] for summary in patients] == [newer, odd, older]
+    assert [summary["received_at"] is None for summary in patients] == [False, True, False]
+    assert detail.json()["received_at"] is None
+    assert detail.json()["prediction"]["hops"][0]["milliseconds"] is None
+    for page in pages:
+        assert page.status_code == 200
+        assert "at an unknown time" in page.text
+        assert all(f"Patient {patient_id}" in page.text for patient_id in (older, odd, newer))
+
+
+@pytest.mark.parametrize("column", ["changed_at", "stored_at"])
+def test_an_unrepresentable_time_of_a_prediction_is_null(
+    intake: httpx2.Client, warehouse: Warehouse, column: str
+) -> None:
+    patient_id = take_in(intake)
+    intake.put(f"/patients/{patient_id}/outcome", json={"outcome": 1})
+    warehouse.predict(patient_id)
+    warehouse.execute(
+        f"UPDATE serving.predictions SET {column} = 'infinity' WHERE intake_id = %s",  # noqa: S608 - a constant
+        patient_id,
+    )
+    assert intake.get(f"/patients/{patient_id}").json()["prediction"][column] is None
+    assert intake.get(f"/intake/{patient_id}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "text", [*UNREPRESENTABLE, "1899-12-31 23:59:59+00", "2200-01-01 00:00+00"]
+)
+def test_the_table_rejects_times_that_readers_cannot_represent(
+    warehouse: Warehouse, text: str
+) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation, match="received_at_allowed"):
+        warehouse.rows(INSERT.format("received_at", "", "%s"), text)
+    with pytest.raises(psycopg.errors.CheckViolation, match="outcome_recorded_at_allowed"):
+        warehouse.rows(INSERT.format("outcome, outcome_recorded_at", "", "1, %s"), text)
+
+
+@pytest.mark.parametrize("patient_id", [0, -1, -(2**63)])
+def test_the_table_rejects_an_id_that_is_not_positive(
+    warehouse: Warehouse, patient_id: int
+) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation, match="id_allowed"):
+        warehouse.rows(INSERT.format("id", "OVERRIDING SYSTEM VALUE", "%s"), patient_id)
+
+
+def test_every_request_is_answered_in_time_while_the_server_is_stopped(
+    intake: httpx2.Client, warehouse: Warehouse
+) -> None:
+    patient_id = take_in(intake)
+    requests: list[tuple[str, str, Any]] = [
+        ("GET", "/patients", None),
+        ("GET", f"/patients/{patient_id}", None),
+        ("GET", f"/patients/{patient_id}/events", None),
+        ("POST", "/patients", PATIENT),
+        ("PUT", f"/patients/{patient_id}/outcome", {"outcome": 1}),
+        ("GET", "/", None),
+        ("GET", f"/intake/{patient_id}", None),
+    ]
+
+    def send(request: tuple[str, str, Any]) -> tuple[float, int]:
+        method, path, body = request
+        started = time.monotonic()
+        status = intake.request(method, path, json=body, timeout=30).status_code
+        return time.monotonic() - started, status
+
+    for path in ["/patients"] * 8:  # several open connections
+        intake.get(path)
+    with warehouse.frozen(), ThreadPoolExecutor(len(requests) * 3) as executor:
+        # The first requests find connections that were used a moment ago, the later ones do not.
+        for _ in range(2):
+            for seconds, status in executor.map(send, requests * 3):
+                assert seconds < 5
+                assert status in {200, 503}
+    wait_until(lambda: intake.get("/patients").status_code == 200)
+    assert intake.get(f"/patients/{patient_id}").json()["state"] == "waiting"
 
 
 @pytest.mark.parametrize("path", ["/patients", "/patients/1", "/patients/1/events"])
