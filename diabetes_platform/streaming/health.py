@@ -1,9 +1,9 @@
-"""Health of the stream's services: connector, Flink job, predictor lag.
+"""Health of the stream's services: connector, Flink job, the predictor's partitions and lag.
 
 A service that does not answer is returned as an issue, not raised as an error.
 """
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from diabetes_platform.clients.connect import NO_ANSWER, connector_state
@@ -54,6 +54,43 @@ def lag_issues(servers: str) -> list[HealthIssue]:
         return []
     problem = f"is {lag:,} messages behind {SINK_TOPIC}, allowed {MAX_LAG:,}"
     return [HealthIssue(f"group {PREDICTOR_GROUP}", problem)]
+
+
+def assignment_issues(servers: str) -> list[HealthIssue]:
+    """Check that a predictor is assigned every partition of the sink topic.
+
+    `lag_issues` reports a broker that does not answer.
+    """
+    try:
+        unassigned = _unassigned_partitions(servers)
+    except KafkaException:
+        return []
+    if not unassigned:
+        return []
+    numbers = ", ".join(map(str, sorted(unassigned)))
+    problem = f"partitions without a predictor: {numbers}; their patients wait for a prediction"
+    return [HealthIssue(f"members of group {PREDICTOR_GROUP}", problem)]
+
+
+def _unassigned_partitions(servers: str) -> set[int]:
+    """Return the partitions of the sink topic that no member of the group is assigned."""
+    with AdminClient({"bootstrap.servers": servers, "log_level": 0}) as admin:
+        metadata = admin.list_topics(SINK_TOPIC, timeout=_SECONDS)
+        partitions = set(metadata.topics[SINK_TOPIC].partitions)
+        futures = admin.describe_consumer_groups([PREDICTOR_GROUP], request_timeout=_SECONDS)
+        try:
+            members = futures[PREDICTOR_GROUP].result().members
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
+                raise
+            members = []
+    assigned = {
+        partition.partition
+        for member in members
+        for partition in member.assignment.topic_partitions
+        if partition.topic == SINK_TOPIC
+    }
+    return partitions - assigned
 
 
 def _predictor_lag(servers: str) -> int:

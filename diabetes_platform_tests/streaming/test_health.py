@@ -11,6 +11,7 @@ from diabetes_platform.local.ports import free_port
 from diabetes_platform.polling import wait_until
 from diabetes_platform.streaming.health import (
     MAX_LAG,
+    assignment_issues,
     connector_issues,
     job_issues,
     lag_issues,
@@ -64,6 +65,20 @@ def test_reports_a_lagging_predictor_with_lag_and_limit(kafka: Kafka, group: Con
     assert lag_issues(kafka.bootstrap_servers) == []
 
 
+def test_reports_partitions_without_a_predictor(kafka: Kafka, group: Consumer) -> None:
+    (issue,) = assignment_issues(kafka.bootstrap_servers)
+    assert issue.subject == "members of group predictor"
+    assert issue.problem.startswith("partitions without a predictor: 0, 1, 2, 3;")
+
+    group.subscribe([SINK_TOPIC])
+
+    def is_assigned() -> bool:
+        group.poll(0.1)
+        return assignment_issues(kafka.bootstrap_servers) == []
+
+    wait_until(is_assigned, timeout=60)
+
+
 def test_reports_a_connector_that_is_not_registered(connect: Connect) -> None:
     address = f"{connect.url}/connectors/{CONNECTOR}"
     # Connect answers 409 while it spreads its tasks, and forgets a connector a moment after 204.
@@ -83,6 +98,7 @@ def test_reports_services_that_do_not_answer() -> None:
         *connector_issues(f"http://{unused}"),
         *job_issues(f"http://{unused}"),
         *lag_issues(unused),
+        *assignment_issues(unused),
     ]
     assert [issue.subject for issue in issues] == ["Kafka Connect", "Flink", "Kafka"]
     assert all(issue.problem.startswith("does not answer") for issue in issues)

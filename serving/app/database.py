@@ -2,11 +2,9 @@
 
 import asyncio
 import logging
-import os
-import socket
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import anyio
@@ -14,8 +12,8 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
+from serving.app.postgres import LenientTimestamptzLoader, disconnect
 from serving.app.problems import ProblemError
-from serving.app.timestamps import LenientTimestamptzLoader
 
 logger = logging.getLogger("serving.database")
 
@@ -132,16 +130,6 @@ class Database:
             mismatch = type(error).__name__ if is_value else str(error.diag.message_primary)
             logger.error("the database does not match this server: %s", mismatch)  # noqa: TRY400
             raise DatabaseMismatchError(mismatch) from None
-
-
-def disconnect(connection: psycopg.AsyncConnection[Any] | psycopg.Connection[Any]) -> None:
-    """Shut down the socket of `connection`, so that its query raises OperationalError at once.
-
-    A stopped server acknowledges packets and never responds: neither its own timeouts nor TCP's
-    end the query, and a cancelled query waits for the server.
-    """
-    with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as end:
-        end.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager

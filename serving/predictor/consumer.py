@@ -23,6 +23,7 @@ from serving.predictor.metrics import PredictorMetrics
 
 logger = logging.getLogger("serving.predictor.consumer")
 
+MAX_POLL_INTERVAL_MS = 15_000
 _COMMIT_MS = 200
 _BROKER_TIMEOUT_SECONDS = 0.5
 
@@ -43,6 +44,14 @@ class PredictionConsumer:
     def partitions(self) -> int:
         """The number of partitions assigned to this member."""
         return len(self._next_offsets)
+
+    def topic_partitions(self) -> int:
+        """Return the number of partitions of the topic; 0 if it does not exist.
+
+        Raises KafkaException if the broker does not respond.
+        """
+        metadata = self._consumer.list_topics(SINK_TOPIC, timeout=_BROKER_TIMEOUT_SECONDS)
+        return len(metadata.topics[SINK_TOPIC].partitions)
 
     def subscribe(self) -> None:
         """Join the group."""
@@ -185,6 +194,11 @@ def _options(servers: str) -> dict[str, object]:
         # How long the partitions of a killed member are idle.
         "session.timeout.ms": 6_000,
         "heartbeat.interval.ms": 2_000,
+        # Also how long a rebalance waits for a member that was killed while it joined. A batch
+        # takes less: dead letters 5 s, connection 2 s, transaction 5 s.
+        "max.poll.interval.ms": MAX_POLL_INTERVAL_MS,
+        # Finds a topic that was deleted and created again; the default is five minutes.
+        "topic.metadata.refresh.interval.ms": 10_000,
         "auto.offset.reset": "earliest",
         "enable.auto.commit": True,
         "auto.commit.interval.ms": _COMMIT_MS,

@@ -1,5 +1,6 @@
 """The predictor's writes to `serving.predictions`: one transaction per batch."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -10,17 +11,25 @@ from pydantic_core import to_json
 
 from diabetes_platform.contract.tables import PREDICTIONS
 from diabetes_platform.contract.topics import PREDICTED_CHANNEL
+from serving.app.postgres import disconnect
 from serving.predictor.scoring import PredictionRow, notification_payloads
 
+DEADLINE_SECONDS = 5.0
+"""How long one use of the database may take; `connect_timeout` limits the connection.
+
+Both together are shorter than the consumer's `max.poll.interval.ms`.
+"""
 _COLUMN_WITH_DEFAULT = "stored_at"
 _TABLE = sql.Identifier(*PREDICTIONS.name.split("."))
 
 _CONNECT: dict[str, Any] = {
     "application_name": "diabetes-predictor",
-    "connect_timeout": 5,
-    # A server that neither responds nor closes must not block the partitions forever.
-    "tcp_user_timeout": 30_000,
-    "options": "-c statement_timeout=60s -c idle_in_transaction_session_timeout=60s",
+    "connect_timeout": 2,
+    # Ends on the server what this side has given up.
+    "options": (
+        f"-c statement_timeout={DEADLINE_SECONDS:.0f}s"
+        f" -c idle_in_transaction_session_timeout={DEADLINE_SECONDS:.0f}s"
+    ),
 }
 
 
@@ -77,11 +86,18 @@ class PredictionStore:
 
     @contextmanager
     def _usable_connection(self) -> Iterator[psycopg.Connection]:
-        """Lend an open connection; close it after an error."""
+        """Lend an open connection; close it after an error, and after DEADLINE_SECONDS."""
         try:
             if self._connection is None or self._connection.closed:
                 self._connection = psycopg.connect(self._url, autocommit=True, **_CONNECT)
-            yield self._connection
+            timer = threading.Timer(DEADLINE_SECONDS, disconnect, [self._connection])
+            timer.start()
+            try:
+                yield self._connection
+            finally:
+                timer.cancel()
+                # After a close, its descriptor could be another socket's.
+                timer.join()
         except psycopg.Error:
             self.close()
             raise

@@ -17,12 +17,14 @@ from serving.predictor.metrics import PredictorMetrics
 class PredictorState:
     """The worker's state; the worker's thread writes it, the HTTP routes read it.
 
-    `joined` is True while the consumer is a member of the group, `database_checked` once the
-    database has responded. `problem` says why the worker is waiting; None if it is not.
+    `joined` is True once the consumer is a member of the group, `unassigned` while it has no
+    partition although the topic has some, `database_checked` once the database has responded.
+    `problem` says why the worker is waiting; None if it is not.
     """
 
     joined: bool = False
     partitions: int = 0
+    unassigned: bool = False
     database_checked: bool = False
     problem: str | None = None
 
@@ -42,12 +44,17 @@ def create_status_app(
         model, reason = watcher.current, state.problem
         if not state.joined:
             reason = "not yet a member of the consumer group: is Kafka running?"
+        elif state.unassigned:
+            reason = (
+                "no partition is assigned: the group is rebalancing, or other predictors have all"
+            )
         elif model is None:
             reason = f"no model: {watcher.problem}"
         elif reason is None and not state.database_checked:
             reason = "the database has not responded yet"
         if reason is not None or model is None:
-            return JSONResponse({"status": "not ready", "detail": reason}, 503)
+            problem = {"status": "not ready", "detail": reason, "partitions": state.partitions}
+            return JSONResponse(problem, 503)
         content = {
             "status": "ready",
             "model_version": model.bundle.model_version,

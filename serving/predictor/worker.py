@@ -8,9 +8,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 import psycopg
+from confluent_kafka import KafkaException
 
 from diabetes_platform.contract.change_events import Invalid
 from serving.app.champion import ChampionWatcher
@@ -168,7 +170,7 @@ class Worker:
         """Update state and lag every `_CHECK_SECONDS`; when idle, check the database too."""
         if time.monotonic() < self._next_check:
             return
-        self.state.joined, self.state.partitions = self._consumer.joined, self._consumer.partitions
+        self._update_assignment()
         self._metrics.set_lags(self._consumer.lags())
         if idle:
             try:
@@ -179,6 +181,16 @@ class Worker:
                 self.state.database_checked = True
                 self._clear_problem()
         self._next_check = time.monotonic() + _CHECK_SECONDS
+
+    def _update_assignment(self) -> None:
+        state, consumer = self.state, self._consumer
+        state.joined, state.partitions = consumer.joined, consumer.partitions
+        if state.partitions:
+            state.unassigned = False
+            return
+        # Without a broker, what was last known remains.
+        with suppress(KafkaException):
+            state.unassigned = consumer.topic_partitions() > 0
 
 
 def _one_line(error: Exception) -> str:

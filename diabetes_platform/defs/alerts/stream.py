@@ -50,7 +50,12 @@ def stream_health(
 
 def poll_health(settings: PlatformSettings) -> list[HealthIssue]:
     """Return the issues of those services of the stream whose addresses are set."""
-    from diabetes_platform.streaming.health import connector_issues, job_issues, lag_issues
+    from diabetes_platform.streaming.health import (
+        assignment_issues,
+        connector_issues,
+        job_issues,
+        lag_issues,
+    )
 
     issues: list[HealthIssue] = []
     if settings.connect_url is not None:
@@ -59,6 +64,7 @@ def poll_health(settings: PlatformSettings) -> list[HealthIssue]:
         issues += job_issues(settings.flink_url)
     if settings.kafka_servers is not None:
         issues += lag_issues(settings.kafka_servers)
+        issues += assignment_issues(settings.kafka_servers)
     if settings.warehouse_url is not None:
         issues += _slot_issues(settings.warehouse_url.get_secret_value())
     return issues

@@ -1,19 +1,27 @@
 """Outages of database, broker, model store and predictor: nothing is lost or stored twice."""
 
+import os
+import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
 from diabetes_platform.contract.topics import SINK_TOPIC
+from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.polling import wait_until
-from diabetes_platform_tests.capture import Kafka, running
+from diabetes_platform.settings import PROJECT_ROOT
+from diabetes_platform_tests.capture import TOOLS, Kafka, running
 from diabetes_platform_tests.predictors import (
     PARTITIONS,
     Predictions,
     Predictor,
     PredictorFactory,
+    assigned_partitions,
     committed_offsets,
     send,
 )
@@ -22,6 +30,9 @@ from diabetes_platform_tests.streaming.sink import message
 from serving.tests.bundles import make_bundle, release
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
+
+MEMBER = "diabetes_platform_tests.integration.predictor.group_member"
+RECOVERED_SECONDS = 30.0
 
 
 def test_retries_during_an_outage_of_the_database_and_skips_nothing(
@@ -101,6 +112,85 @@ def is_waiting_for_a_lock(database: ProvisionedServer) -> bool:
             " AND wait_event_type = 'Lock' AND query LIKE 'INSERT%'"
         )
         return cursor.fetchone() is not None
+
+
+@pytest.mark.parametrize("order", [("broker", "predictor"), ("predictor", "broker")])
+def test_has_its_partitions_half_a_minute_after_broker_and_predictor_were_killed(
+    create_predictor: PredictorFactory,
+    broker: Kafka,
+    predictions: Predictions,
+    first: int,
+    order: tuple[str, str],
+) -> None:
+    killed, successor = create_predictor("killed"), create_predictor("successor")
+    with running(killed):
+        wait_until(killed.works, timeout=60)
+        services = {"broker": broker, "predictor": killed}
+        try:
+            for name in order:
+                services[name].kill()
+        finally:
+            broker.start()
+    started = time.monotonic()
+    with running(successor):
+        wait_until(lambda: successor.partitions() == PARTITIONS, timeout=RECOVERED_SECONDS)
+        send(broker, [message(first, 1)])
+        wait_until(lambda: bool(predictions.of(first)), timeout=RECOVERED_SECONDS)
+    assert time.monotonic() - started < RECOVERED_SECONDS
+
+
+def test_is_not_ready_without_a_partition_and_gets_those_of_a_member_that_does_not_respond(
+    create_predictor: PredictorFactory, broker: Kafka
+) -> None:
+    with member_that_does_not_poll(broker):
+        wait_until(lambda: assigned_partitions(broker) == PARTITIONS, timeout=60)
+        started = time.monotonic()
+        waiting = create_predictor()
+        with running(waiting):
+            # Its heartbeats keep the member in the group, but it does not join the rebalance.
+            assert not waiting.works()
+            wait_until(waiting.works, timeout=RECOVERED_SECONDS)
+            assert waiting.partitions() == PARTITIONS
+        assert time.monotonic() - started < RECOVERED_SECONDS
+
+
+@contextmanager
+def member_that_does_not_poll(broker: Kafka) -> Iterator[None]:
+    """Run a predictor's consumer that has joined the group and processes nothing."""
+    with subprocess.Popen(
+        [str(HomeLayout(TOOLS).serving_python), "-m", MEMBER, broker.bootstrap_servers],
+        cwd=PROJECT_ROOT,
+        env={"PATH": os.environ["PATH"]},
+        stdin=subprocess.PIPE,
+    ) as member:
+        try:
+            yield
+        finally:
+            member.kill()
+
+
+def test_a_stopped_database_delays_only_until_it_continues(
+    predictor: Predictor,
+    broker: Kafka,
+    database: ProvisionedServer,
+    predictions: Predictions,
+    first: int,
+) -> None:
+    server = psutil.Process(database.server.pid)
+    processes = [server, *server.children()]
+    for process in processes:
+        process.suspend()
+    try:
+        send(broker, [message(first, 1)])
+        wait_until(lambda: predictor.metric("failures_total", cause="database") >= 2, timeout=60)
+        assert "database" in predictor.get("/ready").text
+        # It is still a member: its partitions did not wait for the database.
+        assert predictor.partitions() == PARTITIONS
+    finally:
+        for process in processes:
+            process.resume()
+    wait_until(lambda: bool(predictions.of(first)), timeout=30)
+    wait_until(predictor.works, timeout=30)
 
 
 def test_two_predictors_share_the_partitions_and_one_takes_over_when_the_other_is_killed(

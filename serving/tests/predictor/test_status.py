@@ -28,6 +28,7 @@ def test_ready_with_group_membership_database_and_model(released: ServedModel, s
 
 NOT_READY = [
     (PredictorState(), "not yet a member"),
+    (PredictorState(joined=True, unassigned=True, database_checked=True), "no partition"),
     (PredictorState(joined=True), "the database has not responded"),
     (PredictorState(joined=True, database_checked=True, problem="disk full"), "disk full"),
 ]
