@@ -85,6 +85,7 @@ class PlatformSettings(BaseSettings):
     kafka_servers: Servers | None = None
     connect_url: str | None = None
     flink_url: str | None = None
+    supervisor_socket: Path | None = None
     storage_console_url: str | None = None
     alert_urls: AlertUrls | None = None
     alert_webhook_url: RemovedUrl | None = None

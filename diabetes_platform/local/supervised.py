@@ -2,10 +2,13 @@
 
 import contextlib
 import os
+import signal
 from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
+
+from diabetes_platform.local.postgres.data import PROCESS, running_server
 
 SUPERVISED = "PLATFORM_SUPERVISED"
 """The variable that marks every process of a platform with its state directory."""
@@ -13,11 +16,17 @@ _Gone = (psutil.NoSuchProcess, psutil.AccessDenied)
 
 
 def supervised_processes(state_directory: Path) -> list[psutil.Process]:
-    """Return the processes of the platform whose data are in `state_directory`."""
+    """Return the processes of the platform whose data are in `state_directory`.
+
+    PostgreSQL's environment has no mark, so its server is found by its pid file. Its sessions end
+    with it.
+    """
+    server = running_server(state_directory / "postgres")
     processes = []
     for process in psutil.process_iter():
         with contextlib.suppress(*_Gone, OSError):
-            marked = process.environ().get(SUPERVISED) == str(state_directory)
+            is_server = server is not None and process.pid == server.pid
+            marked = is_server or process.environ().get(SUPERVISED) == str(state_directory)
             if marked and process.pid != os.getpid():
                 processes.append(process)
     return processes
@@ -36,7 +45,9 @@ def terminate(processes: Iterable[psutil.Process], grace: float) -> int:
     running = list(processes)
     for process in running:
         with contextlib.suppress(psutil.NoSuchProcess):
-            process.terminate()
+            # After SIGTERM, PostgreSQL would wait for its sessions.
+            is_postgres = process.name() == PROCESS
+            process.send_signal(signal.SIGINT if is_postgres else signal.SIGTERM)
     _, survivors = psutil.wait_procs(running, timeout=grace)
     for process in survivors:
         with contextlib.suppress(psutil.NoSuchProcess):

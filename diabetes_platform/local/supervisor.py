@@ -29,6 +29,7 @@ REQUEST_SECONDS = 30.0
 STOP_REQUEST_SECONDS = 1.0
 """process-compose answers a stop request only when every process has ended."""
 UP_SECONDS = 240.0
+ONE_SHOT_SECONDS = 90.0
 _POLL_SECONDS = 1.0
 """An answer about all processes costs the supervisor 0.14 s of CPU."""
 _TOO_MANY_RESTARTS = 5
@@ -129,6 +130,36 @@ class Supervisor:
     def shut_down(self) -> None:
         """Ask the supervisor to stop all processes in order and then itself; does not wait."""
         self._request("POST", "/project/stop", STOP_REQUEST_SECONDS)
+
+    def start_ended(self, order: Sequence[str]) -> None:
+        """Start the processes of `order` that have ended, and wait for the one-shot ones.
+
+        One-shot processes are idempotent: they create again what was deleted. Raises PlatformError
+        with the last log line of one that fails.
+        """
+        states = self._states()
+        for name in order:
+            state = states.get(name)
+            if state is not None and state.status in (_ENDED, *_GIVEN_UP):
+                self._request("POST", f"/process/start/{name}")
+                if state.one_shot:
+                    self._wait_for_end(state)
+
+    def _wait_for_end(self, previous: ProcessState) -> None:
+        """Wait for the end of a one-shot process that was in state `previous` before its start."""
+        name, log = previous.name, self._layout.log(previous.name)
+
+        def ended() -> ProcessState | None:
+            state = self._states([name])[name]
+            return state if state.pid != previous.pid and state.status == _ENDED else None
+
+        try:
+            state = wait_until(ended, timeout=ONE_SHOT_SECONDS, interval=0.2)
+        except TimeoutError:
+            message = f"{name} has not ended after {ONE_SHOT_SECONDS:.0f} s: {last_line(log)}"
+            raise PlatformError(message) from None
+        if state is not None and state.exit_code != 0:
+            raise PlatformError(f"{name} failed: {last_line(log)}")
 
     def wait_until_healthy(
         self, on_healthy: Callable[[str], None], seconds: float = UP_SECONDS

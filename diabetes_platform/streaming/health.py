@@ -3,6 +3,9 @@
 A service that does not answer is returned as an issue, not raised as an error.
 """
 
+import socket
+from pathlib import Path
+
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
@@ -16,6 +19,16 @@ from diabetes_platform.streaming.topic import open_topic
 MAX_LAG = 1_000
 """The allowed lag in messages; the predictor scores five times as many in a second."""
 _SECONDS = 5.0
+
+
+def supervisor_issues(path: Path) -> list[HealthIssue]:
+    """Check that the supervisor listens on its Unix socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(_SECONDS)
+        if connection.connect_ex(str(path)) == 0:
+            return []
+    problem = "has ended, so nothing restarts a service that fails: run `make up`"
+    return [HealthIssue("supervisor", problem)]
 
 
 def connector_issues(connect_url: str) -> list[HealthIssue]:

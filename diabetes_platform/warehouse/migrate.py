@@ -4,6 +4,7 @@ A migration is one file in `migrations/versions/`: frozen SQL, which does not im
 """
 
 import warnings
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -14,7 +15,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.script.revision import RevisionError
 from alembic.util import CommandError
-from psycopg import Connection
+from psycopg import Connection, sql
 from sqlalchemy import create_engine
 
 from diabetes_platform.contract.tables import (
@@ -25,6 +26,7 @@ from diabetes_platform.contract.tables import (
     ColumnType,
     Table,
 )
+from diabetes_platform.warehouse.roles import WAREHOUSE_ROLES
 
 LOCATION = Path(__file__).parent / "migrations"
 TYPES: dict[ColumnType, str] = {
@@ -88,6 +90,20 @@ def upgrade(url: str) -> None:
         ) from error
     finally:
         engine.dispose()
+
+
+def grant_again(url: str, roles: AbstractSet[str]) -> None:
+    """Grant the rights in `GRANTS` of each migration to those of its grantees in `roles`."""
+    scripts = ScriptDirectory(str(LOCATION)).walk_revisions()
+    with psycopg.connect(url) as connection:
+        for script in sorted(scripts, key=lambda script: script.revision):
+            for privileges, objects, grantees in getattr(script.module, "GRANTS", ()):
+                for role in roles.intersection(grantees.split(", ")):
+                    connection.execute(f"GRANT {privileges} ON {objects} TO {role}".encode())
+        for role in roles.intersection(role.name for role in WAREHOUSE_ROLES):
+            statement = sql.SQL("GRANT CONNECT ON DATABASE {} TO {}")
+            database = sql.Identifier(connection.info.dbname)
+            connection.execute(statement.format(database, sql.Identifier(role)))
 
 
 def require_contract(connection: Connection) -> None:

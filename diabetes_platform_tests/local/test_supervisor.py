@@ -2,14 +2,23 @@
 
 import os
 import signal
+import sys
+import time
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from diabetes_platform.local.commands.down import stop
+from diabetes_platform.local.commands.up import end_unsupervised
+from diabetes_platform.local.console import Progress
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.locks import HomeUse, home_holder, lock_home
+from diabetes_platform.local.ports import free_port
+from diabetes_platform.local.postgres.data import running_server
+from diabetes_platform.local.postgres.server import CONFIG_FILE
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.local.supervised import SUPERVISED, memory, supervised_processes
 from diabetes_platform.local.supervisor import ProcessState, Supervisor, socket_path
@@ -96,6 +105,89 @@ def test_stops_processes_that_lost_their_supervisor(stack: Stack) -> None:
     assert home_holder(stack.home) is not None
     assert stop(stack) == 1
     assert home_holder(stack.home) is None
+
+
+POSTGRES = """
+  postgres:
+    command: >-
+      exec "{python}" -m diabetes_platform.local.postgres.serve --data-dir "{data}"
+      --port {port} --config "{config}"
+    environment: [POSTGRES_PASSWORD=secret]
+"""
+
+
+@pytest.mark.parametrize("server_is_killed", [False, True])
+def test_a_start_without_the_supervisor_stops_everything_that_it_left_behind(
+    stack: Stack, *, server_is_killed: bool
+) -> None:
+    data = stack.layout.postgres
+    postgres = POSTGRES.format(
+        python=sys.executable, data=data, port=free_port(), config=CONFIG_FILE
+    )
+    healthy(start(stack, postgres))
+    server = wait_until(lambda: running_server(data), timeout=30)
+    assert server is not None
+    lock_holder = home_holder(stack.home)
+    assert lock_holder is not None
+    os.kill(int(lock_holder.pid), signal.SIGKILL)
+    if server_is_killed:
+        os.kill(server.pid, signal.SIGKILL)
+    # PostgreSQL's environment has no mark, and it holds the lock too.
+    assert home_holder(stack.home) is not None
+    output = StringIO()
+    with Progress(Console(file=output), time.perf_counter()) as progress:
+        end_unsupervised(stack, progress)
+        assert home_holder(stack.home) is None
+        assert running_server(data) is None
+        assert not (data / "postmaster.pid").exists()
+        assert supervised_processes(stack.layout.home) == []
+        end_unsupervised(stack, progress)
+    assert output.getvalue().count("the supervisor has ended") == 1
+    assert "sleeper" in healthy(start(stack))
+
+
+def test_a_start_beside_the_running_supervisor_stops_nothing(stack: Stack) -> None:
+    sleeper = healthy(start(stack))["sleeper"]
+    with Progress(Console(file=StringIO()), time.perf_counter()) as progress:
+        end_unsupervised(stack, progress)
+    assert sleeper.pid in {process.pid for process in supervised_processes(stack.layout.home)}
+
+
+def test_processes_that_have_ended_start_again_and_the_others_go_on(stack: Stack) -> None:
+    runs = stack.base_settings.home / "runs"
+    counted = f"""
+  counted-setup:
+    command: "echo run >>{runs}"
+  ended:
+    command: "echo run >>{runs}; exec sleep 600"
+"""
+    supervisor = start(stack, counted)
+    initial = healthy(supervisor)
+    supervisor.start_ended(["counted-setup", "sleeper", "once-setup"])
+    assert runs.read_text().splitlines() == ["run"] * 3
+    os.kill(initial["ended"].pid, signal.SIGKILL)
+    wait_until(lambda: supervisor.process("ended").status == "Completed", timeout=15)  # type: ignore[union-attr]
+    supervisor.start_ended(["ended"])
+    current = healthy(supervisor)
+    assert current["sleeper"].pid == initial["sleeper"].pid
+    assert current["ended"].pid != initial["ended"].pid
+
+
+def test_names_a_set_up_that_fails_when_it_runs_again_with_its_last_line(stack: Stack) -> None:
+    fails, log = stack.base_settings.home / "fails", stack.layout.log("fragile-setup")
+    fragile = f"""
+  fragile-setup:
+    command: "test ! -e {fails} || {{ echo the disk is full; exit 3; }}"
+    log_location: {log}
+"""
+    supervisor = start(stack, fragile)
+    healthy(supervisor)
+    fails.touch()
+    with pytest.raises(PlatformError, match=r"fragile-setup failed: .*the disk is full"):
+        supervisor.start_ended(["fragile-setup"])
+    fails.unlink()
+    supervisor.start_ended(["fragile-setup"])
+    healthy(supervisor)
 
 
 def test_names_a_process_that_fails_again_and_again_with_its_last_line(stack: Stack) -> None:

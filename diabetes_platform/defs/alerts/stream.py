@@ -30,8 +30,9 @@ from diabetes_platform.streaming.incidents import (
 
 
 @dg.sensor(
-    description="Sends an alert if the connector, the stream's job, the predictor's lag or the "
-    "replication slot is unhealthy for a minute, and another one when it has recovered.",
+    description="Sends an alert if the supervisor, the connector, the stream's job, the "
+    "predictor's partitions or lag or the replication slot is unhealthy for a minute, and another "
+    "one when it has recovered.",
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=POLL_SECONDS,
 )
@@ -55,9 +56,12 @@ def poll_health(settings: PlatformSettings) -> list[HealthIssue]:
         connector_issues,
         job_issues,
         lag_issues,
+        supervisor_issues,
     )
 
     issues: list[HealthIssue] = []
+    if settings.supervisor_socket is not None:
+        issues += supervisor_issues(settings.supervisor_socket)
     if settings.connect_url is not None:
         issues += connector_issues(settings.connect_url)
     if settings.flink_url is not None:

@@ -53,6 +53,15 @@ def problem_text(response: httpx.Response) -> str:
     return "\n".join(reasons) or str(problem.get("detail") or problem["title"])
 
 
+def assigned_partitions(predictor_url: str) -> int | None:
+    """Return the number of the predictor's partitions; None if it does not answer."""
+    try:
+        response = httpx.get(f"{predictor_url}/ready", timeout=2.0, trust_env=False)
+    except httpx.TransportError:
+        return None
+    return int(response.json().get("partitions", 0))
+
+
 def service_state(url: str) -> str:
     """Return in a few words what a service answers at its readiness `url`."""
     try:

@@ -1,10 +1,12 @@
 """The prediction API and the stream predictor as a service of the local platform."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from diabetes_platform.contract.topics import PREDICTOR_GROUP
+from diabetes_platform.local.api.client import assigned_partitions
 from diabetes_platform.local.minio.connection import s3_environment
 from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, database_url
-from diabetes_platform.local.service import Environment, Service
+from diabetes_platform.local.service import Component, Environment, Service
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.settings import Port
 
@@ -26,4 +28,10 @@ def _urls(stack: Stack) -> Mapping[str, str]:
     return {"api": stack.settings.api, "predictor": f"{stack.url(Port.PREDICTOR)}/metrics"}
 
 
-SERVICE = Service("api", environments=_environments, urls=_urls)
+def _components(stack: Stack) -> Sequence[Component]:
+    partitions = assigned_partitions(stack.url(Port.PREDICTOR))
+    state = "does not answer" if partitions is None else f"{partitions} partitions"
+    return [Component("predictor", f"group {PREDICTOR_GROUP}", bool(partitions), state)]
+
+
+SERVICE = Service("api", environments=_environments, urls=_urls, components=_components)

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.locks import HomeUse, home_holder
+from diabetes_platform.local.postgres.data import release_stale_pid_file
 from diabetes_platform.local.signals import ignore_signals
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.local.supervised import is_alive, supervised_processes, terminate
@@ -41,15 +42,19 @@ def stop(stack: Stack) -> int:
     """Stop every process of the platform and return their number.
 
     The supervisor stops them in reverse order of their dependencies. Processes that still run after
-    DOWN_SECONDS, or that have lost their supervisor, are terminated.
+    DOWN_SECONDS, or that have lost their supervisor, are terminated. Raises PlatformError if
+    sessions of a killed PostgreSQL do not end.
     """
     state = stack.layout.home
     processes = supervised_processes(state)
     supervisor = Supervisor(stack.layout)
-    if supervisor.answers():
+    if not supervisor.answers():
+        terminate(processes, DOWN_SECONDS)
+    else:
         supervisor.shut_down()
         with contextlib.suppress(TimeoutError):
             wait_until(lambda: not any(map(is_alive, processes)), timeout=DOWN_SECONDS)
     terminate(supervised_processes(state), _GRACE_SECONDS)
+    release_stale_pid_file(stack.layout.postgres)
     supervisor.socket.unlink(missing_ok=True)
     return len(processes)

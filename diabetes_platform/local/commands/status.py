@@ -37,7 +37,7 @@ def _stack_status(stack: Stack, console: Console) -> None:
         count = len(supervised_processes(stack.layout.home))
         raise PlatformError(
             f"the platform's supervisor does not answer and {count} of its processes run: "
-            "stop them with `make down`, then start again"
+            "`make up` stops them and starts all again"
         )
     parts = components(stack)
     console.print(status_table(stack, processes, parts))

@@ -17,12 +17,14 @@ from diabetes_platform.local.install.disk import GIB, require_space
 from diabetes_platform.local.install.java import find_java
 from diabetes_platform.local.install.plan import install
 from diabetes_platform.local.install.progress import ConsoleProgress
-from diabetes_platform.local.locks import BusyError, HomeLock, HomeUse, lock_home
+from diabetes_platform.local.locks import BusyError, HomeLock, HomeUse, home_holder, lock_home
 from diabetes_platform.local.ports import require_free
+from diabetes_platform.local.service import Component
 from diabetes_platform.local.services import (
     components,
     install_plan,
     process_files,
+    process_order,
     supervisor_environment,
     write_environments,
 )
@@ -32,22 +34,27 @@ from diabetes_platform.local.spark.service import MASTER
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.local.supervised import supervised_processes, terminate
 from diabetes_platform.local.supervisor import ProcessState, Supervisor
+from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PlatformSettings, Port, inherited_environment
 
 STATE_SPACE = GIB
 """The disk space in bytes that the services need to start."""
 _GRACE_SECONDS = 5.0
+_RELEASE_SECONDS = 10.0
+_COMPONENT_SECONDS = 60.0
 
 
 def up(settings: PlatformSettings, console: Console, *, spark: SparkMode, started: float) -> None:
     """Install what is missing, start all services, and wait until they are healthy.
 
-    If the platform already runs, only wait. `started` is the value of `time.perf_counter` when the
-    command began. After a failure, raised as PlatformError, or an interrupt, all processes that
-    were started are stopped.
+    If the platform already runs, create again what was deleted: processes, topics, connector,
+    buckets, users, roles. If it has lost its supervisor, stop the rest and start. `started` is the
+    value of `time.perf_counter` when the command began. After a failed start, raised as
+    PlatformError, or an interrupt, all processes that were started are stopped.
     """
     stack = Stack(settings, spark)
     with stoppable(), Progress(console, started) as progress:
+        end_unsupervised(stack, progress)
         try:
             with lock_home(stack.home) as lock:
                 processes = _start(stack, lock, progress)
@@ -55,8 +62,26 @@ def up(settings: PlatformSettings, console: Console, *, spark: SparkMode, starte
             if busy.holder.use != HomeUse.STACK:
                 raise
             processes = _join(stack, progress)
-    console.print(status_table(stack, processes, components(stack)))
+        parts = _working_components(stack)
+    console.print(status_table(stack, processes, parts))
     console.print(timings_table(progress.timings, progress.elapsed))
+
+
+def end_unsupervised(stack: Stack, progress: Progress) -> None:
+    """Stop the processes of a platform whose supervisor has ended, and wait for their lock."""
+    holder = home_holder(stack.home)
+    unsupervised = holder is not None and holder.use == HomeUse.STACK
+    if not unsupervised or Supervisor(stack.layout).answers():
+        return
+    progress.say("the supervisor has ended: stopping its processes to start them again")
+    stop(stack)
+    lock = stack.home.running_lock
+    try:
+        wait_until(lambda: home_holder(stack.home) is None, timeout=_RELEASE_SECONDS)
+    except TimeoutError:
+        raise PlatformError(
+            f"a process of the earlier run still holds {lock}: `fuser {lock}` shows it; end it"
+        ) from None
 
 
 def _start(stack: Stack, lock: HomeLock, progress: Progress) -> list[ProcessState]:
@@ -83,20 +108,34 @@ def _start(stack: Stack, lock: HomeLock, progress: Progress) -> list[ProcessStat
 
 def _join(stack: Stack, progress: Progress) -> list[ProcessState]:
     supervisor = Supervisor(stack.layout)
-    if not supervisor.answers():
-        count = len(supervised_processes(stack.layout.home))
-        raise PlatformError(
-            f"the platform's supervisor has ended and {count} of its processes still run: "
-            "stop them with `make down`, then start again"
-        )
     running = {process.name for process in supervisor.processes() or ()}
     if stack.spark == SparkMode.CLUSTER and MASTER not in running:
         raise PlatformError(
             "the platform already runs, with one Spark server: `make down` first, then "
             "`make up SPARK=cluster`"
         )
-    progress.say("the platform already runs")
+    progress.say("the platform already runs: creating again what was deleted")
+    supervisor.start_ended(process_order(stack))
     return supervisor.wait_until_healthy(progress.reached)
+
+
+def _working_components(stack: Stack) -> list[Component]:
+    """Wait for connector, Flink job and predictor, and return all; PlatformError names the rest."""
+    parts: list[Component] = []
+
+    def all_work() -> bool:
+        parts[:] = components(stack)
+        return all(part.running for part in parts)
+
+    try:
+        wait_until(all_work, timeout=_COMPONENT_SECONDS, interval=0.5)
+    except TimeoutError:
+        failed = ", ".join(f"{part.name} ({part.state})" for part in parts if not part.running)
+        raise PlatformError(
+            f"all services run, but not after {_COMPONENT_SECONDS:.0f} s: {failed}; see "
+            "`diabetes doctor`"
+        ) from None
+    return parts
 
 
 def require_free_ports(stack: Stack) -> None:

@@ -19,6 +19,7 @@ from diabetes_platform.local.postgres.connection import (
     database_url,
 )
 from diabetes_platform.local.stack import Stack, running_stack
+from diabetes_platform.local.supervisor import socket_path
 from diabetes_platform.settings import PlatformSettings, Port, inherited_environment
 
 
@@ -61,6 +62,7 @@ def pipeline_variables(stack: Stack) -> dict[str, str]:
         "PLATFORM_KAFKA_SERVERS": f"{HOST}:{stack.port(Port.KAFKA)}",
         "PLATFORM_CONNECT_URL": stack.url(Port.CONNECT),
         "PLATFORM_FLINK_URL": stack.url(Port.FLINK),
+        "PLATFORM_SUPERVISOR_SOCKET": str(socket_path(stack.layout.home)),
         "PLATFORM_STORAGE_CONSOLE_URL": stack.url(Port.MINIO_CONSOLE),
         **s3_environment(stack, "pipeline"),
     }

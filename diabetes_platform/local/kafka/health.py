@@ -72,7 +72,7 @@ CHECKS = (
         "topics",
         "have their settings",
         topics_are_as_set,
-        "`diabetes down` and `diabetes up` create them again and restore their settings",
+        "`diabetes up` creates them again and restores their settings",
         Port.KAFKA,
     ),
 )

@@ -6,6 +6,7 @@ its slot.
 
 import sys
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 
 import psycopg
 from psycopg import Connection, sql
@@ -37,11 +38,12 @@ def setup_warehouse(port: int, superuser_password: str, passwords: Mapping[str, 
     """
     _require_roles(passwords)
     with connected(connection_url(SUPERUSER, superuser_password, port, SUPERUSER)) as connection:
-        for role in ROLES:
-            _ensure_role(connection, role, passwords[role.name])
+        created = {
+            role.name for role in ROLES if _ensure_role(connection, role, passwords[role.name])
+        }
         for database, owner in OWNERS.items():
             _ensure_database(connection, database, owner)
-    _migrate(role_url(MIGRATOR, passwords, port))
+    _migrate(role_url(MIGRATOR, passwords, port), created)
     warehouse_url = connection_url(SUPERUSER, superuser_password, port, WAREHOUSE_DATABASE)
     with connected(warehouse_url) as connection:
         _restrict_heartbeat_to_debezium(connection)
@@ -66,8 +68,11 @@ def _require_roles(passwords: Mapping[str, str]) -> None:
         )
 
 
-def _ensure_role(connection: Connection, role: Role, password: str) -> None:
-    """Let `role` log in with `password`; only its verifier is sent to the server."""
+def _ensure_role(connection: Connection, role: Role, password: str) -> bool:
+    """Let `role` log in with `password`, and return whether it was missing.
+
+    Only the password's verifier is sent to the server.
+    """
     name = sql.Identifier(role.name)
     attributes = connection.execute(
         "SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolbypassrls, rolreplication"
@@ -92,6 +97,7 @@ def _ensure_role(connection: Connection, role: Role, password: str) -> None:
     )
     login = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}")
     connection.execute(login.format(name, sql.Literal(verifier.decode())))
+    return attributes is None
 
 
 def _ensure_database(connection: Connection, name: str, owner: Role) -> None:
@@ -102,13 +108,15 @@ def _ensure_database(connection: Connection, name: str, owner: Role) -> None:
     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
 
 
-def _migrate(url: str) -> None:
+def _migrate(url: str, created_roles: AbstractSet[str]) -> None:
     from sqlalchemy.exc import SQLAlchemyError
 
-    from diabetes_platform.warehouse.migrate import upgrade
+    from diabetes_platform.warehouse.migrate import grant_again, upgrade
 
     try:
         upgrade(url)
+        # A role that was dropped has lost its rights, and no migration runs twice.
+        grant_again(url, created_roles)
     except (psycopg.Error, SQLAlchemyError) as error:
         reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
         context = f"migrations of {WAREHOUSE_DATABASE} as {MIGRATOR.name}"

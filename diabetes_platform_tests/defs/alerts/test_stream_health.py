@@ -1,6 +1,7 @@
 """The sensor of the stream's health: one alert per outage, one when it is over."""
 
 import json
+import socket
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from diabetes_platform.clients import alert_channels
 from diabetes_platform.clients.alert_channels import AlertUrlError
 from diabetes_platform.defs.alerts import stream as module
 from diabetes_platform.defs.alerts.delivery import AlertError
-from diabetes_platform.defs.alerts.stream import stream_health
+from diabetes_platform.defs.alerts.stream import poll_health, stream_health
 from diabetes_platform.local.ports import free_port
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming.incidents import (
@@ -81,6 +82,22 @@ def test_alerts_once_per_service_that_is_down_and_once_when_it_is_back(
     monkeypatch.setattr(module, "poll_health", lambda _: [])
     assert tick(settings, a_minute_earlier(second)) == IncidentCursor()
     assert alerts(settings)[2:] == [("resolved", "Flink"), ("resolved", "Kafka")]
+
+
+def test_alerts_on_a_supervisor_that_has_ended(settings: PlatformSettings, tmp_path: Path) -> None:
+    path = tmp_path / "supervisor.sock"
+    supervised = settings.model_copy(update={"supervisor_socket": path, "flink_url": None})
+    with socket.socket(socket.AF_UNIX) as supervisor:
+        supervisor.bind(str(path))
+        supervisor.listen()
+        assert not any(issue.subject == "supervisor" for issue in poll_health(supervised))
+    # A killed supervisor leaves its socket; a start without one removes it.
+    for _ in range(2):
+        (issue,) = [issue for issue in poll_health(supervised) if issue.subject == "supervisor"]
+        assert "run `make up`" in issue.problem
+        path.unlink(missing_ok=True)
+    tick(supervised, a_minute_earlier(tick(supervised, IncidentCursor())))
+    assert ("raised", "supervisor") in alerts(supervised)
 
 
 def test_the_next_tick_repeats_an_alert_that_could_not_be_logged(

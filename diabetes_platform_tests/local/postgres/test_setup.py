@@ -87,6 +87,34 @@ def test_a_second_run_changes_nothing_and_all_passwords_work(
 
 
 @pytest.mark.integration
+@pytest.mark.parametrize("role", ["pipeline", "api", "predictor", "debezium", "reader"])
+def test_a_dropped_role_has_its_rights_again(provisioned: ProvisionedServer, role: str) -> None:
+    def rights() -> set[tuple[object, ...]]:
+        query = """
+            SELECT oid::regclass::text, attname, acl.privilege_type FROM pg_class
+            JOIN pg_attribute ON attrelid = oid, aclexplode(attacl) AS acl
+            WHERE acl.grantee::regrole::text = %(role)s
+            UNION SELECT oid::regclass::text, '', acl.privilege_type FROM pg_class,
+            aclexplode(relacl) AS acl WHERE acl.grantee::regrole::text = %(role)s
+            UNION SELECT nspname::text, '', acl.privilege_type FROM pg_namespace,
+            aclexplode(nspacl) AS acl WHERE acl.grantee::regrole::text = %(role)s
+            UNION SELECT datname::text, '', acl.privilege_type FROM pg_database,
+            aclexplode(datacl) AS acl WHERE acl.grantee::regrole::text = %(role)s
+        """
+        with psycopg.connect(provisioned.superuser_url) as connection:
+            return set(connection.execute(query, {"role": role}).fetchall())
+
+    initial = rights()
+    assert len(initial) > 2
+    with psycopg.connect(provisioned.superuser_url, autocommit=True) as connection:
+        connection.execute(f"DROP OWNED BY {role}".encode())
+        connection.execute(f"DROP ROLE {role}".encode())
+    provisioned.set_up()
+    assert rights() == initial
+    psycopg.connect(provisioned.url(role)).close()
+
+
+@pytest.mark.integration
 def test_databases_have_their_owners(admin: Connection) -> None:
     owners = admin.execute(
         "SELECT datname, datdba::regrole::text FROM pg_database"
