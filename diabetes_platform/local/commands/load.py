@@ -6,7 +6,7 @@ from collections import deque
 from contextlib import ExitStack
 
 import psycopg
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from psycopg import sql
 from psycopg.rows import dict_row
 from rich.console import Console, Group
@@ -65,9 +65,8 @@ def load(settings: PlatformSettings, console: Console, profile: LoadProfile) -> 
     try:
         with ExitStack() as exit_stack:
             _Load(stack, profile, stats, exit_stack).run(console)
-    except (psycopg.OperationalError, KafkaException) as error:
-        line = str(error).strip().splitlines()[0]
-        raise PlatformError(f"the platform does not take the load: {line}") from error
+    except (psycopg.OperationalError, KafkaException, BufferError) as error:
+        raise PlatformError(f"the platform does not take the load: {cause(error)}") from error
     finally:
         if stats.sent:
             console.print(load_table(stats, profile))
@@ -76,6 +75,21 @@ def load(settings: PlatformSettings, console: Console, profile: LoadProfile) -> 
             f"{len(stats.pending)} of {stats.sent[EventKind.PATIENT]} patients have no prediction "
             f"after {_DRAIN_SECONDS:.0f} s: see `diabetes doctor`"
         )
+
+
+def cause(error: Exception) -> str:
+    """Return in one line why a service does not take the load."""
+    if isinstance(error, KafkaException):
+        failure: KafkaError = error.args[0]
+        return f"Kafka: {failure.str()}; see `diabetes logs kafka`"
+    if isinstance(error, BufferError):
+        return "Kafka has accepted no event for a while; see `diabetes logs kafka`"
+    return str(error).strip().splitlines()[0]
+
+
+def kafka_options(servers: str) -> dict[str, str | int | float | bool]:
+    """Return the options of the clients; their own log would repeat an outage a hundred times."""
+    return {"bootstrap.servers": servers, "log_level": 0}
 
 
 def load_table(stats: LoadStats, profile: LoadProfile) -> Group:
@@ -103,6 +117,11 @@ def _number_column(name: str) -> Column:
     return Column(name, justify="right")
 
 
+def _require_delivery(error: KafkaError | None, _message: Message) -> None:
+    if error is not None:
+        raise KafkaException(error)
+
+
 class _Load:
     def __init__(
         self, stack: Stack, profile: LoadProfile, stats: LoadStats, exit_stack: ExitStack
@@ -110,7 +129,7 @@ class _Load:
         self._profile, self._stats = profile, stats
         url = database_url(stack, API.name, WAREHOUSE_DATABASE)
         self._database = exit_stack.enter_context(psycopg.connect(url, autocommit=True))
-        servers = {"bootstrap.servers": f"{HOST}:{stack.port(Port.KAFKA)}"}
+        servers = kafka_options(f"{HOST}:{stack.port(Port.KAFKA)}")
         # The default batch size exceeds the largest message that the topic accepts.
         self._producer = Producer({**servers, "linger.ms": 0, "batch.size": 131_072})
         self._consumer = Consumer({**servers, "group.id": "load", "enable.auto.commit": False})
@@ -134,7 +153,8 @@ class _Load:
                     self._poll_results()
                     live.update(load_table(self._stats, self._profile))
                     next_poll = time.monotonic() + _POLL_SECONDS
-            self._producer.flush(_TIMEOUT)
+            if self._producer.flush(_TIMEOUT):
+                raise BufferError
             self._poll_results()
 
     def _done(self, elapsed: float) -> bool:
@@ -173,7 +193,7 @@ class _Load:
         return broken_event(self._broken, event)
 
     def _produce(self, key: bytes | None, value: bytes | None) -> None:
-        self._producer.produce(CDC_TOPIC, key=key, value=value)
+        self._producer.produce(CDC_TOPIC, key=key, value=value, on_delivery=_require_delivery)
         self._producer.poll(0)
 
     def _collect_events(self) -> None:

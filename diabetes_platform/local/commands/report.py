@@ -3,12 +3,12 @@
 import os
 from pathlib import Path
 
-import dagster as dg
 from rich.console import Console
 
 from diabetes_platform.contract.bundle import BundleError
 from diabetes_platform.contract.s3 import StorageError
 from diabetes_platform.local.dagster.environment import enter_platform
+from diabetes_platform.local.dagster.instance import open_instance
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.report.report import Report
 from diabetes_platform.settings import PlatformSettings
@@ -21,7 +21,7 @@ def write_report(settings: PlatformSettings, console: Console, output: Path) -> 
     """
     if not output.parent.is_dir():
         raise PlatformError(f"--output {output}: the directory {output.parent} does not exist")
-    with enter_platform(settings), dg.DagsterInstance.get() as instance:
+    with enter_platform(settings), open_instance() as instance:
         # Libraries read the platform's environment when they are imported.
         from diabetes_platform.definitions import build_definitions
         from diabetes_platform.report.collect import collect

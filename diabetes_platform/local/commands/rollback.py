@@ -9,6 +9,7 @@ from rich.console import Console
 from diabetes_platform.local.console import model_rollback_line, rollback_line
 from diabetes_platform.local.dagster.batch import require_no_running_batch
 from diabetes_platform.local.dagster.environment import enter_platform
+from diabetes_platform.local.dagster.instance import open_instance
 from diabetes_platform.local.errors import FailedError
 from diabetes_platform.local.locks import lock_batch
 from diabetes_platform.local.stack import Stack
@@ -72,7 +73,7 @@ def _exclusive_instance(settings: PlatformSettings) -> Iterator[dg.DagsterInstan
     with (
         enter_platform(settings) as platform,
         lock_batch(platform.layout),
-        dg.DagsterInstance.get() as instance,
+        open_instance() as instance,
     ):
         if isinstance(platform, Stack):
             require_no_running_batch(instance, platform.settings)

@@ -9,6 +9,7 @@ from diabetes_platform.local.console import Progress, failure_line
 from diabetes_platform.local.dagster.batch import JOB, Follower, RunOutcome, run_exclusively
 from diabetes_platform.local.dagster.client import DagsterClient, LaunchRequest
 from diabetes_platform.local.dagster.environment import enter_platform, enter_stack
+from diabetes_platform.local.dagster.instance import open_instance
 from diabetes_platform.local.dagster.submit import batch_request, submit
 from diabetes_platform.local.demo_platform import DemoPlatform
 from diabetes_platform.local.errors import FailedError
@@ -44,7 +45,7 @@ def launch(settings: PlatformSettings, console: Console, request: LaunchRequest)
 
 
 def _submit(stack: Stack, progress: Progress, request: LaunchRequest) -> RunOutcome:
-    with dg.DagsterInstance.get() as instance:
+    with open_instance() as instance:
         return submit(
             request,
             DagsterClient(stack.settings.dagster),
@@ -58,7 +59,7 @@ def _submit(stack: Stack, progress: Progress, request: LaunchRequest) -> RunOutc
 def _run_in_process(
     platform: DemoPlatform, progress: Progress, source: str | None, select: str | None
 ) -> RunOutcome:
-    with dg.DagsterInstance.get() as instance:
+    with open_instance() as instance:
         follower = Follower(progress.step_started, progress.step_ended)
         return run_exclusively(
             platform, instance, _definitions(), follower, source=source, select=select

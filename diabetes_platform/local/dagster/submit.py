@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import dagster as dg
-from dagster_postgres.utils import DagsterPostgresException
-from sqlalchemy.exc import SQLAlchemyError
 
 from diabetes_platform.local.dagster.batch import (
     JOB,
@@ -20,6 +18,11 @@ from diabetes_platform.local.dagster.batch import (
     source_config,
 )
 from diabetes_platform.local.dagster.client import DagsterClient, LaunchRequest
+from diabetes_platform.local.dagster.instance import (
+    DATABASE_ERRORS,
+    database_error,
+    database_problem,
+)
 from diabetes_platform.local.dagster.run_log import run_log
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.polling import wait_until
@@ -33,7 +36,6 @@ _QUEUED_SECONDS = 5.0
 """The time in the queue after which `on_wait` is called."""
 _RETRY_DECISION_SECONDS = 10.0
 _TERMINATION_SECONDS = 90.0
-_DATABASE_ERRORS = (SQLAlchemyError, DagsterPostgresException)
 _DATABASE_SECONDS = 30.0
 """Much longer than a restart of the database takes."""
 _WILL_RETRY = "dagster/will_retry"
@@ -162,22 +164,18 @@ class _Runs:
     def _retry(self, request: Callable[[], _Result]) -> _Result:
         try:
             return request()
-        except _DATABASE_ERRORS as error:
-            self._on_wait(_database_problem(error))
+        except DATABASE_ERRORS as error:
+            self._on_wait(database_problem(error))
         try:
             # Every result is truthy, as `wait_until` requires.
             return wait_until(
                 request,
                 timeout=_DATABASE_SECONDS,
                 interval=_POLL_SECONDS,
-                retry_on=_DATABASE_ERRORS,
+                retry_on=DATABASE_ERRORS,
             )
-        except _DATABASE_ERRORS as error:
-            raise PlatformError(f"{_database_problem(error)}: see `diabetes status`") from error
-
-
-def _database_problem(error: Exception) -> str:
-    return f"Dagster's database does not answer ({type(error).__name__})"
+        except DATABASE_ERRORS as error:
+            raise database_error(error) from error
 
 
 def _is_not_a_retry_warning(record: logging.LogRecord) -> bool:

@@ -101,12 +101,12 @@ def test_a_dropped_role_has_its_rights_again(provisioned: ProvisionedServer, rol
             UNION SELECT datname::text, '', acl.privilege_type FROM pg_database,
             aclexplode(datacl) AS acl WHERE acl.grantee::regrole::text = %(role)s
         """
-        with psycopg.connect(provisioned.superuser_url) as connection:
+        with psycopg.connect(provisioned.server.url("diabetes")) as connection:
             return set(connection.execute(query, {"role": role}).fetchall())
 
     initial = rights()
     assert len(initial) > 2
-    with psycopg.connect(provisioned.superuser_url, autocommit=True) as connection:
+    with psycopg.connect(provisioned.server.url("diabetes"), autocommit=True) as connection:
         connection.execute(f"DROP OWNED BY {role}".encode())
         connection.execute(f"DROP ROLE {role}".encode())
     provisioned.set_up()
