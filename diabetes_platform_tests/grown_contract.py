@@ -58,6 +58,7 @@ SELECT
 FROM serving.patient_versions
 WHERE version = (SELECT version FROM serving.current_version)
 """
+GRANTS = (("INSERT (added_later)", "public.diabetes_new", "api"),)
 
 
 def upgrade() -> None:
@@ -65,7 +66,8 @@ def upgrade() -> None:
     for table, column in COLUMNS:
         op.execute(f"ALTER TABLE {{table}} ADD COLUMN {{column}}")
     op.execute(VIEW)
-    op.execute("GRANT INSERT (added_later) ON public.diabetes_new TO api")
+    for privileges, objects, roles in GRANTS:
+        op.execute(f"GRANT {{privileges}} ON {{objects}} TO {{roles}}")
 '''
 _END_OF_FEATURES = "\n)\n\nOUTCOME = Field("
 

@@ -45,6 +45,8 @@ def child_environment(
         "GX_ANALYTICS_ENABLED": "false",
         # Otherwise Sail logs each session between the progress lines.
         "RUST_LOG": kept.get("RUST_LOG", "error"),
+        # PostgreSQL's clients would wait for two minutes for a server that does not respond.
+        "PGCONNECT_TIMEOUT": "10",
         "MPLBACKEND": "agg",
         "MPLCONFIGDIR": str(cache / "matplotlib"),
         "XDG_CACHE_HOME": str(cache),

@@ -25,7 +25,7 @@ def connector_runs(stack: Stack) -> str:
 def replication_slot(stack: Stack) -> str:
     """Return the lag of the slot's consumer; raises if it has none or the slot is lost."""
     superuser = database_url(stack, SUPERUSER, WAREHOUSE_DATABASE)
-    with psycopg.connect(superuser) as connection:
+    with psycopg.connect(superuser, connect_timeout=5) as connection:
         slot = read_slot(connection)
     problem = slot_problem(slot, WAREHOUSE_DATABASE)
     if slot is None or problem is not None:

@@ -20,7 +20,8 @@ def insert_and_roll_back(stack: Stack) -> str:
         sql.SQL(", ").join(map(sql.Placeholder, names)),
     )
     example = {field.name: field.example for field in FEATURES}
-    with psycopg.connect(database_url(stack, "api", WAREHOUSE_DATABASE)) as connection:
+    url = database_url(stack, "api", WAREHOUSE_DATABASE)
+    with psycopg.connect(url, connect_timeout=5) as connection:
         connection.execute(insert, example)
         connection.rollback()
     return f"inserted into {DIABETES_NEW.name} as api and rolled back"

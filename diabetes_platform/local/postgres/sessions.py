@@ -15,7 +15,7 @@ def connected(url: str) -> Iterator[Connection]:
     """Yield a connection in autocommit mode; database errors become PlatformError."""
     parts = urlsplit(url)
     try:
-        with psycopg.connect(url, autocommit=True) as connection:
+        with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
             yield connection
     except psycopg.Error as error:
         server = f"PostgreSQL on {parts.hostname}:{parts.port or 5432} as {parts.username}"
