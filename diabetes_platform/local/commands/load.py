@@ -128,7 +128,9 @@ class _Load:
     ) -> None:
         self._profile, self._stats = profile, stats
         url = database_url(stack, API.name, WAREHOUSE_DATABASE)
-        self._database = exit_stack.enter_context(psycopg.connect(url, autocommit=True, connect_timeout=5))
+        self._database = exit_stack.enter_context(
+            psycopg.connect(url, autocommit=True, connect_timeout=5)
+        )
         servers = kafka_options(f"{HOST}:{stack.port(Port.KAFKA)}")
         # The default batch size exceeds the largest message that the topic accepts.
         self._producer = Producer({**servers, "linger.ms": 0, "batch.size": 131_072})

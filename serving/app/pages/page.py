@@ -124,10 +124,10 @@ async def record_outcome(request: Request, patient_id: PatientId) -> Response:
         return await _patient_page(request, patient_id, 422, outcome_error=error)
     outcome = outcome_of(parse(REQUIRED_OUTCOME, text).value)
     try:
-        exists = await queries.record_outcome(service.database, patient_id, outcome)
+        row = await queries.record_outcome(service.database, patient_id, outcome)
     except DatabaseError:
         return await _page(request, 503, notice="may-be-stored")
-    if not exists:
+    if row is None:
         return await _page(request, 404, notice="no-patient")
     return RedirectResponse(links_of(patient_id)["page"], 303, PAGE_HEADERS)
 

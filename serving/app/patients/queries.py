@@ -85,7 +85,6 @@ _LIST = _statement(
     " EXISTS (SELECT FROM {predictions} WHERE intake_id = d.id) AS answered"
     " FROM {intake} d WHERE d.id < %(before)s ORDER BY d.id DESC LIMIT %(limit)s"
 )
-_EXISTS = _statement("SELECT FROM {intake} WHERE id = %(id)s")
 # An unchanged outcome updates no row, so no change event goes through the stream.
 _RECORD_OUTCOME = _statement(
     "UPDATE {intake} SET outcome = %(outcome)s, outcome_recorded_at = now()"
@@ -149,13 +148,11 @@ async def list_patients(database: Database, *, before: int, limit: int) -> list[
         return await cursor.fetchall()
 
 
-async def record_outcome(database: Database, patient_id: int, outcome: int) -> bool:
-    """Record or correct a confirmed outcome; return whether the patient exists."""
+async def record_outcome(database: Database, patient_id: int, outcome: int) -> DictRow | None:
+    """Record or correct a confirmed outcome; return the row as `get_patient` does."""
     async with database.connection() as connection:
-        values = {"id": patient_id, "outcome": outcome}
-        if (await connection.execute(_RECORD_OUTCOME, values)).rowcount == 1:
-            return True
-        return (await connection.execute(_EXISTS, {"id": patient_id})).rowcount == 1
+        await connection.execute(_RECORD_OUTCOME, {"id": patient_id, "outcome": outcome})
+        return await (await connection.execute(_SELECT, {"id": patient_id})).fetchone()
 
 
 async def predictions_after(

@@ -1,5 +1,6 @@
 """The routes under `/patients`: intake, reading, event streams and confirmed outcomes."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -11,7 +12,7 @@ from serving.app.bodies import JsonBody
 from serving.app.openapi import OUTCOME_BODY, PATIENT_BODY, problem_responses
 from serving.app.patients import queries
 from serving.app.patients.event_stream import parse_event_id, prediction_events, start_stream
-from serving.app.patients.lifespan import PatientServiceDep
+from serving.app.patients.lifespan import PatientService, PatientServiceDep
 from serving.app.patients.presenter import receipt, summary
 from serving.app.patients.schemas import (
     LARGEST_ID,
@@ -116,10 +117,7 @@ async def get_patient(
 ) -> PatientDetail:
     """Return measurements, outcome and newest prediction, with the latency of each stage."""
     row = await queries.get_patient(service.database, patient_id)
-    if row is None:
-        raise _patient_not_found(patient_id)
-    response.headers.update(API_HEADERS)
-    return await service.presenter.patient(row)
+    return await _patient(service, patient_id, row, response)
 
 
 @router.get(
@@ -169,9 +167,17 @@ async def record_outcome(
         errors = field_errors(error, [REQUIRED_OUTCOME])
         raise ProblemError(422, "The outcome is not allowed.", errors) from None
     outcome = outcome_of(values[OUTCOME.name])
-    if not await queries.record_outcome(service.database, patient_id, outcome):
+    row = await queries.record_outcome(service.database, patient_id, outcome)
+    return await _patient(service, patient_id, row, response)
+
+
+async def _patient(
+    service: PatientService, patient_id: int, row: Mapping[str, Any] | None, response: Response
+) -> PatientDetail:
+    if row is None:
         raise _patient_not_found(patient_id)
-    return await get_patient(service, patient_id, response)
+    response.headers.update(API_HEADERS)
+    return await service.presenter.patient(row)
 
 
 def _patient_not_found(patient_id: int) -> ProblemError:
