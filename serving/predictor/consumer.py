@@ -23,7 +23,7 @@ from serving.predictor.metrics import PredictorMetrics
 
 logger = logging.getLogger("serving.predictor.consumer")
 
-MAX_POLL_INTERVAL_MS = 15_000
+_MAX_POLL_INTERVAL_MS = 12_000
 _COMMIT_MS = 200
 _BROKER_TIMEOUT_SECONDS = 0.5
 
@@ -194,9 +194,9 @@ def _options(servers: str) -> dict[str, object]:
         # How long the partitions of a killed member are idle.
         "session.timeout.ms": 6_000,
         "heartbeat.interval.ms": 2_000,
-        # Also how long a rebalance waits for a member that was killed while it joined. A batch
-        # takes less: dead letters 5 s, connection 2 s, transaction 5 s.
-        "max.poll.interval.ms": MAX_POLL_INTERVAL_MS,
+        # Also how long each of a rebalance's two phases waits for a member that was killed in it.
+        # A batch takes less: dead letters 4 s, connection 2 s, transaction 5 s.
+        "max.poll.interval.ms": _MAX_POLL_INTERVAL_MS,
         # Finds a topic that was deleted and created again; the default is five minutes.
         "topic.metadata.refresh.interval.ms": 10_000,
         "auto.offset.reset": "earliest",

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from diabetes_platform.contract.topics import DEAD_LETTER_HEADERS, REJECTED_TOPIC, SINK_TOPIC
 from serving.predictor.messages import ConsumedMessage
 
-_DELIVERY_SECONDS = 4.0
+_DELIVERY_SECONDS = 3.0
 
 
 class DeliveryError(Exception):
