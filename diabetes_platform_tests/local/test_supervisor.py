@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 
+import psutil
 import pytest
 from rich.console import Console
 
@@ -20,7 +21,7 @@ from diabetes_platform.local.ports import free_port
 from diabetes_platform.local.postgres.data import running_server
 from diabetes_platform.local.postgres.server import CONFIG_FILE
 from diabetes_platform.local.stack import Stack
-from diabetes_platform.local.supervised import SUPERVISED, memory, supervised_processes
+from diabetes_platform.local.supervised import SUPERVISED, is_alive, memory, supervised_processes
 from diabetes_platform.local.supervisor import ProcessState, Supervisor, socket_path
 from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PlatformSettings
@@ -129,7 +130,9 @@ def test_a_start_without_the_supervisor_stops_everything_that_it_left_behind(
     assert server is not None
     lock_holder = home_holder(stack.home)
     assert lock_holder is not None
-    os.kill(int(lock_holder.pid), signal.SIGKILL)
+    supervisor = psutil.Process(int(lock_holder.pid))
+    supervisor.kill()
+    wait_until(lambda: not is_alive(supervisor), timeout=15)
     if server_is_killed:
         os.kill(server.pid, signal.SIGKILL)
     # PostgreSQL's environment has no mark, and it holds the lock too.
