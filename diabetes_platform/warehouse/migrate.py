@@ -98,9 +98,9 @@ def grant_again(url: str, roles: AbstractSet[str]) -> None:
     with psycopg.connect(url) as connection:
         for script in sorted(scripts, key=lambda script: script.revision):
             for privileges, objects, grantees in getattr(script.module, "GRANTS", ()):
-                for role in roles.intersection(grantees.split(", ")):
+                for role in roles & set(grantees.split(", ")):
                     connection.execute(f"GRANT {privileges} ON {objects} TO {role}".encode())
-        for role in roles.intersection(role.name for role in WAREHOUSE_ROLES):
+        for role in roles & {role.name for role in WAREHOUSE_ROLES}:
             statement = sql.SQL("GRANT CONNECT ON DATABASE {} TO {}")
             database = sql.Identifier(connection.info.dbname)
             connection.execute(statement.format(database, sql.Identifier(role)))
