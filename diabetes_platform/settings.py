@@ -1,15 +1,17 @@
 """The platform's settings: the only reader of the environment outside serving/ and flink/."""
 
 import os
+from collections.abc import Iterable
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from diabetes_platform.clients.alert_channels import AlertChannel, parse_channels
 from diabetes_platform.contract.s3 import S3
+from diabetes_platform.contract.validation import MISSING_TEXTS
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 PIMA_CSV = Path(__file__).resolve().parent / "datasets" / "pima.csv"
@@ -61,6 +63,18 @@ Servers = Annotated[str, StringConstraints(pattern=r"^[^\s,:]+:\d+(,[^\s,:]+:\d+
 """Kafka's brokers: `host:port,…`."""
 
 
+def _split_texts(value: object) -> object:
+    """Split a list that is separated by commas; the texts are compared in lower case."""
+    texts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(texts, Iterable):
+        return value
+    return frozenset(str(text).strip(" ").lower() for text in texts) - {""}
+
+
+Texts = Annotated[frozenset[str], NoDecode, BeforeValidator(_split_texts)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
 class PlatformSettings(BaseSettings):
     """The locations of the platform's data and services, read from `PLATFORM_<NAME>`.
 
@@ -74,6 +88,9 @@ class PlatformSettings(BaseSettings):
     port_offset: int = Field(default=0, ge=0, le=20000)
     source: str = str(PIMA_CSV)
     batch_schedule: Cron = "0 3 * * *"
+    missing_texts: Texts = MISSING_TEXTS
+    rejected_rows_warn: Share = 0.05
+    rejected_rows_block: Share = 0.2
     lake_url: str | None = None
     models_url: str | None = None
     warehouse_password: SecretStr | None = None

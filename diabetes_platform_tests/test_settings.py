@@ -52,6 +52,23 @@ def test_a_schedule_has_the_five_fields_of_crontab(cron: str) -> None:
         PlatformSettings(batch_schedule=cron)
 
 
+def test_the_texts_for_missing_are_a_list_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {"na", "nan", "null"} <= PlatformSettings().missing_texts
+    monkeypatch.setenv("PLATFORM_MISSING_TEXTS", "Fehlt, -9 ,,N/A")
+    assert PlatformSettings().missing_texts == {"fehlt", "-9", "n/a"}
+    monkeypatch.setenv("PLATFORM_MISSING_TEXTS", "")
+    assert PlatformSettings().missing_texts == frozenset()
+
+
+@pytest.mark.parametrize("share", ["-0.1", "1.5", "much"])
+def test_the_shares_of_rejected_rows_are_between_0_and_1(
+    share: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLATFORM_REJECTED_ROWS_BLOCK", share)
+    with pytest.raises(ValidationError, match="rejected_rows_block"):
+        PlatformSettings()
+
+
 def test_s3_is_reached_by_the_standard_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9000")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "pipeline")

@@ -12,6 +12,7 @@ from diabetes_platform.contract.validation import (
     BELOW_MINIMUM,
     DUPLICATE,
     MISSING,
+    MISSING_TEXTS,
     NOT_A_NUMBER,
     NOT_ALLOWED,
     NOT_AN_INTEGER,
@@ -37,7 +38,9 @@ Fitted = dict[str, Any]
 
 def parsed(raw: pl.LazyFrame) -> pl.LazyFrame:
     """Return line, value and reason of each field, and the texts that are no finite numbers."""
-    texts = raw.select("source_line", pl.col(FIELD_NAMES).str.strip_chars(" "))
+    trimmed = pl.col(FIELD_NAMES).str.strip_chars(" ")
+    is_missing = trimmed.str.to_lowercase().is_in(sorted(MISSING_TEXTS))
+    texts = raw.select("source_line", pl.when(~is_missing).then(trimmed))
     return (
         texts.with_columns(_number(field).alias(f"{field.name}_value") for field in FIELDS)
         .with_columns(_reason(field).alias(f"{field.name}_reason") for field in FIELDS)

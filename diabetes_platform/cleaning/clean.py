@@ -1,5 +1,9 @@
 """Spark transformation of a batch to `cleaned/patients`: duplicates, outliers, reasons, verdict."""
 
+import math
+import re
+from collections.abc import Collection
+
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as sf
 
@@ -21,7 +25,13 @@ from diabetes_platform.contract.tables import (
     filled_name,
     normed_name,
 )
-from diabetes_platform.contract.validation import DUPLICATE, OUTLIER, Reason
+from diabetes_platform.contract.validation import (
+    DUPLICATE,
+    MISSING_TEXTS,
+    NUMBER_PATTERN,
+    OUTLIER,
+    Reason,
+)
 
 _SPARK_TYPES: dict[ColumnType, str] = {
     "text": "string",
@@ -44,7 +54,9 @@ ROW_KEY = (LABELLED, SOURCE_LINE)
 ROW_KEY_SCHEMA = f"{LABELLED} boolean, {SOURCE_LINE} bigint"
 
 
-def find_duplicates(received: DataFrame) -> DataFrame:
+def find_duplicates(
+    received: DataFrame, missing_texts: Collection[str] = MISSING_TEXTS
+) -> DataFrame:
     """Return the keys of duplicates, except the first row of each group, from rows as received.
 
     Rows are duplicates if all parsed values are equal; missing values are equal. A value that is
@@ -52,13 +64,13 @@ def find_duplicates(received: DataFrame) -> DataFrame:
     these are parsed, compared and sorted.
     """
     hashed = received.select(
-        "*", sf.xxhash64(*(_hash_input(field) for field in FIELDS)).alias("_hash")
+        "*", sf.xxhash64(*(_hash_input(field, missing_texts) for field in FIELDS)).alias("_hash")
     )
     counts = hashed.select("_hash").groupBy("_hash").agg(sf.count("*").alias("_n"))
     shared = counts.where("_n > 1").select("_hash")
     values = [value_name(field) for field in FIELDS]
     texts = [f"_{field.name}_unparsed" for field in FIELDS]
-    candidates = with_values(shared.join(hashed, "_hash")).select(
+    candidates = with_values(shared.join(hashed, "_hash"), missing_texts).select(
         *ROW_KEY, *values, *(unparsed(f).alias(text) for f, text in zip(FIELDS, texts, strict=True))
     )
     same_values = Window.partitionBy(*values, *texts).orderBy(*ROW_KEY)
@@ -66,21 +78,34 @@ def find_duplicates(received: DataFrame) -> DataFrame:
     return numbered.where("_nth > 1").select(*ROW_KEY)
 
 
-def _hash_input(field: Field) -> Column:
+def _hash_input(field: Field, missing_texts: Collection[str]) -> Column:
     """A cheap number that is the same for all values that `find_duplicates` considers equal.
 
-    It is 0 for a missing value and for text that does not cast to a number. The contract's stricter
-    definition of a number does not matter here, because the candidates are compared afterwards.
+    It is NULL for a missing value and for text that does not cast to a number. The contract's
+    stricter definition of a number does not matter here, because the candidates are compared
+    afterwards.
+
+    Neither `when` nor `coalesce` occurs here: in a block of rows without any number, Sail reduces
+    them to one constant, and its hash of constants alone panics.
     """
-    number = sf.trim(sf.col(field.name)).try_cast("double")
-    if field.missing_codes:
-        number = sf.when(~number.isin(*map(float, field.missing_codes)), number)
     # Adding zero turns -0.0 into 0.0, which hash differently.
-    return sf.coalesce(number, sf.lit(0.0)) + sf.lit(0.0)
+    number = sf.trim(sf.col(field.name)).try_cast("double") + sf.lit(0.0)
+    for missing in (*field.missing_codes, *_numbers(missing_texts), math.nan):
+        number = sf.nullif(number, sf.lit(float(missing)))
+    return number
+
+
+def _numbers(texts: Collection[str]) -> list[float]:
+    """Return the texts that are numbers: a source may write -9 or 999 for a missing value."""
+    return sorted(float(text) for text in texts if re.fullmatch(NUMBER_PATTERN, text))
 
 
 def clean(
-    received: DataFrame, duplicates: DataFrame, statistics: list[FieldStatistics], batch_id: str
+    received: DataFrame,
+    duplicates: DataFrame,
+    statistics: list[FieldStatistics],
+    batch_id: str,
+    missing_texts: Collection[str] = MISSING_TEXTS,
 ) -> DataFrame:
     """Return every row of `received` with the columns of `cleaned/patients`.
 
@@ -90,7 +115,9 @@ def clean(
     """
     fitted = by_field(statistics)
     duplicate_keys = duplicates.select(*ROW_KEY, sf.lit(True).alias("_duplicate"))
-    rows = with_reasons(with_values(received)).join(duplicate_keys, list(ROW_KEY), "left")
+    rows = with_reasons(with_values(received, missing_texts)).join(
+        duplicate_keys, list(ROW_KEY), "left"
+    )
     measured = rows.select(
         *ROW_KEY,
         "source",

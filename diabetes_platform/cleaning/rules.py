@@ -4,6 +4,8 @@ Each step is a separate projection, so that an engine computes an intermediate c
 that begin with `_` are intermediate columns; `clean.py` drops them.
 """
 
+from collections.abc import Collection
+
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as sf
 
@@ -12,6 +14,7 @@ from diabetes_platform.contract.validation import (
     ABOVE_MAXIMUM,
     BELOW_MINIMUM,
     MISSING,
+    MISSING_TEXTS,
     NOT_A_NUMBER,
     NOT_ALLOWED,
     NOT_AN_INTEGER,
@@ -32,9 +35,13 @@ def reason_name(field: Field) -> str:
     return f"_{field.name}_reason"
 
 
-def with_values(raw: DataFrame) -> DataFrame:
-    """Add the trimmed text, the number and the parsed value of each field to raw rows."""
-    texts = raw.select("*", *(sf.trim(sf.col(f.name)).alias(f"_{f.name}_text") for f in FIELDS))
+def with_values(raw: DataFrame, missing_texts: Collection[str] = MISSING_TEXTS) -> DataFrame:
+    """Add the trimmed text, the number and the parsed value of each field to raw rows.
+
+    The text is NULL if it is one of `missing_texts`, which are in lower case.
+    """
+    trimmed = raw.select("*", *(sf.trim(sf.col(f.name)).alias(_trimmed_name(f)) for f in FIELDS))
+    texts = trimmed.select("*", *(_present(f, missing_texts) for f in FIELDS))
     numbers = texts.select("*", *(_parsed(f).alias(f"_{f.name}_number") for f in FIELDS))
     return numbers.select("*", *(_value(f).alias(value_name(f)) for f in FIELDS))
 
@@ -63,6 +70,17 @@ def allowed_value(field: Field) -> Column:
 def _full_match(pattern: str) -> str:
     # Java's `$` also matches before a last line break; `\z` is the end in Java and in Rust.
     return pattern.removesuffix("$") + r"\z"
+
+
+def _trimmed_name(field: Field) -> str:
+    return f"_{field.name}_trimmed"
+
+
+def _present(field: Field, missing_texts: Collection[str]) -> Column:
+    """The trimmed text, or NULL if the source writes it for a missing value."""
+    trimmed = sf.col(_trimmed_name(field))
+    is_missing = sf.lower(trimmed).isin("", *sorted(missing_texts))
+    return sf.when(~is_missing, trimmed).alias(f"_{field.name}_text")
 
 
 def _text(field: Field) -> Column:

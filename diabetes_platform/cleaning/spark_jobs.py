@@ -6,6 +6,7 @@ takes longer than cleaning a small batch.
 
 import re
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ from diabetes_platform.contract.tables import (
     batch_content_hash,
     batch_id_of,
 )
+from diabetes_platform.contract.validation import MISSING_TEXTS
 from diabetes_platform.lake.arrow import row_schema
 from diabetes_platform.lake.delta import DeltaPath, commits, projection
 
@@ -82,6 +84,8 @@ def fit_statistics(
     content_hash: str,
     statistics: DeltaPath,
     labels: Labels | None = None,
+    *,
+    missing_texts: Collection[str] = MISSING_TEXTS,
 ) -> "list[FieldStatistics]":
     """Fit the batch's statistics and overwrite `statistics/patients` with them.
 
@@ -91,7 +95,7 @@ def fit_statistics(
     from diabetes_platform.cleaning.statistics import fit
 
     batch_id = batch_id_of(batch_hash(content_hash, labels))
-    fitted = fit(_received(spark, raw, content_hash, labels))
+    fitted = fit(_received(spark, raw, content_hash, labels), missing_texts)
     rows = [{**asdict(row), "batch_id": batch_id} for row in fitted]
     statistics.create(STATISTICS_PATIENTS)
     with statistics.s3.errors(statistics.path):
@@ -111,6 +115,8 @@ def clean_batch(
     statistics: DeltaPath,
     cleaned: DeltaPath,
     labels: Labels | None = None,
+    *,
+    missing_texts: Collection[str] = MISSING_TEXTS,
 ) -> CleanResult:
     """Apply all rules to every row of the batch and overwrite `cleaned/patients`.
 
@@ -125,10 +131,10 @@ def clean_batch(
     fitted = _read_statistics(statistics, batch_id)
     # Collected by the client (9 bytes per duplicate), so that the engine knows their number. In a
     # join with the plan itself, Sail would hash the whole batch: gigabytes for 10 million rows.
-    row_keys = find_duplicates(rows).toArrow()
+    row_keys = find_duplicates(rows, missing_texts).toArrow()
     # The client cannot infer a schema without rows.
     duplicates = spark.createDataFrame(row_keys, ROW_KEY_SCHEMA)
-    frame = clean(rows, duplicates, fitted, batch_id)
+    frame = clean(rows, duplicates, fitted, batch_id, missing_texts)
     cleaned.create(CLEANED_PATIENTS, configuration=WITHOUT_COLUMN_STATISTICS)
     # Not partitioned by verdict: both engines would sort the whole batch before writing.
     frame.write.format("delta").mode("overwrite").save(cleaned.for_spark)

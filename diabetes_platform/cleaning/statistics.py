@@ -5,6 +5,7 @@ barely move the quartiles, and no second pass is needed. Quartiles are by neares
 `percentile_disc`) and the rest is plain arithmetic, so that every engine gives the same bits.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from pyspark.sql import DataFrame, Window
@@ -12,6 +13,7 @@ from pyspark.sql import functions as sf
 
 from diabetes_platform.cleaning.rules import passes_row_rules, value_name, with_reasons, with_values
 from diabetes_platform.contract.fields import FEATURES, FIELDS_BY_NAME, Field
+from diabetes_platform.contract.validation import MISSING_TEXTS
 
 FENCE = 3.0
 """Tukey's outer fences (1977), in interquartile ranges beyond the quartiles."""
@@ -62,12 +64,14 @@ def describe(field: Field, count: int, quartiles: tuple[float, float, float]) ->
     return FieldStatistics(field.name, count, q1, median, q3, lower, upper)
 
 
-def fit(received: DataFrame) -> list[FieldStatistics]:
+def fit(
+    received: DataFrame, missing_texts: Collection[str] = MISSING_TEXTS
+) -> list[FieldStatistics]:
     """Return the statistics of every feature, in contract order, from a batch's rows as received.
 
     One pass over the rows counts each (field, value); the quartiles are computed from the counts.
     """
-    rows = _quartiles(_value_counts(received)).collect()
+    rows = _quartiles(_value_counts(with_values(received, missing_texts))).collect()
     rows_by_field = {row["field"]: row for row in rows}
     return [
         describe(field, row["count"], (row["q1"], row["median"], row["q3"]))
@@ -77,8 +81,8 @@ def fit(received: DataFrame) -> list[FieldStatistics]:
     ]
 
 
-def _value_counts(received: DataFrame) -> DataFrame:
-    rows = with_reasons(with_values(received)).select("*", passes_row_rules().alias("_passes"))
+def _value_counts(values: DataFrame) -> DataFrame:
+    rows = with_reasons(values).select("*", passes_row_rules().alias("_passes"))
     # Not where("_passes"): an optimizer pushes the filter below the projections and evaluates
     # every rule twice, five times slower on Sail.
     measurements = sf.array(

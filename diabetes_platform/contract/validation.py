@@ -5,7 +5,7 @@ Rules about several rows (duplicates, outliers) belong to `cleaning/`.
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from diabetes_platform.contract.fields import FIELDS, FIELDS_BY_NAME, Field
@@ -13,6 +13,14 @@ from diabetes_platform.contract.fields import FIELDS, FIELDS_BY_NAME, Field
 NUMBER_PATTERN = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 """A decimal number as text. The casts of engines are not used: Spark's accept `1d` and `0x1p3`."""
 NOT_FINITE_PATTERN = r"^[+-]?([nN][aA][nN]|[iI][nN][fF]([iI][nN][iI][tT][yY])?)$"
+
+MISSING_TEXTS: frozenset[str] = frozenset(
+    {
+        *("na", "n/a", "#n/a", "<na>", "n.a.", "nan", "+nan", "-nan", "null", "nil", "none"),
+        *(r"\n", "?", ".", "-", "--", "missing", "unknown", "not measured"),
+    }
+)
+"""Texts that sources write for a missing value, in lower case. Parquet's NaN arrives as `nan`."""
 
 MISSING = "missing"
 NOT_A_NUMBER = "not_a_number"
@@ -53,12 +61,17 @@ class Parsed:
     code: str | None = None
 
 
-def parse(field: Field, received: object) -> Parsed:
-    """Parse a value as received (text, number or None); a code for missing becomes None."""
-    if received is None or (isinstance(received, str) and not received.strip(" ")):
+def parse(field: Field, received: object, missing_texts: Collection[str] = MISSING_TEXTS) -> Parsed:
+    """Parse a value as received (text, number or None); a code for missing becomes None.
+
+    Text that is empty, or one of `missing_texts` in any case, is missing as well.
+    """
+    if received is None:
         return Parsed(None)
     if isinstance(received, str):
-        return _from_text(field, received.strip(" "))
+        text = received.strip(" ")
+        is_missing = not text or text.lower() in missing_texts
+        return Parsed(None) if is_missing else _from_text(field, text)
     if isinstance(received, bool) or not isinstance(received, int | float):
         return Parsed(None, NOT_A_NUMBER)
     return _from_number(field, received)

@@ -31,6 +31,9 @@ def received(spark: SparkSession, rows: list[Row], *, labelled: bool = False) ->
         ("spaces", [ORDINARY, {**ORDINARY, "age": f" {ORDINARY['age']} "}], [3]),
         ("another notation", [ORDINARY, {**ORDINARY, "age": "5.0e1"}], [3]),
         ("missing as code, text, null", [LACKING, {**LACKING, "insulin": "0"}], [3]),
+        ("missing as NaN", [LACKING, {**LACKING, "insulin": "NaN"}], [3]),
+        ("missing as N/A", [LACKING, {**LACKING, "insulin": "n/a"}], [3]),
+        ("missing as minus zero", [LACKING, {**LACKING, "insulin": "-0"}], [3]),
         ("minus zero", [ORDINARY | {"outcome": "0"}, ORDINARY | {"outcome": "-0"}], [3]),
         ("another value", [ORDINARY, {**ORDINARY, "outcome": "0"}], []),
         ("missing is no value", [ORDINARY, LACKING], []),
@@ -38,7 +41,7 @@ def received(spark: SparkSession, rows: list[Row], *, labelled: bool = False) ->
         ("other text", [UNREADABLE, {**UNREADABLE, "glucose": "low"}], []),
         ("text is not missing", [UNREADABLE, {**UNREADABLE, "glucose": None}], []),
         ("text in another field", [UNREADABLE, {**ORDINARY, "bmi": "high"}], []),
-        # A missing value hashes like 0, and so does a text that is no number.
+        # A missing value hashes like a text that is no number.
         (
             "zero is not missing",
             [{**ORDINARY, "pregnancies": "0"}, {**ORDINARY, "pregnancies": ""}],

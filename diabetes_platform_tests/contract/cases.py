@@ -89,6 +89,21 @@ EVERYWHERE: dict[str, str | None] = {
     "boolean": "true",
     "NULL as text": "NULL",
     "NA": "NA",
+    "na in lower case": "na",
+    "padded N/A": " N/A ",
+    "spreadsheet #N/A": "#N/A",
+    "pandas <NA>": "<NA>",
+    "Python None": "None",
+    "null in lower case": "null",
+    "PostgreSQL COPY": r"\N",
+    "question mark": "?",
+    "dashes": "--",
+    "words": "Not measured",
+    "unknown with a Kelvin sign": "un\u212anown",
+    "missing with a dotted capital I": "M\u0130SSING",
+    "NA inside": "NA7",
+    "NA followed by a newline": "NA\n",
+    "N A": "N A",
 }
 
 

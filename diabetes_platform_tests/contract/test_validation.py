@@ -21,7 +21,13 @@ PREGNANCIES = FIELDS_BY_NAME["pregnancies"]
         ("", Parsed(None)),
         ("0", Parsed(None)),
         (-0.0, Parsed(None)),
-        ("NaN", Parsed(None, "not_finite")),
+        ("NaN", Parsed(None)),
+        (" n/a ", Parsed(None)),
+        ("NULL", Parsed(None)),
+        (r"\N", Parsed(None)),
+        ("NA7", Parsed(None, "not_a_number")),
+        ("-9", Parsed(-9.0)),
+        (float("nan"), Parsed(None, "not_finite")),
         ("-inf", Parsed(None, "not_finite")),
         ("1e999", Parsed(None, "not_finite")),
         (float("inf"), Parsed(None, "not_finite")),
@@ -36,6 +42,12 @@ PREGNANCIES = FIELDS_BY_NAME["pregnancies"]
 )
 def test_parses_a_value_as_a_number_or_with_a_code(received: object, parsed: Parsed) -> None:
     assert parse(GLUCOSE, received) == parsed
+
+
+def test_a_source_has_its_own_texts_for_missing() -> None:
+    assert parse(GLUCOSE, " -9 ", {"-9", "fehlt"}) == Parsed(None)
+    assert parse(GLUCOSE, "Fehlt", {"-9", "fehlt"}) == Parsed(None)
+    assert parse(GLUCOSE, "NA", {"-9", "fehlt"}) == Parsed(None, "not_a_number")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from diabetes_platform.contract.fields import FIELD_NAMES, FIELDS
+from diabetes_platform.contract.validation import Parsed, parse
 from diabetes_platform.lake.source_files import SourceError, read_as_text
 from diabetes_platform_tests.lake.conftest import Save, chained_errors
 from diabetes_platform_tests.samples import ORIGINAL_NAMES, WEIGHT
@@ -34,6 +35,14 @@ def test_reads_numbers_as_text(tmp_path: Path) -> None:
     pq.write_table(table, path)
 
     assert read(path) == [["6", "148.5", "72", None, "0", "33.6", "0.627", "50", "1"]]
+
+
+def test_reads_nan_as_a_text_that_means_missing(tmp_path: Path) -> None:
+    path = tmp_path / "patients.parquet"
+    nans = {name: pa.array([float("nan")], pa.float32()) for name in ORIGINAL_NAMES}
+    pq.write_table(pa.table(nans), path)
+    (row,) = read(path)
+    assert all(parse(field, text) == Parsed(None) for field, text in zip(FIELDS, row, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from diabetes_platform.contract.tables import (
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.orchestration.automation import FOLLOW
 from diabetes_platform.orchestration.batch_state import (
+    BatchReference,
     cleaned_batch,
     current_batch,
     input_version,
@@ -32,9 +33,16 @@ from diabetes_platform.orchestration.describe import (
 )
 from diabetes_platform.orchestration.resources import Spark
 from diabetes_platform.orchestration.retries import retried
+from diabetes_platform.settings import PlatformSettings
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 """Increment it when the rules or the staged columns change: every batch is then cleaned again."""
+
+
+def _input_version(asset: str, batch: BatchReference, settings: PlatformSettings) -> str:
+    """Return the version of the batch together with the texts that mean "missing"."""
+    texts = sorted(settings.missing_texts)
+    return input_version(asset, CODE_VERSION, batch.content_hash, *texts)
 
 
 @dg.asset(
@@ -47,6 +55,7 @@ CODE_VERSION = "1"
 @retried
 def statistics_patients(
     context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[PlatformSettings],
     lake: dg.ResourceParam[Lake],
     spark: dg.ResourceParam[Spark],
 ) -> dg.MaterializeResult:
@@ -56,14 +65,16 @@ def statistics_patients(
     def build() -> dict[str, Any]:
         raw, labels = lake.table(RAW_PATIENTS), batch.labels(lake)
         with spark.session() as session:
-            fitted = fit_statistics(session, raw, batch.raw_hash, target, labels)
+            fitted = fit_statistics(
+                session, raw, batch.raw_hash, target, labels, missing_texts=settings.missing_texts
+            )
         return {
             "dagster/row_count": len(fitted),
             "batch_id": batch.batch_id,
             **{f"median/{field.field}": field.median for field in fitted},
         }
 
-    version = input_version("statistics", CODE_VERSION, batch.content_hash)
+    version = _input_version("statistics", batch, settings)
     return materialize_if_changed(context, target, version, build)
 
 
@@ -78,6 +89,7 @@ def statistics_patients(
 @retried
 def cleaned_patients(
     context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[PlatformSettings],
     lake: dg.ResourceParam[Lake],
     spark: dg.ResourceParam[Spark],
 ) -> dg.MaterializeResult:
@@ -88,7 +100,15 @@ def cleaned_patients(
         raw, statistics = lake.table(RAW_PATIENTS), lake.table(STATISTICS_PATIENTS)
         labels = batch.labels(lake)
         with spark.session() as session:
-            cleaned = clean_batch(session, raw, batch.raw_hash, statistics, target, labels)
+            cleaned = clean_batch(
+                session,
+                raw,
+                batch.raw_hash,
+                statistics,
+                target,
+                labels,
+                missing_texts=settings.missing_texts,
+            )
         return {
             "dagster/row_count": cleaned.rows,
             "batch_id": batch.batch_id,
@@ -98,7 +118,7 @@ def cleaned_patients(
             **batch.origin,
         }
 
-    version = input_version("cleaned", CODE_VERSION, batch.content_hash)
+    version = _input_version("cleaned", batch, settings)
     return materialize_if_changed(context, target, version, build)
 
 
