@@ -118,8 +118,20 @@ def prediction_table(prediction: dict[str, Any]) -> Table:
 
 
 def failure_line(outcome: RunOutcome, log: Path) -> str:
-    """Return one line with all failures of a run and its log."""
-    return f"run {outcome.run_id} failed: {'; '.join(outcome.failures)} (log: {log})"
+    """Return one line with the rows of the batch, all failures of a run, and its log."""
+    problems = "; ".join(outcome.failures)
+    if outcome.rows is not None:
+        # The failed check of the rejected rows would repeat them.
+        problems = f"{outcome.rows}; {problems.replace(f': {outcome.rows}', '')}"
+    return f"run {outcome.run_id} failed: {problems} (log: {log})"
+
+
+def success_lines(outcome: RunOutcome, seconds: float) -> list[str]:
+    """Return the rows of the batch, the checks that warn, and that the run succeeded."""
+    lines = [] if outcome.rows is None else [outcome.rows]
+    if outcome.warnings:
+        lines.append(f"{len(outcome.warnings)} warnings: {', '.join(outcome.warnings)}")
+    return [*lines, f"run {outcome.run_id} succeeded ({seconds:.1f} s)"]
 
 
 def rollback_line(version: int, batch_id: str, rows: int) -> str:

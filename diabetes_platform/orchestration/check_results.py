@@ -6,6 +6,8 @@ from typing import TypeVar
 import dagster as dg
 
 T = TypeVar("T")
+FEW_ROWS_REJECTED = "few_rows_rejected"
+"""The check whose description begins the summary of a batch: rows, and the reasons to reject."""
 
 
 def inconclusive(reason: str, check_name: str | None = None) -> dg.AssetCheckResult:

@@ -81,6 +81,9 @@ POSTGRESQL_TYPES: dict[ColumnType, str] = {
     "integer": "INTEGER",
     "number": "DOUBLE PRECISION",
 }
+HAS_ROWS = "has_rows"
+OF_THE_SCHEMA = ("has_expected_columns", "has_expected_column_types")
+"""The expectations that a batch without rows can meet or violate."""
 MINIMUM_MEASURED_SHARE = 0.1
 """With a smaller share of measured rows, a feature's statistics do not describe the batch."""
 COLLAPSED_SHARE = 0.5
@@ -121,21 +124,21 @@ def _near(previous: PreviousBatch) -> Kwargs:
 
 _OF_THE_TABLE = (
     ExpectationSpec(
-        "has_expected_columns",
+        OF_THE_SCHEMA[0],
         "expect_table_columns_to_match_set",
         {"column_set": list(STAGING_PATIENTS.column_names), "exact_match": True},
         "error",
         "The columns of the contract, in any order, and no others.",
     ),
     ExpectationSpec(
-        "has_expected_column_types",
+        OF_THE_SCHEMA[1],
         "expect_table_columns_to_be_of_types",
         {"column_types": {c.name: POSTGRESQL_TYPES[c.type] for c in STAGING_PATIENTS.columns}},
         "error",
         "Each column has the contract's type.",
     ),
     ExpectationSpec(
-        "has_rows",
+        HAS_ROWS,
         "expect_table_row_count_to_be_between",
         {"min_value": 1},
         "error",

@@ -20,7 +20,7 @@ from diabetes_platform.quality.validation_report import (
     first_line,
     not_applicable,
     not_evaluated,
-    without_unmeasured,
+    without_consequences,
 )
 
 LOGGER = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def _validate(
         else evaluated.get(spec.name) or not_evaluated(spec, _NO_RESULT)
         for spec, kwargs in bound
     )
-    applicable = without_unmeasured(EXPECTATIONS, outcomes, previous)
+    applicable = without_consequences(EXPECTATIONS, outcomes, previous)
     report = ValidationReport(run_name, validated_at, applicable)
     try:
         linked = data_docs.linked(report)

@@ -3,13 +3,17 @@
 It does not import Great Expectations, so that Dagster's code location can import it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import quote
 
+from diabetes_platform.contract.fields import FEATURES, Field
+from diabetes_platform.contract.tables import filled_name, normed_name
 from diabetes_platform.quality.expectations import (
     EXPECTATIONS,
+    HAS_ROWS,
+    OF_THE_SCHEMA,
     ExpectationSpec,
     PreviousBatch,
     Severity,
@@ -20,6 +24,7 @@ Observed = int | float | str | None
 
 NOTHING_TO_COMPARE = "No promoted version to compare with."
 NOT_MEASURED = "Neither this batch nor the promoted version measured it."
+NO_ROWS = f"The batch has no rows: see {HAS_ROWS}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,26 +88,56 @@ def not_applicable(spec: ExpectationSpec, note: str) -> ExpectationOutcome:
     return ExpectationOutcome(spec.name, passed=True, severity=spec.severity, note=note)
 
 
-def without_unmeasured(
+def without_consequences(
     specs: Sequence[ExpectationSpec],
     outcomes: Iterable[ExpectationOutcome],
     previous: PreviousBatch | None,
 ) -> tuple[ExpectationOutcome, ...]:
-    """Return the outcomes; marks those about a later field as not applicable if neither version
-    measured the field.
+    """Return the outcomes; marks those as not applicable that only follow from another outcome.
+
+    Without rows, no value can be evaluated; without a value of a field, no statistic of it. Nor do
+    the expectations about a later field apply if neither version measured it.
     """
     by_name = {outcome.name: outcome for outcome in outcomes}
-    measured_before = set() if previous is None else set(previous.partitions)
-    later = {spec.statistic_of for spec in specs if spec.statistic_of is not None}
-    unmeasured = {
-        name for name in later - measured_before if by_name[measured_share_name(name)].observed == 0
-    }
+    notes = _notes(specs, by_name, previous)
     return tuple(
-        not_applicable(spec, NOT_MEASURED)
-        if spec.statistic_of in unmeasured
-        else by_name[spec.name]
+        not_applicable(spec, notes[spec.name]) if spec.name in notes else by_name[spec.name]
         for spec in specs
     )
+
+
+def _notes(
+    specs: Sequence[ExpectationSpec],
+    by_name: Mapping[str, ExpectationOutcome],
+    previous: PreviousBatch | None,
+) -> dict[str, str]:
+    """Return the reason why an expectation does not apply, by its name."""
+    rows = by_name.get(HAS_ROWS)
+    if rows is not None and not rows.passed and rows.error is None:
+        return {s.name: NO_ROWS for s in specs if s.name not in {HAS_ROWS, *OF_THE_SCHEMA}}
+    measured_before = set() if previous is None else set(previous.partitions)
+    later = {spec.statistic_of for spec in specs if spec.statistic_of is not None}
+    notes = {}
+    for name in later - measured_before:
+        if by_name[measured_share_name(name)].observed == 0:
+            notes |= {spec.name: NOT_MEASURED for spec in specs if spec.statistic_of == name}
+    for field in FEATURES:
+        share_name = measured_share_name(field.name)
+        share = by_name.get(share_name)
+        if share is not None and share.observed == 0:
+            note = f"No row has a value: see {share_name}."
+            notes |= dict.fromkeys(_failed_statistics(specs, by_name, field), note) | notes
+    return notes
+
+
+def _failed_statistics(
+    specs: Sequence[ExpectationSpec], by_name: Mapping[str, ExpectationOutcome], field: Field
+) -> list[str]:
+    """Return the names of the failed expectations about the field's columns, but its share."""
+    columns = {field.name, filled_name(field), normed_name(field)}
+    names = [spec.name for spec in specs if spec.column in columns]
+    failed = (name for name in names if not by_name[name].passed)
+    return [name for name in failed if name != measured_share_name(field.name)]
 
 
 def not_evaluated(spec: ExpectationSpec, error: str) -> ExpectationOutcome:

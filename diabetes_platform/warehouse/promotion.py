@@ -100,6 +100,15 @@ def serving_state(connection: Connection) -> Promotion:
     return promotion
 
 
+def was_promoted(url: str, batch_id: str) -> bool:
+    """Return whether a version of this batch was ever promoted."""
+    with psycopg.connect(url) as connection:
+        row = connection.execute(
+            "SELECT EXISTS (SELECT FROM serving.promotions WHERE batch_id = %s)", (batch_id,)
+        ).fetchone()
+    return row == (True,)
+
+
 def _serialise(connection: Connection) -> None:
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
 

@@ -13,6 +13,7 @@ from diabetes_platform.local.console import (
     model_rollback_line,
     prediction_table,
     rollback_line,
+    success_lines,
     timings_table,
 )
 from diabetes_platform.local.dagster.batch import Check, RunOutcome, Step
@@ -49,6 +50,34 @@ def test_names_failed_checks_and_marks_warnings() -> None:
     lines = [line.strip() for line in output(out).splitlines()]
     assert lines[1].endswith("✗ check no_missing_age of staging/patients: 2 rows")
     assert lines[2].endswith("! check near_previous of staging/patients")
+
+
+ROWS = "768 rows: 390 accepted, 378 rejected: insulin:not_a_number 374 (49.2 %, allowed 20.0 %)"
+
+
+def rows_check(*, passed: bool, blocking: bool) -> Check:
+    return Check("few_rows_rejected", "quarantine/patients", passed, blocking, ROWS)
+
+
+def test_a_failure_begins_with_the_rows_and_their_reasons() -> None:
+    check = rows_check(passed=False, blocking=True)
+    outcome = RunOutcome("1", [step(check)], [str(check)])
+    assert failure_line(outcome, Path("batch.log")) == (
+        f"run 1 failed: {ROWS}; check few_rows_rejected of quarantine/patients (log: batch.log)"
+    )
+    other = RunOutcome("1", [step(rows_check(passed=False, blocking=False))], ["check has_rows"])
+    assert failure_line(other, Path("batch.log")).startswith(f"run 1 failed: {ROWS}; check has")
+
+
+def test_a_success_begins_with_the_rows_and_names_the_warnings() -> None:
+    warning = Check("near_previous", "staging/patients", False, False, "")
+    outcome = RunOutcome("1", [step(rows_check(passed=True, blocking=False), warning)], [])
+    assert success_lines(outcome, 2.0) == [
+        ROWS,
+        "1 warnings: near_previous",
+        "run 1 succeeded (2.0 s)",
+    ]
+    assert success_lines(RunOutcome("1", [step()], []), 2.0) == ["run 1 succeeded (2.0 s)"]
 
 
 def test_prints_markup_in_a_message_literally() -> None:

@@ -108,7 +108,7 @@ OF_ALL_ROWS = [
     Fault(
         "insulin measured nowhere",
         "UPDATE staging.patients SET insulin = NULL",
-        ("enough_insulin_measured", "insulin_mean_plausible"),
+        ("enough_insulin_measured",),
         observed=0.0,
     ),
     Fault(

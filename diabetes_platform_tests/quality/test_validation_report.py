@@ -11,6 +11,7 @@ from diabetes_platform.quality.expectations import (
     PreviousBatch,
 )
 from diabetes_platform.quality.validation_report import (
+    NO_ROWS,
     NOT_MEASURED,
     NOTHING_TO_COMPARE,
     ExpectationOutcome,
@@ -18,7 +19,7 @@ from diabetes_platform.quality.validation_report import (
     failed_report,
     first_line,
     not_applicable,
-    without_unmeasured,
+    without_consequences,
 )
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -38,13 +39,44 @@ def test_statistics_of_a_later_field_that_no_version_measured_do_not_apply() -> 
         ExpectationOutcome("weight_mean_plausible", passed=False, severity="warning"),
         ExpectationOutcome("weight_in_range", passed=True, severity="error"),
     ]
-    first, mean, in_range = without_unmeasured(specs, outcomes, None)
+    first, mean, in_range = without_consequences(specs, outcomes, None)
     assert (first.passed, first.note) == (mean.passed, mean.note) == (True, NOT_MEASURED)
     assert in_range is outcomes[2]
 
     histogram = Partition((0.0, 1.0), (1.0,))
-    compared = without_unmeasured(specs, outcomes, PreviousBatch(10, {"weight": histogram}))
+    compared = without_consequences(specs, outcomes, PreviousBatch(10, {"weight": histogram}))
     assert list(compared) == outcomes, "the promoted version measured it"
+
+
+def outcomes_with(**observed: float | None) -> list[ExpectationOutcome]:
+    """All expectations failed with an error, but those with an `observed` value without one."""
+    return [
+        ExpectationOutcome(spec.name, False, spec.severity, observed=observed[spec.name])
+        if spec.name in observed
+        else ExpectationOutcome(spec.name, False, spec.severity, error="NoneType / int")
+        for spec in EXPECTATIONS
+    ]
+
+
+def test_a_batch_without_rows_fails_for_that_alone() -> None:
+    outcomes = without_consequences(EXPECTATIONS, outcomes_with(has_rows=0), None)
+    names = {outcome.name for outcome in outcomes if not outcome.passed}
+    assert names == {"has_rows", "has_expected_columns", "has_expected_column_types"}
+    assert {outcome.note for outcome in outcomes if outcome.passed} == {NO_ROWS}
+
+
+def test_an_error_that_is_no_consequence_stays() -> None:
+    outcomes = outcomes_with()
+    assert list(without_consequences(EXPECTATIONS, outcomes, None)) == outcomes
+
+
+def test_a_field_without_a_value_fails_for_that_alone() -> None:
+    outcomes = without_consequences(EXPECTATIONS, outcomes_with(enough_insulin_measured=0.0), None)
+    passed = {outcome.name: outcome.note for outcome in outcomes if outcome.passed}
+    assert "insulin_mean_plausible" in passed
+    assert "enough_insulin_measured" not in passed
+    assert set(passed.values()) == {"No row has a value: see enough_insulin_measured."}
+    assert all("insulin" in name for name in passed)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import dagster as dg
 from diabetes_platform.clients.alert_channels import Alert
 from diabetes_platform.defs.alerts.delivery import send_alert
 from diabetes_platform.defs.alerts.incident_alerts import POLL_SECONDS, timestamp
+from diabetes_platform.orchestration.check_results import FEW_ROWS_REJECTED
 from diabetes_platform.settings import PlatformSettings
 
 _EVENTS = dg.DagsterEventType
@@ -39,13 +40,15 @@ def describe_failure(instance: dg.DagsterInstance, run_id: str, dagster_url: str
     failures = [
         first_line(event.message or "") for event in _events(instance, run_id, _EVENTS.RUN_FAILURE)
     ]
+    cause = next(iter(causes + failures), _NO_REASON)
+    evaluations = _failed_evaluations(instance, run_id)
     return failure_alert(
         run.job_name,
         run_id,
         dagster_url,
-        message=next(iter(causes + failures), _NO_REASON),
+        message="; ".join([*_rejected_rows(evaluations), cause]),
         failed_steps=tuple(event.step_key for event in steps if event.step_key is not None),
-        failed_checks=_failed_checks(instance, run_id),
+        failed_checks=_blocking_checks(evaluations),
     )
 
 
@@ -86,15 +89,23 @@ def first_line(text: str) -> str:
     return next(filter(None, lines), _NO_REASON)
 
 
-def _failed_checks(instance: dg.DagsterInstance, run_id: str) -> tuple[str, ...]:
-    evaluations = [
-        event.asset_check_evaluation_data
-        for event in _events(instance, run_id, _EVENTS.ASSET_CHECK_EVALUATION)
-    ]
+def _failed_evaluations(instance: dg.DagsterInstance, run_id: str) -> list[dg.AssetCheckEvaluation]:
+    events = _events(instance, run_id, _EVENTS.ASSET_CHECK_EVALUATION)
+    evaluations = [event.asset_check_evaluation_data for event in events]
+    return [evaluation for evaluation in evaluations if not evaluation.passed]
+
+
+def _rejected_rows(evaluations: list[dg.AssetCheckEvaluation]) -> list[str]:
+    """Return the rejected rows by reason if they are too many: they cause most other failures."""
+    rejected = (e for e in evaluations if e.check_name == FEW_ROWS_REJECTED)
+    return [evaluation.description for evaluation in rejected if evaluation.description]
+
+
+def _blocking_checks(evaluations: list[dg.AssetCheckEvaluation]) -> tuple[str, ...]:
     return tuple(
         f"{evaluation.asset_key.to_user_string()}: {evaluation.check_name}"
         for evaluation in evaluations
-        if not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR
+        if evaluation.severity is dg.AssetCheckSeverity.ERROR
     )
 
 

@@ -1,10 +1,19 @@
-"""Statistics, cleaned rows with their verdicts, and quarantine of a batch; Spark does the work."""
+"""Statistics, cleaned rows with their verdicts, and quarantine of a batch; Spark does the work.
+
+`few_rows_rejected` stops a batch before its accepted rows, which may be few, reach PostgreSQL.
+"""
 
 from typing import Any
 
 import dagster as dg
 
-from diabetes_platform.cleaning.spark_jobs import clean_batch, fit_statistics, quarantine_batch
+from diabetes_platform.cleaning.rejected_rows import RejectedRows
+from diabetes_platform.cleaning.spark_jobs import (
+    clean_batch,
+    count_verdicts,
+    fit_statistics,
+    quarantine_batch,
+)
 from diabetes_platform.contract.tables import (
     CLEANED_PATIENTS,
     LABELLED_PATIENTS,
@@ -13,13 +22,18 @@ from diabetes_platform.contract.tables import (
     STATISTICS_PATIENTS,
 )
 from diabetes_platform.lake.delta import Lake
-from diabetes_platform.orchestration.automation import FOLLOW
+from diabetes_platform.orchestration.automation import FOLLOW, with_asset
 from diabetes_platform.orchestration.batch_state import (
     BatchReference,
     cleaned_batch,
     current_batch,
     input_version,
     materialize_if_changed,
+)
+from diabetes_platform.orchestration.check_results import (
+    FEW_ROWS_REJECTED,
+    counts_markdown,
+    percent,
 )
 from diabetes_platform.orchestration.describe import (
     CLEANED,
@@ -31,12 +45,14 @@ from diabetes_platform.orchestration.describe import (
     asset_options,
     table_metadata,
 )
-from diabetes_platform.orchestration.resources import Spark
+from diabetes_platform.orchestration.resources import Spark, Warehouse
 from diabetes_platform.orchestration.retries import retried
 from diabetes_platform.settings import PlatformSettings
+from diabetes_platform.warehouse.promotion import was_promoted
 
 CODE_VERSION = "2"
 """Increment it when the rules or the staged columns change: every batch is then cleaned again."""
+_MAX_REASONS = 20
 
 
 def _input_version(asset: str, batch: BatchReference, settings: PlatformSettings) -> str:
@@ -144,3 +160,43 @@ def quarantine_patients(
 
     version = input_version("quarantine", CODE_VERSION, cleaned.input_version)
     return materialize_if_changed(context, target, version, build)
+
+
+@dg.asset_check(
+    asset=QUARANTINE,
+    additional_deps=[CLEANED],
+    name=FEW_ROWS_REJECTED,
+    blocking=True,
+    pool=CLEANING_POOL,
+    automation_condition=with_asset(QUARANTINE),
+    description="At most PLATFORM_REJECTED_ROWS_WARN of the rows are rejected; above "
+    "PLATFORM_REJECTED_ROWS_BLOCK the batch stops.",
+)
+def few_rows_rejected(
+    lake: dg.ResourceParam[Lake],
+    settings: dg.ResourceParam[PlatformSettings],
+    warehouse: dg.ResourceParam[Warehouse],
+) -> dg.AssetCheckResult:
+    """Count the rows of the cleaned batch by verdict and reason."""
+    cleaned = cleaned_batch(lake)
+    counts = count_verdicts(lake.table(CLEANED_PATIENTS))
+    rows = RejectedRows(counts.accepted, counts.rejected, counts.reasons)
+    warn_above, block_above = settings.rejected_rows_warn, settings.rejected_rows_block
+    level = rows.level(warn_above=warn_above, block_above=block_above)
+    blocks = level == "error" and not was_promoted(warehouse.url, cleaned.batch_id)
+    limit = block_above if blocks else warn_above
+    text = f"{rows} ({percent(rows.share)}, allowed {percent(limit)})"
+    severity = dg.AssetCheckSeverity
+    return dg.AssetCheckResult(
+        passed=level == "passed",
+        severity=severity.ERROR if blocks else severity.WARN,
+        description=text,
+        metadata={
+            "accepted": rows.accepted,
+            "rejected": rows.rejected,
+            "share": rows.share,
+            "share_allowed": warn_above,
+            "share_of_error": block_above,
+            "reasons": counts_markdown(rows.reasons, "reason", "rows", _MAX_REASONS),
+        },
+    )

@@ -5,7 +5,7 @@ from pathlib import Path
 import dagster as dg
 from rich.console import Console
 
-from diabetes_platform.local.console import Progress, failure_line
+from diabetes_platform.local.console import Progress, failure_line, success_lines
 from diabetes_platform.local.dagster.batch import JOB, Follower, RunOutcome, run_exclusively
 from diabetes_platform.local.dagster.client import DagsterClient, LaunchRequest
 from diabetes_platform.local.dagster.environment import enter_platform, enter_stack
@@ -69,7 +69,8 @@ def _run_in_process(
 def _require_success(progress: Progress, outcome: RunOutcome, log: Path) -> None:
     if outcome.failures:
         raise FailedError(failure_line(outcome, log))
-    progress.say(f"run {outcome.run_id} succeeded ({progress.elapsed:.1f} s)")
+    for line in success_lines(outcome, progress.elapsed):
+        progress.say(line)
 
 
 def _definitions() -> dg.Definitions:

@@ -15,6 +15,7 @@ from diabetes_platform.local.dagster.run_log import run_log
 from diabetes_platform.local.demo_platform import DemoPlatform
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.locks import lock_batch
+from diabetes_platform.orchestration.check_results import FEW_ROWS_REJECTED
 from diabetes_platform.settings import PlatformSettings
 
 JOB = "batch"
@@ -70,6 +71,18 @@ class RunOutcome:
     run_id: str
     steps: list[Step]
     failures: list[str]
+
+    @property
+    def rows(self) -> str | None:
+        """The batch's rows and the reasons to reject them; None if the run did not count them."""
+        checks = (check for step in self.steps for check in step.checks)
+        return next((c.description for c in checks if c.name == FEW_ROWS_REJECTED), None)
+
+    @property
+    def warnings(self) -> list[str]:
+        """The names of the failed checks that do not block."""
+        checks = (check for step in self.steps for check in step.checks)
+        return [check.name for check in checks if not check.passed and not check.blocking]
 
 
 class Follower:

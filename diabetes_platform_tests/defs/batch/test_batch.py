@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from diabetes_platform.defs.alerts.run_failures import describe_failure
 from diabetes_platform.defs.batch.staging import staging_expectations
 from diabetes_platform.orchestration.resources import build_resources
 from diabetes_platform.quality.expectations import EXPECTATIONS
@@ -59,7 +60,7 @@ def test_skips_unchanged_input(serving: Platform) -> None:
     assert "plot/roc" in serving.metadata("model/candidate")
     assert serving.metadata("model/champion")["released"] is False
     assert serving.champion() == champion
-    assert len(result.get_asset_check_evaluations()) == len(EXPECTATIONS) + 7
+    assert len(result.get_asset_check_evaluations()) == len(EXPECTATIONS) + 8
 
 
 def all_outcomes_zero(row: dict[str, str], _: int) -> dict[str, str]:
@@ -107,10 +108,53 @@ def test_quarantines_a_batch_of_rejected_rows_only(platform: Platform, tmp_path:
     result = platform.run(source)
 
     assert not result.success
-    assert "nothing_vanished" not in failed_checks(result)
-    assert "has_rows" in failed_checks(result)
+    assert failed_checks(result) == {"few_rows_rejected"}
     assert platform.metadata("quarantine/patients")["dagster/row_count"] == 3
     assert platform.served() == []
+
+
+def missing_as_na(row: dict[str, str], _: int) -> dict[str, str]:
+    return row | {name: "NA" for name in ("insulin", "skin_thickness", "bmi") if row[name] == "0"}
+
+
+def glucose_in_mmol_per_litre(row: dict[str, str], _: int) -> dict[str, str]:
+    return row | {"glucose": f"{float(row['glucose']) / 18:.1f}"}
+
+
+@pytest.mark.slow
+def test_missing_values_written_as_na_cost_no_row(serving: Platform, pima_with: Write) -> None:
+    assert serving.run(pima_with("na", missing_as_na)).success
+    cleaned = serving.metadata("cleaned/patients")
+    assert (cleaned["accepted"], cleaned["rejected"]) == (766, 2)
+
+
+@pytest.mark.slow
+def test_a_mix_up_of_units_ends_in_one_message_that_names_it(
+    serving: Platform, pima_with: Write
+) -> None:
+    current = serving.served(), serving.champion()
+
+    result = serving.run(pima_with("mmol", glucose_in_mmol_per_litre))
+
+    assert not result.success
+    assert failed_checks(result) == {"few_rows_rejected"}
+    alert = describe_failure(serving.instance, result.run_id, "http://dagster")
+    message = str(alert.facts["message"])
+    assert message.startswith("768 rows: ")
+    assert "rejected: glucose:below_minimum 763" in message
+    assert (serving.served(), serving.champion()) == current
+
+
+@pytest.mark.slow
+def test_rejected_rows_below_the_limit_only_warn(serving: Platform, pima_with: Write) -> None:
+    result = serving.run(
+        pima_with("some", lambda row, n: row | {"age": "?"} if n % 10 == 0 else row)
+    )
+    assert "few_rows_rejected" not in failed_checks(result)
+    evaluations = {check.check_name: check for check in result.get_asset_check_evaluations()}
+    check = evaluations["few_rows_rejected"]
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "age:missing 77" in str(check.description)
 
 
 @pytest.mark.slow
