@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from diabetes_platform.contract.fields import FIELD_NAMES, FIELDS, Field
+from diabetes_platform.contract.fields import FIELD_NAMES, FIELDS, OUTCOME, Field
 from diabetes_platform.contract.validation import NUMBER_PATTERN
 
 ALLOWED_HEADER = ", ".join(FIELD_NAMES)
@@ -37,7 +37,8 @@ class SourceError(ValueError):
 def column_order(header: list[str], name: str, fields: Sequence[Field] = FIELDS) -> list[str]:
     """Map a header of field names or aliases, in any order, to field names.
 
-    A field that joined the contract later may be absent, so that older files stay readable.
+    A field that joined the contract later may be absent, so that older files stay readable. So may
+    the outcome: patients without one are served, not trained on.
     """
     by_alias = {field.alias: field.name for field in fields}
     allowed = ", ".join(field.name for field in fields)
@@ -54,7 +55,8 @@ def column_order(header: list[str], name: str, fields: Sequence[Field] = FIELDS)
             raise SourceError(f"{where}; allowed: one of {allowed}")
         if column in names[: position - 1]:
             raise SourceError(f"{where} a second time; allowed: once")
-    absent = [field.name for field in fields if field.original and field.name not in names]
+    required = [field.name for field in fields if field.original and field.name != OUTCOME.name]
+    absent = [name for name in required if name not in names]
     if absent:
         raise SourceError(
             f"{name}: line 1, column {len(header) + 1}: {len(header)} columns without "
@@ -288,9 +290,9 @@ def read_as_text(
 ) -> Iterator[pa.RecordBatch]:
     """Yield the rows of `path` as batches of text columns in contract order.
 
-    A column that is absent because the file is older than the field is NULL. `name` identifies the
-    source in messages. Raises SourceError that names line, column, content and allowed content,
-    possibly after rows were yielded.
+    A column that is absent because the file is older than the field, or has no outcomes, is NULL.
+    `name` identifies the source in messages. Raises SourceError that names line, column, content
+    and allowed content, possibly after rows were yielded.
     """
     with path.open("rb") as file:
         start = file.read(len(MAGIC))

@@ -38,6 +38,8 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
+MIN_PATIENTS_PER_OUTCOME = 10
+"""Two in each fold of the default recipe."""
 _MAX_RECORD_IDS = 5
 _PANDERA_CODES = {"not_nullable": MISSING, "field_uniqueness": DUPLICATE}
 
@@ -84,6 +86,16 @@ class TrainingSet:
         """
         _, first, patient = np.unique(self.measurement_keys, return_index=True, return_inverse=True)
         return first, patient
+
+
+def too_few_outcomes(table: "pa.Table") -> str | None:
+    """Return why no model can be trained on a table with an outcome in each row, or None."""
+    outcomes = table[OUTCOME.name].to_pylist()
+    counts = {outcome: outcomes.count(outcome) for outcome in OUTCOME.allowed or ()}
+    if min(counts.values()) >= MIN_PATIENTS_PER_OUTCOME:
+        return None
+    text = ", ".join(f"{count} with outcome {outcome}" for outcome, count in counts.items())
+    return f"patients: {text}; required: {MIN_PATIENTS_PER_OUTCOME} of each"
 
 
 def matching_rows(

@@ -243,12 +243,18 @@ def _measured_often_enough(field: Field) -> ExpectationSpec:
     )
 
 
+BOTH_OUTCOMES = "both_outcomes_present"
 _BOTH_OUTCOMES = ExpectationSpec(
-    "both_outcomes_present",
+    BOTH_OUTCOMES,
     "expect_column_unique_value_count_to_be_between",
-    {"column": OUTCOME.name, "min_value": len(OUTCOME.allowed or ())},
+    {
+        "column": OUTCOME.name,
+        "min_value": len(OUTCOME.allowed or ()),
+        "row_condition": _NOT_FROM_THE_STREAM,
+    },
     "error",
-    "Patients with and patients without diabetes: a model cannot be trained on one class.",
+    "The source has patients with and without diabetes, or no outcomes at all: then its patients "
+    "are served, not trained on.",
 )
 
 
@@ -258,7 +264,13 @@ def _plausible_mean(field: Field) -> ExpectationSpec:
     return ExpectationSpec(
         f"{field.name}_mean_plausible",
         "expect_column_mean_to_be_between",
-        {"column": field.name, "min_value": low, "max_value": high},
+        {
+            "column": field.name,
+            "min_value": low,
+            "max_value": high,
+            # Few outcomes are confirmed through the stream, at first perhaps of one class.
+            **({"row_condition": _NOT_FROM_THE_STREAM} if field is OUTCOME else {}),
+        },
         # The bounds are wide: a mean beyond them is a wrong unit or column.
         _severity(field),
         f"{field.label}: the mean lies within {low:g} to {high:g}{unit}.",

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import quote
 
-from diabetes_platform.contract.fields import FEATURES, Field
+from diabetes_platform.contract.fields import FEATURES, OUTCOME, Field
 from diabetes_platform.contract.tables import filled_name, normed_name
 from diabetes_platform.quality.expectations import (
+    BOTH_OUTCOMES,
     EXPECTATIONS,
     HAS_ROWS,
     OF_THE_SCHEMA,
@@ -24,6 +25,7 @@ Observed = int | float | str | None
 
 NOTHING_TO_COMPARE = "No promoted version to compare with."
 NOT_MEASURED = "Neither this batch nor the promoted version measured it."
+NO_OUTCOMES = "The source has no outcomes: its patients are served, not trained on."
 NO_ROWS = f"The batch has no rows: see {HAS_ROWS}."
 
 
@@ -96,7 +98,8 @@ def without_consequences(
     """Return the outcomes; marks those as not applicable that only follow from another outcome.
 
     Without rows, no value can be evaluated; without a value of a field, no statistic of it. Nor do
-    the expectations about a later field apply if neither version measured it.
+    the expectations about a later field apply if neither version measured it, and those about the
+    outcome if the source has none.
     """
     by_name = {outcome.name: outcome for outcome in outcomes}
     notes = _notes(specs, by_name, previous)
@@ -121,6 +124,9 @@ def _notes(
     for name in later - measured_before:
         if by_name[measured_share_name(name)].observed == 0:
             notes |= {spec.name: NOT_MEASURED for spec in specs if spec.statistic_of == name}
+    outcomes = by_name.get(BOTH_OUTCOMES)
+    if outcomes is not None and outcomes.observed == 0:
+        notes |= {s.name: NO_OUTCOMES for s in specs if s.column == OUTCOME.name}
     for field in FEATURES:
         share_name = measured_share_name(field.name)
         share = by_name.get(share_name)

@@ -20,6 +20,10 @@ def test_a_column_of_a_later_field_may_be_absent() -> None:
     assert column_order(["Weight", *NAMES], "p.csv", [*FIELDS, WEIGHT]) == ["weight", *NAMES]
 
 
+def test_the_outcome_may_be_absent() -> None:
+    assert column_order(NAMES[:8], "p.csv") == NAMES[:8]
+
+
 @pytest.mark.parametrize(
     ("header", "message"),
     [
@@ -28,7 +32,7 @@ def test_a_column_of_a_later_field_may_be_absent() -> None:
         (["x" * 100], f"column 1: '{'x' * 40}'; allowed: one of"),
         ([*NAMES[:7], "bmi"], "column 8: 'bmi' a second time; allowed: once"),
         ([*NAMES[:7], "Outcome", "outcome"], "column 9: 'outcome' a second time"),
-        (NAMES[:8], "column 9: 8 columns without outcome; allowed: pregnancies"),
+        (NAMES[:7], "column 8: 7 columns without age; allowed: pregnancies"),
     ],
 )
 def test_rejects_another_header(header: list[str], message: str) -> None:

@@ -106,6 +106,13 @@ def test_rejects_another_file_with_line_and_column(
     assert not any(value in str(refused.value) for value in ("148", "33.6", "0.627"))
 
 
+def test_the_outcome_is_null_if_its_column_is_absent(save: Save) -> None:
+    header = ",".join(ORIGINAL_NAMES[:8])
+    path = save(f"{header}\n6,148,72,35,0,33.6,0.627,50\n".encode())
+    (row,) = pa.Table.from_batches(read_as_text(path, "p.csv")).to_pylist()
+    assert (row["age"], row["outcome"]) == ("50", None)
+
+
 def test_the_column_of_a_later_field_is_null_if_absent(save: Save) -> None:
     fields = [*FIELDS, WEIGHT]
     old = pa.Table.from_batches(read_as_text(save(f"{HEADER}\n{ROW}\n"), "p.csv", fields))

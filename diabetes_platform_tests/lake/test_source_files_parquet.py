@@ -77,6 +77,13 @@ def test_the_column_of_a_later_field_is_null_if_absent(tmp_path: Path) -> None:
     assert rows == [expected]
 
 
+def test_the_outcome_is_null_if_its_column_is_absent(tmp_path: Path) -> None:
+    path = tmp_path / "patients.parquet"
+    pq.write_table(pa.table({name: [1] for name in ORIGINAL_NAMES[:8]}), path)
+    (row,) = read(path)
+    assert row == [*["1"] * 8, None]
+
+
 def test_rejects_a_file_without_rows(tmp_path: Path) -> None:
     path = tmp_path / "patients.parquet"
     pq.write_table(pa.table({name: pa.array([], pa.string()) for name in FIELD_NAMES}), path)

@@ -117,6 +117,9 @@ OF_ALL_ROWS = [
         ("both_outcomes_present", "outcome_mean_plausible"),
         observed=1,
     ),
+]
+"""Each touches another column."""
+OF_THE_SOURCE = [
     Fault(
         "no row of the file, all of the stream",
         "UPDATE staging.patients SET source = 'stream/patients'",
@@ -124,7 +127,6 @@ OF_ALL_ROWS = [
         observed=0,
     ),
 ]
-"""Each touches another column."""
 OF_THE_COLUMNS = [
     Fault(
         "a missing column",
@@ -195,7 +197,11 @@ def test_accepts_patients_of_the_stream_in_the_batch_of_a_file(
     assert (failed(report), report.docs_error) == (set(), None)
 
 
-@pytest.mark.parametrize("faults", [IN_ROWS, OF_ALL_ROWS], ids=["in some rows", "in all rows"])
+@pytest.mark.parametrize(
+    "faults",
+    [IN_ROWS, OF_ALL_ROWS, OF_THE_SOURCE],
+    ids=["in some rows", "in all rows", "in the source"],
+)
 def test_faults_fail_their_own_expectations_only(
     faults: list[Fault], warehouse: str, docs_dir: Path
 ) -> None:

@@ -9,7 +9,7 @@ from diabetes_platform.local.ports import free_port
 from diabetes_platform.quality.expectations import EXPECTATIONS, PreviousBatch
 from diabetes_platform.quality.previous_batch import read_previous
 from diabetes_platform.quality.validate import validate_staging
-from diabetes_platform.quality.validation_report import NOTHING_TO_COMPARE
+from diabetes_platform.quality.validation_report import NO_OUTCOMES, NOTHING_TO_COMPARE
 from diabetes_platform_tests.quality.outcomes import failed, outcome
 from diabetes_platform_tests.quality.staged_batches import execute
 
@@ -57,6 +57,27 @@ def test_rejects_an_empty_batch(warehouse: str, docs_dir: Path) -> None:
     assert outcome(report, "has_rows").blocks
     assert failed(report) == {"has_rows"}
     assert [result.name for result in report.outcomes] == NAMES
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["UPDATE staging.patients SET outcome = NULL"],
+        # Outcomes that were confirmed through the stream, all of one class.
+        [
+            "UPDATE staging.patients SET outcome = NULL WHERE record_id NOT LIKE '%-1_'",
+            "UPDATE staging.patients SET source = 'stream/patients' WHERE record_id LIKE '%-1_'",
+            "UPDATE staging.patients SET outcome = 1 WHERE source = 'stream/patients'",
+        ],
+    ],
+)
+def test_a_source_without_outcomes_is_served(
+    statements: list[str], warehouse: str, docs_dir: Path
+) -> None:
+    execute(warehouse, *map(sql.SQL, statements))
+    report = validate_staging(warehouse, docs_dir, "run-1")
+    assert failed(report) == set()
+    assert outcome(report, "both_outcomes_present").note == NO_OUTCOMES
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from diabetes_platform.quality.expectations import (
     PreviousBatch,
 )
 from diabetes_platform.quality.validation_report import (
+    NO_OUTCOMES,
     NO_ROWS,
     NOT_MEASURED,
     NOTHING_TO_COMPARE,
@@ -67,6 +68,18 @@ def test_a_batch_without_rows_fails_for_that_alone() -> None:
 
 def test_an_error_that_is_no_consequence_stays() -> None:
     outcomes = outcomes_with()
+    assert list(without_consequences(EXPECTATIONS, outcomes, None)) == outcomes
+
+
+def test_a_source_without_outcomes_is_not_trained_on() -> None:
+    outcomes = without_consequences(EXPECTATIONS, outcomes_with(both_outcomes_present=0), None)
+    passed = {outcome.name: outcome.note for outcome in outcomes if outcome.passed}
+    assert {"both_outcomes_present", "outcome_mean_plausible"} <= set(passed)
+    assert set(passed.values()) == {NO_OUTCOMES}
+
+
+def test_a_source_with_one_outcome_still_fails() -> None:
+    outcomes = outcomes_with(both_outcomes_present=1)
     assert list(without_consequences(EXPECTATIONS, outcomes, None)) == outcomes
 
 
