@@ -142,11 +142,25 @@ def materialize(
     select: Annotated[
         str | None, typer.Option(help="Only these assets, for example 'key:\"staging/patients\"+'.")
     ] = None,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(help="A check whose failure does not stop this batch; may be repeated."),
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Why --accept is right; recorded with the promotion.")
+    ] = None,
 ) -> None:
     """Run the batch job; PostgreSQL is started for it if the platform is not running."""
+    from diabetes_platform.local.commands.runs import acceptance_of
     from diabetes_platform.local.commands.runs import materialize as run
 
-    run(_settings(sends_alerts=True), console, source=_absolute(source), select=select)
+    run(
+        _settings(sends_alerts=True),
+        console,
+        source=_absolute(source),
+        select=select,
+        acceptance=acceptance_of(accept or (), reason),
+    )
 
 
 @_command

@@ -23,6 +23,8 @@ class Field:
     on a ratio scale. The mean of a plausible batch lies within `typical_mean`; `step` is the
     resolution with which a person enters the value; forms show `example`.
 
+    Patients with diabetes have a higher mean of a field that `rises_with_outcome`.
+
     `original` fields belong to the first contract, so every stored record has them. A field that
     joins later has no value in earlier records, so it must be optional. Raises ValueError for a
     contradictory definition, with the field's name, the value and its range.
@@ -43,6 +45,7 @@ class Field:
     missing_codes: tuple[float, ...] = ()
     allowed: tuple[int, ...] | None = None
     skewed: bool = False
+    rises_with_outcome: bool = False
     original: bool = False
 
     def __post_init__(self) -> None:
@@ -108,6 +111,7 @@ FEATURES: tuple[Field, ...] = (
         typical_mean=(80, 200),
         example=148,
         missing_codes=(0,),
+        rises_with_outcome=True,
         original=True,
     ),
     Field(

@@ -135,6 +135,7 @@ def _name(result: ExpectationValidationResult) -> str:
 
 def _outcome(spec: ExpectationSpec, result: ExpectationValidationResult) -> ExpectationOutcome:
     details = result.result
+    config = result.expectation_config
     outcome = ExpectationOutcome(
         spec.name,
         passed=bool(result.success),
@@ -147,10 +148,21 @@ def _outcome(spec: ExpectationSpec, result: ExpectationValidationResult) -> Expe
             for index in details.get("partial_unexpected_index_list") or ()
             for record_id in index[RECORD_ID.name]
         ),
+        allowed=None if config is None else _allowed(config.kwargs),
     )
     if not result.exception_info["raised_exception"]:
         return outcome
     return replace(outcome, passed=False, error=result.exception_info["exception_message"])
+
+
+def _allowed(kwargs: Mapping[str, Any]) -> str | None:
+    """Return the limits of an expectation as a person reads them; None if it has no numbers."""
+    low, high = kwargs.get("min_value"), kwargs.get("max_value", kwargs.get("threshold"))
+    if low is not None and high is not None:
+        return f"{low:g} to {high:g}"
+    if low is not None:
+        return f"at least {low:g}"
+    return None if high is None else f"at most {high:g}"
 
 
 def _one_line(exception_info: Mapping[str, Any] | None, password: str | None) -> dict[str, Any]:

@@ -36,10 +36,17 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class PreviousBatch:
-    """The promoted version of the table: row count, and a histogram of each measured feature."""
+    """The promoted version of the table, with which a batch is compared.
+
+    `partitions` has a histogram of each measured feature, and `outcome_share` the share of outcome
+    1 in the rows of the source, None without outcomes. The first batch is compared with the
+    contract's reference statistics (`is_reference`), whose row count says nothing about it.
+    """
 
     row_count: int
     partitions: Mapping[str, Partition]
+    outcome_share: float | None = None
+    is_reference: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +55,10 @@ class ExpectationSpec:
 
     `type` is the expectation's name in Great Expectations, `kwargs` its arguments. A failed
     `error` stops the batch, a failed `warning` does not. `compare` returns the arguments that
-    depend on the promoted version, or None if that version has nothing to compare with.
+    depend on the promoted version, or None if that version has nothing to compare with. A failed
+    warning for which `is_severe` (promoted version, observed value, rows of the batch) stops the
+    batch, too. An operator can accept the failure of an `acceptable` expectation: it compares
+    statistics, so a real change of the patients violates it.
     `statistic_of` names a field that joined the contract later: the expectation does not apply if
     neither the batch nor the promoted version measured it, as in older files.
     """
@@ -59,7 +69,14 @@ class ExpectationSpec:
     severity: Severity
     description: str
     compare: Callable[[PreviousBatch], Kwargs | None] | None = None
+    is_severe: Callable[[PreviousBatch, float, int], bool] | None = None
+    acceptable: bool = False
     statistic_of: str | None = None
+
+    @property
+    def may_block(self) -> bool:
+        """Whether a failure can stop the batch."""
+        return self.severity == "error" or self.is_severe is not None
 
     @property
     def column(self) -> str | None:
@@ -92,6 +109,16 @@ NORMED_MEDIAN = 0.25
 """In interquartile ranges. Not 0, because rows that are rejected after the fit move the median."""
 DISTRIBUTION_DIVERGENCE = 0.1
 """Kullback-Leibler divergence in nats; it is near 0.01 for two samples of 768 from one source."""
+SEVERE_DIVERGENCE = 0.2
+"""Random halves of the Pima data are 0.12 apart at most, the most similar columns 0.21."""
+_CHANCE_DIVERGENCE = 15.0
+"""Twice the divergence of samples of n and m values, divided by 1/n + 1/m, is distributed as
+chi-squared with at most 10 degrees of freedom: 30 is its quantile 0.999."""
+OUTCOME_DIFFERENCE = 0.1
+SEVERE_OUTCOME_DIFFERENCE = 0.2
+_CHANCE_DEVIATIONS = 4.0
+MIN_PATIENTS_TO_COMPARE = 30
+"""The mean of a field is compared between outcomes if each has this number of patients."""
 _NOT_FROM_THE_STREAM = {
     "type": "comparison",
     "column": {"name": SOURCE.name},
@@ -111,11 +138,15 @@ not, and so misses repeated rows without an insulin value."""
 _EXACTLY_ONE = {"min_value": 1, "max_value": 1}
 
 
-def _not_collapsed(previous: PreviousBatch) -> Kwargs:
+def _not_collapsed(previous: PreviousBatch) -> Kwargs | None:
+    if previous.is_reference:
+        return None
     return {"min_value": math.ceil(previous.row_count * COLLAPSED_SHARE)}
 
 
-def _near(previous: PreviousBatch) -> Kwargs:
+def _near(previous: PreviousBatch) -> Kwargs | None:
+    if previous.is_reference:
+        return None
     return {
         "min_value": math.ceil(previous.row_count * (1 - NEAR_SHARE)),
         "max_value": math.floor(previous.row_count * (1 + NEAR_SHARE)),
@@ -151,6 +182,7 @@ _OF_THE_TABLE = (
         "error",
         f"At least {COLLAPSED_SHARE:.0%} of the rows of the promoted version.",
         compare=_not_collapsed,
+        acceptable=True,
     ),
     ExpectationSpec(
         "row_count_near_previous_batch",
@@ -239,6 +271,7 @@ def _measured_often_enough(field: Field) -> ExpectationSpec:
         {"column": field.name, "min_value": MINIMUM_MEASURED_SHARE},
         _severity(field),
         f"{field.label}: measured in at least {MINIMUM_MEASURED_SHARE:.0%} of the rows.",
+        acceptable=True,
         statistic_of=_later(field),
     )
 
@@ -274,6 +307,7 @@ def _plausible_mean(field: Field) -> ExpectationSpec:
         # The bounds are wide: a mean beyond them is a wrong unit or column.
         _severity(field),
         f"{field.label}: the mean lies within {low:g} to {high:g}{unit}.",
+        acceptable=True,
         statistic_of=_later(field),
     )
 
@@ -303,8 +337,67 @@ def _stable_distribution(field: Field) -> ExpectationSpec:
         "expect_column_kl_divergence_to_be_less_than",
         {"column": field.name, "threshold": DISTRIBUTION_DIVERGENCE},
         "warning",
-        f"{field.label}: distributed like the promoted version.",
+        f"{field.label}: distributed like the promoted version, or like the reference statistics "
+        f"if it is the first; beyond {SEVERE_DIVERGENCE} the batch stops.",
         compare,
+        _is_other_distribution,
+        acceptable=True,
+    )
+
+
+def _is_other_distribution(previous: PreviousBatch, divergence: float, rows: int) -> bool:
+    chance = _CHANCE_DIVERGENCE * (1 / max(rows, 1) + 1 / max(previous.row_count, 1))
+    return divergence > max(SEVERE_DIVERGENCE, chance)
+
+
+def _near_outcome_share(previous: PreviousBatch) -> Kwargs | None:
+    if previous.outcome_share is None:
+        return None
+    return {
+        "min_value": max(previous.outcome_share - OUTCOME_DIFFERENCE, 0.0),
+        "max_value": min(previous.outcome_share + OUTCOME_DIFFERENCE, 1.0),
+    }
+
+
+def _is_other_outcome_share(previous: PreviousBatch, share: float, rows: int) -> bool:
+    if previous.outcome_share is None:
+        return False
+    variance = (1 / max(rows, 1) + 1 / max(previous.row_count, 1)) / 4
+    limit = max(SEVERE_OUTCOME_DIFFERENCE, _CHANCE_DEVIATIONS * math.sqrt(variance))
+    return abs(share - previous.outcome_share) > limit
+
+
+_STABLE_OUTCOME_SHARE = ExpectationSpec(
+    "outcome_share_near_previous_batch",
+    "expect_column_mean_to_be_between",
+    {"column": OUTCOME.name, "row_condition": _NOT_FROM_THE_STREAM},
+    "warning",
+    f"The share of patients with diabetes is within {OUTCOME_DIFFERENCE:.0%} of that of the "
+    "promoted version, or of the reference statistics if it is the first; beyond "
+    f"{SEVERE_OUTCOME_DIFFERENCE:.0%} the batch stops.",
+    _near_outcome_share,
+    _is_other_outcome_share,
+    acceptable=True,
+)
+
+
+def _rises_with_outcome(field: Field) -> ExpectationSpec:
+    """Expect a higher mean with diabetes: inverted outcomes have the opposite."""
+    of_outcome = f"""FILTER (WHERE "{OUTCOME.name}" = {{}})"""
+    means = [f'avg("{field.name}") {of_outcome.format(outcome)}' for outcome in (0, 1)]
+    counts = [f'count("{field.name}") {of_outcome.format(outcome)}' for outcome in (0, 1)]
+    enough = " AND ".join(f"{count} >= {MIN_PATIENTS_TO_COMPARE}" for count in counts)
+    query = (
+        f"SELECT min(record_id) AS record_id FROM {{batch}}"  # noqa: S608 - names of the contract
+        f" HAVING {enough} AND {means[1]} <= {means[0]}"
+    )
+    return ExpectationSpec(
+        f"{field.name}_higher_with_{OUTCOME.name}",
+        "expect_query_to_return_no_records",
+        {"unexpected_rows_query": query},
+        "error",
+        f"{field.label}: the mean of patients with diabetes is higher than that of the others.",
+        acceptable=True,
     )
 
 
@@ -317,4 +410,7 @@ EXPECTATIONS: tuple[ExpectationSpec, ...] = (
     *(_plausible_mean(field) for field in FIELDS),
     *(_centred(field) for field in FEATURES),
     *(_stable_distribution(field) for field in FEATURES),
+    _STABLE_OUTCOME_SHARE,
+    *(_rises_with_outcome(field) for field in FEATURES if field.rises_with_outcome),
 )
+ACCEPTABLE = frozenset(spec.name for spec in EXPECTATIONS if spec.acceptable)

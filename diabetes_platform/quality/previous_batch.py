@@ -1,15 +1,19 @@
-"""Row count and histograms of the promoted version, read from PostgreSQL for comparisons."""
+"""Statistics to compare a batch with: of the promoted version, or the contract's for the first."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import psycopg
 from psycopg import sql
 
-from diabetes_platform.contract.fields import FEATURES, Field
-from diabetes_platform.contract.tables import SERVING_PATIENTS
+import diabetes_platform.contract
+from diabetes_platform.contract.fields import FEATURES, OUTCOME, Field
+from diabetes_platform.contract.tables import SERVING_PATIENTS, SOURCE, STREAM_PATIENTS
 from diabetes_platform.quality.expectations import Partition, PreviousBatch
 
 DECILES = tuple(tenth / 10 for tenth in range(1, 10))
+REFERENCE = Path(diabetes_platform.contract.__file__).with_name("reference_statistics.json")
 EMPTY_BIN = 0.5
 """Added to every count, because a value in an empty bin is rare but not impossible."""
 
@@ -28,13 +32,42 @@ def read_previous(url: str, table: str = SERVING_PATIENTS.name) -> PreviousBatch
         exists = connection.execute("SELECT to_regclass(%s)", (table,)).fetchone()
         if exists is None or exists[0] is None:
             return None
-        rows, deciles = _deciles(connection, source)
+        rows, outcome_share, deciles = _deciles(connection, source)
         if not rows:
             return None
         edges = {field.name: bin_edges(field, deciles[field.name]) for field in FEATURES}
         counts = {name: _counts(connection, source, name, bins) for name, bins in edges.items()}
     partitions = ((name, partition(edges[name], counts[name])) for name in edges)
-    return PreviousBatch(rows, {name: bins for name, bins in partitions if bins is not None})
+    measured = {name: bins for name, bins in partitions if bins is not None}
+    return PreviousBatch(rows, measured, outcome_share)
+
+
+def read_reference(path: Path = REFERENCE) -> PreviousBatch:
+    """Read the reference statistics; raises OSError, and ValueError for another content."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        partitions = {
+            name: Partition(tuple(histogram["bins"]), tuple(histogram["weights"]))
+            for name, histogram in content["fields"].items()
+        }
+        share = content["outcome_share"]
+        return PreviousBatch(content["rows"], partitions, share, is_reference=True)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: no reference statistics; see write_reference") from error
+
+
+def write_reference(statistics: PreviousBatch, path: Path = REFERENCE) -> None:
+    """Write statistics, for example of a promoted version, as the reference."""
+    fields = {
+        name: {"bins": histogram.bins, "weights": histogram.weights}
+        for name, histogram in statistics.partitions.items()
+    }
+    content = {
+        "rows": statistics.row_count,
+        "outcome_share": statistics.outcome_share,
+        "fields": fields,
+    }
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def bin_edges(field: Field, deciles: Iterable[float] | None) -> tuple[float, ...]:
@@ -59,19 +92,32 @@ def partition(edges: tuple[float, ...], counts: Mapping[int, int]) -> Partition 
 
 def _deciles(
     connection: psycopg.Connection, source: sql.Identifier
-) -> tuple[int, dict[str, list[float] | None]]:
+) -> tuple[int, float | None, dict[str, list[float] | None]]:
     columns = [
         sql.SQL("percentile_disc(%(deciles)s::float8[]) WITHIN GROUP (ORDER BY {})").format(
             sql.Identifier(field.name)
         )
         for field in FEATURES
     ]
-    query = sql.SQL("SELECT count(*), {} FROM {}").format(sql.SQL(", ").join(columns), source)
-    row = connection.execute(query, {"deciles": list(DECILES)}).fetchone()
+    query = sql.SQL(
+        "SELECT count(*), (avg({outcome}) FILTER (WHERE {origin} <> %(stream)s))::float8, {columns}"
+        " FROM {source}"
+    ).format(
+        outcome=sql.Identifier(OUTCOME.name),
+        origin=sql.Identifier(SOURCE.name),
+        columns=sql.SQL(", ").join(columns),
+        source=source,
+    )
+    parameters = {"deciles": list(DECILES), "stream": STREAM_PATIENTS.name}
+    row = connection.execute(query, parameters).fetchone()
     if row is None:
         raise psycopg.DataError("an aggregate without a row")
-    count, *deciles = row
-    return count, {field.name: edges for field, edges in zip(FEATURES, deciles, strict=True)}
+    count, outcome_share, *deciles = row
+    return (
+        count,
+        outcome_share,
+        {field.name: edges for field, edges in zip(FEATURES, deciles, strict=True)},
+    )
 
 
 def _counts(

@@ -5,6 +5,7 @@ location can import this module.
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,10 +17,12 @@ from diabetes_platform.quality.expectations import EXPECTATIONS, PreviousBatch, 
 from diabetes_platform.quality.validation_report import (
     NOTHING_TO_COMPARE,
     ValidationReport,
+    accept,
     failed_report,
     first_line,
     not_applicable,
     not_evaluated,
+    with_severity,
     without_consequences,
 )
 
@@ -34,9 +37,12 @@ def validate_staging(
     run_name: str,
     *,
     previous: PreviousBatch | None = None,
+    accepted: Mapping[str, str] | None = None,
     table: str = STAGING_PATIENTS.name,
 ) -> ValidationReport:
     """Validate `table` (schema.name, a table or a view) and write its page under `docs_dir`.
+
+    `accepted` maps the names of expectations whose failure does not stop the batch to a reason.
 
     Errors of the data, the database or Great Expectations are not raised: each expectation then has
     a failed outcome with the error. Data Docs that cannot be written change no outcome;
@@ -45,7 +51,7 @@ def validate_staging(
     validated_at = datetime.now(UTC)
     url = make_url(warehouse_url).set(drivername="postgresql+psycopg")
     try:
-        return _validate(url, docs_dir, run_name, validated_at, previous, table)
+        return _validate(url, docs_dir, run_name, validated_at, previous, accepted, table)
     except Exception as error:  # noqa: BLE001 — a blocking check must emit a result, whatever broke
         text = first_line(f"{type(error).__name__}: {error}", url.password)
         LOGGER.error("The validation %s failed: %s", run_name, text)  # noqa: TRY400 — a traceback may hold the URL
@@ -58,6 +64,7 @@ def _validate(
     run_name: str,
     validated_at: datetime,
     previous: PreviousBatch | None,
+    accepted: Mapping[str, str] | None,
     table: str,
 ) -> ValidationReport:
     try:
@@ -81,7 +88,8 @@ def _validate(
         for spec, kwargs in bound
     )
     applicable = without_consequences(EXPECTATIONS, outcomes, previous)
-    report = ValidationReport(run_name, validated_at, applicable)
+    severe = with_severity(EXPECTATIONS, applicable, previous)
+    report = ValidationReport(run_name, validated_at, accept(severe, accepted or {}))
     try:
         linked = data_docs.linked(report)
         data_docs.write_docs(docs_dir, linked, result)

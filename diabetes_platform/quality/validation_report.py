@@ -4,13 +4,14 @@ It does not import Great Expectations, so that Dagster's code location can impor
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from urllib.parse import quote
 
 from diabetes_platform.contract.fields import FEATURES, OUTCOME, Field
 from diabetes_platform.contract.tables import filled_name, normed_name
 from diabetes_platform.quality.expectations import (
+    ACCEPTABLE,
     BOTH_OUTCOMES,
     EXPECTATIONS,
     HAS_ROWS,
@@ -33,9 +34,11 @@ NO_ROWS = f"The batch has no rows: see {HAS_ROWS}."
 class ExpectationOutcome:
     """The result of one expectation.
 
-    `observed` is a count, a share or a statistic of the batch. `unexpected_count` of the
+    `observed` is a count, a share or a statistic of the batch, and `allowed` its limits.
+    `unexpected_count` of the
     `element_count` rows violate the expectation, and `record_ids` has at most 20 of their ids.
-    `note` explains why it does not apply, `error` why it could not be evaluated.
+    `note` explains why it does not apply, `error` why it could not be evaluated, `accepted` by whom
+    and why a failure that would stop the batch was accepted.
     """
 
     name: str
@@ -47,6 +50,8 @@ class ExpectationOutcome:
     record_ids: tuple[str, ...] = ()
     note: str | None = None
     error: str | None = None
+    accepted: str | None = None
+    allowed: str | None = None
 
     @property
     def blocks(self) -> bool:
@@ -106,6 +111,41 @@ def without_consequences(
     return tuple(
         not_applicable(spec, notes[spec.name]) if spec.name in notes else by_name[spec.name]
         for spec in specs
+    )
+
+
+def with_severity(
+    specs: Sequence[ExpectationSpec],
+    outcomes: Sequence[ExpectationOutcome],
+    previous: PreviousBatch | None,
+) -> tuple[ExpectationOutcome, ...]:
+    """Return the outcomes; a failed warning whose observed value is severe becomes an error."""
+    rows = next((outcome.observed for outcome in outcomes if outcome.name == HAS_ROWS), None)
+    if previous is None or not isinstance(rows, int):
+        return tuple(outcomes)
+    return tuple(
+        replace(outcome, severity="error")
+        if not outcome.passed
+        and spec.is_severe is not None
+        and isinstance(outcome.observed, int | float)
+        and spec.is_severe(previous, outcome.observed, rows)
+        else outcome
+        for spec, outcome in zip(specs, outcomes, strict=True)
+    )
+
+
+def accept(
+    outcomes: Iterable[ExpectationOutcome], reasons: Mapping[str, str]
+) -> tuple[ExpectationOutcome, ...]:
+    """Return the outcomes; failures that an operator accepted, by name and reason, only warn.
+
+    Failures of expectations that are not acceptable stay.
+    """
+    return tuple(
+        replace(outcome, severity="warning", accepted=reasons[outcome.name])
+        if outcome.blocks and outcome.name in ACCEPTABLE.intersection(reasons)
+        else outcome
+        for outcome in outcomes
     )
 
 

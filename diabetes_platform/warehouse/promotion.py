@@ -53,15 +53,16 @@ def promote(url: str, batch: StagedBatch) -> Promotion:
         if (existing := _promotion_of(connection, batch.version)) is not None:
             return existing
         current = _promotion_of(connection)
+        validation_run, accepted = _passing_validation(connection, batch)
         promotion = Promotion(
             action="promote",
             version=batch.version,
             previous_version=None if current is None else current.version,
             batch_id=batch.batch_id,
             delta_version=batch.delta_version,
-            validation_run=_passing_validation(connection, batch),
+            validation_run=validation_run,
             rows=batch.rows,
-            verdict="all blocking expectations passed",
+            verdict="; ".join(accepted) or "all blocking expectations passed",
         )
         _copy_rows(connection, batch)
         _serve(connection, promotion)
@@ -124,7 +125,8 @@ def _promotion_of(connection: Connection, version: int | None = None) -> Promoti
     return None if row is None else replace(Promotion(*row), changed=False)
 
 
-def _passing_validation(connection: Connection, batch: StagedBatch) -> str:
+def _passing_validation(connection: Connection, batch: StagedBatch) -> tuple[str, list[str]]:
+    """Return the run of the newest validation, and the failures that an operator accepted."""
     row = connection.execute(
         "SELECT run_name, passed, failed FROM staging.validations WHERE version = %s"
         " ORDER BY validated_at DESC LIMIT 1",
@@ -135,7 +137,7 @@ def _passing_validation(connection: Connection, batch: StagedBatch) -> str:
     run_name, passed, failed = row
     if not passed:
         raise PromotionError(f"batch {batch.batch_id} failed {', '.join(failed)}")
-    return str(run_name)
+    return str(run_name), list(failed)
 
 
 def _copy_rows(connection: Connection, batch: StagedBatch) -> None:

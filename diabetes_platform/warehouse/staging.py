@@ -1,5 +1,6 @@
 """Loading one cleaned batch into `staging.patients`: a stream of Arrow batches, binary COPY."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -88,12 +89,22 @@ def count_staged(url: str, batch_id: str) -> int:
 
 
 def record_validation(
-    url: str, batch: StagedBatch, *, run_name: str, failed: tuple[str, ...]
+    url: str,
+    batch: StagedBatch,
+    *,
+    run_name: str,
+    failed: tuple[str, ...],
+    accepted: Mapping[str, str] | None = None,
 ) -> None:
-    """Record the verdict on a staged batch: it passed if no blocking expectation `failed`."""
+    """Record the verdict on a staged batch: it passed if no blocking expectation `failed`.
+
+    `accepted` maps failures that an operator accepted to the person and the reason. They are stored
+    behind the failed names, and the audit of the promotion repeats them.
+    """
+    accepted_texts = [f"{name} accepted by {text}" for name, text in (accepted or {}).items()]
     with psycopg.connect(url) as connection:
         connection.execute(
             "INSERT INTO staging.validations (run_name, version, passed, failed)"
             " VALUES (%s, %s, %s, %s)",
-            (run_name, batch.version, not failed, list(failed)),
+            (run_name, batch.version, not failed, [*failed, *accepted_texts]),
         )

@@ -13,7 +13,9 @@ from psycopg import sql
 
 from diabetes_platform.contract.bundle import load_champion
 from diabetes_platform.definitions import build_definitions
+from diabetes_platform.local.dagster.batch import batch_config
 from diabetes_platform.local.postgres.server import Postgres
+from diabetes_platform.orchestration.acceptance import Acceptance
 from diabetes_platform.settings import PIMA_CSV, PlatformSettings
 from diabetes_platform.warehouse.migrate import upgrade
 
@@ -27,13 +29,15 @@ class Platform:
     settings: PlatformSettings
     instance: dg.DagsterInstance
 
-    def run(self, source: Path = PIMA_CSV, **changes: object) -> dg.ExecuteInProcessResult:
+    def run(
+        self, source: Path = PIMA_CSV, acceptance: Acceptance | None = None, **changes: object
+    ) -> dg.ExecuteInProcessResult:
         settings = self.settings.model_copy(update=changes)
         defs = build_definitions(lambda: settings)
         return defs.resolve_job_def("batch").execute_in_process(
             instance=self.instance,
             raise_on_error=False,
-            run_config={"ops": {"raw__patients": {"config": {"source": str(source)}}}},
+            run_config=batch_config(str(source), acceptance),
         )
 
     def run_only(self, *keys: str) -> dg.ExecuteInProcessResult:

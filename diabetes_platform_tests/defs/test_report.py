@@ -43,8 +43,8 @@ def test_the_report_contains_batch_checks_and_model(serving: Platform) -> None:
     assert [(entry.version, entry.released) for entry in report.history] == [
         (report.model.version, True)
     ]
-    # 74 expectations, the other batch checks, the gate and the served version.
-    assert report.counts["passed"] >= 79
+    # 76 expectations, the other batch checks, the gate and the served version.
+    assert report.counts["passed"] >= 82
     assert report.counts["failed"] == 0
     assert report.stream_issues is None
 

@@ -15,6 +15,7 @@ from diabetes_platform.contract.tables import (
     normed_name,
 )
 from diabetes_platform.quality.expectations import (
+    ACCEPTABLE,
     EXPECTATIONS,
     ExpectationSpec,
     Kwargs,
@@ -54,6 +55,7 @@ def test_only_comparisons_and_scales_are_warnings() -> None:
     warnings = {spec.name for spec in EXPECTATIONS if spec.severity == "warning"}
     assert warnings == {
         "row_count_near_previous_batch",
+        "outcome_share_near_previous_batch",
         *(f"{field.name}_distribution_near_previous_batch" for field in FEATURES),
         *(f"{column.name}_centred" for column in NORMED),
         *(f"enough_{field.name}_measured" for field in LATER),
@@ -154,6 +156,63 @@ def test_compares_a_distribution_by_bins() -> None:
         "weights": [0.75, 0.25],
         "tail_weights": [0.0, 0.0],
     }
+
+
+def test_row_counts_are_not_compared_with_the_reference() -> None:
+    reference = PreviousBatch(768, {}, 0.35, is_reference=True)
+    assert bound_kwargs(BY_NAME["row_count_not_collapsed"], reference) is None
+    assert bound_kwargs(BY_NAME["row_count_near_previous_batch"], reference) is None
+    assert bound_kwargs(BY_NAME["outcome_share_near_previous_batch"], reference) is not None
+
+
+@pytest.mark.parametrize(
+    ("share", "bounds"),
+    [(0.35, (0.25, 0.45)), (0.05, (0, 0.15)), (0.95, (0.85, 1))],
+)
+def test_the_share_of_the_outcome_is_compared(share: float, bounds: tuple[float, float]) -> None:
+    previous = PreviousBatch(768, {}, share)
+    kwargs = bound_kwargs(BY_NAME["outcome_share_near_previous_batch"], previous)
+    assert kwargs is not None
+    assert (kwargs["min_value"], kwargs["max_value"]) == pytest.approx(bounds)
+    without = PreviousBatch(768, {})
+    assert bound_kwargs(BY_NAME["outcome_share_near_previous_batch"], without) is None
+
+
+@pytest.mark.parametrize(
+    ("previous_rows", "rows", "divergence", "severe"),
+    [
+        (768, 768, 0.12, False),
+        (768, 768, 0.21, True),
+        (100_000, 768, 0.21, True),
+        # Twenty rows differ by chance.
+        (768, 20, 0.6, False),
+        (20, 20, 1.4, False),
+        (20, 20, 1.6, True),
+    ],
+)
+def test_another_distribution_is_severe_unless_chance_explains_it(
+    previous_rows: int, rows: int, divergence: float, *, severe: bool
+) -> None:
+    is_severe = BY_NAME["glucose_distribution_near_previous_batch"].is_severe
+    assert is_severe is not None
+    assert is_severe(PreviousBatch(previous_rows, {}), divergence, rows) is severe
+
+
+@pytest.mark.parametrize(
+    ("rows", "share", "severe"),
+    [(768, 0.5, False), (768, 0.651, True), (768, 0.1, True), (30, 0.651, False)],
+)
+def test_another_share_of_the_outcome_is_severe_unless_chance_explains_it(
+    rows: int, share: float, *, severe: bool
+) -> None:
+    is_severe = BY_NAME["outcome_share_near_previous_batch"].is_severe
+    assert is_severe is not None
+    assert is_severe(PreviousBatch(768, {}, 0.349), share, rows) is severe
+
+
+def test_only_statistics_can_be_accepted() -> None:
+    assert {"row_count_not_collapsed", "glucose_higher_with_outcome"} <= ACCEPTABLE
+    assert not ACCEPTABLE & {"has_rows", "age_in_range", "no_missing_age", "outcome_allowed"}
 
 
 COMPARING = [spec for spec in EXPECTATIONS if spec.compare is not None]

@@ -241,15 +241,21 @@ def test_every_expectation_has_an_example_that_makes_it_fail(
 ) -> None:
     """One batch has a fault for every expectation, made from the contract; one batch is empty.
 
+    Inverted outcomes are a batch of their own, because the first one has no allowed outcome.
     A new expectation fails this test until `broken_batch` contains a fault for it.
     """
-    execute(warehouse, *map(sql.SQL, broken_batch()))
-    previous = replace(measured_before(*(f.name for f in FEATURES)), row_count=7680)
+    invert = sql.SQL("UPDATE staging.patients SET outcome = 1 - outcome")
+    execute(warehouse, invert)
+    inverted = validate_staging(warehouse, docs_dir, "run-0")
+    execute(warehouse, invert, *map(sql.SQL, broken_batch()))
+    previous = replace(
+        measured_before(*(f.name for f in FEATURES)), row_count=7680, outcome_share=0.35
+    )
     broken = validate_staging(warehouse, docs_dir, "run-1", previous=previous)
     execute(warehouse, sql.SQL("TRUNCATE staging.patients_1"))
     empty = validate_staging(warehouse, docs_dir, "run-2")
 
-    failures = failed(broken) | (failed(empty) & {"has_rows"})
+    failures = failed(broken) | failed(inverted) | (failed(empty) & {"has_rows"})
     without_example = {spec.name for spec in EXPECTATIONS} - failures
     assert not without_example, "add a fault to broken_batch for these expectations"
     assert [o.name for o in broken.outcomes if o.error is not None] == []

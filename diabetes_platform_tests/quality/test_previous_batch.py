@@ -1,10 +1,18 @@
 """Size and histograms of the promoted version, read without its rows."""
 
+from pathlib import Path
+
 import psycopg
 import pytest
 
 from diabetes_platform.contract.fields import FEATURE_NAMES, FIELDS_BY_NAME
-from diabetes_platform.quality.previous_batch import bin_edges, partition, read_previous
+from diabetes_platform.quality.previous_batch import (
+    bin_edges,
+    partition,
+    read_previous,
+    read_reference,
+    write_reference,
+)
 from diabetes_platform_tests.quality.staged_batches import create_table, load, pima_patients
 
 AGE = FIELDS_BY_NAME["age"]
@@ -70,6 +78,44 @@ def test_reads_row_count_and_histograms(database_url: str) -> None:
     assert previous.partitions["diabetes_pedigree_function"].weights == pytest.approx(
         [0.1] * 10, abs=0.01
     )
+
+
+@pytest.mark.integration
+def test_the_reference_has_the_statistics_of_the_pima_data(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        create_table(connection, "serving", "patients")
+        load(connection, "serving", "patients", pima_patients())
+    previous, reference = read_previous(database_url), read_reference()
+    assert previous is not None
+    assert reference.is_reference
+    assert reference.row_count == previous.row_count
+    assert reference.outcome_share == pytest.approx(previous.outcome_share)
+    assert reference.partitions.keys() == previous.partitions.keys()
+    for name, histogram in reference.partitions.items():
+        assert histogram.bins == pytest.approx(previous.partitions[name].bins)
+        assert histogram.weights == pytest.approx(previous.partitions[name].weights)
+
+
+def test_a_written_reference_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "reference.json"
+    write_reference(read_reference(), path)
+    assert read_reference(path) == read_reference()
+    path.write_text("[]")
+    with pytest.raises(ValueError, match="no reference statistics"):
+        read_reference(path)
+
+
+@pytest.mark.integration
+def test_the_share_of_the_outcome_is_that_of_the_source(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        create_table(connection, "serving", "patients")
+        load(connection, "serving", "patients", pima_patients())
+        connection.execute(
+            "UPDATE serving.patients SET source = 'stream/patients' WHERE outcome = 1"
+        )
+    previous = read_previous(database_url)
+    assert previous is not None
+    assert previous.outcome_share == 0
 
 
 @pytest.mark.integration

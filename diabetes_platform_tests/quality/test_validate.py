@@ -7,7 +7,7 @@ from psycopg import sql
 
 from diabetes_platform.local.ports import free_port
 from diabetes_platform.quality.expectations import EXPECTATIONS, PreviousBatch
-from diabetes_platform.quality.previous_batch import read_previous
+from diabetes_platform.quality.previous_batch import read_previous, read_reference
 from diabetes_platform.quality.validate import validate_staging
 from diabetes_platform.quality.validation_report import NO_OUTCOMES, NOTHING_TO_COMPARE
 from diabetes_platform_tests.quality.outcomes import failed, outcome
@@ -95,13 +95,75 @@ def test_the_row_count_is_compared_with_the_promoted_version(
     assert (failed(report), report.passed) == (fails, passed)
 
 
-def test_shifts_warn_and_do_not_block(warehouse: str, docs_dir: Path) -> None:
+def test_small_shifts_warn_and_do_not_block(warehouse: str, docs_dir: Path) -> None:
     promote(warehouse)
-    shifted = "UPDATE staging.patients SET age = age + 15, bmi_normed = bmi_normed + 1"
+    shifted = "UPDATE staging.patients SET bmi = bmi + 4, age_normed = age_normed + 1"
     execute(warehouse, sql.SQL(shifted))
     report = validate_staging(warehouse, docs_dir, "run-1", previous=read_previous(warehouse))
-    assert failed(report) == {"age_distribution_near_previous_batch", "bmi_normed_centred"}
+    assert failed(report) == {"bmi_distribution_near_previous_batch", "age_normed_centred"}
     assert report.passed
+
+
+SURPLUS = "SELECT record_id FROM staging.patients_1 WHERE outcome = 0 LIMIT 232"
+INVERTED = "UPDATE staging.patients SET outcome = 1 - outcome"
+WRONG_COLUMNS = {
+    "outcome inverted": (
+        [INVERTED],
+        {"outcome_share_near_previous_batch", "glucose_higher_with_outcome"},
+    ),
+    "outcome inverted, as many with as without diabetes": (
+        [
+            # As many patients with outcome 0 as with outcome 1.
+            f"DELETE FROM staging.patients_1 WHERE record_id IN ({SURPLUS})",  # noqa: S608
+            INVERTED,
+        ],
+        {"glucose_higher_with_outcome"},
+    ),
+    "skin fold and BMI exchanged": (
+        [
+            "UPDATE staging.patients SET skin_thickness = bmi, bmi = skin_thickness",
+            "UPDATE staging.patients SET bmi = NULL WHERE bmi < 10",
+        ],
+        {"skin_thickness_distribution_near_previous_batch", "bmi_distribution_near_previous_batch"},
+    ),
+    "age in another unit": (
+        ["UPDATE staging.patients SET age = least(age * 1.4, 120)"],
+        {"age_distribution_near_previous_batch"},
+    ),
+}
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["first batch", "later batch"])
+@pytest.mark.parametrize("name", WRONG_COLUMNS)
+def test_a_wrong_column_stops_the_batch_unless_an_operator_accepts_it(
+    name: str, warehouse: str, docs_dir: Path, *, first: bool
+) -> None:
+    statements, checks = WRONG_COLUMNS[name]
+    previous: PreviousBatch | None = read_reference()
+    if not first:
+        promote(warehouse)
+        previous = read_previous(warehouse)
+    execute(warehouse, *map(sql.SQL, statements))
+    report = validate_staging(warehouse, docs_dir, "run-1", previous=previous)
+    blocking = {result.name for result in report.outcomes if result.blocks}
+    assert checks <= blocking <= failed(report)
+
+    reasons = dict.fromkeys(blocking, "Ada: a new clinic")
+    accepted = validate_staging(warehouse, docs_dir, "run-2", previous=previous, accepted=reasons)
+    assert accepted.passed
+    assert failed(accepted) == failed(report)
+    assert {r.name for r in accepted.outcomes if r.accepted == "Ada: a new clinic"} == blocking
+
+
+def test_the_first_batch_of_the_reference_data_passes(warehouse: str, docs_dir: Path) -> None:
+    report = validate_staging(warehouse, docs_dir, "run-1", previous=read_reference())
+    assert failed(report) == set()
+
+
+def test_a_collapsed_row_count_names_its_limit(warehouse: str, docs_dir: Path) -> None:
+    report = validate_staging(warehouse, docs_dir, "run-1", previous=PreviousBatch(2000, {}))
+    result = outcome(report, "row_count_not_collapsed")
+    assert (result.observed, result.allowed) == (768, "at least 1000")
 
 
 def test_every_expectation_fails_if_the_database_is_down(

@@ -17,9 +17,11 @@ from diabetes_platform.quality.validation_report import (
     NOTHING_TO_COMPARE,
     ExpectationOutcome,
     ValidationReport,
+    accept,
     failed_report,
     first_line,
     not_applicable,
+    with_severity,
     without_consequences,
 )
 
@@ -69,6 +71,36 @@ def test_a_batch_without_rows_fails_for_that_alone() -> None:
 def test_an_error_that_is_no_consequence_stays() -> None:
     outcomes = outcomes_with()
     assert list(without_consequences(EXPECTATIONS, outcomes, None)) == outcomes
+
+
+SHIFTED = "glucose_distribution_near_previous_batch"
+
+
+def shifted(divergence: float) -> tuple[ExpectationOutcome, ...]:
+    """All expectations passed, but that on the distribution of glucose."""
+    return tuple(
+        ExpectationOutcome(spec.name, spec.name != SHIFTED, spec.severity, observed=observed)
+        for spec in EXPECTATIONS
+        for observed in [{SHIFTED: divergence, "has_rows": 768}.get(spec.name)]
+    )
+
+
+@pytest.mark.parametrize(("divergence", "blocks"), [(0.15, False), (0.4, True)])
+def test_a_severe_warning_stops_the_batch(divergence: float, *, blocks: bool) -> None:
+    outcomes = with_severity(EXPECTATIONS, shifted(divergence), PreviousBatch(768, {}))
+    assert [outcome.name for outcome in outcomes if outcome.blocks] == [SHIFTED] * blocks
+    assert not any(outcome.blocks for outcome in with_severity(EXPECTATIONS, outcomes[:0], None))
+
+
+def test_an_accepted_failure_warns_with_the_reason() -> None:
+    outcomes = with_severity(EXPECTATIONS, shifted(0.4), PreviousBatch(768, {}))
+    accepted = accept(outcomes, {SHIFTED: "Ada: new assay", "row_count_not_collapsed": "Ada: x"})
+    texts = {o.name: (o.passed, o.blocks, o.accepted) for o in accepted if o.accepted}
+    assert texts == {SHIFTED: (False, False, "Ada: new assay")}
+
+
+def test_broken_rows_cannot_be_accepted() -> None:
+    assert accept([FAILED], {FAILED.name: "Ada: never mind"}) == (FAILED,)
 
 
 def test_a_source_without_outcomes_is_not_trained_on() -> None:

@@ -9,7 +9,7 @@ import pytest
 from psycopg import IsolationLevel
 
 from diabetes_platform.warehouse.promotion import PromotionError, promote, rollback
-from diabetes_platform.warehouse.staging import StagedBatch
+from diabetes_platform.warehouse.staging import StagedBatch, record_validation
 
 pytestmark = pytest.mark.integration
 Stage = Callable[..., StagedBatch]
@@ -30,6 +30,13 @@ def audit(url: str) -> list[tuple[str, int, int | None, str | None]]:
         ).fetchall()
 
 
+def serving_verdict(url: str) -> str:
+    with psycopg.connect(url) as connection:
+        row = connection.execute("SELECT verdict FROM serving.promotions").fetchone()
+    assert row is not None
+    return str(row[0])
+
+
 def test_the_serving_table_is_empty_before_the_first_promotion(warehouse: str) -> None:
     assert versions_seen(warehouse) == []
 
@@ -45,6 +52,27 @@ def test_a_validated_batch_becomes_the_serving_table_and_leaves_an_audit_row(
     assert promotion.rows == 5
     assert versions_seen(warehouse) == [("b" * 12, 5)]
     assert audit(warehouse) == [("promote", batch.version, None, f"run-{batch.version}")]
+
+
+def test_the_audit_names_accepted_failures_with_person_and_reason(
+    warehouse: str, staged: Stage
+) -> None:
+    batch = staged(failed=None)
+    accepted = {"row_count_not_collapsed": "ada: a clinic closed"}
+    record_validation(warehouse, batch, run_name="run-a", failed=(), accepted=accepted)
+
+    promotion = promote(warehouse, batch)
+
+    assert promotion.verdict == "row_count_not_collapsed accepted by ada: a clinic closed"
+    assert serving_verdict(warehouse) == promotion.verdict
+
+
+def test_an_accepted_failure_does_not_excuse_another_one(warehouse: str, staged: Stage) -> None:
+    batch = staged(failed=None)
+    accepted = {"row_count_not_collapsed": "ada: a clinic closed"}
+    record_validation(warehouse, batch, run_name="run-a", failed=("has_rows",), accepted=accepted)
+    with pytest.raises(PromotionError, match="failed has_rows"):
+        promote(warehouse, batch)
 
 
 def test_staging_still_shows_the_batch_after_its_promotion(warehouse: str, staged: Stage) -> None:

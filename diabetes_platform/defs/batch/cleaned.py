@@ -22,6 +22,7 @@ from diabetes_platform.contract.tables import (
     STATISTICS_PATIENTS,
 )
 from diabetes_platform.lake.delta import Lake
+from diabetes_platform.orchestration.acceptance import Acceptance
 from diabetes_platform.orchestration.automation import FOLLOW, with_asset
 from diabetes_platform.orchestration.batch_state import (
     BatchReference,
@@ -173,6 +174,7 @@ def quarantine_patients(
     "PLATFORM_REJECTED_ROWS_BLOCK the batch stops.",
 )
 def few_rows_rejected(
+    config: Acceptance,
     lake: dg.ResourceParam[Lake],
     settings: dg.ResourceParam[PlatformSettings],
     warehouse: dg.ResourceParam[Warehouse],
@@ -183,9 +185,17 @@ def few_rows_rejected(
     rows = RejectedRows(counts.accepted, counts.rejected, counts.reasons)
     warn_above, block_above = settings.rejected_rows_warn, settings.rejected_rows_block
     level = rows.level(warn_above=warn_above, block_above=block_above)
-    blocks = level == "error" and not was_promoted(warehouse.url, cleaned.batch_id)
+    accepted = config.reasons.get(FEW_ROWS_REJECTED)
+    blocks = (
+        level == "error"
+        and accepted is None
+        # A batch that was accepted once is not stopped when its source is read again.
+        and not was_promoted(warehouse.url, cleaned.batch_id)
+    )
     limit = block_above if blocks else warn_above
     text = f"{rows} ({percent(rows.share)}, allowed {percent(limit)})"
+    if level == "error" and accepted is not None:
+        text += f", accepted by {accepted}"
     severity = dg.AssetCheckSeverity
     return dg.AssetCheckResult(
         passed=level == "passed",

@@ -3,7 +3,7 @@
 The checks are the row reconciliation and one check for each expectation.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -18,6 +18,7 @@ from diabetes_platform.contract.tables import (
     STAGING_PATIENTS,
 )
 from diabetes_platform.lake.delta import Lake
+from diabetes_platform.orchestration.acceptance import Acceptance
 from diabetes_platform.orchestration.automation import FOLLOW, with_asset
 from diabetes_platform.orchestration.batch_state import (
     CleanedBatch,
@@ -25,7 +26,7 @@ from diabetes_platform.orchestration.batch_state import (
     current_batch,
     input_version,
 )
-from diabetes_platform.orchestration.check_results import without_none
+from diabetes_platform.orchestration.check_results import FEW_ROWS_REJECTED, without_none
 from diabetes_platform.orchestration.describe import (
     CLEANED,
     LABELS,
@@ -39,7 +40,7 @@ from diabetes_platform.orchestration.describe import (
 from diabetes_platform.orchestration.resources import Warehouse
 from diabetes_platform.orchestration.retries import non_retryable_errors, retried
 from diabetes_platform.quality.expectations import EXPECTATIONS
-from diabetes_platform.quality.previous_batch import read_previous
+from diabetes_platform.quality.previous_batch import read_previous, read_reference
 from diabetes_platform.quality.validate import validate_staging
 from diabetes_platform.quality.validation_report import (
     ExpectationOutcome,
@@ -147,7 +148,7 @@ def nothing_vanished(
         dg.AssetCheckSpec(
             name=spec.name,
             asset=STAGING,
-            blocking=spec.severity == "error",
+            blocking=spec.may_block,
             description=spec.description,
             automation_condition=with_asset(STAGING),
         )
@@ -158,32 +159,46 @@ def nothing_vanished(
 )
 def staging_expectations(
     context: dg.AssetCheckExecutionContext,
+    config: Acceptance,
     settings: dg.ResourceParam[PlatformSettings],
     warehouse: dg.ResourceParam[Warehouse],
 ) -> Iterator[dg.AssetCheckResult]:
     """Validate the staging table; every expectation gets a result, even if validation fails."""
-    batch, report = _validate(context.run.run_id, settings, warehouse)
+    batch, report = _validate(context.run.run_id, settings, warehouse, config.reasons)
     page = f"{settings.api}/data-docs/{report.docs_link}" if report.docs_link else None
     for outcome in report.outcomes:
         yield check_result(outcome, page, report.docs_error)
     # After the results: if this fails, they are kept and promotion rejects the batch.
     if batch is not None:
         failed = tuple(outcome.name for outcome in report.outcomes if outcome.blocks)
-        record_validation(warehouse.url, batch, run_name=report.run_name, failed=failed)
+        accepted = {o.name: o.accepted for o in report.outcomes if o.accepted is not None}
+        if FEW_ROWS_REJECTED in config.reasons:
+            accepted[FEW_ROWS_REJECTED] = config.reasons[FEW_ROWS_REJECTED]
+        record_validation(
+            warehouse.url, batch, run_name=report.run_name, failed=failed, accepted=accepted
+        )
 
 
 def _validate(
-    run_name: str, settings: PlatformSettings, warehouse: Warehouse
+    run_name: str,
+    settings: PlatformSettings,
+    warehouse: Warehouse,
+    accepted: Mapping[str, str],
 ) -> tuple[StagedBatch | None, ValidationReport]:
-    """Validate the staged batch; an unreachable database fails every expectation."""
+    """Validate the staged batch; an unreachable database fails every expectation.
+
+    The first batch is compared with the contract's reference statistics.
+    """
     try:
         batch = newest(warehouse.url)
-        previous = read_previous(warehouse.url)
+        previous = read_previous(warehouse.url) or read_reference()
     except psycopg.Error as error:
         text = first_line(f"{type(error).__name__}: {error}")
         validated_at = datetime.now(UTC)
         return None, failed_report(text, run_name=run_name, validated_at=validated_at)
-    report = validate_staging(warehouse.url, settings.data_docs, run_name, previous=previous)
+    report = validate_staging(
+        warehouse.url, settings.data_docs, run_name, previous=previous, accepted=accepted
+    )
     return batch, report
 
 
@@ -199,10 +214,12 @@ def check_result(
         severity=severities.ERROR if outcome.severity == "error" else severities.WARN,
         metadata=without_none(
             observed=outcome.observed,
+            allowed=outcome.allowed,
             unexpected_count=outcome.unexpected_count,
             element_count=outcome.element_count,
             record_ids=", ".join(outcome.record_ids) or None,
             note=outcome.note,
+            accepted=outcome.accepted,
             error=outcome.error,
             data_docs_error=docs_error,
             data_docs=dg.MetadataValue.url(f"{page}#{outcome.name}") if page else None,

@@ -1,8 +1,11 @@
 """`diabetes materialize` and `diabetes launch`: a run of a Dagster job, shown step by step."""
 
+import getpass
+from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
+from pydantic import ValidationError
 from rich.console import Console
 
 from diabetes_platform.local.console import Progress, failure_line, success_lines
@@ -12,13 +15,19 @@ from diabetes_platform.local.dagster.environment import enter_platform, enter_st
 from diabetes_platform.local.dagster.instance import open_instance
 from diabetes_platform.local.dagster.submit import batch_request, submit
 from diabetes_platform.local.demo_platform import DemoPlatform
-from diabetes_platform.local.errors import FailedError
+from diabetes_platform.local.errors import FailedError, PlatformError
 from diabetes_platform.local.stack import Stack, require_running_stack
+from diabetes_platform.orchestration.acceptance import Acceptance
 from diabetes_platform.settings import PlatformSettings
 
 
 def materialize(
-    settings: PlatformSettings, console: Console, *, source: str | None, select: str | None
+    settings: PlatformSettings,
+    console: Console,
+    *,
+    source: str | None,
+    select: str | None,
+    acceptance: Acceptance | None = None,
 ) -> None:
     """Run the batch job and show its steps; raises FailedError that says what failed.
 
@@ -28,11 +37,26 @@ def materialize(
     with Progress(console) as progress:
         with enter_platform(settings) as platform:
             if isinstance(platform, Stack):
-                request = batch_request(_definitions, source, select)
+                request = batch_request(_definitions, source, select, acceptance)
                 outcome = _submit(platform, progress, request)
             else:
-                outcome = _run_in_process(platform, progress, source, select)
+                outcome = _run_in_process(platform, progress, source, select, acceptance)
         _require_success(progress, outcome, platform.layout.log(JOB))
+
+
+def acceptance_of(checks: Sequence[str], reason: str | None) -> Acceptance | None:
+    """Return the acceptance of failed checks by the current user; None without checks.
+
+    Raises PlatformError for a check that cannot be accepted and for a missing reason.
+    """
+    if not checks:
+        return None
+    try:
+        accept = dict.fromkeys(checks, reason or "")
+        return Acceptance(accept=accept, accepted_by=getpass.getuser())
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+        raise PlatformError(f"--{first}") from error
 
 
 def launch(settings: PlatformSettings, console: Console, request: LaunchRequest) -> None:
@@ -57,12 +81,22 @@ def _submit(stack: Stack, progress: Progress, request: LaunchRequest) -> RunOutc
 
 
 def _run_in_process(
-    platform: DemoPlatform, progress: Progress, source: str | None, select: str | None
+    platform: DemoPlatform,
+    progress: Progress,
+    source: str | None,
+    select: str | None,
+    acceptance: Acceptance | None,
 ) -> RunOutcome:
     with open_instance() as instance:
         follower = Follower(progress.step_started, progress.step_ended)
         return run_exclusively(
-            platform, instance, _definitions(), follower, source=source, select=select
+            platform,
+            instance,
+            _definitions(),
+            follower,
+            source=source,
+            select=select,
+            acceptance=acceptance,
         )
 
 

@@ -15,7 +15,9 @@ from diabetes_platform.local.dagster.run_log import run_log
 from diabetes_platform.local.demo_platform import DemoPlatform
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.locks import lock_batch
+from diabetes_platform.orchestration.acceptance import Acceptance
 from diabetes_platform.orchestration.check_results import FEW_ROWS_REJECTED
+from diabetes_platform.orchestration.describe import QUARANTINE, STAGING
 from diabetes_platform.settings import PlatformSettings
 
 JOB = "batch"
@@ -29,6 +31,9 @@ _INTERRUPTED = "Execution was interrupted"
 """The message of Dagster, which handles the signal while a step runs."""
 _STATUS = dg.DagsterRunStatus
 _UNFINISHED = [_STATUS.NOT_STARTED, _STATUS.STARTING, _STATUS.STARTED, _STATUS.CANCELING]
+EXPECTATIONS_OP = "staging_expectations"
+REJECTED_ROWS_OP = f"{QUARANTINE.to_python_identifier()}_{FEW_ROWS_REJECTED}"
+"""The steps whose checks an operator can accept."""
 SOURCE_ASSET = dg.AssetKey(RAW_PATIENTS.name.split("/"))
 
 
@@ -132,15 +137,19 @@ def run_batch(
     log: Path,
     source: str | None = None,
     select: str | None = None,
+    acceptance: Acceptance | None = None,
 ) -> RunOutcome:
     """Run the batch job, or the assets of it that `select` names, and return the outcome.
 
-    `source` overrides the configured source. `select` is an asset selection of Dagster, for
+    `source` overrides the configured source. `acceptance` names failed checks that do not stop it.
+    `select` is an asset selection of Dagster, for
     example `key:"staging/patients"+`. Events are appended to `log`. Raises PlatformError if
     `select` names no asset of the job or omits the one that reads `source`, and KeyboardInterrupt
     after Dagster has recorded an interrupt.
     """
-    keys = None if select is None else select_assets(definitions, select, source)
+    keys = None
+    if select is not None:
+        keys = select_assets(definitions, select, source, acceptance)
     job = definitions.resolve_job_def(JOB)
     run_id = str(uuid.uuid4())
     instance.add_event_listener(run_id, follower)
@@ -150,7 +159,7 @@ def run_batch(
             instance=instance,
             raise_on_error=False,
             run_id=run_id,
-            run_config=run_config(source),
+            run_config=run_config(source, acceptance),
             asset_selection=keys,
             tags={**IN_PROCESS, **_NO_RETRY},
         )
@@ -168,6 +177,7 @@ def run_exclusively(
     *,
     source: str | None = None,
     select: str | None = None,
+    acceptance: Acceptance | None = None,
 ) -> RunOutcome:
     """Call `run_batch` as the only batch of this home, and send an alert if the run failed.
 
@@ -178,7 +188,15 @@ def run_exclusively(
     with lock_batch(platform.layout):
         fail_abandoned_runs(instance, alone=platform.postgres.pid is not None)
         require_no_running_batch(instance, settings)
-        outcome = run_batch(definitions, instance, follower, log=log, source=source, select=select)
+        outcome = run_batch(
+            definitions,
+            instance,
+            follower,
+            log=log,
+            source=source,
+            select=select,
+            acceptance=acceptance,
+        )
         if outcome.failures:
             # The sensor may not run; it does not repeat the alert.
             try:
@@ -211,24 +229,33 @@ def require_no_running_batch(instance: dg.DagsterInstance, settings: PlatformSet
         )
 
 
-def run_config(source: str | None) -> dict[str, object]:
-    """Return the run config with `source`, and without event lines on the terminal."""
-    return {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}, **source_config(source)}
+def run_config(source: str | None, acceptance: Acceptance | None = None) -> dict[str, object]:
+    """Return `batch_config`, without event lines on the terminal."""
+    console = {"console": {"config": {"log_level": "CRITICAL"}}}
+    return {"loggers": console, **batch_config(source, acceptance)}
 
 
-def source_config(source: str | None) -> dict[str, object]:
-    """Return the run config of the asset that reads `source`; empty without a source."""
-    if source is None:
-        return {}
-    return {"ops": {"__".join(SOURCE_ASSET.path): {"config": {"source": source}}}}
+def batch_config(source: str | None, acceptance: Acceptance | None = None) -> dict[str, object]:
+    """Return the run config with `source` and `acceptance`; empty without both."""
+    ops: dict[str, object] = {}
+    if source is not None:
+        ops[SOURCE_ASSET.to_python_identifier()] = {"config": {"source": source}}
+    if acceptance is not None:
+        config = {"accept": acceptance.accept, "accepted_by": acceptance.accepted_by}
+        ops |= {step: {"config": config} for step in (REJECTED_ROWS_OP, EXPECTATIONS_OP)}
+    return {"ops": ops} if ops else {}
 
 
 def select_assets(
-    definitions: dg.Definitions, select: str, source: str | None
+    definitions: dg.Definitions,
+    select: str,
+    source: str | None,
+    acceptance: Acceptance | None = None,
 ) -> list[dg.AssetKey]:
     """Return the keys of the job's assets that `select` names.
 
-    Raises PlatformError if it names none, or if none of them reads `source`.
+    Raises PlatformError if it names none, if none of them reads `source`, or if the checks that can
+    be accepted are not part of it.
     """
     assets = definitions.resolve_asset_graph()
     try:
@@ -242,6 +269,10 @@ def select_assets(
         raise PlatformError(f"--select {select} names no asset; available: {names}")
     if source is not None and SOURCE_ASSET not in keys:
         raise PlatformError(f"--source needs {SOURCE_ASSET.to_user_string()} in --select {select}")
+    checked = {QUARANTINE, STAGING}
+    if acceptance is not None and not checked <= set(keys):
+        names = " and ".join(sorted(key.to_user_string() for key in checked))
+        raise PlatformError(f"--accept needs {names} in --select {select}")
     return keys
 
 

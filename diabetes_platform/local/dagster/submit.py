@@ -13,9 +13,9 @@ from diabetes_platform.local.dagster.batch import (
     JOB,
     Follower,
     RunOutcome,
+    batch_config,
     failures,
     select_assets,
-    source_config,
 )
 from diabetes_platform.local.dagster.client import DagsterClient, LaunchRequest
 from diabetes_platform.local.dagster.instance import (
@@ -25,6 +25,7 @@ from diabetes_platform.local.dagster.instance import (
 )
 from diabetes_platform.local.dagster.run_log import run_log
 from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.orchestration.acceptance import Acceptance
 from diabetes_platform.polling import wait_until
 
 EventHandler = Callable[[dg.EventLogEntry], None]
@@ -44,15 +45,18 @@ _STATUS = dg.DagsterRunStatus
 
 
 def batch_request(
-    load: Callable[[], dg.Definitions], source: str | None = None, select: str | None = None
+    load: Callable[[], dg.Definitions],
+    source: str | None = None,
+    select: str | None = None,
+    acceptance: Acceptance | None = None,
 ) -> LaunchRequest:
     """Return the request for the batch job, or for the assets of it that `select` names.
 
     `load` returns the definitions, which only a selection needs. Raises PlatformError if `select`
     names no asset.
     """
-    keys = None if select is None else select_assets(load(), select, source)
-    return LaunchRequest(JOB, run_config=source_config(source), assets=keys)
+    keys = None if select is None else select_assets(load(), select, source, acceptance)
+    return LaunchRequest(JOB, run_config=batch_config(source, acceptance), assets=keys)
 
 
 def submit(

@@ -10,6 +10,7 @@ import pytest
 
 from diabetes_platform.defs.alerts.run_failures import describe_failure
 from diabetes_platform.defs.batch.staging import staging_expectations
+from diabetes_platform.orchestration.acceptance import Acceptance
 from diabetes_platform.orchestration.resources import build_resources
 from diabetes_platform.quality.expectations import EXPECTATIONS
 from diabetes_platform.settings import PIMA_CSV, PlatformSettings
@@ -143,6 +144,76 @@ def test_a_mix_up_of_units_ends_in_one_message_that_names_it(
     assert message.startswith("768 rows: ")
     assert "rejected: glucose:below_minimum 763" in message
     assert (serving.served(), serving.champion()) == current
+
+
+def inverted_outcomes(row: dict[str, str], _: int) -> dict[str, str]:
+    return row | {"outcome": str(1 - int(row["outcome"]))}
+
+
+def glucose_and_insulin_exchanged(row: dict[str, str], _: int) -> dict[str, str]:
+    return row | {"glucose": row["insulin"], "insulin": row["glucose"]}
+
+
+WRONG_COLUMNS = [
+    (inverted_outcomes, "outcome_share_near_previous_batch"),
+    (glucose_and_insulin_exchanged, "glucose_distribution_near_previous_batch"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("change", "check"), WRONG_COLUMNS)
+def test_wrong_columns_stop_a_first_batch(
+    platform: Platform, pima_with: Write, change: Callable[..., object], check: str
+) -> None:
+    result = platform.run(pima_with("wrong", change))
+    assert not result.success
+    failed = failed_checks(result)
+    # Exchanged values can be out of range in so many rows that these stop the batch first.
+    assert failed == {"few_rows_rejected"} or check in failed
+    assert platform.served() == []
+
+
+@pytest.mark.slow
+def test_wrong_columns_stop_a_later_batch(serving: Platform, pima_with: Write) -> None:
+    current = serving.served(), serving.champion()
+    for number, (change, check) in enumerate(WRONG_COLUMNS):
+        result = serving.run(pima_with(f"wrong{number}", change))
+        failed = failed_checks(result)
+        assert failed == {"few_rows_rejected"} or check in failed
+        assert (serving.served(), serving.champion()) == current
+
+
+@pytest.mark.slow
+def test_an_operator_accepts_a_smaller_batch_by_name_and_reason(
+    serving: Platform, pima_with: Write
+) -> None:
+    small = pima_with("small", lambda row, n: row if n % 3 == 0 else None)
+    assert "row_count_not_collapsed" in failed_checks(serving.run(small))
+
+    acceptance = Acceptance(
+        accept={"row_count_not_collapsed": "a clinic closed"}, accepted_by="ada"
+    )
+    serving.run(small, acceptance=acceptance)
+
+    ((_, rows),) = serving.served()
+    assert 200 < rows < 300
+    verdict = "row_count_not_collapsed accepted by ada: a clinic closed"
+    assert serving.metadata("serving/patients")["verdict"] == verdict
+
+
+@pytest.mark.slow
+def test_accepted_rejected_rows_do_not_stop_the_next_run_of_the_same_batch(
+    serving: Platform, pima_with: Write
+) -> None:
+    source = pima_with("third", lambda row, n: row | {"age": "?"} if n % 3 == 0 else row)
+    assert failed_checks(serving.run(source)) == {"few_rows_rejected"}
+    acceptance = Acceptance(accept={"few_rows_rejected": "known"}, accepted_by="ada")
+
+    serving.run(source, acceptance=acceptance)
+
+    ((_, rows),) = serving.served()
+    assert 500 < rows < 520
+    assert "few_rows_rejected" not in failed_checks(serving.run(source))
 
 
 @pytest.mark.slow

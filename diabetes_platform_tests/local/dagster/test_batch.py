@@ -7,8 +7,21 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from diabetes_platform.local.dagster.batch import Follower, RunOutcome, Step, run_batch, run_config
+from diabetes_platform.definitions import build_definitions
+from diabetes_platform.local.commands.runs import acceptance_of
+from diabetes_platform.local.dagster.batch import (
+    EXPECTATIONS_OP,
+    REJECTED_ROWS_OP,
+    Follower,
+    RunOutcome,
+    Step,
+    batch_config,
+    run_batch,
+    run_config,
+    select_assets,
+)
 from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.orchestration.acceptance import Acceptance
 
 RAW = dg.AssetKey(["raw", "patients"])
 SERVING = dg.AssetKey(["serving", "patients"])
@@ -135,6 +148,41 @@ def test_prints_no_events_on_the_terminal(
     run(graph(fails="raw"), tmp_path)
     assert capfd.readouterr() == ("", "")
     assert run_config(None).keys() == {"loggers"}
+
+
+ACCEPTANCE = Acceptance(accept={"row_count_not_collapsed": "a clinic closed"}, accepted_by="ada")
+
+
+def test_passes_an_acceptance_to_the_steps_with_the_checks() -> None:
+    config = batch_config("/data/other.csv", ACCEPTANCE)["ops"]
+    assert isinstance(config, dict)
+    assert set(config) == {"raw__patients", REJECTED_ROWS_OP, EXPECTATIONS_OP}
+    job = build_definitions().resolve_job_def("batch")
+    assert {REJECTED_ROWS_OP, EXPECTATIONS_OP} <= {node.name for node in job.nodes}
+    assert batch_config(None) == {}
+
+
+def test_an_acceptance_needs_the_checked_assets_in_the_selection() -> None:
+    definitions = build_definitions()
+    with pytest.raises(PlatformError, match="--accept needs quarantine/patients and staging"):
+        select_assets(definitions, 'key:"staging/patients"', None, ACCEPTANCE)
+    keys = select_assets(definitions, 'key:"quarantine/patients"+', None, ACCEPTANCE)
+    assert dg.AssetKey(["staging", "patients"]) in keys
+
+
+@pytest.mark.parametrize(
+    ("checks", "reason", "message"),
+    [
+        (["age_in_range"], "old", "--accept: check age_in_range cannot be accepted"),
+        (["row_count_not_collapsed"], None, "--accept: row_count_not_collapsed has no reason"),
+    ],
+)
+def test_rejects_an_acceptance_with_one_message(
+    checks: list[str], reason: str | None, message: str
+) -> None:
+    with pytest.raises(PlatformError, match=message):
+        acceptance_of(checks, reason)
+    assert acceptance_of([], reason) is None
 
 
 @pytest.mark.parametrize(
