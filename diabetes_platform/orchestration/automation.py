@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from diabetes_platform.contract.fields import FEATURE_NAMES
-from diabetes_platform.orchestration.describe import LABELS, STREAM, TRAINING_ROWS
+from diabetes_platform.orchestration.describe import MONITORING, STREAM, TRAINING_ROWS
 
 AC = dg.AutomationCondition
 _OF_STREAM = dg.AssetSelection.assets(STREAM)
@@ -25,17 +25,15 @@ def drift_check(field: str) -> str:
     return f"no_drift_{field}"
 
 
-def _check_begins_to_fail(
-    label: str, asset: dg.AssetKey, names: Iterable[str]
-) -> dg.AutomationCondition[Any]:
-    checks = dg.AssetSelection.checks(*(dg.AssetCheckKey(asset, name) for name in names))
+def _check_begins_to_fail(label: str, names: Iterable[str]) -> dg.AutomationCondition[Any]:
+    checks = dg.AssetSelection.checks(*(dg.AssetCheckKey(MONITORING, name) for name in names))
     failing = AC.any_checks_match(AC.check_failed().newly_true()).allow(checks)
-    return AC.asset_matches(asset, failing).with_label(label)
+    return AC.asset_matches(MONITORING, failing).with_label(label)
 
 
-ENOUGH_NEW_LABELS = _check_begins_to_fail("enough confirmed outcomes wait", LABELS, [LABELS_CHECK])
+ENOUGH_NEW_LABELS = _check_begins_to_fail("enough confirmed outcomes wait", [LABELS_CHECK])
 DRIFTED = _check_begins_to_fail(
-    "a field of recent patients has drifted", STREAM, map(drift_check, FEATURE_NAMES)
+    "a field of recent patients has drifted", map(drift_check, FEATURE_NAMES)
 )
 STALE: dg.AutomationCondition[Any] = AC.asset_matches(
     TRAINING_ROWS, AC.freshness_failed().newly_true()

@@ -30,6 +30,10 @@ STREAM = dg.AssetKey(["stream", "patients"])
 LABELS = dg.AssetKey(["labels", "patients"])
 REJECTED = dg.AssetKey(["stream", "rejected"])
 WINDOWS = dg.AssetKey(["stream", "windows"])
+MONITORING = dg.AssetKey(["monitoring", "live"])
+"""Has the checks of stream and model on live patients, and no materialization: Dagster shows a
+check as not evaluated once its asset was materialized after it, and increments come all the time.
+"""
 
 _ORDER = (
     "kafka",
@@ -43,6 +47,7 @@ _ORDER = (
     "serving",
     "features",
     "model",
+    "monitoring",
 )
 GROUPS: Mapping[str, str] = {name: f"{n:02}_{name}" for n, name in enumerate(_ORDER, start=1)}
 """Group names by the first part of the asset key, numbered in the order of the data."""

@@ -1,7 +1,7 @@
 """Links on an asset's page to storage, Flink, Data Docs and API."""
 
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import dagster as dg
 
@@ -16,6 +16,11 @@ def with_links(spec: dg.AssetSpec, settings: PlatformSettings) -> dg.AssetSpec:
     """Return the asset with links to the services that hold its data."""
     links = links_of(spec, settings)
     return spec.merge_attributes(metadata=links) if links else spec
+
+
+def runs_url(dagster_url: str, graph: str) -> str:
+    """Return the page of the runs with this tag `platform/graph`: increments are `stream`."""
+    return f"{dagster_url}/runs?{urlencode({'q[0]': f'tag:platform/graph={graph}'})}"
 
 
 def links_of(spec: dg.AssetSpec, settings: PlatformSettings) -> dict[str, Any]:

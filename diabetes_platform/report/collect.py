@@ -80,7 +80,7 @@ def _asset_reports(
     checks = latest_results(defs, instance, settings.dagster)
     ordered = [key for level in graph.toposorted_asset_keys_by_level for key in sorted(level)]
     for key in ordered:
-        if not graph.get(key).is_materializable:
+        if not graph.get(key).is_materializable and key not in checks:
             continue
         at, policy = last_materialized(instance, key), specs[key].freshness_policy
         freshness, reason = evaluate_freshness(policy, at, collected_at)

@@ -13,6 +13,7 @@ from diabetes_platform.orchestration.describe import (
     CHAMPION,
     CLEANED,
     LABELS,
+    MONITORING,
     QUARANTINE,
     RAW,
     SERVING,
@@ -88,8 +89,8 @@ def automation() -> Iterator[Automation]:
     with dg.DagsterInstance.ephemeral() as instance:
         automation = Automation(instance)
         automation.materialize(RAW, STREAM, *CHAIN)
-        automation.evaluate(LABELS, WAITING, passed=True)
-        automation.evaluate(STREAM, DRIFT, passed=True)
+        automation.evaluate(MONITORING, WAITING, passed=True)
+        automation.evaluate(MONITORING, DRIFT, passed=True)
         graph = automation.definitions.resolve_asset_graph()
         for check in graph.asset_check_keys:
             if graph.get(check).blocking:
@@ -104,7 +105,7 @@ def test_requests_nothing_without_an_update(automation: Automation) -> None:
     assert automation.requested() == set(), "an increment of the stream requests no batch"
 
 
-@pytest.mark.parametrize(("key", "check"), [(LABELS, WAITING), (STREAM, DRIFT)])
+@pytest.mark.parametrize(("key", "check"), [(MONITORING, WAITING), (MONITORING, DRIFT)])
 def test_enough_labels_or_drift_request_one_batch(
     automation: Automation, key: dg.AssetKey, check: str
 ) -> None:
@@ -117,6 +118,19 @@ def test_enough_labels_or_drift_request_one_batch(
     assert automation.requested() == set()
     automation.evaluate(key, check, passed=False)
     assert automation.requested() == set(CHAIN), "it fails again after it has passed"
+
+
+def test_a_check_that_still_fails_requests_nothing_after_an_increment(
+    automation: Automation,
+) -> None:
+    automation.evaluate(MONITORING, DRIFT, passed=False)
+    assert automation.requested() == set(CHAIN)
+    automation.materialize(*CHAIN)
+    automation.requested()
+    automation.materialize(STREAM)
+    automation.requested()
+    automation.evaluate(MONITORING, DRIFT, passed=False)
+    assert automation.requested() == set()
 
 
 def test_a_stale_training_set_requests_one_batch(automation: Automation) -> None:
@@ -136,7 +150,7 @@ def test_blocking_checks_are_requested_with_their_asset(automation: Automation) 
     }
     assert separate >= {"nothing_vanished", "has_rows", "serves_whole_version"}
 
-    automation.evaluate(LABELS, WAITING, passed=False)
+    automation.evaluate(MONITORING, WAITING, passed=False)
     assert automation.requested() == set(CHAIN)
     assert separate <= automation.checks
 
@@ -148,14 +162,14 @@ def test_blocking_checks_are_requested_with_their_asset(automation: Automation) 
 
 
 def test_two_reasons_at_once_request_one_batch(automation: Automation) -> None:
-    automation.evaluate(LABELS, WAITING, passed=False)
-    automation.evaluate(STREAM, DRIFT, passed=False)
+    automation.evaluate(MONITORING, WAITING, passed=False)
+    automation.evaluate(MONITORING, DRIFT, passed=False)
     assert automation.requested() == set(CHAIN)
     assert automation.requested() == set()
 
 
 def test_other_checks_of_the_stream_request_nothing(automation: Automation) -> None:
-    automation.evaluate(STREAM, "same_features", passed=False)
+    automation.evaluate(MONITORING, "same_features", passed=False)
     assert automation.requested() == set()
 
 
@@ -180,6 +194,6 @@ def test_a_platform_without_a_batch_requests_nothing() -> None:
         automation = Automation(instance)
         automation.materialize(STREAM)
         assert automation.requested() == set()
-        automation.evaluate(LABELS, WAITING, passed=False)
-        automation.evaluate(STREAM, DRIFT, passed=False)
+        automation.evaluate(MONITORING, WAITING, passed=False)
+        automation.evaluate(MONITORING, DRIFT, passed=False)
         assert automation.requested() == set()

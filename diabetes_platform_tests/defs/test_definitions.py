@@ -35,6 +35,7 @@ KEYS = [
     "stream/rejected",
     "stream/windows",
 ]
+MONITORING = "monitoring/live"
 TOPICS = [CDC_TOPIC, SINK_TOPIC, REJECTED_TOPIC, WINDOWED_TOPIC]
 defs = build_definitions()
 SPECS = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
@@ -43,7 +44,7 @@ HEAVY = ["great_expectations", "lightgbm", "sklearn", "pandas", "pandera", "pysp
 
 
 def test_the_graph_has_the_assets_of_both_paths_and_the_topics() -> None:
-    assert sorted(SPECS) == sorted([*KEYS, *(f"kafka/{topic}" for topic in TOPICS)])
+    assert sorted(SPECS) == sorted([*KEYS, MONITORING, *(f"kafka/{topic}" for topic in TOPICS)])
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -132,7 +133,7 @@ def test_each_expectation_is_a_check_and_errors_block() -> None:
     }
     assert {name: check.blocking for name, check in checks.items()} == {
         "nothing_vanished": True,
-        **{spec.name: spec.severity == "error" for spec in EXPECTATIONS},
+        **{spec.name: spec.may_block for spec in EXPECTATIONS},
     }
 
 
@@ -174,6 +175,16 @@ def test_the_stream_is_monitored_hourly_if_there_is_a_stream() -> None:
         "few_labels_wait",
     }
     assert not checked["monitoring"] & (checked["stream"] | checked["batch"])
+
+
+def test_no_run_materializes_the_asset_of_the_monitoring_checks() -> None:
+    """Its checks would be shown as not evaluated after each materialization."""
+    graph = defs.resolve_asset_graph()
+    checks = defs.resolve_job_def("monitoring").asset_layer.asset_graph.asset_check_keys
+    assert {key.asset_key.to_user_string() for key in checks} == {MONITORING}
+    node = graph.get(dg.AssetKey(MONITORING.split("/")))
+    assert not node.is_materializable
+    assert node.group_name == "12_monitoring"
 
 
 def test_an_invalid_schedule_fails_the_code_location() -> None:

@@ -57,7 +57,7 @@ def test_checks_that_have_not_run_differ_from_inconclusive_ones(serving: Platfor
     report = report_of(serving)
     assert initial.counts["not run"] == 15
     assert report.counts["not run"] == 0
-    assert ("stream/patients", "every_message_accounted_for") in [
+    assert ("monitoring/live", "every_message_accounted_for") in [
         (asset, check.name) for asset, check in report.failures
     ]
     assert report.counts["inconclusive"] >= 3

@@ -3,6 +3,7 @@
 import pytest
 
 from diabetes_platform.definitions import build_definitions
+from diabetes_platform.orchestration.links import runs_url
 from diabetes_platform.settings import PlatformSettings
 
 WHOLE_PLATFORM = PlatformSettings(
@@ -48,3 +49,8 @@ def test_an_asset_links_to_the_services_that_show_it(key: str, expected: dict[st
 def test_does_not_link_services_that_are_not_configured() -> None:
     assert links(PlatformSettings(), "stream/patients") == {}
     assert links(PlatformSettings(), "raw/patients") == {}
+
+
+def test_the_runs_of_a_graph_are_a_page_without_the_others() -> None:
+    expected = "http://ui/runs?q%5B0%5D=tag%3Aplatform%2Fgraph%3Dbatch"
+    assert runs_url("http://ui", "batch") == expected

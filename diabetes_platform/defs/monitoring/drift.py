@@ -14,7 +14,7 @@ from diabetes_platform.modelling.plots import plot_drift, png_markdown
 from diabetes_platform.modelling.training_set import numeric_column
 from diabetes_platform.orchestration.automation import drift_check
 from diabetes_platform.orchestration.check_results import inconclusive, without_none
-from diabetes_platform.orchestration.describe import STREAM, TRAINING_ROWS
+from diabetes_platform.orchestration.describe import MONITORING, STREAM, TRAINING_ROWS
 
 RECENT_DAYS = 30
 
@@ -24,8 +24,8 @@ RECENT_DAYS = 30
     specs=[
         dg.AssetCheckSpec(
             drift_check(field.name),
-            asset=STREAM,
-            additional_deps=[TRAINING_ROWS],
+            asset=MONITORING,
+            additional_deps=[STREAM, TRAINING_ROWS],
             description=f"{field.label} of the patients of the last {RECENT_DAYS} days is "
             "distributed as in the training set (PSI, KS).",
         )

@@ -16,7 +16,7 @@ from diabetes_platform.modelling.live_calibration import (
 )
 from diabetes_platform.modelling.plots import plot_live_calibration, png_markdown
 from diabetes_platform.orchestration.check_results import no_champion, without_none
-from diabetes_platform.orchestration.describe import CHAMPION, STREAM
+from diabetes_platform.orchestration.describe import CHAMPION, MONITORING, STREAM
 from diabetes_platform.orchestration.resources import Models, Warehouse
 from diabetes_platform.warehouse.predictions import probabilities_before_outcome
 
@@ -24,8 +24,8 @@ RECENT = timedelta(days=365)
 
 
 @dg.asset_check(
-    asset=CHAMPION,
-    additional_deps=[STREAM],
+    asset=MONITORING,
+    additional_deps=[CHAMPION, STREAM],
     description="Predicted and observed risk agree for the patients of the last year whose outcome "
     "was confirmed after the prediction. Not evaluated below 100 outcomes.",
 )

@@ -14,7 +14,7 @@ from diabetes_platform.lake.newest_patients import patients_since
 from diabetes_platform.modelling.classifier import PROBABILITY_TOLERANCE, predict_proba
 from diabetes_platform.modelling.training_set import feature_matrix
 from diabetes_platform.orchestration.check_results import counts_markdown, no_champion
-from diabetes_platform.orchestration.describe import CHAMPION, STREAM
+from diabetes_platform.orchestration.describe import CHAMPION, MONITORING, STREAM
 from diabetes_platform.orchestration.resources import Models, Spark, Warehouse
 from diabetes_platform.warehouse.predictions import read_predictions
 
@@ -23,7 +23,8 @@ RECENT = timedelta(days=30)
 
 
 @dg.asset_check(
-    asset=STREAM,
+    asset=MONITORING,
+    additional_deps=[STREAM],
     description="Spark's cleaning rules, the contract's validator and Flink read the same values "
     f"of the newest {MOST_PATIENTS} patients of the last 30 days, and none rejects a patient.",
 )
@@ -58,8 +59,8 @@ def same_features(
 
 
 @dg.asset_check(
-    asset=STREAM,
-    additional_deps=[CHAMPION],
+    asset=MONITORING,
+    additional_deps=[CHAMPION, STREAM],
     description=f"For the newest {MOST_PATIENTS} patients of the last 30 days in the lake, the "
     "champion predicts the probability that the predictor stored for the same change.",
 )

@@ -10,7 +10,7 @@ from diabetes_platform.defs.stream.assets import MAX_REASONS
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.stream_quality import changes_since, rejections_since, windows_since
 from diabetes_platform.orchestration.check_results import counts_markdown, inconclusive, percent
-from diabetes_platform.orchestration.describe import REJECTED, STREAM, WINDOWS
+from diabetes_platform.orchestration.describe import MONITORING, REJECTED, STREAM, WINDOWS
 from diabetes_platform.settings import PlatformSettings
 
 PERIOD = timedelta(days=1)
@@ -24,7 +24,8 @@ ERROR_SHARE = 0.10
 
 
 @dg.asset_check(
-    asset=STREAM,
+    asset=MONITORING,
+    additional_deps=[STREAM],
     description="Messages received = written + duplicates + rejected + ignored, by Flink's own "
     "counters since the job was started or restored.",
 )
@@ -61,8 +62,8 @@ def every_message_accounted_for(
 
 
 @dg.asset_check(
-    asset=REJECTED,
-    additional_deps=[STREAM],
+    asset=MONITORING,
+    additional_deps=[REJECTED, STREAM],
     description=f"At most {WARN_SHARE:.0%} of the records of the last 24 hours were rejected; "
     f"above {ERROR_SHARE:.0%} it is an error.",
 )
@@ -85,7 +86,8 @@ def few_records_rejected(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
 
 
 @dg.asset_check(
-    asset=WINDOWS,
+    asset=MONITORING,
+    additional_deps=[WINDOWS],
     description=f"At most {WARN_SHARE:.0%} of the events of the last 24 hours arrived after their "
     f"window had closed; above {ERROR_SHARE:.0%} it is an error.",
 )

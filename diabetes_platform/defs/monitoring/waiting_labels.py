@@ -5,13 +5,13 @@ import dagster as dg
 from diabetes_platform.contract.tables import LABELLED_PATIENTS
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.labels import waiting_labels
-from diabetes_platform.orchestration.describe import LABELS, STREAM
+from diabetes_platform.orchestration.describe import LABELS, MONITORING, STREAM
 from diabetes_platform.settings import PlatformSettings
 
 
 @dg.asset_check(
-    asset=LABELS,
-    additional_deps=[STREAM],
+    asset=MONITORING,
+    additional_deps=[LABELS, STREAM],
     description="Fewer confirmed outcomes than PLATFORM_RETRAIN_LABELS, 50 by default, wait for a "
     "batch. A warning requests the next batch.",
 )

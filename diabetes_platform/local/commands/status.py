@@ -17,6 +17,7 @@ from diabetes_platform.local.services import components, process_order, process_
 from diabetes_platform.local.stack import Stack, running_stack
 from diabetes_platform.local.supervised import memory, supervised_processes
 from diabetes_platform.local.supervisor import ProcessState, Supervisor
+from diabetes_platform.orchestration.links import runs_url
 from diabetes_platform.settings import PlatformSettings
 
 _MIB = 2**20
@@ -41,6 +42,7 @@ def _stack_status(stack: Stack, console: Console) -> None:
         )
     parts = components(stack)
     console.print(status_table(stack, processes, parts))
+    console.print(f"runs of the batch: {runs_url(stack.settings.dagster, 'batch')}", soft_wrap=True)
     unhealthy = [process.name for process in processes if not process.healthy]
     unhealthy += [part.name for part in parts if not part.running]
     if unhealthy:
