@@ -130,7 +130,7 @@ def success_lines(outcome: RunOutcome, seconds: float) -> list[str]:
     """Return the rows of the batch, the checks that warn, and that the run succeeded."""
     lines = [] if outcome.rows is None else [outcome.rows]
     if outcome.warnings:
-        lines.append(f"{len(outcome.warnings)} warnings: {', '.join(outcome.warnings)}")
+        lines.append(f"warnings: {', '.join(outcome.warnings)}")
     return [*lines, f"run {outcome.run_id} succeeded ({seconds:.1f} s)"]
 
 

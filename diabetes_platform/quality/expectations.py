@@ -56,7 +56,7 @@ class ExpectationSpec:
     `type` is the expectation's name in Great Expectations, `kwargs` its arguments. A failed
     `error` stops the batch, a failed `warning` does not. `compare` returns the arguments that
     depend on the promoted version, or None if that version has nothing to compare with. A failed
-    warning for which `is_severe` (promoted version, observed value, rows of the batch) stops the
+    warning for which `is_severe` (promoted version, observed value, number of values) stops the
     batch, too. An operator can accept the failure of an `acceptable` expectation: it compares
     statistics, so a real change of the patients violates it.
     `statistic_of` names a field that joined the contract later: the expectation does not apply if
@@ -77,6 +77,11 @@ class ExpectationSpec:
     def may_block(self) -> bool:
         """Whether a failure can stop the batch."""
         return self.severity == "error" or self.is_severe is not None
+
+    @property
+    def of_the_source(self) -> bool:
+        """Whether it excludes the patients of the stream, whose outcomes are confirmed later."""
+        return self.kwargs.get("row_condition") == _NOT_FROM_THE_STREAM
 
     @property
     def column(self) -> str | None:

@@ -35,10 +35,10 @@ class ExpectationOutcome:
     """The result of one expectation.
 
     `observed` is a count, a share or a statistic of the batch, and `allowed` its limits.
-    `unexpected_count` of the
-    `element_count` rows violate the expectation, and `record_ids` has at most 20 of their ids.
-    `note` explains why it does not apply, `error` why it could not be evaluated, `accepted` by whom
-    and why a failure that would stop the batch was accepted.
+    `unexpected_count` of the `element_count` rows violate the expectation, `missing_count` have no
+    value, and `record_ids` has at most 20 ids of those that violate it. `note` explains why it does
+    not apply, `error` why it could not be evaluated, `accepted` by whom and why a failure that
+    would stop the batch was accepted.
     """
 
     name: str
@@ -52,6 +52,7 @@ class ExpectationOutcome:
     error: str | None = None
     accepted: str | None = None
     allowed: str | None = None
+    missing_count: int | None = None
 
     @property
     def blocks(self) -> bool:
@@ -123,14 +124,16 @@ def with_severity(
     rows = next((outcome.observed for outcome in outcomes if outcome.name == HAS_ROWS), None)
     if previous is None or not isinstance(rows, int):
         return tuple(outcomes)
+    pairs = list(zip(specs, outcomes, strict=True))
+    missing = {spec.column: o.missing_count for spec, o in pairs if o.missing_count is not None}
     return tuple(
         replace(outcome, severity="error")
         if not outcome.passed
         and spec.is_severe is not None
         and isinstance(outcome.observed, int | float)
-        and spec.is_severe(previous, outcome.observed, rows)
+        and spec.is_severe(previous, outcome.observed, rows - missing.get(spec.column, 0))
         else outcome
-        for spec, outcome in zip(specs, outcomes, strict=True)
+        for spec, outcome in pairs
     )
 
 
@@ -166,7 +169,8 @@ def _notes(
             notes |= {spec.name: NOT_MEASURED for spec in specs if spec.statistic_of == name}
     outcomes = by_name.get(BOTH_OUTCOMES)
     if outcomes is not None and outcomes.observed == 0:
-        notes |= {s.name: NO_OUTCOMES for s in specs if s.column == OUTCOME.name}
+        of_the_source = [s for s in specs if s.column == OUTCOME.name and s.of_the_source]
+        notes |= {spec.name: NO_OUTCOMES for spec in of_the_source}
     for field in FEATURES:
         share_name = measured_share_name(field.name)
         share = by_name.get(share_name)

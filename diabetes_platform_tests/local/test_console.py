@@ -74,7 +74,7 @@ def test_a_success_begins_with_the_rows_and_names_the_warnings() -> None:
     outcome = RunOutcome("1", [step(rows_check(passed=True, blocking=False), warning)], [])
     assert success_lines(outcome, 2.0) == [
         ROWS,
-        "1 warnings: near_previous",
+        "warnings: near_previous",
         "run 1 succeeded (2.0 s)",
     ]
     assert success_lines(RunOutcome("1", [step()], []), 2.0) == ["run 1 succeeded (2.0 s)"]

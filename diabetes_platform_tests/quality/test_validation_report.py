@@ -1,5 +1,6 @@
 """Reports: what blocks, and what an outcome says when nothing could be measured."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -90,6 +91,19 @@ def test_a_severe_warning_stops_the_batch(divergence: float, *, blocks: bool) ->
     outcomes = with_severity(EXPECTATIONS, shifted(divergence), PreviousBatch(768, {}))
     assert [outcome.name for outcome in outcomes if outcome.blocks] == [SHIFTED] * blocks
     assert not any(outcome.blocks for outcome in with_severity(EXPECTATIONS, outcomes[:0], None))
+
+
+def test_few_values_are_not_severe() -> None:
+    """Half of the rows of a large batch were measured, or only a few."""
+    for missing, blocks in ((384, True), (750, False)):
+        outcomes = [
+            replace(outcome, missing_count=missing)
+            if outcome.name == "glucose_in_range"
+            else outcome
+            for outcome in shifted(0.4)
+        ]
+        severe = with_severity(EXPECTATIONS, outcomes, PreviousBatch(768, {}))
+        assert any(outcome.blocks for outcome in severe) is blocks
 
 
 def test_an_accepted_failure_warns_with_the_reason() -> None:

@@ -82,10 +82,16 @@ def check_issues(evaluations: Evaluations) -> list[HealthIssue]:
         if evaluation.passed or inconclusive or fails_the_run:
             continue
         verb = "fails" if severe else "warns"
-        text = f"{verb}: {evaluation.description}" if evaluation.description else verb
+        text = f"{verb}: {evaluation.description or _limits(evaluation)}"
         subject = f"check {key.name} of {key.asset_key.to_user_string()}"
         issues.append(HealthIssue(subject, text))
     return issues
+
+
+def _limits(evaluation: dg.AssetCheckEvaluation) -> str:
+    """Return the observed value and the limits of an expectation; no patient's value."""
+    names = [name for name in ("observed", "allowed", "accepted") if name in evaluation.metadata]
+    return ", ".join(f"{name} {evaluation.metadata[name].value}" for name in names)
 
 
 def check_alert(state: State, incidents: Sequence[Incident], dagster_url: str) -> list[Alert]:

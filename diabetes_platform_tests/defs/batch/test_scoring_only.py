@@ -27,7 +27,8 @@ def without_outcomes(row: dict[str, str], _: int) -> dict[str, str]:
 
 
 def few_outcomes(row: dict[str, str], n: int) -> dict[str, str]:
-    return row if n < 15 else row | {"outcome": ""}
+    """Four patients with and nine without diabetes keep their outcome."""
+    return row if n % 60 == 0 else row | {"outcome": ""}
 
 
 @pytest.fixture
