@@ -63,9 +63,11 @@ def find_duplicates(
     not a finite number is compared as trimmed text. A hash selects the few candidates, so that only
     these are parsed, compared and sorted.
     """
-    hashed = received.select(
-        "*", sf.xxhash64(*(_hash_input(field, missing_texts) for field in FIELDS)).alias("_hash")
-    )
+    # Sail's hash panics if all of its arguments are constant, which Sail makes of columns without a
+    # value or with a single one. This argument is not: it is NULL in each row, and has no effect.
+    no_constant = sf.nullif(sf.col(SOURCE_LINE), sf.col(SOURCE_LINE))
+    inputs = (_hash_input(field, missing_texts) for field in FIELDS)
+    hashed = received.select("*", sf.xxhash64(no_constant, *inputs).alias("_hash"))
     counts = hashed.select("_hash").groupBy("_hash").agg(sf.count("*").alias("_n"))
     shared = counts.where("_n > 1").select("_hash")
     values = [value_name(field) for field in FIELDS]
@@ -84,9 +86,6 @@ def _hash_input(field: Field, missing_texts: Collection[str]) -> Column:
     It is NULL for a missing value and for text that does not cast to a number. The contract's
     stricter definition of a number does not matter here, because the candidates are compared
     afterwards.
-
-    Neither `when` nor `coalesce` occurs here: in a block of rows without any number, Sail reduces
-    them to one constant, and its hash of constants alone panics.
     """
     # Adding zero turns -0.0 into 0.0, which hash differently.
     number = sf.trim(sf.col(field.name)).try_cast("double") + sf.lit(0.0)

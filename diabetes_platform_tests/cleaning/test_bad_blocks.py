@@ -111,9 +111,15 @@ def test_apache_spark_gives_any_blocks_their_reasons(
     assert reasons_by_engine(apache_spark, rows) == expected_reasons(rows)
 
 
-def test_quarantines_a_batch_without_any_number(spark: SparkSession, lake: Path) -> None:
+def test_quarantines_a_stored_batch_without_any_number(spark: SparkSession, lake: Path) -> None:
+    """From the statistics of the file, Sail knows that its columns are constant."""
     results = run(spark, write_batch(lake, [EMPTY] * 2))
     assert (results.cleaned.accepted, results.quarantined) == (0, 2)
+
+
+def test_quarantines_the_copies_of_a_stored_row(spark: SparkSession, lake: Path) -> None:
+    results = run(spark, write_batch(lake, patients(1) * 3))
+    assert (results.cleaned.accepted, results.cleaned.reasons) == (1, {"record:duplicate": 2})
 
 
 @pytest.mark.slow
