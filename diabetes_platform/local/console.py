@@ -131,6 +131,8 @@ def success_lines(outcome: RunOutcome, seconds: float) -> list[str]:
     lines = [] if outcome.rows is None else [outcome.rows]
     if outcome.warnings:
         lines.append(f"warnings: {', '.join(outcome.warnings)}")
+    if outcome.training_skipped:
+        lines.append("not trained: too few outcomes; the released model stays")
     return [*lines, f"run {outcome.run_id} succeeded ({seconds:.1f} s)"]
 
 

@@ -80,6 +80,14 @@ def test_a_success_begins_with_the_rows_and_names_the_warnings() -> None:
     assert success_lines(RunOutcome("1", [step()], []), 2.0) == ["run 1 succeeded (2.0 s)"]
 
 
+def test_a_success_says_that_nothing_was_trained() -> None:
+    training = Step("features__training_set", 0.0, 0.1)
+    lines = success_lines(RunOutcome("1", [training], []), 2.0)
+    assert lines[0] == "not trained: too few outcomes; the released model stays"
+    trained = Step("features__training_set", 0.0, 0.1, ["features/training_set"])
+    assert len(success_lines(RunOutcome("1", [trained], []), 2.0)) == 1
+
+
 def test_prints_markup_in_a_message_literally() -> None:
     out = console()
     Progress(out).say("[bold]x[/bold] [/]")

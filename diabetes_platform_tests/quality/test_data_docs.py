@@ -44,6 +44,20 @@ def test_every_outcome_has_an_anchor_on_the_page(docs_dir: Path) -> None:
         assert f'id="{outcome.name}"' in page
 
 
+def test_names_limits_and_who_accepted_a_failure(docs_dir: Path) -> None:
+    accepted = ExpectationOutcome(
+        "row_count_not_collapsed",
+        passed=False,
+        severity="warning",
+        observed=97,
+        allowed="at least 383",
+        accepted="ada: <i>a clinic closed</i>",
+    )
+    page = write(docs_dir, linked(ValidationReport("run-1", START, (accepted,))))
+    assert "allowed: at least 383" in page
+    assert "Accepted by ada: &lt;i&gt;a clinic closed&lt;/i&gt;" in page
+
+
 def test_escapes_an_error_text(docs_dir: Path) -> None:
     page = write(docs_dir, report_of("run-1"))
     assert "&lt;b&gt;gone&lt;/b&gt;" in page

@@ -19,6 +19,7 @@ from diabetes_platform.local.console import (
     facts_table,
     failure_line,
     prediction_table,
+    success_lines,
     timings_table,
 )
 from diabetes_platform.local.dagster.batch import JOB, Follower, RunOutcome, run_exclusively
@@ -30,6 +31,7 @@ from diabetes_platform.local.ports import HOST, require_free
 from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE
 from diabetes_platform.local.processes import require_alive
 from diabetes_platform.local.signals import ignore_signals, stoppable
+from diabetes_platform.modelling.store import ModelStore
 from diabetes_platform.settings import PlatformSettings, Port
 
 READY_SECONDS = 60.0
@@ -55,6 +57,8 @@ def demo(settings: PlatformSettings, console: Console, *, once: bool, started: f
                 outcome = _run_batch(platform, progress)
                 if once and outcome.failures:
                     raise FailedError(failure_line(outcome, platform.layout.log(JOB)))
+                for line in [] if outcome.failures else success_lines(outcome, progress.elapsed):
+                    progress.say(line)
                 _start_dagster_and_predict(platform, progress, running, api, outcome)
             _show_tables(platform, progress)
             if not once:
@@ -117,7 +121,8 @@ def _start_dagster_and_predict(
     servers = (code_server(settings, layout), webserver(settings, layout), daemon(layout))
     code, ui, _ = dagster = [start(server, layout, platform.environment) for server in servers]
     running.extend(dagster)
-    if outcome.failures:
+    has_model = ModelStore(settings.models, settings.s3).champion() is not None
+    if outcome.failures or not has_model:
         # The API is only ready with a model, which an earlier batch may have released or not.
         wait_until_ready(api, READY_SECONDS, f"http://{HOST}:{api.server.port}/health")
     else:

@@ -17,7 +17,7 @@ from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.locks import lock_batch
 from diabetes_platform.orchestration.acceptance import Acceptance
 from diabetes_platform.orchestration.check_results import FEW_ROWS_REJECTED
-from diabetes_platform.orchestration.describe import QUARANTINE, STAGING
+from diabetes_platform.orchestration.describe import QUARANTINE, STAGING, TRAINING_ROWS
 from diabetes_platform.settings import PlatformSettings
 
 JOB = "batch"
@@ -82,6 +82,12 @@ class RunOutcome:
         """The batch's rows and the reasons to reject them; None if the run did not count them."""
         checks = (check for step in self.steps for check in step.checks)
         return next((c.description for c in checks if c.name == FEW_ROWS_REJECTED), None)
+
+    @property
+    def training_skipped(self) -> bool:
+        """Whether the run read the promoted rows and found too few outcomes to train on."""
+        name = TRAINING_ROWS.to_python_identifier()
+        return any(s.name == name and not s.assets and s.error is None for s in self.steps)
 
     @property
     def warnings(self) -> list[str]:
