@@ -163,7 +163,7 @@ def _notes(
         return {s.name: NO_ROWS for s in specs if s.name not in {HAS_ROWS, *OF_THE_SCHEMA}}
     measured_before = set() if previous is None else set(previous.partitions)
     later = {spec.statistic_of for spec in specs if spec.statistic_of is not None}
-    notes = {}
+    notes: dict[str, str] = {}
     for name in later - measured_before:
         if by_name[measured_share_name(name)].observed == 0:
             notes |= {spec.name: NOT_MEASURED for spec in specs if spec.statistic_of == name}
