@@ -17,7 +17,8 @@ NOT_FINITE_PATTERN = r"^[+-]?([nN][aA][nN]|[iI][nN][fF]([iI][nN][iI][tT][yY])?)$
 MISSING_TEXTS: frozenset[str] = frozenset(
     {
         *("na", "n/a", "#n/a", "<na>", "n.a.", "nan", "+nan", "-nan", "null", "nil", "none"),
-        *(r"\n", "?", ".", "-", "--", "missing", "unknown", "not measured"),
+        *(r"\n", "?", ".", "-", "--", "\u2013", "\u2014"),
+        *("missing", "unknown", "not available", "not measured"),
     }
 )
 """Texts that sources write for a missing value, in lower case. Parquet's NaN arrives as `nan`."""

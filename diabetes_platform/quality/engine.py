@@ -160,10 +160,10 @@ def _allowed(kwargs: Mapping[str, Any]) -> str | None:
     """Return the limits of an expectation as a person reads them; None if it has no numbers."""
     low, high = kwargs.get("min_value"), kwargs.get("max_value", kwargs.get("threshold"))
     if low is not None and high is not None:
-        return f"{low:g} to {high:g}"
+        return f"{low:.10g} to {high:.10g}"
     if low is not None:
-        return f"at least {low:g}"
-    return None if high is None else f"at most {high:g}"
+        return f"at least {low:.10g}"
+    return None if high is None else f"at most {high:.10g}"
 
 
 def _one_line(exception_info: Mapping[str, Any] | None, password: str | None) -> dict[str, Any]:

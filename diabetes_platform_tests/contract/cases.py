@@ -98,6 +98,7 @@ EVERYWHERE: dict[str, str | None] = {
     "PostgreSQL COPY": r"\N",
     "question mark": "?",
     "dashes": "--",
+    "em dash": "\u2014",
     "words": "Not measured",
     "unknown with a Kelvin sign": "un\u212anown",
     "missing with a dotted capital I": "M\u0130SSING",
