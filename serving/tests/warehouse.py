@@ -18,13 +18,13 @@ from serving.tests.samples import CONTRIBUTIONS
 
 PYTHON = PROJECT_ROOT / ".platform/venvs/platform/bin/python"
 
-_AGE_MILLISECONDS = {
-    "changed_at": 40,
-    "captured_at": 30,
+_MILLISECONDS_AFTER_CHANGE = {
+    "changed_at": 0,
+    "captured_at": 10,
     "judged_at": 20,
-    "consumed_at": 10,
-    "scored_at": 5,
-    "stored_at": 0,
+    "consumed_at": 30,
+    "scored_at": 35,
+    "stored_at": 40,
 }
 
 
@@ -79,9 +79,13 @@ class Warehouse:
         model_version: str = "0123456789ab",
         probability: float = 0.73,
         notify: bool = True,
+        changed_at: datetime | None = None,
     ) -> str:
-        """Store a prediction and notify in one transaction; return its event id."""
-        now = datetime.now(UTC)
+        """Store a prediction and notify in one transaction; return its event id.
+
+        `changed_at` is the time of the patient's change, by default now.
+        """
+        changed_at = changed_at or datetime.now(UTC)
         row = {
             "intake_id": patient_id,
             "source_lsn": lsn,
@@ -89,7 +93,10 @@ class Warehouse:
             "probability": probability,
             "result": RESULT_LABELS[probability >= 0.5],
             "contributions": Jsonb(CONTRIBUTIONS),
-            **{name: now - timedelta(milliseconds=age) for name, age in _AGE_MILLISECONDS.items()},
+            **{
+                name: changed_at + timedelta(milliseconds=delay)
+                for name, delay in _MILLISECONDS_AFTER_CHANGE.items()
+            },
         }
         columns, values = ", ".join(row), ", ".join(f"%({name})s" for name in row)
         statement = f"INSERT INTO serving.predictions ({columns}) VALUES ({values})"  # noqa: S608

@@ -36,14 +36,22 @@ START = EventCursor(-1, "")
 """The position before the first prediction."""
 
 
+# A deleted patient's id may be used again, and its predictions are deleted later than its row: no
+# reader gets a prediction that is older than its row. Commit times have milliseconds only.
+_OF_THIS_ROW = (
+    "{predictions}.intake_id = d.id"
+    " AND {predictions}.changed_at >= date_trunc('milliseconds', d.received_at)"
+)
+
+
 def _columns(names: tuple[str, ...], table: str) -> sql.Composed:
     return sql.SQL(", ").join(sql.Identifier(table, name) for name in names)
 
 
 def _statement(text: LiteralString, **parts: sql.Composable) -> sql.Composed:
-    return sql.SQL(text).format(
-        intake=_table(DIABETES_NEW), predictions=_table(PREDICTIONS), **parts
-    )
+    tables = {"intake": _table(DIABETES_NEW), "predictions": _table(PREDICTIONS)}
+    of_this_row = sql.SQL(_OF_THIS_ROW).format(**tables)
+    return sql.SQL(text).format(**tables, of_this_row=of_this_row, **parts)
 
 
 def _table(table: Table) -> sql.Identifier:
@@ -76,13 +84,13 @@ _ALL_COLUMNS = {
 }
 _SELECT = _statement(
     "SELECT {patient}, {prediction} FROM {intake} d LEFT JOIN LATERAL ("
-    " SELECT * FROM {predictions} WHERE intake_id = d.id"
+    " SELECT * FROM {predictions} WHERE {of_this_row}"
     " ORDER BY source_lsn DESC, stored_at DESC LIMIT 1) p ON true WHERE d.id = %(id)s",
     **_ALL_COLUMNS,
 )
 _LIST = _statement(
     "SELECT d.id, d.received_at, d.outcome IS NOT NULL AS outcome_recorded,"
-    " EXISTS (SELECT FROM {predictions} WHERE intake_id = d.id) AS answered"
+    " EXISTS (SELECT FROM {predictions} WHERE {of_this_row}) AS answered"
     " FROM {intake} d WHERE d.id < %(before)s ORDER BY d.id DESC LIMIT %(limit)s"
 )
 # An unchanged outcome updates no row, so no change event goes through the stream.
@@ -93,8 +101,9 @@ _RECORD_OUTCOME = _statement(
 # Each model predicts a change once, and a newer model may predict a change of an older one. A
 # patient without new predictions is one row without a prediction.
 _PREDICTIONS_AFTER = _statement(
-    "SELECT {patient}, {prediction} FROM {intake} d LEFT JOIN {predictions} p"
-    " ON p.intake_id = d.id AND (p.source_lsn > %(lsn)s"
+    "SELECT {patient}, {prediction} FROM {intake} d LEFT JOIN LATERAL ("
+    " SELECT * FROM {predictions} WHERE {of_this_row}) p"
+    " ON (p.source_lsn > %(lsn)s"
     " OR p.source_lsn = %(lsn)s AND p.model_version <> %(model)s AND p.stored_at > coalesce("
     " (SELECT stored_at FROM {predictions} WHERE intake_id = %(id)s AND source_lsn = %(lsn)s"
     " AND model_version = %(model)s), '-infinity'))"

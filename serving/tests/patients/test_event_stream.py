@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 
 import httpx2
 import psycopg
@@ -104,6 +105,28 @@ def test_a_resumed_stream_neither_repeats_nor_skips_predictions(
         newer = warehouse.predict(patient_id, lsn=6)
         stream.wait_for_events(1)
         assert stream.ids == [newer]
+
+
+def test_a_reader_never_gets_a_prediction_from_before_the_row(
+    intake: httpx2.Client, warehouse: Warehouse
+) -> None:
+    """As after a deletion whose id was used again, while the stream is behind."""
+    patient_id = take_in(intake)
+    warehouse.predict(
+        patient_id, lsn=9, probability=0.99, changed_at=datetime.now(UTC) - timedelta(minutes=1)
+    )
+    with follow(intake, patient_id) as stream:
+        wait_until(lambda: stream.heartbeats >= 2)
+        assert stream.ids == []
+        detail = intake.get(f"/patients/{patient_id}").json()
+        assert (detail["state"], detail["prediction"]) == ("waiting", None)
+        (listed,) = intake.get("/patients?limit=1").json()["patients"]
+        assert (listed["id"], listed["state"]) == (patient_id, "waiting")
+        own = warehouse.predict(patient_id, lsn=3, probability=0.01)
+        stream.wait_for_events(1)
+        assert stream.ids == [own]
+    detail = intake.get(f"/patients/{patient_id}").json()
+    assert (detail["state"], detail["prediction"]["probability"]) == ("answered", 0.01)
 
 
 def test_sends_more_predictions_than_one_query_reads(

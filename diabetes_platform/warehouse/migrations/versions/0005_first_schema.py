@@ -215,7 +215,7 @@ BEGIN
 END
 $$
 """
-# No TRUNCATE: Debezium skips it, and only the owner may truncate the table.
+# No TRUNCATE: Debezium skips it, and revision 0007 refuses it.
 PUBLICATION = """
 CREATE PUBLICATION diabetes_publication FOR TABLE public.diabetes_new
     WITH (publish = 'insert, update, delete')
