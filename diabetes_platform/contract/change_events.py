@@ -12,7 +12,8 @@ import json
 import math
 from collections.abc import Container
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Final, Literal
 
 from diabetes_platform.contract.fields import FEATURE_NAMES, FEATURES, FIELDS, Field
@@ -68,6 +69,7 @@ LARGEST_BIGINT: Final = 2**63 - 1
 LARGEST_TIMESTAMP_MS: Final = 253_402_300_799_999
 """The last millisecond of the year 9999, which is the maximum of a `datetime`."""
 _LARGEST_INTEGER = 2**31 - 1
+_EPOCH = datetime.fromtimestamp(0, UTC)
 _SCHEMA, _TABLE = DIABETES_NEW.name.split(".")
 _RANGE_CODES = frozenset({BELOW_MINIMUM, ABOVE_MAXIMUM, NOT_ALLOWED})
 
@@ -106,6 +108,17 @@ class SinkImage(Change):
     """A valid message of the sink topic that is not a deletion; `judged_ms`: Flink's verdict."""
 
     judged_ms: int
+
+    @property
+    def digest(self) -> str:
+        """A hash of the image: equal for changes after which the row has the same values.
+
+        The position of the change, missing values and the notation of a value have no influence.
+        """
+        values = {
+            name: _canonical(value) for name, value in self.image.items() if value is not None
+        }
+        return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +216,16 @@ def parse_timestamp(text: str) -> datetime | None:
     except ValueError:
         return None
     return time if time.tzinfo is not None else None
+
+
+def _canonical(value: object) -> object:
+    """Return the same value for each notation of a number or of a time."""
+    if isinstance(value, str):
+        time = parse_timestamp(value)
+        # Not as UTC: at the ends of the calendar, the conversion overflows.
+        return value if time is None else f"{(time - _EPOCH) // timedelta(microseconds=1)} us"
+    # A large id would lose digits as a float.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class _NotFiniteError(ValueError):

@@ -209,6 +209,7 @@ PREDICTIONS = Table(
         Column("scored_at", "timestamp", False, "When the model had scored it (UTC)."),
         Column("stored_at", "timestamp", False, "When this row was written (UTC)."),
         Column("judged_at", "timestamp", False, "When Flink had validated the change (UTC)."),
+        Column("image_digest", "text", True, "Hash of the row's values; NULL in older rows."),
     ),
     ("intake_id", "source_lsn", "model_version"),
 )

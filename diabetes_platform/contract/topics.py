@@ -25,7 +25,9 @@ PREDICTOR_GROUP = "predictor"
 
 DELETED = "d"
 """Debezium's code of a deletion."""
-OPERATIONS = {"c": "create", "u": "update", DELETED: "delete", "r": "snapshot read"}
+SNAPSHOT_READ = "r"
+"""Debezium's code of a row that a snapshot reads: it may be unchanged."""
+OPERATIONS = {"c": "create", "u": "update", DELETED: "delete", SNAPSHOT_READ: "snapshot read"}
 """Debezium's codes of changes, and their names."""
 IMAGE_OPERATIONS = tuple(op for op in OPERATIONS if op != DELETED)
 

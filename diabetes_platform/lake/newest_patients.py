@@ -1,17 +1,19 @@
-"""The newest image of each patient in `stream/patients`."""
+"""The images of each patient in `stream/patients`: the newest, and those that did not change."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from diabetes_platform.contract.tables import STREAM_PATIENTS
-from diabetes_platform.contract.topics import DELETED
+from diabetes_platform.contract.tables import DIABETES_NEW, STREAM_PATIENTS
+from diabetes_platform.contract.topics import DELETED, SNAPSHOT_READ
 from diabetes_platform.lake.delta import Lake
 
 ORDER = ("written_at", "kafka_offset")
 """All changes of a patient are in one partition of the topic, in the order of their offsets. The
 offsets of a recreated topic start at 0 again, so the time comes first."""
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_COMPARED = ("change_id", "op", *ORDER, *DIABETES_NEW.column_names)
 
 
 def newest_images(changes: pa.Table) -> pa.Table:
@@ -34,3 +36,33 @@ def patients_since(lake: Lake, since: datetime) -> pa.Table:
     # Every change of a patient is written to the topic after the patient was received.
     newest = newest_images(lake.days_since(STREAM_PATIENTS, since))
     return newest.filter(pc.greater_equal(newest["received_at"], pa.scalar(since)))
+
+
+def without_unchanged(lake: Lake, rows: pa.Table) -> pa.Table:
+    """Return new rows of STREAM_PATIENTS without repeated images.
+
+    A snapshot reads every patient again, at a new position. The stored changes of these patients
+    are read only if `rows` has rows of a snapshot. Raises StorageError.
+    """
+    is_snapshot = pc.equal(rows["op"], SNAPSHOT_READ)
+    if not pc.any(is_snapshot).as_py():
+        return rows
+    ids = pc.unique(rows.filter(is_snapshot)["id"])
+    stored = lake.days_since(STREAM_PATIENTS, _EPOCH, _COMPARED, pc.field("id").isin(ids))
+    compared = rows.select(_COMPARED)
+    unchanged = unchanged_images(pa.concat_tables([stored.cast(compared.schema), compared]))
+    return rows.filter(pc.invert(pc.is_in(rows["change_id"], value_set=unchanged)))
+
+
+def unchanged_images(changes: pa.Table) -> pa.Array:
+    """Return the `change_id` of each snapshot row whose patient had the same values before it."""
+    ordered = changes.sort_by([(name, "ascending") for name in ("id", *ORDER)]).combine_chunks()
+    previous, current = ordered.slice(0, max(0, len(ordered) - 1)), ordered.slice(1)
+    unchanged = pc.and_(
+        pc.equal(current["op"], SNAPSHOT_READ), pc.not_equal(previous["op"], DELETED)
+    )
+    for name in DIABETES_NEW.column_names:
+        both_null = pc.and_(pc.is_null(current[name]), pc.is_null(previous[name]))
+        equal = pc.fill_null(pc.equal(current[name], previous[name]), fill_value=False)
+        unchanged = pc.and_(unchanged, pc.or_(equal, both_null))
+    return current["change_id"].filter(unchanged).combine_chunks()

@@ -156,7 +156,8 @@ class _Run:
             commit = OffsetCommit(
                 topic.name, request.topic_id, request.day.isoformat(), batch.ranges
             )
-            rows_added = self.table.append(self.topic_table.to_arrow(rows), commit)
+            new_rows = self.topic_table.new_rows(self.table.lake, self.topic_table.to_arrow(rows))
+            rows_added = self.table.append(new_rows, commit)
             result += replace(batch, rows_added=rows_added)
             positions |= {offsets.partition: offsets.last + 1 for offsets in batch.ranges}
         if blocked:
@@ -255,7 +256,8 @@ def _add_from_kafka(
         next_offset = committed.get(offsets.partition, offsets.last) + 1
         advances = offsets.first <= next_offset <= offsets.last
         commit = OffsetCommit(topic.name, topic_id, day.isoformat(), (offsets,), advances)
-        rows_added += table.append(topic_table.to_arrow(rows), commit)
+        new_rows = topic_table.new_rows(table.lake, topic_table.to_arrow(rows))
+        rows_added += table.append(new_rows, commit)
         if advances:
             committed[offsets.partition] = offsets.last
     return messages, rows_added

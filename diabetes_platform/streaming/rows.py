@@ -32,6 +32,8 @@ from diabetes_platform.contract.topics import (
     missing_share_name,
 )
 from diabetes_platform.lake.arrow import row_schema
+from diabetes_platform.lake.delta import Lake
+from diabetes_platform.lake.newest_patients import without_unchanged
 from diabetes_platform.streaming.dead_letters import parse_reasons
 from diabetes_platform.streaming.offsets import BATCH_MESSAGES
 from diabetes_platform.streaming.topic import TopicMessage
@@ -56,13 +58,15 @@ class UnreadableMessageError(ValueError):
 class TopicTable:
     """A topic's table in the lake.
 
-    `row_of` converts a message of a day to a row, or raises UnreadableMessageError. A batch holds
-    at most `batch_messages` of a partition in memory.
+    `row_of` converts a message of a day to a row, or raises UnreadableMessageError. `new_rows`
+    leaves out rows that repeat what the lake has. A batch holds at most `batch_messages` of a
+    partition in memory.
     """
 
     contract: Table
     row_of: Callable[[TopicMessage, date], Row]
     batch_messages: int = BATCH_MESSAGES
+    new_rows: Callable[[Lake, pa.Table], pa.Table] = lambda _lake, rows: rows
 
     def to_arrow(self, rows: Iterable[Row]) -> pa.Table:
         """Return the rows without repeated keys: after a failure, Flink may repeat a message."""
@@ -135,7 +139,7 @@ def window_row(message: TopicMessage, day: date) -> Row:
     }
 
 
-PATIENTS = TopicTable(STREAM_PATIENTS, patient_row)
+PATIENTS = TopicTable(STREAM_PATIENTS, patient_row, new_rows=without_unchanged)
 REJECTED = TopicTable(STREAM_REJECTED, rejected_row, batch_messages=500)
 """Fewer than for images: a dead letter may have 1 MiB, an image has about 1 KiB."""
 WINDOWS = TopicTable(STREAM_WINDOWS, window_row)

@@ -64,6 +64,42 @@ def reasons(result: object) -> list[str]:
     return [str(reason) for reason in result.reasons]
 
 
+def sink_image(**values: object) -> SinkImage:
+    result = validate_sink_message(key(), sink_content(**values))
+    assert isinstance(result, SinkImage), result
+    return result
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"lsn": 2**48 + 7, "op": "r"},
+        {"changed_ms": CHANGED_MS - 1, "captured_ms": 1, "judged_ms": 2},
+        {"glucose": float(f"{ROW['glucose']}")},
+        {"received_at": "2026-11-24T12:00:00.123456+02:00"},
+        {"column_of_another_release": 1},
+    ],
+)
+def test_the_digest_depends_on_nothing_but_the_values_of_the_row(values: Document) -> None:
+    assert sink_image(**values).digest == sink_image().digest
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"glucose": 101.5},
+        {"glucose": None},
+        {"outcome": 0, "outcome_recorded_at": "2026-11-25T10:00:00Z"},
+        {"outcome": 1, "outcome_recorded_at": "2026-11-25T10:00:00Z"},
+        {"received_at": "2026-11-24T10:00:00.123457Z"},
+        {"received_at": "0001-01-01T00:00:00+12:00"},
+        {"received_at": "9999-12-31T23:59:59-12:00"},
+    ],
+)
+def test_the_digest_changes_with_every_value(values: Document) -> None:
+    assert sink_image(**values).digest != sink_image().digest
+
+
 def test_no_envelope_field_shares_its_name_with_a_measurement() -> None:
     assert not set(get_args(EnvelopeField)) & set(FIELD_NAMES)
 

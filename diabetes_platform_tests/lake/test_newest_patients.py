@@ -9,7 +9,11 @@ import pytest
 from diabetes_platform.contract.tables import STREAM_PATIENTS
 from diabetes_platform.lake.arrow import row_schema
 from diabetes_platform.lake.delta import Lake
-from diabetes_platform.lake.newest_patients import newest_images, patients_since
+from diabetes_platform.lake.newest_patients import (
+    newest_images,
+    patients_since,
+    without_unchanged,
+)
 from diabetes_platform_tests.lake.appending import append_rows
 
 MONDAY = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -79,3 +83,63 @@ def test_leaves_out_patients_received_earlier_even_if_they_changed_since(tmp_pat
         append_rows(lake, STREAM_PATIENTS, rows)
     assert glucose_by_patient(patients_since(lake, MONDAY)) == {1: 110, 2: 120}
     assert glucose_by_patient(patients_since(lake, MONDAY + timedelta(days=1))) == {2: 120}
+
+
+@pytest.mark.parametrize(
+    ("stored", "rows", "added"),
+    [
+        pytest.param(
+            [change(1, 0, "c", 100), change(2, 1, "c")],
+            [change(1, 10, "r", 100), change(2, 11, "r"), change(3, 12, "r", 100)],
+            ["3-12"],
+            id="unchanged since the first change",
+        ),
+        pytest.param(
+            [change(1, 0, "c", 100), change(1, 1, "u", 110)],
+            [change(1, 10, "r", 100), change(1, 11, "r", 100), change(1, 12, "r", 110)],
+            ["1-10", "1-12"],
+            id="back to an earlier value, and back again",
+        ),
+        pytest.param(
+            [change(1, 0, "c", 100), change(2, 1, "c", None)],
+            [change(1, 10, "r", None), change(2, 11, "r", 100)],
+            ["1-10", "2-11"],
+            id="a value became missing or known",
+        ),
+        pytest.param(
+            [change(1, 0, "c", 100), change(1, 1, "d")],
+            [change(1, 10, "r", 100)],
+            ["1-10"],
+            id="deleted in between",
+        ),
+        pytest.param(
+            [],
+            [change(1, 10, "c", 100), change(1, 11, "r", 100), change(1, 12, "r", 100)],
+            ["1-10"],
+            id="two snapshots in one batch and no table",
+        ),
+        pytest.param(
+            [change(1, 0, "c", 100, days=1)],
+            [change(1, 10, "r", 100)],
+            ["1-10"],
+            id="only later changes have the same values",
+        ),
+        pytest.param(
+            [change(1, 0, "r", 100), change(1, 10, "r", 110), change(1, 20, "u", 120)],
+            [change(1, 10, "r", 110), change(1, 30, "u", 120)],
+            ["1-30"],
+            id="rows that are stored already, and an update",
+        ),
+    ],
+)
+def test_a_snapshot_adds_no_row_for_an_unchanged_image(
+    tmp_path: Path,
+    stored: list[dict[str, object]],
+    rows: list[dict[str, object]],
+    added: list[str],
+) -> None:
+    lake = Lake(str(tmp_path))
+    if stored:
+        append_rows(lake, STREAM_PATIENTS, stored)
+    assert without_unchanged(lake, changes(*rows))["change_id"].to_pylist() == added
+    assert without_unchanged(lake, changes()).num_rows == 0

@@ -34,10 +34,25 @@ _CONNECT: dict[str, Any] = {
 
 
 _NAMES = [name for name in PREDICTIONS.column_names if name != _COLUMN_WITH_DEFAULT]
-# Sorted by key, so that predictors that write the same rows cannot deadlock.
+# A snapshot repeats unchanged images at new positions. So a row is only added if the changes before
+# and after it, of this batch or stored, have other images. Sorted by key, so that predictors that
+# write the same rows cannot deadlock.
 _INSERT = sql.SQL(
-    "INSERT INTO {table} ({names}) SELECT {names} FROM"
-    " jsonb_populate_recordset(NULL::{table}, %s) ORDER BY {key} ON CONFLICT ({key}) DO NOTHING"
+    "INSERT INTO {table} ({names}) SELECT {names} FROM ("
+    " SELECT *, lag(source_lsn) OVER patient AS previous_lsn,"
+    " lag(image_digest) OVER patient AS previous_digest"
+    " FROM jsonb_populate_recordset(NULL::{table}, %s)"
+    " WINDOW patient AS (PARTITION BY intake_id ORDER BY source_lsn)) AS change"
+    " WHERE image_digest IS DISTINCT FROM coalesce("
+    " (SELECT coalesce(stored.image_digest, '') FROM {table} stored"
+    " WHERE stored.intake_id = change.intake_id AND stored.source_lsn < change.source_lsn"
+    " AND stored.source_lsn >= coalesce(change.previous_lsn, 0)"
+    " ORDER BY stored.source_lsn DESC LIMIT 1), change.previous_digest)"
+    " AND image_digest IS DISTINCT FROM"
+    " (SELECT stored.image_digest FROM {table} stored"
+    " WHERE stored.intake_id = change.intake_id AND stored.source_lsn > change.source_lsn"
+    " ORDER BY stored.source_lsn LIMIT 1)"
+    " ORDER BY {key} ON CONFLICT ({key}) DO NOTHING RETURNING intake_id"
 ).format(
     table=_TABLE,
     names=sql.SQL(", ").join(map(sql.Identifier, _NAMES)),
@@ -61,17 +76,19 @@ class PredictionStore:
     def write(self, rows: Sequence[PredictionRow], deleted: Sequence[int]) -> int:
         """Delete the predictions of `deleted`, store `rows` and notify; return the new rows.
 
-        An existing row is not changed.
+        An existing row is not changed, and an image that has not changed adds no row and no
+        notification, whatever its position is.
         """
         with self._usable_connection() as connection, connection.transaction():
             if deleted:
                 connection.execute(_DELETE, (list(deleted),))
             if not rows:
                 return 0
-            new_rows = connection.execute(_INSERT, (to_json(rows).decode(),)).rowcount
-            payloads = list(notification_payloads([row["intake_id"] for row in rows]))
-            connection.execute(_NOTIFY, (PREDICTED_CHANNEL, payloads))
-            return new_rows
+            new_rows = connection.execute(_INSERT, (to_json(rows).decode(),)).fetchall()
+            if new_rows:
+                payloads = list(notification_payloads([intake_id for (intake_id,) in new_rows]))
+                connection.execute(_NOTIFY, (PREDICTED_CHANNEL, payloads))
+            return len(new_rows)
 
     def check(self) -> None:
         """Query the table, to detect an unusable database while no messages arrive."""

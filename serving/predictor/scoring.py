@@ -63,6 +63,7 @@ def score_changes(
             "judged_at": _time(message.judged_ms),
             "consumed_at": _time(consumed_ms),
             "scored_at": _time(scored_ms),
+            "image_digest": message.digest,
         }
         for message, prediction in zip(messages, predictions, strict=True)
     ]

@@ -77,7 +77,8 @@ def test_notifies_listeners_of_every_patient(
 def test_replayed_changes_do_not_change_stored_rows(
     predictor: Predictor, broker: Kafka, predictions: Predictions, first: int
 ) -> None:
-    changes = [message(first, 5), message(first, 5), message(first, 9), message(first + 1, 6)]
+    change = message(first, 5)
+    changes = [change, change, message(first, 9, glucose=190), message(first + 1, 6)]
     send(broker, changes)
     wait_until(lambda: len(predictions.of(first, first + 1)) == 3, timeout=60)
     stored = predictions.of(first, first + 1)
@@ -88,6 +89,35 @@ def test_replayed_changes_do_not_change_stored_rows(
         timeout=60,
     )
     assert predictions.of(first, first + 1) == stored
+
+
+def test_an_unchanged_image_at_another_position_adds_nothing_and_notifies_nobody(
+    predictor: Predictor,
+    broker: Kafka,
+    database: ProvisionedServer,
+    predictions: Predictions,
+    first: int,
+) -> None:
+    """As after a dropped slot, or a new server, whose snapshot reads every patient again."""
+    assert predictor.works()
+    patients = range(first, first + 50)
+    send(broker, [message(intake_id, 10) for intake_id in patients])
+    send(broker, [message(first, 20, glucose=190)])
+    wait_until(lambda: len(predictions.of(*patients)) == 51, timeout=60)
+    stored = predictions.of(*patients)
+    with psycopg.connect(database.url("api"), autocommit=True) as listener:
+        listener.execute(f"LISTEN {PREDICTED_CHANNEL}")
+        for position in (1_000, 2**48 + 5, 3):
+            send(broker, [message(first, position, op="r", glucose=190)])
+            send(broker, [message(intake_id, position, op="r") for intake_id in patients[1:]])
+        send(broker, [message(first + 50, 30, op="r")])
+        notified: list[int] = []
+        for notification in listener.notifies(timeout=30):
+            notified += json.loads(notification.payload)
+            if first + 50 in notified:
+                break
+    assert notified == [first + 50]
+    assert predictions.of(*patients) == stored
 
 
 def test_stores_a_late_older_change_beside_the_newer_one(

@@ -1,46 +1,102 @@
-"""The predictor's use of a database that does not respond."""
+"""The predictor's writes to a real table: each image once, whatever its position is."""
 
-import time
-from collections.abc import Callable
+import json
+from collections.abc import Iterator, Sequence
+from itertools import count
 
 import psycopg
 import pytest
 
-from serving.predictor.prediction_table import DEADLINE_SECONDS, PredictionStore
+from diabetes_platform.contract.topics import PREDICTED_CHANNEL
+from serving.app.served_model import ServedModel
+from serving.predictor.prediction_table import PredictionStore
+from serving.predictor.scoring import score_changes
+from serving.tests.predictor.sample_messages import change
 from serving.tests.warehouse import Warehouse
 
 pytestmark = pytest.mark.integration
 
+_PATIENTS = count(7_000_000)
+Images = Sequence[tuple[int, float]]
+"""Position and glucose of each change."""
+
+
+@pytest.fixture
+def store(warehouse: Warehouse) -> Iterator[PredictionStore]:
+    opened = PredictionStore(warehouse.predictor)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def patient_id() -> int:
+    return next(_PATIENTS)
+
+
+def write(
+    store: PredictionStore, model: ServedModel, patient_id: int, images: Images, *deleted: int
+) -> int:
+    """Store one batch; return the number of new rows."""
+    changes = [change(patient_id, lsn, glucose=glucose) for lsn, glucose in images]
+    rows, _ = score_changes(changes, model, consumed_ms=1.0, clock=lambda: 2.0)
+    return store.write(rows, deleted)
+
+
+def positions(warehouse: Warehouse, patient_id: int) -> list[int]:
+    rows = warehouse.rows(
+        "SELECT source_lsn FROM serving.predictions WHERE intake_id = %s ORDER BY 1", patient_id
+    )
+    return [lsn for (lsn,) in rows]
+
 
 @pytest.mark.parametrize(
-    "use",
-    [PredictionStore.check, lambda store: store.write([], [1])],
-    ids=["check", "write"],
+    ("batches", "stored"),
+    [
+        pytest.param([[(10, 100)], [(50, 100)], [(2**48 + 1, 100)]], [10], id="later snapshots"),
+        pytest.param([[(10, 100), (50, 100), (60, 100)]], [10], id="in one batch"),
+        pytest.param([[(50, 100)], [(10, 100)]], [50], id="at an older position"),
+        pytest.param(
+            [[(10, 100)], [(20, 150), (30, 100)], [(40, 100)]], [10, 20, 30], id="changed back"
+        ),
+        pytest.param(
+            [[(10, 100), (20, 150)], [(20, 150), (30, 150), (40, 100)]],
+            [10, 20, 40],
+            id="repeated, unchanged, changed",
+        ),
+        pytest.param([[(20, 150)], [(10, 100)]], [10, 20], id="an older change arrives late"),
+    ],
 )
-@pytest.mark.parametrize("connected", [True, False])
-def test_a_stopped_server_is_an_error_before_the_deadline(
-    warehouse: Warehouse, use: Callable[[PredictionStore], object], *, connected: bool
+def test_an_image_that_has_not_changed_adds_no_row(
+    store: PredictionStore,
+    warehouse: Warehouse,
+    released: ServedModel,
+    patient_id: int,
+    batches: Sequence[Images],
+    stored: list[int],
 ) -> None:
-    store = PredictionStore(warehouse.predictor)
-    if connected:
-        store.check()
-    with warehouse.frozen():
-        started = time.monotonic()
-        with pytest.raises(psycopg.OperationalError):
-            use(store)
-        assert time.monotonic() - started < DEADLINE_SECONDS + 2
-    use(store)
-    store.close()
+    added = [write(store, released, patient_id, batch) for batch in batches]
+    assert positions(warehouse, patient_id) == stored
+    assert sum(added) == len(stored)
 
 
-def test_an_open_connection_survives_its_deadline(
-    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+def test_the_same_image_after_a_deletion_is_stored(
+    store: PredictionStore, warehouse: Warehouse, released: ServedModel, patient_id: int
 ) -> None:
-    monkeypatch.setattr("serving.predictor.prediction_table.DEADLINE_SECONDS", 0.5)
-    store = PredictionStore(warehouse.predictor)
-    store.check()
-    pid = warehouse.rows("SELECT pid FROM pg_stat_activity WHERE usename = 'predictor'")
-    time.sleep(0.6)
-    store.check()
-    assert warehouse.rows("SELECT pid FROM pg_stat_activity WHERE usename = 'predictor'") == pid
-    store.close()
+    write(store, released, patient_id, [(10, 100)])
+    assert write(store, released, patient_id, [(20, 100)], patient_id) == 1
+    assert positions(warehouse, patient_id) == [20]
+
+
+def test_notifies_only_of_patients_with_new_rows(
+    store: PredictionStore, warehouse: Warehouse, released: ServedModel, patient_id: int
+) -> None:
+    write(store, released, patient_id, [(10, 100)])
+    with psycopg.connect(warehouse.api, autocommit=True) as listener:
+        listener.execute(f"LISTEN {PREDICTED_CHANNEL}")
+        write(store, released, patient_id, [(50, 100)])
+        write(store, released, patient_id, [(60, 100)])
+        write(store, released, next(_PATIENTS), [(70, 100)])
+        write(store, released, patient_id, [(80, 120)])
+        payloads = [n.payload for n in listener.notifies(timeout=5, stop_after=2)]
+    assert [patient for payload in payloads for patient in json.loads(payload)][-1] == patient_id
+    assert len(payloads) == 2
