@@ -11,7 +11,7 @@ from diabetes_platform.clients.errors import ServiceError, ServiceResponseError
 from diabetes_platform.polling import wait_until
 from diabetes_platform.tls import tls
 
-RUNNING, FAILED = "RUNNING", "FAILED"
+RUNNING, FAILED, STOPPED = "RUNNING", "FAILED", "STOPPED"
 NOT_REGISTERED, NO_ANSWER = "not registered", "Kafka Connect does not answer"
 _SECONDS = 30.0
 """Connect queries the database before it accepts a configuration."""
@@ -70,6 +70,20 @@ class ConnectApi:
     def put_config(self, name: str, config: Mapping[str, str]) -> None:
         """Register the connector or change its configuration."""
         _check(self._send("PUT", f"/connectors/{name}/config", dict(config)))
+
+    def create_stopped(self, name: str, config: Mapping[str, str]) -> None:
+        """Register a new connector without starting it."""
+        body = {"name": name, "config": dict(config), "initial_state": STOPPED}
+        _check(self._send("POST", "/connectors", body))
+
+    def offset_lsn(self, name: str) -> int | None:
+        """Return the log sequence number in the connector's stored offset; None without one."""
+        offsets = self._get(f"/connectors/{name}/offsets")
+        return None if offsets is None else parse_offset_lsn(offsets)
+
+    def delete_offsets(self, name: str) -> None:
+        """Delete the stored offsets of a stopped connector."""
+        _check(self._send("DELETE", f"/connectors/{name}/offsets"))
 
     def stop(self, name: str) -> None:
         """Stop the connector's tasks and keep its configuration."""
@@ -137,6 +151,12 @@ def parse_status(status: Mapping[str, Any]) -> ConnectorState:
     return ConnectorState(
         connector["state"], tuple(task["state"] for task in tasks), traces[0] if traces else None
     )
+
+
+def parse_offset_lsn(offsets: Mapping[str, Any]) -> int | None:
+    """Return the LSN in a response of `GET /connectors/<name>/offsets`; None without one."""
+    stored = (entry.get("offset") or {} for entry in offsets.get("offsets", ()))
+    return max((offset["lsn"] for offset in stored if type(offset.get("lsn")) is int), default=None)
 
 
 def _check(response: httpx.Response) -> httpx.Response:

@@ -10,6 +10,7 @@ row validator (`validation.py`), except that a number written as text is also re
 
 import json
 import math
+import re
 from collections.abc import Container
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,8 +20,11 @@ from typing import Final, Literal
 from diabetes_platform.contract.fields import FEATURE_NAMES, FEATURES, FIELDS, Field
 from diabetes_platform.contract.tables import DIABETES_NEW
 from diabetes_platform.contract.topics import (
+    CAPTURE_EPOCH_KEY,
     DELETED,
+    EPOCH_UNIT,
     IMAGE_OPERATIONS,
+    MAX_EPOCH,
     OPERATIONS,
     TIMESTAMP_KEYS,
 )
@@ -46,7 +50,7 @@ SINK_KEYS: tuple[str, ...] = (*IMAGE_KEYS, "op", "lsn", *TIMESTAMP_KEYS)
 EnvelopeField = Literal[
     "message", "record", "key", "key.id", "op", "lsn", "source", "source.lsn", "source.ts_ms",
     "source.table", "ts_ms", "before", "after", "id", "received_at", "outcome_recorded_at",
-    "changed_ms", "captured_ms", "judged_ms",
+    "changed_ms", "captured_ms", "judged_ms", "capture_epoch",
 ]  # fmt: skip
 """The path of a field that is not a measurement; `message` and `record` are the whole value."""
 
@@ -69,6 +73,7 @@ LARGEST_BIGINT: Final = 2**63 - 1
 LARGEST_TIMESTAMP_MS: Final = 253_402_300_799_999
 """The last millisecond of the year 9999, which is the maximum of a `datetime`."""
 _LARGEST_INTEGER = 2**31 - 1
+_EPOCH_TEXT = re.compile("[0-9]{1,5}")
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _SCHEMA, _TABLE = DIABETES_NEW.name.split(".")
 _RANGE_CODES = frozenset({BELOW_MINIMUM, ABOVE_MAXIMUM, NOT_ALLOWED})
@@ -80,7 +85,8 @@ Document = dict[str, object]
 class Change:
     """A valid change of one patient; times in milliseconds since 1970 (UTC).
 
-    `image` has the columns of `public.diabetes_new`; of a deletion it is empty.
+    `lsn` contains the epoch, so that it grows although a new server's log starts again. `image` has
+    the columns of `public.diabetes_new`; of a deletion it is empty.
     """
 
     id: int
@@ -168,9 +174,10 @@ def validate_change_event(
     reader.compare_key(key_id, row_id)
     # Only the key of a deleted row is valid: Debezium fills the other columns with defaults.
     image = {} if row is None or op == DELETED else reader.image(row, ranges=True)
+    position = reader.position(envelope.get(CAPTURE_EPOCH_KEY), lsn)
     if reader.reasons:
         return reader.invalid()
-    return Change(row_id, op, lsn, changed_ms, captured_ms, image)  # type: ignore[arg-type]
+    return Change(row_id, op, position, changed_ms, captured_ms, image)  # type: ignore[arg-type]
 
 
 def heartbeat_ms(value: bytes | None, now_ms: int) -> int | None:
@@ -319,6 +326,18 @@ class _Reader:
             self.reject("source.table", NOT_ALLOWED)
         lsn = self.integer("source.lsn", source.get("lsn"))
         return lsn, self.past_ms("source.ts_ms", source.get("ts_ms"), now_ms)
+
+    def position(self, epoch: object, lsn: int | None) -> int | None:
+        """Return the log sequence number with its epoch."""
+        if epoch is None:
+            return lsn
+        if not isinstance(epoch, str) or not _EPOCH_TEXT.fullmatch(epoch):
+            self.reject("capture_epoch", NOT_AN_INTEGER)
+        elif int(epoch) > MAX_EPOCH:
+            self.reject("capture_epoch", ABOVE_MAXIMUM)
+        elif lsn is not None:
+            return self.integer("source.lsn", int(epoch) * EPOCH_UNIT + lsn)
+        return None
 
     def nested(self, field: EnvelopeField, value: object) -> Document | None:
         """Return a value that is a JSON object; reject any other."""

@@ -31,6 +31,15 @@ OPERATIONS = {"c": "create", "u": "update", DELETED: "delete", SNAPSHOT_READ: "s
 """Debezium's codes of changes, and their names."""
 IMAGE_OPERATIONS = tuple(op for op in OPERATIONS if op != DELETED)
 
+CAPTURE_EPOCH_KEY = "capture_epoch"
+"""The key of a change event with the epoch of its log sequence number, as text; 0 if it is absent.
+
+A new epoch begins when the connector reads another server, whose log starts again.
+"""
+EPOCH_UNIT = 2**48
+"""A position downstream is `epoch * EPOCH_UNIT + lsn`: no server writes 256 TiB of log."""
+MAX_EPOCH = 2**15 - 1
+
 TIMESTAMP_KEYS: tuple[Literal["changed_ms", "captured_ms", "judged_ms"], ...] = (
     "changed_ms",
     "captured_ms",

@@ -15,8 +15,8 @@ class HealthIssue:
     """A problem that a poll observed.
 
     `subject` identifies it across polls, `problem` describes it in one line, and `count` says how
-    often it occurred since the last poll. The times of its first and last occurrence are in
-    milliseconds since 1970; None is the time of the poll.
+    often it occurred since the last poll. An `urgent` issue opens its incident at once. The times
+    of its first and last occurrence are in milliseconds since 1970; None is the time of the poll.
     """
 
     subject: str
@@ -24,6 +24,7 @@ class HealthIssue:
     count: int = 1
     first_ms: int | None = None
     last_ms: int | None = None
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +67,19 @@ class IncidentCursor:
     """The state of a sensor between two polls.
 
     `offsets` holds the next offset of each partition, for a sensor that reads a topic.
+    `slot_progress` is the position that the replication slot's consumer has confirmed, and the time
+    (ms since 1970) since when it has not advanced.
     """
 
     incidents: tuple[Incident, ...] = ()
     offsets: Mapping[int, int] = field(default_factory=dict)
+    slot_progress: tuple[int, int] | None = None
 
     def to_json(self) -> str:
         """Return the text that `from_json` reads."""
         incidents = [asdict(incident) for incident in self.incidents]
-        return json.dumps({"incidents": incidents, "offsets": dict(self.offsets)})
+        content = {"incidents": incidents, "offsets": dict(self.offsets)}
+        return json.dumps({**content, "slot_progress": self.slot_progress})
 
     @classmethod
     def from_json(cls, text: str | None) -> Self:
@@ -83,7 +88,9 @@ class IncidentCursor:
         if isinstance(content, list):
             content = {"incidents": content}
         offsets = {int(number): offset for number, offset in content.get("offsets", {}).items()}
-        return cls(tuple(map(_parse_incident, content.get("incidents", ()))), offsets)
+        progress = content.get("slot_progress")
+        incidents = tuple(map(_parse_incident, content.get("incidents", ())))
+        return cls(incidents, offsets, (progress[0], progress[1]) if progress else None)
 
 
 def update_incidents(
@@ -106,7 +113,8 @@ def update_incidents(
         incident = previous.get(subject)
         if subject in observed:
             incident = _observe(incident, observed[subject], now_ms)
-            if not incident.opened and now_ms - incident.since_ms >= policy.opens_after_ms:
+            lasts = now_ms - incident.since_ms >= policy.opens_after_ms
+            if not incident.opened and (lasts or observed[subject].urgent):
                 incident = replace(incident, opened=True)
                 opened.append(incident)
             current.append(incident)

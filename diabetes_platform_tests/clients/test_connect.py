@@ -9,6 +9,7 @@ from diabetes_platform.clients.connect import (
     NOT_REGISTERED,
     ConnectorState,
     connector_state,
+    parse_offset_lsn,
     parse_status,
 )
 from diabetes_platform.local.ports import HOST, free_port
@@ -96,3 +97,19 @@ def test_reports_an_unregistered_connector_as_a_state(connect: Connect) -> None:
     state = connector_state(connect.url, "no-such-connector")
     assert state == ConnectorState(NOT_REGISTERED)
     assert str(state) == "not registered"
+
+
+@pytest.mark.parametrize(
+    ("offsets", "lsn"),
+    [
+        ([], None),
+        ([{"partition": {"server": "diabetes_cdc"}, "offset": None}], None),
+        ([{"partition": {"server": "diabetes_cdc"}, "offset": {"lsn": 28605664}}], 28605664),
+        ([{"partition": {}, "offset": {"lsn": "28605664", "txId": 7}}], None),
+        ([{"partition": {}, "offset": {"lsn": 7}}, {"partition": {}, "offset": {"lsn": 9}}], 9),
+    ],
+)
+def test_reads_the_position_in_the_offsets_of_a_connector(
+    offsets: list[dict[str, Any]], lsn: int | None
+) -> None:
+    assert parse_offset_lsn({"offsets": offsets}) == lsn

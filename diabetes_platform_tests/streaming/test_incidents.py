@@ -1,6 +1,7 @@
 """Incidents over several polls, and the cursor that keeps them."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -48,6 +49,14 @@ def test_a_lasting_issue_is_opened_once_and_resolved_once() -> None:
     opened = [number for number, change in enumerate(changed_subjects(*polls)) if change[0]]
     resolved = [number for number, change in enumerate(changed_subjects(*polls)) if change[1]]
     assert (opened, resolved) == ([MINUTE // TICK], [6 + MINUTE // TICK])
+
+
+def test_an_urgent_issue_opens_at_once_and_is_resolved_like_any_other() -> None:
+    urgent = replace(JOB, urgent=True)
+    changes = changed_subjects((urgent,), (urgent,), *[()] * 6)
+    assert changes[0] == ((JOB.subject,), ())
+    assert [number for number, change in enumerate(changes) if change[1]] == [1 + MINUTE // TICK]
+    assert changed_subjects((JOB,), (urgent,))[1] == ((JOB.subject,), ())
 
 
 def test_an_intermittent_issue_is_one_incident() -> None:
@@ -124,7 +133,7 @@ def test_an_occurrence_long_before_the_poll_is_opened_now_and_resolved_by_the_ne
 
 def test_a_cursor_is_read_as_it_was_written() -> None:
     open_incident = Incident("age:missing", "topic-0-7", 1, 2, 3, opened=True)
-    cursor = IncidentCursor((open_incident,), {0: 7, 1: 9})
+    cursor = IncidentCursor((open_incident,), {0: 7, 1: 9}, (28_605_664, 1_795_523_906_295))
     assert IncidentCursor.from_json(cursor.to_json()) == cursor
     assert IncidentCursor.from_json(None) == IncidentCursor.from_json("") == IncidentCursor()
 

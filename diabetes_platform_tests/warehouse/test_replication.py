@@ -24,7 +24,9 @@ from diabetes_platform.warehouse.replication import (
     ensure_slot,
     read_slot,
     slot_problem,
+    slot_progress,
     slot_warning,
+    stall_problem,
 )
 from diabetes_platform_tests.conftest import FAST
 from diabetes_platform_tests.provisioned import CAPTURE, ProvisionedServer, drop_slot, provision
@@ -51,8 +53,9 @@ READ = Slot(
         (replace(READ, wal_status="unreserved", kept=2100 * MIB), "retains 2100 MiB .* start"),
         (
             replace(READ, wal_status="lost", invalidation_reason="wal_removed"),
-            r"invalidated by PostgreSQL \(wal_removed\): drop it, .* new snapshot",
+            r"invalidated by PostgreSQL \(wal_removed\): `make up` .* new snapshot",
         ),
+        (replace(READ, behind=-5_000), r"5,000 bytes after the end of the server's log: `make up`"),
         (replace(READ, plugin="test_decoding"), "uses test_decoding in database diabetes; allowed"),
         (
             replace(READ, database="dagster"),
@@ -65,6 +68,27 @@ def test_a_problem_of_the_slot_says_what_to_do(slot: Slot | None, problem: str |
     assert problem_text == problem or (
         problem_text and problem and re.search(problem, problem_text)
     )
+
+
+def test_reports_a_consumer_that_confirms_nothing_while_the_log_grows() -> None:
+    """As behind a new server: the connector runs, and its slot is active and reserved."""
+    start = slot_progress(None, replace(READ, confirmed=700), now_ms=0)
+    assert start == (700, 0)
+    for now_ms, expected in ((119_999, None), (120_000, "has not advanced for 120 s")):
+        slot = replace(READ, confirmed=700, behind=now_ms)
+        progress = slot_progress(start, slot, now_ms)
+        problem = stall_problem(progress, slot, now_ms)
+        assert problem == expected or (problem and expected and expected in problem)
+    advanced = replace(READ, confirmed=701)
+    assert slot_progress(start, advanced, 120_000) == (701, 120_000)
+    assert stall_problem((701, 120_000), advanced, 130_000) is None
+
+
+def test_a_slot_whose_whole_log_is_confirmed_or_that_is_lost_does_not_stall() -> None:
+    confirmed = replace(READ, confirmed=700, behind=0)
+    assert stall_problem((700, 0), confirmed, 600_000) is None
+    assert slot_progress((700, 0), None, 600_000) is None
+    assert slot_progress((700, 0), replace(READ, wal_status="lost"), 600_000) is None
 
 
 def test_warns_before_a_slot_retains_too_much_log() -> None:
@@ -212,10 +236,8 @@ def test_an_absent_consumer_cannot_fill_the_disk(tmp_path: Path) -> None:
             write_events(provisioned, mebibytes=10)
             on_disk.append(log_on_disk(warehouse))
         assert max(on_disk) <= 96, "the limit, max_wal_size, and what one checkpoint lets pass"
-        lost = restart(provisioned)
+        lost = cast("Slot", read_slot(warehouse))
         assert (lost.wal_status, lost.invalidation_reason) == ("lost", "wal_removed")
-
-        drop_slot(warehouse)
         assert restart(provisioned).wal_status == "reserved"
 
 

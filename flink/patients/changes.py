@@ -25,9 +25,12 @@ from diabetes_platform.contract.change_events import (
 from diabetes_platform.contract.fields import FEATURE_NAMES, FIELDS_BY_NAME, Field
 from diabetes_platform.contract.tables import DIABETES_NEW
 from diabetes_platform.contract.topics import (
+    CAPTURE_EPOCH_KEY,
     DELETED,
+    EPOCH_UNIT,
     HEARTBEAT_TOPIC,
     IMAGE_OPERATIONS,
+    MAX_EPOCH,
     TIMESTAMP_KEYS,
 )
 from flink.patients.messages import Accepted, Ignored, KafkaMessage, Rejected, Verdict
@@ -65,20 +68,23 @@ def decode_valid_change(message: KafkaMessage, now_ms: int) -> Accepted | None:
     except (msgspec.MsgspecError, UnicodeDecodeError, TypeError, RecursionError):
         return None
     source, maximum_ms = change.source, now_ms + CLOCK_SKEW_MS
-    if change.ts_ms > maximum_ms or source.ts_ms > maximum_ms:
+    epoch = int(change.capture_epoch)
+    lsn = epoch * EPOCH_UNIT + source.lsn
+    in_the_future = change.ts_ms > maximum_ms or source.ts_ms > maximum_ms
+    if in_the_future or epoch > MAX_EPOCH or lsn > LARGEST_BIGINT:
         return None
     if change.op == DELETED:
         row_id = change.before.id
-        return Accepted(row_id, source.lsn, source.ts_ms, None, ()) if key.id == row_id else None
+        return Accepted(row_id, lsn, source.ts_ms, None, ()) if key.id == row_id else None
     image = change.after
     if key.id != image.id:
         return None
     for time in (image.received_at, image.outcome_recorded_at):
         if time is not None and parse_timestamp(time) is None:
             return None
-    suffix = _SUFFIX % (change.op.encode(), source.lsn, source.ts_ms, change.ts_ms, now_ms)
+    suffix = _SUFFIX % (change.op.encode(), lsn, source.ts_ms, change.ts_ms, now_ms)
     content = _encode(image)[:-1] + suffix
-    return Accepted(image.id, source.lsn, source.ts_ms, content, _features(image))
+    return Accepted(image.id, lsn, source.ts_ms, content, _features(image))
 
 
 def _decode_change(text: str) -> Any:  # noqa: ANN401 - of a type built at run time
@@ -124,6 +130,7 @@ _Source = msgspec.defstruct(
     ],
     gc=False,
 )
+_EPOCH = (CAPTURE_EPOCH_KEY, Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,5}\Z")], "0")
 _Change = msgspec.defstruct(
     "_Change",
     [
@@ -131,12 +138,19 @@ _Change = msgspec.defstruct(
         ("ts_ms", _PositiveInt),
         ("after", _Image),
         ("source", _Source),
+        _EPOCH,
     ],
 )
 _Row = msgspec.defstruct("_Row", [("id", _PositiveInt)], gc=False)
 _Deletion = msgspec.defstruct(
     "_Deletion",
-    [("op", Literal[DELETED]), ("ts_ms", _PositiveInt), ("before", _Row), ("source", _Source)],
+    [
+        ("op", Literal[DELETED]),
+        ("ts_ms", _PositiveInt),
+        ("before", _Row),
+        ("source", _Source),
+        _EPOCH,
+    ],
 )
 _Key = msgspec.defstruct("_Key", [("id", int)], forbid_unknown_fields=True, gc=False)
 _decode_image = msgspec.json.Decoder(_Change).decode

@@ -28,11 +28,15 @@ from diabetes_platform.streaming.incidents import (
     IncidentCursor,
 )
 
+SlotProgress = tuple[int, int] | None
+_CONNECT_SECONDS = 5.0
+
 
 @dg.sensor(
     description="Sends an alert if the supervisor, the connector, the stream's job, the "
     "predictor's partitions or lag or the replication slot is unhealthy for a minute, and another "
-    "one when it has recovered.",
+    "one when it has recovered. If the server that the connector reads was replaced, it alerts at "
+    "once and starts a new snapshot.",
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=POLL_SECONDS,
 )
@@ -42,10 +46,19 @@ def stream_health(
     """Poll the services and alert on incidents that opened or were resolved."""
     if settings.kafka_servers is None:
         return dg.SkipReason(NO_STREAM)
-    issues = poll_health(settings)
-    now_ms = time.time_ns() // 1_000_000
-    cursor = IncidentCursor.from_json(context.cursor)
-    track_incidents(context, settings, cursor, issues, OUTAGE_POLICY, now_ms=now_ms)
+    now_ms, cursor = time.time_ns() // 1_000_000, IncidentCursor.from_json(context.cursor)
+    issues, progress = poll_health(settings), None
+    if settings.warehouse_url is not None:
+        warehouse_url = settings.warehouse_url.get_secret_value()
+        progress, stalled = slot_stall(warehouse_url, cursor.slot_progress, now_ms)
+        # Another issue of the slot explains why nothing advances.
+        subjects = {issue.subject for issue in issues}
+        issues += [issue for issue in stalled if issue.subject not in subjects]
+        if settings.connect_url is not None:
+            issues += capture_issues(settings.connect_url, warehouse_url, now_ms)
+    track_incidents(
+        context, settings, cursor, issues, OUTAGE_POLICY, now_ms=now_ms, slot_progress=progress
+    )
     return dg.SkipReason(issue_summary(issues) or "all services of the stream are healthy")
 
 
@@ -77,17 +90,79 @@ def poll_health(settings: PlatformSettings) -> list[HealthIssue]:
 def _slot_issues(warehouse_url: str) -> list[HealthIssue]:
     import psycopg
 
-    from diabetes_platform.warehouse.replication import SLOT, read_slot, slot_warning
+    from diabetes_platform.warehouse.replication import read_slot, slot_warning
 
     try:
         with psycopg.connect(warehouse_url, connect_timeout=5) as connection:
-            problem = slot_warning(read_slot(connection), connection.info.dbname)
+            slot = read_slot(connection)
+            problem = slot_warning(slot, connection.info.dbname)
     except psycopg.OperationalError:
         return [HealthIssue("PostgreSQL", "does not answer")]
-    if problem is None:
-        return []
+    urgent = slot is None or slot.lost or slot.behind < 0
+    return [] if problem is None else [_slot_issue(problem, urgent=urgent)]
+
+
+def _slot_issue(problem: str, *, urgent: bool = False) -> HealthIssue:
+    from diabetes_platform.warehouse.replication import SLOT
+
     subject = f"replication slot {SLOT}"
-    return [HealthIssue(subject, problem.removeprefix(subject).strip())]
+    return HealthIssue(subject, problem.removeprefix(subject).strip(), urgent=urgent)
+
+
+def slot_stall(
+    warehouse_url: str, previous: SlotProgress, now_ms: int
+) -> tuple[SlotProgress, list[HealthIssue]]:
+    """Return the slot's progress, and an issue if it has not advanced for two minutes."""
+    import psycopg
+
+    from diabetes_platform.warehouse.replication import read_slot, slot_progress, stall_problem
+
+    try:
+        with psycopg.connect(warehouse_url, connect_timeout=5) as connection:
+            slot = read_slot(connection)
+    except psycopg.OperationalError:
+        return previous, []
+    progress = slot_progress(previous, slot, now_ms)
+    problem = stall_problem(progress, slot, now_ms)
+    return progress, [] if problem is None else [_slot_issue(problem)]
+
+
+def capture_issues(connect_url: str, warehouse_url: str, now_ms: int) -> list[HealthIssue]:
+    """Return an urgent issue if the connector's server was replaced; then start a new snapshot.
+
+    The issue lasts ten minutes, also if `make up` has started the snapshot.
+    """
+    import psycopg
+
+    from diabetes_platform.clients.connect import ConnectApi
+    from diabetes_platform.clients.errors import ServiceError
+    from diabetes_platform.contract.topics import CONNECTOR
+    from diabetes_platform.warehouse import capture
+
+    api = ConnectApi(connect_url, seconds=_CONNECT_SECONDS)
+    try:
+        if (config := api.config(CONNECTOR)) is None:
+            return []
+        offset_lsn = api.offset_lsn(CONNECTOR)
+        with psycopg.connect(warehouse_url, connect_timeout=5) as connection:
+            server = capture.read_position(connection)
+    except (ServiceError, psycopg.OperationalError):
+        return []  # the other checks report it
+    subject = "change data capture"
+    reason = capture.replacement(config, offset_lsn, server)
+    if reason is not None:
+        epoch = capture.next_capture(config, server, reason, now_ms)
+        try:
+            capture.start_epoch(api, CONNECTOR, config, epoch)
+        except (ServiceError, TimeoutError) as error:
+            problem = f"must start again ({reason}), but the connector does not: {error}"
+            return [HealthIssue(subject, problem, urgent=True)]
+    else:
+        epoch = capture.current_capture(config, server)
+    if not epoch.started_recently(now_ms):
+        return []
+    problem = f"started again with a snapshot, epoch {epoch.epoch}: {epoch.reason}"
+    return [HealthIssue(subject, problem, first_ms=epoch.started, urgent=True)]
 
 
 @dg.sensor(

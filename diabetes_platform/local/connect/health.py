@@ -1,15 +1,17 @@
-"""The health checks of Kafka Connect: the connector runs and reads the replication slot."""
+"""The health checks of change data capture, up to a patient that goes through the whole stream."""
 
 import psycopg
 
-from diabetes_platform.clients.connect import connector_state
+from diabetes_platform.clients.connect import ConnectApi, connector_state
 from diabetes_platform.contract.topics import CONNECTOR
+from diabetes_platform.local.connect.canary import canary_answered
 from diabetes_platform.local.connect.failures import explain
 from diabetes_platform.local.health import HealthCheck
 from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, database_url
 from diabetes_platform.local.postgres.data import SUPERUSER
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.settings import Port
+from diabetes_platform.warehouse.capture import current_capture, read_position, replacement
 from diabetes_platform.warehouse.replication import MIB, SLOT, read_slot, slot_problem
 
 
@@ -35,6 +37,20 @@ def replication_slot(stack: Stack) -> str:
     return f"{SLOT} is read by {slot.held_by}, {slot.behind / MIB:.1f} MiB behind"
 
 
+def captured_server(stack: Stack) -> str:
+    """Return the server that the connector captures; raises if PostgreSQL is another one."""
+    api = ConnectApi(stack.url(Port.CONNECT))
+    config = api.config(CONNECTOR)
+    if config is None:
+        raise RuntimeError(f"Connect has no connector {CONNECTOR}")
+    offset_lsn = api.offset_lsn(CONNECTOR)
+    with psycopg.connect(database_url(stack, SUPERUSER, WAREHOUSE_DATABASE)) as connection:
+        server = read_position(connection)
+    if (reason := replacement(config, offset_lsn, server)) is not None:
+        raise RuntimeError(reason)
+    return f"captures server {server} in epoch {current_capture(config, server).epoch}"
+
+
 CHECKS = (
     HealthCheck(
         "connect",
@@ -49,5 +65,21 @@ CHECKS = (
         replication_slot,
         "the connector reads it: see `diabetes logs connect`",
         Port.POSTGRES,
+    ),
+    HealthCheck(
+        "connect",
+        "captures this server",
+        captured_server,
+        "the sensor stream_health and `make up` start the capture again with a snapshot: "
+        "docs/operations.md, “Another PostgreSQL server”",
+        Port.CONNECT,
+    ),
+    HealthCheck(
+        "stream",
+        "answers a canary patient",
+        canary_answered,
+        "the result names the stage: see `diabetes logs connect`, `stream-job` or `predictor`; "
+        "without a model, `diabetes materialize` releases one",
+        Port.KAFKA,
     ),
 )

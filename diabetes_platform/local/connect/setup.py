@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,7 +23,16 @@ from diabetes_platform.local.postgres.sessions import connected
 from diabetes_platform.local.provisioning import plain_passwords, run_setup
 from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, Port, SetupSettings
-from diabetes_platform.warehouse.replication import read_slot, slot_problem
+from diabetes_platform.warehouse.capture import (
+    current_capture,
+    first_capture,
+    next_capture,
+    read_position,
+    register_stopped,
+    replacement,
+    start_epoch,
+)
+from diabetes_platform.warehouse.replication import read_slot, recreate_slot, slot_problem
 from diabetes_platform.warehouse.roles import DEBEZIUM
 
 CONNECTOR_FILE = PROJECT_ROOT / "infra" / "debezium" / f"{CONNECTOR}.json"
@@ -35,6 +45,7 @@ SELECT n.nspname || '.' || c.relname,
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p')
 """
+_HAS_PATIENTS = f"SELECT EXISTS (SELECT FROM {DIABETES_NEW.name})"  # noqa: S608 - the contract's name
 _PUBLISHED = """
 SELECT schemaname || '.' || tablename FROM pg_publication_tables WHERE pubname = %s
 """
@@ -54,7 +65,8 @@ def setup_connector(
 
     `database_url` is the warehouse as the connector's role. Returns the connector's state, and
     whether its configuration was changed. Idempotent; also resumes a paused connector and restarts
-    what has failed. Raises PlatformError with the reason if changes are not captured, and
+    what has failed. If the database is on another server than before, the connector takes a new
+    snapshot. Raises PlatformError with the reason if changes are not captured, and
     ServiceError if Connect does not answer.
     """
     config = read_config(file)
@@ -62,11 +74,13 @@ def setup_connector(
     deadline = time.monotonic() + timeout
     api = ConnectApi(connect_url)
     try:
-        changed = _register(api, config, deadline)
+        changed = _register(api, config, database_url, deadline)
         api.resume(CONNECTOR)
         state = _wait_until_captured(api, database_url, deadline)
     except ServiceResponseError as error:
         raise PlatformError(f"{CONNECTOR}: {explain(str(error))}") from error
+    except TimeoutError as error:
+        raise PlatformError(f"{CONNECTOR} does not stop; see `diabetes logs connect`") from error
     return state, changed
 
 
@@ -94,17 +108,37 @@ def _require_tables(config: Config, database_url: str) -> None:
         raise PlatformError(problem)
 
 
-def _register(api: ConnectApi, config: Config, deadline: float) -> bool:
+def _register(api: ConnectApi, config: Config, database_url: str, deadline: float) -> bool:
     """Set the connector's configuration; return whether it changed."""
+    now_ms = time.time_ns() // 1_000_000
     current = api.config(CONNECTOR)
+    if current is None:
+        with connected(database_url) as connection:
+            (has_patients,) = connection.execute(_HAS_PATIENTS).fetchone() or (False,)
+            capture = first_capture(
+                read_position(connection), has_patients=has_patients, now_ms=now_ms
+            )
+        register_stopped(api, CONNECTOR, config, capture)
+        current = {**config, **capture.settings, "name": CONNECTOR}
+    # The offset first: the log only grows.
+    offset_lsn = api.offset_lsn(CONNECTOR)
+    with connected(database_url) as connection:
+        server, slot = read_position(connection), read_slot(connection)
+        reason = replacement(current, offset_lsn, server)
+        if reason is None and slot is not None and slot.behind < 0:
+            reason = slot_problem(slot, connection.info.dbname)
+        if reason is not None:
+            capture = next_capture(current, server, reason, now_ms)
+            start_epoch(api, CONNECTOR, config, capture, partial(recreate_slot, connection))
+            return True
+    config = {**config, **current_capture(current, server).settings}
     if current == {**config, "name": CONNECTOR}:
         return False
     api.put_config(CONNECTOR, config)
-    if current is not None:
-        # Running tasks of the old configuration would look like tasks of the new one.
-        api.stop(CONNECTOR)
-        with suppress(TimeoutError):
-            _wait(lambda: not api.state(CONNECTOR).tasks, deadline)
+    # Running tasks of the old configuration would look like tasks of the new one.
+    api.stop(CONNECTOR)
+    with suppress(TimeoutError):
+        _wait(lambda: not api.state(CONNECTOR).tasks, deadline)
     return True
 
 

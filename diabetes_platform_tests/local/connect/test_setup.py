@@ -2,19 +2,29 @@
 
 import json
 import subprocess
+import time
+from pathlib import Path
+from typing import Any
 
+import httpx
+import psycopg
 import pytest
+from confluent_kafka import TopicPartition
 from psycopg import Connection
 from psycopg.errors import ObjectInUse
 
-from diabetes_platform.clients.connect import ConnectApi, connector_state
+from diabetes_platform.clients.connect import ConnectApi, ConnectorState, connector_state
 from diabetes_platform.clients.errors import ServiceError
 from diabetes_platform.contract.topics import CDC_TOPIC, CONNECTOR
+from diabetes_platform.defs.alerts.stream import capture_issues
 from diabetes_platform.local.connect.setup import read_config, setup_connector
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.kafka.setup import read_topics
+from diabetes_platform.local.ports import free_port
 from diabetes_platform.local.postgres.data import binary
+from diabetes_platform.local.postgres.server import Postgres
 from diabetes_platform.polling import wait_until
+from diabetes_platform.warehouse.capture import SERVER_SETTING
 from diabetes_platform.warehouse.replication import (
     PUBLICATION,
     SLOT,
@@ -22,8 +32,9 @@ from diabetes_platform.warehouse.replication import (
     read_slot,
 )
 from diabetes_platform_tests.capture import Connect
+from diabetes_platform_tests.conftest import FAST
 from diabetes_platform_tests.local.connect.conftest import WriteConfig, insert, set_up
-from diabetes_platform_tests.provisioned import drop_slot
+from diabetes_platform_tests.provisioned import CAPTURE, drop_slot, provision
 
 pytestmark = pytest.mark.integration
 
@@ -149,6 +160,79 @@ def test_reports_a_lost_slot_or_takes_a_new_snapshot(
     assert set_up(capturing)[0].running
     changes = (json.loads(m.value() or b"") for m in capturing.kafka.messages(ends))
     assert next(v["op"] for v in changes if v["after"]["id"] == unseen) == "r"
+
+
+def snapshot_of(capturing: Connect, ends: list[TopicPartition], patient: int) -> dict[str, Any]:
+    """The first change of a patient after `ends`."""
+    values = (json.loads(m.value() or b"{}") for m in capturing.kafka.messages(ends))
+    return next(v for v in values if (v.get("after") or {}).get("id") == patient)
+
+
+def test_captures_a_new_server_behind_an_old_connector(
+    capturing: Connect, write_config: WriteConfig, tmp_path: Path
+) -> None:
+    """The new server's log is shorter, so Debezium alone would wait for its old position."""
+    with Postgres(tmp_path / "new", free_port(), "secret", settings=FAST | CAPTURE) as server:
+        rebuilt = provision(server)
+        file = write_config(
+            database_port=str(server.port), database_password=rebuilt.passwords["debezium"]
+        )
+        ends = capturing.kafka.ends(CDC_TOPIC)
+        with psycopg.connect(server.url("diabetes"), autocommit=True) as intake:
+            (earlier,) = insert(intake, 41)
+            state, changed = setup_connector(capturing.url, rebuilt.url("debezium"), file)
+            assert (changed, state.running) == (True, True)
+            (later,) = insert(intake, 42)
+        first, second = (snapshot_of(capturing, ends, patient) for patient in (earlier, later))
+        assert (first["op"], first["after"]["age"]) == ("r", 41)
+        assert (second["op"], second["after"]["age"]) == ("c", 42)
+        assert int(first["capture_epoch"]) == int(second["capture_epoch"]) > 0
+        assert setup_connector(capturing.url, rebuilt.url("debezium"), file)[1] is False
+    # Back to the first server, as after a restore.
+    assert set_up(capturing) == (ConnectorState("RUNNING", ("RUNNING",)), True)
+
+
+def test_takes_a_snapshot_of_a_server_that_was_restored_from_an_older_state(
+    capturing: Connect, intake: Connection
+) -> None:
+    (patient,) = insert(intake, 43)
+    api = ConnectApi(capturing.url)
+    api.stop(CONNECTOR)
+    wait_until(lambda: not api.state(CONNECTOR).tasks, timeout=30)
+    (stored,) = httpx.get(f"{capturing.url}/connectors/{CONNECTOR}/offsets").json()["offsets"]
+    for name in ("lsn", "lsn_proc", "lsn_commit"):
+        stored["offset"][name] = 2**40
+    ahead = httpx.patch(
+        f"{capturing.url}/connectors/{CONNECTOR}/offsets", json={"offsets": [stored]}, timeout=30
+    )
+    assert ahead.is_success, ahead.text
+    assert api.offset_lsn(CONNECTOR) == 2**40
+    ends = capturing.kafka.ends(CDC_TOPIC)
+    assert set_up(capturing)[1]
+    assert snapshot_of(capturing, ends, patient)["op"] == "r"
+    (later,) = insert(intake, 44)
+    assert snapshot_of(capturing, ends, later)["op"] == "c"
+
+
+def test_a_running_platform_captures_a_replaced_server_and_reports_it_at_once(
+    capturing: Connect, intake: Connection
+) -> None:
+    api = ConnectApi(capturing.url)
+    warehouse_url = capturing.database.url("pipeline")
+    now_ms = time.time_ns() // 1_000_000
+    config = api.config(CONNECTOR)
+    assert config is not None
+    assert capture_issues(capturing.url, warehouse_url, now_ms) == []
+    api.put_config(CONNECTOR, {**config, SERVER_SETTING: "7000000000000000001/1"})
+    (patient,) = insert(intake, 45)
+    ends = capturing.kafka.ends(CDC_TOPIC)
+    (issue,) = capture_issues(capturing.url, warehouse_url, now_ms)
+    assert issue.urgent
+    assert "captured 7000000000000000001/1" in issue.problem
+    assert snapshot_of(capturing, ends, patient)["op"] == "r"
+    assert capture_issues(capturing.url, warehouse_url, now_ms + 15_000) == [issue]
+    assert capture_issues(capturing.url, warehouse_url, now_ms + 600_000) == []
+    assert set_up(capturing)[1] is False
 
 
 def test_reports_another_program_that_reads_the_slot(

@@ -59,6 +59,18 @@ def test_a_valid_change_becomes_a_flat_message_with_exactly_the_sink_keys(op: st
     }
 
 
+@pytest.mark.parametrize(
+    ("epoch", "position"),
+    [(None, 100), ("0", 100), ("1", 2**48 + 100), ("00334", 334 * 2**48 + 100)],
+)
+def test_a_later_epoch_has_a_greater_position(epoch: str | None, position: int) -> None:
+    for op in ("c", "u", "r"):
+        event = envelope(op, 100, capture_epoch=epoch)
+        assert sink_content(event)["lsn"] == accepted(event).lsn == position
+    assert accepted(envelope("d", 100, capture_epoch=epoch)).lsn == position
+    assert accepted(envelope(lsn=2**48 - 1, capture_epoch="1")).lsn < 2 * 2**48
+
+
 def test_a_message_with_its_schema_is_accepted_like_one_without() -> None:
     wrapped = {"schema": {"type": "struct", "fields": []}, "payload": envelope()}
     key = b'{"schema":{"type":"struct"},"payload":{"id":7}}'
@@ -155,6 +167,13 @@ def test_rejects_what_is_no_change_event(value: object, reasons: list[str]) -> N
         ({"source": source(lsn=2**63)}, ["source.lsn:above_maximum"]),
         ({"source": source(lsn=10**40)}, ["source.lsn:above_maximum"]),
         ({"source": source(lsn=-1)}, ["source.lsn:below_minimum"]),
+        ({"capture_epoch": ""}, ["capture_epoch:not_an_integer"]),
+        ({"capture_epoch": "-1"}, ["capture_epoch:not_an_integer"]),
+        ({"capture_epoch": "1\n"}, ["capture_epoch:not_an_integer"]),
+        ({"capture_epoch": "100000"}, ["capture_epoch:not_an_integer"]),
+        ({"capture_epoch": 1}, ["capture_epoch:not_an_integer"]),
+        ({"capture_epoch": "32768"}, ["capture_epoch:above_maximum"]),
+        ({"capture_epoch": "32767", "source": source(lsn=2**48)}, ["source.lsn:above_maximum"]),
         ({"source": source(table="other")}, ["source.table:not_allowed"]),
         ({"source": source(table=None)}, ["source.table:not_allowed"]),
         ({"source": source(schema="staging")}, ["source.table:not_allowed"]),
@@ -282,6 +301,7 @@ def is_decoded(content: KafkaMessage) -> bool:
 )
 def test_the_fast_decode_accepts_valid_changes(op: str, values: dict[str, object]) -> None:
     assert is_decoded(message(envelope(op, after=image(**values))))
+    assert is_decoded(message(envelope(op, after=image(**values), capture_epoch="7")))
 
 
 def test_the_fast_decode_accepts_a_deletion() -> None:
@@ -309,6 +329,10 @@ def test_the_fast_decode_accepts_a_deletion() -> None:
         {"source": source(lsn=0)},
         {"source": source(ts_ms=NOW_MS + CLOCK_SKEW_MS + 1)},
         {"ts_ms": None},
+        {"capture_epoch": None},
+        {"capture_epoch": "32768"},
+        {"capture_epoch": "1\n"},
+        {"capture_epoch": "٣"},
     ],
 )
 def test_the_fast_decode_leaves_other_messages_to_the_diagnosis(parts: dict[str, object]) -> None:
@@ -327,7 +351,7 @@ def test_the_fast_decode_leaves_a_message_with_its_schema_to_the_diagnosis() -> 
 def test_fast_decode_and_diagnosis_agree_on_mutated_bytes() -> None:
     generator = random.Random(7)
     contents = [json.dumps(envelope(after=image(note="über"))).encode()] * 3
-    contents.append(json.dumps(envelope("d")).encode())
+    contents.append(json.dumps(envelope("d", capture_epoch="1")).encode())
     decoded = 0
     for number in range(MUTATIONS):
         content = contents[number % len(contents)]

@@ -36,12 +36,12 @@ WITHOUT_IDLENESS = WindowOptions(idle_ms=0)
 
 
 def message(
-    row_id: int, lsn: int, op: str = "u", at_ms: int = START, **values: object
+    row_id: int, lsn: int, op: str = "u", at_ms: int = START, epoch: str = "0", **values: object
 ) -> tuple[bytes, bytes]:
     """Key and value of a change of one patient."""
     sides = {"before": {"id": row_id}, "after": None} if op == "d" else {}
     sides = sides or {"before": None, "after": image(row_id, **values)}
-    value = envelope(op, source=source(lsn=lsn, ts_ms=at_ms), **sides)
+    value = envelope(op, source=source(lsn=lsn, ts_ms=at_ms), capture_epoch=epoch, **sides)
     return json.dumps({"id": row_id}).encode(), json.dumps(value).encode()
 
 
@@ -104,6 +104,25 @@ def test_writes_the_newest_image_of_each_patient_and_a_tombstone_for_a_deletion(
     assert [lsn for row_id, lsn in results if row_id == 1] == [10, 20]
     assert [lsn for row_id, lsn in results if row_id == 2] == [30, None, 50]
     assert {row_id for row_id, _ in results} == {1, 2}
+
+
+def test_a_new_server_whose_log_starts_again_replaces_the_images_of_the_lost_one(
+    stream: StreamExecutionEnvironment,
+) -> None:
+    messages = [
+        message(1, 900, "c"),
+        message(2, 910, "c"),
+        message(1, 20, "r", epoch="1"),
+        message(2, 20, "r", epoch="1"),
+        message(1, 990),  # of the lost server, and late
+        message(1, 30, epoch="1"),
+        message(2, 40, "d", epoch="1"),
+    ]
+    verdicts = classified_messages(stream, messages)
+    results = upserts(rows(newest_images(verdicts, table_environment(stream))))
+    epoch = 2**48
+    assert [lsn for row_id, lsn in results if row_id == 1] == [900, epoch + 20, epoch + 30]
+    assert [lsn for row_id, lsn in results if row_id == 2] == [910, epoch + 20, None]
 
 
 def test_dead_letters_have_the_original_bytes_all_reasons_and_their_offset(
