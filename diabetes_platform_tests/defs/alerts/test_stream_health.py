@@ -7,13 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
+import psycopg
 import pytest
 
 from diabetes_platform.clients import alert_channels
 from diabetes_platform.clients.alert_channels import AlertUrlError
 from diabetes_platform.defs.alerts import stream as module
 from diabetes_platform.defs.alerts.delivery import AlertError
-from diabetes_platform.defs.alerts.stream import poll_health, stream_health
+from diabetes_platform.defs.alerts.stream import (
+    capture_issues,
+    poll_health,
+    slot_stall,
+    stream_health,
+)
 from diabetes_platform.local.ports import free_port
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming.incidents import (
@@ -23,6 +29,7 @@ from diabetes_platform.streaming.incidents import (
     IncidentCursor,
 )
 from diabetes_platform_tests.clients.webhooks import running_webhook
+from diabetes_platform_tests.provisioned import ProvisionedServer, drop_slot
 
 MINUTE = OUTAGE_POLICY.opens_after_ms
 
@@ -148,3 +155,38 @@ def test_is_skipped_without_a_stream(tmp_path: Path) -> None:
     result = stream_health(dg.build_sensor_context(resources={"settings": settings}))
     assert isinstance(result, dg.SkipReason)
     assert "PLATFORM_KAFKA_SERVERS" in (result.skip_message or "")
+
+
+@pytest.mark.integration
+def test_a_dropped_slot_is_reported_at_once(provisioned: ProvisionedServer, tmp_path: Path) -> None:
+    settings = PlatformSettings.model_validate(
+        {"home": tmp_path, "warehouse_url": provisioned.url("pipeline")}
+    )
+    assert poll_health(settings) == []
+    with psycopg.connect(provisioned.server.url("diabetes"), autocommit=True) as connection:
+        drop_slot(connection)
+    (issue,) = poll_health(settings)
+    assert (issue.urgent, "is missing" in issue.problem) == (True, True)
+    provisioned.set_up()
+    assert poll_health(settings) == []
+
+
+@pytest.mark.integration
+def test_a_slot_that_does_not_advance_while_the_log_grows_is_reported(
+    provisioned: ProvisionedServer,
+) -> None:
+    url = provisioned.url("pipeline")
+    progress, issues = slot_stall(url, None, now_ms=0)
+    assert progress is not None
+    assert issues == []
+    with psycopg.connect(provisioned.url("debezium"), autocommit=True) as debezium:
+        debezium.execute("SELECT pg_logical_emit_message(false, 'diabetes_cdc', '')")
+    assert slot_stall(url, progress, now_ms=119_000) == (progress, [])
+    _, (issue,) = slot_stall(url, progress, now_ms=120_000)
+    assert "has not advanced for 120 s" in issue.problem
+
+
+def test_services_that_do_not_answer_are_no_replaced_server() -> None:
+    unused = f"127.0.0.1:{free_port()}"
+    assert capture_issues(f"http://{unused}", f"postgresql://nobody@{unused}/none", 0) == []
+    assert slot_stall(f"postgresql://nobody@{unused}/none", (7, 1), 0) == ((7, 1), [])

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from diabetes_platform.warehouse.replication import (
     SLOT,
     ensure_slot,
     read_slot,
+    recreate_slot,
 )
 from diabetes_platform_tests.capture import Connect
 from diabetes_platform_tests.conftest import FAST
@@ -186,10 +188,13 @@ def test_captures_a_new_server_behind_an_old_connector(
         first, second = (snapshot_of(capturing, ends, patient) for patient in (earlier, later))
         assert (first["op"], first["after"]["age"]) == ("r", 41)
         assert (second["op"], second["after"]["age"]) == ("c", 42)
+        # Readers hide a prediction of a change that is older than its row.
+        received = datetime.fromisoformat(first["after"]["received_at"]).timestamp() * 1000
+        assert first["source"]["ts_ms"] >= int(received)
         assert int(first["capture_epoch"]) == int(second["capture_epoch"]) > 0
         assert setup_connector(capturing.url, rebuilt.url("debezium"), file)[1] is False
-    # Back to the first server, as after a restore.
-    assert set_up(capturing) == (ConnectorState("RUNNING", ("RUNNING",)), True)
+        # Back to the first server, as after a restore.
+        assert set_up(capturing) == (ConnectorState("RUNNING", ("RUNNING",)), True)
 
 
 def test_takes_a_snapshot_of_a_server_that_was_restored_from_an_older_state(
@@ -212,6 +217,21 @@ def test_takes_a_snapshot_of_a_server_that_was_restored_from_an_older_state(
     assert snapshot_of(capturing, ends, patient)["op"] == "r"
     (later,) = insert(intake, 44)
     assert snapshot_of(capturing, ends, later)["op"] == "c"
+
+
+def test_takes_a_snapshot_after_the_slot_was_created_again(
+    capturing: Connect, intake: Connection
+) -> None:
+    (earlier,) = insert(intake, 40)
+    api = ConnectApi(capturing.url)
+    api.stop(CONNECTOR)
+    wait_until(lambda: not slot_is_read(intake), timeout=30)
+    (unseen,) = insert(intake, 46)
+    assert recreate_slot(intake).wal_status == "reserved"
+    ends = capturing.kafka.ends(CDC_TOPIC)
+    assert set_up(capturing)[0].running
+    for patient in (earlier, unseen):
+        assert snapshot_of(capturing, ends, patient)["op"] == "r"
 
 
 def test_a_running_platform_captures_a_replaced_server_and_reports_it_at_once(
