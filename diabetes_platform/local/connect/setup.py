@@ -112,6 +112,7 @@ def _register(api: ConnectApi, config: Config, database_url: str, deadline: floa
     """Set the connector's configuration; return whether it changed."""
     now_ms = time.time_ns() // 1_000_000
     current = api.config(CONNECTOR)
+    is_new = current is None
     if current is None:
         with connected(database_url) as connection:
             (has_patients,) = connection.execute(_HAS_PATIENTS).fetchone() or (False,)
@@ -133,7 +134,7 @@ def _register(api: ConnectApi, config: Config, database_url: str, deadline: floa
             return True
     config = {**config, **current_capture(current, server).settings}
     if current == {**config, "name": CONNECTOR}:
-        return False
+        return is_new
     api.put_config(CONNECTOR, config)
     # Running tasks of the old configuration would look like tasks of the new one.
     api.stop(CONNECTOR)
