@@ -180,7 +180,7 @@ def test_a_slot_that_does_not_advance_while_the_log_grows_is_reported(
     assert progress is not None
     assert issues == []
     with psycopg.connect(provisioned.url("debezium"), autocommit=True) as debezium:
-        debezium.execute("SELECT pg_logical_emit_message(false, 'diabetes_cdc', '')")
+        debezium.execute("SELECT pg_logical_emit_message(false, 'diabetes_cdc', '', true)")
     assert slot_stall(url, progress, now_ms=119_000) == (progress, [])
     _, (issue,) = slot_stall(url, progress, now_ms=120_000)
     assert "has not advanced for 120 s" in issue.problem
