@@ -22,7 +22,7 @@ Images = Sequence[tuple[int, float]]
 
 
 @pytest.fixture
-def store(warehouse: Warehouse) -> Iterator[PredictionStore]:
+def predictions(warehouse: Warehouse) -> Iterator[PredictionStore]:
     opened = PredictionStore(warehouse.predictor)
     yield opened
     opened.close()
@@ -34,12 +34,12 @@ def patient_id() -> int:
 
 
 def write(
-    store: PredictionStore, model: ServedModel, patient_id: int, images: Images, *deleted: int
+    predictions: PredictionStore, model: ServedModel, patient_id: int, images: Images, *deleted: int
 ) -> int:
     """Store one batch; return the number of new rows."""
     changes = [change(patient_id, lsn, glucose=glucose) for lsn, glucose in images]
     rows, _ = score_changes(changes, model, consumed_ms=1.0, clock=lambda: 2.0)
-    return store.write(rows, deleted)
+    return predictions.write(rows, deleted)
 
 
 def positions(warehouse: Warehouse, patient_id: int) -> list[int]:
@@ -67,36 +67,36 @@ def positions(warehouse: Warehouse, patient_id: int) -> list[int]:
     ],
 )
 def test_an_image_that_has_not_changed_adds_no_row(
-    store: PredictionStore,
+    predictions: PredictionStore,
     warehouse: Warehouse,
     released: ServedModel,
     patient_id: int,
     batches: Sequence[Images],
     stored: list[int],
 ) -> None:
-    added = [write(store, released, patient_id, batch) for batch in batches]
+    added = [write(predictions, released, patient_id, batch) for batch in batches]
     assert positions(warehouse, patient_id) == stored
     assert sum(added) == len(stored)
 
 
 def test_the_same_image_after_a_deletion_is_stored(
-    store: PredictionStore, warehouse: Warehouse, released: ServedModel, patient_id: int
+    predictions: PredictionStore, warehouse: Warehouse, released: ServedModel, patient_id: int
 ) -> None:
-    write(store, released, patient_id, [(10, 100)])
-    assert write(store, released, patient_id, [(20, 100)], patient_id) == 1
+    write(predictions, released, patient_id, [(10, 100)])
+    assert write(predictions, released, patient_id, [(20, 100)], patient_id) == 1
     assert positions(warehouse, patient_id) == [20]
 
 
 def test_notifies_only_of_patients_with_new_rows(
-    store: PredictionStore, warehouse: Warehouse, released: ServedModel, patient_id: int
+    predictions: PredictionStore, warehouse: Warehouse, released: ServedModel, patient_id: int
 ) -> None:
-    write(store, released, patient_id, [(10, 100)])
+    write(predictions, released, patient_id, [(10, 100)])
     with psycopg.connect(warehouse.api, autocommit=True) as listener:
         listener.execute(f"LISTEN {PREDICTED_CHANNEL}")
-        write(store, released, patient_id, [(50, 100)])
-        write(store, released, patient_id, [(60, 100)])
-        write(store, released, next(_PATIENTS), [(70, 100)])
-        write(store, released, patient_id, [(80, 120)])
+        write(predictions, released, patient_id, [(50, 100)])
+        write(predictions, released, patient_id, [(60, 100)])
+        write(predictions, released, next(_PATIENTS), [(70, 100)])
+        write(predictions, released, patient_id, [(80, 120)])
         payloads = [n.payload for n in listener.notifies(timeout=5, stop_after=2)]
     assert [patient for payload in payloads for patient in json.loads(payload)][-1] == patient_id
     assert len(payloads) == 2
