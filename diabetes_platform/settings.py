@@ -151,6 +151,11 @@ class PlatformSettings(BaseSettings):
         return self.home.absolute() / "logs" / "alerts.jsonl"
 
     @property
+    def recorded_issues(self) -> Path:
+        """The file in which processes without Dagster record issues for `stream_health`."""
+        return self.home.absolute() / "logs" / "recorded-issues.jsonl"
+
+    @property
     def api(self) -> str:
         """The API's base URL as a browser on this machine reaches it."""
         return self.api_url or f"http://127.0.0.1:{self.port(Port.API)}"

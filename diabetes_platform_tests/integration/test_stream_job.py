@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import obstore
 import psycopg
@@ -255,8 +255,17 @@ def test_a_job_is_resubmitted_after_its_jobmanager_was_killed(
 
 
 @pytest.mark.slow
-def test_a_damaged_checkpoint_is_reported_and_the_previous_one_restored(
-    stack: Stack, cluster: FlinkCluster
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda _: b"no checkpoint", id="other content"),
+        pytest.param(lambda content: content[: len(content) // 2], id="cut in half"),
+        pytest.param(lambda content: content[:9], id="only its head"),
+        pytest.param(lambda _: b"", id="empty"),
+    ],
+)
+def test_a_damaged_checkpoint_is_set_aside_and_the_previous_one_restored(
+    stack: Stack, cluster: FlinkCluster, damage: Callable[[bytes], bytes]
 ) -> None:
     previous = job_id(cluster)
     within(
@@ -269,10 +278,12 @@ def test_a_damaged_checkpoint_is_reported_and_the_previous_one_restored(
     assert newest is not None
     store = from_url(BUCKET, **storage(stack).for_obstore())
     path = f"{newest.url.removeprefix(BUCKET)}/_metadata".lstrip("/")
-    obstore.put(store, path, b"no checkpoint")
+    obstore.put(store, path, damage(bytes(obstore.get(store, path).bytes())))
     within(RECOVERED_SECONDS, lambda: resubmitted(cluster, previous))
     log = stack.layout.log("stream-job").read_text(encoding="utf-8")
-    assert f"WARNING: checkpoint {newest.url} cannot be used" in log
+    assert f"WARNING: checkpoint {newest.url} cannot be restored" in log
+    alerts = stack.layout.home / "logs" / "alerts.jsonl"
+    within(60, lambda: f"checkpoint {newest.url} since" in alerts.read_text(encoding="utf-8"))
     restored = job_id(cluster)
     assert restored is not None
     assert cluster.checkpoints(restored).restored >= 1

@@ -27,6 +27,7 @@ from diabetes_platform.streaming.incidents import (
     Incident,
     IncidentCursor,
 )
+from diabetes_platform.streaming.recorded_issues import recorded_issues
 
 SlotProgress = tuple[int, int] | None
 _CONNECT_SECONDS = 5.0
@@ -35,8 +36,8 @@ _CONNECT_SECONDS = 5.0
 @dg.sensor(
     description="Sends an alert if the supervisor, the connector, the stream's job, the "
     "predictor's partitions or lag or the replication slot is unhealthy for a minute, and another "
-    "one when it has recovered. If the server that the connector reads was replaced, it alerts at "
-    "once and starts a new snapshot.",
+    "one when it has recovered. It alerts at once if the stream's job sets a checkpoint aside, or "
+    "if the server that the connector reads was replaced, and then starts a new snapshot.",
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=POLL_SECONDS,
 )
@@ -72,7 +73,7 @@ def poll_health(settings: PlatformSettings) -> list[HealthIssue]:
         supervisor_issues,
     )
 
-    issues: list[HealthIssue] = []
+    issues = recorded_issues(settings.recorded_issues, time.time_ns() // 1_000_000)
     if settings.supervisor_socket is not None:
         issues += supervisor_issues(settings.supervisor_socket)
     if settings.connect_url is not None:

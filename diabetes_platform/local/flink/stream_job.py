@@ -8,6 +8,7 @@ import argparse
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ from diabetes_platform.local.java_traces import failure_reason
 from diabetes_platform.local.ports import HOST
 from diabetes_platform.local.signals import stoppable
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, Port, inherited_environment
+from diabetes_platform.streaming.recorded_issues import record_issue
 
 JOB = PROJECT_ROOT / "flink" / "patients" / "job.py"
 BUCKET = "s3://checkpoints"
@@ -54,6 +56,13 @@ _UNUSABLE = re.compile(
     r"Unexpected magic number|Unrecognized checkpoint|Corrupt|StreamCorruptedException|"
     r"There is no operator for the state|_metadata|restored? from (?:checkpoint|savepoint)"
 )
+_OUTAGE = re.compile(
+    r"does not answer|not done after|[Tt]imed? ?out|Timeout|Connection (?:refused|reset)|"
+    r"ConnectException|UnknownHost|NoResourceAvailable|SlowDown|ServiceUnavailable|"
+    r"Service Unavailable|Unable to execute HTTP request|Disconnect"
+)
+_MAX_RESTORES = 2
+"""Restores of one checkpoint that may fail with an unknown error: a damaged file has many."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -92,9 +101,26 @@ def to_restore(checkpoints: Sequence[Checkpoint], unusable: Collection[str]) -> 
     return max(usable, default=None)
 
 
+def is_outage(message: str) -> bool:
+    """Whether Flink's failure message says that a service does not answer."""
+    return _OUTAGE.search(message) is not None
+
+
 def is_checkpoint_failure(message: str) -> bool:
     """Whether Flink's failure message says that the checkpoint cannot be used."""
-    return _UNUSABLE.search(message) is not None
+    return _UNUSABLE.search(message) is not None and not is_outage(message)
+
+
+def abandons(message: str, restores: int) -> bool:
+    """Whether to set a checkpoint aside after `restores` failures, the last one with `message`.
+
+    A damaged checkpoint fails with any error of Java, and only an outage is certain to be another
+    cause. Nothing is lost if the guess is wrong: the checkpoints stay in the store, and they are
+    tried again if the job fails without them, too.
+    """
+    if is_outage(message):
+        return False
+    return is_checkpoint_failure(message) or restores >= _MAX_RESTORES
 
 
 def outdated(checkpoints: Sequence[Checkpoint], job_id: str) -> list[str]:
@@ -149,10 +175,14 @@ class Watcher:
     s3: S3
     bootstrap_servers: str
     ready: Path
+    issues: Path
+    """The file for issues that `stream_health` alerts on."""
     back_off: BackOff = field(default_factory=BackOff)
     unusable: set[str] = field(default_factory=set)
-    _restoring: tuple[str, Checkpoint, float] | None = None
-    """The id of a restored job, its checkpoint, and the start time (monotonic seconds)."""
+    _failed_restores: Counter[str] = field(default_factory=Counter)
+    """The number of failures by the checkpoint's URL."""
+    _restoring: tuple[Checkpoint, float] | None = None
+    """The checkpoint of the submitted job until it runs, and the submission (monotonic seconds)."""
     _cleaned_up: float = 0.0
     _reported: set[str] = field(default_factory=set)
     """Ended jobs that were logged."""
@@ -182,6 +212,7 @@ class Watcher:
             self.ready.touch()
             self.log(f"{STREAM_JOB} runs as {job.id}")
         self._restoring = None
+        self._failed_restores.clear()
         now = time.monotonic()
         self.back_off.healthy(now)
         if now - self._cleaned_up > _CLEANUP_SECONDS:
@@ -191,12 +222,14 @@ class Watcher:
 
     def _check_restore(self, job: Job) -> None:
         """Abandon a checkpoint that the job cannot restore, because Flink would retry forever."""
-        if self._restoring is None or self._restoring[0] != job.id:
+        if self._restoring is None:
             return
-        _, checkpoint, since = self._restoring
+        checkpoint, since = self._restoring
         error = self.cluster.root_exception(job.id) or ""
         is_overdue = time.monotonic() - since > RESTORE_SECONDS
-        if is_checkpoint_failure(error) or (is_overdue and error):
+        # Flink itself has repeated the restore of an overdue job.
+        restores = _MAX_RESTORES if is_overdue and error else 0
+        if abandons(error, restores):
             self._abandon(checkpoint, error)
             self.cluster.cancel(job.id)
             self._restoring = None
@@ -210,15 +243,25 @@ class Watcher:
             job = ended[job_id]
             self.log(f"{STREAM_JOB} {job_id} is {job.state}")
             if job.state == "FAILED":
+                restored, self._restoring = self._restoring, None
                 error = self.cluster.root_exception(job_id) or ""
-                restored = self._restoring
-                if restored and restored[0] == job_id and is_checkpoint_failure(error):
-                    self._abandon(restored[1], error)
-                    return POLL_SECONDS
-                seconds = self.back_off.failed()
-                self.log(f"it failed ({failure_reason(error)[:300]}): next try in {seconds:.0f} s")
-                return seconds
+                return self._delay_after(error, restored[0] if restored else None)
         return None
+
+    def _delay_after(self, error: str, checkpoint: Checkpoint | None) -> float:
+        """Return the delay after a job failed to start from `checkpoint`, or later (None)."""
+        if checkpoint is not None:
+            self._failed_restores[checkpoint.url] += 1
+            if abandons(error, self._failed_restores[checkpoint.url]):
+                self._abandon(checkpoint, error)
+                return POLL_SECONDS
+        elif self.unusable and not is_outage(error):
+            self.log("the job fails without a checkpoint, too: trying the checkpoints again")
+            self.unusable.clear()
+            self._failed_restores.clear()
+        seconds = self.back_off.failed()
+        self.log(f"it failed ({failure_reason(error)[:300]}): next try in {seconds:.0f} s")
+        return seconds
 
     def _submit(self) -> float:
         if self.cluster.overview().slots_available == 0:
@@ -238,23 +281,23 @@ class Watcher:
             self.client.run(JOB, self.cluster, STREAM_JOB, arguments=arguments, **options)
         except USER_ERRORS as error:
             self._reported |= {job.id for job in self.cluster.jobs() if job.ended}
-            if checkpoint is not None and is_checkpoint_failure(str(error)):
-                self._abandon(checkpoint, str(error))
-                return 0.0
-            seconds = self.back_off.failed()
-            self.log(f"{error}: next try in {seconds:.0f} s")
-            return seconds
-        job = running_job(self.cluster.jobs(), STREAM_JOB)
-        if job is not None and checkpoint is not None:
-            self._restoring = (job.id, checkpoint, time.monotonic())
+            return self._delay_after(str(error), checkpoint)
+        if checkpoint is not None:
+            self._restoring = (checkpoint, time.monotonic())
         return POLL_SECONDS
 
     def _abandon(self, checkpoint: Checkpoint, error: str) -> None:
         self.unusable.add(checkpoint.url)
-        self.log(
-            f"WARNING: checkpoint {checkpoint.url} cannot be used ({failure_reason(error)[:300]}): "
-            "falling back to the previous one"
+        subject = f"checkpoint {checkpoint.url}"
+        problem = (
+            f"cannot be restored ({failure_reason(error)[:300]}): it is set aside, and "
+            f"{STREAM_JOB} falls back to the previous one, or to Kafka's oldest message"
         )
+        self.log(f"WARNING: {subject} {problem}")
+        try:
+            record_issue(self.issues, subject, problem, time.time_ns() // 1_000_000)
+        except OSError as error_of_file:
+            self.log(f"{self.issues}: {error_of_file.strerror}: no alert is raised")
 
     def _delete_outdated(self, job: Job) -> None:
         for job_id in outdated(retained(self.s3), job.id):
@@ -285,6 +328,7 @@ def main(arguments: Sequence[str]) -> None:
         s3=settings.s3,
         bootstrap_servers=f"{HOST}:{settings.port(Port.KAFKA)}",
         ready=ready,
+        issues=settings.recorded_issues,
     )
     with stoppable():
         try:

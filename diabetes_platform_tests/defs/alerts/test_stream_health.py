@@ -28,6 +28,7 @@ from diabetes_platform.streaming.incidents import (
     Incident,
     IncidentCursor,
 )
+from diabetes_platform.streaming.recorded_issues import record_issue
 from diabetes_platform_tests.clients.webhooks import running_webhook
 from diabetes_platform_tests.provisioned import ProvisionedServer, drop_slot
 
@@ -107,6 +108,17 @@ def test_a_supervisor_that_has_ended_is_an_issue(
         assert issue.subject == "supervisor"
         assert "run `make up`" in issue.problem
         path.unlink(missing_ok=True)
+
+
+def test_alerts_at_once_on_an_issue_that_another_process_recorded(
+    settings: PlatformSettings,
+) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    record_issue(settings.recorded_issues, "checkpoint s3://x/chk-9", "cannot be restored", now_ms)
+    cursor = tick(settings, IncidentCursor())
+    assert alerts(settings) == [("raised", "checkpoint s3://x/chk-9")]
+    tick(settings, cursor)
+    assert len(alerts(settings)) == 1
 
 
 def test_the_next_tick_repeats_an_alert_that_could_not_be_logged(

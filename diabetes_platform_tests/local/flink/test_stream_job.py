@@ -1,16 +1,27 @@
 """Decisions about the stream job for states of the cluster and of the checkpoint store."""
 
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
 import pytest
 
-from diabetes_platform.clients.flink import Job
+from diabetes_platform.clients.flink import FlinkCluster, Job
+from diabetes_platform.contract.s3 import DEFAULT_S3
+from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.local.flink import stream_job
+from diabetes_platform.local.flink.client import Client
 from diabetes_platform.local.flink.job_state import running_job
 from diabetes_platform.local.flink.stream_job import (
     BackOff,
     Checkpoint,
+    Watcher,
+    abandons,
     is_checkpoint_failure,
     outdated,
     to_restore,
 )
+from diabetes_platform.streaming.recorded_issues import recorded_issues
 
 OLD, NEW = "a" * 32, "b" * 32
 
@@ -86,8 +97,112 @@ def test_recognises_failures_of_a_checkpoint(message: str) -> None:
         "Flink's JobManager does not answer at http://127.0.0.1:8081",
         "org.apache.kafka.common.errors.TimeoutException: Timed out waiting for a node assignment",
         "NoResourceAvailableException: Could not acquire the minimum required resources.",
+        "Could not read checkpoint s3://x/_metadata: java.net.ConnectException: Connection refused",
+        "Failed to read s3://x/chk-9/_metadata: SlowDown (503)",
         "",
     ],
 )
 def test_does_not_blame_the_checkpoint_for_other_failures(message: str) -> None:
     assert not is_checkpoint_failure(message)
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        pytest.param("java.io.EOFException", [False, True], id="a truncated file"),
+        pytest.param("java.io.UTFDataFormatException: malformed", [False, True], id="flipped bits"),
+        pytest.param("NegativeArraySizeException: -7", [False, True], id="a damaged length"),
+        pytest.param("Could not restore keyed state", [True, True], id="Flink names the state"),
+        pytest.param("Connection refused", [False, False], id="an outage"),
+        pytest.param("TimeoutException: no node", [False, False], id="a slow service"),
+    ],
+)
+def test_abandons_a_checkpoint_that_fails_repeatedly_unless_a_service_is_down(
+    message: str, expected: list[bool]
+) -> None:
+    assert [abandons(message, restores) for restores in (1, 2)] == expected
+
+
+@dataclass
+class Cluster:
+    """A cluster on which the job runs if its checkpoint, or the start without one, is intact."""
+
+    damaged: frozenset[str | None]
+    error: str = "java.io.EOFException"
+    submitted: list[str | None] = field(default_factory=list)
+    jobs_of_cluster: list[Job] = field(default_factory=list)
+
+    def run(self, *_: object, **options: Any) -> str:
+        checkpoint = options.get("execution.state-recovery.path")
+        self.submitted.append(checkpoint)
+        if checkpoint in self.damaged:
+            raise PlatformError(f"patients: {self.error}")
+        self.jobs_of_cluster.append(Job("c" * 32, "patients", "RUNNING"))
+        return ""
+
+    def overview(self) -> Any:
+        return type("Overview", (), {"slots_available": 1})
+
+    def jobs(self) -> list[Job]:
+        return self.jobs_of_cluster
+
+    def all_tasks_run(self, _: str) -> bool:
+        return True
+
+
+def watch(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, polls: int) -> None:
+    """Poll the cluster, whose store has three checkpoints."""
+    monkeypatch.setattr(stream_job, "retained", lambda _: checkpoints(OLD, OLD, OLD))
+    watcher = Watcher(
+        cluster=cast("FlinkCluster", cluster),
+        client=cast("Client", cluster),
+        s3=DEFAULT_S3,
+        bootstrap_servers="127.0.0.1:1",
+        ready=tmp_path / "runs",
+        issues=tmp_path / "issues.jsonl",
+    )
+    for _ in range(polls):
+        watcher.poll()
+
+
+def alerted(tmp_path: Path) -> list[str]:
+    return [issue.subject for issue in recorded_issues(tmp_path / "issues.jsonl", 0)]
+
+
+NEWEST, MIDDLE, OLDEST = "s3://x/chk-2", "s3://x/chk-1", "s3://x/chk-0"
+
+
+def test_falls_back_to_the_next_older_checkpoint_with_an_alert(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Cluster(frozenset({NEWEST}))
+    watch(cluster, tmp_path, monkeypatch, 4)
+    assert cluster.submitted == [NEWEST, NEWEST, MIDDLE]
+    assert alerted(tmp_path) == [f"checkpoint {NEWEST}"]
+    assert (tmp_path / "runs").exists()
+
+
+def test_starts_without_a_checkpoint_if_all_are_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Cluster(frozenset({NEWEST, MIDDLE, OLDEST}))
+    watch(cluster, tmp_path, monkeypatch, 8)
+    assert cluster.submitted == [*(url for url in (NEWEST, MIDDLE, OLDEST) for _ in range(2)), None]
+    assert alerted(tmp_path) == [f"checkpoint {url}" for url in (NEWEST, MIDDLE, OLDEST)]
+
+
+def test_tries_the_checkpoints_again_if_the_job_fails_without_them_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Cluster(frozenset({NEWEST, MIDDLE, OLDEST, None}), "IllegalStateException: a bug")
+    watch(cluster, tmp_path, monkeypatch, 8)
+    assert cluster.submitted[6:] == [None, NEWEST]
+
+
+def test_an_outage_sets_no_checkpoint_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Cluster(frozenset({NEWEST}), "Connection refused")
+    watch(cluster, tmp_path, monkeypatch, 5)
+    assert cluster.submitted == [NEWEST] * 5
+    assert alerted(tmp_path) == []
