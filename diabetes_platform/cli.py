@@ -260,6 +260,14 @@ def rollback_model(
 
 
 @_command
+def repair() -> None:
+    """Send patients without an answer through the stream again, from the intake table."""
+    from diabetes_platform.local.commands.repair import repair as run
+
+    run(_settings(), console)
+
+
+@_command
 def status() -> None:
     """Show the state of every service; exit code 3 if one does not run."""
     from diabetes_platform.local.commands.status import status as run

@@ -109,6 +109,7 @@ class PlatformSettings(BaseSettings):
     alert_mail_url: RemovedUrl | None = None
     model_seed: int = 20_260_101
     retrain_labels: int = Field(default=50, ge=1)
+    repair_limit: int = Field(default=10_000, ge=0)
     s3_endpoint: str | None = Field(default=None, validation_alias="AWS_ENDPOINT_URL")
     s3_user: str | None = Field(default=None, validation_alias="AWS_ACCESS_KEY_ID")
     s3_secret: SecretStr | None = Field(default=None, validation_alias="AWS_SECRET_ACCESS_KEY")

@@ -19,6 +19,8 @@ STREAM_JOB = "patients"
 """The name of Flink's job on the cluster."""
 CONNECTOR = "diabetes-cdc"
 """The name of Debezium's connector in Kafka Connect."""
+FLINK_GROUP = "flink-patients"
+"""The group in which Flink's job commits the offsets of its checkpoints."""
 PREDICTOR_GROUP = "predictor"
 """The predictor's consumer group: its committed offsets cover the scored messages."""
 

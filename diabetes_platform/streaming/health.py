@@ -6,7 +6,7 @@ A service that does not answer is returned as an issue, not raised as an error.
 import socket
 from pathlib import Path
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from diabetes_platform.clients.connect import NO_ANSWER, connector_state
@@ -14,7 +14,7 @@ from diabetes_platform.clients.errors import ServiceError, ServiceResponseError
 from diabetes_platform.clients.flink import RUNNING, FlinkCluster
 from diabetes_platform.contract.topics import CONNECTOR, PREDICTOR_GROUP, SINK_TOPIC, STREAM_JOB
 from diabetes_platform.streaming.incidents import HealthIssue
-from diabetes_platform.streaming.topic import open_topic
+from diabetes_platform.streaming.offset_gaps import poll_group
 
 MAX_LAG = 1_000
 """The allowed lag in messages; the predictor scores five times as many in a second."""
@@ -60,7 +60,7 @@ def job_issues(flink_url: str) -> list[HealthIssue]:
 def lag_issues(servers: str) -> list[HealthIssue]:
     """Check the lag of the predictor behind the sink topic, in messages."""
     try:
-        lag = _predictor_lag(servers)
+        lag = poll_group(servers, PREDICTOR_GROUP, SINK_TOPIC).lag
     except KafkaException as error:
         return [HealthIssue("Kafka", f"does not answer ({type(error).__name__})")]
     if lag <= MAX_LAG:
@@ -104,20 +104,3 @@ def _unassigned_partitions(servers: str) -> set[int]:
         if partition.topic == SINK_TOPIC
     }
     return partitions - assigned
-
-
-def _predictor_lag(servers: str) -> int:
-    """Return the lag over all partitions; a partition without a commit counts as a whole."""
-    with (
-        open_topic(SINK_TOPIC, servers) as topic,
-        AdminClient({"bootstrap.servers": servers, "log_level": 0}) as admin,
-    ):
-        watermarks = topic.watermarks()
-        partitions = [TopicPartition(SINK_TOPIC, partition) for partition in watermarks]
-        group = [ConsumerGroupTopicPartitions(PREDICTOR_GROUP, partitions)]
-        futures = admin.list_consumer_group_offsets(group, request_timeout=_SECONDS)
-        committed = futures[PREDICTOR_GROUP].result().topic_partitions
-    lags = (
-        watermarks[p.partition][1] - max(p.offset, watermarks[p.partition][0]) for p in committed
-    )
-    return sum(lags)

@@ -66,20 +66,19 @@ class IncidentChanges:
 class IncidentCursor:
     """The state of a sensor between two polls.
 
-    `offsets` holds the next offset of each partition, for a sensor that reads a topic.
-    `slot_progress` is the position that the replication slot's consumer has confirmed, and the time
-    (ms since 1970) since when it has not advanced.
+    `offsets` holds the next offset of each partition, for a sensor that reads a topic. `state` is
+    the JSON object of a sensor that keeps more.
     """
 
     incidents: tuple[Incident, ...] = ()
     offsets: Mapping[int, int] = field(default_factory=dict)
-    slot_progress: tuple[int, int] | None = None
+    state: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the text that `from_json` reads."""
         incidents = [asdict(incident) for incident in self.incidents]
         content = {"incidents": incidents, "offsets": dict(self.offsets)}
-        return json.dumps({**content, "slot_progress": self.slot_progress})
+        return json.dumps(content | ({"state": dict(self.state)} if self.state else {}))
 
     @classmethod
     def from_json(cls, text: str | None) -> Self:
@@ -88,9 +87,8 @@ class IncidentCursor:
         if isinstance(content, list):
             content = {"incidents": content}
         offsets = {int(number): offset for number, offset in content.get("offsets", {}).items()}
-        progress = content.get("slot_progress")
         incidents = tuple(map(_parse_incident, content.get("incidents", ())))
-        return cls(incidents, offsets, (progress[0], progress[1]) if progress else None)
+        return cls(incidents, offsets, content.get("state", {}))
 
 
 def update_incidents(

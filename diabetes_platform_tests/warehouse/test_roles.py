@@ -16,6 +16,9 @@ pytestmark = pytest.mark.integration
 MEASUREMENTS = ", ".join(field.name for field in FEATURES)
 EXAMPLE = ", ".join(str(field.example) for field in FEATURES)
 INTAKE = f"INSERT INTO public.diabetes_new ({MEASUREMENTS}) VALUES ({EXAMPLE})"  # noqa: S608 - constants
+WAITING = "SELECT * FROM serving.waiting_patients('1 minute', 10)"
+EMIT = "SELECT serving.emit_again('{1}')"
+DAYS = "SELECT * FROM serving.intake_days(now(), '1 minute')"
 LABELLED = f"INSERT INTO public.diabetes_new ({MEASUREMENTS}, outcome) VALUES ({EXAMPLE}, 1)"  # noqa: S608 - constants
 ANSWER = (
     "INSERT INTO serving.predictions (intake_id, source_lsn, model_version, probability, result,"
@@ -53,6 +56,9 @@ ALLOWED = {
         PROMOTION,
         "SELECT FROM serving.patients, serving.promotions",
         "SELECT pg_advisory_xact_lock(1)",
+        WAITING,
+        EMIT,
+        DAYS,
     ],
     "api": [
         f"{INTAKE} RETURNING id, received_at",
@@ -133,6 +139,9 @@ REFUSED = {
         "SELECT FROM serving.patients",
         "SELECT FROM serving.promotions",
         "SELECT FROM staging.patients",
+        WAITING,
+        EMIT,
+        DAYS,
         HEARTBEAT,
         SLOT,
     ],
@@ -145,6 +154,9 @@ REFUSED = {
         "TRUNCATE serving.predictions",
         "SELECT FROM serving.patients",
         "SELECT FROM staging.patients",
+        WAITING,
+        EMIT,
+        DAYS,
         HEARTBEAT,
         SLOT,
     ],

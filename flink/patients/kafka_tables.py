@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from diabetes_platform.contract.topics import (
     CDC_TOPIC,
+    FLINK_GROUP,
     HEARTBEAT_TOPIC,
     REJECTED_TOPIC,
     SINK_TOPIC,
@@ -15,7 +15,6 @@ from diabetes_platform.contract.topics import (
 
 SOURCE, IMAGES, DEAD_LETTERS, WINDOWS = "received", "images", "rejected", "windowed"
 IGNORED, LATE = "ignored", "late"
-GROUP: Final = "flink-patients"
 SINK_OPTIONS = {
     "sink.delivery-guarantee": "at-least-once",
     "properties.linger.ms": "0",
@@ -49,7 +48,7 @@ def source_ddl(servers: str, topics: Topics, *, bounded: bool) -> str:
         "connector": "kafka",
         "properties.bootstrap.servers": servers,
         "topic": f"{topics.changes};{HEARTBEAT_TOPIC}",
-        "properties.group.id": GROUP,
+        "properties.group.id": FLINK_GROUP,
         "scan.startup.mode": "earliest-offset",
         "key.format": "raw",
         "key.fields": "key",

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from logging import ERROR, INFO
-from typing import Literal
+from typing import Any, Literal
 
 import dagster as dg
 
@@ -59,7 +59,7 @@ def track_incidents(
     *,
     now_ms: int,
     offsets: Mapping[int, int] | None = None,
-    slot_progress: tuple[int, int] | None = None,
+    state: Mapping[str, Any] | None = None,
     describe: Callable[[State, Sequence[Incident], str], list[Alert]] = health_alerts,
 ) -> tuple[Incident, ...]:
     """Update the incidents of `cursor`, send alerts, and return the incidents.
@@ -74,7 +74,7 @@ def track_incidents(
     for alert in alerts:
         context.log.log(ERROR if alert.severity == "failure" else INFO, alert.text)
     send_alerts(alerts, settings)
-    context.update_cursor(IncidentCursor(incidents, offsets or {}, slot_progress).to_json())
+    context.update_cursor(IncidentCursor(incidents, offsets or {}, state or {}).to_json())
     return incidents
 
 

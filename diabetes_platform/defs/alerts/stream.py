@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -29,8 +31,14 @@ from diabetes_platform.streaming.incidents import (
 )
 from diabetes_platform.streaming.recorded_issues import recorded_issues
 
+if TYPE_CHECKING:
+    from diabetes_platform.streaming.offset_gaps import GapState, GroupPoll
+
 SlotProgress = tuple[int, int] | None
+_SLOT_PROGRESS = "slot_progress"
 _CONNECT_SECONDS = 5.0
+WAITING_AGE = timedelta(minutes=1)
+"""Younger changes are on their way through the stream."""
 
 
 @dg.sensor(
@@ -48,18 +56,18 @@ def stream_health(
     if settings.kafka_servers is None:
         return dg.SkipReason(NO_STREAM)
     now_ms, cursor = time.time_ns() // 1_000_000, IncidentCursor.from_json(context.cursor)
-    issues, progress = poll_health(settings), None
+    issues = poll_health(settings)
+    state: dict[str, SlotProgress] = {}
     if settings.warehouse_url is not None:
         warehouse_url = settings.warehouse_url.get_secret_value()
-        progress, stalled = slot_stall(warehouse_url, cursor.slot_progress, now_ms)
+        position = cursor.state.get(_SLOT_PROGRESS)
+        state[_SLOT_PROGRESS], stalled = slot_stall(warehouse_url, position, now_ms)
         # Another issue of the slot explains why nothing advances.
         subjects = {issue.subject for issue in issues}
         issues += [issue for issue in stalled if issue.subject not in subjects]
         if settings.connect_url is not None:
             issues += capture_issues(settings.connect_url, warehouse_url, now_ms)
-    track_incidents(
-        context, settings, cursor, issues, OUTAGE_POLICY, now_ms=now_ms, slot_progress=progress
-    )
+    track_incidents(context, settings, cursor, issues, OUTAGE_POLICY, now_ms=now_ms, state=state)
     return dg.SkipReason(issue_summary(issues) or "all services of the stream are healthy")
 
 
@@ -164,6 +172,65 @@ def capture_issues(connect_url: str, warehouse_url: str, now_ms: int) -> list[He
         return []
     problem = f"started again with a snapshot, epoch {epoch.epoch}: {epoch.reason}"
     return [HealthIssue(subject, problem, first_ms=epoch.started, urgent=True)]
+
+
+@dg.sensor(
+    description="Sends an alert if Kafka removed messages before Flink or the predictor read them, "
+    "and emits the affected patients again from the intake table; another alert once they have "
+    "their answers.",
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=POLL_SECONDS,
+)
+def offset_gaps(
+    context: dg.SensorEvaluationContext, settings: dg.ResourceParam[PlatformSettings]
+) -> dg.SkipReason:
+    """Poll the committed offsets, alert on gaps, and repair those that are safe to repair."""
+    if settings.kafka_servers is None or settings.warehouse_url is None:
+        return dg.SkipReason(NO_STREAM)
+    from diabetes_platform.streaming.offset_gaps import GapState, poll_groups, update_gaps
+
+    now_ms, cursor = time.time_ns() // 1_000_000, IncidentCursor.from_json(context.cursor)
+    polls = poll_groups(settings.kafka_servers)
+    state = update_gaps(GapState.model_validate(cursor.state), polls, now_ms)
+    repaired = _repair_gaps(context, settings, state, polls, now_ms)
+    track_incidents(
+        context,
+        settings,
+        cursor,
+        # Also of a gap that this poll has closed.
+        [gap.issue for gap in state.gaps],
+        OUTAGE_POLICY,
+        now_ms=now_ms,
+        state=repaired.model_dump(mode="json"),
+    )
+    return dg.SkipReason(f"{len(repaired.gaps)} open offset gaps")
+
+
+def _repair_gaps(
+    context: dg.SensorEvaluationContext,
+    settings: PlatformSettings,
+    state: "GapState",
+    polls: Sequence["GroupPoll"],
+    now_ms: int,
+) -> "GapState":
+    """Emit affected patients again; return the state without the gaps that are closed."""
+    from diabetes_platform.streaming.offset_gaps import GapState, next_step, settled
+    from diabetes_platform.warehouse.intake import emit_again, waiting_patients
+
+    if not state.gaps or settings.warehouse_url is None or not settled(polls):
+        return state
+    url, limit = settings.warehouse_url.get_secret_value(), settings.repair_limit
+    waiting = waiting_patients(url, WAITING_AGE, limit + 1)
+    steps = {gap: next_step(gap, len(waiting), limit, now_ms) for gap in state.gaps}
+    emitted = emit_again(url, waiting) if "emit" in steps.values() else 0
+    gaps = []
+    for gap, step in steps.items():
+        if step == "emit":
+            context.log.warning("%s: emitted %d patients again", gap.issue.subject, emitted)
+            gaps.append(gap.model_copy(update={"emitted": emitted, "emitted_ms": now_ms}))
+        elif step != "close":
+            gaps.append(gap)
+    return GapState(groups=state.groups, gaps=tuple(gaps))
 
 
 @dg.sensor(

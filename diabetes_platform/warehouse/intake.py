@@ -1,0 +1,46 @@
+"""The intake table as the pipeline may see it: ids, counts and times, but no measurement.
+
+Every function raises psycopg.Error.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+import psycopg
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeDay:
+    """The patients received on a day (UTC), and the newest change of one; None if all are newer."""
+
+    day: date
+    patients: int
+    newest: datetime | None
+
+
+def waiting_patients(url: str, older_than: timedelta, limit: int) -> list[int]:
+    """Return the ids of patients whose newest change has no prediction, at most `limit`.
+
+    Changes younger than `older_than` are on their way and do not count. The result also has
+    patients whom the stream has rejected.
+    """
+    with psycopg.connect(url) as connection:
+        rows = connection.execute(
+            "SELECT intake_id FROM serving.waiting_patients(%s, %s)", [older_than, limit]
+        )
+        return [intake_id for (intake_id,) in rows]
+
+
+def emit_again(url: str, ids: Sequence[int]) -> int:
+    """Send the present rows of these patients through the stream again; return their number."""
+    with psycopg.connect(url) as connection:
+        row = connection.execute("SELECT serving.emit_again(%s::bigint[])", [list(ids)]).fetchone()
+        return int(row[0]) if row else 0
+
+
+def intake_days(url: str, since: datetime, older_than: timedelta) -> list[IntakeDay]:
+    """Return the days with patients received from `since` on, without those of `older_than`."""
+    with psycopg.connect(url) as connection:
+        rows = connection.execute("SELECT * FROM serving.intake_days(%s, %s)", [since, older_than])
+        return [IntakeDay(*row) for row in rows]

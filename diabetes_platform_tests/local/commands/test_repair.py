@@ -1,0 +1,64 @@
+"""`diabetes repair` on a warehouse whose patients get an answer, or none."""
+
+from datetime import timedelta
+from io import StringIO
+
+import psycopg
+import pytest
+from rich.console import Console
+
+from diabetes_platform.local.commands.repair import repair, repair_patients
+from diabetes_platform.local.errors import FailedError, PlatformError
+from diabetes_platform.settings import PlatformSettings
+from diabetes_platform.warehouse.migrate import upgrade
+from diabetes_platform_tests.warehouse.test_intake import HOUR, MINUTE, answer, receive
+
+ANSWER_UPDATES = """
+CREATE FUNCTION answer() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO serving.predictions (intake_id, source_lsn, model_version, probability, result,
+        contributions, changed_at, captured_at, consumed_at, scored_at, judged_at)
+    VALUES (NEW.id, 7, 'a', 0.5, 'Normal', '{}', now(), now(), now(), now(), now());
+    RETURN NEW;
+END $$;
+CREATE TRIGGER answer AFTER UPDATE ON public.diabetes_new FOR EACH ROW EXECUTE FUNCTION answer();
+"""
+
+
+def repaired(url: str, seconds: float) -> str:
+    console = Console(file=StringIO(), width=120)
+    repair_patients(url, console, age=MINUTE, seconds=seconds)
+    output = console.file
+    assert isinstance(output, StringIO)
+    return output.getvalue()
+
+
+@pytest.mark.integration
+def test_emits_waiting_patients_and_waits_for_their_answers(database_url: str) -> None:
+    upgrade(database_url)
+    first, *_ = receive(database_url, HOUR, HOUR, HOUR, timedelta(0))
+    answer(database_url, first, HOUR - MINUTE)
+    with psycopg.connect(database_url) as connection:
+        # In place of the stream.
+        connection.execute(ANSWER_UPDATES)
+    output = repaired(database_url, 10.0)
+    assert output.splitlines() == ["2 patients emitted again", "every patient has an answer"]
+    assert repaired(database_url, 0.0).splitlines() == ["every patient has an answer"]
+
+
+@pytest.mark.integration
+def test_fails_if_the_stream_gives_no_answer(database_url: str) -> None:
+    upgrade(database_url)
+    first, *_ = receive(database_url, HOUR, HOUR)
+    with pytest.raises(FailedError, match=rf"2 patients still have no .* first one is {first}:"):
+        repaired(database_url, 0.1)
+
+
+def test_a_warehouse_that_does_not_answer_is_one_line() -> None:
+    with pytest.raises(PlatformError, match="the warehouse: ") as error:
+        repaired("postgresql://nobody@127.0.0.1:1/diabetes", 0.1)
+    assert "\n" not in str(error.value)
+
+
+def test_needs_a_running_platform(settings: PlatformSettings) -> None:
+    with pytest.raises(PlatformError, match="start it with `make up`"):
+        repair(settings, Console(file=StringIO()))

@@ -1,0 +1,88 @@
+"""Patients without an answer, and their emission from the intake table."""
+
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+
+from diabetes_platform.warehouse.intake import emit_again, intake_days, waiting_patients
+from diabetes_platform_tests.samples import EXAMPLE
+
+pytestmark = pytest.mark.integration
+HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
+
+
+def receive(url: str, *ages: timedelta) -> list[int]:
+    """Store patients that were received so long ago; return their ids."""
+    names = ", ".join(EXAMPLE)
+    values = ", ".join(f"%({name})s" for name in EXAMPLE)
+    statement = (
+        f"INSERT INTO public.diabetes_new ({names}, received_at) "  # noqa: S608 - the contract's names
+        f"VALUES ({values}, now() - %(waited)s) RETURNING id"
+    )
+    with psycopg.connect(url) as connection:
+        rows = [connection.execute(statement.encode(), {**EXAMPLE, "waited": a}) for a in ages]
+        return [row.fetchall()[0][0] for row in rows]
+
+
+def answer(url: str, patient: int, age: timedelta, lsn: int = 1) -> None:
+    """Store a prediction for a change of a patient that was committed so long ago."""
+    changed_at = datetime.now(UTC) - age
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "INSERT INTO serving.predictions (intake_id, source_lsn, model_version, probability,"
+            " result, contributions, changed_at, captured_at, consumed_at, scored_at, judged_at)"
+            " VALUES (%s, %s, 'a', 0.5, 'Normal', '{}', %s, now(), now(), now(), now())",
+            [patient, lsn, changed_at],
+        )
+
+
+def record_outcome(url: str, patient: int, age: timedelta) -> None:
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "UPDATE public.diabetes_new SET outcome = 1, outcome_recorded_at = now() - %s"
+            " WHERE id = %s",
+            [age, patient],
+        )
+
+
+def test_a_patient_waits_until_the_newest_change_has_a_prediction(warehouse: str) -> None:
+    lost, answered, outcome_lost, new = receive(warehouse, HOUR, HOUR, HOUR, timedelta(0))
+    answer(warehouse, answered, HOUR - MINUTE)
+    answer(warehouse, outcome_lost, HOUR - MINUTE)
+    record_outcome(warehouse, outcome_lost, 10 * MINUTE)
+    assert waiting_patients(warehouse, MINUTE, 10) == [lost, outcome_lost]
+    assert waiting_patients(warehouse, MINUTE, 1) == [lost]
+    assert new in waiting_patients(warehouse, timedelta(0), 10)
+    answer(warehouse, outcome_lost, 10 * MINUTE - timedelta(seconds=1), lsn=2)
+    assert waiting_patients(warehouse, MINUTE, 10) == [lost]
+
+
+def test_an_emitted_row_is_written_again_without_a_difference(warehouse: str) -> None:
+    patients = receive(warehouse, HOUR, HOUR, HOUR)
+    with psycopg.connect(warehouse) as connection:
+        select = "SELECT id, to_jsonb(d) AS row, xmin::text FROM public.diabetes_new d ORDER BY id"
+        before = connection.execute(select).fetchall()
+        assert emit_again(warehouse, [*patients[:2], 4711]) == 2
+        connection.commit()
+        after = connection.execute(select).fetchall()
+    assert [row[:2] for row in before] == [row[:2] for row in after]
+    assert [b[2] != a[2] for b, a in zip(before, after, strict=True)] == [True, True, False]
+
+
+def test_nothing_is_emitted_without_ids(warehouse: str) -> None:
+    receive(warehouse, HOUR)
+    assert emit_again(warehouse, []) == 0
+
+
+def test_counts_the_patients_of_each_day(warehouse: str) -> None:
+    receive(warehouse, 2 * MINUTE, timedelta(days=3), timedelta(days=3), timedelta(days=40))
+    (first, *_) = receive(warehouse, timedelta(days=3, minutes=1))
+    record_outcome(warehouse, first, timedelta(days=2))
+    now = datetime.now(UTC)
+    days = intake_days(warehouse, now - timedelta(days=30), MINUTE)
+    assert sum(day.patients for day in days) == 4
+    assert days[0].newest is not None
+    assert abs(days[0].newest - (now - timedelta(days=2))) < MINUTE
+    assert days[0].day < days[-1].day
