@@ -47,6 +47,15 @@ def next_offsets(
     return positions
 
 
+def offsets_past_end(committed: Mapping[int, int], watermarks: Watermarks) -> dict[int, int]:
+    """Return the next offset of each partition that ends before it: the broker lost messages."""
+    return {
+        partition: committed[partition] + 1
+        for partition, (_, high) in watermarks.items()
+        if partition in committed and committed[partition] + 1 > high
+    }
+
+
 def watermarks_of_deleted_topic(ends: Mapping[int, int]) -> dict[int, tuple[int, int]]:
     """Return the watermarks of a topic that ended at `ends`: Kafka has none of its offsets."""
     return {partition: (end, end) for partition, end in ends.items()}

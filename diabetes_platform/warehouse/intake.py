@@ -4,19 +4,11 @@ Every function raises psycopg.Error.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 
 import psycopg
 
-
-@dataclass(frozen=True, slots=True)
-class IntakeDay:
-    """The patients received on a day (UTC), and the newest change of one; None if all are newer."""
-
-    day: date
-    patients: int
-    newest: datetime | None
+from diabetes_platform.lake.patient_days import PatientDay
 
 
 def waiting_patients(url: str, older_than: timedelta, limit: int) -> list[int]:
@@ -39,8 +31,8 @@ def emit_again(url: str, ids: Sequence[int]) -> int:
         return int(row[0]) if row else 0
 
 
-def intake_days(url: str, since: datetime, older_than: timedelta) -> list[IntakeDay]:
-    """Return the days with patients received from `since` on, without those of `older_than`."""
+def intake_days(url: str, since: datetime, older_than: timedelta) -> list[PatientDay]:
+    """Return the days with patients received from `since` on, except changes of `older_than`."""
     with psycopg.connect(url) as connection:
         rows = connection.execute("SELECT * FROM serving.intake_days(%s, %s)", [since, older_than])
-        return [IntakeDay(*row) for row in rows]
+        return [PatientDay(*row) for row in rows]

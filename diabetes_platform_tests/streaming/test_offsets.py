@@ -15,6 +15,7 @@ from diabetes_platform.streaming.offsets import (
     has_start_of_day,
     next_offsets,
     offsets_of_day,
+    offsets_past_end,
     split,
     unread_ranges,
 )
@@ -49,6 +50,11 @@ def test_the_next_offset_follows_the_committed_one() -> None:
 def test_a_topic_that_ends_before_the_committed_offset_has_lost_messages() -> None:
     with pytest.raises(MessagesLostError, match=r"next offset to ingest is 13, .* ends at 8"):
         next_offsets("topic", {0: 12}, {0: (0, 8)})
+
+
+def test_finds_partitions_that_end_before_the_next_offset() -> None:
+    watermarks = {0: (0, 8), 1: (0, 8), 2: (0, 8), 3: (5, 5)}
+    assert offsets_past_end({0: 12, 1: 7, 2: 8, 3: 4}, watermarks) == {0: 13, 2: 9}
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from diabetes_platform.defs.alerts.incident_alerts import (
     track_incidents,
 )
 from diabetes_platform.defs.stream.assets import NO_STREAM
+from diabetes_platform.defs.stream.sensors import lake_issues
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming.dead_letters import (
     REJECTION_POLICY,
@@ -44,8 +45,9 @@ WAITING_AGE = timedelta(minutes=1)
 @dg.sensor(
     description="Sends an alert if the supervisor, the connector, the stream's job, the "
     "predictor's partitions or lag or the replication slot is unhealthy for a minute, and another "
-    "one when it has recovered. It alerts at once if the stream's job sets a checkpoint aside, or "
-    "if the server that the connector reads was replaced, and then starts a new snapshot.",
+    "one when it has recovered. It alerts at once if the stream's job sets a checkpoint aside, if "
+    "a partition no longer reaches the lake, or if the server that the connector reads was "
+    "replaced, and then starts a new snapshot.",
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=POLL_SECONDS,
 )
@@ -56,7 +58,7 @@ def stream_health(
     if settings.kafka_servers is None:
         return dg.SkipReason(NO_STREAM)
     now_ms, cursor = time.time_ns() // 1_000_000, IncidentCursor.from_json(context.cursor)
-    issues = poll_health(settings)
+    issues = [*poll_health(settings), *lake_issues(context.instance, now_ms)]
     state: dict[str, SlotProgress] = {}
     if settings.warehouse_url is not None:
         warehouse_url = settings.warehouse_url.get_secret_value()

@@ -8,12 +8,16 @@ import dagster as dg
 from diabetes_platform.clients.errors import ServiceError
 from diabetes_platform.defs.stream.assets import MAX_REASONS
 from diabetes_platform.lake.delta import Lake
+from diabetes_platform.lake.patient_days import incomplete_days, patient_days
 from diabetes_platform.lake.stream_quality import changes_since, rejections_since, windows_since
 from diabetes_platform.orchestration.check_results import counts_markdown, inconclusive, percent
 from diabetes_platform.orchestration.describe import MONITORING, REJECTED, STREAM, WINDOWS
 from diabetes_platform.settings import PlatformSettings
 
 PERIOD = timedelta(days=1)
+COMPARED = timedelta(days=30)
+IN_FLIGHT = timedelta(minutes=10)
+"""Younger changes may still be on their way to the lake."""
 MIN_COUNT = 50
 """Among fewer records or events, a single one would be more than 2 %."""
 WARN_SHARE = 0.01
@@ -57,6 +61,39 @@ def every_message_accounted_for(
             "unaccounted": counters.unaccounted,
             "samples": accounting.samples,
             "flink": dg.MetadataValue.url(settings.flink_url),
+        },
+    )
+
+
+@dg.asset_check(
+    asset=MONITORING,
+    additional_deps=[STREAM],
+    description="The lake has every patient and the newest change of each day that the intake "
+    "table has, for patients of the last 30 days and changes older than ten minutes.",
+)
+def lake_has_every_patient(
+    lake: dg.ResourceParam[Lake], settings: dg.ResourceParam[PlatformSettings]
+) -> dg.AssetCheckResult:
+    """Compare the lake with the intake table, independently of Kafka's and Flink's counters."""
+    from diabetes_platform.warehouse.intake import intake_days
+
+    if settings.kafka_servers is None or settings.warehouse_url is None:
+        return inconclusive("There is no stream or no warehouse to compare the lake with.")
+    now = datetime.now(UTC)
+    since = (now - COMPARED).replace(hour=0, minute=0, second=0, microsecond=0)
+    intake = intake_days(settings.warehouse_url.get_secret_value(), since, IN_FLIGHT)
+    in_lake = patient_days(lake, since, now - IN_FLIGHT)
+    problems = incomplete_days(intake, in_lake)
+    expected = sum(day.patients for day in intake)
+    summary = f"the lake has the {expected:,} patients of {len(intake)} days"
+    return dg.AssetCheckResult(
+        passed=not problems,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description="; ".join(problems[:MAX_REASONS]) or summary,
+        metadata={
+            "patients_in_intake": expected,
+            "patients_in_lake": sum(day.patients for day in in_lake.values()),
+            "incomplete_days": len(problems),
         },
     )
 

@@ -6,8 +6,8 @@ job is queued or running.
 """
 
 import time
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime
 from typing import Any
 
 import dagster as dg
@@ -23,16 +23,20 @@ from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.incremental_table import IncrementalTable, OffsetRange
 from diabetes_platform.orchestration.describe import topic_key
 from diabetes_platform.settings import PlatformSettings
+from diabetes_platform.streaming.incidents import HealthIssue
 from diabetes_platform.streaming.offsets import (
     Watermarks,
     first_unread_day,
     next_offsets,
+    offsets_past_end,
     watermarks_of_deleted_topic,
 )
 from diabetes_platform.streaming.topic import Topic, open_topic
 
 OBSERVATION_MS = 60_000
 """At most one observation of a topic a minute: each is an event in Dagster's database."""
+STANDSTILL_MINUTES = 15
+"""The slowest sensor is evaluated every five minutes."""
 RETRY_SECONDS = 60.0
 """A failed run is repeated at once; after two failures in a row a minute passes before the next."""
 _FINISHED = (
@@ -47,7 +51,10 @@ class TopicSnapshot(BaseModel):
     """The topic at a tick; from `positions` to `ends`, the offsets of a partition are unread.
 
     It is the sensor's cursor. That is only needed if somebody deletes the topic: neither Kafka nor
-    the table then knows which offsets were unread. Cursors of older releases have the same fields.
+    the table then knows which offsets were unread. `deleted` are the snapshots of such topics until
+    somebody accepts the loss; the present topic is ingested meanwhile. `paused` has the problem of
+    each partition that waits for an operator, for `stream_health`. Cursors of older releases lack
+    the last two fields.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -57,6 +64,8 @@ class TopicSnapshot(BaseModel):
     positions: dict[int, int] = {}
     ends: dict[int, int] = {}
     observed_ms: int = 0
+    deleted: tuple["TopicSnapshot", ...] = ()
+    paused: dict[str, str] = {}
 
     @classmethod
     def parse(cls, cursor: str | None, topic: str) -> "TopicSnapshot | None":
@@ -78,8 +87,20 @@ class TopicSnapshot(BaseModel):
 
     @property
     def lag(self) -> int:
-        """The number of unread offsets."""
-        return sum(map(len, self.unread))
+        """The number of unread offsets, those of deleted topics included."""
+        return sum(map(len, self.unread)) + sum(topic.lag for topic in self.deleted)
+
+    def issues(self, sensor: str, now_ms: int) -> list[HealthIssue]:
+        """Return why messages do not reach the lake: paused partitions, a sensor that stands."""
+        issues = [
+            HealthIssue(f"lake: {partition}", problem, opens_at_once=True)
+            for partition, problem in self.paused.items()
+        ]
+        minutes = (now_ms - self.observed_ms) // 60_000
+        if self.observed_ms and minutes >= STANDSTILL_MINUTES:
+            problem = f"has not read {self.topic} for {minutes} minutes: its table does not grow"
+            issues.append(HealthIssue(f"sensor {sensor}", problem))
+        return issues
 
 
 def build_increments(stream_asset: StreamAsset) -> dg.SensorDefinition:
@@ -119,7 +140,13 @@ def _tick(
     snapshot, watermarks = _snapshot(topic, table, previous)
     request = None
     if reason is None:
-        request, reason = _request(context.instance, stream_asset, snapshot, topic, watermarks)
+        request, paused = _request(context.instance, stream_asset, snapshot, topic, watermarks)
+        snapshot = snapshot.model_copy(update={"paused": snapshot.paused | paused})
+        if request is None:
+            reason = _text_of(snapshot.paused) or "nothing new"
+    elif previous is not None:
+        # They are not evaluated during a run.
+        snapshot = snapshot.model_copy(update={"paused": previous.paused | snapshot.paused})
     events, observed_ms = [], 0 if previous is None else previous.observed_ms
     if (now_ms := time.time_ns() // 1_000_000) - observed_ms >= OBSERVATION_MS:
         events, observed_ms = _observations(stream_asset, servers, snapshot.lag), now_ms
@@ -134,31 +161,52 @@ def _tick(
 def _snapshot(
     topic: Topic, table: IncrementalTable | None, previous: TopicSnapshot | None
 ) -> tuple[TopicSnapshot, Watermarks]:
-    """Return the topic and its watermarks. Raises MessagesLostError.
+    """Return the topic, and the watermarks of the partitions that can be ingested.
 
-    If the topic was deleted before all of its offsets were ingested, its last snapshot is returned
-    until they are; Kafka has none of them.
+    A topic that was deleted before all of its offsets were ingested stays in `deleted` until they
+    are; Kafka has none of them. A partition that ends before its committed offset is paused.
     """
 
     def committed(topic_id: str, partitions: Iterable[int]) -> dict[int, int]:
         return {} if table is None else table.committed_offsets(topic.name, topic_id, partitions)
 
     topic_id, watermarks = topic.topic_id(), topic.watermarks()
+    deleted = [] if previous is None else list(previous.deleted)
     if previous is not None and previous.topic_id != topic_id:
-        offsets = committed(previous.topic_id, previous.ends)
-        positions = {}
-        for partition in previous.ends:
-            if partition in offsets:
-                positions[partition] = offsets[partition] + 1
-            else:
-                positions[partition] = previous.positions.get(partition, 0)
-        deleted = previous.model_copy(update={"positions": positions})
-        if deleted.unread:
-            return deleted, watermarks_of_deleted_topic(previous.ends)
-    positions = next_offsets(topic.name, committed(topic_id, watermarks), watermarks)
-    ends = {p: high for p, (_, high) in watermarks.items()}
-    snapshot = TopicSnapshot(topic=topic.name, topic_id=topic_id, positions=positions, ends=ends)
+        deleted.append(previous.model_copy(update={"deleted": (), "paused": {}}))
+    remaining = (_remaining(topic, committed(topic.topic_id, topic.ends)) for topic in deleted)
+    offsets = committed(topic_id, watermarks)
+    lost = offsets_past_end(offsets, watermarks)
+    paused = {
+        f"{topic.name}-{partition}": f"ends at {watermarks[partition][1]}, but the next offset to "
+        f"ingest is {offset}: the broker has lost messages"
+        for partition, offset in lost.items()
+    }
+    watermarks = {p: marks for p, marks in watermarks.items() if p not in lost}
+    snapshot = TopicSnapshot(
+        topic=topic.name,
+        topic_id=topic_id,
+        positions=next_offsets(topic.name, offsets, watermarks),
+        ends={p: high for p, (_, high) in watermarks.items()},
+        deleted=tuple(topic for topic in remaining if topic.unread),
+        paused=paused,
+    )
     return snapshot, watermarks
+
+
+def _remaining(topic: TopicSnapshot, committed: Mapping[int, int]) -> TopicSnapshot:
+    """Return a deleted topic with the positions that the table has committed since."""
+    positions = {
+        partition: committed[partition] + 1
+        if partition in committed
+        else topic.positions.get(partition, 0)
+        for partition in topic.ends
+    }
+    return topic.model_copy(update={"positions": positions})
+
+
+def _text_of(paused: Mapping[str, str]) -> str:
+    return "; ".join(f"{partition} {problem}" for partition, problem in paused.items())
 
 
 def _wait_reason(instance: dg.DagsterInstance, stream_asset: StreamAsset) -> str | None:
@@ -185,26 +233,37 @@ def _request(
     snapshot: TopicSnapshot,
     topic: Topic,
     watermarks: Watermarks,
-) -> tuple[dg.RunRequest | None, str | None]:
-    """Return the run to start, or the reason to skip."""
-    blocking = _blocking_runs(instance, stream_asset, snapshot)
-    positions = {p: offset for p, offset in snapshot.positions.items() if p not in blocking}
+) -> tuple[dg.RunRequest | None, dict[str, str]]:
+    """Return the run to start, if any, and the problem of each paused partition.
+
+    A run for unread offsets of a deleted topic comes first: it fails, which records its partitions
+    as blocked, and the next run ingests the present topic.
+    """
+    paused: dict[str, str] = {}
+    requests: list[tuple[str, date, list[OffsetRange]]] = []
     today = datetime.now(UTC).date()
-    unread = first_unread_day(positions, watermarks, topic.day_starts, today)
-    if unread is None:
-        reasons = [
-            f"{topic.name}-{partition} is blocked at its next offset: see the failed run {run_id}"
+    candidates = [(d, watermarks_of_deleted_topic(d.ends), d.topic_id) for d in snapshot.deleted]
+    for candidate, marks, deleted_id in [*candidates, (snapshot, watermarks, None)]:
+        blocking = _blocking_runs(instance, stream_asset, candidate)
+        suffix = f" of the deleted topic {deleted_id}" if deleted_id else ""
+        paused |= {
+            f"{topic.name}-{partition}{suffix}": "is blocked at its next offset "
+            f"{candidate.positions[partition]}: see the failed run {run_id}"
             for partition, run_id in blocking.items()
-        ]
-        return None, "; ".join(reasons) or "nothing new"
-    day, ranges = unread
-    config = {"topic_id": snapshot.topic_id, "ranges": list(map(str, ranges))}
+        }
+        positions = {p: offset for p, offset in candidate.positions.items() if p not in blocking}
+        if not requests and (unread := first_unread_day(positions, marks, topic.day_starts, today)):
+            requests.append((candidate.topic_id, *unread))
+    if not requests:
+        return None, paused
+    topic_id, day, ranges = requests[0]
+    config = {"topic_id": topic_id, "ranges": list(map(str, ranges))}
     # No run key: after a failure, Dagster would not launch a second run with the same key.
     request = dg.RunRequest(
         partition_key=day.isoformat(),
         run_config={"ops": {stream_asset.key.to_python_identifier(): {"config": config}}},
     )
-    return request, None
+    return request, paused
 
 
 def _blocking_runs(
@@ -237,6 +296,27 @@ def _observations(stream_asset: StreamAsset, servers: str, lag: int) -> list[dg.
             metadata["lag"] = lag
         observations.append(dg.AssetObservation(topic_key(name), metadata=metadata))
     return observations
+
+
+def lake_issues(instance: dg.DagsterInstance, now_ms: int) -> list[HealthIssue]:
+    """Return why messages do not reach the lake, according to the cursors of the sensors."""
+    # An ephemeral instance keeps no cursors.
+    if instance.schedule_storage is None:
+        return []
+    cursors = {
+        state.instigator_name: getattr(state.instigator_data, "cursor", None)
+        for state in instance.all_instigator_state()
+    }
+    snapshots = (
+        (asset.sensor, TopicSnapshot.parse(cursors.get(asset.sensor), asset.topic))
+        for asset in STREAM_ASSETS
+    )
+    return [
+        issue
+        for sensor, snapshot in snapshots
+        if snapshot is not None
+        for issue in snapshot.issues(sensor, now_ms)
+    ]
 
 
 @dg.definitions

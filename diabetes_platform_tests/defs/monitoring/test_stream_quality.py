@@ -1,9 +1,10 @@
 """Checks of the stream, on a lake of the test's own and without a Flink cluster."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+import psycopg
 import pytest
 
 from diabetes_platform.contract.tables import (
@@ -16,11 +17,14 @@ from diabetes_platform.defs.monitoring.stream_quality import (
     every_message_accounted_for,
     few_events_late,
     few_records_rejected,
+    lake_has_every_patient,
 )
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.settings import PlatformSettings
+from diabetes_platform.warehouse.migrate import upgrade
 from diabetes_platform_tests.lake.appending import append_rows
+from diabetes_platform_tests.warehouse.test_intake import HOUR, receive
 
 WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
 NOW = datetime.now(UTC)
@@ -149,4 +153,34 @@ def test_accounting_without_counters_does_not_pass(
     evaluation = evaluate(every_message_accounted_for, settings=resource)
     assert (evaluation.passed, evaluation.severity) == (False, WARN)
     assert (evaluation.description or "").startswith(description)
+    assert evaluation.metadata["judged"].value is False
+
+
+@pytest.mark.integration
+def test_the_lake_has_every_patient_of_the_intake_table(lake: Lake, database_url: str) -> None:
+    upgrade(database_url)
+    settings = PlatformSettings.model_validate(
+        {"warehouse_url": database_url, "kafka_servers": f"{HOST}:{free_port()}"}
+    )
+    resources = {"lake": lake, "settings": dg.ResourceDefinition.hardcoded_resource(settings)}
+    first, second, _ = receive(database_url, HOUR, HOUR, timedelta(0))
+    evaluation = evaluate(lake_has_every_patient, **resources)
+    assert (evaluation.passed, evaluation.severity) == (False, ERROR)
+    assert "0 of 2 patients" in (evaluation.description or "")
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute("SELECT id, received_at FROM public.diabetes_new").fetchall()
+    changes = [
+        {"change_id": f"{n}-{n}", "id": n, "op": "c", "lsn": n, "received_at": received_at}
+        for n, received_at in rows
+        if n in {first, second}
+    ]
+    append(lake, STREAM_PATIENTS, changes)
+    evaluation = evaluate(lake_has_every_patient, **resources)
+    assert evaluation.passed
+    assert evaluation.metadata["patients_in_lake"].value == 2
+
+
+def test_the_lake_is_not_compared_without_a_stream(lake: Lake) -> None:
+    settings = dg.ResourceDefinition.hardcoded_resource(PlatformSettings())
+    evaluation = evaluate(lake_has_every_patient, lake=lake, settings=settings)
     assert evaluation.metadata["judged"].value is False

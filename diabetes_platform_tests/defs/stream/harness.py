@@ -10,10 +10,11 @@ import pytest
 
 from diabetes_platform.defs.stream.assets import PATIENTS_ASSET, StreamAsset, build_stream_asset
 from diabetes_platform.defs.stream.jobs import stream_jobs
-from diabetes_platform.defs.stream.sensors import build_increments
+from diabetes_platform.defs.stream.sensors import TopicSnapshot, build_increments
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.orchestration.resources import build_resources
 from diabetes_platform.settings import PlatformSettings
+from diabetes_platform.streaming.incidents import HealthIssue
 from diabetes_platform_tests.capture import Kafka
 from diabetes_platform_tests.streaming.sink import Record, send
 
@@ -61,6 +62,12 @@ class Harness:
         events = result.asset_events or []
         self.observations += [e for e in events if isinstance(e, dg.AssetObservation)]
         return list(result.run_requests or [])
+
+    def issues(self) -> list[HealthIssue]:
+        """Return the issues that the latest tick left for `stream_health`."""
+        snapshot = TopicSnapshot.parse(self.cursor, self.topic)
+        assert snapshot is not None
+        return snapshot.issues(self.stream_asset.sensor, snapshot.observed_ms)
 
     def request(self) -> dg.RunRequest:
         """Evaluate the sensor and return the one run that it requests."""

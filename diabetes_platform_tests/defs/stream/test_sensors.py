@@ -9,18 +9,29 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteInstigatorOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    InstigatorType,
+    SensorInstigatorData,
+)
 
 from diabetes_platform.contract.tables import STREAM_PATIENTS
 from diabetes_platform.contract.topics import CDC_TOPIC
 from diabetes_platform.defs.stream import sensors
 from diabetes_platform.defs.stream.assets import PATIENTS_ASSET
-from diabetes_platform.defs.stream.sensors import TopicSnapshot, build_increments
+from diabetes_platform.defs.stream.sensors import TopicSnapshot, build_increments, lake_issues
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.incremental_table import IncrementalTable, OffsetRange
 from diabetes_platform.lake.labels import waiting_labels
 from diabetes_platform.orchestration.describe import STREAM, topic_key
 from diabetes_platform.settings import PlatformSettings
-from diabetes_platform.streaming.offsets import FIRST_DAY, MessagesLostError
+from diabetes_platform.streaming.offsets import FIRST_DAY
 from diabetes_platform.streaming.topic import GROUP
 from diabetes_platform_tests.capture import Kafka
 from diabetes_platform_tests.defs.stream.harness import Harness
@@ -90,6 +101,59 @@ def test_counts_unread_offsets_of_every_partition() -> None:
     snapshot = TopicSnapshot(topic="topic", topic_id="id", positions=positions, ends=ends)
     assert snapshot.unread == [OffsetRange(0, 5, 8), OffsetRange(2, 0, 1)]
     assert snapshot.lag == 6
+
+
+@pytest.mark.parametrize(
+    ("minutes", "expected"),
+    [
+        pytest.param(1, [], id="just read"),
+        pytest.param(14, [], id="between two ticks of a slow sensor"),
+        pytest.param(16, ["sensor stream_increments"], id="a stopped or failing sensor"),
+    ],
+)
+def test_a_sensor_that_no_longer_reads_its_topic_is_an_issue(
+    minutes: int, expected: list[str]
+) -> None:
+    now_ms = SNAPSHOT.observed_ms + minutes * 60_000
+    assert [i.subject for i in SNAPSHOT.issues("stream_increments", now_ms)] == expected
+
+
+def test_a_paused_partition_opens_its_incident_at_once() -> None:
+    snapshot = SNAPSHOT.model_copy(update={"paused": {"topic-0": "is blocked"}})
+    (issue,) = snapshot.issues("stream_increments", SNAPSHOT.observed_ms)
+    assert (issue.subject, issue.problem, issue.opens_at_once) == (
+        "lake: topic-0",
+        "is blocked",
+        True,
+    )
+
+
+def test_the_issues_of_all_sensors_are_read_from_their_cursors(tmp_path: Path) -> None:
+    paused = {"topic-0": "is blocked"}
+    snapshot = TopicSnapshot(
+        topic=PATIENTS_ASSET.topic, topic_id="t", paused=paused, observed_ms=SNAPSHOT.observed_ms
+    )
+    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("location"), "repository")
+    state = InstigatorState(
+        RemoteInstigatorOrigin(repository, PATIENTS_ASSET.sensor),
+        InstigatorType.SENSOR,
+        InstigatorStatus.RUNNING,
+        SensorInstigatorData(cursor=snapshot.model_dump_json()),
+    )
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        assert lake_issues(instance, SNAPSHOT.observed_ms) == []
+        instance.add_instigator_state(state)
+        (issue,) = lake_issues(instance, SNAPSHOT.observed_ms)
+    assert (issue.subject, issue.problem) == ("lake: topic-0", "is blocked")
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert lake_issues(instance, 0) == []
+
+
+def test_the_cursor_keeps_deleted_topics_and_paused_partitions() -> None:
+    deleted = TopicSnapshot(topic="topic", topic_id="old", positions={1: 3}, ends={1: 5})
+    snapshot = SNAPSHOT.model_copy(update={"deleted": (deleted,), "paused": {"topic-1": "waits"}})
+    assert TopicSnapshot.parse(snapshot.model_dump_json(), "topic") == snapshot
+    assert snapshot.lag == SNAPSHOT.lag + 2
 
 
 def test_skips_if_there_is_no_stream(tmp_path: Path) -> None:
@@ -221,7 +285,7 @@ def test_deleted_offsets_are_one_failed_run_and_wait_for_an_operator(
     assert "accept_loss: true" in error
     assert harness.tick() == [], "it is not repeated"
     assert harness.skip_reason == (
-        f"{harness.topic}-0 is blocked at its next offset: see the failed run {failed.run_id}"
+        f"{harness.topic}-0 is blocked at its next offset 1: see the failed run {failed.run_id}"
     )
     harness.put(message(2, 30), partition=1)
     harness.ingest_all()
@@ -244,14 +308,44 @@ def test_unread_offsets_of_a_deleted_topic_wait_for_an_operator(
     recreate(kafka, harness.topic, partitions)
     harness.put(message(3, 12), partition=0)
     request = harness.request()
-    assert "was deleted and created again before its offsets 1 to 1" in failure_message(
-        harness.launch(request)
+    failed = harness.launch(request)
+    assert "was deleted and created again before its offsets 1 to 1" in failure_message(failed)
+    harness.ingest_all()
+    assert harness.change_ids() == ["1-10", "3-12"], "the new topic is ingested meanwhile"
+    deleted = f"{harness.topic}-3 of the deleted topic "
+    assert harness.skip_reason.startswith(deleted)
+    assert f"is blocked at its next offset 1: see the failed run {failed.run_id}" in (
+        harness.skip_reason
     )
-    assert harness.tick() == []
-    assert "is blocked" in harness.skip_reason
+    (issue,) = harness.issues()
+    assert issue.subject.startswith(f"lake: {deleted}")
     assert harness.launch(request, accept_loss=True).success
     harness.ingest_all()
+    assert (harness.skip_reason, harness.issues()) == ("nothing new", [])
     assert harness.change_ids() == ["1-10", "3-12"]
+
+
+@pytest.mark.integration
+def test_a_paused_partition_of_a_deleted_topic_does_not_stop_the_new_topic(
+    kafka: Kafka, harness: Harness
+) -> None:
+    harness.put((key_of(7), b"{"), message(7, 10), partition=0)
+    harness.put(message(1, 11), partition=1)
+    harness.ingest_all()
+    assert harness.change_ids() == ["1-11"]
+    (issue,) = harness.issues()
+    assert issue.subject == f"lake: {harness.topic}-0"
+    assert issue.problem.startswith("is blocked at its next offset 0: see the failed run ")
+    recreate(kafka, harness.topic, 4)
+    for partition in range(4):
+        harness.put(message(10 + partition, 20), partition=partition)
+    harness.ingest_all()
+    assert harness.change_ids() == ["1-11", "10-20", "11-20", "12-20", "13-20"]
+    assert [issue.subject.startswith("lake: ") for issue in harness.issues()] == [True]
+    recreate(kafka, harness.topic, 4)
+    harness.put(message(30, 30), partition=0)
+    harness.ingest_all()
+    assert "30-30" in harness.change_ids(), "nor a topic that was deleted twice"
 
 
 @pytest.mark.integration
@@ -270,13 +364,22 @@ def test_added_partitions_and_a_recreated_topic_are_read_from_their_beginning(
 
 
 @pytest.mark.integration
-def test_the_tick_fails_if_the_broker_has_lost_messages(harness: Harness) -> None:
+def test_a_partition_whose_messages_the_broker_has_lost_is_an_issue_and_the_others_go_on(
+    harness: Harness,
+) -> None:
     harness.put(message(1, 10), partition=0)
     topic_id = harness.request().run_config["ops"]["stream__patients"]["config"]["topic_id"]
     table = IncrementalTable.open_or_create(harness.lake, STREAM_PATIENTS)
     table.commit_offsets(harness.topic, topic_id, {0: 8})
-    with pytest.raises(MessagesLostError, match="the topic ends at 1: the broker has lost"):
-        harness.tick()
+    harness.put(message(2, 11), partition=1)
+    harness.ingest_all()
+    assert harness.change_ids() == ["2-11"]
+    (issue,) = harness.issues()
+    assert issue.subject == f"lake: {harness.topic}-0"
+    assert issue.problem == (
+        "ends at 1, but the next offset to ingest is 9: the broker has lost messages"
+    )
+    assert harness.skip_reason == f"{harness.topic}-0 {issue.problem}"
 
 
 @pytest.mark.integration
