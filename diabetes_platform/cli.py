@@ -41,8 +41,14 @@ if not console.is_terminal:
 errors = Console(stderr=True)
 
 
-def _command(function: Callable[..., None]) -> Callable[..., None]:
-    """Add a command to `app`; an expected error is shown as one line and sets the exit code."""
+lake_app = typer.Typer(help="Find and repair damaged tables of the lake.", no_args_is_help=True)
+app.add_typer(lake_app, name="lake")
+
+
+def _command(
+    function: Callable[..., None], group: typer.Typer = app, name: str | None = None
+) -> Callable[..., None]:
+    """Add a command to `group`; an expected error is shown as one line and sets the exit code."""
 
     @functools.wraps(function)
     def run(*arguments: Any, **options: Any) -> None:  # noqa: ANN401 - the command's
@@ -56,7 +62,7 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt:
             _fail("interrupted", INTERRUPTED)
 
-    return app.command()(run)
+    return group.command(name)(run)
 
 
 def _settings(*, sends_alerts: bool = False) -> "PlatformSettings":
@@ -263,6 +269,22 @@ def rollback_model(
 def repair() -> None:
     """Send patients without an answer through the stream again, from the intake table."""
     from diabetes_platform.local.commands.repair import repair as run
+
+    run(_settings(), console)
+
+
+@functools.partial(_command, group=lake_app, name="check")
+def lake_check() -> None:
+    """Check the Delta log of every table; exit code 1 names the damaged entries."""
+    from diabetes_platform.local.commands.lake import check as run
+
+    run(_settings(), console)
+
+
+@functools.partial(_command, group=lake_app, name="repair")
+def lake_repair() -> None:
+    """Set damaged entries of the stream's tables aside: their rows are read from Kafka again."""
+    from diabetes_platform.local.commands.lake import repair as run
 
     run(_settings(), console)
 

@@ -16,7 +16,7 @@ from deltalake import (
     Schema,
     write_deltalake,
 )
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from diabetes_platform.contract.s3 import DEFAULT_S3, S3, is_s3_url
 from diabetes_platform.contract.tables import Table
@@ -38,7 +38,7 @@ TIME_TRAVEL = timedelta(days=30)
 
 
 class LakeError(RuntimeError):
-    """A Delta table is missing or has an unexpected schema; the message names the table."""
+    """A Delta table is missing, damaged or has an unexpected schema; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,25 @@ class DeltaPath:
         return table
 
     def find(self, version: int | None = None) -> DeltaTable | None:
-        """Open `version`, by default the newest; None if there is no table."""
+        """Open `version`, by default the newest; None if there is no table.
+
+        Raises LakeError if the log of the newest version is damaged.
+        """
         # Calling `exists` first would read the log twice.
         try:
             with self.s3.errors(self.path):
                 return DeltaTable(self.path, version=version, storage_options=self.storage_options)
         except TableNotFoundError:
             return None
+        except DeltaError as error:
+            if version is not None or "Kernel error" not in str(error):
+                raise
+            # The library's message goes on with a stack trace.
+            raise LakeError(
+                f"{self.path}: its Delta log cannot be read ({str(error).splitlines()[0][:200]}): "
+                "`diabetes lake check` names the damaged file, and `diabetes lake repair` sets "
+                "it aside"
+            ) from None
 
     def version(self) -> int:
         """Return the newest version; raises LakeError if there is no table."""

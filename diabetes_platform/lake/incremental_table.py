@@ -25,7 +25,7 @@ MAX_SMALL_FILES = 16
 """The number of small files at which a day is compacted, which takes a twentieth of a second."""
 
 _OFFSET_RANGE = re.compile(r"(\d+):(\d+)-(\d+)")
-_ONLY_ADDS_ROWS = MAINTENANCE | {"CREATE TABLE", "MERGE"}
+ONLY_ADDS_ROWS = MAINTENANCE | {"CREATE TABLE", "MERGE"}
 """Operations that remove no row: merges into these tables only insert."""
 
 
@@ -231,7 +231,7 @@ def day_history(commits: Iterable[Mapping[str, Any]], day: str) -> DayHistory:
             metrics = commit.get("operationMetrics", {})
             rows_added += int(metrics.get("num_target_rows_inserted", 0))
         appends = commit.get("operationParameters", {}).get("mode") == "Append"
-        if version > 0 and operation not in _ONLY_ADDS_ROWS and not appends:
+        if version > 0 and operation not in ONLY_ADDS_ROWS and not appends:
             versions_before_removal.append(version - 1)
     return DayHistory(rows_added, tuple(sorted(versions_before_removal)), complete=complete)
 
