@@ -70,7 +70,8 @@ class OffsetGap(BaseModel):
         return HealthIssue(
             f"group {self.group}: offsets {', '.join(self.ranges)} of {self.topic}",
             f"were removed by Kafka before they were read ({lost:,} offsets): the affected "
-            "patients are emitted again from the intake table, or by `diabetes repair`",
+            "patients are emitted again from the intake table, many of them and lost deletions by "
+            "`diabetes repair`",
             first_ms=self.found_ms,
             opens_at_once=True,
         )

@@ -24,6 +24,13 @@ def waiting_patients(url: str, older_than: timedelta, limit: int) -> list[int]:
         return [intake_id for (intake_id,) in rows]
 
 
+def deleted_patients(url: str, limit: int) -> list[int]:
+    """Return the ids of patients who were deleted and still have predictions, at most `limit`."""
+    with psycopg.connect(url) as connection:
+        rows = connection.execute("SELECT intake_id FROM serving.deleted_patients(%s)", [limit])
+        return [intake_id for (intake_id,) in rows]
+
+
 def emit_again(url: str, ids: Sequence[int]) -> int:
     """Send the present rows of these patients through the stream again; return their number."""
     with psycopg.connect(url) as connection:

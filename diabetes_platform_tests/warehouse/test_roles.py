@@ -18,6 +18,7 @@ EXAMPLE = ", ".join(str(field.example) for field in FEATURES)
 INTAKE = f"INSERT INTO public.diabetes_new ({MEASUREMENTS}) VALUES ({EXAMPLE})"  # noqa: S608 - constants
 WAITING = "SELECT * FROM serving.waiting_patients('1 minute', 10)"
 EMIT = "SELECT serving.emit_again('{1}')"
+DELETED = "SELECT * FROM serving.deleted_patients(10)"
 DAYS = "SELECT * FROM serving.intake_days(now(), '1 minute')"
 LABELLED = f"INSERT INTO public.diabetes_new ({MEASUREMENTS}, outcome) VALUES ({EXAMPLE}, 1)"  # noqa: S608 - constants
 ANSWER = (
@@ -57,6 +58,7 @@ ALLOWED = {
         "SELECT FROM serving.patients, serving.promotions",
         "SELECT pg_advisory_xact_lock(1)",
         WAITING,
+        DELETED,
         EMIT,
         DAYS,
     ],
@@ -140,6 +142,7 @@ REFUSED = {
         "SELECT FROM serving.promotions",
         "SELECT FROM staging.patients",
         WAITING,
+        DELETED,
         EMIT,
         DAYS,
         HEARTBEAT,
@@ -155,6 +158,7 @@ REFUSED = {
         "SELECT FROM serving.patients",
         "SELECT FROM staging.patients",
         WAITING,
+        DELETED,
         EMIT,
         DAYS,
         HEARTBEAT,

@@ -1,4 +1,4 @@
-"""`diabetes repair`: emit the patients without an answer again, from the intake table."""
+"""`diabetes repair`: emit patients without an answer and lost deletions again."""
 
 from datetime import timedelta
 
@@ -17,7 +17,7 @@ _SECONDS_PER_BATCH = 120.0
 
 
 def repair(settings: PlatformSettings, console: Console) -> None:
-    """Emit all patients without an answer again, and wait for the answers.
+    """Emit all patients without an answer again, wait for the answers, and emit lost deletions.
 
     Raises PlatformError without a running platform, and FailedError if patients still wait.
     """
@@ -25,27 +25,30 @@ def repair(settings: PlatformSettings, console: Console) -> None:
     if stack is None:
         raise PlatformError("the platform does not run: start it with `make up`")
     enter_stack(stack)
-    warehouse_url = PlatformSettings().warehouse_url
-    if warehouse_url is None:
-        raise PlatformError("PLATFORM_WAREHOUSE_URL is not set")
-    repair_patients(warehouse_url.get_secret_value(), console)
+    settings = PlatformSettings()
+    if settings.warehouse_url is None or settings.kafka_servers is None:
+        raise PlatformError("PLATFORM_WAREHOUSE_URL or PLATFORM_KAFKA_SERVERS is not set")
+    repair_patients(settings.warehouse_url.get_secret_value(), settings.kafka_servers, console)
 
 
 def repair_patients(
     url: str,
+    servers: str,
     console: Console,
     *,
     age: timedelta = _AGE,
     seconds: float = _SECONDS_PER_BATCH,
 ) -> None:
-    """Emit the patients who have waited for `age` again, in batches.
+    """Emit the patients who have waited for `age` again, in batches, and then lost deletions.
 
     Raises FailedError if a batch has no answers after `seconds`, and PlatformError if the database
-    does not answer.
+    or Kafka at `servers` does not answer.
     """
     import psycopg
+    from confluent_kafka import KafkaException
 
-    from diabetes_platform.warehouse.intake import emit_again, waiting_patients
+    from diabetes_platform.streaming.tombstones import send_tombstones
+    from diabetes_platform.warehouse.intake import deleted_patients, emit_again, waiting_patients
 
     try:
         total = 0
@@ -59,8 +62,13 @@ def repair_patients(
                     f"first one is {min(waiting)}: `diabetes doctor` tests the stream, and "
                     "stream/rejected has the patients whom it rejects"
                 )
+        if deleted := deleted_patients(url, BATCH_PATIENTS):
+            send_tombstones(servers, deleted)
+            console.print(f"{len(deleted):,} deletions emitted again")
     except psycopg.Error as error:
         raise PlatformError(f"the warehouse: {str(error).splitlines()[0]}") from error
+    except KafkaException as error:
+        raise PlatformError(f"Kafka at {servers}: {error.args[0].str()}") from error
     console.print("every patient has an answer")
 
 

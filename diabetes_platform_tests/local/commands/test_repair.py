@@ -7,10 +7,15 @@ import psycopg
 import pytest
 from rich.console import Console
 
+from diabetes_platform.contract.topics import SINK_TOPIC
+from diabetes_platform.lake.incremental_table import OffsetRange
 from diabetes_platform.local.commands.repair import repair, repair_patients
 from diabetes_platform.local.errors import FailedError, PlatformError
 from diabetes_platform.settings import PlatformSettings
+from diabetes_platform.streaming.topic import open_topic
+from diabetes_platform.warehouse.intake import deleted_patients
 from diabetes_platform.warehouse.migrate import upgrade
+from diabetes_platform_tests.capture import Kafka
 from diabetes_platform_tests.warehouse.test_intake import HOUR, MINUTE, answer, receive
 
 ANSWER_UPDATES = """
@@ -24,9 +29,9 @@ CREATE TRIGGER answer AFTER UPDATE ON public.diabetes_new FOR EACH ROW EXECUTE F
 """
 
 
-def repaired(url: str, seconds: float) -> str:
+def repaired(url: str, seconds: float, servers: str = "127.0.0.1:1") -> str:
     console = Console(file=StringIO(), width=120)
-    repair_patients(url, console, age=MINUTE, seconds=seconds)
+    repair_patients(url, servers, console, age=MINUTE, seconds=seconds)
     output = console.file
     assert isinstance(output, StringIO)
     return output.getvalue()
@@ -43,6 +48,27 @@ def test_emits_waiting_patients_and_waits_for_their_answers(database_url: str) -
     output = repaired(database_url, 10.0)
     assert output.splitlines() == ["2 patients emitted again", "every patient has an answer"]
     assert repaired(database_url, 0.0).splitlines() == ["every patient has an answer"]
+
+
+@pytest.mark.integration
+def test_sends_tombstones_for_deleted_patients_who_still_have_predictions(
+    database_url: str, kafka: Kafka
+) -> None:
+    upgrade(database_url)
+    (kept,) = receive(database_url, HOUR)
+    for patient in (kept, 4711):
+        answer(database_url, patient, MINUTE)
+    assert deleted_patients(database_url, 10) == [4711]
+    output = repaired(database_url, 1.0, kafka.bootstrap_servers)
+    assert output.splitlines()[0] == "1 deletions emitted again"
+    with open_topic(SINK_TOPIC, kafka.bootstrap_servers) as topic:
+        ends = {p: (low, high) for p, (low, high) in topic.watermarks().items() if high > low}
+        messages = [
+            message
+            for partition, (low, high) in ends.items()
+            for message in topic.read(topic.topic_id(), OffsetRange(partition, low, high - 1))
+        ]
+    assert (b'{"id":4711}', None) in [(message.key, message.value) for message in messages]
 
 
 @pytest.mark.integration

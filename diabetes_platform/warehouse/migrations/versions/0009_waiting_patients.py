@@ -28,6 +28,16 @@ AS $$
     ORDER BY d.id LIMIT at_most
 $$
 """
+# Predictions of patients who no longer exist: their deletion has not arrived.
+DELETED = """
+CREATE FUNCTION serving.deleted_patients(at_most integer) RETURNS TABLE (intake_id bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT DISTINCT p.intake_id FROM serving.predictions p
+    WHERE NOT EXISTS (SELECT FROM public.diabetes_new d WHERE d.id = p.intake_id)
+    ORDER BY p.intake_id LIMIT at_most
+$$
+"""
 # An update without a difference is a change event, too, with the present row and a newer position.
 EMIT_AGAIN = """
 CREATE FUNCTION serving.emit_again(ids bigint[]) RETURNS bigint
@@ -53,6 +63,7 @@ $$
 """
 SIGNATURES = (
     "serving.waiting_patients(interval, integer)",
+    "serving.deleted_patients(integer)",
     "serving.emit_again(bigint[])",
     "serving.intake_days(timestamptz, interval)",
 )
@@ -60,7 +71,7 @@ SIGNATURES = (
 
 def upgrade() -> None:
     """Create the functions; only the pipeline may call them."""
-    for statement in (WAITING, EMIT_AGAIN, INTAKE_DAYS):
+    for statement in (WAITING, DELETED, EMIT_AGAIN, INTAKE_DAYS):
         op.execute(statement)
     for signature in SIGNATURES:
         op.execute(f"REVOKE ALL ON FUNCTION {signature} FROM PUBLIC")
