@@ -167,6 +167,7 @@ def test_the_stream_is_monitored_hourly_if_there_is_a_stream() -> None:
     assert checked["monitoring"] == {
         *(f"no_drift_{name}" for name in FEATURE_NAMES),
         "every_message_accounted_for",
+        "every_patient_has_an_answer",
         "lake_has_every_patient",
         "few_records_rejected",
         "few_events_late",

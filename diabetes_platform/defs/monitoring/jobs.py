@@ -12,6 +12,7 @@ from diabetes_platform.defs.monitoring import (
 
 MONITORED = dg.AssetSelection.checks(
     stream_quality.every_message_accounted_for,
+    stream_quality.every_patient_has_an_answer,
     stream_quality.lake_has_every_patient,
     stream_quality.few_records_rejected,
     stream_quality.few_events_late,
@@ -26,8 +27,9 @@ MONITORED = dg.AssetSelection.checks(
 monitoring = dg.define_asset_job(
     "monitoring",
     selection=MONITORED,
-    description="Checks the stream: message accounting, patients missing in the lake, rejected "
-    "records, late events, drift, skew, live calibration, outcomes that no batch has read.",
+    description="Checks the stream: message accounting, patients without an answer or "
+    "missing in the lake, rejected records, late events, drift, skew, live "
+    "calibration, outcomes that no batch has read.",
     executor_def=dg.in_process_executor,
     tags={"platform/graph": "monitoring"},
 )

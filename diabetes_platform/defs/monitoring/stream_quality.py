@@ -17,7 +17,9 @@ from diabetes_platform.settings import PlatformSettings
 PERIOD = timedelta(days=1)
 COMPARED = timedelta(days=30)
 IN_FLIGHT = timedelta(minutes=10)
-"""Younger changes may still be on their way to the lake."""
+"""Younger changes may still be on their way through the stream and to the lake."""
+MAX_WAITING = 1_000
+"""Patients without an answer are counted up to this number."""
 MIN_COUNT = 50
 """Among fewer records or events, a single one would be more than 2 %."""
 WARN_SHARE = 0.01
@@ -62,6 +64,33 @@ def every_message_accounted_for(
             "samples": accounting.samples,
             "flink": dg.MetadataValue.url(settings.flink_url),
         },
+    )
+
+
+@dg.asset_check(
+    asset=MONITORING,
+    additional_deps=[STREAM],
+    description="The newest change of every patient has a prediction, except changes of the last "
+    "ten minutes.",
+)
+def every_patient_has_an_answer(
+    settings: dg.ResourceParam[PlatformSettings],
+) -> dg.AssetCheckResult:
+    """Compare the intake table with the predictions, the two ends of the stream."""
+    from diabetes_platform.warehouse.intake import waiting_patients
+
+    if settings.kafka_servers is None or settings.warehouse_url is None:
+        return inconclusive("There is no stream or no warehouse.")
+    waiting = waiting_patients(
+        settings.warehouse_url.get_secret_value(), IN_FLIGHT, MAX_WAITING + 1
+    )
+    more = f"more than {MAX_WAITING:,}" if len(waiting) > MAX_WAITING else f"{len(waiting):,}"
+    return dg.AssetCheckResult(
+        passed=not waiting,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=f"{more} patients wait for a prediction of their newest change"
+        + (f", the first one is {waiting[0]}: see docs/operations.md" if waiting else ""),
+        metadata={"waiting": len(waiting)},
     )
 
 

@@ -90,7 +90,7 @@ def test_the_job_runs_every_check_of_the_stream(live: Live) -> None:
     passed = {
         evaluation.check_name: evaluation.passed for evaluation in run.get_asset_check_evaluations()
     }
-    assert len(passed) == 16
+    assert len(passed) == 17
     assert passed["same_features"]
     # No Flink runs here.
     assert not passed["every_message_accounted_for"]

@@ -15,6 +15,7 @@ from diabetes_platform.contract.tables import (
 )
 from diabetes_platform.defs.monitoring.stream_quality import (
     every_message_accounted_for,
+    every_patient_has_an_answer,
     few_events_late,
     few_records_rejected,
     lake_has_every_patient,
@@ -24,7 +25,7 @@ from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.warehouse.migrate import upgrade
 from diabetes_platform_tests.lake.appending import append_rows
-from diabetes_platform_tests.warehouse.test_intake import HOUR, receive
+from diabetes_platform_tests.warehouse.test_intake import HOUR, MINUTE, answer, receive
 
 WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
 NOW = datetime.now(UTC)
@@ -180,7 +181,29 @@ def test_the_lake_has_every_patient_of_the_intake_table(lake: Lake, database_url
     assert evaluation.metadata["patients_in_lake"].value == 2
 
 
-def test_the_lake_is_not_compared_without_a_stream(lake: Lake) -> None:
+def test_nothing_is_compared_with_the_intake_table_without_a_stream(lake: Lake) -> None:
     settings = dg.ResourceDefinition.hardcoded_resource(PlatformSettings())
-    evaluation = evaluate(lake_has_every_patient, lake=lake, settings=settings)
-    assert evaluation.metadata["judged"].value is False
+    for evaluation in (
+        evaluate(lake_has_every_patient, lake=lake, settings=settings),
+        evaluate(every_patient_has_an_answer, settings=settings),
+    ):
+        assert evaluation.metadata["judged"].value is False
+
+
+@pytest.mark.integration
+def test_every_patient_of_the_intake_table_has_an_answer(database_url: str) -> None:
+    upgrade(database_url)
+    settings = PlatformSettings.model_validate(
+        {"warehouse_url": database_url, "kafka_servers": f"{HOST}:{free_port()}"}
+    )
+    resource = dg.ResourceDefinition.hardcoded_resource(settings)
+    first, second, _ = receive(database_url, HOUR, HOUR, timedelta(0))
+    answer(database_url, first, HOUR - MINUTE)
+    evaluation = evaluate(every_patient_has_an_answer, settings=resource)
+    assert (evaluation.passed, evaluation.severity) == (False, ERROR)
+    assert (
+        f"1 patients wait for a prediction of their newest change, the first one is {second}"
+        in (evaluation.description or "")
+    )
+    answer(database_url, second, HOUR - MINUTE)
+    assert evaluate(every_patient_has_an_answer, settings=resource).passed
