@@ -27,10 +27,10 @@ PREDICTOR_GROUP = "predictor"
 
 DELETED = "d"
 """Debezium's code of a deletion."""
-SNAPSHOT_READ = "r"
-"""Debezium's code of a row that a snapshot reads: it may be unchanged."""
-OPERATIONS = {"c": "create", "u": "update", DELETED: "delete", SNAPSHOT_READ: "snapshot read"}
+OPERATIONS = {"c": "create", "u": "update", DELETED: "delete", "r": "snapshot read"}
 """Debezium's codes of changes, and their names."""
+REPEATING_OPERATIONS = ("u", "r")
+"""Operations whose image may be the patient's present one: nothing need have changed."""
 IMAGE_OPERATIONS = tuple(op for op in OPERATIONS if op != DELETED)
 
 CAPTURE_EPOCH_KEY = "capture_epoch"

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from diabetes_platform.contract.tables import DIABETES_NEW, STREAM_PATIENTS
-from diabetes_platform.contract.topics import DELETED, SNAPSHOT_READ
+from diabetes_platform.contract.topics import DELETED, REPEATING_OPERATIONS
 from diabetes_platform.lake.delta import Lake
 
 ORDER = ("written_at", "kafka_offset")
@@ -41,13 +41,13 @@ def patients_since(lake: Lake, since: datetime) -> pa.Table:
 def without_unchanged(lake: Lake, rows: pa.Table) -> pa.Table:
     """Return new rows of STREAM_PATIENTS without repeated images.
 
-    A snapshot reads every patient again, at a new position. The stored changes of these patients
-    are read only if `rows` has rows of a snapshot. Raises StorageError.
+    A snapshot reads every patient again, at a new position, and an update may change nothing. Only
+    for such rows are the patients' stored changes read. Raises StorageError.
     """
-    is_snapshot = pc.equal(rows["op"], SNAPSHOT_READ)
-    if not pc.any(is_snapshot).as_py():
+    may_repeat = _may_repeat(rows)
+    if not pc.any(may_repeat).as_py():
         return rows
-    ids = pc.unique(rows.filter(is_snapshot)["id"])
+    ids = pc.unique(rows.filter(may_repeat)["id"])
     stored = lake.days_since(STREAM_PATIENTS, _EPOCH, _COMPARED, pc.field("id").isin(ids))
     compared = rows.select(_COMPARED)
     unchanged = unchanged_images(pa.concat_tables([stored.cast(compared.schema), compared]))
@@ -55,14 +55,16 @@ def without_unchanged(lake: Lake, rows: pa.Table) -> pa.Table:
 
 
 def unchanged_images(changes: pa.Table) -> pa.Array:
-    """Return the `change_id` of each snapshot row whose patient had the same values before it."""
+    """Return the `change_id` of each row whose patient had the same values before it."""
     ordered = changes.sort_by([(name, "ascending") for name in ("id", *ORDER)]).combine_chunks()
     previous, current = ordered.slice(0, max(0, len(ordered) - 1)), ordered.slice(1)
-    unchanged = pc.and_(
-        pc.equal(current["op"], SNAPSHOT_READ), pc.not_equal(previous["op"], DELETED)
-    )
+    unchanged = pc.and_(_may_repeat(current), pc.not_equal(previous["op"], DELETED))
     for name in DIABETES_NEW.column_names:
         both_null = pc.and_(pc.is_null(current[name]), pc.is_null(previous[name]))
         equal = pc.fill_null(pc.equal(current[name], previous[name]), fill_value=False)
         unchanged = pc.and_(unchanged, pc.or_(equal, both_null))
     return current["change_id"].filter(unchanged).combine_chunks()
+
+
+def _may_repeat(changes: pa.Table) -> pa.ChunkedArray:
+    return pc.is_in(changes["op"], value_set=pa.array(REPEATING_OPERATIONS))

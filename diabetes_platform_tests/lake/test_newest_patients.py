@@ -126,13 +126,19 @@ def test_leaves_out_patients_received_earlier_even_if_they_changed_since(tmp_pat
         ),
         pytest.param(
             [change(1, 0, "r", 100), change(1, 10, "r", 110), change(1, 20, "u", 120)],
-            [change(1, 10, "r", 110), change(1, 30, "u", 120)],
+            [change(1, 10, "r", 110), change(1, 30, "u", 130)],
             ["1-30"],
             id="rows that are stored already, and an update",
         ),
+        pytest.param(
+            [change(1, 0, "c", 100)],
+            [change(1, 10, "u", 100), change(1, 11, "u", 110), change(1, 12, "u", 110)],
+            ["1-11"],
+            id="updates that change nothing",
+        ),
     ],
 )
-def test_a_snapshot_adds_no_row_for_an_unchanged_image(
+def test_an_unchanged_image_adds_no_row(
     tmp_path: Path,
     stored: list[dict[str, object]],
     rows: list[dict[str, object]],

@@ -109,7 +109,7 @@ def test_the_issue_names_group_topic_ranges_and_count() -> None:
     gap = OffsetGap(group="predictor", topic="sink", ranges=("0:7-8", "2:0-9"), found_ms=NOW)
     assert gap.issue.subject == "group predictor: offsets 0:7-8, 2:0-9 of sink"
     assert "(12 offsets)" in gap.issue.problem
-    assert gap.issue.opens_at_once
+    assert gap.issue.urgent
 
 
 @pytest.mark.parametrize(

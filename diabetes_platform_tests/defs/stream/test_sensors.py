@@ -121,7 +121,7 @@ def test_a_sensor_that_no_longer_reads_its_topic_is_an_issue(
 def test_a_paused_partition_opens_its_incident_at_once() -> None:
     snapshot = SNAPSHOT.model_copy(update={"paused": {"topic-0": "is blocked"}})
     (issue,) = snapshot.issues("stream_increments", SNAPSHOT.observed_ms)
-    assert (issue.subject, issue.problem, issue.opens_at_once) == (
+    assert (issue.subject, issue.problem, issue.urgent) == (
         "lake: topic-0",
         "is blocked",
         True,
