@@ -73,7 +73,7 @@ class OffsetGap(BaseModel):
             "patients are emitted again from the intake table, many of them and lost deletions by "
             "`diabetes repair`",
             first_ms=self.found_ms,
-            opens_at_once=True,
+            urgent=True,
         )
 
 

@@ -39,7 +39,7 @@ def recorded_issues(path: Path, now_ms: int) -> list[HealthIssue]:
                     problem,
                     first_ms=recorded_ms,
                     last_ms=recorded_ms,
-                    opens_at_once=True,
+                    urgent=True,
                 )
             )
     return issues

@@ -93,7 +93,7 @@ class TopicSnapshot(BaseModel):
     def issues(self, sensor: str, now_ms: int) -> list[HealthIssue]:
         """Return why messages do not reach the lake: paused partitions, a sensor that stands."""
         issues = [
-            HealthIssue(f"lake: {partition}", problem, opens_at_once=True)
+            HealthIssue(f"lake: {partition}", problem, urgent=True)
             for partition, problem in self.paused.items()
         ]
         minutes = (now_ms - self.observed_ms) // 60_000
