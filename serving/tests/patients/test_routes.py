@@ -260,7 +260,9 @@ def test_a_table_that_does_not_match_the_server_is_named(
     take_in(intake)
 
 
-UNREPRESENTABLE = ["infinity", "-infinity", "0044-03-15 12:00:00+00 BC", "10000-01-01 00:00:00+00"]
+BEFORE_EVERY_CHANGE = ["-infinity", "0044-03-15 12:00:00+00 BC"]
+AFTER_EVERY_CHANGE = ["infinity", "10000-01-01 00:00:00+00"]
+UNREPRESENTABLE = [*BEFORE_EVERY_CHANGE, *AFTER_EVERY_CHANGE]
 INSERT = (
     "INSERT INTO diabetes_new (pregnancies, diabetes_pedigree_function, age, {}) {}"
     " VALUES (1, 0.5, 40, {}) RETURNING id"
@@ -285,7 +287,10 @@ def test_one_row_with_an_unrepresentable_time_hides_no_other(
     assert [summary["id"] for summary in patients] == [newer, odd, older]
     assert [summary["received_at"] is None for summary in patients] == [False, True, False]
     assert detail.json()["received_at"] is None
-    assert detail.json()["prediction"]["hops"][0]["milliseconds"] is None
+    if text in BEFORE_EVERY_CHANGE:
+        assert detail.json()["prediction"]["hops"][0]["milliseconds"] is None
+    else:
+        assert detail.json()["prediction"] is None
     for page in pages:
         assert page.status_code == 200
         assert "at an unknown time" in page.text
