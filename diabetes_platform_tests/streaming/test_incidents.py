@@ -138,7 +138,7 @@ def test_an_occurrence_long_before_the_poll_is_opened_now_and_resolved_by_the_ne
 
 def test_a_cursor_is_read_as_it_was_written() -> None:
     open_incident = Incident("age:missing", "topic-0-7", 1, 2, 3, opened=True)
-    cursor = IncidentCursor((open_incident,), {0: 7, 1: 9}, (28_605_664, 1_795_523_906_295))
+    cursor = IncidentCursor((open_incident,), {0: 7, 1: 9}, {"slot_progress": [28_605_664, 5]})
     assert IncidentCursor.from_json(cursor.to_json()) == cursor
     assert IncidentCursor.from_json(None) == IncidentCursor.from_json("") == IncidentCursor()
 
