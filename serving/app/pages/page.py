@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from diabetes_platform.contract.fields import FEATURES
 from diabetes_platform.contract.validation import parse
 from serving.app.bodies import content_type, read_limited_body
-from serving.app.database import DatabaseError
+from serving.app.database import Connection, DatabaseError
 from serving.app.pages.form import (
     EMPTY_FORM,
     FORM,
@@ -95,11 +95,10 @@ async def submit(request: Request) -> Response:
     if service is None:
         return await _predict_without_storing(request, form)
     try:
-        row = await queries.insert_patient(
-            service.database, form.measurements, form.idempotency_key
-        )
+        async with service.database.connection() as connection:
+            row = await queries.insert_patient(connection, form.measurements, form.idempotency_key)
     except DatabaseError:
-        return await _page(request, 503, form=form, notice="may-be-stored")
+        return await _page(request, 503, form=form, notice="may-be-stored", recent=[])
     return RedirectResponse(links_of(row["id"])["page"], 303, PAGE_HEADERS)
 
 
@@ -124,11 +123,13 @@ async def record_outcome(request: Request, patient_id: PatientId) -> Response:
         return await _patient_page(request, patient_id, 422, outcome_error=error)
     outcome = outcome_of(parse(REQUIRED_OUTCOME, text).value)
     try:
-        row = await queries.record_outcome(service.database, patient_id, outcome)
+        async with service.database.connection() as connection:
+            row = await queries.record_outcome(connection, patient_id, outcome)
+            recent = [] if row else await _recent_patients(connection)
     except DatabaseError:
-        return await _page(request, 503, notice="may-be-stored")
+        return await _page(request, 503, notice="may-be-stored", recent=[])
     if row is None:
-        return await _page(request, 404, notice="no-patient")
+        return await _page(request, 404, notice="no-patient", recent=recent)
     return RedirectResponse(links_of(patient_id)["page"], 303, PAGE_HEADERS)
 
 
@@ -139,16 +140,19 @@ async def _patient_page(
     if service is None:
         return await _page(request, 503, notice="no-database")
     try:
-        row = await queries.get_patient(service.database, patient_id)
+        async with service.database.connection() as connection:
+            row = await queries.get_patient(connection, patient_id)
+            recent = await _recent_patients(connection)
     except DatabaseError:
-        return await _page(request, 503, notice="database-down")
+        return await _page(request, 503, notice="database-down", recent=[])
     if row is None:
-        return await _page(request, 404, notice="no-patient")
+        return await _page(request, 404, notice="no-patient", recent=recent)
     patient = await service.presenter.patient(row)
     stored = patient["prediction"]
     return await _page(
         request,
         status,
+        recent=recent,
         patient=patient,
         prediction=prediction_view(stored, patient["measurements"]) if stored else None,
         late=stored is None and is_late(patient["received_at"]),
@@ -198,22 +202,29 @@ async def _page(
     *,
     form: FormData = EMPTY_FORM,
     notice: Notice | None = None,
+    recent: list[PatientSummary] | None = None,
     **context: object,
 ) -> HTMLResponse:
-    # This request has just waited for the database: the list would make it wait again.
-    recent = [] if notice in {"database-down", "may-be-stored"} else await _recent_patients(request)
+    """Return the page; a caller that has used the database passes `recent`, so as to wait once."""
+    service = _patient_service(request)
+    if recent is None and service is not None:
+        try:
+            async with service.database.connection() as connection:
+                recent = await _recent_patients(connection)
+        except DatabaseError:
+            notice = "database-down"
     model = request.app.state.watcher.current
     defaults = {
         "patient": None,
         "prediction": None,
         "late": False,
-        "notice": "database-down" if recent is None else notice,
+        "notice": notice,
         "outcome_error": None,
         "form": form,
         "fields": FEATURES,
         "form_id": form.texts.get(FORM_ID) or uuid4().hex,
         "recent": recent or [],
-        "has_database": _patient_service(request) is not None,
+        "has_database": service is not None,
         "model_version": model.bundle.model_version if model else None,
         "dagster": request.app.state.settings.dagster,
     }
@@ -222,17 +233,8 @@ async def _page(
     )
 
 
-async def _recent_patients(request: Request) -> list[PatientSummary] | None:
-    """Return the recent patients, None if the database cannot be reached."""
-    service = _patient_service(request)
-    if service is None:
-        return []
-    try:
-        rows = await queries.list_patients(
-            service.database, before=LARGEST_ID, limit=RECENT_PATIENTS
-        )
-    except DatabaseError:
-        return None
+async def _recent_patients(connection: Connection) -> list[PatientSummary]:
+    rows = await queries.list_patients(connection, before=LARGEST_ID, limit=RECENT_PATIENTS)
     return [summary(row) for row in rows]
 
 

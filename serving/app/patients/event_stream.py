@@ -146,7 +146,8 @@ async def prediction_events(
     an event if the patient does not exist. Raises DatabaseError only before the first event.
     """
     with notifications.subscription(patient_id) as wake_up:
-        rows = await predictions_after(database, patient_id, cursor)
+        async with database.connection() as connection:
+            rows = await predictions_after(connection, patient_id, cursor)
         if rows is None:
             return
         yield format_sse_event(retry=RECONNECT_MILLISECONDS)
@@ -168,8 +169,8 @@ async def prediction_events(
             # Cleared before the query: a prediction that is stored during the query sets it again.
             wake_up.clear()
             try:
-                async with notifications.read_slots:
-                    rows = await predictions_after(database, patient_id, cursor) or []
+                async with notifications.read_slots, database.connection() as connection:
+                    rows = await predictions_after(connection, patient_id, cursor) or []
                 reachable = True
             except DatabaseError:
                 if reachable:

@@ -1,6 +1,6 @@
 """The API's SQL statements on patients and their predictions.
 
-Each function borrows a connection and raises DatabaseError if it cannot get one.
+The caller borrows the connection, once per request, so that a request has one deadline.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from psycopg.rows import DictRow
 
 from diabetes_platform.contract.fields import FEATURE_NAMES
 from diabetes_platform.contract.tables import DIABETES_NEW, PREDICTIONS, Table
-from serving.app.database import Connection, Database
+from serving.app.database import Connection
 from serving.app.problems import ProblemError
 from serving.app.validation import field_error
 
@@ -114,21 +114,20 @@ _PREDICTIONS_AFTER = _statement(
 
 
 async def insert_patient(
-    database: Database, measurements: Mapping[str, Any], key: str | None = None
+    connection: Connection, measurements: Mapping[str, Any], key: str | None = None
 ) -> DictRow:
     """Store a patient; return at least `id` and `received_at` of the committed row.
 
     With a `key` that was used for the same measurements, return the existing row. Raises
     ProblemError if it was used for others.
     """
-    async with database.connection() as connection:
-        if key is None:
-            return await _fetch_row(connection, _INSERT, measurements)
-        values = {**measurements, "idempotency_key": key}
-        try:
-            return await _fetch_row(connection, _INSERT_WITH_KEY, values)
-        except UniqueViolation:
-            row = await _fetch_row(connection, _SELECT_BY_KEY, values)
+    if key is None:
+        return await _fetch_row(connection, _INSERT, measurements)
+    values = {**measurements, "idempotency_key": key}
+    try:
+        return await _fetch_row(connection, _INSERT_WITH_KEY, values)
+    except UniqueViolation:
+        row = await _fetch_row(connection, _SELECT_BY_KEY, values)
     if any(row[name] != measurements[name] for name in FEATURE_NAMES):
         error = field_error("idempotency-key", "already_used", key, "a new key for each patient")
         raise ProblemError(422, "This key was already used with other measurements.", [error])
@@ -144,28 +143,25 @@ async def _fetch_row(
     return row
 
 
-async def get_patient(database: Database, patient_id: int) -> DictRow | None:
+async def get_patient(connection: Connection, patient_id: int) -> DictRow | None:
     """Return a patient's row with the columns of its newest prediction, NULL without one."""
-    async with database.connection() as connection:
-        return await (await connection.execute(_SELECT, {"id": patient_id})).fetchone()
+    return await (await connection.execute(_SELECT, {"id": patient_id})).fetchone()
 
 
-async def list_patients(database: Database, *, before: int, limit: int) -> list[DictRow]:
+async def list_patients(connection: Connection, *, before: int, limit: int) -> list[DictRow]:
     """Return up to `limit` patients with ids below `before`, newest first."""
-    async with database.connection() as connection:
-        cursor = await connection.execute(_LIST, {"before": before, "limit": limit})
-        return await cursor.fetchall()
+    cursor = await connection.execute(_LIST, {"before": before, "limit": limit})
+    return await cursor.fetchall()
 
 
-async def record_outcome(database: Database, patient_id: int, outcome: int) -> DictRow | None:
+async def record_outcome(connection: Connection, patient_id: int, outcome: int) -> DictRow | None:
     """Record or correct a confirmed outcome; return the row as `get_patient` does."""
-    async with database.connection() as connection:
-        await connection.execute(_RECORD_OUTCOME, {"id": patient_id, "outcome": outcome})
-        return await (await connection.execute(_SELECT, {"id": patient_id})).fetchone()
+    await connection.execute(_RECORD_OUTCOME, {"id": patient_id, "outcome": outcome})
+    return await get_patient(connection, patient_id)
 
 
 async def predictions_after(
-    database: Database, patient_id: int, cursor: EventCursor
+    connection: Connection, patient_id: int, cursor: EventCursor
 ) -> list[DictRow] | None:
     """Return the predictions of one patient after `cursor`, in order, at most BATCH.
 
@@ -177,6 +173,5 @@ async def predictions_after(
         "model": cursor.model_version,
         "limit": BATCH,
     }
-    async with database.connection() as connection:
-        rows = await (await connection.execute(_PREDICTIONS_AFTER, values)).fetchall()
+    rows = await (await connection.execute(_PREDICTIONS_AFTER, values)).fetchall()
     return [row for row in rows if row["source_lsn"] is not None] if rows else None

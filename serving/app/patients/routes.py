@@ -89,7 +89,8 @@ async def take_in(
     except ValidationError as error:
         detail = "The patient is not valid. Nothing was stored."
         raise ProblemError(422, detail, field_errors(error, FEATURES)) from None
-    row = await queries.insert_patient(service.database, measurements, idempotency_key)
+    async with service.database.connection() as connection:
+        row = await queries.insert_patient(connection, measurements, idempotency_key)
     response.headers.update({**API_HEADERS, "location": links_of(row["id"])["self"]})
     return receipt(row, "waiting")
 
@@ -104,7 +105,8 @@ async def list_recent(
     ] = LARGEST_ID,
 ) -> PatientPage:
     """List recent patients and their states, newest first, without measurements or results."""
-    rows = await queries.list_patients(service.database, before=before, limit=limit + 1)
+    async with service.database.connection() as connection:
+        rows = await queries.list_patients(connection, before=before, limit=limit + 1)
     response.headers.update(API_HEADERS)
     patients = [summary(row) for row in rows[:limit]]
     older = f"/patients?limit={limit}&before={patients[-1]['id']}" if len(rows) > limit else None
@@ -116,7 +118,8 @@ async def get_patient(
     service: PatientServiceDep, patient_id: PatientId, response: Response
 ) -> PatientDetail:
     """Return measurements, outcome and newest prediction, with the latency of each stage."""
-    row = await queries.get_patient(service.database, patient_id)
+    async with service.database.connection() as connection:
+        row = await queries.get_patient(connection, patient_id)
     return await _patient(service, patient_id, row, response)
 
 
@@ -167,7 +170,8 @@ async def record_outcome(
         errors = field_errors(error, [REQUIRED_OUTCOME])
         raise ProblemError(422, "The outcome is not allowed.", errors) from None
     outcome = outcome_of(values[OUTCOME.name])
-    row = await queries.record_outcome(service.database, patient_id, outcome)
+    async with service.database.connection() as connection:
+        row = await queries.record_outcome(connection, patient_id, outcome)
     return await _patient(service, patient_id, row, response)
 
 

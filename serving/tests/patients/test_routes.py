@@ -364,6 +364,45 @@ def test_every_request_is_answered_in_time_while_the_server_is_stopped(
     assert intake.get(f"/patients/{patient_id}").json()["state"] == "waiting"
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/intake/{id}", {}),
+        ("GET", f"/intake/{LARGEST_ID}", {}),
+        ("POST", "/intake/{id}/outcome", {"data": {"outcome": "2"}}),
+        ("POST", f"/intake/{LARGEST_ID}/outcome", {"data": {"outcome": "1"}}),
+        ("PUT", "/patients/{id}/outcome", {"json": {"outcome": 1}}),
+    ],
+)
+def test_all_statements_of_a_request_share_one_deadline(
+    intake: httpx2.Client, warehouse: Warehouse, method: str, path: str, body: dict[str, Any]
+) -> None:
+    path = path.format(id=take_in(intake))
+    lock = b"LOCK TABLE public.diabetes_new IN ACCESS EXCLUSIVE MODE"
+    with (
+        psycopg.connect(warehouse.superuser) as first,
+        psycopg.connect(warehouse.superuser) as second,
+        ThreadPoolExecutor(2) as executor,
+    ):
+        first.execute(lock)
+        started = time.monotonic()
+        response = executor.submit(intake.request, method, path, **body, timeout=30)
+        wait_until(lambda: waiting_for_locks(warehouse) == 1)
+        # It queues behind the request's first statement, and the next one behind this lock.
+        second_lock = executor.submit(second.execute, lock)
+        wait_until(lambda: waiting_for_locks(warehouse) == 2)
+        time.sleep(started + 2.5 - time.monotonic())
+        first.rollback()
+        second_lock.result(timeout=5)
+        assert response.result().status_code == 503
+        assert time.monotonic() - started < 5
+
+
+def waiting_for_locks(warehouse: Warehouse) -> int:
+    ((count,),) = warehouse.rows("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    return int(count)
+
+
 @pytest.mark.parametrize("path", ["/patients", "/patients/1", "/patients/1/events"])
 def test_returns_503_without_a_database(client: TestClient, path: str) -> None:
     response = client.get(path)
