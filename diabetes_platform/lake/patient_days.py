@@ -19,19 +19,22 @@ _ROUNDING = timedelta(milliseconds=1)
 class PatientDay:
     """The number of patients received on a day, and the time of the newest change of one.
 
-    `newest` is None if all changes are too new to count.
+    `newest` is None if all changes are too new to count. `rejected` patients are in neither.
     """
 
     day: date
     patients: int
     newest: datetime | None
+    rejected: int = 0
 
 
-def patient_days(lake: Lake, since: datetime, until: datetime) -> dict[date, PatientDay]:
+def patient_days(
+    lake: Lake, since: datetime, until: datetime, rejected: Mapping[int, datetime]
+) -> dict[date, PatientDay]:
     """Return the days with patients received from `since` to before `until` that the lake has.
 
-    Deleted patients do not count. The result is empty if the table does not exist. Raises
-    StorageError.
+    Deleted patients do not count, nor do patients without a change after the time in `rejected`.
+    The result is empty if the table does not exist. Raises StorageError.
     """
     # Every change of a patient is written to the topic after the patient was received.
     images = newest_images(lake.days_since(STREAM_PATIENTS, since, _COLUMNS))
@@ -42,6 +45,7 @@ def patient_days(lake: Lake, since: datetime, until: datetime) -> dict[date, Pat
             pc.less(received, pa.scalar(until, received.type)),
         )
     )
+    images = images.filter(pc.invert(_is_rejected(images, rejected)))
     days = images.append_column("received_on", pc.cast(images["received_at"], pa.date32()))
     groups = days.group_by("received_on").aggregate(
         [("id", "count"), ("received_at", "max"), ("outcome_recorded_at", "max")]
@@ -54,6 +58,16 @@ def patient_days(lake: Lake, since: datetime, until: datetime) -> dict[date, Pat
         )
         for row in groups.to_pylist()
     }
+
+
+def _is_rejected(images: pa.Table, rejected: Mapping[int, datetime]) -> pa.ChunkedArray:
+    received, recorded = images["received_at"], images["outcome_recorded_at"]
+    times = pa.array(rejected.values(), received.type)
+    rejected_at = times.take(pc.index_in(images["id"], pa.array(rejected, pa.int64())))
+    last_covered = pc.add(rejected_at, pa.scalar(_ROUNDING))
+    covers_outcome = pc.fill_null(pc.greater_equal(last_covered, recorded), fill_value=True)
+    covered = pc.and_(pc.greater_equal(last_covered, received), covers_outcome)
+    return pc.fill_null(covered, fill_value=False)
 
 
 def incomplete_days(intake: Iterable[PatientDay], lake: Mapping[date, PatientDay]) -> list[str]:

@@ -3,7 +3,8 @@
 Every function raises psycopg.Error.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import psycopg
@@ -11,17 +12,28 @@ import psycopg
 from diabetes_platform.lake.patient_days import PatientDay
 
 
-def waiting_patients(url: str, older_than: timedelta, limit: int) -> list[int]:
-    """Return the ids of patients whose newest change has no prediction, at most `limit`.
+@dataclass(frozen=True, slots=True)
+class WaitingPatients:
+    """The ids of patients who wait for a prediction, and the number of rejected patients."""
 
-    Changes younger than `older_than` are on their way and do not count. The result also has
-    patients whom the stream has rejected.
+    ids: Sequence[int]
+    rejected: int
+
+
+def waiting_patients(
+    url: str, older_than: timedelta, limit: int, rejected: Mapping[int, datetime]
+) -> WaitingPatients:
+    """Return the patients whose newest change has no prediction, at most `limit` ids.
+
+    Changes younger than `older_than` are on their way and do not count. `rejected` has the time of
+    the newest rejection by patient: a patient without a later change does not wait.
     """
     with psycopg.connect(url) as connection:
-        rows = connection.execute(
-            "SELECT intake_id FROM serving.waiting_patients(%s, %s)", [older_than, limit]
-        )
-        return [intake_id for (intake_id,) in rows]
+        row = connection.execute(
+            "SELECT waiting, rejected FROM serving.waiting_patients(%s, %s, %s, %s)",
+            [older_than, limit, list(rejected), list(rejected.values())],
+        ).fetchone()
+    return WaitingPatients(*row) if row else WaitingPatients((), 0)
 
 
 def deleted_patients(url: str, limit: int) -> list[int]:
@@ -38,8 +50,16 @@ def emit_again(url: str, ids: Sequence[int]) -> int:
         return int(row[0]) if row else 0
 
 
-def intake_days(url: str, since: datetime, older_than: timedelta) -> list[PatientDay]:
-    """Return the days with patients received from `since` on, except changes of `older_than`."""
+def intake_days(
+    url: str, since: datetime, older_than: timedelta, rejected: Mapping[int, datetime]
+) -> list[PatientDay]:
+    """Return the days with patients received from `since` on, except changes of `older_than`.
+
+    `rejected` is that of `waiting_patients`.
+    """
     with psycopg.connect(url) as connection:
-        rows = connection.execute("SELECT * FROM serving.intake_days(%s, %s)", [since, older_than])
+        rows = connection.execute(
+            "SELECT * FROM serving.intake_days(%s, %s, %s, %s)",
+            [since, older_than, list(rejected), list(rejected.values())],
+        )
         return [PatientDay(*row) for row in rows]

@@ -28,9 +28,17 @@ def test_counts_patients_by_the_day_of_their_receipt(tmp_path: Path) -> None:
         deleted(3, 5),
         changed(4, 6, received_at=late),
     )
-    days = patient_days(lake, BEGIN - timedelta(hours=12), late)
+    days = patient_days(lake, BEGIN - timedelta(hours=12), late, {})
     assert days == {TUESDAY: PatientDay(TUESDAY, 2, BEGIN + 2 * SECOND)}
-    assert patient_days(Lake(str(tmp_path / "none")), BEGIN, late) == {}
+    assert patient_days(Lake(str(tmp_path / "none")), BEGIN, late, {1: BEGIN}) == {}
+
+
+def test_leaves_out_patients_whose_newest_change_was_rejected(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    stream(lake, changed(1, 1), changed(2, 2, outcome=1), changed(3, 3, outcome=0), changed(4, 4))
+    rejected = {1: BEGIN, 2: BEGIN + SECOND, 3: BEGIN + 3 * SECOND, 4711: BEGIN}
+    days = patient_days(lake, BEGIN, BEGIN + SECOND, rejected)
+    assert days == {TUESDAY: PatientDay(TUESDAY, 2, BEGIN + 2 * SECOND)}
 
 
 @pytest.mark.parametrize(

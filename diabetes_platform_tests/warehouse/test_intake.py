@@ -5,7 +5,12 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from diabetes_platform.warehouse.intake import emit_again, intake_days, waiting_patients
+from diabetes_platform.warehouse.intake import (
+    WaitingPatients,
+    emit_again,
+    intake_days,
+    waiting_patients,
+)
 from diabetes_platform_tests.samples import EXAMPLE
 
 pytestmark = pytest.mark.integration
@@ -47,16 +52,35 @@ def record_outcome(url: str, patient: int, age: timedelta) -> None:
         )
 
 
+def waiting(url: str, older_than: timedelta, limit: int) -> list[int]:
+    return list(waiting_patients(url, older_than, limit, {}).ids)
+
+
 def test_a_patient_waits_until_the_newest_change_has_a_prediction(warehouse: str) -> None:
     lost, answered, outcome_lost, new = receive(warehouse, HOUR, HOUR, HOUR, timedelta(0))
     answer(warehouse, answered, HOUR - MINUTE)
     answer(warehouse, outcome_lost, HOUR - MINUTE)
     record_outcome(warehouse, outcome_lost, 10 * MINUTE)
-    assert waiting_patients(warehouse, MINUTE, 10) == [lost, outcome_lost]
-    assert waiting_patients(warehouse, MINUTE, 1) == [lost]
-    assert new in waiting_patients(warehouse, timedelta(0), 10)
+    assert waiting(warehouse, MINUTE, 10) == [lost, outcome_lost]
+    assert waiting(warehouse, MINUTE, 1) == [lost]
+    assert new in waiting(warehouse, timedelta(0), 10)
     answer(warehouse, outcome_lost, 10 * MINUTE - timedelta(seconds=1), lsn=2)
-    assert waiting_patients(warehouse, MINUTE, 10) == [lost]
+    assert waiting(warehouse, MINUTE, 10) == [lost]
+
+
+def test_a_rejected_patient_waits_only_for_a_later_change(warehouse: str) -> None:
+    lost, rejected, outcome_lost, answered = receive(warehouse, HOUR, HOUR, HOUR, HOUR)
+    record_outcome(warehouse, outcome_lost, 10 * MINUTE)
+    answer(warehouse, answered, MINUTE)
+    half_an_hour_ago = datetime.now(UTC) - HOUR / 2
+    rejections = dict.fromkeys([4711, rejected, outcome_lost, answered], half_an_hour_ago)
+    patients = waiting_patients(warehouse, MINUTE, 10, rejections)
+    assert patients == WaitingPatients([lost, outcome_lost], 1)
+    rejections[outcome_lost] = datetime.now(UTC) - 9 * MINUTE
+    assert waiting_patients(warehouse, MINUTE, 10, rejections) == WaitingPatients([lost], 2)
+    # However many are rejected, they hide nobody who waits.
+    rejections = dict.fromkeys([rejected, outcome_lost], datetime.now(UTC))
+    assert waiting_patients(warehouse, MINUTE, 1, rejections) == WaitingPatients([lost], 2)
 
 
 def test_an_emitted_row_is_written_again_without_a_difference(warehouse: str) -> None:
@@ -81,8 +105,22 @@ def test_counts_the_patients_of_each_day(warehouse: str) -> None:
     (first, *_) = receive(warehouse, timedelta(days=3, minutes=1))
     record_outcome(warehouse, first, timedelta(days=2))
     now = datetime.now(UTC)
-    days = intake_days(warehouse, now - timedelta(days=30), MINUTE)
+    days = intake_days(warehouse, now - timedelta(days=30), MINUTE, {})
     assert sum(day.patients for day in days) == 4
     assert days[0].newest is not None
     assert abs(days[0].newest - (now - timedelta(days=2))) < MINUTE
     assert days[0].day < days[-1].day
+
+
+def test_counts_rejected_patients_separately(warehouse: str) -> None:
+    first, second, third = receive(warehouse, HOUR, HOUR, HOUR)
+    record_outcome(warehouse, second, 10 * MINUTE)
+    record_outcome(warehouse, third, 5 * MINUTE)
+    now = datetime.now(UTC)
+    since = now - timedelta(days=30)
+    rejections = {first: now - HOUR / 2, second: now - HOUR / 2, third: now}
+    days = intake_days(warehouse, since, MINUTE, rejections)
+    assert sum(day.patients for day in days) == 1
+    assert sum(day.rejected for day in days) == 2
+    (newest,) = [day.newest for day in days if day.newest is not None]
+    assert abs(newest - (now - 10 * MINUTE)) < MINUTE

@@ -16,10 +16,10 @@ pytestmark = pytest.mark.integration
 MEASUREMENTS = ", ".join(field.name for field in FEATURES)
 EXAMPLE = ", ".join(str(field.example) for field in FEATURES)
 INTAKE = f"INSERT INTO public.diabetes_new ({MEASUREMENTS}) VALUES ({EXAMPLE})"  # noqa: S608 - constants
-WAITING = "SELECT * FROM serving.waiting_patients('1 minute', 10)"
+WAITING = "SELECT * FROM serving.waiting_patients('1 minute', 10, '{}', '{}')"
 EMIT = "SELECT serving.emit_again('{1}')"
 DELETED = "SELECT * FROM serving.deleted_patients(10)"
-DAYS = "SELECT * FROM serving.intake_days(now(), '1 minute')"
+DAYS = "SELECT * FROM serving.intake_days(now(), '1 minute', '{}', '{}')"
 LABELLED = f"INSERT INTO public.diabetes_new ({MEASUREMENTS}, outcome) VALUES ({EXAMPLE}, 1)"  # noqa: S608 - constants
 ANSWER = (
     "INSERT INTO serving.predictions (intake_id, source_lsn, model_version, probability, result,"

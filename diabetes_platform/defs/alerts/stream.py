@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from diabetes_platform.clients.alert_channels import Alert
+from diabetes_platform.contract.s3 import StorageError
 from diabetes_platform.contract.topics import REJECTED_TOPIC
 from diabetes_platform.defs.alerts.incident_alerts import (
     POLL_SECONDS,
@@ -18,6 +19,8 @@ from diabetes_platform.defs.alerts.incident_alerts import (
 )
 from diabetes_platform.defs.stream.assets import NO_STREAM
 from diabetes_platform.defs.stream.sensors import lake_issues
+from diabetes_platform.lake.delta import Lake, LakeError
+from diabetes_platform.lake.rejected_patients import rejected_patients
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming.dead_letters import (
     REJECTION_POLICY,
@@ -222,7 +225,13 @@ def _repair_gaps(
     if not state.gaps or settings.warehouse_url is None or not settled(polls):
         return state
     url, limit = settings.warehouse_url.get_secret_value(), settings.repair_limit
-    waiting = waiting_patients(url, WAITING_AGE, limit + 1)
+    try:
+        rejected = rejected_patients(Lake(settings.lake, settings.s3))
+    except (LakeError, StorageError) as error:
+        # They are only emitted once more: a damaged lake delays no repair.
+        context.log.warning("rejected patients cannot be read: %s", error)
+        rejected = {}
+    waiting = waiting_patients(url, WAITING_AGE, limit + 1, rejected).ids
     steps = {gap: next_step(gap, len(waiting), limit, now_ms) for gap in state.gaps}
     emitted = emit_again(url, waiting) if "emit" in steps.values() else 0
     gaps = []

@@ -9,9 +9,22 @@ from diabetes_platform.clients.errors import ServiceError
 from diabetes_platform.defs.stream.assets import MAX_REASONS
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.patient_days import incomplete_days, patient_days
+from diabetes_platform.lake.rejected_patients import rejected_patients, rejected_text
 from diabetes_platform.lake.stream_quality import changes_since, rejections_since, windows_since
-from diabetes_platform.orchestration.check_results import counts_markdown, inconclusive, percent
-from diabetes_platform.orchestration.describe import MONITORING, REJECTED, STREAM, WINDOWS
+from diabetes_platform.orchestration.check_results import (
+    counts_markdown,
+    inconclusive,
+    no_champion,
+    percent,
+)
+from diabetes_platform.orchestration.describe import (
+    CHAMPION,
+    MONITORING,
+    REJECTED,
+    STREAM,
+    WINDOWS,
+)
+from diabetes_platform.orchestration.resources import Models
 from diabetes_platform.settings import PlatformSettings
 
 PERIOD = timedelta(days=1)
@@ -69,36 +82,47 @@ def every_message_accounted_for(
 
 @dg.asset_check(
     asset=MONITORING,
-    additional_deps=[STREAM],
-    description="The newest change of every patient has a prediction, except changes of the last "
-    "ten minutes.",
+    additional_deps=[CHAMPION, REJECTED, STREAM],
+    description="The newest change of every patient has a prediction or was rejected, except "
+    "changes of the last ten minutes.",
 )
 def every_patient_has_an_answer(
+    lake: dg.ResourceParam[Lake],
+    models: dg.ResourceParam[Models],
     settings: dg.ResourceParam[PlatformSettings],
 ) -> dg.AssetCheckResult:
-    """Compare the intake table with the predictions, the two ends of the stream."""
+    """Compare the intake table with predictions and dead letters, the two ends of the stream."""
     from diabetes_platform.warehouse.intake import waiting_patients
 
     if settings.kafka_servers is None or settings.warehouse_url is None:
         return inconclusive("There is no stream or no warehouse.")
-    waiting = waiting_patients(
-        settings.warehouse_url.get_secret_value(), IN_FLIGHT, MAX_WAITING + 1
+    if models.store().champion() is None:
+        return no_champion()
+    patients = waiting_patients(
+        settings.warehouse_url.get_secret_value(),
+        IN_FLIGHT,
+        MAX_WAITING + 1,
+        rejected_patients(lake),
     )
-    more = f"more than {MAX_WAITING:,}" if len(waiting) > MAX_WAITING else f"{len(waiting):,}"
+    waiting = len(patients.ids)
+    more = f"more than {MAX_WAITING:,}" if waiting > MAX_WAITING else f"{waiting:,}"
+    summary = f"{more} patients wait for a prediction of their newest change"
+    if waiting:
+        summary += f", the first one is {patients.ids[0]}: see docs/operations.md"
     return dg.AssetCheckResult(
         passed=not waiting,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=f"{more} patients wait for a prediction of their newest change"
-        + (f", the first one is {waiting[0]}: see docs/operations.md" if waiting else ""),
-        metadata={"waiting": len(waiting)},
+        description=_with_rejected(summary, patients.rejected),
+        metadata={"waiting": waiting, "rejected": patients.rejected},
     )
 
 
 @dg.asset_check(
     asset=MONITORING,
-    additional_deps=[STREAM],
+    additional_deps=[REJECTED, STREAM],
     description="The lake has every patient and the newest change of each day that the intake "
-    "table has, for patients of the last 30 days and changes older than ten minutes.",
+    "table has and that was not rejected, for patients of the last 30 days and changes older than "
+    "ten minutes.",
 )
 def lake_has_every_patient(
     lake: dg.ResourceParam[Lake], settings: dg.ResourceParam[PlatformSettings]
@@ -110,17 +134,19 @@ def lake_has_every_patient(
         return inconclusive("There is no stream or no warehouse to compare the lake with.")
     now = datetime.now(UTC)
     since = (now - COMPARED).replace(hour=0, minute=0, second=0, microsecond=0)
-    intake = intake_days(settings.warehouse_url.get_secret_value(), since, IN_FLIGHT)
-    in_lake = patient_days(lake, since, now - IN_FLIGHT)
+    rejections = rejected_patients(lake)
+    intake = intake_days(settings.warehouse_url.get_secret_value(), since, IN_FLIGHT, rejections)
+    in_lake = patient_days(lake, since, now - IN_FLIGHT, rejections)
     problems = incomplete_days(intake, in_lake)
-    expected = sum(day.patients for day in intake)
+    expected, rejected = sum(day.patients for day in intake), sum(day.rejected for day in intake)
     summary = f"the lake has the {expected:,} patients of {len(intake)} days"
     return dg.AssetCheckResult(
         passed=not problems,
         severity=dg.AssetCheckSeverity.ERROR,
-        description="; ".join(problems[:MAX_REASONS]) or summary,
+        description=_with_rejected("; ".join(problems[:MAX_REASONS]) or summary, rejected),
         metadata={
             "patients_in_intake": expected,
+            "rejected": rejected,
             "patients_in_lake": sum(day.patients for day in in_lake.values()),
             "incomplete_days": len(problems),
         },
@@ -171,6 +197,10 @@ def few_events_late(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
             "rejected_messages": sums.rejected,
         },
     )
+
+
+def _with_rejected(summary: str, rejected: int) -> str:
+    return f"{summary}; {rejected_text(rejected)}" if rejected else summary
 
 
 def _evaluate_share(

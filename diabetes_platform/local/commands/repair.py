@@ -1,14 +1,24 @@
 """`diabetes repair`: emit patients without an answer and lost deletions again."""
 
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
 
+from diabetes_platform.contract.s3 import StorageError
+from diabetes_platform.lake.delta import Lake, LakeError
+from diabetes_platform.lake.rejected_patients import rejected_patients, rejected_text
 from diabetes_platform.local.dagster.environment import enter_stack
 from diabetes_platform.local.errors import FailedError, PlatformError
 from diabetes_platform.local.stack import running_stack
 from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PlatformSettings
+from diabetes_platform.warehouse.intake import (
+    WaitingPatients,
+    deleted_patients,
+    emit_again,
+    waiting_patients,
+)
 
 BATCH_PATIENTS = 10_000
 _AGE = timedelta(minutes=1)
@@ -19,6 +29,8 @@ _SECONDS_PER_BATCH = 120.0
 def repair(settings: PlatformSettings, console: Console) -> None:
     """Emit all patients without an answer again, wait for the answers, and emit lost deletions.
 
+    Patients whom the stream has rejected are only counted.
+
     Raises PlatformError without a running platform, and FailedError if patients still wait.
     """
     stack = running_stack(settings)
@@ -28,12 +40,18 @@ def repair(settings: PlatformSettings, console: Console) -> None:
     settings = PlatformSettings()
     if settings.warehouse_url is None or settings.kafka_servers is None:
         raise PlatformError("PLATFORM_WAREHOUSE_URL or PLATFORM_KAFKA_SERVERS is not set")
-    repair_patients(settings.warehouse_url.get_secret_value(), settings.kafka_servers, console)
+    repair_patients(
+        settings.warehouse_url.get_secret_value(),
+        settings.kafka_servers,
+        Lake(settings.lake, settings.s3),
+        console,
+    )
 
 
 def repair_patients(
     url: str,
     servers: str,
+    lake: Lake,
     console: Console,
     *,
     age: timedelta = _AGE,
@@ -41,46 +59,55 @@ def repair_patients(
 ) -> None:
     """Emit the patients who have waited for `age` again, in batches, and then lost deletions.
 
-    Raises FailedError if a batch has no answers after `seconds`, and PlatformError if the database
-    or Kafka at `servers` does not answer.
+    A dead letter in `lake` is an answer. Raises FailedError if a batch has no answers after
+    `seconds`, and PlatformError if the database, Kafka at `servers` or the lake does not answer.
     """
     import psycopg
     from confluent_kafka import KafkaException
 
     from diabetes_platform.streaming.tombstones import send_tombstones
-    from diabetes_platform.warehouse.intake import deleted_patients, emit_again, waiting_patients
+
+    began, earlier = datetime.now(UTC), dict[int, datetime]()
+
+    def unanswered() -> WaitingPatients:
+        rejected = earlier | rejected_patients(lake, since=began)
+        return waiting_patients(url, age, BATCH_PATIENTS, rejected)
 
     try:
+        earlier = rejected_patients(lake)
         total = 0
-        while ids := waiting_patients(url, age, BATCH_PATIENTS):
+        while ids := (patients := unanswered()).ids:
             total += emit_again(url, ids)
             console.print(f"{total:,} patients emitted again")
-            waiting = _wait_for_answers(url, age, seconds, set(ids))
+            waiting = _wait_for_answers(unanswered, seconds, set(ids))
             if waiting:
                 raise FailedError(
                     f"{len(waiting):,} patients still have no answer after {seconds:.0f} s, the "
-                    f"first one is {min(waiting)}: `diabetes doctor` tests the stream, and "
-                    "stream/rejected has the patients whom it rejects"
+                    f"first one is {min(waiting)}: `diabetes doctor` tests the stream"
                 )
         if deleted := deleted_patients(url, BATCH_PATIENTS):
             send_tombstones(servers, deleted)
             console.print(f"{len(deleted):,} deletions emitted again")
     except psycopg.Error as error:
         raise PlatformError(f"the warehouse: {str(error).splitlines()[0]}") from error
+    except (LakeError, StorageError) as error:
+        raise PlatformError(str(error)) from error
     except KafkaException as error:
         raise PlatformError(f"Kafka at {servers}: {error.args[0].str()}") from error
-    console.print("every patient has an answer")
+    if patients.rejected:
+        console.print(rejected_text(patients.rejected))
+    console.print(f"every {'other ' if patients.rejected else ''}patient has an answer")
 
 
-def _wait_for_answers(url: str, age: timedelta, seconds: float, ids: set[int]) -> set[int]:
+def _wait_for_answers(
+    unanswered: Callable[[], WaitingPatients], seconds: float, ids: set[int]
+) -> set[int]:
     """Return those of `ids` that still have no answer after `seconds`."""
-    from diabetes_platform.warehouse.intake import waiting_patients
-
     waiting = ids
 
     def answered() -> bool:
         nonlocal waiting
-        waiting = ids.intersection(waiting_patients(url, age, BATCH_PATIENTS))
+        waiting = ids.intersection(unanswered().ids)
         return not waiting
 
     try:

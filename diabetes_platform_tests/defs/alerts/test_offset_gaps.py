@@ -1,6 +1,7 @@
 """The sensor of offset gaps: alert, emission of the affected patients, and the end of the gap."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -8,11 +9,13 @@ import psycopg
 import pytest
 
 from diabetes_platform.defs.alerts.stream import offset_gaps
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming import offset_gaps as module
 from diabetes_platform.streaming.offset_gaps import SETTLED_MS, GapState, GroupOffsets, GroupPoll
 from diabetes_platform.warehouse.intake import waiting_patients
 from diabetes_platform.warehouse.migrate import upgrade
+from diabetes_platform_tests.lake.test_rejected_patients import append_rejections
 from diabetes_platform_tests.warehouse.test_intake import HOUR, MINUTE, answer, receive
 
 pytestmark = pytest.mark.integration
@@ -103,7 +106,7 @@ def test_alerts_at_once_and_emits_the_patients_after_the_group_has_continued(
     assert (gap.ranges, gap.emitted) == (("0:40-59",), 2)
     sensor.tick()
     assert emissions(database_url) == 2, "they are emitted once"
-    for patient in waiting_patients(database_url, MINUTE, 10):
+    for patient in waiting_patients(database_url, MINUTE, 10, {}).ids:
         answer(database_url, patient, MINUTE, lsn=second)
     assert sensor.tick().gaps == ()
 
@@ -129,3 +132,31 @@ def test_closes_a_gap_whose_other_patients_were_rejected(sensor: Sensor, databas
     assert len(sensor.tick().gaps) == 1
     sensor.an_age_earlier()
     assert sensor.tick().gaps == ()
+
+
+@pytest.mark.parametrize("sensor", [1], indirect=True)
+def test_rejected_patients_block_no_repair(sensor: Sensor, database_url: str) -> None:
+    lost, *rejected = receive(database_url, HOUR, HOUR, HOUR)
+    now = datetime.now(UTC)
+    letters = [(b'{"id":%d}' % patient, now, now) for patient in rejected]
+    append_rejections(Lake(sensor.settings.lake), *letters)
+    sensor.tick()
+    sensor.low = sensor.committed = 101
+    (gap,) = sensor.tick().gaps
+    assert (gap.emitted, emissions(database_url)) == (1, 1)
+    answer(database_url, lost, MINUTE)
+    assert sensor.tick().gaps == ()
+
+
+def test_a_lake_that_cannot_be_read_delays_no_repair(sensor: Sensor, database_url: str) -> None:
+    receive(database_url, HOUR)
+    lake = Lake(sensor.settings.lake)
+    now = datetime.now(UTC)
+    append_rejections(lake, (b'{"id":4711}', now, now))
+    (entry,) = Path(sensor.settings.lake).rglob("00000000000000000000.json")
+    entry.write_text('{"protocol":')
+    sensor.tick()
+    sensor.low = sensor.committed = 101
+    (gap,) = sensor.tick().gaps
+    assert gap.emitted == 1
+    assert sensor.alerts() == [("raised", gap.issue.subject)]

@@ -7,6 +7,7 @@ import dagster as dg
 import psycopg
 import pytest
 
+from diabetes_platform.contract.s3 import DEFAULT_S3
 from diabetes_platform.contract.tables import (
     STREAM_PATIENTS,
     STREAM_REJECTED,
@@ -22,9 +23,12 @@ from diabetes_platform.defs.monitoring.stream_quality import (
 )
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.local.ports import HOST, free_port
+from diabetes_platform.orchestration.resources import Models
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.warehouse.migrate import upgrade
 from diabetes_platform_tests.lake.appending import append_rows
+from diabetes_platform_tests.lake.test_rejected_patients import append_rejections
+from diabetes_platform_tests.modelling.test_store import model
 from diabetes_platform_tests.warehouse.test_intake import HOUR, MINUTE, answer, receive
 
 WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
@@ -69,6 +73,22 @@ def evaluate(check: dg.AssetChecksDefinition, **resources: object) -> dg.AssetCh
     )
     (evaluation,) = run.get_asset_check_evaluations()
     return evaluation
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Models:
+    """Return a model store with a released model."""
+    models = Models(str(tmp_path / "models"), DEFAULT_S3)
+    models.store().release(models.store().put_version(*model(1)), expected_etag=None)
+    return models
+
+
+@pytest.fixture
+def intake(database_url: str) -> dg.ResourceDefinition:
+    """Return the settings of a platform whose intake table is empty."""
+    upgrade(database_url)
+    settings = {"warehouse_url": database_url, "kafka_servers": f"{HOST}:{free_port()}"}
+    return dg.ResourceDefinition.hardcoded_resource(PlatformSettings.model_validate(settings))
 
 
 SHARES = pytest.mark.parametrize(
@@ -158,52 +178,96 @@ def test_accounting_without_counters_does_not_pass(
 
 
 @pytest.mark.integration
-def test_the_lake_has_every_patient_of_the_intake_table(lake: Lake, database_url: str) -> None:
-    upgrade(database_url)
-    settings = PlatformSettings.model_validate(
-        {"warehouse_url": database_url, "kafka_servers": f"{HOST}:{free_port()}"}
-    )
-    resources = {"lake": lake, "settings": dg.ResourceDefinition.hardcoded_resource(settings)}
+def test_the_lake_has_every_patient_of_the_intake_table(
+    lake: Lake, intake: dg.ResourceDefinition, database_url: str
+) -> None:
     first, second, _ = receive(database_url, HOUR, HOUR, timedelta(0))
-    evaluation = evaluate(lake_has_every_patient, **resources)
+    evaluation = evaluate(lake_has_every_patient, lake=lake, settings=intake)
     assert (evaluation.passed, evaluation.severity) == (False, ERROR)
     assert "0 of 2 patients" in (evaluation.description or "")
-    with psycopg.connect(database_url) as connection:
-        rows = connection.execute("SELECT id, received_at FROM public.diabetes_new").fetchall()
-    changes = [
-        {"change_id": f"{n}-{n}", "id": n, "op": "c", "lsn": n, "received_at": received_at}
-        for n, received_at in rows
-        if n in {first, second}
-    ]
-    append(lake, STREAM_PATIENTS, changes)
-    evaluation = evaluate(lake_has_every_patient, **resources)
+    ingest(lake, database_url, first, second)
+    evaluation = evaluate(lake_has_every_patient, lake=lake, settings=intake)
     assert evaluation.passed
     assert evaluation.metadata["patients_in_lake"].value == 2
 
 
-def test_nothing_is_compared_with_the_intake_table_without_a_stream(lake: Lake) -> None:
+def ingest(lake: Lake, url: str, *patients: int) -> None:
+    """Add the intake rows of these patients to `stream/patients`."""
+    with psycopg.connect(url) as connection:
+        select = "SELECT id, received_at FROM public.diabetes_new WHERE id = ANY(%s)"
+        rows = connection.execute(select, [list(patients)]).fetchall()
+    changes = [
+        {"change_id": f"{n}-{n}", "id": n, "op": "c", "lsn": n, "received_at": received_at}
+        for n, received_at in rows
+    ]
+    append(lake, STREAM_PATIENTS, changes)
+
+
+def test_nothing_is_compared_with_the_intake_table_without_a_stream(
+    lake: Lake, models: Models
+) -> None:
     settings = dg.ResourceDefinition.hardcoded_resource(PlatformSettings())
     for evaluation in (
         evaluate(lake_has_every_patient, lake=lake, settings=settings),
-        evaluate(every_patient_has_an_answer, settings=settings),
+        evaluate(every_patient_has_an_answer, lake=lake, models=models, settings=settings),
     ):
         assert evaluation.metadata["judged"].value is False
 
 
 @pytest.mark.integration
-def test_every_patient_of_the_intake_table_has_an_answer(database_url: str) -> None:
-    upgrade(database_url)
-    settings = PlatformSettings.model_validate(
-        {"warehouse_url": database_url, "kafka_servers": f"{HOST}:{free_port()}"}
-    )
-    resource = dg.ResourceDefinition.hardcoded_resource(settings)
+def test_every_patient_of_the_intake_table_has_an_answer(
+    lake: Lake, models: Models, intake: dg.ResourceDefinition, database_url: str
+) -> None:
+    resources = {"lake": lake, "models": models, "settings": intake}
     first, second, _ = receive(database_url, HOUR, HOUR, timedelta(0))
     answer(database_url, first, HOUR - MINUTE)
-    evaluation = evaluate(every_patient_has_an_answer, settings=resource)
+    evaluation = evaluate(every_patient_has_an_answer, **resources)
     assert (evaluation.passed, evaluation.severity) == (False, ERROR)
     assert (
         f"1 patients wait for a prediction of their newest change, the first one is {second}"
         in (evaluation.description or "")
     )
     answer(database_url, second, HOUR - MINUTE)
-    assert evaluate(every_patient_has_an_answer, settings=resource).passed
+    assert evaluate(every_patient_has_an_answer, **resources).passed
+
+
+@pytest.mark.integration
+def test_patients_may_wait_before_the_first_release(
+    lake: Lake, tmp_path: Path, intake: dg.ResourceDefinition, database_url: str
+) -> None:
+    receive(database_url, HOUR)
+    models = Models(str(tmp_path / "empty"), DEFAULT_S3)
+    evaluation = evaluate(every_patient_has_an_answer, lake=lake, models=models, settings=intake)
+    assert (evaluation.passed, evaluation.severity) == (False, WARN)
+    assert evaluation.metadata["judged"].value is False
+    assert "No model was released yet" in (evaluation.description or "")
+
+
+@pytest.mark.integration
+def test_a_rejected_patient_neither_waits_nor_lacks(
+    lake: Lake, models: Models, intake: dg.ResourceDefinition, database_url: str
+) -> None:
+    answered, rejected, lost = receive(database_url, HOUR, HOUR, HOUR)
+    answer(database_url, answered, HOUR - MINUTE)
+    ingest(lake, database_url, answered)
+    append_rejections(lake, (b'{"id":%d}' % rejected, NOW, NOW))
+
+    def results() -> list[tuple[bool, str]]:
+        resources = {"lake": lake, "models": models, "settings": intake}
+        checks = (every_patient_has_an_answer, lake_has_every_patient)
+        evaluations = [evaluate(check, **resources) for check in checks]
+        assert [evaluation.metadata["rejected"].value for evaluation in evaluations] == [1, 1]
+        return [(evaluation.passed, evaluation.description or "") for evaluation in evaluations]
+
+    (no_answer, waiting), (incomplete, lacking) = results()
+    assert not no_answer
+    assert f"1 patients wait for a prediction of their newest change, the first one is {lost}" in (
+        waiting
+    )
+    assert not incomplete
+    assert "1 of 2 patients" in lacking
+    with psycopg.connect(database_url) as connection:
+        connection.execute("DELETE FROM public.diabetes_new WHERE id = %s", [lost])
+    for passed, description in results():
+        assert passed
+        assert description.endswith("; 1 patients were rejected by the stream: see stream/rejected")

@@ -1,13 +1,16 @@
 """`diabetes repair` on a warehouse whose patients get an answer, or none."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from io import StringIO
+from pathlib import Path
+from threading import Timer
 
 import psycopg
 import pytest
 from rich.console import Console
 
 from diabetes_platform.contract.topics import SINK_TOPIC
+from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.incremental_table import OffsetRange
 from diabetes_platform.local.commands.repair import repair, repair_patients
 from diabetes_platform.local.errors import FailedError, PlatformError
@@ -16,7 +19,14 @@ from diabetes_platform.streaming.topic import open_topic
 from diabetes_platform.warehouse.intake import deleted_patients
 from diabetes_platform.warehouse.migrate import upgrade
 from diabetes_platform_tests.capture import Kafka
-from diabetes_platform_tests.warehouse.test_intake import HOUR, MINUTE, answer, receive
+from diabetes_platform_tests.lake.test_rejected_patients import append_rejections
+from diabetes_platform_tests.warehouse.test_intake import (
+    HOUR,
+    MINUTE,
+    answer,
+    receive,
+    record_outcome,
+)
 
 ANSWER_UPDATES = """
 CREATE FUNCTION answer() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -29,9 +39,11 @@ CREATE TRIGGER answer AFTER UPDATE ON public.diabetes_new FOR EACH ROW EXECUTE F
 """
 
 
-def repaired(url: str, seconds: float, servers: str = "127.0.0.1:1") -> str:
+def repaired(
+    url: str, seconds: float, servers: str = "127.0.0.1:1", lake: Path = Path("/none")
+) -> str:
     console = Console(file=StringIO(), width=120)
-    repair_patients(url, servers, console, age=MINUTE, seconds=seconds)
+    repair_patients(url, servers, Lake(str(lake)), console, age=MINUTE, seconds=seconds)
     output = console.file
     assert isinstance(output, StringIO)
     return output.getvalue()
@@ -72,6 +84,52 @@ def test_sends_tombstones_for_deleted_patients_who_still_have_predictions(
 
 
 @pytest.mark.integration
+def test_counts_rejected_patients_and_emits_them_only_if_they_changed(
+    database_url: str, tmp_path: Path
+) -> None:
+    upgrade(database_url)
+    lost, rejected, corrected = receive(database_url, HOUR, HOUR, HOUR)
+    now = datetime.now(UTC)
+    keys = {patient: b'{"id":%d}' % patient for patient in (rejected, corrected)}
+    append_rejections(Lake(str(tmp_path)), *((key, now, now - HOUR / 2) for key in keys.values()))
+    record_outcome(database_url, corrected, 2 * MINUTE)
+    with psycopg.connect(database_url) as connection:
+        connection.execute(ANSWER_UPDATES)
+    assert repaired(database_url, 10.0, lake=tmp_path).splitlines() == [
+        "2 patients emitted again",
+        "1 patients were rejected by the stream: see stream/rejected",
+        "every other patient has an answer",
+    ]
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute("SELECT DISTINCT intake_id FROM serving.predictions").fetchall()
+    assert sorted(rows) == [(lost,), (corrected,)]
+
+
+@pytest.mark.integration
+def test_a_patient_who_is_rejected_during_the_repair_has_an_answer(
+    database_url: str, tmp_path: Path
+) -> None:
+    upgrade(database_url)
+    (patient,) = receive(database_url, HOUR)
+    lake = Lake(str(tmp_path))
+
+    def reject() -> None:
+        now = datetime.now(UTC)
+        append_rejections(lake, (b'{"id":%d}' % patient, now, now))
+
+    # In place of the stream.
+    timer = Timer(1.5, reject)
+    timer.start()
+    output = repaired(database_url, 20.0, lake=tmp_path)
+    timer.join()
+    assert output.splitlines() == [
+        "1 patients emitted again",
+        "1 patients were rejected by the stream: see stream/rejected",
+        "every other patient has an answer",
+    ]
+
+
+@pytest.mark.integration
 def test_fails_if_the_stream_gives_no_answer(database_url: str) -> None:
     upgrade(database_url)
     first, *_ = receive(database_url, HOUR, HOUR)
@@ -82,6 +140,16 @@ def test_fails_if_the_stream_gives_no_answer(database_url: str) -> None:
 def test_a_warehouse_that_does_not_answer_is_one_line() -> None:
     with pytest.raises(PlatformError, match="the warehouse: ") as error:
         repaired("postgresql://nobody@127.0.0.1:1/diabetes", 0.1)
+    assert "\n" not in str(error.value)
+
+
+def test_a_damaged_lake_is_one_line(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    append_rejections(Lake(str(tmp_path)), (b'{"id":1}', now, now))
+    (entry,) = tmp_path.rglob("00000000000000000000.json")
+    entry.write_text('{"protocol":')
+    with pytest.raises(PlatformError, match="stream/rejected: its Delta log") as error:
+        repaired("postgresql://nobody@127.0.0.1:1/diabetes", 0.1, lake=tmp_path)
     assert "\n" not in str(error.value)
 
 

@@ -11,23 +11,33 @@ down_revision = "0008"
 branch_labels = None
 depends_on = None
 
-# Readers reject other timestamps, so such a row never gets an answer. A prediction's `changed_at`
-# has milliseconds, the intake's timestamps have microseconds.
-WAITING = """
-CREATE FUNCTION serving.waiting_patients(older_than interval, at_most integer)
-RETURNS TABLE (intake_id bigint)
+# The caller passes the rejected patients with the time of their newest rejection, each once: a
+# patient without a later change does not wait. Times of predictions and rejections have
+# milliseconds, the intake's have microseconds.
+REJECTED = """
+    LEFT JOIN unnest(rejected_ids, rejected_times) AS r (id, rejected_at) ON r.id = d.id
+        AND r.rejected_at
+            >= greatest(d.received_at, d.outcome_recorded_at) - interval '1 millisecond'
+"""
+# Readers reject timestamps before 1900, so such a row never gets an answer.
+WAITING = f"""
+CREATE FUNCTION serving.waiting_patients(
+    older_than interval, at_most integer, rejected_ids bigint[], rejected_times timestamptz[])
+RETURNS TABLE (waiting bigint[], rejected bigint)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT d.id FROM public.diabetes_new d
-    WHERE greatest(d.received_at, d.outcome_recorded_at) < now() - older_than
-        AND d.received_at >= '1900-01-01 00:00:00+00'
-        AND NOT EXISTS (
-            SELECT FROM serving.predictions p WHERE p.intake_id = d.id
-            AND p.changed_at
-                >= greatest(d.received_at, d.outcome_recorded_at) - interval '1 millisecond')
-    ORDER BY d.id LIMIT at_most
+    WITH unanswered AS (
+        SELECT d.id, r.id IS NOT NULL AS rejected FROM public.diabetes_new d {REJECTED}
+        WHERE greatest(d.received_at, d.outcome_recorded_at) < now() - older_than
+            AND d.received_at >= '1900-01-01 00:00:00+00'
+            AND NOT EXISTS (
+                SELECT FROM serving.predictions p WHERE p.intake_id = d.id
+                AND p.changed_at
+                    >= greatest(d.received_at, d.outcome_recorded_at) - interval '1 millisecond'))
+    SELECT ARRAY(SELECT id FROM unanswered WHERE NOT rejected ORDER BY id LIMIT at_most),
+        (SELECT count(*) FROM unanswered WHERE rejected)
 $$
-"""
+"""  # noqa: S608 - a constant
 # Predictions of patients who no longer exist: their deletion has not arrived.
 DELETED = """
 CREATE FUNCTION serving.deleted_patients(at_most integer) RETURNS TABLE (intake_id bigint)
@@ -48,31 +58,36 @@ AS $$
     SELECT count(*) FROM emitted
 $$
 """
-INTAKE_DAYS = """
-CREATE FUNCTION serving.intake_days(since timestamptz, older_than interval)
-RETURNS TABLE (day date, patients bigint, newest timestamptz)
+INTAKE_DAYS = f"""
+CREATE FUNCTION serving.intake_days(
+    since timestamptz, older_than interval, rejected_ids bigint[], rejected_times timestamptz[])
+RETURNS TABLE (day date, patients bigint, newest timestamptz, rejected bigint)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT (d.received_at AT TIME ZONE 'UTC')::date, count(*),
+    SELECT (d.received_at AT TIME ZONE 'UTC')::date,
+        count(*) FILTER (WHERE r.id IS NULL),
         max(greatest(d.received_at, d.outcome_recorded_at))
-            FILTER (WHERE greatest(d.received_at, d.outcome_recorded_at) < now() - older_than)
-    FROM public.diabetes_new d
+            FILTER (WHERE r.id IS NULL
+                AND greatest(d.received_at, d.outcome_recorded_at) < now() - older_than),
+        count(r.id)
+    FROM public.diabetes_new d {REJECTED}
     WHERE d.received_at >= since AND d.received_at < now() - older_than
     GROUP BY 1 ORDER BY 1
 $$
-"""
+"""  # noqa: S608 - a constant
 SIGNATURES = (
-    "serving.waiting_patients(interval, integer)",
+    "serving.waiting_patients(interval, integer, bigint[], timestamptz[])",
     "serving.deleted_patients(integer)",
     "serving.emit_again(bigint[])",
-    "serving.intake_days(timestamptz, interval)",
+    "serving.intake_days(timestamptz, interval, bigint[], timestamptz[])",
 )
+GRANTS = (("EXECUTE", f"FUNCTION {', '.join(SIGNATURES)}", "pipeline"),)
 
 
 def upgrade() -> None:
     """Create the functions; only the pipeline may call them."""
     for statement in (WAITING, DELETED, EMIT_AGAIN, INTAKE_DAYS):
         op.execute(statement)
-    for signature in SIGNATURES:
-        op.execute(f"REVOKE ALL ON FUNCTION {signature} FROM PUBLIC")
-        op.execute(f"GRANT EXECUTE ON FUNCTION {signature} TO pipeline")
+    op.execute(f"REVOKE ALL ON FUNCTION {', '.join(SIGNATURES)} FROM PUBLIC")
+    for privileges, objects, roles in GRANTS:
+        op.execute(f"GRANT {privileges} ON {objects} TO {roles}")
