@@ -9,7 +9,7 @@ from diabetes_platform.clients.connect import connector_state
 from diabetes_platform.contract.topics import CONNECTOR
 from diabetes_platform.local.errors import USER_ERRORS
 from diabetes_platform.local.stack import Stack
-from diabetes_platform.local.supervisor import ProcessState, Supervisor
+from diabetes_platform.local.supervisor import ProcessState, Supervisor, socket_path
 from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import Port
 
@@ -31,6 +31,14 @@ def processes(stack: Stack) -> tuple[ProcessState, ...]:
 def state_of(stack: Stack, name: str) -> ProcessState:
     """Return the state of one process."""
     return next(process for process in processes(stack) if process.name == name)
+
+
+def stop_process(stack: Stack, name: str) -> None:
+    """Stop one process by its supervisor, which does not start it again."""
+    transport = httpx.HTTPTransport(uds=str(socket_path(stack.layout.home)))
+    with httpx.Client(transport=transport, base_url="http://supervisor", timeout=30) as client:
+        client.patch(f"/process/stop/{name}").raise_for_status()
+    within(30, lambda: state_of(stack, name).status == "Completed")
 
 
 def unhealthy_services(stack: Stack) -> list[str]:

@@ -68,11 +68,18 @@ class Storage:
     @contextmanager
     def bucket(self) -> Iterator[str]:
         """Yield an empty bucket that only the root user can access; delete it afterwards."""
-        client, name = self.client(ROOT), f"test-{secrets.token_hex(6)}"
-        client.make_bucket(bucket_name=name)
+        name = f"test-{secrets.token_hex(6)}"
+        self.client(ROOT).make_bucket(bucket_name=name)
         yield name
-        for entry in client.list_objects(bucket_name=name, recursive=True):
-            client.remove_object(bucket_name=name, object_name=str(entry.object_name))
+        self.delete_bucket(name)
+
+    def delete_bucket(self, name: str) -> None:
+        """Delete a bucket with all versions of its objects."""
+        client = self.client(ROOT)
+        for entry in client.list_objects(bucket_name=name, recursive=True, include_version=True):
+            client.remove_object(
+                bucket_name=name, object_name=str(entry.object_name), version_id=entry.version_id
+            )
         client.remove_bucket(bucket_name=name)
 
 

@@ -10,7 +10,13 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from diabetes_platform.clients.connect import connector_state
-from diabetes_platform.contract.topics import CONNECTOR, PREDICTOR_GROUP, REJECTED_TOPIC, SINK_TOPIC
+from diabetes_platform.contract.topics import (
+    CONNECTOR,
+    FLINK_GROUP,
+    PREDICTOR_GROUP,
+    REJECTED_TOPIC,
+    SINK_TOPIC,
+)
 from diabetes_platform.local.api.client import assigned_partitions
 from diabetes_platform.local.locks import home_holder
 from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, database_url
@@ -19,8 +25,12 @@ from diabetes_platform.local.stack import Stack
 from diabetes_platform.local.supervised import supervised_processes
 from diabetes_platform.local.supervisor import Supervisor
 from diabetes_platform.settings import Port
+from diabetes_platform.streaming.offset_gaps import poll_groups
 from diabetes_platform_tests.commands import command, finish
-from diabetes_platform_tests.services import unhealthy_services, within
+from diabetes_platform_tests.released_model import prediction_count, released
+from diabetes_platform_tests.samples import EXAMPLE
+from diabetes_platform_tests.services import stop_process, unhealthy_services, within
+from diabetes_platform_tests.storage import ROOT, Storage
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -76,3 +86,33 @@ def test_after_connector_topic_and_role_were_deleted(stack: Stack) -> None:
     assert len(group.members) == 1
     with psycopg.connect(database_url(stack, "reader", WAREHOUSE_DATABASE)) as connection:
         connection.execute("SELECT FROM serving.predictions")
+
+
+def test_after_a_bucket_and_the_consumer_groups_were_deleted(
+    stack: Stack, storage: Storage
+) -> None:
+    servers = f"127.0.0.1:{stack.port(Port.KAFKA)}"
+    admin = AdminClient({"bootstrap.servers": servers})
+    predictions = "SELECT * FROM serving.predictions ORDER BY intake_id, source_lsn, model_version"
+    with (
+        released(storage),
+        psycopg.connect(database_url(stack, SUPERUSER, WAREHOUSE_DATABASE)) as database,
+    ):
+        database.autocommit = True
+        patient = f"{stack.url(Port.API)}/patients"
+        response = httpx.post(patient, json=EXAMPLE, trust_env=False).raise_for_status()
+        within(60, lambda: prediction_count(database, response.json()["id"]))
+        within(60, lambda: all(poll.lag == 0 for poll in poll_groups(servers)))
+        initial = database.execute(predictions.encode()).fetchall()
+        # Kafka deletes no group that has members.
+        stop_process(stack, "predictor")
+        for future in admin.delete_consumer_groups([FLINK_GROUP, PREDICTOR_GROUP]).values():
+            future.result(30)
+        _, predictor = poll_groups(servers)
+        assert predictor.offsets.committed == {}
+        storage.delete_bucket("logs")
+        up(stack)
+        within(60, lambda: all(poll.lag == 0 for poll in poll_groups(servers)))
+        assert all(poll.offsets.committed for poll in poll_groups(servers))
+        assert database.execute(predictions.encode()).fetchall() == initial
+    assert storage.client(ROOT).bucket_exists(bucket_name="logs")

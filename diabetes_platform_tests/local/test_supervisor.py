@@ -25,6 +25,7 @@ from diabetes_platform.local.supervised import SUPERVISED, is_alive, memory, sup
 from diabetes_platform.local.supervisor import ProcessState, Supervisor, socket_path
 from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PlatformSettings
+from diabetes_platform_tests.services import stop_process
 
 pytestmark = pytest.mark.integration
 
@@ -174,6 +175,14 @@ def test_processes_that_have_ended_start_again_and_the_others_go_on(stack: Stack
     current = healthy(supervisor)
     assert current["sleeper"].pid == initial["sleeper"].pid
     assert current["ended"].pid != initial["ended"].pid
+
+
+def test_a_process_that_an_operator_stopped_starts_again(stack: Stack) -> None:
+    supervisor = start(stack)
+    initial = healthy(supervisor)
+    stop_process(stack, "sleeper")
+    supervisor.start_ended(["once-setup", "sleeper"])
+    assert healthy(supervisor)["sleeper"].pid != initial["sleeper"].pid
 
 
 def test_names_a_set_up_that_fails_when_it_runs_again_with_its_last_line(stack: Stack) -> None:

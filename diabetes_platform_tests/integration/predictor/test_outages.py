@@ -11,7 +11,7 @@ import psutil
 import psycopg
 import pytest
 
-from diabetes_platform.contract.topics import SINK_TOPIC
+from diabetes_platform.contract.topics import PREDICTOR_GROUP, SINK_TOPIC
 from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PROJECT_ROOT
@@ -67,6 +67,27 @@ def test_continues_after_an_outage_of_the_broker(
     send(broker, [message(first + 1, 1)])
     wait_until(lambda: bool(predictions.of(first + 1)), timeout=60)
     assert predictor.works()
+
+
+def test_a_deleted_group_is_there_again_and_repeats_no_prediction(
+    create_predictor: PredictorFactory, broker: Kafka, predictions: Predictions, first: int
+) -> None:
+    patients = range(first, first + 40)
+    stopped = create_predictor("stopped")
+    with running(stopped):
+        send(broker, [message(patient, 1) for patient in patients])
+        wait_until(lambda: len(predictions.of(*patients)) == len(patients), timeout=60)
+        assert stopped.terminate() == 0
+    stored = predictions.of(*patients)
+    broker.admin.delete_consumer_groups([PREDICTOR_GROUP])[PREDICTOR_GROUP].result(30)
+    assert max(committed_offsets(broker)) < 0
+    successor = create_predictor("successor")
+    with running(successor):
+        wait_until(lambda: successor.works() and successor.metric("lag_messages") == 0, timeout=60)
+        wait_until(lambda: max(committed_offsets(broker)) > 0, timeout=60)
+        assert assigned_partitions(broker) == PARTITIONS
+        assert successor.metric("replayed_total") >= len(patients)
+    assert predictions.of(*patients) == stored
 
 
 def test_stores_nothing_twice_when_killed_between_database_commit_and_offset_commit(

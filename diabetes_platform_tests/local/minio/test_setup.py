@@ -1,5 +1,6 @@
 """Set-up of MinIO: its configuration, and its effect on a real server."""
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,6 +116,27 @@ def test_creates_a_removed_user_again(storage: Storage) -> None:
     storage.admin(ROOT).user_remove("predictor")
     assert run_setup(storage) == ["user predictor"]
     assert policies(storage)["predictor"] == "predictor"
+
+
+@pytest.mark.integration
+def test_creates_deleted_buckets_again(storage: Storage) -> None:
+    for name in ("lake", "checkpoints"):
+        storage.delete_bucket(name)
+    assert run_setup(storage) == ["bucket lake", "bucket checkpoints"]
+    lake = storage.client(ROOT).get_bucket_versioning(bucket_name="lake")
+    assert (lake.status, set(lake.excluded_prefixes or ())) == (
+        "Enabled",
+        CONFIG.rewritable["lake"],
+    )
+    pipeline = storage.client("pipeline")
+    for content in (b"first", b"second"):
+        pipeline.put_object(
+            bucket_name="lake",
+            object_name="stream/patients/part",
+            data=io.BytesIO(content),
+            length=len(content),
+        )
+    assert run_setup(storage) == []
 
 
 @pytest.mark.integration
