@@ -100,6 +100,8 @@ def test_a_dropped_role_has_its_rights_again(provisioned: ProvisionedServer, rol
             aclexplode(nspacl) AS acl WHERE acl.grantee::regrole::text = %(role)s
             UNION SELECT datname::text, '', acl.privilege_type FROM pg_database,
             aclexplode(datacl) AS acl WHERE acl.grantee::regrole::text = %(role)s
+            UNION SELECT oid::regprocedure::text, '', acl.privilege_type FROM pg_proc,
+            aclexplode(proacl) AS acl WHERE acl.grantee::regrole::text = %(role)s
         """
         with psycopg.connect(provisioned.server.url("diabetes")) as connection:
             return set(connection.execute(query, {"role": role}).fetchall())
