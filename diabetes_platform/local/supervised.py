@@ -44,13 +44,13 @@ def terminate(processes: Iterable[psutil.Process], grace: float) -> int:
     """Terminate `processes`, kill the rest after `grace` seconds, and return their number."""
     running = list(processes)
     for process in running:
-        with contextlib.suppress(psutil.NoSuchProcess):
+        with contextlib.suppress(*_Gone):
             # After SIGTERM, PostgreSQL would wait for its sessions.
             is_postgres = process.name() == PROCESS
             process.send_signal(signal.SIGINT if is_postgres else signal.SIGTERM)
     _, survivors = psutil.wait_procs(running, timeout=grace)
     for process in survivors:
-        with contextlib.suppress(psutil.NoSuchProcess):
+        with contextlib.suppress(*_Gone):
             process.kill()
     psutil.wait_procs(survivors, timeout=grace)
     return len(running)

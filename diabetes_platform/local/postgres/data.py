@@ -1,7 +1,7 @@
 """PostgreSQL's data directory: creation, version check, pid file and leftover processes.
 
-Imports the standard library only, so that a supervised server restarts quickly. `end_orphans`
-also needs psutil, and imports it only after a server was killed.
+Imports the standard library only, so that a supervised server restarts quickly. Some functions
+need psutil and import it, which happens at a restart only after a server was killed.
 """
 
 import contextlib
@@ -110,9 +110,23 @@ def require_own_data(data_dir: Path) -> None:
 
 
 def running_server(data_dir: Path) -> PidFile | None:
-    """Return the pid file of the server that runs on `data_dir`, or None."""
+    """Return the pid file of the server that runs on `data_dir`, or None.
+
+    The pid of a killed server may belong to another program.
+    """
     pid_file = read_pid_file(data_dir)
-    return pid_file if pid_file is not None and _serves(pid_file.pid, data_dir) else None
+    if pid_file is None:
+        return None
+    import psutil
+
+    try:
+        process = psutil.Process(pid_file.pid)
+        running = process.name() == PROCESS and process.cwd() == str(data_dir.resolve())
+    except psutil.NoSuchProcess:
+        running = False
+    except psutil.AccessDenied:
+        running = True  # another user's server, possibly of this directory
+    return pid_file if running else None
 
 
 def read_pid_file(data_dir: Path) -> PidFile | None:
@@ -195,18 +209,3 @@ def _initialise(data_dir: Path, password: str, account: Account, options: Sequen
     if data_dir.exists():
         data_dir.rmdir()
     temporary.rename(data_dir)
-
-
-def _serves(pid: int, data_dir: Path) -> bool:
-    """Whether `pid` is a server of `data_dir`, and not another program with a reused pid."""
-    try:
-        os.kill(pid, 0)
-        if not Path("/proc/self").exists():
-            return True
-        # A server's working directory is its data directory.
-        return Path(f"/proc/{pid}/cwd").readlink() == data_dir.resolve()
-    except PermissionError:
-        return True
-    except (ProcessLookupError, FileNotFoundError):
-        # It has ended, possibly as a zombie.
-        return False

@@ -1,11 +1,13 @@
 """PostgreSQL's data directory: version check, pid file, and leftovers of a killed server."""
 
 import os
+import pwd
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psycopg
 import pytest
@@ -17,10 +19,12 @@ from diabetes_platform.local.postgres.data import (
     binary,
     end_orphans,
     read_pid_file,
+    release_stale_pid_file,
     require_own_data,
     running_server,
 )
 from diabetes_platform.local.postgres.server import Postgres
+from diabetes_platform.local.supervised import supervised_processes
 from diabetes_platform.polling import wait_until
 
 LONG_QUERY = "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b"
@@ -62,6 +66,39 @@ def test_reads_complete_and_incomplete_pid_files(
 def test_finds_the_programs_of_the_wheel() -> None:
     result = subprocess.run([binary("postgres"), "--version"], capture_output=True, check=True)
     assert result.stdout.startswith(b"postgres (PostgreSQL) 18.")
+
+
+def write_pid_file(data_dir: Path, pid: int) -> None:
+    (data_dir / "postmaster.pid").write_text(f"{pid}\n{data_dir}\n1700000000\n5433\n")
+
+
+def test_another_program_with_the_pid_of_a_killed_server_is_no_server(tmp_path: Path) -> None:
+    data_dir = tmp_path / "postgres"
+    data_dir.mkdir()
+    with subprocess.Popen(["sleep", "60"], cwd=data_dir) as program:
+        write_pid_file(data_dir, program.pid)
+        assert running_server(data_dir) is None
+        assert supervised_processes(tmp_path) == []
+        release_stale_pid_file(data_dir)
+        assert program.poll() is None
+        program.kill()
+    assert read_pid_file(data_dir) is None
+
+
+@pytest.fixture
+def as_ordinary_user() -> Iterator[None]:
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(pwd.getpwnam("nobody").pw_uid)
+    yield
+    os.seteuid(user)
+
+
+@pytest.mark.usefixtures("as_ordinary_user")
+def test_another_users_program_with_the_pid_of_a_killed_server_is_no_server() -> None:
+    with TemporaryDirectory() as directory:
+        write_pid_file(Path(directory), 1)
+        assert running_server(Path(directory)) is None
 
 
 def works_in(pid: int, directory: Path) -> bool:
