@@ -18,8 +18,8 @@ class PredictorState:
     """The worker's state; the worker's thread writes it, the HTTP routes read it.
 
     `joined` is True once the consumer is a member of the group, `unassigned` while it has no
-    partition although the topic has some, `database_checked` once the database has responded.
-    `problem` says why the worker is waiting; None if it is not.
+    partition although the topic has some or the broker does not respond, `database_checked` once
+    the database has responded. `problem` says why the worker is waiting; None if it is not.
     """
 
     joined: bool = False
@@ -46,7 +46,8 @@ def create_status_app(
             reason = "not yet a member of the consumer group: is Kafka running?"
         elif state.unassigned:
             reason = (
-                "no partition is assigned: the group is rebalancing, or other predictors have all"
+                "no partition is assigned: the group is rebalancing, Kafka does not respond, or "
+                "other predictors have all"
             )
         elif model is None:
             reason = f"no model: {watcher.problem}"

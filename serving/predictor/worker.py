@@ -8,7 +8,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 
 import psycopg
@@ -83,6 +82,7 @@ class Worker:
                 messages = self._consumer.poll(self._batch_size, _POLL_SECONDS)
                 if messages:
                     consumed_ms = now_ms()
+                    self._update_assignment()
                     self._retry(messages, self._reject_invalid)
                     self._retry(messages, partial(self._predict, consumed_ms=consumed_ms))
                 self._update_state(idle=not messages)
@@ -184,13 +184,12 @@ class Worker:
 
     def _update_assignment(self) -> None:
         state, consumer = self.state, self._consumer
-        state.joined, state.partitions = consumer.joined, consumer.partitions
-        if state.partitions:
-            state.unassigned = False
-            return
-        # Without a broker, what was last known remains.
-        with suppress(KafkaException):
-            state.unassigned = consumer.topic_partitions() > 0
+        partitions = consumer.partitions
+        try:
+            unassigned = not partitions and consumer.topic_partitions() > 0
+        except KafkaException:
+            unassigned = True
+        state.joined, state.partitions, state.unassigned = consumer.joined, partitions, unassigned
 
 
 def _one_line(error: Exception) -> str:

@@ -90,6 +90,21 @@ def test_a_deleted_group_is_there_again_and_repeats_no_prediction(
     assert predictions.of(*patients) == stored
 
 
+def test_is_not_ready_while_the_broker_is_down(predictor: Predictor, broker: Kafka) -> None:
+    broker.kill()
+    try:
+        # The session times out, and the client revokes its partitions.
+        wait_until(lambda: predictor.partitions() == 0, timeout=60)
+        for _ in range(3):
+            assert not predictor.works()
+            time.sleep(1)
+        assert "no partition is assigned" in predictor.get("/ready").text
+    finally:
+        broker.start()
+    wait_until(predictor.works, timeout=RECOVERED_SECONDS)
+    assert predictor.partitions() == PARTITIONS
+
+
 def test_stores_nothing_twice_when_killed_between_database_commit_and_offset_commit(
     create_predictor: PredictorFactory,
     broker: Kafka,
