@@ -78,7 +78,8 @@ class Presenter:
         await asyncio.wait([reading], timeout=_THRESHOLD_SECONDS)
         if not reading.done():
             return None
-        if reading.result() is None and self._thresholds.get(version) is reading:
+        failed = reading.exception() is not None or reading.result() is None
+        if failed and self._thresholds.get(version) is reading:
             del self._thresholds[version]
         return reading.result()
 

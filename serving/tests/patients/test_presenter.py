@@ -1,10 +1,18 @@
-"""Stage latencies from the timestamps of a prediction."""
+"""Stage latencies from the timestamps of a prediction, and the threshold of its model."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from diabetes_platform.contract.bundle import BUNDLE_FILE
 from diabetes_platform.contract.latency import TOTAL
-from serving.app.patients.presenter import latency_ms, stage_latencies
+from serving.app.champion import ChampionWatcher
+from serving.app.metrics import ModelMetrics
+from serving.app.patients.presenter import Presenter, latency_ms, stage_latencies
+from serving.tests.bundles import make_bundle, release
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -52,3 +60,25 @@ def test_the_first_stage_of_a_later_outcome_starts_with_the_outcome() -> None:
     assert milliseconds(later)[0] == 3
     not_yet_predicted = row(outcome_recorded_at=at(5000))
     assert milliseconds(not_yet_predicted)[0] == 4
+
+
+def test_reads_a_threshold_again_after_an_unexpected_error(store: Path) -> None:
+    bundle, files = make_bundle(threshold=0.25)
+    release(store, bundle, {**files, BUNDLE_FILE: b"[" * 100_000})
+
+    async def thresholds() -> None:
+        presenter = Presenter(ChampionWatcher(str(store), ModelMetrics("diabetes"), poll_seconds=1))
+        prediction = row(
+            intake_id=1,
+            source_lsn=2,
+            model_version=bundle.model_version,
+            result="Diabetes",
+            probability=0.5,
+            contributions={},
+        )
+        with pytest.raises(RecursionError):
+            await presenter.prediction(prediction)
+        release(store, bundle, files)
+        assert (await presenter.prediction(prediction))["threshold"] == bundle.threshold
+
+    asyncio.run(thresholds())
