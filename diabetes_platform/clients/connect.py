@@ -99,7 +99,12 @@ class ConnectApi:
 
     def _get(self, path: str) -> Any:  # noqa: ANN401 - JSON
         response = self._send("GET", path)
-        return None if response.status_code == HTTPStatus.NOT_FOUND else _check(response).json()
+        if response.status_code == HTTPStatus.NOT_FOUND:
+            return None
+        try:
+            return _check(response).json()
+        except ValueError as error:
+            raise ServiceResponseError(f"{self.url} answers without JSON") from error
 
     def _send(self, method: str, path: str, body: object = None) -> httpx.Response:
         """Return the response; repeat the request while Connect rebalances its tasks (409)."""

@@ -131,7 +131,10 @@ class FlinkCluster:
         self._request("PATCH", f"/jobs/{job_id}")
 
     def _get(self, path: str) -> Any:  # noqa: ANN401 - JSON
-        return self._request("GET", path).json()
+        try:
+            return self._request("GET", path).json()
+        except ValueError as error:
+            raise ServiceResponseError(f"Flink answers GET {path} without JSON") from error
 
     def _request(self, method: str, path: str) -> httpx.Response:
         try:

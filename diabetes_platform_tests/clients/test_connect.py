@@ -14,6 +14,7 @@ from diabetes_platform.clients.connect import (
 )
 from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform_tests.capture import Connect
+from diabetes_platform_tests.lake.web import serving
 
 WORKER = "127.0.0.1:8083"
 
@@ -113,3 +114,10 @@ def test_reads_the_position_in_the_offsets_of_a_connector(
     offsets: list[dict[str, Any]], lsn: int | None
 ) -> None:
     assert parse_offset_lsn({"offsets": offsets}) == lsn
+
+
+def test_another_program_on_the_port_is_an_unknown_state() -> None:
+    with serving() as program:
+        state = connector_state(program.url, "diabetes-cdc")
+    assert not state.running
+    assert state.connector == f"unknown ({program.url} answers without JSON)"

@@ -54,12 +54,13 @@ def problem_text(response: httpx.Response) -> str:
 
 
 def assigned_partitions(predictor_url: str) -> int | None:
-    """Return the number of the predictor's partitions; None if it does not answer."""
+    """Return the number of the predictor's partitions; None if it does not report one."""
     try:
         response = httpx.get(f"{predictor_url}/ready", timeout=2.0, trust_env=False)
     except httpx.TransportError:
         return None
-    return int(response.json().get("partitions", 0))
+    partitions = _document(response).get("partitions")
+    return partitions if type(partitions) is int else None
 
 
 def service_state(url: str) -> str:
@@ -70,5 +71,14 @@ def service_state(url: str) -> str:
         return f"does not answer at {url}"
     if not response.is_success:
         return f"does not serve yet: {response.status_code} at {url}"
-    version = response.json().get("model_version")
+    version = _document(response).get("model_version")
     return f"model {version} at {url}" if version else f"answers at {url}"
+
+
+def _document(response: httpx.Response) -> dict[str, Any]:
+    """Return the JSON object in a response; empty if it has another body."""
+    try:
+        document = response.json()
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}

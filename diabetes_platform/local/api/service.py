@@ -30,7 +30,7 @@ def _urls(stack: Stack) -> Mapping[str, str]:
 
 def _components(stack: Stack) -> Sequence[Component]:
     partitions = assigned_partitions(stack.url(Port.PREDICTOR))
-    state = "does not answer" if partitions is None else f"{partitions} partitions"
+    state = "does not report its partitions" if partitions is None else f"{partitions} partitions"
     return [Component("predictor", f"group {PREDICTOR_GROUP}", bool(partitions), state)]
 
 

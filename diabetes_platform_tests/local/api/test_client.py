@@ -5,9 +5,16 @@ import pytest
 
 from diabetes_platform.contract.fields import FEATURES
 from diabetes_platform.contract.validation import reasons_to_reject
-from diabetes_platform.local.api.client import example_patient, predict, problem_text
+from diabetes_platform.local.api.client import (
+    assigned_partitions,
+    example_patient,
+    predict,
+    problem_text,
+    service_state,
+)
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.ports import HOST, free_port
+from diabetes_platform_tests.lake.web import serving
 
 
 def problem(document: object) -> httpx.Response:
@@ -52,3 +59,9 @@ def test_names_the_remedy_if_the_api_does_not_answer() -> None:
 )
 def test_formats_a_problem_document_one_error_a_line(response: httpx.Response, text: str) -> None:
     assert problem_text(response) == text
+
+
+def test_another_program_on_the_port_has_no_partitions_and_no_model() -> None:
+    with serving() as program:
+        assert assigned_partitions(program.url) is None
+        assert service_state(program.url) == f"answers at {program.url}"
