@@ -146,11 +146,14 @@ def _is_same(decision: ReleaseDecision, other: ReleaseDecision) -> bool:
 
 
 def _stream_issues(settings: PlatformSettings) -> tuple[tuple[str, str], ...] | None:
-    from diabetes_platform.defs.alerts.stream import poll_health
+    from diabetes_platform.defs.alerts.stream import poll_health, poll_slot
 
     if settings.kafka_servers is None:
         return None
-    return tuple((issue.subject, issue.problem) for issue in poll_health(settings))
+    issues = poll_health(settings)
+    if settings.warehouse_url is not None:
+        issues += poll_slot(settings.warehouse_url.get_secret_value(), None, now_ms=0)[1]
+    return tuple((issue.subject, issue.problem) for issue in issues)
 
 
 def _links(settings: PlatformSettings) -> tuple[tuple[str, str], ...]:

@@ -65,11 +65,9 @@ def stream_health(
     state: dict[str, SlotProgress] = {}
     if settings.warehouse_url is not None:
         warehouse_url = settings.warehouse_url.get_secret_value()
-        position = cursor.state.get(_SLOT_PROGRESS)
-        state[_SLOT_PROGRESS], stalled = slot_stall(warehouse_url, position, now_ms)
-        # Another issue of the slot explains why nothing advances.
-        subjects = {issue.subject for issue in issues}
-        issues += [issue for issue in stalled if issue.subject not in subjects]
+        previous = cursor.state.get(_SLOT_PROGRESS)
+        state[_SLOT_PROGRESS], slot_problems = poll_slot(warehouse_url, previous, now_ms)
+        issues += slot_problems
         if settings.connect_url is not None:
             issues += capture_issues(settings.connect_url, warehouse_url, now_ms)
     track_incidents(context, settings, cursor, issues, OUTAGE_POLICY, now_ms=now_ms, state=state)
@@ -77,7 +75,10 @@ def stream_health(
 
 
 def poll_health(settings: PlatformSettings) -> list[HealthIssue]:
-    """Return the issues of those services of the stream whose addresses are set."""
+    """Return the issues of those services of the stream whose addresses are set.
+
+    `poll_slot` has those of PostgreSQL.
+    """
     from diabetes_platform.streaming.health import (
         assignment_issues,
         connector_issues,
@@ -96,49 +97,39 @@ def poll_health(settings: PlatformSettings) -> list[HealthIssue]:
     if settings.kafka_servers is not None:
         issues += lag_issues(settings.kafka_servers)
         issues += assignment_issues(settings.kafka_servers)
-    if settings.warehouse_url is not None:
-        issues += _slot_issues(settings.warehouse_url.get_secret_value())
     return issues
 
 
-def _slot_issues(warehouse_url: str) -> list[HealthIssue]:
+def poll_slot(
+    warehouse_url: str, previous: SlotProgress, now_ms: int
+) -> tuple[SlotProgress, list[HealthIssue]]:
+    """Return the progress of the replication slot, and an issue if it is unhealthy or stalled."""
     import psycopg
 
-    from diabetes_platform.warehouse.replication import read_slot, slot_warning
+    from diabetes_platform.warehouse.replication import (
+        SLOT,
+        read_slot,
+        slot_progress,
+        slot_warning,
+        stall_problem,
+    )
 
     try:
         with psycopg.connect(warehouse_url, connect_timeout=5) as connection:
             slot = read_slot(connection)
             problem = slot_warning(slot, connection.info.dbname)
     except psycopg.OperationalError:
-        return [HealthIssue("PostgreSQL", "does not answer")]
-    urgent = slot is None or slot.lost or slot.behind < 0
-    return [] if problem is None else [_slot_issue(problem, urgent=urgent)]
-
-
-def _slot_issue(problem: str, *, urgent: bool = False) -> HealthIssue:
-    from diabetes_platform.warehouse.replication import SLOT
-
-    subject = f"replication slot {SLOT}"
-    return HealthIssue(subject, problem.removeprefix(subject).strip(), urgent=urgent)
-
-
-def slot_stall(
-    warehouse_url: str, previous: SlotProgress, now_ms: int
-) -> tuple[SlotProgress, list[HealthIssue]]:
-    """Return the slot's progress, and an issue if it has not advanced for two minutes."""
-    import psycopg
-
-    from diabetes_platform.warehouse.replication import read_slot, slot_progress, stall_problem
-
-    try:
-        with psycopg.connect(warehouse_url, connect_timeout=5) as connection:
-            slot = read_slot(connection)
-    except psycopg.OperationalError:
-        return previous, []
+        return previous, [HealthIssue("PostgreSQL", "does not answer")]
     progress = slot_progress(previous, slot, now_ms)
-    problem = stall_problem(progress, slot, now_ms)
-    return progress, [] if problem is None else [_slot_issue(problem)]
+    urgent = slot is None or slot.lost or slot.behind < 0
+    # Another problem of the slot explains why nothing advances.
+    if problem is None:
+        problem, urgent = stall_problem(progress, slot, now_ms), False
+    if problem is None:
+        return progress, []
+    subject = f"replication slot {SLOT}"
+    text = problem.removeprefix(subject).strip()
+    return progress, [HealthIssue(subject, text, urgent=urgent)]
 
 
 def capture_issues(connect_url: str, warehouse_url: str, now_ms: int) -> list[HealthIssue]:

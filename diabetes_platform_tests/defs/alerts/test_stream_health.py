@@ -17,10 +17,11 @@ from diabetes_platform.defs.alerts.delivery import AlertError
 from diabetes_platform.defs.alerts.stream import (
     capture_issues,
     poll_health,
-    slot_stall,
+    poll_slot,
     stream_health,
 )
 from diabetes_platform.local.ports import free_port
+from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming.incidents import (
     OUTAGE_POLICY,
@@ -170,17 +171,16 @@ def test_is_skipped_without_a_stream(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
-def test_a_dropped_slot_is_reported_at_once(provisioned: ProvisionedServer, tmp_path: Path) -> None:
-    settings = PlatformSettings.model_validate(
-        {"home": tmp_path, "warehouse_url": provisioned.url("pipeline")}
-    )
-    assert poll_health(settings) == []
+def test_a_dropped_slot_is_reported_at_once(provisioned: ProvisionedServer) -> None:
+    url = provisioned.url("pipeline")
+    assert poll_slot(url, None, 0)[1] == []
     with psycopg.connect(provisioned.server.url("diabetes"), autocommit=True) as connection:
         drop_slot(connection)
-    (issue,) = poll_health(settings)
+    progress, (issue,) = poll_slot(url, (7, 1), 0)
+    assert progress is None
     assert (issue.urgent, "is missing" in issue.problem) == (True, True)
     provisioned.set_up()
-    assert poll_health(settings) == []
+    assert poll_slot(url, None, 0)[1] == []
 
 
 @pytest.mark.integration
@@ -188,17 +188,37 @@ def test_a_slot_that_does_not_advance_while_the_log_grows_is_reported(
     provisioned: ProvisionedServer,
 ) -> None:
     url = provisioned.url("pipeline")
-    progress, issues = slot_stall(url, None, now_ms=0)
+    progress, issues = poll_slot(url, None, now_ms=0)
     assert progress is not None
     assert issues == []
     with psycopg.connect(provisioned.url("debezium"), autocommit=True) as debezium:
         debezium.execute("SELECT pg_logical_emit_message(false, 'diabetes_cdc', '', true)")
-    assert slot_stall(url, progress, now_ms=119_000) == (progress, [])
-    _, (issue,) = slot_stall(url, progress, now_ms=120_000)
+    assert poll_slot(url, progress, now_ms=119_000) == (progress, [])
+    _, (issue,) = poll_slot(url, progress, now_ms=120_000)
     assert "has not advanced for 120 s" in issue.problem
+
+
+@pytest.mark.integration
+def test_a_tick_reads_the_slot_in_one_session(
+    provisioned: ProvisionedServer, settings: PlatformSettings
+) -> None:
+    def sessions() -> int:
+        with psycopg.connect(provisioned.server.url("postgres")) as connection:
+            query = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'pipeline'"
+            wait_until(lambda: connection.execute(query).fetchone() == (0,), timeout=20)
+            query = "SELECT sessions FROM pg_stat_database WHERE datname = 'diabetes'"
+            ((count,),) = connection.execute(query).fetchall()
+            return int(count)
+
+    warehouse = {"warehouse_url": provisioned.url("pipeline"), "flink_url": None}
+    connected = PlatformSettings.model_validate({**settings.model_dump(), **warehouse})
+    before = sessions()
+    assert "slot_progress" in tick(connected, IncidentCursor()).state
+    assert sessions() == before + 1
 
 
 def test_services_that_do_not_answer_are_no_replaced_server() -> None:
     unused = f"127.0.0.1:{free_port()}"
     assert capture_issues(f"http://{unused}", f"postgresql://nobody@{unused}/none", 0) == []
-    assert slot_stall(f"postgresql://nobody@{unused}/none", (7, 1), 0) == ((7, 1), [])
+    progress, (issue,) = poll_slot(f"postgresql://nobody@{unused}/none", (7, 1), 0)
+    assert (progress, issue.subject) == ((7, 1), "PostgreSQL")
