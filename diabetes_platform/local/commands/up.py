@@ -132,8 +132,8 @@ def _working_components(stack: Stack) -> list[Component]:
     except TimeoutError:
         failed = ", ".join(f"{part.name} ({part.state})" for part in parts if not part.running)
         raise PlatformError(
-            f"all services run, but not after {_COMPONENT_SECONDS:.0f} s: {failed}; see "
-            "`diabetes doctor`"
+            f"all services run, but these do not work after {_COMPONENT_SECONDS:.0f} s: {failed}; "
+            "see `diabetes doctor`"
         ) from None
     return parts
 
