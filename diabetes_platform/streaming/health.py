@@ -4,6 +4,7 @@ A service that does not answer is returned as an issue, not raised as an error.
 """
 
 import socket
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from confluent_kafka import KafkaError, KafkaException
@@ -22,13 +23,31 @@ _SECONDS = 5.0
 
 
 def supervisor_issues(path: Path) -> list[HealthIssue]:
-    """Check that the supervisor listens on its Unix socket."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(_SECONDS)
-        if connection.connect_ex(str(path)) == 0:
-            return []
-    problem = "has ended, so nothing restarts a service that fails: run `make up`"
-    return [HealthIssue("supervisor", problem)]
+    """Check that the supervisor answers on its Unix socket."""
+    connection = UnixConnection(path, _SECONDS)
+    try:
+        connection.request("GET", "/live")
+        connection.getresponse()
+    except (OSError, HTTPException):
+        problem = "does not answer, so nothing restarts a service that fails: run `make up`"
+        return [HealthIssue("supervisor", problem)]
+    finally:
+        connection.close()
+    return []
+
+
+class UnixConnection(HTTPConnection):
+    """An HTTP connection through a Unix socket; httpx leaves its socket open if nothing listens."""
+
+    def __init__(self, path: Path, seconds: float) -> None:
+        super().__init__("localhost", timeout=seconds)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
 
 
 def connector_issues(connect_url: str) -> list[HealthIssue]:

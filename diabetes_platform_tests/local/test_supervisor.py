@@ -150,6 +150,17 @@ def test_a_start_without_the_supervisor_stops_everything_that_it_left_behind(
     assert "sleeper" in healthy(start(stack))
 
 
+def test_a_start_replaces_a_supervisor_that_does_not_answer(stack: Stack) -> None:
+    healthy(start(stack))
+    lock_holder = home_holder(stack.home)
+    assert lock_holder is not None
+    psutil.Process(int(lock_holder.pid)).suspend()
+    with Progress(Console(file=StringIO()), time.perf_counter()) as progress:
+        end_unsupervised(stack, progress)
+    assert supervised_processes(stack.layout.home) == []
+    assert "sleeper" in healthy(start(stack))
+
+
 def test_a_start_beside_the_running_supervisor_stops_nothing(stack: Stack) -> None:
     sleeper = healthy(start(stack))["sleeper"]
     with Progress(Console(file=StringIO()), time.perf_counter()) as progress:

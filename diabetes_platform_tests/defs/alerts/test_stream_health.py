@@ -1,10 +1,12 @@
 """The sensor of the stream's health: one alert per outage, one when it is over."""
 
 import json
-import socket
 import time
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from socketserver import UnixStreamServer
+from threading import Thread
 
 import dagster as dg
 import psycopg
@@ -93,21 +95,39 @@ def test_alerts_once_per_service_that_is_down_and_once_when_it_is_back(
     assert alerts(settings)[2:] == [("resolved", "Flink"), ("resolved", "Kafka")]
 
 
-def test_a_supervisor_that_has_ended_is_an_issue(
-    settings: PlatformSettings, tmp_path: Path
+def test_a_supervisor_that_does_not_answer_is_an_issue(
+    settings: PlatformSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("diabetes_platform.streaming.health._SECONDS", 0.5)
     path = tmp_path / "supervisor.sock"
     changes = {"supervisor_socket": path, "flink_url": None, "kafka_servers": None}
     supervised = settings.model_copy(update=changes)
-    with socket.socket(socket.AF_UNIX) as supervisor:
-        supervisor.bind(str(path))
-        supervisor.listen()
-        assert poll_health(supervised) == []
-    # A killed supervisor leaves its socket; a start without one removes it.
-    for _ in range(2):
+
+    class Live(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+
+        def log_message(self, *_: object) -> None:
+            """Log nothing: the default expects an address of TCP."""
+
+    def problem() -> str:
         (issue,) = poll_health(supervised)
         assert issue.subject == "supervisor"
-        assert "run `make up`" in issue.problem
+        return issue.problem
+
+    with UnixStreamServer(str(path), Live) as supervisor:
+        # A stopped process listens, too.
+        assert "does not answer" in problem()
+        thread = Thread(target=supervisor.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            wait_until(lambda: poll_health(supervised) == [], timeout=10)
+        finally:
+            supervisor.shutdown()
+            thread.join()
+    # A killed supervisor leaves its socket; a start without one removes it.
+    for _ in range(2):
+        assert "run `make up`" in problem()
         path.unlink(missing_ok=True)
 
 
