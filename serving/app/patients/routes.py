@@ -109,7 +109,9 @@ async def list_recent(
         rows = await queries.list_patients(connection, before=before, limit=limit + 1)
     response.headers.update(API_HEADERS)
     patients = [summary(row) for row in rows[:limit]]
-    older = f"/patients?limit={limit}&before={patients[-1]['id']}" if len(rows) > limit else None
+    before = patients[-1]["id"] if len(rows) > limit else 0
+    # Ids below 1, which older tables may hold, have no address.
+    older = f"/patients?limit={limit}&before={before}" if before > 1 else None
     return PatientPage(patients=patients, next=older)
 
 

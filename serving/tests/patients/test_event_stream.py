@@ -229,3 +229,21 @@ def test_a_stream_reports_an_outage_and_continues_after_it(
         warehouse.predict(patient_id, lsn=2)
         resumed.wait_for_events(1)
     assert time.monotonic() - started < 5
+
+
+def test_a_stream_goes_on_after_the_server_was_stopped(
+    intake: httpx2.Client, warehouse: Warehouse
+) -> None:
+    patient_id = take_in(intake)
+    with follow(intake, patient_id) as stream:
+        warehouse.predict(patient_id, lsn=1)
+        stream.wait_for_events(1)
+        with warehouse.frozen():
+            wait_until(lambda: "unavailable" in stream.kinds)
+            heartbeats = stream.heartbeats
+            wait_until(lambda: stream.heartbeats >= heartbeats + 2)
+        for lsn in (2, 3):
+            warehouse.predict(patient_id, lsn=lsn)
+            wait_until(lambda expected=lsn: len(stream.ids) == expected)
+    assert stream.ids == [f"{lsn}-0123456789ab" for lsn in (1, 2, 3)]
+    assert stream.kinds == ["prediction", "unavailable", "prediction", "prediction"]

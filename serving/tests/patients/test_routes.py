@@ -324,6 +324,24 @@ def test_the_table_rejects_times_that_readers_cannot_represent(
         warehouse.rows(INSERT.format("outcome, outcome_recorded_at", "", "1, %s"), text)
 
 
+def test_old_rows_with_ids_below_one_end_the_pages(
+    intake: httpx2.Client, warehouse: Warehouse
+) -> None:
+    first = take_in(intake)
+    with warehouse.without_constraint("diabetes_new", "id_allowed"):
+        for odd in (0, -1, -(2**63)):
+            warehouse.rows(INSERT.format("id", "OVERRIDING SYSTEM VALUE", "%s"), odd)
+        try:
+            pages = [intake.get(f"/patients?limit={limit}") for limit in (1, 2, 3, 100)]
+            for page in pages:
+                while page.json()["next"] is not None:
+                    page = intake.get(page.json()["next"])  # noqa: PLW2901
+                    assert page.status_code == 200
+            assert intake.get(f"/patients/{first}").status_code == 200
+        finally:
+            warehouse.execute("DELETE FROM diabetes_new WHERE id < 1")
+
+
 @pytest.mark.parametrize("patient_id", [0, -1, -(2**63)])
 def test_the_table_rejects_an_id_that_is_not_positive(
     warehouse: Warehouse, patient_id: int
