@@ -157,6 +157,11 @@ class PlatformSettings(BaseSettings):
         return self.home.absolute() / "logs" / "recorded-issues.jsonl"
 
     @property
+    def damaged_checkpoints(self) -> Path:
+        """The file in which `stream-job` keeps the checkpoints that it no longer restores."""
+        return self.home.absolute() / "logs" / "damaged-checkpoints.json"
+
+    @property
     def api(self) -> str:
         """The API's base URL as a browser on this machine reaches it."""
         return self.api_url or f"http://127.0.0.1:{self.port(Port.API)}"

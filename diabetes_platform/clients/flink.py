@@ -52,12 +52,13 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
-    """The numbers of a job's checkpoints, and the path of the newest completed one."""
+    """The numbers of a job's checkpoints, and the paths of the newest completed and restored ones."""
 
     completed: int
     failed: int
     restored: int
     newest: str | None
+    newest_restored: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +89,16 @@ class FlinkCluster:
         return [Job(job["jid"], job["name"], job["state"], job["start-time"]) for job in jobs]
 
     def checkpoints(self, job_id: str) -> Checkpoints:
-        """Return the counts and the newest path of a job's checkpoints."""
+        """Return the counts and the newest paths of a job's checkpoints."""
         statistics = self._get(f"/jobs/{job_id}/checkpoints")
-        counts, newest = statistics["counts"], statistics["latest"]["completed"]
+        counts, latest = statistics["counts"], statistics["latest"]
+        newest, restored = latest["completed"], latest["restored"]
         return Checkpoints(
             completed=counts["completed"],
             failed=counts["failed"],
             restored=counts["restored"],
             newest=newest["external_path"] if newest else None,
+            newest_restored=restored["external_path"] if restored else None,
         )
 
     def all_tasks_run(self, job_id: str) -> bool:
@@ -104,10 +107,12 @@ class FlinkCluster:
         statuses = {vertex["status"] for vertex in job["vertices"]}
         return job["state"] == RUNNING and statuses == {RUNNING}
 
-    def root_exception(self, job_id: str) -> str | None:
-        """Return the stack trace of a job's latest failure; None if it has not failed."""
+    def root_exception(self, job_id: str, since_ms: int = 0) -> str | None:
+        """Return the stack trace of a job's latest failure; None without one since then."""
         entries = self._get(f"/jobs/{job_id}/exceptions")["exceptionHistory"]["entries"]
-        return str(entries[0]["stacktrace"]) if entries else None
+        if not entries or entries[0]["timestamp"] < since_ms:
+            return None
+        return str(entries[0]["stacktrace"])
 
     def vertices(self, job_id: str) -> list[str]:
         """Return the ids of a job's vertices; a vertex is a chain of operators."""

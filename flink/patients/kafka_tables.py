@@ -39,17 +39,19 @@ class Topics:
 
 
 def source_ddl(servers: str, topics: Topics, *, bounded: bool) -> str:
-    """Return the source of raw messages; `bounded` ends it at the newest message at the start.
+    """Return the source of raw messages; `bounded` reads all that Kafka has at the start, and ends.
 
-    Without a checkpoint it starts at the oldest message that Kafka still has. The state is then
-    rebuilt, and readers recognise repeated messages by id and lsn.
+    Without a checkpoint, the source continues after the last one that completed: Flink then commits
+    its offsets, when the sinks have all that came from earlier messages. Partitions without a
+    committed offset start at the oldest message that Kafka still has.
     """
     options = {
         "connector": "kafka",
         "properties.bootstrap.servers": servers,
         "topic": f"{topics.changes};{HEARTBEAT_TOPIC}",
         "properties.group.id": FLINK_GROUP,
-        "scan.startup.mode": "earliest-offset",
+        "scan.startup.mode": "earliest-offset" if bounded else "group-offsets",
+        "properties.auto.offset.reset": "earliest",
         "key.format": "raw",
         "key.fields": "key",
         "value.format": "raw",

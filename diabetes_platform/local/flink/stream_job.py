@@ -5,6 +5,7 @@ availability. It runs until it is stopped; the job and its checkpoints stay on t
 """
 
 import argparse
+import json
 import re
 import sys
 import time
@@ -20,6 +21,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import from_url
 
+from diabetes_platform.clients.errors import ServiceResponseError
 from diabetes_platform.clients.flink import FlinkCluster, Job
 from diabetes_platform.contract.s3 import S3
 from diabetes_platform.contract.topics import STREAM_JOB
@@ -27,7 +29,7 @@ from diabetes_platform.local.errors import USER_ERRORS, PlatformError
 from diabetes_platform.local.flink.client import Client
 from diabetes_platform.local.flink.distribution import FlinkHome
 from diabetes_platform.local.flink.job_state import running_job
-from diabetes_platform.local.home import HomeLayout
+from diabetes_platform.local.home import HomeLayout, write_private
 from diabetes_platform.local.install.java import find_java
 from diabetes_platform.local.install.tools import Tools
 from diabetes_platform.local.java_traces import failure_reason
@@ -177,21 +179,40 @@ class Watcher:
     ready: Path
     issues: Path
     """The file for issues that `stream_health` alerts on."""
+    damaged: Path
+    """The file that keeps `unusable` when this process ends."""
     back_off: BackOff = field(default_factory=BackOff)
     unusable: set[str] = field(default_factory=set)
+    """The URLs of the checkpoints that were set aside."""
     _failed_restores: Counter[str] = field(default_factory=Counter)
     """The number of failures by the checkpoint's URL."""
-    _restoring: tuple[Checkpoint, float] | None = None
-    """The checkpoint of the submitted job until it runs, and the submission (monotonic seconds)."""
+    _restoring: Checkpoint | None = None
+    """The checkpoint of the newest submission, until its job runs or has failed."""
+    _without_checkpoint: bool = False
+    """Whether the newest submission had none, until its job runs."""
+    _stopped_ms: int | None = None
+    """Since when the job does not run, as far as this process knows (ms since 1970)."""
     _cleaned_up: float = 0.0
-    _reported: set[str] = field(default_factory=set)
-    """Ended jobs that were logged."""
+    _reported: set[str] | None = None
+    """Ended jobs that were logged, or that ended before this process started."""
     _last_message: str = ""
+
+    def __post_init__(self) -> None:
+        """Read the checkpoints that an earlier process has set aside."""
+        try:
+            self.unusable.update(json.loads(self.damaged.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, TypeError) as error:
+            # At worst they are tried again.
+            self.log(f"{self.damaged} cannot be read: {error}")
 
     def poll(self) -> float:
         """Check the job and act on its state; return the seconds until the next poll."""
         try:
             jobs = self.cluster.jobs()
+            if self._reported is None:
+                self._reported = {job.id for job in jobs if job.ended}
             job = running_job(jobs, STREAM_JOB)
             if job is not None:
                 return self._watch(job)
@@ -211,7 +232,7 @@ class Watcher:
         if not self.ready.exists():
             self.ready.touch()
             self.log(f"{STREAM_JOB} runs as {job.id}")
-        self._restoring = None
+        self._restoring, self._without_checkpoint, self._stopped_ms = None, False, None
         self._failed_restores.clear()
         now = time.monotonic()
         self.back_off.healthy(now)
@@ -221,31 +242,43 @@ class Watcher:
         return POLL_SECONDS
 
     def _check_restore(self, job: Job) -> None:
-        """Abandon a checkpoint that the job cannot restore, because Flink would retry forever."""
-        if self._restoring is None:
+        """Abandon a checkpoint that the job cannot restore, because Flink would retry forever.
+
+        Flink itself knows which one it restores: this process may have been restarted, or may not
+        have seen that its submission was accepted.
+        """
+        now_ms = time.time_ns() // 1_000_000
+        if self._stopped_ms is None:
+            self._stopped_ms = now_ms
+        try:
+            checkpoints = self.cluster.checkpoints(job.id)
+        except ServiceResponseError:
+            return  # The job is still being created.
+        url = checkpoints.newest_restored or (self._restoring and self._restoring.url)
+        if url is None:
             return
-        checkpoint, since = self._restoring
-        error = self.cluster.root_exception(job.id) or ""
-        is_overdue = time.monotonic() - since > RESTORE_SECONDS
-        # Flink itself has repeated the restore of an overdue job.
-        restores = _MAX_RESTORES if is_overdue and error else 0
+        error = self.cluster.root_exception(job.id, self._stopped_ms) or ""
+        is_overdue = now_ms - self._stopped_ms > RESTORE_SECONDS * 1000
+        # Flink itself has repeated the restore of an overdue job. With checkpoints of its own, the
+        # job has run: its state is only given up if the error names it.
+        restores = _MAX_RESTORES if is_overdue and error and not checkpoints.completed else 0
         if abandons(error, restores):
-            self._abandon(checkpoint, error)
+            self._abandon(url.removesuffix("/_metadata"), error)
             self.cluster.cancel(job.id)
             self._restoring = None
 
     def _delay_after_failure(self, jobs: list[Job]) -> float | None:
         """Return the delay before a new submission if the job failed since the last poll."""
         ended = {job.id: job for job in jobs if job.name == STREAM_JOB and job.ended}
-        newly_ended = ended.keys() - self._reported
-        self._reported |= newly_ended
+        newly_ended = ended.keys() - (self._reported or set())
+        self._reported = set(ended)
         for job_id in sorted(newly_ended):
             job = ended[job_id]
             self.log(f"{STREAM_JOB} {job_id} is {job.state}")
             if job.state == "FAILED":
                 restored, self._restoring = self._restoring, None
                 error = self.cluster.root_exception(job_id) or ""
-                return self._delay_after(error, restored[0] if restored else None)
+                return self._delay_after(error, restored)
         return None
 
     def _delay_after(self, error: str, checkpoint: Checkpoint | None) -> float:
@@ -253,11 +286,12 @@ class Watcher:
         if checkpoint is not None:
             self._failed_restores[checkpoint.url] += 1
             if abandons(error, self._failed_restores[checkpoint.url]):
-                self._abandon(checkpoint, error)
+                self._abandon(checkpoint.url, error)
                 return POLL_SECONDS
-        elif self.unusable and not is_outage(error):
+        elif self._without_checkpoint and self.unusable and not is_outage(error):
             self.log("the job fails without a checkpoint, too: trying the checkpoints again")
             self.unusable.clear()
+            self._keep_unusable()
             self._failed_restores.clear()
         seconds = self.back_off.failed()
         self.log(f"it failed ({failure_reason(error)[:300]}): next try in {seconds:.0f} s")
@@ -273,31 +307,38 @@ class Watcher:
         if checkpoint is not None:
             options["execution.state-recovery.path"] = checkpoint.url
         elif self.unusable:
-            self.log("no checkpoint is usable: starting with Kafka's oldest message")
-        started_from = checkpoint.url if checkpoint else "the beginning"
+            self.log("no checkpoint is usable")
+        started_from = checkpoint.url if checkpoint else "the offsets committed to Kafka"
         self.log(f"submitting {STREAM_JOB} from {started_from}")
         arguments = ("--bootstrap-servers", self.bootstrap_servers)
+        self._restoring, self._without_checkpoint = checkpoint, checkpoint is None
+        self._stopped_ms = time.time_ns() // 1_000_000
         try:
             self.client.run(JOB, self.cluster, STREAM_JOB, arguments=arguments, **options)
         except USER_ERRORS as error:
-            self._reported |= {job.id for job in self.cluster.jobs() if job.ended}
+            self._reported = {job.id for job in self.cluster.jobs() if job.ended}
             return self._delay_after(str(error), checkpoint)
-        if checkpoint is not None:
-            self._restoring = (checkpoint, time.monotonic())
         return POLL_SECONDS
 
-    def _abandon(self, checkpoint: Checkpoint, error: str) -> None:
-        self.unusable.add(checkpoint.url)
-        subject = f"checkpoint {checkpoint.url}"
+    def _abandon(self, url: str, error: str) -> None:
+        self.unusable.add(url)
+        self._keep_unusable()
+        subject = f"checkpoint {url}"
         problem = (
             f"cannot be restored ({failure_reason(error)[:300]}): it is set aside, and "
-            f"{STREAM_JOB} falls back to the previous one, or to Kafka's oldest message"
+            f"{STREAM_JOB} falls back to the previous one, or to the offsets committed to Kafka"
         )
         self.log(f"WARNING: {subject} {problem}")
         try:
             record_issue(self.issues, subject, problem, time.time_ns() // 1_000_000)
         except OSError as error_of_file:
             self.log(f"{self.issues}: {error_of_file.strerror}: no alert is raised")
+
+    def _keep_unusable(self) -> None:
+        try:
+            write_private(self.damaged, json.dumps(sorted(self.unusable)))
+        except OSError as error:
+            self.log(f"{self.damaged}: {error.strerror}: a restart tries the checkpoints again")
 
     def _delete_outdated(self, job: Job) -> None:
         for job_id in outdated(retained(self.s3), job.id):
@@ -329,6 +370,7 @@ def main(arguments: Sequence[str]) -> None:
         bootstrap_servers=f"{HOST}:{settings.port(Port.KAFKA)}",
         ready=ready,
         issues=settings.recorded_issues,
+        damaged=settings.damaged_checkpoints,
     )
     with stoppable():
         try:

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from diabetes_platform.clients.flink import FlinkCluster, Job
+from diabetes_platform.clients.flink import Checkpoints, FlinkCluster, Job
 from diabetes_platform.contract.s3 import DEFAULT_S3
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.flink import stream_job
@@ -125,20 +125,43 @@ def test_abandons_a_checkpoint_that_fails_repeatedly_unless_a_service_is_down(
 
 @dataclass
 class Cluster:
-    """A cluster on which the job runs if its checkpoint, or the start without one, is intact."""
+    """A cluster on which the job runs if its checkpoint, or the start without one, is intact.
 
-    damaged: frozenset[str | None]
+    `retries` are checkpoints that Flink accepts and then fails to restore, again and again.
+    """
+
+    damaged: frozenset[str | None] = frozenset()
     error: str = "java.io.EOFException"
+    retries: frozenset[str] = frozenset()
+    accepted_in_time: bool = True
     submitted: list[str | None] = field(default_factory=list)
     jobs_of_cluster: list[Job] = field(default_factory=list)
+    restored: str | None = None
+    completed: int = 0
 
     def run(self, *_: object, **options: Any) -> str:
         checkpoint = options.get("execution.state-recovery.path")
         self.submitted.append(checkpoint)
         if checkpoint in self.damaged:
             raise PlatformError(f"patients: {self.error}")
-        self.jobs_of_cluster.append(Job("c" * 32, "patients", "RUNNING"))
+        self.restored = checkpoint
+        state = "RESTARTING" if checkpoint in self.retries else "RUNNING"
+        self.jobs_of_cluster.append(Job(f"{len(self.submitted):032}", "patients", state))
+        if state == "RESTARTING" and not self.accepted_in_time:
+            raise PlatformError("patients: not done after 180 s")
         return ""
+
+    def checkpoints(self, _: str) -> Checkpoints:
+        return Checkpoints(self.completed, 0, 1, None, self.restored)
+
+    def root_exception(self, _: str, since_ms: int = 0) -> str | None:
+        assert since_ms
+        return self.error
+
+    def cancel(self, job_id: str) -> None:
+        (job,) = (job for job in self.jobs_of_cluster if job.id == job_id)
+        self.jobs_of_cluster.remove(job)
+        self.jobs_of_cluster.append(Job(job_id, job.name, "CANCELED"))
 
     def overview(self) -> Any:
         return type("Overview", (), {"slots_available": 1})
@@ -146,8 +169,8 @@ class Cluster:
     def jobs(self) -> list[Job]:
         return self.jobs_of_cluster
 
-    def all_tasks_run(self, _: str) -> bool:
-        return True
+    def all_tasks_run(self, job_id: str) -> bool:
+        return Job(job_id, "patients", "RUNNING") in self.jobs_of_cluster
 
 
 def watch(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, polls: int) -> None:
@@ -160,6 +183,7 @@ def watch(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pol
         bootstrap_servers="127.0.0.1:1",
         ready=tmp_path / "runs",
         issues=tmp_path / "issues.jsonl",
+        damaged=tmp_path / "damaged.json",
     )
     for _ in range(polls):
         watcher.poll()
@@ -206,3 +230,73 @@ def test_an_outage_sets_no_checkpoint_aside(
     watch(cluster, tmp_path, monkeypatch, 5)
     assert cluster.submitted == [NEWEST] * 5
     assert alerted(tmp_path) == []
+
+
+def test_a_restarted_process_leaves_damaged_checkpoints_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch(Cluster(frozenset({NEWEST})), tmp_path, monkeypatch, 4)
+    restarted = Cluster(frozenset({NEWEST}))
+    watch(restarted, tmp_path, monkeypatch, 2)
+    assert restarted.submitted == [MIDDLE]
+    assert alerted(tmp_path) == [f"checkpoint {NEWEST}"]
+
+
+def test_checkpoints_that_are_tried_again_are_no_longer_aside_after_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = frozenset({NEWEST, MIDDLE, OLDEST, None})
+    watch(Cluster(every, "IllegalStateException: a bug"), tmp_path, monkeypatch, 7)
+    restarted = Cluster()
+    watch(restarted, tmp_path, monkeypatch, 1)
+    assert restarted.submitted == [NEWEST]
+
+
+@pytest.mark.parametrize("content", ["", "{", "7", '["a"', "null"])
+def test_an_unreadable_list_of_damaged_checkpoints_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    (tmp_path / "damaged.json").write_text(content)
+    cluster = Cluster()
+    watch(cluster, tmp_path, monkeypatch, 2)
+    assert cluster.submitted == [NEWEST]
+
+
+LOOP = "Could not restore keyed state backend for Rank from any of the 1 provided"
+
+
+def test_a_restarted_process_ends_a_restore_that_flink_repeats(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Cluster(error=LOOP, restored=f"{NEWEST}/_metadata")
+    cluster.jobs_of_cluster.append(Job("d" * 32, "patients", "RESTARTING"))
+    watch(cluster, tmp_path, monkeypatch, 3)
+    assert cluster.submitted == [MIDDLE]
+    assert alerted(tmp_path) == [f"checkpoint {NEWEST}"]
+
+
+def test_ends_a_repeated_restore_whose_submission_seemed_to_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Cluster(error=LOOP, retries=frozenset({NEWEST}), accepted_in_time=False)
+    watch(cluster, tmp_path, monkeypatch, 4)
+    assert cluster.submitted == [NEWEST, MIDDLE]
+
+
+def test_a_running_job_that_fails_for_another_reason_keeps_its_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_job, "RESTORE_SECONDS", -1.0)
+    cluster = Cluster(error="IllegalStateException: a bug", restored=NEWEST, completed=7)
+    cluster.jobs_of_cluster.append(Job("d" * 32, "patients", "RESTARTING"))
+    watch(cluster, tmp_path, monkeypatch, 5)
+    assert (cluster.submitted, alerted(tmp_path)) == ([], [])
+
+
+def test_jobs_that_failed_before_the_process_started_say_nothing_about_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch(Cluster(frozenset({NEWEST})), tmp_path, monkeypatch, 4)
+    cluster = Cluster(frozenset({NEWEST}), jobs_of_cluster=[Job("d" * 32, "patients", "FAILED")])
+    watch(cluster, tmp_path, monkeypatch, 2)
+    assert cluster.submitted == [MIDDLE]

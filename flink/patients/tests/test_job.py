@@ -6,7 +6,7 @@ import pytest
 
 from flink.patients.event_time import WindowOptions
 from flink.patients.job import main, parse_arguments
-from flink.patients.kafka_tables import Topics
+from flink.patients.kafka_tables import Topics, source_ddl
 from flink.patients.uids import set_uids
 
 
@@ -66,3 +66,16 @@ def test_topics_and_windows_are_the_contracts_unless_the_caller_names_others() -
     assert options.lateness * 1000 == WindowOptions().lateness_ms
     assert options.window == 60
     assert not options.bounded
+
+
+def test_without_a_checkpoint_the_job_continues_after_the_committed_offsets() -> None:
+    ddl = source_ddl("x:1", Topics(), bounded=False)
+    assert "'scan.startup.mode' = 'group-offsets'" in ddl
+    # For partitions without a committed offset, and for offsets that Kafka no longer has.
+    assert "'properties.auto.offset.reset' = 'earliest'" in ddl
+
+
+def test_a_bounded_job_reads_all_that_kafka_has() -> None:
+    ddl = source_ddl("x:1", Topics(), bounded=True)
+    assert "'scan.startup.mode' = 'earliest-offset'" in ddl
+    assert "'scan.bounded.mode' = 'latest-offset'" in ddl
