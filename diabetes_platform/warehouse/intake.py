@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import psycopg
-
 from diabetes_platform.lake.patient_days import PatientDay
+from diabetes_platform.warehouse.connection import connected
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,45 +20,59 @@ class WaitingPatients:
 
 
 def waiting_patients(
-    url: str, older_than: timedelta, limit: int, rejected: Mapping[int, datetime]
+    url: str, older_than: timedelta, limit: int, rejected: Mapping[int, datetime], after: int = 0
 ) -> WaitingPatients:
-    """Return the patients whose newest change has no prediction, at most `limit` ids.
+    """Return the patients whose newest change has no prediction: the first `limit` after an id.
 
     Changes younger than `older_than` are on their way and do not count. `rejected` has the time of
     the newest rejection by patient: a patient without a later change does not wait.
     """
-    with psycopg.connect(url) as connection:
+    with connected(url) as connection:
         row = connection.execute(
-            "SELECT waiting, rejected FROM serving.waiting_patients(%s, %s, %s, %s)",
-            [older_than, limit, list(rejected), list(rejected.values())],
+            "SELECT waiting, rejected FROM serving.waiting_patients(%s, %s, %s, %s, %s)",
+            [older_than, after, limit, list(rejected), list(rejected.values())],
         ).fetchone()
     return WaitingPatients(*row) if row else WaitingPatients((), 0)
 
 
-def deleted_patients(url: str, limit: int) -> list[int]:
-    """Return the ids of patients who were deleted and still have predictions, at most `limit`."""
-    with psycopg.connect(url) as connection:
-        rows = connection.execute("SELECT intake_id FROM serving.deleted_patients(%s)", [limit])
+def deleted_patients(url: str, limit: int, after: int = 0) -> list[int]:
+    """Return who was deleted and still has predictions: the first `limit` ids after an id."""
+    with connected(url) as connection:
+        rows = connection.execute(
+            "SELECT intake_id FROM serving.deleted_patients(%s, %s)", [after, limit]
+        )
         return [intake_id for (intake_id,) in rows]
 
 
 def emit_again(url: str, ids: Sequence[int]) -> int:
     """Send the present rows of these patients through the stream again; return their number."""
-    with psycopg.connect(url) as connection:
+    with connected(url) as connection:
         row = connection.execute("SELECT serving.emit_again(%s::bigint[])", [list(ids)]).fetchone()
         return int(row[0]) if row else 0
 
 
-def intake_days(
-    url: str, since: datetime, older_than: timedelta, rejected: Mapping[int, datetime]
-) -> list[PatientDay]:
-    """Return the days with patients received from `since` on, except changes of `older_than`.
+def emit_next(url: str, after: int, limit: int) -> tuple[int, int | None]:
+    """Send the present rows of the first `limit` patients after an id through the stream again.
 
-    `rejected` is that of `waiting_patients`.
+    Returns their number and the last id; None if no patient has a higher id than `after`.
     """
-    with psycopg.connect(url) as connection:
+    with connected(url) as connection:
+        row = connection.execute(
+            "SELECT emitted, last_id FROM serving.emit_next(%s, %s)", [after, limit]
+        ).fetchone()
+        return (int(row[0]), row[1]) if row else (0, None)
+
+
+def intake_days(
+    url: str, since: datetime, until: datetime, rejected: Mapping[int, datetime]
+) -> list[PatientDay]:
+    """Return the days with patients received from `since` to before `until`.
+
+    A day's newest change is before `until`, too. `rejected` is that of `waiting_patients`.
+    """
+    with connected(url) as connection:
         rows = connection.execute(
             "SELECT * FROM serving.intake_days(%s, %s, %s, %s)",
-            [since, older_than, list(rejected), list(rejected.values())],
+            [since, until, list(rejected), list(rejected.values())],
         )
         return [PatientDay(*row) for row in rows]

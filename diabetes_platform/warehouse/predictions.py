@@ -3,7 +3,10 @@
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-import psycopg
+from diabetes_platform.warehouse.connection import connected
+
+SECONDS = 300.0
+"""Reads of many patients are allowed this time."""
 
 
 def read_predictions(
@@ -13,7 +16,7 @@ def read_predictions(
 
     Raises psycopg.Error.
     """
-    with psycopg.connect(url) as connection:
+    with connected(url, SECONDS) as connection:
         rows = connection.execute(
             "SELECT intake_id, source_lsn, probability FROM serving.predictions "
             "WHERE model_version = %s AND intake_id = ANY(%s)",
@@ -29,7 +32,7 @@ def probabilities_before_outcome(
 
     A later score may come from a model that was trained on this outcome. Raises psycopg.Error.
     """
-    with psycopg.connect(url) as connection:
+    with connected(url, SECONDS) as connection:
         rows = connection.execute(
             "SELECT DISTINCT ON (intake_id) intake_id, probability FROM serving.predictions "
             "JOIN unnest(%s::bigint[], %s::timestamptz[]) AS confirmed (id, at) "

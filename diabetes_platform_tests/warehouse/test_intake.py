@@ -7,7 +7,9 @@ import pytest
 
 from diabetes_platform.warehouse.intake import (
     WaitingPatients,
+    deleted_patients,
     emit_again,
+    emit_next,
     intake_days,
     waiting_patients,
 )
@@ -95,6 +97,29 @@ def test_an_emitted_row_is_written_again_without_a_difference(warehouse: str) ->
     assert [b[2] != a[2] for b, a in zip(before, after, strict=True)] == [True, True, False]
 
 
+def test_emits_patients_in_the_order_of_their_ids_whether_they_have_an_answer_or_not(
+    warehouse: str,
+) -> None:
+    first, second, third = receive(warehouse, HOUR, HOUR, timedelta(0))
+    answer(warehouse, first, MINUTE)
+    assert emit_next(warehouse, 0, 2) == (2, second)
+    assert emit_next(warehouse, second, 2) == (1, third)
+    assert emit_next(warehouse, third, 2) == (0, None)
+    with psycopg.connect(warehouse) as connection:
+        select = "SELECT count(DISTINCT xmin::text) FROM public.diabetes_new"
+        assert connection.execute(select).fetchone() == (2,), "two transactions have written them"
+
+
+def test_patients_are_read_in_pages(warehouse: str) -> None:
+    first, second, third = receive(warehouse, HOUR, HOUR, HOUR)
+    assert waiting_patients(warehouse, MINUTE, 1, {}, after=first).ids == [second]
+    assert waiting_patients(warehouse, MINUTE, 9, {}, after=third).ids == []
+    for deleted in (4711, 4712, 4713):
+        answer(warehouse, deleted, MINUTE)
+    assert deleted_patients(warehouse, 2) == [4711, 4712]
+    assert deleted_patients(warehouse, 2, after=4712) == [4713]
+
+
 def test_nothing_is_emitted_without_ids(warehouse: str) -> None:
     receive(warehouse, HOUR)
     assert emit_again(warehouse, []) == 0
@@ -105,11 +130,21 @@ def test_counts_the_patients_of_each_day(warehouse: str) -> None:
     (first, *_) = receive(warehouse, timedelta(days=3, minutes=1))
     record_outcome(warehouse, first, timedelta(days=2))
     now = datetime.now(UTC)
-    days = intake_days(warehouse, now - timedelta(days=30), MINUTE, {})
+    days = intake_days(warehouse, now - timedelta(days=30), now - MINUTE, {})
     assert sum(day.patients for day in days) == 4
     assert days[0].newest is not None
     assert abs(days[0].newest - (now - timedelta(days=2))) < MINUTE
     assert days[0].day < days[-1].day
+
+
+def test_counts_what_is_before_a_time_however_late_the_count_is(warehouse: str) -> None:
+    first, _ = receive(warehouse, 20 * MINUTE, 10 * MINUTE)
+    record_outcome(warehouse, first, 10 * MINUTE)
+    now = datetime.now(UTC)
+    until = now - 15 * MINUTE
+    days = intake_days(warehouse, now - timedelta(days=30), until, {})
+    assert [(day.patients, day.newest) for day in days] == [(1, None)]
+    assert intake_days(warehouse, now - timedelta(days=30), now - 30 * MINUTE, {}) == []
 
 
 def test_counts_rejected_patients_separately(warehouse: str) -> None:
@@ -119,7 +154,7 @@ def test_counts_rejected_patients_separately(warehouse: str) -> None:
     now = datetime.now(UTC)
     since = now - timedelta(days=30)
     rejections = {first: now - HOUR / 2, second: now - HOUR / 2, third: now}
-    days = intake_days(warehouse, since, MINUTE, rejections)
+    days = intake_days(warehouse, since, now - MINUTE, rejections)
     assert sum(day.patients for day in days) == 1
     assert sum(day.rejected for day in days) == 2
     (newest,) = [day.newest for day in days if day.newest is not None]

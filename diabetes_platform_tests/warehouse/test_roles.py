@@ -16,10 +16,11 @@ pytestmark = pytest.mark.integration
 MEASUREMENTS = ", ".join(field.name for field in FEATURES)
 EXAMPLE = ", ".join(str(field.example) for field in FEATURES)
 INTAKE = f"INSERT INTO public.diabetes_new ({MEASUREMENTS}) VALUES ({EXAMPLE})"  # noqa: S608 - constants
-WAITING = "SELECT * FROM serving.waiting_patients('1 minute', 10, '{}', '{}')"
+WAITING = "SELECT * FROM serving.waiting_patients('1 minute', 0, 10, '{}', '{}')"
 EMIT = "SELECT serving.emit_again('{1}')"
-DELETED = "SELECT * FROM serving.deleted_patients(10)"
-DAYS = "SELECT * FROM serving.intake_days(now(), '1 minute', '{}', '{}')"
+EMIT_NEXT = "SELECT * FROM serving.emit_next(0, 10)"
+DELETED = "SELECT * FROM serving.deleted_patients(0, 10)"
+DAYS = "SELECT * FROM serving.intake_days(now(), now(), '{}', '{}')"
 LABELLED = f"INSERT INTO public.diabetes_new ({MEASUREMENTS}, outcome) VALUES ({EXAMPLE}, 1)"  # noqa: S608 - constants
 ANSWER = (
     "INSERT INTO serving.predictions (intake_id, source_lsn, model_version, probability, result,"
@@ -60,6 +61,7 @@ ALLOWED = {
         WAITING,
         DELETED,
         EMIT,
+        EMIT_NEXT,
         DAYS,
     ],
     "api": [
@@ -144,6 +146,7 @@ REFUSED = {
         WAITING,
         DELETED,
         EMIT,
+        EMIT_NEXT,
         DAYS,
         HEARTBEAT,
         SLOT,
@@ -160,6 +163,7 @@ REFUSED = {
         WAITING,
         DELETED,
         EMIT,
+        EMIT_NEXT,
         DAYS,
         HEARTBEAT,
         SLOT,

@@ -106,6 +106,7 @@ def poll_slot(
     """Return the progress of the replication slot, and an issue if it is unhealthy or stalled."""
     import psycopg
 
+    from diabetes_platform.warehouse.connection import connected
     from diabetes_platform.warehouse.replication import (
         SLOT,
         read_slot,
@@ -115,7 +116,7 @@ def poll_slot(
     )
 
     try:
-        with psycopg.connect(warehouse_url, connect_timeout=5) as connection:
+        with connected(warehouse_url) as connection:
             slot = read_slot(connection)
             problem = slot_warning(slot, connection.info.dbname)
     except psycopg.OperationalError:
@@ -143,13 +144,14 @@ def capture_issues(connect_url: str, warehouse_url: str, now_ms: int) -> list[He
     from diabetes_platform.clients.errors import ServiceError
     from diabetes_platform.contract.topics import CONNECTOR
     from diabetes_platform.warehouse import capture
+    from diabetes_platform.warehouse.connection import connected
 
     api = ConnectApi(connect_url, seconds=_CONNECT_SECONDS)
     try:
         if (config := api.config(CONNECTOR)) is None:
             return []
         offset_lsn = api.offset_lsn(CONNECTOR)
-        with psycopg.connect(warehouse_url, connect_timeout=5) as connection:
+        with connected(warehouse_url) as connection:
             server = capture.read_position(connection)
     except (ServiceError, psycopg.OperationalError):
         return []  # the other checks report it

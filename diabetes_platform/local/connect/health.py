@@ -1,7 +1,5 @@
 """The health checks of change data capture, up to a patient that goes through the whole stream."""
 
-import psycopg
-
 from diabetes_platform.clients.connect import ConnectApi, connector_state
 from diabetes_platform.contract.topics import CONNECTOR
 from diabetes_platform.local.connect.canary import canary_answered
@@ -12,6 +10,7 @@ from diabetes_platform.local.postgres.data import SUPERUSER
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.settings import Port
 from diabetes_platform.warehouse.capture import current_capture, read_position, replacement
+from diabetes_platform.warehouse.connection import connected
 from diabetes_platform.warehouse.replication import MIB, SLOT, read_slot, slot_problem
 
 
@@ -27,7 +26,7 @@ def connector_runs(stack: Stack) -> str:
 def replication_slot(stack: Stack) -> str:
     """Return the lag of the slot's consumer; raises if it has none or the slot is lost."""
     superuser = database_url(stack, SUPERUSER, WAREHOUSE_DATABASE)
-    with psycopg.connect(superuser, connect_timeout=5) as connection:
+    with connected(superuser) as connection:
         slot = read_slot(connection)
     problem = slot_problem(slot, WAREHOUSE_DATABASE)
     if slot is None or problem is not None:
@@ -44,7 +43,7 @@ def captured_server(stack: Stack) -> str:
     if config is None:
         raise RuntimeError(f"Connect has no connector {CONNECTOR}")
     offset_lsn = api.offset_lsn(CONNECTOR)
-    with psycopg.connect(database_url(stack, SUPERUSER, WAREHOUSE_DATABASE)) as connection:
+    with connected(database_url(stack, SUPERUSER, WAREHOUSE_DATABASE)) as connection:
         server = read_position(connection)
     if (reason := replacement(config, offset_lsn, server)) is not None:
         raise RuntimeError(reason)
