@@ -1,5 +1,7 @@
 """Checks of the stream: message accounting, the share of rejected records and of late events."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,14 +27,17 @@ from diabetes_platform.orchestration.describe import (
     WINDOWS,
 )
 from diabetes_platform.orchestration.resources import Models
+from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PlatformSettings
 
 PERIOD = timedelta(days=1)
 COMPARED = timedelta(days=30)
 IN_FLIGHT = timedelta(minutes=10)
 """Younger changes may still be on their way through the stream and to the lake."""
+DELETION_SECONDS = 30.0
+"""A deletion arrives within this time; the intake table does not record when it was made."""
 MAX_WAITING = 1_000
-"""Patients without an answer are counted up to this number."""
+"""Patients without an answer, and deleted ones with predictions, are counted up to this number."""
 MIN_COUNT = 50
 """Among fewer records or events, a single one would be more than 2 %."""
 WARN_SHARE = 0.01
@@ -84,7 +89,7 @@ def every_message_accounted_for(
     asset=MONITORING,
     additional_deps=[CHAMPION, REJECTED, STREAM],
     description="The newest change of every patient has a prediction or was rejected, except "
-    "changes of the last ten minutes.",
+    "changes of the last ten minutes, and no deleted patient has predictions.",
 )
 def every_patient_has_an_answer(
     lake: dg.ResourceParam[Lake],
@@ -104,17 +109,46 @@ def every_patient_has_an_answer(
         MAX_WAITING + 1,
         rejected_patients(lake),
     )
-    waiting = len(patients.ids)
-    more = f"more than {MAX_WAITING:,}" if waiting > MAX_WAITING else f"{waiting:,}"
-    summary = f"{more} patients wait for a prediction of their newest change"
-    if waiting:
-        summary += f", the first one is {patients.ids[0]}: see docs/operations.md"
+    deleted = _lost_deletions(settings.warehouse_url.get_secret_value())
+    problems = [
+        f"{_count(ids)} {problem}, the first one is {ids[0]}: see docs/operations.md"
+        for ids, problem in (
+            (patients.ids, "patients wait for a prediction of their newest change"),
+            (deleted, "deleted patients still have predictions"),
+        )
+        if ids
+    ]
     return dg.AssetCheckResult(
-        passed=not waiting,
+        passed=not problems,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=_with_rejected(summary, patients.rejected),
-        metadata={"waiting": waiting, "rejected": patients.rejected},
+        description=_with_rejected(
+            "; ".join(problems) or "every patient has an answer", patients.rejected
+        ),
+        metadata={
+            "waiting": len(patients.ids),
+            "deleted": len(deleted),
+            "rejected": patients.rejected,
+        },
     )
+
+
+def _lost_deletions(url: str) -> list[int]:
+    """Return the deleted patients who keep their predictions for `DELETION_SECONDS`."""
+    from diabetes_platform.warehouse.intake import deleted_patients
+
+    deleted = set(deleted_patients(url, MAX_WAITING + 1))
+
+    def arrived() -> bool:
+        deleted.intersection_update(deleted and deleted_patients(url, MAX_WAITING + 1))
+        return not deleted
+
+    with suppress(TimeoutError):
+        wait_until(arrived, timeout=DELETION_SECONDS, interval=1.0)
+    return sorted(deleted)
+
+
+def _count(ids: Sequence[int]) -> str:
+    return f"more than {MAX_WAITING:,}" if len(ids) > MAX_WAITING else f"{len(ids):,}"
 
 
 @dg.asset_check(
@@ -132,11 +166,12 @@ def lake_has_every_patient(
 
     if settings.kafka_servers is None or settings.warehouse_url is None:
         return inconclusive("There is no stream or no warehouse to compare the lake with.")
-    now = datetime.now(UTC)
-    since = (now - COMPARED).replace(hour=0, minute=0, second=0, microsecond=0)
+    # The same times for both, although the second read is later than the first.
+    until = datetime.now(UTC) - IN_FLIGHT
+    since = (until - COMPARED).replace(hour=0, minute=0, second=0, microsecond=0)
     rejections = rejected_patients(lake)
-    intake = intake_days(settings.warehouse_url.get_secret_value(), since, IN_FLIGHT, rejections)
-    in_lake = patient_days(lake, since, now - IN_FLIGHT, rejections)
+    intake = intake_days(settings.warehouse_url.get_secret_value(), since, until, rejections)
+    in_lake = patient_days(lake, since, until, rejections)
     problems = incomplete_days(intake, in_lake)
     expected, rejected = sum(day.patients for day in intake), sum(day.rejected for day in intake)
     summary = f"the lake has the {expected:,} patients of {len(intake)} days"

@@ -1,7 +1,9 @@
 """Checks of the stream, on a lake of the test's own and without a Flink cluster."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Timer
 
 import dagster as dg
 import psycopg
@@ -14,7 +16,9 @@ from diabetes_platform.contract.tables import (
     STREAM_WINDOWS,
     Table,
 )
+from diabetes_platform.defs.monitoring import stream_quality
 from diabetes_platform.defs.monitoring.stream_quality import (
+    IN_FLIGHT,
     every_message_accounted_for,
     every_patient_has_an_answer,
     few_events_late,
@@ -22,6 +26,7 @@ from diabetes_platform.defs.monitoring.stream_quality import (
     lake_has_every_patient,
 )
 from diabetes_platform.lake.delta import Lake
+from diabetes_platform.lake.rejected_patients import rejected_patients
 from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.orchestration.resources import Models
 from diabetes_platform.settings import PlatformSettings
@@ -191,6 +196,23 @@ def test_the_lake_has_every_patient_of_the_intake_table(
     assert evaluation.metadata["patients_in_lake"].value == 2
 
 
+@pytest.mark.integration
+def test_a_change_that_comes_of_age_during_the_check_is_missing_nowhere(
+    lake: Lake,
+    intake: dg.ResourceDefinition,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    receive(database_url, IN_FLIGHT - timedelta(seconds=1))
+
+    def slow(lake: Lake) -> dict[int, datetime]:
+        time.sleep(2)
+        return rejected_patients(lake)
+
+    monkeypatch.setattr(stream_quality, "rejected_patients", slow)
+    assert evaluate(lake_has_every_patient, lake=lake, settings=intake).passed
+
+
 def ingest(lake: Lake, url: str, *patients: int) -> None:
     """Add the intake rows of these patients to `stream/patients`."""
     with psycopg.connect(url) as connection:
@@ -229,6 +251,46 @@ def test_every_patient_of_the_intake_table_has_an_answer(
     )
     answer(database_url, second, HOUR - MINUTE)
     assert evaluate(every_patient_has_an_answer, **resources).passed
+
+
+@pytest.mark.integration
+def test_a_deletion_that_does_not_arrive_fails(
+    lake: Lake,
+    models: Models,
+    intake: dg.ResourceDefinition,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stream_quality, "DELETION_SECONDS", 0.5)
+    (patient,) = receive(database_url, HOUR)
+    for answered in (patient, 4711):
+        answer(database_url, answered, MINUTE)
+    evaluation = evaluate(every_patient_has_an_answer, lake=lake, models=models, settings=intake)
+    assert (evaluation.passed, evaluation.severity) == (False, ERROR)
+    assert evaluation.metadata["deleted"].value == 1
+    assert "1 deleted patients still have predictions, the first one is 4711" in (
+        evaluation.description or ""
+    )
+
+
+@pytest.mark.integration
+def test_a_deletion_on_its_way_is_waited_for(
+    lake: Lake,
+    models: Models,
+    intake: dg.ResourceDefinition,
+    database_url: str,
+) -> None:
+    answer(database_url, 4711, MINUTE)
+
+    def delete() -> None:
+        with psycopg.connect(database_url) as connection:
+            connection.execute("DELETE FROM serving.predictions")
+
+    timer = Timer(2.0, delete)
+    timer.start()
+    evaluation = evaluate(every_patient_has_an_answer, lake=lake, models=models, settings=intake)
+    timer.join()
+    assert evaluation.passed
 
 
 @pytest.mark.integration
