@@ -25,14 +25,17 @@ from diabetes_platform.streaming.topic import open_topic
 
 GROUPS = ((FLINK_GROUP, CDC_TOPIC), (PREDICTOR_GROUP, SINK_TOPIC))
 """The consumer groups of the stream, and the topic that each one reads."""
-SETTLED_LAG = 100
+CAUGHT_UP_LAG = 100
 """Up to this lag, patients without an answer are not merely waiting for their turn."""
-SETTLED_MS = 120_000
-"""After this time, changes that were emitted again have an answer or a dead letter."""
+ANSWER_MS = 120_000
+"""After this time, changes that were emitted again have an answer or a dead letter.
+
+It is longer than `WAITING_AGE` of the sensor, so changes from just before the gap count, too.
+"""
 _SECONDS = 5.0
 
-Step = Literal["wait", "emit", "ask", "close"]
-"""What to do about a gap; `ask` waits for `diabetes repair`."""
+Step = Literal["wait", "emit", "wait_for_operator", "close"]
+"""What to do about the open gaps; `wait_for_operator` waits for `diabetes repair`."""
 
 
 class GroupOffsets(BaseModel):
@@ -49,39 +52,62 @@ class GroupOffsets(BaseModel):
 
 
 class OffsetGap(BaseModel):
-    """Messages that a group can no longer read; `ranges` are written `partition:first-last`.
+    """Messages of a topic that a group can no longer read, found from `found_ms` to `newest_ms`.
 
-    `emitted_ms` is the time at which the patients without an answer were emitted again.
+    `ranges` are written `partition:first-last`, by the id of the topic that had them. Of a topic
+    that was deleted, they are what was unread at the last poll.
     """
 
     model_config = ConfigDict(frozen=True)
 
     group: str
     topic: str
-    ranges: tuple[str, ...]
+    ranges: dict[str, tuple[str, ...]]
+    deleted: bool = False
     found_ms: int
-    emitted: int = 0
-    emitted_ms: int | None = None
+    newest_ms: int
 
     @property
     def issue(self) -> HealthIssue:
-        """The issue of its incident."""
-        lost = sum(len(OffsetRange.parse(text)) for text in self.ranges)
+        """The issue of its incident, which lasts while the gap grows."""
+        ranges = [text for texts in self.ranges.values() for text in texts]
+        lost = sum(len(OffsetRange.parse(text)) for text in ranges)
+        problem = (
+            f"lost offsets {', '.join(ranges)} ({lost:,} offsets): Kafka removed them before they "
+            "were read"
+            if ranges
+            else "may have lost messages"
+        )
+        if self.deleted:
+            problem += "; the topic was deleted and created again, with what else was unread"
         return HealthIssue(
-            f"group {self.group}: offsets {', '.join(self.ranges)} of {self.topic}",
-            f"were removed by Kafka before they were read ({lost:,} offsets): the affected "
-            "patients are emitted again from the intake table, many of them and lost deletions by "
-            "`diabetes repair`",
+            f"group {self.group} in {self.topic}",
+            f"{problem}. The patients are emitted again: docs/operations.md, “Lost messages”",
             first_ms=self.found_ms,
             urgent=True,
         )
 
 
+class Emission(BaseModel):
+    """The progress of emitting all patients again: those with an id up to `through` are sent."""
+
+    model_config = ConfigDict(frozen=True)
+
+    through: int = 0
+    emitted: int = 0
+    finished_ms: int | None = None
+    tombstones_ms: int | None = None
+
+
 class GapState(BaseModel):
-    """What the sensor keeps between two polls: the offsets of each group, and the open gaps."""
+    """What the sensor keeps between two polls: the offsets of each group, and the open gaps.
+
+    One emission repairs all open gaps. It starts again whenever a gap is found or grows.
+    """
 
     groups: dict[str, GroupOffsets] = {}
     gaps: tuple[OffsetGap, ...] = ()
+    emission: Emission = Emission()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,30 +121,43 @@ class GroupPoll:
 
     @property
     def lag(self) -> int:
-        """The number of unread offsets; a partition without a commit counts as a whole."""
-        committed, ends = self.offsets.committed, self.offsets.ends
-        return sum(ends[p] - max(committed.get(p, low), low) for p, low in self.lows.items())
+        """The number of unread offsets.
+
+        A partition counts as a whole without a commit, and with one past its end: the group has not
+        yet read the topic that was created again.
+        """
+        return sum(self._lag_of(partition) for partition in self.lows)
+
+    def _lag_of(self, partition: int) -> int:
+        low, end = self.lows[partition], self.offsets.ends[partition]
+        committed = self.offsets.committed.get(partition, low)
+        return end - (committed if low <= committed <= end else low)
+
+    @property
+    def is_before_gap(self) -> bool:
+        """Whether the next offset of a partition was removed."""
+        committed = self.offsets.committed
+        return any(committed.get(partition, low) < low for partition, low in self.lows.items())
 
 
 def lost_ranges(previous: GroupOffsets | None, poll: GroupPoll) -> list[OffsetRange]:
     """Return the offsets that Kafka removed since `previous` and that the group had not read.
 
     A group that has already continued after the gap is recognised by `previous`. Polls follow each
-    other within seconds: Kafka does not remove what was read in between.
+    other within seconds: Kafka does not remove what was read in between. Of a topic that was
+    deleted, messages after the previous poll may be lost, too.
     """
-    current = poll.offsets
-    if previous is not None and previous.topic_id != current.topic_id:
-        # The topic was deleted and created again, with all that was unread.
+    if previous is not None and was_recreated(previous, poll):
         return [
-            OffsetRange(partition, offset, previous.ends[partition] - 1)
-            for partition, offset in sorted(previous.committed.items())
-            if offset < previous.ends.get(partition, 0)
+            OffsetRange(partition, first, end - 1)
+            for partition, end in sorted(previous.ends.items())
+            if (first := previous.committed.get(partition, 0)) < end
         ]
     ranges = []
     for partition, low in sorted(poll.lows.items()):
         candidates = [
             offsets.committed[partition]
-            for offsets in (previous, current)
+            for offsets in (previous, poll.offsets)
             if offsets is not None and partition in offsets.committed
         ]
         if candidates and min(candidates) < low:
@@ -126,54 +165,74 @@ def lost_ranges(previous: GroupOffsets | None, poll: GroupPoll) -> list[OffsetRa
     return ranges
 
 
+def was_recreated(previous: GroupOffsets, poll: GroupPoll) -> bool:
+    """Whether the topic was deleted and created again since `previous`."""
+    return previous.topic_id != poll.offsets.topic_id
+
+
 def update_gaps(state: GapState, polls: Iterable[GroupPoll], now_ms: int) -> GapState:
-    """Return the state after a poll of all groups, with the gaps that it found."""
-    groups, gaps = dict(state.groups), list(state.gaps)
-    for poll in polls:
-        lost = lost_ranges(groups.get(poll.group), poll)
-        groups[poll.group] = poll.offsets
-        ranges = tuple(map(str, lost))
-        open_gaps = [gap for gap in gaps if gap.group == poll.group]
-        # A group that does not run has the same gap in each poll, or a longer one.
-        if {text for gap in open_gaps for text in gap.ranges}.issuperset(ranges):
-            continue
-        shorter = [gap for gap in open_gaps if _covers(lost, gap)]
-        gaps = [gap for gap in gaps if gap not in shorter]
-        gaps.append(OffsetGap(group=poll.group, topic=poll.topic, ranges=ranges, found_ms=now_ms))
-    return GapState(groups=groups, gaps=tuple(gaps))
+    """Return the state after a poll of all groups, with the gaps that it found.
 
-
-def _covers(lost: Iterable[OffsetRange], gap: OffsetGap) -> bool:
-    """Whether `lost` contains all offsets of an open gap."""
-    longest = {offsets.partition: offsets for offsets in lost}
-    return all(
-        offsets.partition in longest
-        and longest[offsets.partition].first <= offsets.first
-        and offsets.last <= longest[offsets.partition].last
-        for offsets in map(OffsetRange.parse, gap.ranges)
-    )
-
-
-def settled(polls: Iterable[GroupPoll]) -> bool:
-    """Whether every group has read nearly everything that Kafka has, and nothing is missing."""
-    return all(
-        poll.lag <= SETTLED_LAG
-        and all(poll.offsets.committed.get(p, low) >= low for p, low in poll.lows.items())
-        for poll in polls
-    )
-
-
-def next_step(gap: OffsetGap, waiting: int, limit: int, now_ms: int) -> Step:
-    """Return what to do about a gap once all groups have settled.
-
-    `waiting` is the number of patients without an answer, up to `limit` + 1. Patients whom the
-    stream rejects keep waiting, so a gap is closed some time after its patients were emitted again.
+    A group has one gap, which grows. A group that does not run has the same gap in each poll.
     """
-    if waiting == 0:
-        return "close"
-    if gap.emitted_ms is not None:
-        return "close" if now_ms - gap.emitted_ms >= SETTLED_MS else "wait"
-    return "emit" if waiting <= limit else "ask"
+    groups, gaps = dict(state.groups), {gap.group: gap for gap in state.gaps}
+    grown = False
+    for poll in polls:
+        previous = groups.get(poll.group)
+        groups[poll.group] = poll.offsets
+        deleted = previous is not None and was_recreated(previous, poll)
+        lost = lost_ranges(previous, poll)
+        topic_id = previous.topic_id if deleted and previous else poll.offsets.topic_id
+        gap = gaps.get(poll.group) or OffsetGap(
+            group=poll.group, topic=poll.topic, ranges={}, found_ms=now_ms, newest_ms=now_ms
+        )
+        present = tuple(map(OffsetRange.parse, gap.ranges.get(topic_id, ())))
+        if not deleted and set(present).issuperset(lost):
+            continue
+        others = (offsets for offsets in present if not _covers(lost, offsets))
+        ranges = tuple(map(str, sorted([*others, *lost])))
+        gaps[poll.group] = gap.model_copy(
+            update={
+                "ranges": {**gap.ranges, topic_id: ranges},
+                "deleted": gap.deleted or deleted,
+                "newest_ms": now_ms,
+            }
+        )
+        grown = True
+    return GapState(
+        groups=groups,
+        gaps=tuple(gaps.values()),
+        emission=Emission() if grown else state.emission,
+    )
+
+
+def _covers(lost: Iterable[OffsetRange], offsets: OffsetRange) -> bool:
+    return any(
+        longer.partition == offsets.partition
+        and longer.first <= offsets.first
+        and offsets.last <= longer.last
+        for longer in lost
+    )
+
+
+def caught_up(polls: Iterable[GroupPoll]) -> bool:
+    """Whether every group has read nearly everything that Kafka has, and nothing is missing."""
+    return all(poll.lag <= CAUGHT_UP_LAG and not poll.is_before_gap for poll in polls)
+
+
+def next_step(state: GapState, unanswered: int, limit: int, now_ms: int) -> Step:
+    """Return what to do about the open gaps once all groups have caught up.
+
+    `unanswered` is the number of patients whose newest change or deletion has not arrived. All
+    patients are emitted again, because a lost correction of a measurement is not among them.
+    Without a `limit` of patients to emit at a time, that is left to an operator.
+    """
+    if limit and state.emission.finished_ms is None:
+        return "emit"
+    newest_ms = max(gap.newest_ms for gap in state.gaps)
+    if now_ms - max(newest_ms, state.emission.finished_ms or 0) < ANSWER_MS:
+        return "wait"
+    return "wait_for_operator" if unanswered else "close"
 
 
 def poll_groups(servers: str) -> list[GroupPoll]:
@@ -188,17 +247,18 @@ def poll_group(servers: str, group: str, topic_name: str) -> GroupPoll:
         AdminClient({"bootstrap.servers": servers, "log_level": 0}) as admin,
     ):
         topic_id = topic.topic_id()
-        # Before the watermarks: an offset that is committed later must not look like a gap.
-        watermarks = topic.watermarks()
-        partitions = [TopicPartition(topic_name, partition) for partition in watermarks]
+        # Committed offsets only grow. So the first offsets are read before them, and the ends after
+        # them: a group that reads on meanwhile must not look like one before or past the topic.
+        lows = {partition: low for partition, (low, _) in topic.watermarks().items()}
+        partitions = [TopicPartition(topic_name, partition) for partition in lows]
         request = [ConsumerGroupTopicPartitions(group, partitions)]
         futures = admin.list_consumer_group_offsets(request, request_timeout=_SECONDS)
         committed = futures[group].result().topic_partitions
+        watermarks = topic.watermarks()
     offsets = GroupOffsets(
         topic_id=topic_id,
         # A negative offset means that the group has not committed one.
         committed={p.partition: p.offset for p in committed if p.offset >= 0},
-        ends={partition: high for partition, (_, high) in watermarks.items()},
+        ends={partition: watermarks[partition][1] for partition in lows},
     )
-    lows = {partition: low for partition, (low, _) in watermarks.items()}
     return GroupPoll(group, topic_name, offsets, lows)

@@ -174,67 +174,123 @@ def capture_issues(connect_url: str, warehouse_url: str, now_ms: int) -> list[He
 
 @dg.sensor(
     description="Sends an alert if Kafka removed messages before Flink or the predictor read them, "
-    "and emits the affected patients again from the intake table; another alert once they have "
-    "their answers.",
+    "and emits all patients and lost deletions again from the intake table; another alert once "
+    "they have their answers.",
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=POLL_SECONDS,
 )
 def offset_gaps(
     context: dg.SensorEvaluationContext, settings: dg.ResourceParam[PlatformSettings]
 ) -> dg.SkipReason:
-    """Poll the committed offsets, alert on gaps, and repair those that are safe to repair."""
+    """Poll the committed offsets, alert on gaps, and repair them."""
     if settings.kafka_servers is None or settings.warehouse_url is None:
         return dg.SkipReason(NO_STREAM)
+    import psycopg
+    from confluent_kafka import KafkaException
+
     from diabetes_platform.streaming.offset_gaps import GapState, poll_groups, update_gaps
 
     now_ms, cursor = time.time_ns() // 1_000_000, IncidentCursor.from_json(context.cursor)
-    polls = poll_groups(settings.kafka_servers)
+    try:
+        polls = poll_groups(settings.kafka_servers)
+    except KafkaException as error:
+        # The sensor stream_health reports it.
+        return dg.SkipReason(f"Kafka does not answer: {error.args[0].str()}")
     state = update_gaps(GapState.model_validate(cursor.state), polls, now_ms)
-    repaired = _repair_gaps(context, settings, state, polls, now_ms)
-    track_incidents(
+    # Before the repair, which needs PostgreSQL.
+    issues = [gap.issue for gap in state.gaps]
+    incidents = track_incidents(
         context,
         settings,
         cursor,
-        # Also of a gap that this poll has closed.
-        [gap.issue for gap in state.gaps],
+        issues,
         OUTAGE_POLICY,
         now_ms=now_ms,
-        state=repaired.model_dump(mode="json"),
+        state=state.model_dump(mode="json"),
     )
-    return dg.SkipReason(f"{len(repaired.gaps)} open offset gaps")
+    if not state.gaps:
+        return dg.SkipReason("no open offset gap")
+    try:
+        repaired, summary = repair_gaps(context, settings, state, polls, now_ms)
+    except (psycopg.Error, KafkaException) as error:
+        line = str(error).splitlines()[0]
+        return dg.SkipReason(f"{issue_summary(issues)}. The repair is tried again: {line}")
+    content = IncidentCursor(incidents, state=repaired.model_dump(mode="json"))
+    context.update_cursor(content.to_json())
+    return dg.SkipReason(f"{issue_summary(issues)}. Repair: {summary}")
 
 
-def _repair_gaps(
+def repair_gaps(
     context: dg.SensorEvaluationContext,
     settings: PlatformSettings,
     state: "GapState",
     polls: Sequence["GroupPoll"],
     now_ms: int,
-) -> "GapState":
-    """Emit affected patients again; return the state without the gaps that are closed."""
-    from diabetes_platform.streaming.offset_gaps import GapState, next_step, settled
-    from diabetes_platform.warehouse.intake import emit_again, waiting_patients
+) -> tuple["GapState", str]:
+    """Take the next step of the repair; return the state after it, and a summary.
 
-    if not state.gaps or settings.warehouse_url is None or not settled(polls):
-        return state
+    Each step sends at most `repair_limit` patients, and only if the groups have caught up, so the
+    stream is never flooded. Raises psycopg.Error and KafkaException.
+    """
+    from diabetes_platform.streaming.offset_gaps import GapState, caught_up, next_step
+    from diabetes_platform.warehouse.intake import deleted_patients, waiting_patients
+
+    if settings.warehouse_url is None or not caught_up(polls):
+        return state, "waits until Flink and the predictor have caught up"
     url, limit = settings.warehouse_url.get_secret_value(), settings.repair_limit
     try:
         rejected = rejected_patients(Lake(settings.lake, settings.s3))
     except (LakeError, StorageError) as error:
-        # They are only emitted once more: a damaged lake delays no repair.
+        # A rejected patient then keeps the gap open until the next tick.
         context.log.warning("rejected patients cannot be read: %s", error)
         rejected = {}
-    waiting = waiting_patients(url, WAITING_AGE, limit + 1, rejected).ids
-    steps = {gap: next_step(gap, len(waiting), limit, now_ms) for gap in state.gaps}
-    emitted = emit_again(url, waiting) if "emit" in steps.values() else 0
-    gaps = []
-    for gap, step in steps.items():
-        if step == "emit":
-            context.log.warning("%s: emitted %d patients again", gap.issue.subject, emitted)
-            gaps.append(gap.model_copy(update={"emitted": emitted, "emitted_ms": now_ms}))
-        elif step != "close":
-            gaps.append(gap)
-    return GapState(groups=state.groups, gaps=tuple(gaps))
+    waiting = waiting_patients(url, WAITING_AGE, 1, rejected).ids
+    deleted = deleted_patients(url, limit + 1)
+    state = _send_tombstones(context, settings, state, deleted, now_ms)
+    step = next_step(state, len(waiting) + len(deleted), limit, now_ms)
+    emission = state.emission
+    match step:
+        case "emit":
+            state = _emit_next(url, state, limit, now_ms)
+            return state, f"{state.emission.emitted:,} patients emitted again"
+        case "wait":
+            return state, f"waits for the answers of {emission.emitted:,} patients"
+        case "wait_for_operator":
+            return state, "changes or deletions did not arrive: run `diabetes repair --all`"
+        case "close":
+            return GapState(groups=state.groups), "every patient has an answer"
+
+
+def _emit_next(url: str, state: "GapState", limit: int, now_ms: int) -> "GapState":
+    from diabetes_platform.warehouse.intake import emit_next
+
+    emission = state.emission
+    emitted, last = emit_next(url, emission.through, limit)
+    update = {"finished_ms": now_ms} if last is None else {"through": last}
+    update["emitted"] = emission.emitted + emitted
+    return state.model_copy(update={"emission": emission.model_copy(update=update)})
+
+
+def _send_tombstones(
+    context: dg.SensorEvaluationContext,
+    settings: PlatformSettings,
+    state: "GapState",
+    deleted: Sequence[int],
+    now_ms: int,
+) -> "GapState":
+    """Send lost deletions again, unless they are too many or were sent a moment ago."""
+    from diabetes_platform.streaming.offset_gaps import ANSWER_MS
+    from diabetes_platform.streaming.tombstones import send_tombstones
+
+    emission = state.emission
+    sent_now = emission.tombstones_ms is not None and now_ms - emission.tombstones_ms < ANSWER_MS
+    if not deleted or len(deleted) > settings.repair_limit or sent_now:
+        return state
+    send_tombstones(settings.kafka_servers or "", deleted)
+    context.log.warning("%d lost deletions sent again", len(deleted))
+    return state.model_copy(
+        update={"emission": emission.model_copy(update={"tombstones_ms": now_ms})}
+    )
 
 
 @dg.sensor(

@@ -7,13 +7,15 @@ from pathlib import Path
 import dagster as dg
 import psycopg
 import pytest
+from confluent_kafka import KafkaError, KafkaException
+from pydantic import SecretStr
 
 from diabetes_platform.defs.alerts.stream import offset_gaps
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming import offset_gaps as module
-from diabetes_platform.streaming.offset_gaps import SETTLED_MS, GapState, GroupOffsets, GroupPoll
-from diabetes_platform.warehouse.intake import waiting_patients
+from diabetes_platform.streaming import tombstones
+from diabetes_platform.streaming.offset_gaps import ANSWER_MS, GapState, GroupOffsets, GroupPoll
 from diabetes_platform.warehouse.migrate import upgrade
 from diabetes_platform_tests.lake.test_rejected_patients import append_rejections
 from diabetes_platform_tests.warehouse.test_intake import HOUR, MINUTE, answer, receive
@@ -26,12 +28,26 @@ class Sensor:
 
     def __init__(self, settings: PlatformSettings, monkeypatch: pytest.MonkeyPatch) -> None:
         self.settings, self.cursor = settings, ""
-        self.committed, self.low = 100, 0
+        self.committed, self.low, self.end, self.topic_id = 100, 0, 101, "t"
+        self.broker_answers, self.summary = True, ""
+        self.tombstones: list[int] = []
         monkeypatch.setattr(module, "poll_groups", lambda _: [self.poll()])
+        monkeypatch.setattr(tombstones, "send_tombstones", self.send_tombstones)
+
+    def send_tombstones(self, _: str, ids: list[int]) -> None:
+        self.tombstones += ids
 
     def poll(self) -> GroupPoll:
-        offsets = GroupOffsets(topic_id="t", committed={0: self.committed}, ends={0: 100})
+        if not self.broker_answers:
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))  # noqa: SLF001 - its public name
+        offsets = GroupOffsets(
+            topic_id=self.topic_id, committed={0: self.committed}, ends={0: self.end}
+        )
         return GroupPoll("predictor", "sink", offsets, {0: self.low})
+
+    def lose_messages(self) -> None:
+        self.tick()
+        self.low = self.committed = 101
 
     def tick(self) -> GapState:
         with (
@@ -40,16 +56,24 @@ class Sensor:
                 instance=instance, cursor=self.cursor, resources={"settings": self.settings}
             ) as context,
         ):
-            offset_gaps(context)
+            self.summary = offset_gaps(context).skip_message
             self.cursor = context.cursor or ""
         return GapState.model_validate(json.loads(self.cursor)["state"])
 
-    def an_age_earlier(self) -> None:
+    def tick_until(self, step: str) -> GapState:
+        for _ in range(10):
+            state = self.tick()
+            if step in self.summary:
+                return state
+        raise AssertionError(self.summary)
+
+    def let_time_pass(self) -> None:
         """Let all times of the cursor be so far in the past that changes have arrived."""
         content = json.loads(self.cursor)
-        for gap in content["state"]["gaps"]:
-            if gap["emitted_ms"] is not None:
-                gap["emitted_ms"] -= SETTLED_MS
+        for values in (*content["state"]["gaps"], content["state"]["emission"]):
+            for name, value in values.items():
+                if name.endswith("_ms") and value is not None:
+                    values[name] = value - ANSWER_MS
         self.cursor = json.dumps(content)
 
     def alerts(self) -> list[tuple[str, str]]:
@@ -78,85 +102,162 @@ def sensor(
     return Sensor(settings, monkeypatch)
 
 
-def emissions(url: str) -> int:
-    """The number of intake rows that were written more than once."""
+def versions(url: str) -> dict[int, str]:
+    """The transaction that wrote each patient's row."""
     with psycopg.connect(url) as connection:
-        row = connection.execute(
-            "SELECT count(*) FROM public.diabetes_new WHERE xmin::text <> "
-            "(SELECT min(xmin::text::bigint)::text FROM public.diabetes_new)"
-        ).fetchone()
-    return row[0] if row else 0
+        return dict(
+            connection.execute("SELECT id, xmin::text FROM public.diabetes_new").fetchall()
+        )
 
 
-def test_alerts_at_once_and_emits_the_patients_after_the_group_has_continued(
+def emitted(url: str, before: dict[int, str]) -> list[int]:
+    """The patients whose rows were written since."""
+    return sorted(
+        patient for patient, version in versions(url).items() if before[patient] != version
+    )
+
+
+def test_alerts_at_once_and_emits_all_patients_after_the_group_has_continued(
     sensor: Sensor, database_url: str
 ) -> None:
-    first, second, *_ = receive(database_url, HOUR, HOUR, HOUR)
-    answer(database_url, first, HOUR - MINUTE)
+    # One has an answer, one waits, and one has a change of this minute.
+    patients = receive(database_url, HOUR, HOUR, 0 * HOUR)
+    answer(database_url, patients[0], HOUR - MINUTE)
+    before = versions(database_url)
     assert sensor.tick().gaps == ()
     sensor.committed = 40
     sensor.tick()
     assert sensor.alerts() == [], "a lag is no gap"
     sensor.low = 60
-    (gap,) = sensor.tick().gaps
-    assert sensor.alerts() == [("raised", "group predictor: offsets 0:40-59 of sink")]
-    assert emissions(database_url) == 0, "the group has not passed the gap"
-    sensor.committed = 100
-    (gap,) = sensor.tick().gaps
-    assert (gap.ranges, gap.emitted) == (("0:40-59",), 2)
     sensor.tick()
-    assert emissions(database_url) == 2, "they are emitted once"
-    for patient in waiting_patients(database_url, MINUTE, 10, {}).ids:
-        answer(database_url, patient, MINUTE, lsn=second)
+    assert sensor.alerts() == [("raised", "group predictor in sink")]
+    assert emitted(database_url, before) == [], "the group has not passed the gap"
+    sensor.committed = 100
+    sensor.tick_until("waits for the answers of 3 patients")
+    assert emitted(database_url, before) == patients
+    sensor.let_time_pass()
+    before = versions(database_url)
+    assert sensor.tick().gaps
+    assert "run `diabetes repair --all`" in sensor.summary, "two have no answer"
+    for patient in patients[1:]:
+        answer(database_url, patient, 0 * MINUTE)
+    assert sensor.tick().gaps == ()
+    assert emitted(database_url, before) == [], "they are emitted once"
+
+
+@pytest.mark.parametrize("sensor", [2], indirect=True)
+def test_emits_many_patients_in_batches(sensor: Sensor, database_url: str) -> None:
+    patients = receive(database_url, *[HOUR] * 5)
+    before = versions(database_url)
+    sensor.lose_messages()
+    for batch in (patients[:2], patients[:4], patients):
+        sensor.tick()
+        assert emitted(database_url, before) == batch
+        sensor.end = 1000
+        sensor.tick()
+        assert "waits until Flink and the predictor have caught up" in sensor.summary
+        assert emitted(database_url, before) == batch
+        sensor.end = 101
+
+
+@pytest.mark.parametrize("sensor", [0], indirect=True)
+def test_a_limit_of_zero_leaves_the_repair_to_an_operator(
+    sensor: Sensor, database_url: str
+) -> None:
+    (patient,) = receive(database_url, HOUR)
+    before = versions(database_url)
+    sensor.lose_messages()
+    sensor.tick()
+    sensor.let_time_pass()
+    assert sensor.tick_until("run `diabetes repair --all`").gaps
+    assert emitted(database_url, before) == []
+    answer(database_url, patient, MINUTE)
+    assert sensor.tick().gaps == ()
+
+
+def test_a_topic_that_was_created_again_is_repaired_although_all_had_been_read(
+    sensor: Sensor, database_url: str
+) -> None:
+    patients = receive(database_url, 0 * HOUR)
+    before = versions(database_url)
+    sensor.tick()
+    sensor.topic_id = "new"
+    assert sensor.tick().gaps
+    assert emitted(database_url, before) == patients
+    sensor.tick()
+    answer(database_url, patients[0], 0 * MINUTE)
+    assert sensor.tick().gaps, "changes of the last minute may still be on their way"
+    sensor.let_time_pass()
+    assert sensor.tick().gaps == ()
+
+
+def test_lost_deletions_are_sent_again_and_keep_the_gap_open(
+    sensor: Sensor, database_url: str
+) -> None:
+    answer(database_url, 4711, MINUTE)
+    sensor.lose_messages()
+    sensor.tick()
+    sensor.tick()
+    assert sensor.tombstones == [4711], "sent once"
+    sensor.let_time_pass()
+    assert sensor.tick().gaps
+    assert sensor.tombstones == [4711, 4711], "sent again after two minutes"
+    with psycopg.connect(database_url) as connection:
+        connection.execute("DELETE FROM serving.predictions")
     assert sensor.tick().gaps == ()
 
 
 @pytest.mark.parametrize("sensor", [1], indirect=True)
-def test_leaves_many_patients_to_an_operator(sensor: Sensor, database_url: str) -> None:
-    patients = receive(database_url, HOUR, HOUR)
-    sensor.tick()
-    sensor.low = 101
-    sensor.committed = 101
-    (gap,) = sensor.tick().gaps
-    assert (gap.emitted_ms, emissions(database_url)) == (None, 0)
-    for patient in patients:
+def test_many_deletions_are_left_to_an_operator(sensor: Sensor, database_url: str) -> None:
+    for patient in (4711, 4712):
         answer(database_url, patient, MINUTE)
-    assert sensor.tick().gaps == ()
+    sensor.lose_messages()
+    sensor.tick()
+    sensor.tick()
+    sensor.let_time_pass()
+    assert sensor.tick_until("run `diabetes repair --all`").gaps
+    assert sensor.tombstones == []
 
 
 def test_closes_a_gap_whose_other_patients_were_rejected(sensor: Sensor, database_url: str) -> None:
-    receive(database_url, HOUR)
-    sensor.tick()
-    sensor.low = sensor.committed = 101
-    assert len(sensor.tick().gaps) == 1
-    assert len(sensor.tick().gaps) == 1
-    sensor.an_age_earlier()
-    assert sensor.tick().gaps == ()
-
-
-@pytest.mark.parametrize("sensor", [1], indirect=True)
-def test_rejected_patients_block_no_repair(sensor: Sensor, database_url: str) -> None:
-    lost, *rejected = receive(database_url, HOUR, HOUR, HOUR)
+    (rejected,) = receive(database_url, HOUR)
+    sensor.lose_messages()
+    sensor.tick_until("waits for the answers of 1 patients")
+    sensor.let_time_pass()
+    assert sensor.tick().gaps
     now = datetime.now(UTC)
-    letters = [(b'{"id":%d}' % patient, now, now) for patient in rejected]
-    append_rejections(Lake(sensor.settings.lake), *letters)
-    sensor.tick()
-    sensor.low = sensor.committed = 101
-    (gap,) = sensor.tick().gaps
-    assert (gap.emitted, emissions(database_url)) == (1, 1)
-    answer(database_url, lost, MINUTE)
+    append_rejections(Lake(sensor.settings.lake), (b'{"id":%d}' % rejected, now, now))
     assert sensor.tick().gaps == ()
 
 
 def test_a_lake_that_cannot_be_read_delays_no_repair(sensor: Sensor, database_url: str) -> None:
-    receive(database_url, HOUR)
+    patients = receive(database_url, HOUR)
+    before = versions(database_url)
     lake = Lake(sensor.settings.lake)
     now = datetime.now(UTC)
     append_rejections(lake, (b'{"id":4711}', now, now))
     (entry,) = Path(sensor.settings.lake).rglob("00000000000000000000.json")
     entry.write_text('{"protocol":')
-    sensor.tick()
-    sensor.low = sensor.committed = 101
+    sensor.lose_messages()
     (gap,) = sensor.tick().gaps
-    assert gap.emitted == 1
+    assert emitted(database_url, before) == patients
     assert sensor.alerts() == [("raised", gap.issue.subject)]
+
+
+def test_alerts_without_postgresql(sensor: Sensor) -> None:
+    sensor.settings = sensor.settings.model_copy(
+        update={"warehouse_url": SecretStr("postgresql://nobody@127.0.0.1:1/diabetes")}
+    )
+    sensor.lose_messages()
+    assert sensor.tick().gaps
+    assert sensor.alerts() == [("raised", "group predictor in sink")]
+    assert "The repair is tried again: " in sensor.summary
+
+
+def test_skips_with_a_reason_while_the_broker_is_down(sensor: Sensor, database_url: str) -> None:
+    receive(database_url, HOUR)
+    sensor.lose_messages()
+    state = sensor.tick()
+    sensor.broker_answers = False
+    assert sensor.tick() == state
+    assert sensor.summary.startswith("Kafka does not answer: ")
