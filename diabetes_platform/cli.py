@@ -266,11 +266,16 @@ def rollback_model(
 
 
 @_command
-def repair() -> None:
+def repair(
+    *,
+    every_patient: Annotated[
+        bool, typer.Option("--all", help="All patients: also repairs corrections that were lost.")
+    ] = False,
+) -> None:
     """Send patients without an answer through the stream again, from the intake table."""
     from diabetes_platform.local.commands.repair import repair as run
 
-    run(_settings(), console)
+    run(_settings(), console, every_patient=every_patient)
 
 
 @functools.partial(_command, group=lake_app, name="check")

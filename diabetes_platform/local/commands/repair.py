@@ -1,7 +1,9 @@
-"""`diabetes repair`: emit patients without an answer and lost deletions again."""
+"""`diabetes repair`: emit lost deletions again, and patients without an answer or all of them."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from rich.console import Console
 
@@ -17,6 +19,7 @@ from diabetes_platform.warehouse.intake import (
     WaitingPatients,
     deleted_patients,
     emit_again,
+    emit_next,
     waiting_patients,
 )
 
@@ -26,12 +29,10 @@ _AGE = timedelta(minutes=1)
 _SECONDS_PER_BATCH = 120.0
 
 
-def repair(settings: PlatformSettings, console: Console) -> None:
-    """Emit all patients without an answer again, wait for the answers, and emit lost deletions.
+def repair(settings: PlatformSettings, console: Console, *, every_patient: bool = False) -> None:
+    """Emit lost deletions again and then the patients without an answer, or all, with their answers.
 
-    Patients whom the stream has rejected are only counted.
-
-    Raises PlatformError without a running platform, and FailedError if patients still wait.
+    Patients whom the stream has rejected are only counted, unless all are emitted. Raises PlatformError without a running platform, and FailedError if patients still wait.
     """
     stack = running_stack(settings)
     if stack is None:
@@ -45,6 +46,7 @@ def repair(settings: PlatformSettings, console: Console) -> None:
         settings.kafka_servers,
         Lake(settings.lake, settings.s3),
         console,
+        every_patient=every_patient,
     )
 
 
@@ -54,40 +56,44 @@ def repair_patients(
     lake: Lake,
     console: Console,
     *,
+    every_patient: bool = False,
     age: timedelta = _AGE,
     seconds: float = _SECONDS_PER_BATCH,
 ) -> None:
-    """Emit the patients who have waited for `age` again, in batches, and then lost deletions.
+    """Emit lost deletions again, and the patients who have waited for `age`, or all, in batches.
 
-    A dead letter in `lake` is an answer. Raises FailedError if a batch has no answers after
-    `seconds`, and PlatformError if the database, Kafka at `servers` or the lake does not answer.
+    A batch has `seconds` for its answers; a dead letter in `lake` is one. Raises FailedError with
+    the patients who still wait at the end, and PlatformError if the database, Kafka at `servers` or
+    the lake does not answer.
     """
     import psycopg
     from confluent_kafka import KafkaException
 
-    from diabetes_platform.streaming.tombstones import send_tombstones
+    began = datetime.now(UTC)
+    earlier: dict[int, datetime] = {}
 
-    began, earlier = datetime.now(UTC), dict[int, datetime]()
-
-    def unanswered() -> WaitingPatients:
+    def unanswered(after: int = 0) -> WaitingPatients:
         rejected = earlier | rejected_patients(lake, since=began)
-        return waiting_patients(url, age, BATCH_PATIENTS, rejected)
+        return waiting_patients(url, age, BATCH_PATIENTS, rejected, after)
+
+    def emit_batch(after: int) -> tuple[int, int | None]:
+        """Return the number of patients in the batch after an id, and the last one's id."""
+        if every_patient:
+            return emit_next(url, after, BATCH_PATIENTS)
+        ids = unanswered(after).ids
+        return emit_again(url, ids), ids[-1] if ids else None
 
     try:
         earlier = rejected_patients(lake)
-        total = 0
-        while ids := (patients := unanswered()).ids:
-            total += emit_again(url, ids)
+        _emit_deletions(url, servers, console)
+        total = after = 0
+        while (batch := emit_batch(after))[1] is not None:
+            emitted, last = batch
+            total += emitted
             console.print(f"{total:,} patients emitted again")
-            waiting = _wait_for_answers(unanswered, seconds, set(ids))
-            if waiting:
-                raise FailedError(
-                    f"{len(waiting):,} patients still have no answer after {seconds:.0f} s, the "
-                    f"first one is {min(waiting)}: `diabetes doctor` tests the stream"
-                )
-        if deleted := deleted_patients(url, BATCH_PATIENTS):
-            send_tombstones(servers, deleted)
-            console.print(f"{len(deleted):,} deletions emitted again")
+            _wait_for_answers(partial(unanswered, after), seconds, last)
+            after = last
+        patients = unanswered()
     except psycopg.Error as error:
         raise PlatformError(f"the warehouse: {str(error).splitlines()[0]}") from error
     except (LakeError, StorageError) as error:
@@ -96,22 +102,34 @@ def repair_patients(
         raise PlatformError(f"Kafka at {servers}: {error.args[0].str()}") from error
     if patients.rejected:
         console.print(rejected_text(patients.rejected))
+    if waiting := patients.ids:
+        at_least = "at least " if len(waiting) == BATCH_PATIENTS else ""
+        raise FailedError(
+            f"{at_least}{len(waiting):,} patients still have no answer after {seconds:.0f} s, the "
+            f"first one is {waiting[0]}: `diabetes doctor` tests the stream"
+        )
     console.print(f"every {'other ' if patients.rejected else ''}patient has an answer")
 
 
+def _emit_deletions(url: str, servers: str, console: Console) -> None:
+    """Send a tombstone for each deleted patient who still has predictions."""
+    from diabetes_platform.streaming.tombstones import send_tombstones
+
+    total = after = 0
+    while ids := deleted_patients(url, BATCH_PATIENTS, after):
+        send_tombstones(servers, ids)
+        total, after = total + len(ids), ids[-1]
+        console.print(f"{total:,} deletions emitted again")
+
+
 def _wait_for_answers(
-    unanswered: Callable[[], WaitingPatients], seconds: float, ids: set[int]
-) -> set[int]:
-    """Return those of `ids` that still have no answer after `seconds`."""
-    waiting = ids
+    unanswered: Callable[[], WaitingPatients], seconds: float, last: int
+) -> None:
+    """Wait until no patient with an id up to `last` waits, for `seconds` at most."""
 
     def answered() -> bool:
-        nonlocal waiting
-        waiting = ids.intersection(unanswered().ids)
-        return not waiting
+        ids = unanswered().ids
+        return not ids or ids[0] > last
 
-    try:
+    with suppress(TimeoutError):
         wait_until(answered, timeout=seconds, interval=1.0)
-    except TimeoutError:
-        return waiting
-    return set()

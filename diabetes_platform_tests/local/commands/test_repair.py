@@ -12,9 +12,11 @@ from rich.console import Console
 from diabetes_platform.contract.topics import SINK_TOPIC
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.incremental_table import OffsetRange
+from diabetes_platform.local.commands import repair as module
 from diabetes_platform.local.commands.repair import repair, repair_patients
 from diabetes_platform.local.errors import FailedError, PlatformError
 from diabetes_platform.settings import PlatformSettings
+from diabetes_platform.streaming import tombstones
 from diabetes_platform.streaming.topic import open_topic
 from diabetes_platform.warehouse.intake import deleted_patients
 from diabetes_platform.warehouse.migrate import upgrade
@@ -40,10 +42,24 @@ CREATE TRIGGER answer AFTER UPDATE ON public.diabetes_new FOR EACH ROW EXECUTE F
 
 
 def repaired(
-    url: str, seconds: float, servers: str = "127.0.0.1:1", lake: Path = Path("/none")
+    url: str,
+    seconds: float,
+    servers: str = "127.0.0.1:1",
+    lake: Path = Path("/none"),
+    *,
+    every_patient: bool = False,
+    console: Console | None = None,
 ) -> str:
-    console = Console(file=StringIO(), width=120)
-    repair_patients(url, servers, Lake(str(lake)), console, age=MINUTE, seconds=seconds)
+    console = console or Console(file=StringIO(), width=120)
+    repair_patients(
+        url,
+        servers,
+        Lake(str(lake)),
+        console,
+        every_patient=every_patient,
+        age=MINUTE,
+        seconds=seconds,
+    )
     output = console.file
     assert isinstance(output, StringIO)
     return output.getvalue()
@@ -127,6 +143,58 @@ def test_a_patient_who_is_rejected_during_the_repair_has_an_answer(
         "1 patients were rejected by the stream: see stream/rejected",
         "every other patient has an answer",
     ]
+
+
+@pytest.mark.integration
+def test_a_patient_who_never_gets_an_answer_does_not_end_the_repair(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BATCH_PATIENTS", 2)
+    upgrade(database_url)
+    stuck, *_ = receive(database_url, *[HOUR] * 5)
+    with psycopg.connect(database_url) as connection:
+        answers = ANSWER_UPDATES.replace("FOR EACH ROW", f"FOR EACH ROW WHEN (NEW.id <> {stuck})")
+        connection.execute(answers.encode())
+    console = Console(file=StringIO(), width=120)
+    with pytest.raises(FailedError, match=rf"^1 patients still have .* first one is {stuck}:"):
+        repaired(database_url, 0.5, console=console)
+    assert isinstance(console.file, StringIO)
+    assert console.file.getvalue().splitlines() == [
+        f"{count} patients emitted again" for count in (2, 4, 5)
+    ]
+
+
+@pytest.mark.integration
+def test_emits_all_patients_in_batches(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BATCH_PATIENTS", 2)
+    upgrade(database_url)
+    patients = receive(database_url, *[HOUR] * 3)
+    for patient in patients:
+        answer(database_url, patient, MINUTE)
+    assert repaired(database_url, 0.5).splitlines() == ["every patient has an answer"]
+    assert repaired(database_url, 0.5, every_patient=True).splitlines() == [
+        "2 patients emitted again",
+        "3 patients emitted again",
+        "every patient has an answer",
+    ]
+
+
+@pytest.mark.integration
+def test_sends_all_deletions_in_batches_and_before_the_patients(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BATCH_PATIENTS", 2)
+    sent: list[int] = []
+    monkeypatch.setattr(tombstones, "send_tombstones", lambda _, ids: sent.extend(ids))
+    upgrade(database_url)
+    receive(database_url, HOUR)
+    for deleted in range(4711, 4716):
+        answer(database_url, deleted, MINUTE)
+    with pytest.raises(FailedError, match="1 patients still have no answer"):
+        repaired(database_url, 0.1)
+    assert sent == list(range(4711, 4716))
 
 
 @pytest.mark.integration
