@@ -52,7 +52,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
-    """The numbers of a job's checkpoints, and the paths of the newest completed and restored ones."""
+    """The numbers of a job's checkpoints; the paths of the newest completed and restored one."""
 
     completed: int
     failed: int

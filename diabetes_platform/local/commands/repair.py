@@ -30,9 +30,10 @@ _SECONDS_PER_BATCH = 120.0
 
 
 def repair(settings: PlatformSettings, console: Console, *, every_patient: bool = False) -> None:
-    """Emit lost deletions again and then the patients without an answer, or all, with their answers.
+    """Emit lost deletions again, and then the patients without an answer, or all of them.
 
-    Patients whom the stream has rejected are only counted, unless all are emitted. Raises PlatformError without a running platform, and FailedError if patients still wait.
+    Patients whom the stream has rejected are only counted, unless all are emitted. Raises
+    PlatformError without a running platform, and FailedError if patients still wait.
     """
     stack = running_stack(settings)
     if stack is None:
@@ -87,12 +88,13 @@ def repair_patients(
         earlier = rejected_patients(lake)
         _emit_deletions(url, servers, console)
         total = after = 0
-        while (batch := emit_batch(after))[1] is not None:
-            emitted, last = batch
+        emitted, last = emit_batch(after)
+        while last is not None:
             total += emitted
             console.print(f"{total:,} patients emitted again")
             _wait_for_answers(partial(unanswered, after), seconds, last)
             after = last
+            emitted, last = emit_batch(after)
         patients = unanswered()
     except psycopg.Error as error:
         raise PlatformError(f"the warehouse: {str(error).splitlines()[0]}") from error
@@ -122,9 +124,7 @@ def _emit_deletions(url: str, servers: str, console: Console) -> None:
         console.print(f"{total:,} deletions emitted again")
 
 
-def _wait_for_answers(
-    unanswered: Callable[[], WaitingPatients], seconds: float, last: int
-) -> None:
+def _wait_for_answers(unanswered: Callable[[], WaitingPatients], seconds: float, last: int) -> None:
     """Wait until no patient with an id up to `last` waits, for `seconds` at most."""
 
     def answered() -> bool:

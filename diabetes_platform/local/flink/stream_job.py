@@ -254,7 +254,7 @@ class Watcher:
             checkpoints = self.cluster.checkpoints(job.id)
         except ServiceResponseError:
             return  # The job is still being created.
-        url = checkpoints.newest_restored or (self._restoring and self._restoring.url)
+        url = checkpoints.newest_restored or (self._restoring.url if self._restoring else None)
         if url is None:
             return
         error = self.cluster.root_exception(job.id, self._stopped_ms) or ""

@@ -39,7 +39,7 @@ class Sensor:
 
     def poll(self) -> GroupPoll:
         if not self.broker_answers:
-            raise KafkaException(KafkaError(KafkaError._TRANSPORT))  # noqa: SLF001 - its public name
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
         offsets = GroupOffsets(
             topic_id=self.topic_id, committed={0: self.committed}, ends={0: self.end}
         )
@@ -105,9 +105,7 @@ def sensor(
 def versions(url: str) -> dict[int, str]:
     """The transaction that wrote each patient's row."""
     with psycopg.connect(url) as connection:
-        return dict(
-            connection.execute("SELECT id, xmin::text FROM public.diabetes_new").fetchall()
-        )
+        return dict(connection.execute("SELECT id, xmin::text FROM public.diabetes_new").fetchall())
 
 
 def emitted(url: str, before: dict[int, str]) -> list[int]:

@@ -165,9 +165,7 @@ def test_a_patient_who_never_gets_an_answer_does_not_end_the_repair(
 
 
 @pytest.mark.integration
-def test_emits_all_patients_in_batches(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_emits_all_patients_in_batches(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BATCH_PATIENTS", 2)
     upgrade(database_url)
     patients = receive(database_url, *[HOUR] * 3)

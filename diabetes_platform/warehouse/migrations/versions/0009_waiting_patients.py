@@ -62,7 +62,7 @@ AS $$
     SELECT count(*) FROM emitted
 $$
 """
-# The next patients by id, answered or not: a lost correction of a measurement leaves no other trace.
+# The next patients by id, answered or not: a lost correction of a measurement leaves no trace.
 # Locked in the order of their ids, so that two callers cannot deadlock.
 EMIT_NEXT = """
 CREATE FUNCTION serving.emit_next(after_id bigint, at_most integer)
@@ -70,7 +70,8 @@ RETURNS TABLE (emitted bigint, last_id bigint)
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
     WITH next_patients AS (
-        SELECT id FROM public.diabetes_new WHERE id > after_id ORDER BY id LIMIT at_most FOR UPDATE),
+        SELECT id FROM public.diabetes_new WHERE id > after_id
+        ORDER BY id LIMIT at_most FOR UPDATE),
     emitted AS (
         UPDATE public.diabetes_new d SET pregnancies = d.pregnancies FROM next_patients n
         WHERE d.id = n.id RETURNING d.id)
