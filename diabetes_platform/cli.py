@@ -287,11 +287,16 @@ def lake_check() -> None:
 
 
 @functools.partial(_command, group=lake_app, name="repair")
-def lake_repair() -> None:
+def lake_repair(
+    *,
+    accept_loss: Annotated[
+        bool, typer.Option(help="Also entries whose messages Kafka no longer has.")
+    ] = False,
+) -> None:
     """Set damaged entries of the stream's tables aside: their rows are read from Kafka again."""
     from diabetes_platform.local.commands.lake import repair as run
 
-    run(_settings(), console)
+    run(_settings(), console, accept_loss=accept_loss)
 
 
 @_command

@@ -7,8 +7,16 @@ import pytest
 
 from diabetes_platform.contract.tables import STREAM_PATIENTS
 from diabetes_platform.lake.delta import Lake, LakeError
-from diabetes_platform.lake.incremental_table import IncrementalTable
-from diabetes_platform.lake.log_repair import ASIDE, LOG, entry_problem, find_damage, set_aside
+from diabetes_platform.lake.incremental_table import IncrementalTable, OffsetRange
+from diabetes_platform.lake.log_repair import (
+    ASIDE,
+    LOG,
+    IngestedOffsets,
+    find_damage,
+    offsets_before,
+    parse_entry,
+    set_aside,
+)
 from diabetes_platform_tests.intakes import changed, stream
 
 COMMIT = {"commitInfo": {"operation": "MERGE", "operationMetrics": {"num_target_files_added": 2}}}
@@ -35,7 +43,7 @@ def entry(*actions: object) -> bytes:
     ],
 )
 def test_recognises_a_damaged_entry(content: bytes, expected: str | None) -> None:
-    problem = entry_problem(content)
+    problem = parse_entry(content).problem
     assert problem is None if expected is None else expected in (problem or "")
 
 
@@ -90,6 +98,18 @@ def test_a_missing_entry_is_damage_and_the_later_ones_are_set_aside(lake: Lake) 
     assert found is not None
     assert "is missing" in found.problem
     assert set_aside(lake, found) == VERSIONS - 3
+
+
+def test_names_the_offsets_before_and_after_the_damaged_entry(lake: Lake) -> None:
+    damage(lake, VERSIONS - 3, "half")
+    found = find_damage(lake, STREAM_PATIENTS)
+    assert found is not None
+    assert found.offsets == tuple(
+        IngestedOffsets("t", (OffsetRange(0, offset, offset),))
+        for offset in (VERSIONS - 2, VERSIONS - 1)
+    )
+    assert offsets_before(lake, found, "topic", "t", [0, 1]) == {0: VERSIONS - 4}
+    assert offsets_before(lake, found, "topic", "new", [0]) == {}
 
 
 def test_readers_get_one_line_that_names_the_command(lake: Lake) -> None:
