@@ -35,7 +35,7 @@ from diabetes_platform.streaming.topic import Topic, open_topic
 
 OBSERVATION_MS = 60_000
 """At most one observation of a topic a minute: each is an event in Dagster's database."""
-STANDSTILL_MINUTES = 15
+STALLED_MINUTES = 15
 """The slowest sensor is evaluated every five minutes."""
 RETRY_SECONDS = 60.0
 """A failed run is repeated at once; after two failures in a row a minute passes before the next."""
@@ -91,13 +91,13 @@ class TopicSnapshot(BaseModel):
         return sum(map(len, self.unread)) + sum(topic.lag for topic in self.deleted)
 
     def issues(self, sensor: str, now_ms: int) -> list[HealthIssue]:
-        """Return why messages do not reach the lake: paused partitions, a sensor that stands."""
+        """Return why messages do not reach the lake: paused partitions, a stalled sensor."""
         issues = [
             HealthIssue(f"lake: {partition}", problem, urgent=True)
             for partition, problem in self.paused.items()
         ]
         minutes = (now_ms - self.observed_ms) // 60_000
-        if self.observed_ms and minutes >= STANDSTILL_MINUTES:
+        if self.observed_ms and minutes >= STALLED_MINUTES:
             problem = f"has not read {self.topic} for {minutes} minutes: its table does not grow"
             issues.append(HealthIssue(f"sensor {sensor}", problem))
         return issues
