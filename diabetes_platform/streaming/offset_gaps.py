@@ -255,6 +255,8 @@ def poll_group(servers: str, group: str, topic_name: str) -> GroupPoll:
         futures = admin.list_consumer_group_offsets(request, request_timeout=_SECONDS)
         committed = futures[group].result().topic_partitions
         watermarks = topic.watermarks()
+    # A topic that was just created again may have fewer partitions.
+    lows = {partition: low for partition, low in lows.items() if partition in watermarks}
     offsets = GroupOffsets(
         topic_id=topic_id,
         # A negative offset means that the group has not committed one.

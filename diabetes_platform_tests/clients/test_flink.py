@@ -19,6 +19,36 @@ def test_another_program_on_the_port_is_a_service_error() -> None:
         FlinkCluster(program.url).overview()
 
 
+JOB = {
+    "/jobs/a/checkpoints": {
+        "counts": {"completed": 1, "failed": 0, "restored": 1},
+        "latest": {"completed": None, "restored": {"id": 7, "external_path": "s3://x/chk-7"}},
+    },
+    "/jobs/a/exceptions": {
+        "exceptionHistory": {"entries": [{"timestamp": 1_000, "stacktrace": "java.io.EOF"}]}
+    },
+}
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> FlinkCluster:
+    """A cluster with a job that was restored and then failed."""
+    monkeypatch.setattr(FlinkCluster, "_get", lambda _, path: JOB[path])
+    return FlinkCluster("http://unused")
+
+
+def test_names_the_checkpoint_that_a_job_was_restored_from(cluster: FlinkCluster) -> None:
+    assert cluster.checkpoints("a").newest_restored == "s3://x/chk-7"
+
+
+def test_returns_no_failure_from_before_a_time(cluster: FlinkCluster) -> None:
+    assert [cluster.root_exception("a", since) for since in (0, 1_000, 1_001)] == [
+        "java.io.EOF",
+        "java.io.EOF",
+        None,
+    ]
+
+
 @pytest.mark.parametrize(
     ("body", "line"),
     [

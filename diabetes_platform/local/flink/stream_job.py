@@ -58,6 +58,10 @@ _UNUSABLE = re.compile(
     r"Unexpected magic number|Unrecognized checkpoint|Corrupt|StreamCorruptedException|"
     r"There is no operator for the state|_metadata|restored? from (?:checkpoint|savepoint)"
 )
+_RESTORE = re.compile(
+    r"Could not restore|Failed to (?:rollback|restore)|Cannot find (?:check|meta)"
+)
+"""What Flink itself says about a restore, and no other failure of a running job."""
 _OUTAGE = re.compile(
     r"does not answer|not done after|[Tt]imed? ?out|Timeout|Connection (?:refused|reset)|"
     r"ConnectException|UnknownHost|NoResourceAvailable|SlowDown|ServiceUnavailable|"
@@ -259,10 +263,11 @@ class Watcher:
             return
         error = self.cluster.root_exception(job.id, self._stopped_ms) or ""
         is_overdue = now_ms - self._stopped_ms > RESTORE_SECONDS * 1000
-        # Flink itself has repeated the restore of an overdue job. With checkpoints of its own, the
-        # job has run: its state is only given up if the error names it.
-        restores = _MAX_RESTORES if is_overdue and error and not checkpoints.completed else 0
-        if abandons(error, restores):
+        # With checkpoints of its own, the job has run: its state is only given up if the error is
+        # that of a restore. Flink itself has repeated the restore of an overdue job.
+        has_run = checkpoints.completed > 0
+        restores = _MAX_RESTORES if is_overdue and error and not has_run else 0
+        if abandons(error, restores) and not (has_run and _RESTORE.search(error) is None):
             self._abandon(url.removesuffix("/_metadata"), error)
             self.cluster.cancel(job.id)
             self._restoring = None

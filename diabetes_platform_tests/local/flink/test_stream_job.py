@@ -283,14 +283,31 @@ def test_ends_a_repeated_restore_whose_submission_seemed_to_fail(
     assert cluster.submitted == [NEWEST, MIDDLE]
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        "IllegalStateException: a bug",
+        "CorruptRecordException: Record is corrupt",
+        "the Connector was restored from checkpoint 7 and its message cannot be read",
+    ],
+)
 def test_a_running_job_that_fails_for_another_reason_keeps_its_state(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str
 ) -> None:
     monkeypatch.setattr(stream_job, "RESTORE_SECONDS", -1.0)
-    cluster = Cluster(error="IllegalStateException: a bug", restored=NEWEST, completed=7)
+    cluster = Cluster(error=error, restored=NEWEST, completed=7)
     cluster.jobs_of_cluster.append(Job("d" * 32, "patients", "RESTARTING"))
     watch(cluster, tmp_path, monkeypatch, 5)
     assert (cluster.submitted, alerted(tmp_path)) == ([], [])
+
+
+def test_a_running_job_whose_own_checkpoint_is_damaged_falls_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Cluster(error=LOOP, restored=NEWEST, completed=7)
+    cluster.jobs_of_cluster.append(Job("d" * 32, "patients", "RESTARTING"))
+    watch(cluster, tmp_path, monkeypatch, 3)
+    assert cluster.submitted == [MIDDLE]
 
 
 def test_jobs_that_failed_before_the_process_started_say_nothing_about_checkpoints(
