@@ -28,7 +28,7 @@ from diabetes_platform.contract.tables import (
     batch_content_hash,
     batch_id_of,
 )
-from diabetes_platform.contract.validation import MISSING_TEXTS
+from diabetes_platform.contract.validation import DUPLICATE, MISSING_TEXTS, Reason
 from diabetes_platform.lake.arrow import row_schema
 from diabetes_platform.lake.delta import DeltaPath, commits, projection
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from diabetes_platform.cleaning.statistics import FieldStatistics
 
 _BATCH_ID = re.compile(r"[0-9a-f]{12}")
+_DUPLICATE = str(Reason("record", DUPLICATE))
 _ORIGIN = (SOURCE_LINE.name, SOURCE.name)
 _RECEIVED_COLUMNS = {field.name: f"{field.name}_received" for field in FIELDS}
 """The cleaned table's column of a value as received; the field's name has the parsed value."""
@@ -60,10 +61,14 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class CleanResult:
-    """Row counts of a version of `cleaned/patients`; `reasons` has the most frequent first."""
+    """Row counts of a version of `cleaned/patients`; `reasons` has the most frequent first.
+
+    `duplicates` counts the rejected rows whose only reason is `record:duplicate`.
+    """
 
     accepted: int
     rejected: int
+    duplicates: int
     reasons: dict[str, int]
     delta_version: int
 
@@ -180,17 +185,24 @@ def quarantine_batch(
         return int(written.count_rows(filter=is_of_batch))
 
 
-def count_verdicts(cleaned: DeltaPath) -> CleanResult:
-    """Count the rows of the newest version; only two columns are read."""
-    opened = cleaned.open()
+def count_verdicts(cleaned: DeltaPath, version: int | None = None) -> CleanResult:
+    """Count the rows of a version, by default the newest; only two columns are read."""
+    opened = cleaned.open(version)
+    duplicates = 0
     verdicts: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     with cleaned.s3.errors(cleaned.path):
         for batch in opened.to_pyarrow_dataset().to_batches(columns=["verdict", "reasons"]):
             verdicts.update(_counts(batch["verdict"]))
             reasons.update(_counts(pc.list_flatten(batch["reasons"])))
+            only_reasons = batch["reasons"].filter(
+                pc.equal(pc.list_value_length(batch["reasons"]), 1)
+            )
+            duplicates += _counts(pc.list_flatten(only_reasons)).get(_DUPLICATE, 0)
     by_frequency = dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
-    return CleanResult(verdicts[ACCEPTED], verdicts[REJECTED], by_frequency, opened.version())
+    return CleanResult(
+        verdicts[ACCEPTED], verdicts[REJECTED], duplicates, by_frequency, opened.version()
+    )
 
 
 def _counts(values: pa.Array) -> dict[str, int]:

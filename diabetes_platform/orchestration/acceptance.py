@@ -1,5 +1,7 @@
 """The run configuration with which an operator accepts failed checks of a batch."""
 
+from datetime import UTC, datetime
+
 import dagster as dg
 from pydantic import Field, field_validator, model_validator
 
@@ -11,7 +13,10 @@ ACCEPTABLE_CHECKS = ACCEPTABLE | {FEW_ROWS_REJECTED}
 
 
 class Acceptance(dg.Config):
-    """Failures that this run accepts; `serving.promotions` records them."""
+    """Failures that this run, and later runs of the same source, accept.
+
+    `staging.validations` and `serving.promotions` record them.
+    """
 
     accept: dict[str, str] = Field(
         default={}, description="Reasons by check, for example row_count_not_collapsed."
@@ -37,5 +42,6 @@ class Acceptance(dg.Config):
 
     @property
     def reasons(self) -> dict[str, str]:
-        """The person and the reason, by check."""
-        return {name: f"{self.accepted_by}: {reason}" for name, reason in self.accept.items()}
+        """The person, the date (UTC) and the reason, by check."""
+        by = f"{self.accepted_by} on {datetime.now(UTC).date()}"
+        return {name: f"{by}: {reason}" for name, reason in self.accept.items()}

@@ -13,6 +13,7 @@ from typing import Any
 
 import dagster as dg
 
+from diabetes_platform.cleaning.rejected_rows import RejectedRows
 from diabetes_platform.cleaning.spark_jobs import Labels, count_verdicts, only_batch_id
 from diabetes_platform.contract.fields import fingerprint
 from diabetes_platform.contract.tables import (
@@ -29,6 +30,8 @@ from diabetes_platform.orchestration.retries import non_retryable_errors
 
 INPUT_VERSION = "input_version"
 """The key of the commit metadata with the input version of the rows."""
+SOURCE_VERSION = "source_version"
+"""The key of the metadata with the version of a source and of the rules that cleaned it."""
 _ASSET_METADATA = "asset_metadata"
 """The key of the commit metadata with the asset's metadata as JSON."""
 
@@ -136,12 +139,17 @@ def current_batch(lake: Lake) -> BatchReference:
 
 @dataclass(frozen=True, slots=True)
 class CleanedBatch:
-    """The batch in `cleaned/patients`: its accepted rows, and the Delta commit that holds it."""
+    """The batch in `cleaned/patients`: its accepted rows, and the Delta commit that holds it.
+
+    `source_version` identifies its source and the rules that cleaned it; None if the commit does
+    not name it.
+    """
 
     batch_id: str
     accepted: int
     input_version: str
     commit: Commit = field(repr=False)
+    source_version: str | None = None
 
     @property
     def version(self) -> int:
@@ -164,7 +172,13 @@ def cleaned_batch(lake: Lake) -> CleanedBatch:
         batch_id = only_batch_id(target)
         accepted = count_verdicts(target).accepted
         version = f"{target.open().metadata().id}@{commit.version}"
-    return CleanedBatch(batch_id, accepted, version, commit)
+    return CleanedBatch(batch_id, accepted, version, commit, metadata.get(SOURCE_VERSION))
+
+
+def rejected_rows(lake: Lake, cleaned_version: int) -> RejectedRows:
+    """Count the rows in this version of `cleaned/patients` by verdict and reason."""
+    counts = count_verdicts(lake.table(CLEANED_PATIENTS), cleaned_version)
+    return RejectedRows(counts.accepted, counts.rejected, counts.reasons, counts.duplicates)
 
 
 def batch_origin(lake: Lake, batch_id: str) -> dict[str, str]:

@@ -62,7 +62,8 @@ def promote(url: str, batch: StagedBatch) -> Promotion:
             delta_version=batch.delta_version,
             validation_run=validation_run,
             rows=batch.rows,
-            verdict="; ".join(accepted) or "all blocking expectations passed",
+            verdict="; ".join(f"{name} accepted by {text}" for name, text in accepted.items())
+            or "all blocking expectations passed",
         )
         _copy_rows(connection, batch)
         _serve(connection, promotion)
@@ -101,15 +102,6 @@ def serving_state(connection: Connection) -> Promotion:
     return promotion
 
 
-def was_promoted(url: str, batch_id: str) -> bool:
-    """Return whether a version of this batch was ever promoted."""
-    with psycopg.connect(url) as connection:
-        row = connection.execute(
-            "SELECT EXISTS (SELECT FROM serving.promotions WHERE batch_id = %s)", (batch_id,)
-        ).fetchone()
-    return row == (True,)
-
-
 def _serialise(connection: Connection) -> None:
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
 
@@ -125,19 +117,19 @@ def _promotion_of(connection: Connection, version: int | None = None) -> Promoti
     return None if row is None else replace(Promotion(*row), changed=False)
 
 
-def _passing_validation(connection: Connection, batch: StagedBatch) -> tuple[str, list[str]]:
+def _passing_validation(connection: Connection, batch: StagedBatch) -> tuple[str, dict[str, str]]:
     """Return the run of the newest validation, and the failures that an operator accepted."""
     row = connection.execute(
-        "SELECT run_name, passed, failed FROM staging.validations WHERE version = %s"
+        "SELECT run_name, passed, failed, accepted FROM staging.validations WHERE version = %s"
         " ORDER BY validated_at DESC LIMIT 1",
         (batch.version,),
     ).fetchone()
     if row is None:
         raise PromotionError(f"batch {batch.batch_id} has not been validated")
-    run_name, passed, failed = row
+    run_name, passed, failed, accepted = row
     if not passed:
         raise PromotionError(f"batch {batch.batch_id} failed {', '.join(failed)}")
-    return str(run_name), list(failed)
+    return str(run_name), dict(accepted)
 
 
 def _copy_rows(connection: Connection, batch: StagedBatch) -> None:

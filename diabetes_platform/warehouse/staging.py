@@ -6,12 +6,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import psycopg
+from psycopg.types.json import Jsonb
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _APPEND = (
-    "INSERT INTO staging.batches (batch_id, delta_version, rows) VALUES ($1, $2, $3)"
+    "INSERT INTO staging.batches (batch_id, delta_version, rows, source_version)"
+    " VALUES ($1, $2, $3, $4)"
     " RETURNING version, staged_at"
 )
 _OTHER_BATCHES = "SELECT count(*) FROM staging.patients WHERE batch_id IS DISTINCT FROM $1"
@@ -23,13 +25,17 @@ class StagingError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class StagedBatch:
-    """One load of `staging.patients`; `version` grows with every load."""
+    """One load of `staging.patients`; `version` grows with every load.
+
+    `source_version` identifies the source without its labels, and the rules that cleaned it.
+    """
 
     version: int
     batch_id: str
     delta_version: int
     rows: int
     staged_at: datetime
+    source_version: str | None = None
 
 
 def stage(
@@ -39,6 +45,7 @@ def stage(
     batch_id: str,
     delta_version: int,
     expected_rows: int,
+    source_version: str | None = None,
 ) -> StagedBatch:
     """Replace `staging.patients` by `batches` (contract STAGING_PATIENTS, any column order).
 
@@ -60,21 +67,21 @@ def stage(
                 raise StagingError(f"{not_staged}: {rows} rows arrived; allowed: {expected_rows}")
             if foreign:
                 raise StagingError(f"{not_staged}: {foreign} rows are of another batch")
-            cursor.execute(_APPEND, (batch_id, delta_version, rows))
+            cursor.execute(_APPEND, (batch_id, delta_version, rows, source_version))
             version, staged_at = cursor.fetchone()
             cursor.execute("ANALYZE staging.patients")
             connection.commit()
     except adbc.Error as error:
         raise StagingError(f"{not_staged}: {str(error).strip().splitlines()[0]}") from error
-    return StagedBatch(version, batch_id, delta_version, rows, staged_at)
+    return StagedBatch(version, batch_id, delta_version, rows, staged_at, source_version)
 
 
 def newest(url: str) -> StagedBatch | None:
     """Return the batch in `staging.patients`; None before the first."""
     with psycopg.connect(url) as connection:
         row = connection.execute(
-            "SELECT version, batch_id, delta_version, rows, staged_at FROM staging.batches"
-            " ORDER BY version DESC LIMIT 1"
+            "SELECT version, batch_id, delta_version, rows, staged_at, source_version"
+            " FROM staging.batches ORDER BY version DESC LIMIT 1"
         ).fetchone()
     return None if row is None else StagedBatch(*row)
 
@@ -98,13 +105,26 @@ def record_validation(
 ) -> None:
     """Record the verdict on a staged batch: it passed if no blocking expectation `failed`.
 
-    `accepted` maps failures that an operator accepted to the person and the reason. They are stored
-    behind the failed names, and the audit of the promotion repeats them.
+    `accepted` maps failures that an operator accepted to the person, the date and the reason. The
+    audit of the promotion repeats them, and `read_acceptances` returns them for the same source.
     """
-    accepted_texts = [f"{name} accepted by {text}" for name, text in (accepted or {}).items()]
     with psycopg.connect(url) as connection:
         connection.execute(
-            "INSERT INTO staging.validations (run_name, version, passed, failed)"
-            " VALUES (%s, %s, %s, %s)",
-            (run_name, batch.version, not failed, [*failed, *accepted_texts]),
+            "INSERT INTO staging.validations (run_name, version, passed, failed, accepted)"
+            " VALUES (%s, %s, %s, %s, %s)",
+            (run_name, batch.version, not failed, list(failed), Jsonb(dict(accepted or {}))),
         )
+
+
+def read_acceptances(url: str, source_version: str | None) -> dict[str, str]:
+    """Return the failures that were accepted for this source, each with its newest acceptance.
+
+    Empty for a source whose version is not known.
+    """
+    with psycopg.connect(url) as connection:
+        rows = connection.execute(
+            "SELECT accepted FROM staging.validations JOIN staging.batches USING (version)"
+            " WHERE source_version = %s ORDER BY validated_at",
+            (source_version,),
+        ).fetchall()
+    return {name: text for (accepted,) in rows for name, text in accepted.items()}

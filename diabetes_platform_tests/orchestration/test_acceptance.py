@@ -1,5 +1,7 @@
 """The acceptance of failed checks: by name, with a reason and a person."""
 
+from datetime import UTC, datetime
+
 import pytest
 from pydantic import ValidationError
 
@@ -10,7 +12,8 @@ CHECK = "row_count_not_collapsed"
 
 def test_names_the_person_and_the_reason() -> None:
     acceptance = Acceptance(accept={CHECK: "a clinic closed"}, accepted_by="ada")
-    assert acceptance.reasons == {CHECK: "ada: a clinic closed"}
+    today = datetime.now(UTC).date()
+    assert acceptance.reasons == {CHECK: f"ada on {today}: a clinic closed"}
     assert Acceptance().reasons == {}
 
 

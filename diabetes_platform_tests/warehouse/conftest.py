@@ -31,6 +31,7 @@ def staged(warehouse: str) -> Validate:
         *,
         batch_id: str = "a" * 12,
         failed: tuple[str, ...] | None = (),
+        source_version: str | None = None,
         **values: object,
     ) -> StagedBatch:
         patients = [staged_patient(batch_id, line) | values for line in range(2, rows + 2)]
@@ -40,6 +41,7 @@ def staged(warehouse: str) -> Validate:
             batch_id=batch_id,
             delta_version=7,
             expected_rows=rows,
+            source_version=source_version,
         )
         if failed is not None:
             record_validation(warehouse, batch, run_name=f"run-{batch.version}", failed=failed)

@@ -9,7 +9,7 @@ import pytest
 from psycopg import IsolationLevel
 
 from diabetes_platform.warehouse.promotion import PromotionError, promote, rollback
-from diabetes_platform.warehouse.staging import StagedBatch, record_validation
+from diabetes_platform.warehouse.staging import StagedBatch, read_acceptances, record_validation
 
 pytestmark = pytest.mark.integration
 Stage = Callable[..., StagedBatch]
@@ -65,6 +65,21 @@ def test_the_audit_names_accepted_failures_with_person_and_reason(
 
     assert promotion.verdict == "row_count_not_collapsed accepted by ada: a clinic closed"
     assert serving_verdict(warehouse) == promotion.verdict
+
+
+def test_later_loads_of_a_source_have_its_acceptances(warehouse: str, staged: Stage) -> None:
+    first = staged(failed=None, source_version="clinic")
+    accepted = {"outcome_mean_plausible": "ada: first", "row_count_not_collapsed": "ada: second"}
+    failed = ("has_rows",)
+    record_validation(warehouse, first, run_name="1", failed=failed, accepted=accepted)
+    later = staged(batch_id="b" * 12, failed=None, source_version="clinic")
+    newer = {"outcome_mean_plausible": "eve: third"}
+    record_validation(warehouse, later, run_name="2", failed=(), accepted=newer)
+
+    assert read_acceptances(warehouse, "clinic") == accepted | newer
+    assert read_acceptances(warehouse, "another") == {}
+    staged(failed=None)
+    assert read_acceptances(warehouse, None) == {}
 
 
 def test_an_accepted_failure_does_not_excuse_another_one(warehouse: str, staged: Stage) -> None:

@@ -7,10 +7,8 @@ from typing import Any
 
 import dagster as dg
 
-from diabetes_platform.cleaning.rejected_rows import RejectedRows
 from diabetes_platform.cleaning.spark_jobs import (
     clean_batch,
-    count_verdicts,
     fit_statistics,
     quarantine_batch,
 )
@@ -25,11 +23,12 @@ from diabetes_platform.lake.delta import Lake
 from diabetes_platform.orchestration.acceptance import Acceptance
 from diabetes_platform.orchestration.automation import FOLLOW, with_asset
 from diabetes_platform.orchestration.batch_state import (
-    BatchReference,
+    SOURCE_VERSION,
     cleaned_batch,
     current_batch,
     input_version,
     materialize_if_changed,
+    rejected_rows,
 )
 from diabetes_platform.orchestration.check_results import (
     FEW_ROWS_REJECTED,
@@ -49,17 +48,16 @@ from diabetes_platform.orchestration.describe import (
 from diabetes_platform.orchestration.resources import Spark, Warehouse
 from diabetes_platform.orchestration.retries import retried
 from diabetes_platform.settings import PlatformSettings
-from diabetes_platform.warehouse.promotion import was_promoted
+from diabetes_platform.warehouse.staging import read_acceptances
 
 CODE_VERSION = "2"
 """Increment it when the rules or the staged columns change: every batch is then cleaned again."""
 _MAX_REASONS = 20
 
 
-def _input_version(asset: str, batch: BatchReference, settings: PlatformSettings) -> str:
-    """Return the version of the batch together with the texts that mean "missing"."""
-    texts = sorted(settings.missing_texts)
-    return input_version(asset, CODE_VERSION, batch.content_hash, *texts)
+def _input_version(asset: str, content_hash: str, settings: PlatformSettings) -> str:
+    """Return the version of this content together with the texts that mean "missing"."""
+    return input_version(asset, CODE_VERSION, content_hash, *sorted(settings.missing_texts))
 
 
 @dg.asset(
@@ -91,7 +89,7 @@ def statistics_patients(
             **{f"median/{field.field}": field.median for field in fitted},
         }
 
-    version = _input_version("statistics", batch, settings)
+    version = _input_version("statistics", batch.content_hash, settings)
     return materialize_if_changed(context, target, version, build)
 
 
@@ -132,10 +130,11 @@ def cleaned_patients(
             "accepted": cleaned.accepted,
             "rejected": cleaned.rejected,
             "reasons": cleaned.reasons,
+            SOURCE_VERSION: _input_version("source", batch.raw_hash, settings),
             **batch.origin,
         }
 
-    version = _input_version("cleaned", batch, settings)
+    version = _input_version("cleaned", batch.content_hash, settings)
     return materialize_if_changed(context, target, version, build)
 
 
@@ -171,7 +170,7 @@ def quarantine_patients(
     pool=CLEANING_POOL,
     automation_condition=with_asset(QUARANTINE),
     description="At most PLATFORM_REJECTED_ROWS_WARN of the rows are rejected; above "
-    "PLATFORM_REJECTED_ROWS_BLOCK the batch stops.",
+    "PLATFORM_REJECTED_ROWS_BLOCK, without duplicates, the batch stops.",
 )
 def few_rows_rejected(
     config: Acceptance,
@@ -181,21 +180,18 @@ def few_rows_rejected(
 ) -> dg.AssetCheckResult:
     """Count the rows of the cleaned batch by verdict and reason."""
     cleaned = cleaned_batch(lake)
-    counts = count_verdicts(lake.table(CLEANED_PATIENTS))
-    rows = RejectedRows(counts.accepted, counts.rejected, counts.reasons)
+    rows = rejected_rows(lake, cleaned.version)
     warn_above, block_above = settings.rejected_rows_warn, settings.rejected_rows_block
     level = rows.level(warn_above=warn_above, block_above=block_above)
-    accepted = config.reasons.get(FEW_ROWS_REJECTED)
-    blocks = (
-        level == "error"
-        and accepted is None
-        # A batch that was accepted once is not stopped when its source is read again.
-        and not was_promoted(warehouse.url, cleaned.batch_id)
-    )
-    limit = block_above if blocks else warn_above
-    text = f"{rows} ({percent(rows.share)}, allowed {percent(limit)})"
-    if level == "error" and accepted is not None:
+    share, limit, accepted = rows.share, warn_above, None
+    if level == "error":
+        share, limit = rows.lost_share, block_above
+        earlier = read_acceptances(warehouse.url, cleaned.source_version)
+        accepted = (earlier | config.reasons).get(FEW_ROWS_REJECTED)
+    text = f"{rows} ({percent(share)}, allowed {percent(limit)})"
+    if accepted is not None:
         text += f", accepted by {accepted}"
+    blocks = level == "error" and accepted is None
     severity = dg.AssetCheckSeverity
     return dg.AssetCheckResult(
         passed=level == "passed",
@@ -204,9 +200,11 @@ def few_rows_rejected(
         metadata={
             "accepted": rows.accepted,
             "rejected": rows.rejected,
+            "duplicates": rows.duplicates,
             "share": rows.share,
             "share_allowed": warn_above,
-            "share_of_error": block_above,
+            "share_without_duplicates": rows.lost_share,
+            "share_blocked": block_above,
             "reasons": counts_markdown(rows.reasons, "reason", "rows", _MAX_REASONS),
         },
     )

@@ -25,6 +25,7 @@ from diabetes_platform.orchestration.batch_state import (
     cleaned_batch,
     current_batch,
     input_version,
+    rejected_rows,
 )
 from diabetes_platform.orchestration.check_results import FEW_ROWS_REJECTED, without_none
 from diabetes_platform.orchestration.describe import (
@@ -53,6 +54,7 @@ from diabetes_platform.warehouse.staging import (
     StagedBatch,
     count_staged,
     newest,
+    read_acceptances,
     record_validation,
     stage,
 )
@@ -84,6 +86,7 @@ def staging_patients(
                 batch_id=cleaned.batch_id,
                 delta_version=cleaned.version,
                 expected_rows=cleaned.accepted,
+                source_version=cleaned.source_version,
             )
     else:
         context.log.info("Batch %s is in staging: not loaded again", cleaned.batch_id)
@@ -161,21 +164,32 @@ def staging_expectations(
     context: dg.AssetCheckExecutionContext,
     config: Acceptance,
     settings: dg.ResourceParam[PlatformSettings],
+    lake: dg.ResourceParam[Lake],
     warehouse: dg.ResourceParam[Warehouse],
 ) -> Iterator[dg.AssetCheckResult]:
-    """Validate the staging table; every expectation gets a result, even if validation fails."""
-    batch, report = _validate(context.run.run_id, settings, warehouse, config.reasons)
+    """Validate the staging table; every expectation gets a result, even if validation fails.
+
+    The recorded validation includes `few_rows_rejected`, which a run of staging alone omits.
+    """
+    batch, accepted, report = _validate(context.run.run_id, settings, warehouse, config.reasons)
     page = f"{settings.api}/data-docs/{report.docs_link}" if report.docs_link else None
     for outcome in report.outcomes:
         yield check_result(outcome, page, report.docs_error)
     # After the results: if this fails, they are kept and promotion rejects the batch.
     if batch is not None:
-        failed = tuple(outcome.name for outcome in report.outcomes if outcome.blocks)
-        accepted = {o.name: o.accepted for o in report.outcomes if o.accepted is not None}
-        if FEW_ROWS_REJECTED in config.reasons:
-            accepted[FEW_ROWS_REJECTED] = config.reasons[FEW_ROWS_REJECTED]
+        failed = [outcome.name for outcome in report.outcomes if outcome.blocks]
+        needed = {o.name: o.accepted for o in report.outcomes if o.accepted is not None}
+        rows = rejected_rows(lake, batch.delta_version)
+        level = rows.level(
+            warn_above=settings.rejected_rows_warn, block_above=settings.rejected_rows_block
+        )
+        if level == "error" and FEW_ROWS_REJECTED in accepted:
+            needed[FEW_ROWS_REJECTED] = accepted[FEW_ROWS_REJECTED]
+        elif level == "error":
+            context.log.error("%s failed: %s", FEW_ROWS_REJECTED, rows)
+            failed.insert(0, FEW_ROWS_REJECTED)
         record_validation(
-            warehouse.url, batch, run_name=report.run_name, failed=failed, accepted=accepted
+            warehouse.url, batch, run_name=report.run_name, failed=tuple(failed), accepted=needed
         )
 
 
@@ -183,23 +197,27 @@ def _validate(
     run_name: str,
     settings: PlatformSettings,
     warehouse: Warehouse,
-    accepted: Mapping[str, str],
-) -> tuple[StagedBatch | None, ValidationReport]:
+    reasons: Mapping[str, str],
+) -> tuple[StagedBatch | None, Mapping[str, str], ValidationReport]:
     """Validate the staged batch; an unreachable database fails every expectation.
 
-    The first batch is compared with the contract's reference statistics.
+    The first batch is compared with the contract's reference statistics. The second value has the
+    acceptances: `reasons`, and those of earlier runs of the same source.
     """
     try:
         batch = newest(warehouse.url)
+        source_version = None if batch is None else batch.source_version
+        accepted = read_acceptances(warehouse.url, source_version) | reasons
         previous = read_previous(warehouse.url) or read_reference()
     except psycopg.Error as error:
         text = first_line(f"{type(error).__name__}: {error}")
         validated_at = datetime.now(UTC)
-        return None, failed_report(text, run_name=run_name, validated_at=validated_at)
+        report = failed_report(text, run_name=run_name, validated_at=validated_at)
+        return None, reasons, report
     report = validate_staging(
         warehouse.url, settings.data_docs, run_name, previous=previous, accepted=accepted
     )
-    return batch, report
+    return batch, accepted, report
 
 
 def check_result(

@@ -10,16 +10,22 @@ import pytest
 
 from diabetes_platform.defs.alerts.run_failures import describe_failure
 from diabetes_platform.defs.batch.staging import staging_expectations
-from diabetes_platform.orchestration.acceptance import Acceptance
+from diabetes_platform.lake.delta import Lake
+from diabetes_platform.orchestration.acceptance import ACCEPTABLE_CHECKS, Acceptance
 from diabetes_platform.orchestration.resources import build_resources
 from diabetes_platform.quality.expectations import EXPECTATIONS
 from diabetes_platform.settings import PIMA_CSV, PlatformSettings
 from diabetes_platform_tests.defs.conftest import Platform
+from diabetes_platform_tests.intakes import changed, stream
 
 pytestmark = pytest.mark.integration
 Write = Callable[..., Path]
 
 COMPUTED = ["raw/patients", "statistics/patients", "cleaned/patients", "quarantine/patients"]
+FROM_STAGING = [
+    "staging/patients", "serving/patients", "features/training_set", "model/candidate",
+    "model/shadow", "model/champion",
+]  # fmt: skip
 
 
 def failed_checks(result: dg.ExecuteInProcessResult) -> set[str]:
@@ -198,23 +204,104 @@ def test_an_operator_accepts_a_smaller_batch_by_name_and_reason(
 
     ((_, rows),) = serving.served()
     assert 200 < rows < 300
-    verdict = "row_count_not_collapsed accepted by ada: a clinic closed"
+    text = acceptance.reasons["row_count_not_collapsed"]
+    verdict = f"row_count_not_collapsed accepted by {text}"
     assert serving.metadata("serving/patients")["verdict"] == verdict
 
 
+def a_third_without_age(row: dict[str, str], n: int) -> dict[str, str]:
+    return row | {"age": "?"} if n % 3 == 0 else row
+
+
+def insulin_of_a_few(row: dict[str, str], n: int) -> dict[str, str]:
+    return row if n % 10 == 0 else row | {"insulin": "0"}
+
+
 @pytest.mark.slow
-def test_accepted_rejected_rows_do_not_stop_the_next_run_of_the_same_batch(
+@pytest.mark.parametrize(
+    ("change", "check"),
+    [
+        (a_third_without_age, "few_rows_rejected"),
+        (insulin_of_a_few, "enough_insulin_measured"),
+    ],
+)
+def test_an_acceptance_holds_for_later_runs_of_the_source(
+    serving: Platform, pima_with: Write, change: Callable[..., object], check: str
+) -> None:
+    source = pima_with("accepted", change)
+    assert failed_checks(serving.run(source)) == {check}
+    # The whole list of checks: what was not needed is not recorded.
+    reasons = dict.fromkeys(ACCEPTABLE_CHECKS, "known")
+    acceptance = Acceptance(accept=reasons, accepted_by="ada")
+    serving.run(source, acceptance=acceptance)
+    text = f"{check} accepted by {acceptance.reasons[check]}"
+    assert serving.metadata("serving/patients")["verdict"] == text
+    first = serving.served()
+
+    # Confirmed outcomes of the stream make another batch of the same source.
+    stream(Lake(serving.settings.lake), *(changed(n, n, outcome=n % 2) for n in range(1, 21)))
+    result = serving.run(source)
+
+    assert check not in failed_checks(result)
+    assert serving.served() != first
+    assert serving.metadata("serving/patients")["verdict"] == text
+    evaluations = {c.check_name: c for c in result.get_asset_check_evaluations()}
+    shown = f"{evaluations[check].description} {evaluations[check].metadata}"
+    assert acceptance.reasons[check] in shown
+
+
+@pytest.mark.slow
+def test_an_acceptance_does_not_hold_for_other_rules(serving: Platform, pima_with: Write) -> None:
+    source = pima_with("third", a_third_without_age)
+    acceptance = Acceptance(accept={"few_rows_rejected": "known"}, accepted_by="ada")
+    serving.run(source, acceptance=acceptance)
+    texts = frozenset({"fehlt"})
+    assert failed_checks(serving.run(source, missing_texts=texts)) == {"few_rows_rejected"}
+
+
+@pytest.mark.slow
+def test_a_promoted_source_can_still_lose_too_many_rows(
     serving: Platform, pima_with: Write
 ) -> None:
-    source = pima_with("third", lambda row, n: row | {"age": "?"} if n % 3 == 0 else row)
-    assert failed_checks(serving.run(source)) == {"few_rows_rejected"}
-    acceptance = Acceptance(accept={"few_rows_rejected": "known"}, accepted_by="ada")
+    source = pima_with("na", missing_as_na)
+    assert serving.run(source).success
+    current = serving.served(), serving.champion()
 
-    serving.run(source, acceptance=acceptance)
+    result = serving.run(source, missing_texts=frozenset({"fehlt"}))
 
-    ((_, rows),) = serving.served()
-    assert 500 < rows < 520
-    assert "few_rows_rejected" not in failed_checks(serving.run(source))
+    assert failed_checks(result) == {"few_rows_rejected"}
+    assert (serving.served(), serving.champion()) == current
+
+
+@pytest.mark.slow
+def test_a_run_of_staging_alone_does_not_promote_a_batch_that_lost_many_rows(
+    serving: Platform, pima_with: Write
+) -> None:
+    current = serving.served(), serving.champion()
+    assert not serving.run(pima_with("third", a_third_without_age)).success
+
+    result = serving.run_only(*FROM_STAGING)
+
+    assert not result.success
+    (failure,) = result.get_step_failure_events()
+    assert "failed few_rows_rejected" in str(failure.step_failure_data.error)
+    assert (serving.served(), serving.champion()) == current
+
+
+@pytest.mark.slow
+def test_repeated_rows_do_not_stop_a_batch(serving: Platform, tmp_path: Path) -> None:
+    header, *rows = PIMA_CSV.read_text().splitlines()
+    source = tmp_path / "twice.csv"
+    source.write_text("\n".join([header, *rows, *rows]) + "\n")
+
+    result = serving.run(source)
+
+    assert failed_checks(result) == set()
+    assert [n for _, n in serving.served()] == [766]
+    evaluations = {c.check_name: c for c in result.get_asset_check_evaluations()}
+    check = evaluations["few_rows_rejected"]
+    assert not check.passed
+    assert "record:duplicate 768" in str(check.description)
 
 
 @pytest.mark.slow
