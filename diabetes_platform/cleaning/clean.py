@@ -1,7 +1,5 @@
 """Spark transformation of a batch to `cleaned/patients`: duplicates, outliers, reasons, verdict."""
 
-import math
-import re
 from collections.abc import Collection
 
 from pyspark.sql import Column, DataFrame, Window
@@ -28,9 +26,9 @@ from diabetes_platform.contract.tables import (
 from diabetes_platform.contract.validation import (
     DUPLICATE,
     MISSING_TEXTS,
-    NUMBER_PATTERN,
     OUTLIER,
     Reason,
+    missing_numbers,
 )
 
 _SPARK_TYPES: dict[ColumnType, str] = {
@@ -63,8 +61,9 @@ def find_duplicates(
     not a finite number is compared as trimmed text. A hash selects the few candidates, so that only
     these are parsed, compared and sorted.
     """
-    # Sail's hash panics if all of its arguments are constant, which Sail makes of columns without a
-    # value or with a single one. This argument is not: it is NULL in each row, and has no effect.
+    # Sail's hash panics if all of its arguments are constant, and Sail replaces a column without a
+    # value, or with a single one, by a constant. It does not recognise that this argument is always
+    # NULL, and NULL does not change the hash.
     no_constant = sf.nullif(sf.col(SOURCE_LINE), sf.col(SOURCE_LINE))
     inputs = (_hash_input(field, missing_texts) for field in FIELDS)
     hashed = received.select("*", sf.xxhash64(no_constant, *inputs).alias("_hash"))
@@ -89,14 +88,11 @@ def _hash_input(field: Field, missing_texts: Collection[str]) -> Column:
     """
     # Adding zero turns -0.0 into 0.0, which hash differently.
     number = sf.trim(sf.col(field.name)).try_cast("double") + sf.lit(0.0)
-    for missing in (*field.missing_codes, *_numbers(missing_texts), math.nan):
+    # Not nullif(): Sail's does not consider NaN and -NaN equal.
+    number = sf.when(~sf.isnan(number), number)
+    for missing in (*field.missing_codes, *missing_numbers(missing_texts)):
         number = sf.nullif(number, sf.lit(float(missing)))
     return number
-
-
-def _numbers(texts: Collection[str]) -> list[float]:
-    """Return the texts that are numbers: a source may write -9 or 999 for a missing value."""
-    return sorted(float(text) for text in texts if re.fullmatch(NUMBER_PATTERN, text))
 
 
 def clean(

@@ -22,6 +22,7 @@ from diabetes_platform.contract.validation import (
     NOT_FINITE_PATTERN,
     NUMBER_PATTERN,
     Reason,
+    missing_numbers,
 )
 
 
@@ -80,6 +81,8 @@ def _present(field: Field, missing_texts: Collection[str]) -> Column:
     """The trimmed text, or NULL if the source writes it for a missing value."""
     trimmed = sf.col(_trimmed_name(field))
     is_missing = sf.lower(trimmed).isin("", *sorted(missing_texts))
+    if numbers := missing_numbers(missing_texts):
+        is_missing |= sf.coalesce(_as_number(trimmed).isin(*numbers), sf.lit(False))
     return sf.when(~is_missing, trimmed).alias(f"_{field.name}_text")
 
 
@@ -93,16 +96,20 @@ def _number(field: Field) -> Column:
 
 
 def _parsed(field: Field) -> Column:
+    return _as_number(_text(field))
+
+
+def _as_number(text: Column) -> Column:
     # Casts differ between engines (`1d`, `0x1p3`, tabs), so the contract's pattern comes first.
-    text = _text(field)
-    return sf.when(text.rlike(_full_match(NUMBER_PATTERN)), text.try_cast("double"))
+    # Adding zero turns -0.0 into 0.0, which compares and hashes alike in every engine.
+    is_number = text.rlike(_full_match(NUMBER_PATTERN))
+    return sf.when(is_number, text.try_cast("double") + sf.lit(0.0))
 
 
 def _value(field: Field) -> Column:
     number = _number(field)
     finite = ~number.isin(float("inf"), float("-inf"))
-    # Adding zero turns -0.0 into 0.0, which compares and hashes alike in every engine.
-    return sf.when(finite & ~_is_code(field), number + sf.lit(0.0))
+    return sf.when(finite & ~_is_code(field), number)
 
 
 def _is_code(field: Field) -> Column:

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from diabetes_platform.contract.fields import FIELDS, FIELDS_BY_NAME, Field
 
@@ -21,7 +22,7 @@ MISSING_TEXTS: frozenset[str] = frozenset(
         *("missing", "unknown", "not available", "not measured"),
     }
 )
-"""Texts that sources write for a missing value, in lower case. Parquet's NaN arrives as `nan`."""
+"""Texts that sources write for a missing value, in lower case."""
 
 MISSING = "missing"
 NOT_A_NUMBER = "not_a_number"
@@ -65,17 +66,32 @@ class Parsed:
 def parse(field: Field, received: object, missing_texts: Collection[str] = MISSING_TEXTS) -> Parsed:
     """Parse a value as received (text, number or None); a code for missing becomes None.
 
-    Text that is empty, or one of `missing_texts` in any case, is missing as well.
+    Text that is empty, or one of `missing_texts` in any case, is missing as well, and so is a
+    number that they contain: `-9` stands for `-9.0`, too.
     """
     if received is None:
         return Parsed(None)
     if isinstance(received, str):
         text = received.strip(" ")
         is_missing = not text or text.lower() in missing_texts
-        return Parsed(None) if is_missing else _from_text(field, text)
-    if isinstance(received, bool) or not isinstance(received, int | float):
+        parsed = Parsed(None) if is_missing else _from_text(field, text)
+    elif isinstance(received, bool) or not isinstance(received, int | float):
         return Parsed(None, NOT_A_NUMBER)
-    return _from_number(field, received)
+    else:
+        parsed = _from_number(field, received)
+    if parsed.value is not None and parsed.value in missing_numbers(missing_texts):
+        return Parsed(None)
+    return parsed
+
+
+def missing_numbers(missing_texts: Collection[str]) -> tuple[float, ...]:
+    """Return the texts that are numbers, as numbers, in order."""
+    return _numbers(frozenset(missing_texts))
+
+
+@lru_cache(maxsize=8)
+def _numbers(texts: frozenset[str]) -> tuple[float, ...]:
+    return tuple(sorted({float(text) for text in texts if _NUMBER.fullmatch(text)}))
 
 
 def _from_text(field: Field, text: str) -> Parsed:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
@@ -274,7 +275,7 @@ def _cast_to_text(batch: pa.RecordBatch, name: str, fields: Sequence[Field]) -> 
         if field.name not in batch.schema.names:
             columns[field.name] = pa.nulls(batch.num_rows, pa.string())
             continue
-        column = batch.column(field.name)
+        column = _without_nan(batch.column(field.name))
         with suppress(pa.ArrowNotImplementedError, pa.ArrowInvalid):
             columns[field.name] = column.cast(pa.string())
         if field.name not in columns:
@@ -283,6 +284,15 @@ def _cast_to_text(batch: pa.RecordBatch, name: str, fields: Sequence[Field]) -> 
                 "allowed: text or numbers"
             )
     return pa.record_batch(columns)
+
+
+def _without_nan(column: pa.Array) -> pa.Array:
+    """Return the column with NULL for NaN, which writers of Parquet store for a missing value."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if not pa.types.is_floating(column.type):
+        return column
+    return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
 
 
 def read_as_text(

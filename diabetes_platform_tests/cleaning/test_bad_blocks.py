@@ -59,6 +59,9 @@ BLOCKS: dict[str, Callable[[], list[Row]]] = {
     "all ways to write missing": lambda: [
         dict.fromkeys(FIELD_NAMES, text) for text in ("", "NA", "nan", None, "?", " null ")
     ],
+    "two signs of NaN": lambda: [
+        dict.fromkeys(FIELD_NAMES, text) for text in ("-NaN", None, "NaN")
+    ],
     "infinities": lambda: [dict.fromkeys(FIELD_NAMES, text) for text in ("inf", "-inf", "1e999")],
     "codes for missing": lambda: [dict.fromkeys(FIELD_NAMES, text) for text in ("0", "-0.0")],
     "bad rows around good ones": lambda: [EMPTY, EMPTY, *patients(5), EMPTY],
@@ -120,6 +123,13 @@ def test_quarantines_a_stored_batch_without_any_number(spark: SparkSession, lake
 def test_quarantines_the_copies_of_a_stored_row(spark: SparkSession, lake: Path) -> None:
     results = run(spark, write_batch(lake, patients(1) * 3))
     assert (results.cleaned.accepted, results.cleaned.reasons) == (1, {"record:duplicate": 2})
+    assert results.cleaned.duplicates == 2
+
+
+def test_counts_copies_of_a_bad_row_as_lost(spark: SparkSession, lake: Path) -> None:
+    results = run(spark, write_batch(lake, [*[EMPTY] * 4, *patients(1) * 3]))
+    assert (results.cleaned.rejected, results.cleaned.duplicates) == (6, 2)
+    assert results.cleaned.reasons["record:duplicate"] == 5
 
 
 @pytest.mark.slow
@@ -132,12 +142,12 @@ def test_a_large_block_without_any_number_costs_no_other_row(
 
 
 def test_a_source_has_its_own_texts_for_missing(spark: SparkSession, lake: Path) -> None:
-    rows = patients(4, insulin=lambda n: ("-9", "fehlt", " Fehlt ", "NA")[n])
+    rows = patients(5, insulin=lambda n: ("-9", "fehlt", " Fehlt ", "NA", "-9.0")[n])
     batch = write_batch(lake, [*rows, {**rows[0], "insulin": None}])
     statistics, cleaned = batch.table("statistics"), batch.table("cleaned")
     texts = {"-9", "fehlt"}
     fit_statistics(spark, batch.raw, batch.content_hash, statistics, missing_texts=texts)
     clean_batch(spark, batch.raw, batch.content_hash, statistics, cleaned, missing_texts=texts)
     reasons = [row["reasons"] for row in stored(cleaned)]
-    assert reasons == [[], [], [], ["insulin:not_a_number"], ["record:duplicate"]]
+    assert reasons == [[], [], [], ["insulin:not_a_number"], [], ["record:duplicate"]]
     assert [row["insulin_received"] for row in stored(cleaned)][:2] == ["-9", "fehlt"]

@@ -47,6 +47,10 @@ def test_parses_a_value_as_a_number_or_with_a_code(received: object, parsed: Par
 def test_a_source_has_its_own_texts_for_missing() -> None:
     assert parse(GLUCOSE, " -9 ", {"-9", "fehlt"}) == Parsed(None)
     assert parse(GLUCOSE, "Fehlt", {"-9", "fehlt"}) == Parsed(None)
+    for received in ("-9.0", "-9.00e0", -9, -9.0):
+        assert parse(GLUCOSE, received, {"-9", "fehlt"}) == Parsed(None)
+    assert parse(GLUCOSE, "-9", {"-9.0"}) == Parsed(None)
+    assert parse(GLUCOSE, "-9.5", {"-9"}) == Parsed(-9.5)
     assert parse(GLUCOSE, "NA", {"-9", "fehlt"}) == Parsed(None, "not_a_number")
 
 
