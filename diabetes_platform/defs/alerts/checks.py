@@ -46,8 +46,10 @@ def check_alerts(
     if context.repository_def is None:
         raise dg.DagsterInvariantViolationError("check_alerts: evaluated outside a code location")
     keys = context.repository_def.asset_graph.asset_check_keys
-    issues = check_issues(latest_evaluations(context.instance, keys))
+    evaluations = latest_evaluations(context.instance, keys)
     cursor, now_ms = IncidentCursor.from_json(context.cursor), time.time_ns() // 1_000_000
+    issues = check_issues(evaluations)
+    issues += unresolved_issues(cursor.incidents, issues, keys, evaluations)
     track_incidents(context, settings, cursor, issues, AT_ONCE, now_ms=now_ms, describe=check_alert)
     return dg.SkipReason(issue_summary(issues) or "no check fails")
 
@@ -83,9 +85,28 @@ def check_issues(evaluations: Evaluations) -> list[HealthIssue]:
             continue
         verb = "fails" if severe else "warns"
         text = f"{verb}: {evaluation.description or _limits(evaluation)}"
-        subject = f"check {key.name} of {key.asset_key.to_user_string()}"
-        issues.append(HealthIssue(subject, text))
+        issues.append(HealthIssue(_subject(key), text))
     return issues
+
+
+def unresolved_issues(
+    incidents: Iterable[Incident],
+    issues: Iterable[HealthIssue],
+    keys: Iterable[dg.AssetCheckKey],
+    evaluations: Evaluations,
+) -> list[HealthIssue]:
+    """Return the issues of incidents that are not among `issues` although no pass resolved them.
+
+    Such a check became inconclusive, could not be evaluated, or fails the run now. A check that is
+    not among `keys` was removed: its incident ends.
+    """
+    passed = {_subject(key) for key, evaluation in evaluations.items() if evaluation.passed}
+    unresolved = {_subject(key) for key in keys} - passed - {issue.subject for issue in issues}
+    return [HealthIssue(i.subject, i.problem) for i in incidents if i.subject in unresolved]
+
+
+def _subject(key: dg.AssetCheckKey) -> str:
+    return f"check {key.name} of {key.asset_key.to_user_string()}"
 
 
 def _limits(evaluation: dg.AssetCheckEvaluation) -> str:
@@ -100,7 +121,8 @@ def check_alert(state: State, incidents: Sequence[Incident], dagster_url: str) -
         return []
     if state == "resolved":
         subjects = ", ".join(incident.subject for incident in incidents)
-        text = f"resolved: {subjects} no longer fails"
+        verb = "passes" if len(incidents) == 1 else "pass"
+        text = f"resolved: {subjects} {verb} again"
     else:
         text = "; ".join(f"{incident.subject} {incident.problem}" for incident in incidents)
     identity = ", ".join(f"{i.subject} since {i.since_ms}" for i in incidents)

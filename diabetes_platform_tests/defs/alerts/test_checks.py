@@ -130,7 +130,54 @@ def test_a_check_without_a_result_is_no_issue(instance: dg.DagsterInstance) -> N
 def test_a_resolved_alert_names_the_checks() -> None:
     incident = Incident("check a of b", "warns", 1, 1, opened=True)
     (alert,) = check_alert("resolved", [incident], "http://dagster")
-    assert alert.text.startswith("resolved: check a of b no longer fails")
+    assert alert.text.startswith("resolved: check a of b passes again")
+    (alert,) = check_alert("resolved", [incident, incident], "http://dagster")
+    assert alert.text.startswith("resolved: check a of b, check a of b pass again")
+
+
+SHIFTED = "glucose_distribution_near_previous_batch"
+ACCOUNTED = "every_message_accounted_for"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (
+            evaluation(SHIFTED, asset=STAGING),
+            evaluation(SHIFTED, asset=STAGING, severity=SEVERITY.ERROR),
+        ),
+        (
+            evaluation(ACCOUNTED, severity=SEVERITY.ERROR),
+            evaluation(ACCOUNTED, judged=False),
+        ),
+        (evaluation(GLUCOSE), evaluation(GLUCOSE, judged=False)),
+    ],
+    ids=["it stops the batch now", "Flink does not answer", "too few patients"],
+)
+def test_only_a_pass_resolves_an_incident(
+    instance: dg.DagsterInstance,
+    tmp_path: Path,
+    first: dg.AssetCheckEvaluation,
+    second: dg.AssetCheckEvaluation,
+) -> None:
+    settings = PlatformSettings(home=tmp_path)
+    instance.report_runless_asset_event(first)
+    cursor = tick(instance, settings, IncidentCursor())
+    instance.report_runless_asset_event(second)
+    cursor = tick(instance, settings, cursor)
+    assert [alert["state"] for alert in alerts(settings)] == ["raised"]
+
+    passed = evaluation(first.check_name, asset=first.asset_key, passed=True)
+    instance.report_runless_asset_event(passed)
+    cursor = tick(instance, settings, cursor)
+    assert [alert["state"] for alert in alerts(settings)] == ["raised", "resolved"]
+    assert cursor.incidents == ()
+
+
+def test_the_incident_of_a_removed_check_ends(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    settings = PlatformSettings(home=tmp_path)
+    removed = Incident("check no_such of monitoring/live", "warns", 1, 1, opened=True)
+    assert tick(instance, settings, IncidentCursor((removed,))).incidents == ()
 
 
 def test_the_sensor_runs_by_default() -> None:
