@@ -1,6 +1,7 @@
 """`diabetes materialize` and `diabetes launch`: a run of a Dagster job, shown step by step."""
 
 import getpass
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,16 +48,28 @@ def materialize(
 def acceptance_of(checks: Sequence[str], reason: str | None) -> Acceptance | None:
     """Return the acceptance of failed checks by the current user; None without checks.
 
-    Raises PlatformError for a check that cannot be accepted and for a missing reason.
+    Raises PlatformError for a check that cannot be accepted, for checks without a reason and for a
+    reason without checks.
     """
     if not checks:
+        if reason is not None:
+            raise PlatformError("--reason is for --accept, which is missing")
         return None
+    if reason is None or not reason.strip():
+        raise PlatformError(f"--accept {checks[0]} needs --reason")
     try:
-        accept = dict.fromkeys(checks, reason or "")
-        return Acceptance(accept=accept, accepted_by=getpass.getuser())
+        return Acceptance(accept=dict.fromkeys(checks, reason), accepted_by=_current_user())
     except ValidationError as error:
         first = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
         raise PlatformError(f"--{first}") from error
+
+
+def _current_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # A container may run as a user id without an entry in passwd.
+        return f"user id {os.getuid()}"
 
 
 def launch(settings: PlatformSettings, console: Console, request: LaunchRequest) -> None:

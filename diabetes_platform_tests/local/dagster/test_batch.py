@@ -174,7 +174,9 @@ def test_an_acceptance_needs_the_checked_assets_in_the_selection() -> None:
     ("checks", "reason", "message"),
     [
         (["age_in_range"], "old", "--accept: check age_in_range cannot be accepted"),
-        (["row_count_not_collapsed"], None, "--accept: row_count_not_collapsed has no reason"),
+        (["row_count_not_collapsed"], None, "--accept row_count_not_collapsed needs --reason"),
+        (["row_count_not_collapsed"], " ", "--accept row_count_not_collapsed needs --reason"),
+        ([], "a clinic closed", "--reason is for --accept, which is missing"),
     ],
 )
 def test_rejects_an_acceptance_with_one_message(
@@ -182,7 +184,16 @@ def test_rejects_an_acceptance_with_one_message(
 ) -> None:
     with pytest.raises(PlatformError, match=message):
         acceptance_of(checks, reason)
-    assert acceptance_of([], reason) is None
+    assert acceptance_of([], None) is None
+
+
+def test_a_user_without_a_passwd_entry_is_named_by_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2_000_000_001)
+    acceptance = acceptance_of(["row_count_not_collapsed"], "a clinic closed")
+    assert acceptance is not None
+    assert acceptance.accepted_by == "user id 2000000001"
 
 
 @pytest.mark.parametrize(
