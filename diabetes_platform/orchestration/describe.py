@@ -30,6 +30,8 @@ STREAM = dg.AssetKey(["stream", "patients"])
 LABELS = dg.AssetKey(["labels", "patients"])
 REJECTED = dg.AssetKey(["stream", "rejected"])
 WINDOWS = dg.AssetKey(["stream", "windows"])
+SKIPPED = "training_skipped"
+"""The metadata key of an observation of the training set: why a run did not train on the rows."""
 MONITORING = dg.AssetKey(["monitoring", "live"])
 """Has the checks of stream and model on live patients, and no materialization: Dagster shows a
 check as not evaluated once its asset was materialized after it, and increments come all the time.

@@ -134,10 +134,17 @@ def test_a_check_that_still_fails_requests_nothing_after_an_increment(
 
 
 def test_a_stale_training_set_requests_one_batch(automation: Automation) -> None:
+    automation.set_freshness(SERVING, FreshnessState.FAIL)
     automation.set_freshness(TRAINING_ROWS, FreshnessState.WARN)
     assert automation.requested() == set()
     automation.set_freshness(TRAINING_ROWS, FreshnessState.FAIL)
     assert automation.requested() == set(CHAIN)
+    assert automation.requested() == set()
+
+
+def test_a_skipped_training_requests_no_batch(automation: Automation) -> None:
+    """The daily batch promotes rows without outcomes, so only the training set becomes stale."""
+    automation.set_freshness(TRAINING_ROWS, FreshnessState.FAIL)
     assert automation.requested() == set()
 
 
@@ -187,6 +194,22 @@ def test_a_failed_blocking_check_stops_the_assets_downstream(automation: Automat
     automation.materialize(STAGING)
     automation.evaluate(STAGING, "has_rows", passed=False, blocking=True)
     assert automation.requested() == set()
+
+
+@pytest.mark.parametrize(
+    ("key", "check", "downstream"),
+    [
+        (STAGING, "glucose_distribution_near_previous_batch", SERVING),
+        (STAGING, "row_count_not_collapsed", SERVING),
+        (QUARANTINE, "few_rows_rejected", STAGING),
+    ],
+)
+def test_a_warning_of_a_check_that_can_block_stops_nothing(
+    automation: Automation, key: dg.AssetKey, check: str, downstream: dg.AssetKey
+) -> None:
+    automation.materialize(key)
+    automation.evaluate(key, check, passed=False)
+    assert downstream in automation.requested()
 
 
 def test_a_platform_without_a_batch_requests_nothing() -> None:

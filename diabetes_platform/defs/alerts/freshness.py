@@ -12,11 +12,13 @@ import dagster as dg
 
 from diabetes_platform.defs.alerts.incident_alerts import issue_summary, track_incidents
 from diabetes_platform.defs.stream.assets import STREAM_ASSETS
+from diabetes_platform.orchestration.describe import CANDIDATE, CHAMPION, SHADOW, TRAINING_ROWS
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming.incidents import OUTAGE_POLICY, HealthIssue, IncidentCursor
 
 FreshnessState = Literal["passed", "warning", "failed", "not run"]
 Policies = Mapping[dg.AssetKey, dg.FreshnessPolicy]
+_TRAINED = frozenset({TRAINING_ROWS, CANDIDATE, SHADOW, CHAMPION})
 _STREAM_KEYS = frozenset(asset.key for asset in STREAM_ASSETS)
 
 
@@ -53,11 +55,16 @@ def freshness_issues(
 ) -> list[HealthIssue]:
     """Return the stale assets in the order of their keys.
 
-    An asset that was never materialized is not stale.
+    An asset that was never materialized is not stale. A run that skips the training counts as a
+    materialization of the assets that it skips.
     """
     issues = []
+    skipped_at = _training_skipped(instance)
     for key, policy in sorted(policies.items()):
-        state, reason = evaluate_freshness(policy, last_materialized(instance, key), evaluated_at)
+        materialized_at = last_materialized(instance, key)
+        if materialized_at is not None and skipped_at is not None and key in _TRAINED:
+            materialized_at = max(materialized_at, skipped_at)
+        state, reason = evaluate_freshness(policy, materialized_at, evaluated_at)
         if state == "failed":
             issues.append(HealthIssue(f"asset {key.to_user_string()}", f"is stale: {reason}"))
     return issues
@@ -67,6 +74,12 @@ def last_materialized(instance: dg.DagsterInstance, key: dg.AssetKey) -> datetim
     """Return the time of an asset's latest materialization, or None without any."""
     event = instance.get_latest_materialization_event(key)
     return None if event is None else datetime.fromtimestamp(event.timestamp, UTC)
+
+
+def _training_skipped(instance: dg.DagsterInstance) -> datetime | None:
+    """Return the time at which a run skipped the training last, or None."""
+    observed = instance.fetch_observations(TRAINING_ROWS, limit=1).records
+    return datetime.fromtimestamp(observed[0].timestamp, UTC) if observed else None
 
 
 def evaluate_freshness(

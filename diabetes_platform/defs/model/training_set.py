@@ -18,6 +18,7 @@ from diabetes_platform.orchestration.automation import FOLLOW
 from diabetes_platform.orchestration.batch_state import batch_origin
 from diabetes_platform.orchestration.describe import (
     SERVING,
+    SKIPPED,
     TRAINING_POOL,
     TRAINING_ROWS,
     asset_options,
@@ -59,6 +60,8 @@ def _update(
         table = read_training_rows(warehouse.url)
         if (reason := too_few_outcomes(table)) is not None:
             context.log.warning("Not trained: %s", reason)
+            # `stale_assets` reads it: what is not trained does not become stale.
+            context.log_event(dg.AssetObservation(TRAINING_ROWS, metadata={SKIPPED: reason}))
             return None
         validate_training_set(table)
         rows = training_set_from_arrow(table)

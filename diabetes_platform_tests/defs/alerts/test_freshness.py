@@ -1,6 +1,7 @@
 """Freshness policies, and one alert per stale asset."""
 
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,16 @@ from diabetes_platform.defs.alerts.freshness import (
     stale_assets,
 )
 from diabetes_platform.defs.stream.assets import STREAM_ASSETS, build_stream_asset
-from diabetes_platform.orchestration.describe import DAILY, RAW, STREAM
+from diabetes_platform.orchestration.describe import (
+    CANDIDATE,
+    CHAMPION,
+    DAILY,
+    RAW,
+    SHADOW,
+    SKIPPED,
+    STREAM,
+    TRAINING_ROWS,
+)
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming.incidents import Incident, IncidentCursor
 
@@ -129,6 +139,26 @@ def test_reports_stale_assets_of_the_stream(instance: dg.DagsterInstance) -> Non
 def test_reports_no_asset_that_was_never_materialized() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         assert freshness_issues(instance, {RAW: DAILY}, EVALUATED_AT) == []
+
+
+def test_assets_of_a_skipped_training_are_not_stale() -> None:
+    """A run skipped the training later than the last run that trained."""
+    trained = {CANDIDATE: DAILY, CHAMPION: DAILY, SHADOW: DAILY, TRAINING_ROWS: DAILY}
+    policies = {**trained, RAW: DAILY}
+    with dg.DagsterInstance.ephemeral() as instance:
+        for key in policies:
+            instance.report_runless_asset_event(dg.AssetMaterialization(key))
+        time.sleep(0.5)
+        skipped_at = datetime.now(UTC)
+        expires = skipped_at + timedelta(hours=36)
+        assert len(freshness_issues(instance, policies, expires)) == len(policies)
+        skipped = dg.AssetObservation(TRAINING_ROWS, metadata={SKIPPED: "no outcomes"})
+        instance.report_runless_asset_event(skipped)
+        stale = [issue.subject for issue in freshness_issues(instance, policies, expires)]
+        assert stale == ["asset raw/patients"]
+        # No run at all for as long.
+        later = freshness_issues(instance, policies, expires + timedelta(minutes=1))
+        assert len(later) == len(policies)
 
 
 def test_finds_every_asset_with_a_policy() -> None:
