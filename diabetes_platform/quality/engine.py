@@ -143,7 +143,6 @@ def _outcome(spec: ExpectationSpec, result: ExpectationValidationResult) -> Expe
         observed=details.get("observed_value", details.get("unexpected_count")),
         unexpected_count=details.get("unexpected_count"),
         element_count=details.get("element_count"),
-        missing_count=details.get("missing_count"),
         record_ids=tuple(
             str(record_id)
             for index in details.get("partial_unexpected_index_list") or ()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -16,6 +17,7 @@ DECILES = tuple(tenth / 10 for tenth in range(1, 10))
 REFERENCE = Path(diabetes_platform.contract.__file__).with_name("reference_statistics.json")
 EMPTY_BIN = 0.5
 """Added to every count, because a value in an empty bin is rare but not impossible."""
+_OF_THE_SOURCE = sql.SQL("{} <> {}").format(sql.Identifier(SOURCE.name), STREAM_PATIENTS.name)
 
 
 def read_previous(url: str, table: str = SERVING_PATIENTS.name) -> PreviousBatch | None:
@@ -35,11 +37,46 @@ def read_previous(url: str, table: str = SERVING_PATIENTS.name) -> PreviousBatch
         rows, outcome_share, deciles = _deciles(connection, source)
         if not rows:
             return None
+        values = _count_values(connection, source, [OUTCOME.name])
         edges = {field.name: bin_edges(field, deciles[field.name]) for field in FEATURES}
         counts = {name: _counts(connection, source, name, bins) for name, bins in edges.items()}
     partitions = ((name, partition(edges[name], counts[name])) for name in edges)
     measured = {name: bins for name, bins in partitions if bins is not None}
-    return PreviousBatch(rows, measured, outcome_share)
+    return PreviousBatch(rows, measured, outcome_share, values[OUTCOME.name])
+
+
+def count_values(url: str, table: str) -> dict[str, int]:
+    """Count the values of each field in `table` (schema.name) by the field's name.
+
+    Outcomes are counted in the rows of the source, as their share is. Fields that the table lacks
+    are absent. Raises psycopg.Error.
+    """
+    with psycopg.connect(url) as connection:
+        present = connection.execute(
+            "SELECT attname FROM pg_attribute"
+            " WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
+            (table,),
+        ).fetchall()
+        columns = {name for (name,) in present}
+        names = [field.name for field in FEATURES if field.name in columns]
+        if {OUTCOME.name, SOURCE.name} <= columns:
+            names.append(OUTCOME.name)
+        return _count_values(connection, sql.Identifier(*table.split(".")), names)
+
+
+def with_reference(previous: PreviousBatch | None, reference: PreviousBatch) -> PreviousBatch:
+    """Return the promoted version, with the reference's statistics where it has none."""
+    if previous is None:
+        return reference
+    partitions = {**reference.partitions, **previous.partitions}
+    if previous.outcome_share is not None:
+        return replace(previous, partitions=partitions)
+    return replace(
+        previous,
+        partitions=partitions,
+        outcome_share=reference.outcome_share,
+        outcome_count=reference.outcome_count,
+    )
 
 
 def read_reference(path: Path = REFERENCE) -> PreviousBatch:
@@ -47,11 +84,18 @@ def read_reference(path: Path = REFERENCE) -> PreviousBatch:
     content = json.loads(path.read_text(encoding="utf-8"))
     try:
         partitions = {
-            name: Partition(tuple(histogram["bins"]), tuple(histogram["weights"]))
+            name: Partition(
+                tuple(histogram["bins"]), tuple(histogram["weights"]), histogram["count"]
+            )
             for name, histogram in content["fields"].items()
         }
-        share = content["outcome_share"]
-        return PreviousBatch(content["rows"], partitions, share, is_reference=True)
+        return PreviousBatch(
+            content["rows"],
+            partitions,
+            content["outcome_share"],
+            content["outcome_count"],
+            is_reference=True,
+        )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: no reference statistics; see write_reference") from error
 
@@ -59,12 +103,13 @@ def read_reference(path: Path = REFERENCE) -> PreviousBatch:
 def write_reference(statistics: PreviousBatch, path: Path = REFERENCE) -> None:
     """Write statistics, for example of a promoted version, as the reference."""
     fields = {
-        name: {"bins": histogram.bins, "weights": histogram.weights}
+        name: {"count": histogram.count, "bins": histogram.bins, "weights": histogram.weights}
         for name, histogram in statistics.partitions.items()
     }
     content = {
         "rows": statistics.row_count,
         "outcome_share": statistics.outcome_share,
+        "outcome_count": statistics.outcome_count,
         "fields": fields,
     }
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -86,8 +131,9 @@ def partition(edges: tuple[float, ...], counts: Mapping[int, int]) -> Partition 
     in_bin[-1] += counts.get(bins + 1, 0)
     if not any(in_bin):
         return None
-    total = sum(in_bin) + EMPTY_BIN * bins
-    return Partition(edges, tuple((count + EMPTY_BIN) / total for count in in_bin))
+    values = sum(in_bin)
+    total = values + EMPTY_BIN * bins
+    return Partition(edges, tuple((count + EMPTY_BIN) / total for count in in_bin), values)
 
 
 def _deciles(
@@ -100,16 +146,15 @@ def _deciles(
         for field in FEATURES
     ]
     query = sql.SQL(
-        "SELECT count(*), (avg({outcome}) FILTER (WHERE {origin} <> %(stream)s))::float8, {columns}"
+        "SELECT count(*), (avg({outcome}) FILTER (WHERE {of_the_source}))::float8, {columns}"
         " FROM {source}"
     ).format(
         outcome=sql.Identifier(OUTCOME.name),
-        origin=sql.Identifier(SOURCE.name),
+        of_the_source=_OF_THE_SOURCE,
         columns=sql.SQL(", ").join(columns),
         source=source,
     )
-    parameters = {"deciles": list(DECILES), "stream": STREAM_PATIENTS.name}
-    row = connection.execute(query, parameters).fetchone()
+    row = connection.execute(query, {"deciles": list(DECILES)}).fetchone()
     if row is None:
         raise psycopg.DataError("an aggregate without a row")
     count, outcome_share, *deciles = row
@@ -128,3 +173,21 @@ def _counts(
         " WHERE {column} IS NOT NULL GROUP BY 1"
     ).format(column=sql.Identifier(name), source=source)
     return dict(connection.execute(query, {"edges": list(edges)}).fetchall())
+
+
+def _count_values(
+    connection: psycopg.Connection, source: sql.Identifier, names: Sequence[str]
+) -> dict[str, int]:
+    if not names:
+        return {}
+    counts = [
+        sql.SQL("count({}) FILTER (WHERE {})").format(
+            sql.Identifier(name), _OF_THE_SOURCE if name == OUTCOME.name else sql.SQL("true")
+        )
+        for name in names
+    ]
+    query = sql.SQL("SELECT {} FROM {}").format(sql.SQL(", ").join(counts), source)
+    row = connection.execute(query).fetchone()
+    if row is None:
+        raise psycopg.DataError("an aggregate without a row")
+    return dict(zip(names, row, strict=True))

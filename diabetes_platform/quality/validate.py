@@ -14,6 +14,7 @@ from sqlalchemy.engine import URL, make_url
 
 from diabetes_platform.contract.tables import STAGING_PATIENTS
 from diabetes_platform.quality.expectations import EXPECTATIONS, PreviousBatch, bound_kwargs
+from diabetes_platform.quality.previous_batch import count_values
 from diabetes_platform.quality.validation_report import (
     NOTHING_TO_COMPARE,
     ValidationReport,
@@ -88,7 +89,9 @@ def _validate(
         for spec, kwargs in bound
     )
     applicable = without_consequences(EXPECTATIONS, outcomes, previous)
-    severe = with_severity(EXPECTATIONS, applicable, previous)
+    libpq_url = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    counts = count_values(libpq_url, table)
+    severe = with_severity(EXPECTATIONS, applicable, previous, counts)
     report = ValidationReport(run_name, validated_at, accept(severe, accepted or {}))
     try:
         linked = data_docs.linked(report)

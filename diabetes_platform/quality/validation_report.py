@@ -3,6 +3,7 @@
 It does not import Great Expectations, so that Dagster's code location can import it.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,8 +15,9 @@ from diabetes_platform.quality.expectations import (
     ACCEPTABLE,
     BOTH_OUTCOMES,
     EXPECTATIONS,
+    HAS_COLUMN_TYPES,
+    HAS_COLUMNS,
     HAS_ROWS,
-    OF_THE_SCHEMA,
     ExpectationSpec,
     PreviousBatch,
     Severity,
@@ -35,10 +37,9 @@ class ExpectationOutcome:
     """The result of one expectation.
 
     `observed` is a count, a share or a statistic of the batch, and `allowed` its limits.
-    `unexpected_count` of the `element_count` rows violate the expectation, `missing_count` have no
-    value, and `record_ids` has at most 20 ids of those that violate it. `note` explains why it does
-    not apply, `error` why it could not be evaluated, `accepted` by whom and why a failure that
-    would stop the batch was accepted.
+    `unexpected_count` of the `element_count` rows violate the expectation, and `record_ids` has at
+    most 20 ids of them. `note` explains why it does not apply, `error` why it could not be
+    evaluated, `accepted` by whom, when and why a failure that would stop the batch was accepted.
     """
 
     name: str
@@ -52,7 +53,6 @@ class ExpectationOutcome:
     error: str | None = None
     accepted: str | None = None
     allowed: str | None = None
-    missing_count: int | None = None
 
     @property
     def blocks(self) -> bool:
@@ -103,9 +103,9 @@ def without_consequences(
 ) -> tuple[ExpectationOutcome, ...]:
     """Return the outcomes; marks those as not applicable that only follow from another outcome.
 
-    Without rows, no value can be evaluated; without a value of a field, no statistic of it. Nor do
-    the expectations about a later field apply if neither version measured it, and those about the
-    outcome if the source has none.
+    Without rows, no value can be evaluated; without a value of a field, no statistic of it. The
+    expectations about a later field do not apply if neither version measured it, and those about
+    the outcome do not apply if the source has none.
     """
     by_name = {outcome.name: outcome for outcome in outcomes}
     notes = _notes(specs, by_name, previous)
@@ -119,22 +119,31 @@ def with_severity(
     specs: Sequence[ExpectationSpec],
     outcomes: Sequence[ExpectationOutcome],
     previous: PreviousBatch | None,
+    counts: Mapping[str, int],
 ) -> tuple[ExpectationOutcome, ...]:
-    """Return the outcomes; a failed warning whose observed value is severe becomes an error."""
-    rows = next((outcome.observed for outcome in outcomes if outcome.name == HAS_ROWS), None)
-    if previous is None or not isinstance(rows, int):
-        return tuple(outcomes)
-    pairs = list(zip(specs, outcomes, strict=True))
-    missing = {spec.column: o.missing_count for spec, o in pairs if o.missing_count is not None}
+    """Return the outcomes; a failed warning whose observed value is severe becomes an error.
+
+    `counts` has the number of values of each field in the batch, as `count_values` returns it.
+    """
     return tuple(
         replace(outcome, severity="error")
         if not outcome.passed
-        and spec.is_severe is not None
-        and isinstance(outcome.observed, int | float)
-        and spec.is_severe(previous, outcome.observed, rows - missing.get(spec.column, 0))
+        and previous is not None
+        and _is_severe(spec, outcome.observed, previous, counts)
         else outcome
-        for spec, outcome in pairs
+        for spec, outcome in zip(specs, outcomes, strict=True)
     )
+
+
+def _is_severe(
+    spec: ExpectationSpec, observed: Observed, previous: PreviousBatch, counts: Mapping[str, int]
+) -> bool:
+    """Whether the observed value is severe; one that is not finite, which is text, always is."""
+    if spec.is_severe is None or spec.column is None or observed is None:
+        return False
+    number = float(observed)
+    count = counts.get(spec.column, 0)
+    return not math.isfinite(number) or spec.is_severe(previous, number, count)
 
 
 def accept(
@@ -160,7 +169,8 @@ def _notes(
     """Return the reason why an expectation does not apply, by its name."""
     rows = by_name.get(HAS_ROWS)
     if rows is not None and not rows.passed and rows.error is None:
-        return {s.name: NO_ROWS for s in specs if s.name not in {HAS_ROWS, *OF_THE_SCHEMA}}
+        applicable = {HAS_ROWS, HAS_COLUMNS, HAS_COLUMN_TYPES}
+        return {s.name: NO_ROWS for s in specs if s.name not in applicable}
     measured_before = set() if previous is None else set(previous.partitions)
     later = {spec.statistic_of for spec in specs if spec.statistic_of is not None}
     notes: dict[str, str] = {}

@@ -148,7 +148,7 @@ def test_row_counts_are_compared_with_the_promoted_version(
 
 
 def test_compares_a_distribution_by_bins() -> None:
-    previous = PreviousBatch(10, {"age": Partition((18, 40, 120), (0.75, 0.25))})
+    previous = PreviousBatch(10, {"age": Partition((18, 40, 120), (0.75, 0.25), 10)})
     bound = bound_kwargs(BY_NAME["age_distribution_near_previous_batch"], previous)
     assert bound is not None
     assert bound["partition_object"] == {
@@ -156,6 +156,14 @@ def test_compares_a_distribution_by_bins() -> None:
         "weights": [0.75, 0.25],
         "tail_weights": [0.0, 0.0],
     }
+
+
+def test_outer_bins_reach_to_the_ends_of_the_contracts_range() -> None:
+    """The reference may be older than the range: it ends at 400, and 600 is allowed."""
+    previous = PreviousBatch(10, {"glucose": Partition((50, 120, 400), (0.75, 0.25), 10)})
+    bound = bound_kwargs(BY_NAME["glucose_distribution_near_previous_batch"], previous)
+    assert bound is not None
+    assert bound["partition_object"]["bins"] == [40, 120, 600]
 
 
 def test_row_counts_are_not_compared_with_the_reference() -> None:
@@ -179,7 +187,7 @@ def test_the_share_of_the_outcome_is_compared(share: float, bounds: tuple[float,
 
 
 @pytest.mark.parametrize(
-    ("previous_rows", "rows", "divergence", "severe"),
+    ("previous_count", "count", "divergence", "severe"),
     [
         (768, 768, 0.12, False),
         (768, 768, 0.21, True),
@@ -191,23 +199,33 @@ def test_the_share_of_the_outcome_is_compared(share: float, bounds: tuple[float,
     ],
 )
 def test_another_distribution_is_severe_unless_chance_explains_it(
-    previous_rows: int, rows: int, divergence: float, *, severe: bool
+    previous_count: int, count: int, divergence: float, *, severe: bool
 ) -> None:
-    is_severe = BY_NAME["glucose_distribution_near_previous_batch"].is_severe
+    """What counts are the values of the field, however many rows have none."""
+    is_severe = BY_NAME["insulin_distribution_near_previous_batch"].is_severe
     assert is_severe is not None
-    assert is_severe(PreviousBatch(previous_rows, {}), divergence, rows) is severe
+    histogram = Partition((1, 1000), (1.0,), previous_count)
+    previous = PreviousBatch(1_000_000, {"insulin": histogram})
+    assert is_severe(previous, divergence, count) is severe
 
 
 @pytest.mark.parametrize(
-    ("rows", "share", "severe"),
-    [(768, 0.5, False), (768, 0.651, True), (768, 0.1, True), (30, 0.651, False)],
+    ("previous_count", "count", "share", "severe"),
+    [
+        (768, 768, 0.5, False),
+        (768, 768, 0.651, True),
+        (768, 768, 0.1, True),
+        (768, 30, 0.651, False),
+        (30, 768, 0.651, False),
+    ],
 )
 def test_another_share_of_the_outcome_is_severe_unless_chance_explains_it(
-    rows: int, share: float, *, severe: bool
+    previous_count: int, count: int, share: float, *, severe: bool
 ) -> None:
     is_severe = BY_NAME["outcome_share_near_previous_batch"].is_severe
     assert is_severe is not None
-    assert is_severe(PreviousBatch(768, {}, 0.349), share, rows) is severe
+    previous = PreviousBatch(768, {}, 0.349, outcome_count=previous_count)
+    assert is_severe(previous, share, count) is severe
 
 
 def test_only_statistics_can_be_accepted() -> None:

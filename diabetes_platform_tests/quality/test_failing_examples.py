@@ -171,7 +171,7 @@ def measured_before(*names: str) -> PreviousBatch:
     edges = {
         f.name: (float(f.minimum), float(f.minimum + f.step), float(f.maximum)) for f in FEATURES
     }
-    return PreviousBatch(768, {name: Partition(edges[name], (0.999, 0.001)) for name in names})
+    return PreviousBatch(768, {name: Partition(edges[name], (0.999, 0.001), 768) for name in names})
 
 
 def stage(url: str, *faults: Fault) -> None:

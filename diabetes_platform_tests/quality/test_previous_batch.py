@@ -6,11 +6,14 @@ import psycopg
 import pytest
 
 from diabetes_platform.contract.fields import FEATURE_NAMES, FIELDS_BY_NAME
+from diabetes_platform.quality.expectations import Partition, PreviousBatch
 from diabetes_platform.quality.previous_batch import (
     bin_edges,
+    count_values,
     partition,
     read_previous,
     read_reference,
+    with_reference,
     write_reference,
 )
 from diabetes_platform_tests.quality.staged_batches import create_table, load, pima_patients
@@ -90,10 +93,12 @@ def test_the_reference_has_the_statistics_of_the_pima_data(database_url: str) ->
     assert reference.is_reference
     assert reference.row_count == previous.row_count
     assert reference.outcome_share == pytest.approx(previous.outcome_share)
+    assert reference.outcome_count == previous.outcome_count
     assert reference.partitions.keys() == previous.partitions.keys()
     for name, histogram in reference.partitions.items():
         assert histogram.bins == pytest.approx(previous.partitions[name].bins)
         assert histogram.weights == pytest.approx(previous.partitions[name].weights)
+        assert histogram.count == previous.partitions[name].count
 
 
 def test_a_written_reference_is_read_again(tmp_path: Path) -> None:
@@ -115,7 +120,39 @@ def test_the_share_of_the_outcome_is_that_of_the_source(database_url: str) -> No
         )
     previous = read_previous(database_url)
     assert previous is not None
-    assert previous.outcome_share == 0
+    assert (previous.outcome_share, previous.outcome_count) == (0, 500)
+
+
+@pytest.mark.integration
+def test_counts_the_values_that_the_statistics_describe(warehouse: str) -> None:
+    from_stream = "UPDATE staging.patients SET source = 'stream/patients' WHERE record_id LIKE %s"
+    with psycopg.connect(warehouse) as connection:
+        connection.execute(from_stream, ("%-1__",))
+        connection.execute("CREATE SCHEMA serving")
+        connection.execute("CREATE TABLE serving.patients AS SELECT * FROM staging.patients")
+    counts, previous = count_values(warehouse, "staging.patients"), read_previous(warehouse)
+    assert previous is not None
+    assert (counts["insulin"], counts["age"], counts["outcome"]) == (394, 768, 668)
+    assert counts == {
+        **{name: histogram.count for name, histogram in previous.partitions.items()},
+        "outcome": previous.outcome_count,
+    }
+    assert count_values(warehouse, "staging.absent") == {}
+
+
+def test_the_reference_replaces_what_the_promoted_version_lacks() -> None:
+    reference = read_reference()
+    glucose = Partition((40, 120, 600), (0.5, 0.5), 90)
+    previous = PreviousBatch(100, {"glucose": glucose}, 0.4, 95)
+    combined = with_reference(previous, reference)
+    assert (combined.row_count, combined.is_reference) == (100, False)
+    assert (combined.outcome_share, combined.outcome_count) == (0.4, 95)
+    assert combined.partitions == {**reference.partitions, "glucose": glucose}
+
+    scoring = with_reference(PreviousBatch(100, {"glucose": glucose}), reference)
+    assert scoring.outcome_share == reference.outcome_share
+    assert scoring.outcome_count == reference.outcome_count == 768
+    assert with_reference(None, reference) is reference
 
 
 @pytest.mark.integration

@@ -1,7 +1,9 @@
 """Validation of a staged batch on a real PostgreSQL: outcomes and comparisons."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
 from psycopg import sql
 
@@ -153,6 +155,58 @@ def test_a_wrong_column_stops_the_batch_unless_an_operator_accepts_it(
     assert accepted.passed
     assert failed(accepted) == failed(report)
     assert {r.name for r in accepted.outcomes if r.accepted == "Ada: a new clinic"} == blocking
+
+
+SAMPLE = "(SELECT * FROM staging.patients_1 ORDER BY random() LIMIT {rows}) AS sample"
+INVERTED_SAMPLE = (
+    "(SELECT record_id, glucose, 1 - outcome AS outcome FROM {sample}) AS inverted".replace(
+        "{sample}", SAMPLE
+    )
+)
+SAMPLES = 200
+
+
+def samples_that_fail(url: str, batch: str) -> int:
+    """Draw samples of the patients, and count those in which glucose does not rise."""
+    (spec,) = (s for s in EXPECTATIONS if s.name == "glucose_higher_with_outcome")
+    query = sql.SQL(spec.kwargs["unexpected_rows_query"].format(batch=batch))
+    with psycopg.connect(url) as connection:
+        connection.execute("SELECT setseed(0.5)")
+        results = [connection.execute(query).fetchall() for _ in range(SAMPLES)]
+    return sum(bool(rows) for rows in results)
+
+
+@pytest.mark.parametrize("rows", [20, 58, 86, 300])
+def test_inverted_outcomes_of_few_patients_fail_and_good_ones_do_not(
+    warehouse: str, rows: int
+) -> None:
+    assert samples_that_fail(warehouse, SAMPLE.format(rows=rows)) == 0
+    failed_samples = samples_that_fail(warehouse, INVERTED_SAMPLE.format(rows=rows))
+    assert failed_samples >= SAMPLES * (0.5 if rows < 58 else 0.97)
+
+
+def test_a_value_beyond_the_bins_of_the_reference_is_in_the_outer_bin(
+    warehouse: str, docs_dir: Path
+) -> None:
+    reference = read_reference()
+    glucose = reference.partitions["glucose"]
+    shorter = replace(glucose, bins=(*glucose.bins[:-1], 190.0))
+    previous = replace(reference, partitions={**reference.partitions, "glucose": shorter})
+    report = validate_staging(warehouse, docs_dir, "run-1", previous=previous)
+    assert failed(report) == set()
+
+
+def test_outcomes_of_the_stream_do_not_make_a_share_significant(
+    warehouse: str, docs_dir: Path
+) -> None:
+    """Twenty outcomes of the source differ by chance, however many the stream confirmed."""
+    few = "SELECT record_id FROM staging.patients_1 WHERE outcome = {} ORDER BY 1 LIMIT {}"
+    kept = f"record_id IN ({few.format(1, 12)}) OR record_id IN ({few.format(0, 8)})"
+    others = f"UPDATE staging.patients SET source = 'stream/patients' WHERE NOT ({kept})"  # noqa: S608
+    execute(warehouse, sql.SQL(others))
+    report = validate_staging(warehouse, docs_dir, "run-1", previous=read_reference())
+    result = outcome(report, "outcome_share_near_previous_batch")
+    assert (result.passed, result.blocks, result.observed) == (False, False, 0.6)
 
 
 def test_the_first_batch_of_the_reference_data_passes(warehouse: str, docs_dir: Path) -> None:

@@ -1,6 +1,5 @@
 """Reports: what blocks, and what an outcome says when nothing could be measured."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -47,7 +46,7 @@ def test_statistics_of_a_later_field_that_no_version_measured_do_not_apply() -> 
     assert (first.passed, first.note) == (mean.passed, mean.note) == (True, NOT_MEASURED)
     assert in_range is outcomes[2]
 
-    histogram = Partition((0.0, 1.0), (1.0,))
+    histogram = Partition((0.0, 1.0), (1.0,), 10)
     compared = without_consequences(specs, outcomes, PreviousBatch(10, {"weight": histogram}))
     assert list(compared) == outcomes, "the promoted version measured it"
 
@@ -77,7 +76,11 @@ def test_an_error_that_is_no_consequence_stays() -> None:
 SHIFTED = "glucose_distribution_near_previous_batch"
 
 
-def shifted(divergence: float) -> tuple[ExpectationOutcome, ...]:
+GLUCOSE = PreviousBatch(768, {"glucose": Partition((40.0, 600.0), (1.0,), 768)})
+ALL_MEASURED = {"glucose": 768}
+
+
+def shifted(divergence: float | str) -> tuple[ExpectationOutcome, ...]:
     """All expectations passed, but that on the distribution of glucose."""
     return tuple(
         ExpectationOutcome(spec.name, spec.name != SHIFTED, spec.severity, observed=observed)
@@ -86,28 +89,25 @@ def shifted(divergence: float) -> tuple[ExpectationOutcome, ...]:
     )
 
 
-@pytest.mark.parametrize(("divergence", "blocks"), [(0.15, False), (0.4, True)])
-def test_a_severe_warning_stops_the_batch(divergence: float, *, blocks: bool) -> None:
-    outcomes = with_severity(EXPECTATIONS, shifted(divergence), PreviousBatch(768, {}))
+@pytest.mark.parametrize(
+    ("divergence", "blocks"), [(0.15, False), (0.4, True), ("inf", True), ("nan", True)]
+)
+def test_a_severe_warning_stops_the_batch(divergence: float | str, *, blocks: bool) -> None:
+    outcomes = with_severity(EXPECTATIONS, shifted(divergence), GLUCOSE, ALL_MEASURED)
     assert [outcome.name for outcome in outcomes if outcome.blocks] == [SHIFTED] * blocks
-    assert not any(outcome.blocks for outcome in with_severity(EXPECTATIONS, outcomes[:0], None))
+    first = with_severity(EXPECTATIONS, shifted(divergence), None, ALL_MEASURED)
+    assert not any(outcome.blocks for outcome in first)
 
 
-def test_few_values_are_not_severe() -> None:
+@pytest.mark.parametrize(("values", "blocks"), [(384, True), (18, False), (0, False)])
+def test_few_values_are_not_severe(values: int, *, blocks: bool) -> None:
     """Half of the rows of a large batch were measured, or only a few."""
-    for missing, blocks in ((384, True), (750, False)):
-        outcomes = [
-            replace(outcome, missing_count=missing)
-            if outcome.name == "glucose_in_range"
-            else outcome
-            for outcome in shifted(0.4)
-        ]
-        severe = with_severity(EXPECTATIONS, outcomes, PreviousBatch(768, {}))
-        assert any(outcome.blocks for outcome in severe) is blocks
+    severe = with_severity(EXPECTATIONS, shifted(0.4), GLUCOSE, {"glucose": values})
+    assert any(outcome.blocks for outcome in severe) is blocks
 
 
 def test_an_accepted_failure_warns_with_the_reason() -> None:
-    outcomes = with_severity(EXPECTATIONS, shifted(0.4), PreviousBatch(768, {}))
+    outcomes = with_severity(EXPECTATIONS, shifted(0.4), GLUCOSE, ALL_MEASURED)
     accepted = accept(outcomes, {SHIFTED: "Ada: new assay", "row_count_not_collapsed": "Ada: x"})
     texts = {o.name: (o.passed, o.blocks, o.accepted) for o in accepted if o.accepted}
     assert texts == {SHIFTED: (False, False, "Ada: new assay")}

@@ -41,7 +41,11 @@ from diabetes_platform.orchestration.describe import (
 from diabetes_platform.orchestration.resources import Warehouse
 from diabetes_platform.orchestration.retries import non_retryable_errors, retried
 from diabetes_platform.quality.expectations import EXPECTATIONS
-from diabetes_platform.quality.previous_batch import read_previous, read_reference
+from diabetes_platform.quality.previous_batch import (
+    read_previous,
+    read_reference,
+    with_reference,
+)
 from diabetes_platform.quality.validate import validate_staging
 from diabetes_platform.quality.validation_report import (
     ExpectationOutcome,
@@ -201,14 +205,15 @@ def _validate(
 ) -> tuple[StagedBatch | None, Mapping[str, str], ValidationReport]:
     """Validate the staged batch; an unreachable database fails every expectation.
 
-    The first batch is compared with the contract's reference statistics. The second value has the
+    Where the promoted version has no statistics, or there is none, the batch is compared with the
+    contract's reference statistics. The second value has the
     acceptances: `reasons`, and those of earlier runs of the same source.
     """
     try:
         batch = newest(warehouse.url)
         source_version = None if batch is None else batch.source_version
-        accepted = read_acceptances(warehouse.url, source_version) | reasons
-        previous = read_previous(warehouse.url) or read_reference()
+        accepted = {**read_acceptances(warehouse.url, source_version), **reasons}
+        previous = with_reference(read_previous(warehouse.url), read_reference())
     except psycopg.Error as error:
         text = first_line(f"{type(error).__name__}: {error}")
         validated_at = datetime.now(UTC)

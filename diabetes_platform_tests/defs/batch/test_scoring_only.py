@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from diabetes_platform.lake.delta import Lake
+from diabetes_platform.orchestration.describe import SKIPPED, TRAINING_ROWS
 from diabetes_platform.settings import PIMA_CSV
 from diabetes_platform_tests.defs.conftest import Platform
 from diabetes_platform_tests.intakes import changed, stream
@@ -48,6 +49,8 @@ def assert_served_and_not_trained_on(platform: Platform, source: Path) -> None:
     assert "serving/patients" in materialized(result)
     assert not materialized(result) & set(TRAINED)
     assert platform.champion() == champion
+    (observed,) = platform.instance.fetch_observations(TRAINING_ROWS, limit=1).records
+    assert SKIPPED in observed.asset_observation.metadata
 
 
 @pytest.mark.parametrize("change", [without_outcomes, few_outcomes])
@@ -61,6 +64,17 @@ def test_rows_without_the_outcome_column_are_served_and_not_trained_on(
     serving: Platform, without_column: Path
 ) -> None:
     assert_served_and_not_trained_on(serving, without_column)
+
+
+def test_a_batch_after_one_without_outcomes_is_compared_with_the_reference(
+    serving: Platform, without_column: Path, pima_with: Write
+) -> None:
+    assert serving.run(without_column).success
+    inverted = pima_with("inverted", lambda row, _: row | {"outcome": str(1 - int(row["outcome"]))})
+    result = serving.run(inverted)
+    failed = {c.check_name for c in result.get_asset_check_evaluations() if not c.passed}
+    assert "outcome_share_near_previous_batch" in failed
+    assert [rows for _, rows in serving.served()] == [766]
 
 
 def test_labels_of_one_class_do_not_stop_rows_without_outcomes(
