@@ -111,8 +111,8 @@ def update_incidents(
         incident = previous.get(subject)
         if subject in observed:
             incident = _observe(incident, observed[subject], now_ms)
-            lasts = now_ms - incident.since_ms >= policy.opens_after_ms
-            if not incident.opened and (lasts or observed[subject].urgent):
+            is_due = now_ms - incident.since_ms >= policy.opens_after_ms
+            if not incident.opened and (is_due or observed[subject].urgent):
                 incident = replace(incident, opened=True)
                 opened.append(incident)
             current.append(incident)
