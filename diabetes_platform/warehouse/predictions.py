@@ -26,18 +26,23 @@ def read_predictions(
 
 
 def probabilities_before_outcome(
-    url: str, model_version: str, confirmed_at: Mapping[int, datetime]
+    url: str, model_version: str, times: Mapping[int, tuple[datetime, datetime]]
 ) -> dict[int, float]:
     """Return each patient's newest probability from before the outcome was confirmed.
 
-    A later score may come from a model that was trained on this outcome. Raises psycopg.Error.
+    `times` has the receipt and the confirmation by patient: a prediction from before the receipt
+    belongs to an earlier patient with this id, and a later score may come from a model that was
+    trained on this outcome. Raises psycopg.Error.
     """
+    received_at, confirmed_at = zip(*times.values(), strict=True) if times else ((), ())
     with connected(url, SECONDS) as connection:
         rows = connection.execute(
             "SELECT DISTINCT ON (intake_id) intake_id, probability FROM serving.predictions "
-            "JOIN unnest(%s::bigint[], %s::timestamptz[]) AS confirmed (id, at) "
-            "ON intake_id = confirmed.id AND scored_at < confirmed.at "
+            "JOIN unnest(%s::bigint[], %s::timestamptz[], %s::timestamptz[]) "
+            "AS patient (id, received_at, confirmed_at) "
+            "ON intake_id = patient.id AND scored_at < confirmed_at "
+            "AND changed_at >= date_trunc('milliseconds', received_at) "
             "WHERE model_version = %s ORDER BY intake_id, scored_at DESC, source_lsn DESC",
-            [list(confirmed_at), list(confirmed_at.values()), model_version],
+            [list(times), list(received_at), list(confirmed_at), model_version],
         )
         return dict(rows.fetchall())

@@ -40,6 +40,8 @@ def store(url: str, *predictions: tuple[int, float, int], version: str = "a") ->
         pytest.param([(1, 0.2, -5), (1, 0.9, 1)], {1: 0.2}, id="before and after"),
         pytest.param([(2, 0.2, -5)], {}, id="no outcome"),
         pytest.param([(1, 0.2, -5), (3, 0.3, -5)], {1: 0.2, 3: 0.3}, id="two patients"),
+        pytest.param([(1, 0.2, -61)], {}, id="an earlier patient with this id"),
+        pytest.param([(1, 0.2, -60)], {1: 0.2}, id="when the patient was received"),
     ],
 )
 def test_returns_the_newest_probability_from_before_the_outcome(
@@ -47,8 +49,10 @@ def test_returns_the_newest_probability_from_before_the_outcome(
 ) -> None:
     store(warehouse, *predictions)
     store(warehouse, (1, 0.8, -2), version="b")
-    confirmed_at = {1: NOON, 3: NOON}
-    assert probabilities_before_outcome(warehouse, "a", confirmed_at) == expected
+    # Commit times have milliseconds only.
+    received = NOON - timedelta(hours=1) + timedelta(microseconds=999)
+    times = {1: (received, NOON), 3: (received, NOON)}
+    assert probabilities_before_outcome(warehouse, "a", times) == expected
     assert probabilities_before_outcome(warehouse, "a", {}) == {}
 
 

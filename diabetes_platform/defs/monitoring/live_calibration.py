@@ -40,8 +40,8 @@ def risks_come_true(
         return no_champion()
     version = current.champion.model_version
     outcomes = _confirmed(lake)
-    confirmed_at = {intake_id: at for intake_id, (_, at) in outcomes.items()}
-    probabilities = probabilities_before_outcome(warehouse.reader_url, version, confirmed_at)
+    times = {intake_id: times for intake_id, (_, times) in outcomes.items()}
+    probabilities = probabilities_before_outcome(warehouse.reader_url, version, times)
     calibration = measure_live_calibration(
         np.array(list(probabilities.values()), dtype=np.float64),
         np.array([outcomes[intake_id][0] for intake_id in probabilities], dtype=np.int64),
@@ -49,14 +49,14 @@ def risks_come_true(
     return _result(calibration, version, len(outcomes))
 
 
-def _confirmed(lake: Lake) -> dict[int, tuple[int, datetime]]:
-    """Return the outcome and the time of its confirmation, by patient id."""
+def _confirmed(lake: Lake) -> dict[int, tuple[int, tuple[datetime, datetime]]]:
+    """Return the outcome, and the times of receipt and confirmation, by patient id."""
     newest = patients_since(lake, datetime.now(UTC) - RECENT)
-    names = ("id", OUTCOME.name, "outcome_recorded_at")
+    names = ("id", OUTCOME.name, "received_at", "outcome_recorded_at")
     rows = zip(*(newest[name].to_pylist() for name in names), strict=True)
     return {
-        intake_id: (outcome, recorded_at)
-        for intake_id, outcome, recorded_at in rows
+        intake_id: (outcome, (received_at, recorded_at))
+        for intake_id, outcome, received_at, recorded_at in rows
         if outcome is not None and recorded_at is not None
     }
 
