@@ -1,6 +1,8 @@
 """The canary: a patient that `diabetes doctor` sends through the stream and deletes again."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import psycopg
 from psycopg import Connection, sql
@@ -23,13 +25,22 @@ _SEARCH_SECONDS = 10.0
 _INTAKE, _PREDICTIONS = (
     sql.Identifier(*table.name.split(".")) for table in (DIABETES_NEW, PREDICTIONS)
 )
-_INSERT = sql.SQL("INSERT INTO {} ({}) VALUES ({}) RETURNING id").format(
+# One statement, one transaction: no canary without its mark.
+_INSERT = sql.SQL(
+    "WITH patient AS (INSERT INTO {} ({}) VALUES ({}) RETURNING id)"
+    " INSERT INTO serving.canaries SELECT id FROM patient RETURNING intake_id"
+).format(
     _INTAKE,
     sql.SQL(", ").join(sql.Identifier(field.name) for field in FEATURES),
     sql.SQL(", ").join(sql.Literal(field.example) for field in FEATURES),
 )
 _ANSWERED = sql.SQL("SELECT FROM {} WHERE intake_id = %s").format(_PREDICTIONS)
 _DELETE = sql.SQL("DELETE FROM {} WHERE id = %s").format(_INTAKE)
+# Younger ones may belong to another `diabetes doctor`.
+_DELETE_OLD = sql.SQL(
+    "DELETE FROM {} WHERE id IN (SELECT intake_id FROM serving.canaries)"
+    " AND received_at < now() - interval '5 minutes'"
+).format(_INTAKE)
 
 
 def canary_answered(stack: Stack) -> str:
@@ -39,31 +50,54 @@ def canary_answered(stack: Stack) -> str:
     """
     servers = f"{HOST}:{stack.port(Port.KAFKA)}"
     url = database_url(stack, SUPERUSER, WAREHOUSE_DATABASE)
-    with (
-        psycopg.connect(url, autocommit=True, connect_timeout=5) as connection,
-        open_topic(CDC_TOPIC, servers) as changes,
-        open_topic(SINK_TOPIC, servers) as images,
-    ):
+    with open_topic(CDC_TOPIC, servers) as changes, open_topic(SINK_TOPIC, servers) as images:
         starts = [_ends(topic) for topic in (changes, images)]
         started = time.monotonic()
+        with canary(url) as (patient_id, connection):
+            try:
+                wait_until(
+                    lambda: connection.execute(_ANSWERED, (patient_id,)).rowcount > 0,
+                    timeout=CANARY_SECONDS,
+                )
+            except TimeoutError:
+                passed = [
+                    _arrived(topic, ends, patient_id)
+                    for topic, ends in zip((changes, images), starts, strict=True)
+                ]
+                raise RuntimeError(
+                    f"patient {patient_id} has no prediction after {CANARY_SECONDS:.0f} s: "
+                    f"{missing_stage(*passed)}"
+                ) from None
+    return f"patient {patient_id} was answered in {time.monotonic() - started:.1f} s and is deleted"
+
+
+@contextmanager
+def canary(url: str) -> Iterator[tuple[int, Connection]]:
+    """Store a canary during the block, which gets its id and a connection to the database at `url`.
+
+    It is deleted on another connection, because that one may be broken. If the server does not
+    answer, the next canary deletes it.
+    """
+    with _connect(url) as connection:
+        connection.execute(_DELETE_OLD)
         patient_id = _insert(connection)
         try:
-            wait_until(
-                lambda: connection.execute(_ANSWERED, (patient_id,)).rowcount > 0,
-                timeout=CANARY_SECONDS,
-            )
-        except TimeoutError:
-            passed = [
-                _arrived(topic, ends, patient_id)
-                for topic, ends in zip((changes, images), starts, strict=True)
-            ]
-            raise RuntimeError(
-                f"patient {patient_id} has no prediction after {CANARY_SECONDS:.0f} s: "
-                f"{missing_stage(*passed)}"
-            ) from None
-        finally:
-            connection.execute(_DELETE, (patient_id,))
-    return f"patient {patient_id} was answered in {time.monotonic() - started:.1f} s and is deleted"
+            yield patient_id, connection
+        except BaseException:
+            # The error of the block is the one to report.
+            with suppress(psycopg.Error):
+                _delete(url, patient_id)
+            raise
+        _delete(url, patient_id)
+
+
+def _connect(url: str) -> Connection:
+    return psycopg.connect(url, autocommit=True, connect_timeout=5)
+
+
+def _delete(url: str, patient_id: int) -> None:
+    with _connect(url) as connection:
+        connection.execute(_DELETE, (patient_id,))
 
 
 def missing_stage(captured: bool, validated: bool) -> str:

@@ -91,7 +91,9 @@ _SELECT = _statement(
 _LIST = _statement(
     "SELECT d.id, d.received_at, d.outcome IS NOT NULL AS outcome_recorded,"
     " EXISTS (SELECT FROM {predictions} WHERE {of_this_row}) AS answered"
-    " FROM {intake} d WHERE d.id < %(before)s ORDER BY d.id DESC LIMIT %(limit)s"
+    " FROM {intake} d WHERE d.id < %(before)s"
+    " AND NOT EXISTS (SELECT FROM serving.canaries c WHERE c.intake_id = d.id)"
+    " ORDER BY d.id DESC LIMIT %(limit)s"
 )
 # An unchanged outcome updates no row, so no change event goes through the stream.
 _RECORD_OUTCOME = _statement(

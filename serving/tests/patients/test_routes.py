@@ -260,6 +260,14 @@ def test_a_table_that_does_not_match_the_server_is_named(
     take_in(intake)
 
 
+def test_no_list_contains_a_canary(intake: httpx2.Client, warehouse: Warehouse) -> None:
+    older, canary, newer = (take_in(intake) for _ in range(3))
+    warehouse.execute("INSERT INTO serving.canaries VALUES (%s)", canary)
+    patients = intake.get("/patients?limit=2").json()["patients"]
+    assert [summary["id"] for summary in patients] == [newer, older]
+    assert f"Patient {canary}" not in intake.get("/").text
+
+
 BEFORE_EVERY_CHANGE = ["-infinity", "0044-03-15 12:00:00+00 BC"]
 AFTER_EVERY_CHANGE = ["infinity", "10000-01-01 00:00:00+00"]
 UNREPRESENTABLE = [*BEFORE_EVERY_CHANGE, *AFTER_EVERY_CHANGE]
