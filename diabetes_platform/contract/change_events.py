@@ -73,7 +73,7 @@ LARGEST_BIGINT: Final = 2**63 - 1
 LARGEST_TIMESTAMP_MS: Final = 253_402_300_799_999
 """The last millisecond of the year 9999, which is the maximum of a `datetime`."""
 _LARGEST_INTEGER = 2**31 - 1
-_EPOCH_TEXT = re.compile("[0-9]{1,5}")
+_EPOCH_TEXT = re.compile("[0-9]{1,6}")
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _SCHEMA, _TABLE = DIABETES_NEW.name.split(".")
 _RANGE_CODES = frozenset({BELOW_MINIMUM, ABOVE_MAXIMUM, NOT_ALLOWED})

@@ -38,9 +38,11 @@ CAPTURE_EPOCH_KEY = "capture_epoch"
 
 A new epoch begins when the connector reads another server, whose log starts again.
 """
-EPOCH_UNIT = 2**48
-"""A position downstream is `epoch * EPOCH_UNIT + lsn`: no server writes 256 TiB of log."""
-MAX_EPOCH = 2**15 - 1
+EPOCH_UNIT = 2**44
+"""A position downstream is `epoch * EPOCH_UNIT + lsn`: no server of this platform writes 16 TiB of
+log."""
+MAX_EPOCH = 2**19 - 1
+"""Epochs are numbered by the hour, from 2026 on: this is the year 2085."""
 
 TIMESTAMP_KEYS: tuple[Literal["changed_ms", "captured_ms", "judged_ms"], ...] = (
     "changed_ms",

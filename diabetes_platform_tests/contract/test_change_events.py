@@ -73,7 +73,7 @@ def sink_image(**values: object) -> SinkImage:
 @pytest.mark.parametrize(
     "values",
     [
-        {"lsn": 2**48 + 7, "op": "r"},
+        {"lsn": 2**44 + 7, "op": "r"},
         {"changed_ms": CHANGED_MS - 1, "captured_ms": 1, "judged_ms": 2},
         {"glucose": float(f"{ROW['glucose']}")},
         {"received_at": "2026-11-24T12:00:00.123456+02:00"},

@@ -1,11 +1,18 @@
 """The server that the connector captures: recognised by its identity and by the end of its log."""
 
+import os
 import re
+import shutil
+import signal
 from collections.abc import Mapping
+from pathlib import Path
 
 import psycopg
 import pytest
 
+from diabetes_platform.contract.topics import MAX_EPOCH
+from diabetes_platform.local.ports import free_port
+from diabetes_platform.local.postgres.server import Postgres
 from diabetes_platform.warehouse.capture import (
     Capture,
     ServerPosition,
@@ -14,15 +21,23 @@ from diabetes_platform.warehouse.capture import (
     next_capture,
     read_position,
     replacement,
+    restored,
 )
+from diabetes_platform_tests.conftest import FAST
 from diabetes_platform_tests.provisioned import ProvisionedServer
 
-DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 NEW_YEAR_MS = 1_767_225_600_000
 """2026-01-01, UTC."""
 SERVER = ServerPosition(7_000_000_000_000_000_001, 1, 5_000)
 CAPTURED: Mapping[str, str] = {"tasks.max": "1", **Capture(str(SERVER), 3).settings}
 OLD_RELEASE = {"tasks.max": "1"}
+
+
+def position(lsn: int, checkpoint: int, started: int = 1) -> ServerPosition:
+    """A position of SERVER."""
+    return ServerPosition(SERVER.system_identifier, 1, lsn, checkpoint, started)
 
 
 @pytest.mark.parametrize(
@@ -59,16 +74,52 @@ def test_recognises_another_server(
     assert reason is None or re.search(reason, actual or "")
 
 
+def test_continues_an_epoch_whose_start_was_interrupted() -> None:
+    interrupted = Capture("", 9_000, "rebuilt", NEW_YEAR_MS).settings
+    later = NEW_YEAR_MS + DAY_MS
+    assert (
+        replacement(interrupted, None, SERVER) == replacement(interrupted, 1, SERVER) == "rebuilt"
+    )
+    expected = Capture(str(SERVER), 9_000, "rebuilt", later)
+    assert next_capture(interrupted, SERVER, "rebuilt", later) == expected
+    first_start = first_capture(later).settings
+    assert replacement(first_start, 1, SERVER) == "its first start was interrupted"
+    assert next_capture(first_start, SERVER, "interrupted", later).reason == ""
+
+
 def test_an_epoch_is_later_than_every_earlier_one_also_after_connect_lost_its_state() -> None:
-    today = NEW_YEAR_MS + 333 * DAY_MS
-    assert first_capture(SERVER, has_patients=False, now_ms=today).epoch == 0
-    assert first_capture(SERVER, has_patients=True, now_ms=today).epoch == 333
-    assert next_capture(OLD_RELEASE, SERVER, "rebuilt", today).epoch == 333
-    later = Capture(str(SERVER), 400).settings
-    assert next_capture(later, SERVER, "rebuilt", today).epoch == 401
-    last = Capture(str(SERVER), 2**15 - 1).settings
-    assert next_capture(last, SERVER, "rebuilt", today).epoch == 2**15 - 1
-    assert first_capture(SERVER, has_patients=True, now_ms=0).epoch == 1, "a clock that is wrong"
+    now = NEW_YEAR_MS + 333 * DAY_MS
+    assert first_capture(now) == Capture("", 333 * 24)
+    assert next_capture(OLD_RELEASE, SERVER, "rebuilt", now).epoch == 333 * 24
+    config: Mapping[str, str] = OLD_RELEASE
+    for minutes in (0, 10):  # two replacements on one day
+        capture = next_capture(config, SERVER, "rebuilt", now + minutes * 60_000)
+        config = {**OLD_RELEASE, **capture.settings}
+    assert capture.epoch == 333 * 24 + 1
+    assert first_capture(now + 2 * HOUR_MS).epoch > capture.epoch, "after Connect lost its state"
+    assert first_capture(NEW_YEAR_MS + 59 * 365 * DAY_MS).epoch < MAX_EPOCH
+    assert first_capture(3 * NEW_YEAR_MS).epoch == MAX_EPOCH
+    last = Capture(str(SERVER), MAX_EPOCH).settings
+    assert next_capture(last, SERVER, "rebuilt", now).epoch == MAX_EPOCH
+    assert first_capture(0).epoch == 1, "a clock that is wrong"
+
+
+@pytest.mark.parametrize(
+    ("server", "is_restored"),
+    [
+        pytest.param(position(6_000, checkpoint=4_000), False, id="it went on"),
+        pytest.param(position(5_000, checkpoint=4_000), False, id="nothing was written"),
+        pytest.param(position(6_000, 5_000, started=2), False, id="it was restarted, or crashed"),
+        pytest.param(position(6_000, 5_900, started=2), False, id="the same, and a checkpoint"),
+        pytest.param(position(4_999, 4_900, started=2), True, id="restored"),
+        pytest.param(position(6_000, 4_900, started=2), True, id="restored, its log has grown"),
+        pytest.param(position(4_999, 4_900), True, id="restored in place"),
+    ],
+)
+def test_recognises_that_the_server_lost_a_part_of_its_log(
+    server: ServerPosition, is_restored: bool
+) -> None:
+    assert (restored(5_000, 1, server) is not None) == is_restored
 
 
 def test_the_configuration_records_the_capture() -> None:
@@ -96,3 +147,38 @@ def test_every_role_that_needs_it_reads_the_position(
     assert str(first) == str(second)
     assert first.timeline == 1
     assert 0 < first.lsn <= second.lsn
+    assert first.started == second.started > NEW_YEAR_MS * 1_000
+    assert 0 < first.checkpoint <= second.lsn
+
+
+@pytest.mark.integration
+def test_a_restart_and_a_crash_lose_nothing_and_an_older_copy_does(tmp_path: Path) -> None:
+    directory, copy = tmp_path / "data", tmp_path / "copy"
+    with Postgres(directory, free_port(), "secret", settings=FAST) as server:
+        before = write_log(server)
+    shutil.copytree(directory, copy)
+    with Postgres(directory, free_port(), "secret", settings=FAST) as server:
+        after_restart = write_log(server)
+        assert restored(before.lsn, before.started, after_restart) is None
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGQUIT)  # an immediate shutdown, without a checkpoint
+    with Postgres(directory, free_port(), "secret", settings=FAST) as server:
+        after_crash = write_log(server)
+    assert restored(after_restart.lsn, after_restart.started, after_crash) is None
+    shutil.rmtree(directory)
+    copy.rename(directory)
+    with Postgres(directory, free_port(), "secret", settings=FAST) as server:
+        grown = write_log(server, until=after_crash.lsn)
+    assert grown.lsn > after_crash.lsn
+    assert "restored from an older state" in str(
+        restored(after_crash.lsn, after_crash.started, grown)
+    )
+
+
+def write_log(server: Postgres, until: int = 0) -> ServerPosition:
+    """Write some log, at least up to `until`, and return the position."""
+    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+        connection.execute("SELECT pg_logical_emit_message(true, 'test', repeat('x', 100000))")
+        while (position := read_position(connection)).lsn <= until:
+            connection.execute("SELECT pg_logical_emit_message(true, 'test', repeat('x', 100000))")
+    return position

@@ -130,7 +130,7 @@ _Source = msgspec.defstruct(
     ],
     gc=False,
 )
-_EPOCH = (CAPTURE_EPOCH_KEY, Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,5}\Z")], "0")
+_EPOCH = (CAPTURE_EPOCH_KEY, Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,6}\Z")], "0")
 _Change = msgspec.defstruct(
     "_Change",
     [

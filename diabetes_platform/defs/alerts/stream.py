@@ -1,7 +1,7 @@
 """The sensors that alert on unhealthy services of the stream, and on records that it rejects."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 SlotProgress = tuple[int, int] | None
 _SLOT_PROGRESS = "slot_progress"
+_SERVER = "server"
 _CONNECT_SECONDS = 5.0
 WAITING_AGE = timedelta(minutes=1)
 """Younger changes are on their way through the stream."""
@@ -62,14 +63,18 @@ def stream_health(
         return dg.SkipReason(NO_STREAM)
     now_ms, cursor = time.time_ns() // 1_000_000, IncidentCursor.from_json(context.cursor)
     issues = [*poll_health(settings), *lake_issues(context.instance, now_ms)]
-    state: dict[str, SlotProgress] = {}
+    state: dict[str, object] = {}
     if settings.warehouse_url is not None:
         warehouse_url = settings.warehouse_url.get_secret_value()
         previous = cursor.state.get(_SLOT_PROGRESS)
         state[_SLOT_PROGRESS], slot_problems = poll_slot(warehouse_url, previous, now_ms)
         issues += slot_problems
         if settings.connect_url is not None:
-            issues += capture_issues(settings.connect_url, warehouse_url, now_ms)
+            server = cursor.state.get(_SERVER)
+            state[_SERVER], replaced = capture_issues(
+                settings.connect_url, warehouse_url, server, now_ms
+            )
+            issues += replaced
     track_incidents(context, settings, cursor, issues, OUTAGE_POLICY, now_ms=now_ms, state=state)
     return dg.SkipReason(issue_summary(issues) or "all services of the stream are healthy")
 
@@ -133,14 +138,18 @@ def poll_slot(
     return progress, [HealthIssue(subject, text, urgent=urgent)]
 
 
-def capture_issues(connect_url: str, warehouse_url: str, now_ms: int) -> list[HealthIssue]:
-    """Return an urgent issue if the connector's server was replaced; then start a new snapshot.
+def capture_issues(
+    connect_url: str, warehouse_url: str, previous: Mapping[str, int] | None, now_ms: int
+) -> tuple[Mapping[str, int] | None, list[HealthIssue]]:
+    """Return the server's position and epoch, and an urgent issue if the server was replaced.
 
-    The issue lasts ten minutes, also if `make up` has started the snapshot.
+    It then starts a new snapshot, or continues with one whose start was interrupted. The issue
+    lasts ten minutes, also if `make up` has started the snapshot. `previous` is what the previous
+    poll returned; it stays until the new snapshot has started.
     """
     import psycopg
 
-    from diabetes_platform.clients.connect import ConnectApi
+    from diabetes_platform.clients.connect import STOPPED, ConnectApi
     from diabetes_platform.clients.errors import ServiceError
     from diabetes_platform.contract.topics import CONNECTOR
     from diabetes_platform.warehouse import capture
@@ -149,27 +158,34 @@ def capture_issues(connect_url: str, warehouse_url: str, now_ms: int) -> list[He
     api = ConnectApi(connect_url, seconds=_CONNECT_SECONDS)
     try:
         if (config := api.config(CONNECTOR)) is None:
-            return []
+            return previous, []
         offset_lsn = api.offset_lsn(CONNECTOR)
         with connected(warehouse_url) as connection:
             server = capture.read_position(connection)
     except (ServiceError, psycopg.OperationalError):
-        return []  # the other checks report it
+        return previous, []  # the other checks report it
     subject = "change data capture"
     reason = capture.replacement(config, offset_lsn, server)
-    if reason is not None:
-        epoch = capture.next_capture(config, server, reason, now_ms)
-        try:
+    epoch = capture.current_capture(config, server)
+    if reason is None and previous is not None and previous["epoch"] == epoch.epoch:
+        reason = capture.restored(previous["lsn"], previous["started"], server)
+    try:
+        if reason is not None:
+            epoch = capture.next_capture(config, server, reason, now_ms)
             capture.start_epoch(api, CONNECTOR, config, epoch)
-        except (ServiceError, TimeoutError) as error:
-            problem = f"must start again ({reason}), but the connector does not: {error}"
-            return [HealthIssue(subject, problem, urgent=True)]
-    else:
-        epoch = capture.current_capture(config, server)
+        elif epoch.started_recently(now_ms) and api.state(CONNECTOR).connector == STOPPED:
+            # The start of the epoch was interrupted after its last step but one.
+            api.resume(CONNECTOR)
+    except (ServiceError, TimeoutError) as error:
+        problem = (
+            f"must start again ({reason or epoch.reason}), but the connector does not: {error}"
+        )
+        return previous, [HealthIssue(subject, problem, urgent=True)]
+    position = {"epoch": epoch.epoch, "lsn": server.lsn, "started": server.started}
     if not epoch.started_recently(now_ms):
-        return []
+        return position, []
     problem = f"started again with a snapshot, epoch {epoch.epoch}: {epoch.reason}"
-    return [HealthIssue(subject, problem, first_ms=epoch.started, urgent=True)]
+    return position, [HealthIssue(subject, problem, first_ms=epoch.started, urgent=True)]
 
 
 @dg.sensor(

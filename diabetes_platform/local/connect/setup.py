@@ -45,7 +45,6 @@ SELECT n.nspname || '.' || c.relname,
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p')
 """
-_HAS_PATIENTS = f"SELECT EXISTS (SELECT FROM {DIABETES_NEW.name})"  # noqa: S608 - the contract's name
 _PUBLISHED = """
 SELECT schemaname || '.' || tablename FROM pg_publication_tables WHERE pubname = %s
 """
@@ -112,29 +111,27 @@ def _register(api: ConnectApi, config: Config, database_url: str, deadline: floa
     """Set the connector's configuration; return whether it changed."""
     now_ms = time.time_ns() // 1_000_000
     current = api.config(CONNECTOR)
-    is_new = current is None
     if current is None:
-        with connected(database_url) as connection:
-            (has_patients,) = connection.execute(_HAS_PATIENTS).fetchone() or (False,)
-            capture = first_capture(
-                read_position(connection), has_patients=has_patients, now_ms=now_ms
-            )
+        capture = first_capture(now_ms)
         register_stopped(api, CONNECTOR, config, capture)
-        current = {**config, **capture.settings, "name": CONNECTOR}
+        current = {**config, **capture.settings}
     # The offset first: the log only grows.
     offset_lsn = api.offset_lsn(CONNECTOR)
     with connected(database_url) as connection:
         server, slot = read_position(connection), read_slot(connection)
         reason = replacement(current, offset_lsn, server)
-        if reason is None and slot is not None and slot.behind < 0:
+        is_ahead = slot is not None and slot.behind < 0
+        if reason is None and is_ahead:
             reason = slot_problem(slot, connection.info.dbname)
         if reason is not None:
             capture = next_capture(current, server, reason, now_ms)
-            start_epoch(api, CONNECTOR, config, capture, partial(recreate_slot, connection))
+            # A first epoch starts with the slot as it is.
+            prepare = [partial(recreate_slot, connection)] if is_ahead or capture.reason else []
+            start_epoch(api, CONNECTOR, config, capture, *prepare)
             return True
     config = {**config, **current_capture(current, server).settings}
     if current == {**config, "name": CONNECTOR}:
-        return is_new
+        return False
     api.put_config(CONNECTOR, config)
     # Running tasks of the old configuration would look like tasks of the new one.
     api.stop(CONNECTOR)

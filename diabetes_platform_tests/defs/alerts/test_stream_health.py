@@ -239,6 +239,8 @@ def test_a_tick_reads_the_slot_in_one_session(
 
 def test_services_that_do_not_answer_are_no_replaced_server() -> None:
     unused = f"127.0.0.1:{free_port()}"
-    assert capture_issues(f"http://{unused}", f"postgresql://nobody@{unused}/none", 0) == []
+    position = {"epoch": 1, "lsn": 7, "started": 1}
+    issues = capture_issues(f"http://{unused}", f"postgresql://nobody@{unused}/none", position, 0)
+    assert issues == (position, [])
     progress, (issue,) = poll_slot(f"postgresql://nobody@{unused}/none", (7, 1), 0)
     assert (progress, issue.subject) == ((7, 1), "PostgreSQL")

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,14 @@ from diabetes_platform.local.ports import free_port
 from diabetes_platform.local.postgres.data import binary
 from diabetes_platform.local.postgres.server import Postgres
 from diabetes_platform.polling import wait_until
-from diabetes_platform.warehouse.capture import SERVER_SETTING
+from diabetes_platform.warehouse.capture import (
+    EPOCH_SETTING,
+    SERVER_SETTING,
+    Capture,
+    next_capture,
+    read_position,
+    start_epoch,
+)
 from diabetes_platform.warehouse.replication import (
     PUBLICATION,
     SLOT,
@@ -170,6 +177,14 @@ def snapshot_of(capturing: Connect, ends: list[TopicPartition], patient: int) ->
     return next(v for v in values if (v.get("after") or {}).get("id") == patient)
 
 
+def insert_captured(capturing: Connect, intake: Connection, age: int) -> int:
+    """Insert a patient, wait until the change is captured, and return the id."""
+    ends = capturing.kafka.ends(CDC_TOPIC)
+    (patient,) = insert(intake, age)
+    assert snapshot_of(capturing, ends, patient)["op"] == "c"
+    return patient
+
+
 def test_captures_a_new_server_behind_an_old_connector(
     capturing: Connect, write_config: WriteConfig, tmp_path: Path
 ) -> None:
@@ -243,17 +258,139 @@ def test_a_running_platform_captures_a_replaced_server_and_reports_it_at_once(
     now_ms = time.time_ns() // 1_000_000 + 3_600_000
     config = api.config(CONNECTOR)
     assert config is not None
-    assert capture_issues(capturing.url, warehouse_url, now_ms) == []
+    position, issues = capture_issues(capturing.url, warehouse_url, None, now_ms)
+    assert position is not None
+    assert issues == []
+    patient = insert_captured(capturing, intake, 45)
     api.put_config(CONNECTOR, {**config, SERVER_SETTING: "7000000000000000001/1"})
-    (patient,) = insert(intake, 45)
     ends = capturing.kafka.ends(CDC_TOPIC)
-    (issue,) = capture_issues(capturing.url, warehouse_url, now_ms)
+    position, (issue,) = capture_issues(capturing.url, warehouse_url, position, now_ms)
     assert issue.urgent
     assert "captured 7000000000000000001/1" in issue.problem
     assert snapshot_of(capturing, ends, patient)["op"] == "r"
-    assert capture_issues(capturing.url, warehouse_url, now_ms + 15_000) == [issue]
-    assert capture_issues(capturing.url, warehouse_url, now_ms + 600_000) == []
+    later = capture_issues(capturing.url, warehouse_url, position, now_ms + 15_000)
+    assert later[1] == [issue]
+    assert capture_issues(capturing.url, warehouse_url, later[0], now_ms + 600_000)[1] == []
     assert set_up(capturing)[1] is False
+
+
+def test_a_running_platform_recognises_a_log_that_has_grown_again_by_the_previous_poll(
+    capturing: Connect, intake: Connection
+) -> None:
+    warehouse_url = capturing.database.url("pipeline")
+    now_ms = time.time_ns() // 1_000_000
+    position, _ = capture_issues(capturing.url, warehouse_url, None, now_ms)
+    assert position is not None
+    lost = {**position, "lsn": position["lsn"] + 2**40}
+    patient = insert_captured(capturing, intake, 47)
+    ends = capturing.kafka.ends(CDC_TOPIC)
+    # `make up` has started another epoch in between.
+    other_epoch = {**lost, "epoch": position["epoch"] - 1}
+    assert capture_issues(capturing.url, warehouse_url, other_epoch, now_ms)[0] is not None
+    assert capturing.kafka.ends(CDC_TOPIC) == ends
+    _, (issue,) = capture_issues(capturing.url, warehouse_url, lost, now_ms)
+    assert "restored from an older state" in issue.problem
+    first = snapshot_of(capturing, ends, patient)
+    assert (first["op"], int(first["capture_epoch"])) == ("r", position["epoch"] + 1)
+
+
+class InterruptedApi(ConnectApi):
+    """Connect's REST API that fails in the request with the number `fails_at`, before or after it
+    is executed.
+    """
+
+    __slots__ = ("after", "fails_at", "requests")
+
+    def __init__(self, url: str, fails_at: int, *, after: bool) -> None:
+        super().__init__(url)
+        object.__setattr__(self, "fails_at", fails_at)
+        object.__setattr__(self, "after", after)
+        object.__setattr__(self, "requests", [])
+
+    def _send(self, method: str, path: str, body: object = None) -> httpx.Response:
+        if method == "GET":
+            return super()._send(method, path, body)
+        self.requests.append(f"{method} {path}")
+        fails = len(self.requests) == self.fails_at
+        if fails and not self.after:
+            raise ServiceError("interrupted")
+        response = super()._send(method, path, body)
+        if fails:
+            raise ServiceError("interrupted")
+        return response
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("step", range(1, 6))
+def test_an_epoch_whose_start_is_interrupted_is_continued(
+    capturing: Connect, intake: Connection, step: int, *, after: bool
+) -> None:
+    api = InterruptedApi(capturing.url, step, after=after)
+    config = api.config(CONNECTOR)
+    assert config is not None
+    warehouse_url, now_ms = capturing.database.url("pipeline"), time.time_ns() // 1_000_000
+    position, _ = capture_issues(capturing.url, warehouse_url, None, now_ms)
+    assert position is not None
+    lost = {**position, "lsn": position["lsn"] + 2**40}
+    patient = insert_captured(capturing, intake, 48)
+    ends = capturing.kafka.ends(CDC_TOPIC)
+    with psycopg.connect(warehouse_url) as connection:
+        server = read_position(connection)
+    capture = next_capture(config, server, "rebuilt", now_ms)
+    with pytest.raises(ServiceError, match="interrupted"):
+        start_epoch(api, CONNECTOR, config, capture)
+    assert (
+        api.requests
+        == [
+            f"PUT /connectors/{CONNECTOR}/stop",
+            f"PUT /connectors/{CONNECTOR}/config",
+            f"DELETE /connectors/{CONNECTOR}/offsets",
+            f"PUT /connectors/{CONNECTOR}/config",
+            f"PUT /connectors/{CONNECTOR}/resume",
+        ][:step]
+    )
+    _, issues = capture_issues(capturing.url, warehouse_url, lost, now_ms)
+    assert [issue.urgent for issue in issues] == [True]
+    first = snapshot_of(capturing, ends, patient)
+    assert (first["op"], int(first["capture_epoch"])) == ("r", capture.epoch)
+    stored = api.config(CONNECTOR)
+    assert stored is not None
+    assert stored[SERVER_SETTING] == str(server)
+    assert set_up(capturing)[1] is False
+
+
+def test_make_up_continues_an_interrupted_epoch_and_a_first_registration(
+    capturing: Connect, intake: Connection
+) -> None:
+    api = ConnectApi(capturing.url)
+    for reason in ("rebuilt", ""):
+        patient = insert_captured(capturing, intake, 49)
+        config = api.config(CONNECTOR)
+        assert config is not None
+        epoch = int(config[EPOCH_SETTING]) + 1
+        interrupted = Capture("", epoch, reason, 1)
+        api.stop(CONNECTOR)
+        wait_until(lambda: not api.state(CONNECTOR).tasks, timeout=30)
+        api.put_config(CONNECTOR, {**read_config(), **interrupted.settings})
+        ends = capturing.kafka.ends(CDC_TOPIC)
+        assert set_up(capturing) == (ConnectorState("RUNNING", ("RUNNING",)), True)
+        first = snapshot_of(capturing, ends, patient)
+        assert (first["op"], int(first["capture_epoch"])) == ("r", epoch)
+
+
+def test_a_new_registration_never_uses_the_offset_of_a_deleted_connector(
+    capturing: Connect, intake: Connection
+) -> None:
+    patient = insert_captured(capturing, intake, 50)
+    api = ConnectApi(capturing.url)
+    wait_until(lambda: api.offset_lsn(CONNECTOR) is not None, timeout=30)
+    httpx.delete(f"{capturing.url}/connectors/{CONNECTOR}").raise_for_status()
+    wait_until(lambda: not slot_is_read(intake), timeout=30)
+    ends = capturing.kafka.ends(CDC_TOPIC)
+    hours = int((datetime.now(UTC) - datetime(2026, 1, 1, tzinfo=UTC)).total_seconds()) // 3600
+    assert set_up(capturing) == (ConnectorState("RUNNING", ("RUNNING",)), True)
+    first = snapshot_of(capturing, ends, patient)
+    assert (first["op"], int(first["capture_epoch"])) == ("r", hours)
 
 
 def test_reports_another_program_that_reads_the_slot(

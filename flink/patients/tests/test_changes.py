@@ -61,14 +61,14 @@ def test_a_valid_change_becomes_a_flat_message_with_exactly_the_sink_keys(op: st
 
 @pytest.mark.parametrize(
     ("epoch", "position"),
-    [(None, 100), ("0", 100), ("1", 2**48 + 100), ("00334", 334 * 2**48 + 100)],
+    [(None, 100), ("0", 100), ("1", 2**44 + 100), ("008016", 8016 * 2**44 + 100)],
 )
 def test_a_later_epoch_has_a_greater_position(epoch: str | None, position: int) -> None:
     for op in ("c", "u", "r"):
         event = envelope(op, 100, capture_epoch=epoch)
         assert sink_content(event)["lsn"] == accepted(event).lsn == position
     assert accepted(envelope("d", 100, capture_epoch=epoch)).lsn == position
-    assert accepted(envelope(lsn=2**48 - 1, capture_epoch="1")).lsn < 2 * 2**48
+    assert accepted(envelope(lsn=2**44 - 1, capture_epoch="1")).lsn < 2 * 2**44
 
 
 def test_a_message_with_its_schema_is_accepted_like_one_without() -> None:
@@ -170,10 +170,10 @@ def test_rejects_what_is_no_change_event(value: object, reasons: list[str]) -> N
         ({"capture_epoch": ""}, ["capture_epoch:not_an_integer"]),
         ({"capture_epoch": "-1"}, ["capture_epoch:not_an_integer"]),
         ({"capture_epoch": "1\n"}, ["capture_epoch:not_an_integer"]),
-        ({"capture_epoch": "100000"}, ["capture_epoch:not_an_integer"]),
+        ({"capture_epoch": "1000000"}, ["capture_epoch:not_an_integer"]),
         ({"capture_epoch": 1}, ["capture_epoch:not_an_integer"]),
-        ({"capture_epoch": "32768"}, ["capture_epoch:above_maximum"]),
-        ({"capture_epoch": "32767", "source": source(lsn=2**48)}, ["source.lsn:above_maximum"]),
+        ({"capture_epoch": "524288"}, ["capture_epoch:above_maximum"]),
+        ({"capture_epoch": "524287", "source": source(lsn=2**44)}, ["source.lsn:above_maximum"]),
         ({"source": source(table="other")}, ["source.table:not_allowed"]),
         ({"source": source(table=None)}, ["source.table:not_allowed"]),
         ({"source": source(schema="staging")}, ["source.table:not_allowed"]),
@@ -330,7 +330,7 @@ def test_the_fast_decode_accepts_a_deletion() -> None:
         {"source": source(ts_ms=NOW_MS + CLOCK_SKEW_MS + 1)},
         {"ts_ms": None},
         {"capture_epoch": None},
-        {"capture_epoch": "32768"},
+        {"capture_epoch": "524288"},
         {"capture_epoch": "1\n"},
         {"capture_epoch": "٣"},
     ],

@@ -52,7 +52,7 @@ def positions(warehouse: Warehouse, patient_id: int) -> list[int]:
 @pytest.mark.parametrize(
     ("batches", "stored"),
     [
-        pytest.param([[(10, 100)], [(50, 100)], [(2**48 + 1, 100)]], [10], id="later snapshots"),
+        pytest.param([[(10, 100)], [(50, 100)], [(2**44 + 1, 100)]], [10], id="later snapshots"),
         pytest.param([[(10, 100), (50, 100), (60, 100)]], [10], id="in one batch"),
         pytest.param([[(50, 100)], [(10, 100)]], [50], id="at an older position"),
         pytest.param(
