@@ -164,27 +164,28 @@ def capture_issues(
             server = capture.read_position(connection)
     except (ServiceError, psycopg.OperationalError):
         return previous, []  # the other checks report it
-    subject = "change data capture"
     reason = capture.replacement(config, offset_lsn, server)
     epoch = capture.current_capture(config, server)
     if reason is None and previous is not None and previous["epoch"] == epoch.epoch:
         reason = capture.restored(previous["lsn"], previous["started"], server)
+    if reason is not None:
+        epoch = capture.next_capture(config, server, reason, now_ms)
+    # Each epoch is an incident of its own: another one may still be open.
+    subject = f"change data capture (epoch {epoch.epoch})"
     try:
         if reason is not None:
-            epoch = capture.next_capture(config, server, reason, now_ms)
             capture.start_epoch(api, CONNECTOR, config, epoch)
         elif epoch.started_recently(now_ms) and api.state(CONNECTOR).connector == STOPPED:
             # The start of the epoch was interrupted after its last step but one.
             api.resume(CONNECTOR)
     except (ServiceError, TimeoutError) as error:
-        problem = (
-            f"must start again ({reason or epoch.reason}), but the connector does not: {error}"
-        )
+        cause = reason or epoch.reason
+        problem = f"must start again ({cause}), but the connector does not: {error}"
         return previous, [HealthIssue(subject, problem, urgent=True)]
     position = {"epoch": epoch.epoch, "lsn": server.lsn, "started": server.started}
     if not epoch.started_recently(now_ms):
         return position, []
-    problem = f"started again with a snapshot, epoch {epoch.epoch}: {epoch.reason}"
+    problem = f"started again with a snapshot: {epoch.reason}"
     return position, [HealthIssue(subject, problem, first_ms=epoch.started, urgent=True)]
 
 

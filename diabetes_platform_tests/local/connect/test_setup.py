@@ -288,10 +288,15 @@ def test_a_running_platform_recognises_a_log_that_has_grown_again_by_the_previou
     other_epoch = {**lost, "epoch": position["epoch"] - 1}
     assert capture_issues(capturing.url, warehouse_url, other_epoch, now_ms)[0] is not None
     assert capturing.kafka.ends(CDC_TOPIC) == ends
-    _, (issue,) = capture_issues(capturing.url, warehouse_url, lost, now_ms)
+    second, (issue,) = capture_issues(capturing.url, warehouse_url, lost, now_ms)
+    assert second is not None
     assert "restored from an older state" in issue.problem
     first = snapshot_of(capturing, ends, patient)
     assert (first["op"], int(first["capture_epoch"])) == ("r", position["epoch"] + 1)
+    # A restored Dagster may have the incident of the previous epoch.
+    lost_again = {**second, "lsn": second["lsn"] + 2**40}
+    _, (another,) = capture_issues(capturing.url, warehouse_url, lost_again, now_ms)
+    assert another.subject != issue.subject
 
 
 class InterruptedApi(ConnectApi):
