@@ -44,11 +44,6 @@ def test_an_issue_shorter_than_the_minimum_opens_no_incident() -> None:
     assert changed_subjects((JOB,), (JOB,), (JOB,), (), (), (), (), ()) == [NO_CHANGE] * 8
 
 
-def test_an_issue_that_urgent_is_opened_by_its_first_poll_and_only_once() -> None:
-    gap = HealthIssue("group predictor", "lost 5 messages", urgent=True)
-    assert changed_subjects((gap,), (gap,), (gap,)) == [((gap.subject,), ()), NO_CHANGE, NO_CHANGE]
-
-
 def test_a_lasting_issue_is_opened_once_and_resolved_once() -> None:
     polls = [(JOB,)] * 7 + [()] * 6
     opened = [number for number, change in enumerate(changed_subjects(*polls)) if change[0]]
@@ -56,7 +51,7 @@ def test_a_lasting_issue_is_opened_once_and_resolved_once() -> None:
     assert (opened, resolved) == ([MINUTE // TICK], [6 + MINUTE // TICK])
 
 
-def test_an_urgent_issue_urgent_and_is_resolved_like_any_other() -> None:
+def test_an_urgent_issue_is_opened_at_once_and_resolved_like_any_other() -> None:
     urgent = replace(JOB, urgent=True)
     changes = changed_subjects((urgent,), (urgent,), *[()] * 6)
     assert changes[0] == ((JOB.subject,), ())

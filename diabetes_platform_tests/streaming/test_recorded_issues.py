@@ -8,7 +8,7 @@ from diabetes_platform.streaming.recorded_issues import ISSUE_MS, record_issue, 
 START = 1_800_000_000_000
 
 
-def test_a_recorded_issue_urgent_and_is_resolved_after_an_hour(tmp_path: Path) -> None:
+def test_a_recorded_issue_is_urgent_and_is_resolved_after_an_hour(tmp_path: Path) -> None:
     path = tmp_path / "logs" / "issues.jsonl"
     assert recorded_issues(path, START) == []
     record_issue(path, "checkpoint s3://x/chk-9", "cannot be restored", START)

@@ -6,8 +6,8 @@ the mark the next run of `diabetes doctor` may delete it.
 
 from alembic import op
 
-revision = "0010"
-down_revision = "0009"
+revision = "0011"
+down_revision = "0010"
 branch_labels = None
 depends_on = None
 
