@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -230,7 +230,7 @@ def offset_gaps(
     try:
         repaired, summary = repair_gaps(context, settings, state, polls, now_ms)
     except (psycopg.Error, KafkaException) as error:
-        line = str(error).splitlines()[0]
+        line = next(iter(str(error).splitlines()), type(error).__name__)
         return dg.SkipReason(f"{issue_summary(issues)}. The repair is tried again: {line}")
     content = IncidentCursor(incidents, state=repaired.model_dump(mode="json"))
     context.update_cursor(content.to_json())
@@ -255,16 +255,12 @@ def repair_gaps(
     if settings.warehouse_url is None or not caught_up(polls):
         return state, "waits until Flink and the predictor have caught up"
     url, limit = settings.warehouse_url.get_secret_value(), settings.repair_limit
-    try:
-        rejected = rejected_patients(Lake(settings.lake, settings.s3))
-    except (LakeError, StorageError) as error:
-        # A rejected patient then keeps the gap open until the next tick.
-        context.log.warning("rejected patients cannot be read: %s", error)
-        rejected = {}
-    waiting = waiting_patients(url, WAITING_AGE, 1, rejected).ids
     deleted = deleted_patients(url, limit + 1)
     state = _send_tombstones(context, settings, state, deleted, now_ms)
-    step = next_step(state, len(waiting) + len(deleted), limit, now_ms)
+    unanswered = len(deleted)
+    if not limit or state.emission.finished_ms is not None:
+        unanswered += len(waiting_patients(url, WAITING_AGE, 1, _rejected(context, settings)).ids)
+    step = next_step(state, unanswered, limit, now_ms)
     emission = state.emission
     match step:
         case "emit":
@@ -276,6 +272,17 @@ def repair_gaps(
             return state, "changes or deletions did not arrive: run `diabetes repair --all`"
         case "close":
             return GapState(groups=state.groups), "every patient has an answer"
+
+
+def _rejected(
+    context: dg.SensorEvaluationContext, settings: PlatformSettings
+) -> dict[int, datetime]:
+    try:
+        return rejected_patients(Lake(settings.lake, settings.s3))
+    except (LakeError, StorageError) as error:
+        # A rejected patient then keeps the gap open until the lake is repaired.
+        context.log.warning("rejected patients cannot be read: %s", error)
+        return {}
 
 
 def _emit_next(url: str, state: "GapState", limit: int, now_ms: int) -> "GapState":
