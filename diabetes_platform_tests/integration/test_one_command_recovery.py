@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import suppress
 
 import httpx
 import psutil
@@ -63,7 +64,9 @@ def test_after_a_power_cut(stack: Stack) -> None:
     processes = supervised_processes(stack.layout.home)
     sessions = [session for process in processes for session in process.children(recursive=True)]
     for process in {*processes, *sessions}:
-        process.kill()
+        # A process may end with its parent.
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     psutil.wait_procs(processes, timeout=10)
     up(stack)
 
