@@ -32,6 +32,8 @@ ANSWER_MS = 120_000
 
 It is longer than `WAITING_AGE` of the sensor, so changes from just before the gap count, too.
 """
+RECENT_MS = 600_000
+"""Kafka may remove what a group has read since a poll that is older, as while Dagster was down."""
 _SECONDS = 5.0
 
 Step = Literal["wait", "emit", "wait_for_operator", "close"]
@@ -39,7 +41,7 @@ Step = Literal["wait", "emit", "wait_for_operator", "close"]
 
 
 class GroupOffsets(BaseModel):
-    """The next offset that a group will read, and the end of the topic, by partition.
+    """The next offset that a group will read, and the topic's first offset and end, by partition.
 
     Partitions without a committed offset are left out of `committed`.
     """
@@ -49,6 +51,8 @@ class GroupOffsets(BaseModel):
     topic_id: str
     committed: dict[int, int] = {}
     ends: dict[int, int] = {}
+    lows: dict[int, int] = {}
+    polled_ms: int = 0
 
 
 class OffsetGap(BaseModel):
@@ -135,17 +139,17 @@ class GroupPoll:
 
     @property
     def is_before_gap(self) -> bool:
-        """Whether the next offset of a partition was removed."""
-        committed = self.offsets.committed
-        return any(committed.get(partition, low) < low for partition, low in self.lows.items())
+        """Whether the next offset of a partition was removed, and a message follows."""
+        committed, ends = self.offsets.committed, self.offsets.ends
+        return any(committed.get(p, low) < low < ends[p] for p, low in self.lows.items())
 
 
 def lost_ranges(previous: GroupOffsets | None, poll: GroupPoll) -> list[OffsetRange]:
     """Return the offsets that Kafka removed since `previous` and that the group had not read.
 
-    A group that has already continued after the gap is recognised by `previous`. Polls follow each
-    other within seconds: Kafka does not remove what was read in between. Of a topic that was
-    deleted, messages after the previous poll may be lost, too.
+    A group that has already continued after the gap is recognised by `previous`. That must be
+    recent, so that Kafka has not removed what was read in between. Of a topic that was deleted,
+    messages after the previous poll may be lost, too.
     """
     if previous is not None and was_recreated(previous, poll):
         return [
@@ -179,9 +183,15 @@ def update_gaps(state: GapState, polls: Iterable[GroupPoll], now_ms: int) -> Gap
     grown = False
     for poll in polls:
         previous = groups.get(poll.group)
-        groups[poll.group] = poll.offsets
+        groups[poll.group] = poll.offsets.model_copy(
+            update={"lows": dict(poll.lows), "polled_ms": now_ms}
+        )
         deleted = previous is not None and was_recreated(previous, poll)
-        lost = lost_ranges(previous, poll)
+        # What the group cannot read of these messages was found by the previous poll.
+        if previous is not None and not deleted and previous.lows == poll.lows:
+            continue
+        recent = deleted or (previous is not None and now_ms - previous.polled_ms < RECENT_MS)
+        lost = lost_ranges(previous if recent else None, poll)
         topic_id = previous.topic_id if deleted and previous else poll.offsets.topic_id
         gap = gaps.get(poll.group) or OffsetGap(
             group=poll.group, topic=poll.topic, ranges={}, found_ms=now_ms, newest_ms=now_ms

@@ -7,6 +7,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from diabetes_platform.streaming.offset_gaps import (
     ANSWER_MS,
+    RECENT_MS,
     Emission,
     GapState,
     GroupOffsets,
@@ -115,6 +116,24 @@ def test_a_gap_that_grows_stays_one_incident() -> None:
     assert subjects == {"group g in topic"}
 
 
+def test_a_gap_that_ends_with_the_topic_is_repaired_and_not_found_again() -> None:
+    emptied = poll({0: 7, 1: 100}, low=100)
+    assert not emptied.is_before_gap
+    state = after(emptied)
+    assert [gap.ranges for gap in state.gaps] == [{"t": ("0:7-99",)}]
+    closed = state.model_copy(update={"gaps": ()})
+    assert update_gaps(closed, [emptied], NOW).gaps == ()
+
+
+@pytest.mark.parametrize(("pause_ms", "is_gap"), [(RECENT_MS - 1, True), (RECENT_MS, False)])
+def test_after_a_long_pause_what_was_read_and_removed_meanwhile_is_no_gap(
+    pause_ms: int, *, is_gap: bool
+) -> None:
+    state = update_gaps(GapState(), [poll({0: 7, 1: 100})], NOW)
+    later = update_gaps(state, [poll({0: 100, 1: 100}, low=100)], NOW + pause_ms)
+    assert bool(later.gaps) is is_gap
+
+
 def test_each_group_has_a_gap_and_a_later_loss_joins_it() -> None:
     assert found(
         poll({0: 7}, low=9, group="a"),
@@ -176,7 +195,8 @@ def test_the_issue_names_group_topic_ranges_and_count() -> None:
     [
         pytest.param([poll({0: 100, 1: 100})], True, id="no lag"),
         pytest.param([poll({0: 100, 1: 100}), poll({0: 50, 1: 49})], False, id="one group lags"),
-        pytest.param([poll({0: 99, 1: 100}, low=100)], False, id="before the gap"),
+        pytest.param([poll({0: 99, 1: 100}, low=100, end=101)], False, id="before the gap"),
+        pytest.param([poll({0: 99, 1: 100}, low=100)], True, id="nothing after the gap"),
         pytest.param([poll({}, low=0, end=0)], True, id="nothing was ever sent"),
         pytest.param([poll({0: 500, 1: 500})], False, id="offsets of the deleted topic"),
         pytest.param([poll({0: 500, 1: 500}, end=0)], True, id="nothing in the new topic"),

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 SlotProgress = tuple[int, int] | None
 _SLOT_PROGRESS = "slot_progress"
+_STARTING = "starting"
+"""In the server's state if an epoch was about to start at the previous poll."""
 _SERVER = "server"
 _CONNECT_SECONDS = 5.0
 WAITING_AGE = timedelta(minutes=1)
@@ -166,7 +168,10 @@ def capture_issues(
         return previous, []  # the other checks report it
     reason = capture.replacement(config, offset_lsn, server)
     epoch = capture.current_capture(config, server)
-    if reason is None and previous is not None and previous["epoch"] == epoch.epoch:
+    if not epoch.server and (previous is None or _STARTING not in previous):
+        # `make up` may be about to start this epoch. Otherwise the next poll continues it.
+        return {**(previous or {}), _STARTING: 1}, []
+    if reason is None and previous is not None and previous.get("epoch") == epoch.epoch:
         reason = capture.restored(previous["lsn"], previous["started"], server)
     if reason is not None:
         epoch = capture.next_capture(config, server, reason, now_ms)

@@ -65,7 +65,8 @@ _RESTORE = re.compile(
 _OUTAGE = re.compile(
     r"does not answer|not done after|[Tt]imed? ?out|Timeout|Connection (?:refused|reset)|"
     r"ConnectException|UnknownHost|NoResourceAvailable|SlowDown|ServiceUnavailable|"
-    r"Service Unavailable|Unable to execute HTTP request|Disconnect"
+    r"Service Unavailable|Unable to execute HTTP request|Disconnect|Lost connection|"
+    r"TaskManager|TaskExecutor|OutOfMemory|UnknownTopicOrPartition"
 )
 _MAX_RESTORES = 2
 """Restores of one checkpoint that may fail with an unknown error: a damaged file has many."""

@@ -274,6 +274,26 @@ def test_a_running_platform_captures_a_replaced_server_and_reports_it_at_once(
     assert set_up(capturing)[1] is False
 
 
+def test_a_running_platform_continues_an_epoch_only_if_nobody_starts_it(
+    capturing: Connect, intake: Connection
+) -> None:
+    """`make up` may be starting it between two steps."""
+    api = ConnectApi(capturing.url)
+    warehouse_url = capturing.database.url("pipeline")
+    now_ms = time.time_ns() // 1_000_000
+    patient = insert_captured(capturing, intake, 48)
+    config = api.config(CONNECTOR)
+    assert config is not None
+    api.put_config(CONNECTOR, {**config, SERVER_SETTING: ""})
+    ends = capturing.kafka.ends(CDC_TOPIC)
+    position, issues = capture_issues(capturing.url, warehouse_url, None, now_ms)
+    assert issues == []
+    assert (api.config(CONNECTOR) or {})[SERVER_SETTING] == ""
+    position, (issue,) = capture_issues(capturing.url, warehouse_url, position, now_ms)
+    assert issue.urgent
+    assert snapshot_of(capturing, ends, patient)["op"] == "r"
+
+
 def test_a_running_platform_recognises_a_log_that_has_grown_again_by_the_previous_poll(
     capturing: Connect, intake: Connection
 ) -> None:
@@ -354,7 +374,10 @@ def test_an_epoch_whose_start_is_interrupted_is_continued(
             f"PUT /connectors/{CONNECTOR}/resume",
         ][:step]
     )
-    _, issues = capture_issues(capturing.url, warehouse_url, lost, now_ms)
+    after_one_poll, issues = capture_issues(capturing.url, warehouse_url, lost, now_ms)
+    if not issues:
+        assert (api.config(CONNECTOR) or {})[SERVER_SETTING] == ""
+        _, issues = capture_issues(capturing.url, warehouse_url, after_one_poll, now_ms)
     assert [issue.urgent for issue in issues] == [True]
     first = snapshot_of(capturing, ends, patient)
     assert (first["op"], int(first["capture_epoch"])) == ("r", capture.epoch)

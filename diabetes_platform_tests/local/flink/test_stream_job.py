@@ -115,6 +115,8 @@ def test_does_not_blame_the_checkpoint_for_other_failures(message: str) -> None:
         pytest.param("Could not restore keyed state", [True, True], id="Flink names the state"),
         pytest.param("Connection refused", [False, False], id="an outage"),
         pytest.param("TimeoutException: no node", [False, False], id="a slow service"),
+        pytest.param("TaskManager shut down", [False, False], id="a killed TaskManager"),
+        pytest.param("UnknownTopicOrPartition", [False, False], id="a deleted topic"),
     ],
 )
 def test_abandons_a_checkpoint_that_fails_repeatedly_unless_a_service_is_down(
