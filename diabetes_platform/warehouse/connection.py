@@ -20,14 +20,15 @@ def connected(url: str, seconds: float = STATEMENT_SECONDS) -> Iterator[Connecti
     Raises psycopg.Error.
     """
     options = f"-c statement_timeout={seconds * 1000:.0f}"
-    with psycopg.connect(url, connect_timeout=CONNECT_SECONDS, options=options) as connection:
-        timer = threading.Timer(seconds, _disconnect, [connection])
-        timer.daemon = True
-        timer.start()
-        try:
+    connection = psycopg.connect(url, connect_timeout=CONNECT_SECONDS, options=options)
+    timer = threading.Timer(seconds, _disconnect, [connection])
+    timer.daemon = True
+    timer.start()
+    try:
+        with connection:  # commits at its end
             yield connection
-        finally:
-            timer.cancel()
+    finally:
+        timer.cancel()
 
 
 def _disconnect(connection: Connection) -> None:

@@ -5,7 +5,7 @@ import secrets
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -79,6 +79,19 @@ def test_a_server_that_stops_during_a_query_ends_it(server: Postgres) -> None:
         with pytest.raises(psycopg.OperationalError):
             query_of_stopped(server, connection)
         assert connection.broken
+    assert time.monotonic() - started < 10
+
+
+def transaction_of_stopped(server: Postgres, stack: ExitStack) -> None:
+    with connected(server.url("postgres"), 2.0) as connection:
+        connection.execute("SELECT 1")
+        stack.enter_context(stopped(server))
+
+
+def test_a_server_that_stops_before_the_commit_ends_it(server: Postgres) -> None:
+    started = time.monotonic()
+    with ExitStack() as stack, pytest.raises(psycopg.OperationalError):
+        transaction_of_stopped(server, stack)
     assert time.monotonic() - started < 10
 
 
