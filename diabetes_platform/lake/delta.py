@@ -296,9 +296,14 @@ def _equal(where: dict[str, str]) -> pc.Expression | None:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A version that changed rows; `metadata` is its commit info."""
+    """A version that changed rows; `metadata` is its commit info.
+
+    `readable_version` is the newest version with the same rows. After maintenance, the files of
+    `version` itself expire.
+    """
 
     version: int
+    readable_version: int
     written_at: datetime
     metadata: Mapping[str, Any]
 
@@ -325,11 +330,15 @@ def newest_commit(target: DeltaPath) -> Commit | None:
 def _commits(target: DeltaPath, table: DeltaTable, limit: int | None = None) -> list[Commit]:
     with target.s3.errors(target.path):
         history = table.history(limit)
-    return [
-        Commit(int(entry["version"]), datetime.fromtimestamp(entry["timestamp"] / 1000, UTC), entry)
-        for entry in history
-        if entry["operation"] not in MAINTENANCE
-    ]
+    found, readable = [], table.version()
+    for entry in history:
+        if entry["operation"] in MAINTENANCE:
+            continue
+        version = int(entry["version"])
+        written_at = datetime.fromtimestamp(entry["timestamp"] / 1000, UTC)
+        found.append(Commit(version, readable, written_at, entry))
+        readable = version - 1
+    return found
 
 
 def annotate(target: DeltaPath, metadata: Mapping[str, str]) -> int:

@@ -156,6 +156,11 @@ class CleanedBatch:
         """The Delta version."""
         return self.commit.version
 
+    @property
+    def readable_version(self) -> int:
+        """The Delta version to read the rows from, also long after maintenance."""
+        return self.commit.readable_version
+
 
 def cleaned_batch(lake: Lake) -> CleanedBatch:
     """Return the newest cleaned batch; its rows are counted if the commit has no metadata.
@@ -177,7 +182,9 @@ def cleaned_batch(lake: Lake) -> CleanedBatch:
 
 def rejected_rows(lake: Lake, cleaned_version: int) -> RejectedRows:
     """Count the rows in this version of `cleaned/patients` by verdict and reason."""
-    counts = count_verdicts(lake.table(CLEANED_PATIENTS), cleaned_version)
+    target = lake.table(CLEANED_PATIENTS)
+    readable = {commit.version: commit.readable_version for commit in commits(target)}
+    counts = count_verdicts(target, readable.get(cleaned_version, cleaned_version))
     return RejectedRows(counts.accepted, counts.rejected, counts.reasons, counts.duplicates)
 
 

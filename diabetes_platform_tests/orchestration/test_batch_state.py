@@ -9,6 +9,9 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
+from diabetes_platform.cleaning.reconciliation import ACCEPTED, REJECTED
+from diabetes_platform.cleaning.rejected_rows import RejectedRows
+from diabetes_platform.contract.tables import CLEANED_PATIENTS
 from diabetes_platform.lake.delta import DeltaPath, Lake
 from diabetes_platform.orchestration.batch_state import (
     BatchReference,
@@ -17,6 +20,7 @@ from diabetes_platform.orchestration.batch_state import (
     current_batch,
     input_version,
     materialize_if_changed,
+    rejected_rows,
 )
 
 ROWS = pa.table({"a": [1, 2]})
@@ -82,6 +86,29 @@ def test_builds_a_table_again_that_another_writer_changed(rebuilds: Rebuilds) ->
 def test_builds_a_table_again_whose_build_was_cut_off(rebuilds: Rebuilds) -> None:
     write_deltalake(rebuilds.target.path, ROWS, mode="overwrite")
     assert rebuilds.materialize("x").metadata["processed"] is True  # type: ignore[index]
+
+
+def test_reads_the_batch_whose_own_files_maintenance_has_removed(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    target = lake.table(CLEANED_PATIENTS)
+    reasons = pa.array([[], ["age:missing"]], pa.list_(pa.string()))
+    rows = {"batch_id": ["a", "a"], "verdict": [ACCEPTED, REJECTED], "reasons": reasons}
+    for _ in range(2):
+        write_deltalake(target.path, pa.table(rows), mode="append")
+    current = cleaned_batch(lake).version
+    table = target.open()
+    table.optimize.compact()
+    table.vacuum(0, dry_run=False, enforce_retention_duration=False)
+    cleaned = cleaned_batch(lake)
+    assert (cleaned.version, cleaned.readable_version) == (current, table.version())
+    with pytest.raises(FileNotFoundError):
+        target.open(cleaned.version).to_pyarrow_table()
+    assert rejected_rows(lake, cleaned.version) == RejectedRows(2, 2, {"age:missing": 2})
+
+    write_deltalake(target.path, pa.table(rows), mode="overwrite")
+    assert cleaned_batch(lake).version == table.version() + 1
+    assert rejected_rows(lake, cleaned.version) == RejectedRows(2, 2, {"age:missing": 2})
+    assert rejected_rows(lake, table.version() + 1) == RejectedRows(1, 1, {"age:missing": 1})
 
 
 def test_an_empty_lake_asks_for_the_raw_table_and_is_not_retried(tmp_path: Path) -> None:

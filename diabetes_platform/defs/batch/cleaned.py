@@ -155,7 +155,7 @@ def quarantine_patients(
 
     def build() -> dict[str, Any]:
         table = lake.table(CLEANED_PATIENTS)
-        rows = quarantine_batch(table, cleaned.batch_id, target, version=cleaned.version)
+        rows = quarantine_batch(table, cleaned.batch_id, target, version=cleaned.readable_version)
         return {"dagster/row_count": rows, "batch_id": cleaned.batch_id}
 
     version = input_version("quarantine", CODE_VERSION, cleaned.input_version)

@@ -86,7 +86,9 @@ def staging_patients(
         with non_retryable_errors():
             staged = stage(
                 warehouse.url,
-                lake.stream(CLEANED_PATIENTS, columns, {"verdict": ACCEPTED}, cleaned.version),
+                lake.stream(
+                    CLEANED_PATIENTS, columns, {"verdict": ACCEPTED}, cleaned.readable_version
+                ),
                 batch_id=cleaned.batch_id,
                 delta_version=cleaned.version,
                 expected_rows=cleaned.accepted,
