@@ -19,11 +19,35 @@ class WaitingPatients:
     rejected: int
 
 
+@dataclass(frozen=True, slots=True)
+class EmittedPatients:
+    """The number of patients sent again, the last id, and the number of skipped patients.
+
+    `last` is None if there is no patient left.
+    """
+
+    count: int
+    last: int | None
+    skipped: int = 0
+
+
+def emission_text(emitted: int, skipped: int) -> str:
+    """Return how many patients were emitted and skipped, and where the reason is described."""
+    text = f"{emitted:,} patients emitted again"
+    if not skipped:
+        return text
+    return (
+        f"{text}, {skipped:,} skipped whose time or id is no longer allowed: "
+        'see "Correct old intake times" in docs/operations.md'
+    )
+
+
 def waiting_patients(
     url: str, older_than: timedelta, limit: int, rejected: Mapping[int, datetime], after: int = 0
 ) -> WaitingPatients:
     """Return the patients whose newest change has no prediction: the first `limit` after an id.
 
+    Patients whom `emit_next` skips do not wait: the stream never answers them.
     Changes younger than `older_than` are on their way and do not count. `rejected` has the time of
     the newest rejection by patient: a patient without a later change does not wait.
     """
@@ -51,16 +75,16 @@ def emit_again(url: str, ids: Sequence[int]) -> int:
         return int(row[0]) if row else 0
 
 
-def emit_next(url: str, after: int, limit: int) -> tuple[int, int | None]:
+def emit_next(url: str, after: int, limit: int) -> EmittedPatients:
     """Send the present rows of the first `limit` patients after an id through the stream again.
 
-    Returns their number and the last id; None if no patient has a higher id than `after`.
+    Rows from before migration 0006 with a time that it rejects cannot be updated and are skipped.
     """
     with connected(url) as connection:
         row = connection.execute(
-            "SELECT emitted, last_id FROM serving.emit_next(%s, %s)", [after, limit]
+            "SELECT emitted, last_id, skipped FROM serving.emit_next(%s, %s)", [after, limit]
         ).fetchone()
-        return (int(row[0]), row[1]) if row else (0, None)
+        return EmittedPatients(*row) if row else EmittedPatients(0, None)
 
 
 def intake_days(

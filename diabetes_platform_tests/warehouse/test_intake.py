@@ -4,8 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from diabetes_platform.warehouse.intake import (
+    EmittedPatients,
     WaitingPatients,
     deleted_patients,
     emit_again,
@@ -31,6 +33,34 @@ def receive(url: str, *ages: timedelta) -> list[int]:
     with psycopg.connect(url) as connection:
         rows = [connection.execute(statement.encode(), {**EXAMPLE, "waited": a}) for a in ages]
         return [row.fetchall()[0][0] for row in rows]
+
+
+def store_as_before_migration_0006(url: str, patient: int, column: str, time: str) -> None:
+    """Give a patient a time that the constraint on `column` rejects."""
+    name = sql.Identifier(f"{column}_allowed")
+    with psycopg.connect(url) as connection:
+        rule = connection.execute(
+            "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = %s",
+            [f"{column}_allowed"],
+        ).fetchall()[0][0]
+        table = sql.SQL("ALTER TABLE public.diabetes_new ")
+        connection.execute(table + sql.SQL("DROP CONSTRAINT {}").format(name))
+        connection.execute(
+            sql.SQL("UPDATE public.diabetes_new SET outcome = {}, {} = %s WHERE id = %s").format(
+                sql.SQL("1" if column == "outcome_recorded_at" else "outcome"),
+                sql.Identifier(column),
+            ),
+            [time, patient],
+        )
+        connection.execute(table + sql.SQL("ADD CONSTRAINT {} {}").format(name, sql.SQL(rule)))
+
+
+OLD_TIMES = [
+    ("received_at", "infinity"),
+    ("received_at", "0044-03-15 12:00:00+00 BC"),
+    ("outcome_recorded_at", "infinity"),
+    ("outcome_recorded_at", "1899-12-31 23:59:59+00"),
+]
 
 
 def answer(url: str, patient: int, age: timedelta, lsn: int = 1) -> None:
@@ -102,12 +132,25 @@ def test_emits_patients_in_the_order_of_their_ids_whether_they_have_an_answer_or
 ) -> None:
     first, second, third = receive(warehouse, HOUR, HOUR, timedelta(0))
     answer(warehouse, first, MINUTE)
-    assert emit_next(warehouse, 0, 2) == (2, second)
-    assert emit_next(warehouse, second, 2) == (1, third)
-    assert emit_next(warehouse, third, 2) == (0, None)
+    assert emit_next(warehouse, 0, 2) == EmittedPatients(2, second)
+    assert emit_next(warehouse, second, 2) == EmittedPatients(1, third)
+    assert emit_next(warehouse, third, 2) == EmittedPatients(0, None)
     with psycopg.connect(warehouse) as connection:
         select = "SELECT count(DISTINCT xmin::text) FROM public.diabetes_new"
         assert connection.execute(select).fetchone() == (2,), "two transactions have written them"
+
+
+@pytest.mark.parametrize(("column", "time"), OLD_TIMES)
+def test_an_old_row_that_no_update_may_touch_does_not_hinder_the_others(
+    warehouse: str, column: str, time: str
+) -> None:
+    first, old, last = receive(warehouse, HOUR, HOUR, HOUR)
+    store_as_before_migration_0006(warehouse, old, column, time)
+    assert waiting(warehouse, MINUTE, 10) == [first, last]
+    assert emit_again(warehouse, [first, old, last]) == 2
+    assert emit_next(warehouse, 0, 2) == EmittedPatients(1, old, skipped=1)
+    assert emit_next(warehouse, first, 1) == EmittedPatients(0, old, skipped=1)
+    assert emit_next(warehouse, old, 2) == EmittedPatients(1, last)
 
 
 def test_patients_are_read_in_pages(warehouse: str) -> None:

@@ -269,8 +269,7 @@ def repair_gaps(
     emission = state.emission
     match step:
         case "emit":
-            state = _emit_next(url, state, limit, now_ms)
-            return state, f"{state.emission.emitted:,} patients emitted again"
+            return _emit_next(context, url, state, limit, now_ms)
         case "wait":
             return state, f"waits for the answers of {emission.emitted:,} patients"
         case "wait_for_operator":
@@ -290,14 +289,20 @@ def _rejected(
         return {}
 
 
-def _emit_next(url: str, state: "GapState", limit: int, now_ms: int) -> "GapState":
-    from diabetes_platform.warehouse.intake import emit_next
+def _emit_next(
+    context: dg.SensorEvaluationContext, url: str, state: "GapState", limit: int, now_ms: int
+) -> tuple["GapState", str]:
+    from diabetes_platform.warehouse.intake import emission_text, emit_next
 
     emission = state.emission
-    emitted, last = emit_next(url, emission.through, limit)
-    update = {"finished_ms": now_ms} if last is None else {"through": last}
-    update["emitted"] = emission.emitted + emitted
-    return state.model_copy(update={"emission": emission.model_copy(update=update)})
+    batch = emit_next(url, emission.through, limit)
+    total = emission.emitted + batch.count
+    summary = emission_text(total, batch.skipped)
+    if batch.skipped:
+        context.log.warning(summary)
+    update = {"finished_ms": now_ms} if batch.last is None else {"through": batch.last}
+    update["emitted"] = total
+    return state.model_copy(update={"emission": emission.model_copy(update=update)}), summary
 
 
 def _send_tombstones(

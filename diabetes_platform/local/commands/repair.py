@@ -16,8 +16,10 @@ from diabetes_platform.local.stack import running_stack
 from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.warehouse.intake import (
+    EmittedPatients,
     WaitingPatients,
     deleted_patients,
+    emission_text,
     emit_again,
     emit_next,
     waiting_patients,
@@ -77,24 +79,21 @@ def repair_patients(
         rejected = earlier | rejected_patients(lake, since=began)
         return waiting_patients(url, age, BATCH_PATIENTS, rejected, after)
 
-    def emit_batch(after: int) -> tuple[int, int | None]:
-        """Return the number of patients in the batch after an id, and the last one's id."""
+    def emit_batch(after: int) -> EmittedPatients:
         if every_patient:
             return emit_next(url, after, BATCH_PATIENTS)
         ids = unanswered(after).ids
-        return emit_again(url, ids), ids[-1] if ids else None
+        return EmittedPatients(emit_again(url, ids), ids[-1] if ids else None)
 
     try:
         earlier = rejected_patients(lake)
         _emit_deletions(url, servers, console)
-        total = after = 0
-        emitted, last = emit_batch(after)
-        while last is not None:
-            total += emitted
-            console.print(f"{total:,} patients emitted again")
-            _wait_for_answers(partial(unanswered, after), seconds, last)
-            after = last
-            emitted, last = emit_batch(after)
+        emitted = skipped = after = 0
+        while (batch := emit_batch(after)).last is not None:
+            emitted, skipped = emitted + batch.count, skipped + batch.skipped
+            console.print(emission_text(emitted, skipped))
+            _wait_for_answers(partial(unanswered, after), seconds, batch.last)
+            after = batch.last
         patients = unanswered()
     except psycopg.Error as error:
         raise PlatformError(f"the warehouse: {str(error).splitlines()[0]}") from error

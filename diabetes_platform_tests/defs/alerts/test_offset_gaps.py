@@ -16,9 +16,16 @@ from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming import offset_gaps as module
 from diabetes_platform.streaming import tombstones
 from diabetes_platform.streaming.offset_gaps import ANSWER_MS, GapState, GroupOffsets, GroupPoll
+from diabetes_platform.warehouse.intake import emission_text
 from diabetes_platform.warehouse.migrate import upgrade
 from diabetes_platform_tests.lake.test_rejected_patients import append_rejections
-from diabetes_platform_tests.warehouse.test_intake import HOUR, MINUTE, answer, receive
+from diabetes_platform_tests.warehouse.test_intake import (
+    HOUR,
+    MINUTE,
+    answer,
+    receive,
+    store_as_before_migration_0006,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -141,6 +148,22 @@ def test_alerts_at_once_and_emits_all_patients_after_the_group_has_continued(
         answer(database_url, patient, 0 * MINUTE)
     assert sensor.tick().gaps == ()
     assert emitted(database_url, before) == [], "they are emitted once"
+
+
+def test_an_old_row_that_no_update_may_touch_does_not_keep_the_gap_open(
+    sensor: Sensor, database_url: str
+) -> None:
+    first, old, last = receive(database_url, HOUR, HOUR, HOUR)
+    store_as_before_migration_0006(database_url, old, "received_at", "infinity")
+    before = versions(database_url)
+    sensor.lose_messages()
+    sensor.tick_until(emission_text(2, skipped=1))
+    assert emitted(database_url, before) == [first, last]
+    for patient in (first, last):
+        answer(database_url, patient, 0 * MINUTE)
+    sensor.tick_until("waits for the answers of 2 patients")
+    sensor.let_time_pass()
+    assert sensor.tick().gaps == ()
 
 
 @pytest.mark.parametrize("sensor", [2], indirect=True)

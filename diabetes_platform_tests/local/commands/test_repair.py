@@ -18,7 +18,7 @@ from diabetes_platform.local.errors import FailedError, PlatformError
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming import tombstones
 from diabetes_platform.streaming.topic import open_topic
-from diabetes_platform.warehouse.intake import deleted_patients
+from diabetes_platform.warehouse.intake import deleted_patients, emission_text
 from diabetes_platform.warehouse.migrate import upgrade
 from diabetes_platform_tests.capture import Kafka
 from diabetes_platform_tests.lake.test_rejected_patients import append_rejections
@@ -28,6 +28,7 @@ from diabetes_platform_tests.warehouse.test_intake import (
     answer,
     receive,
     record_outcome,
+    store_as_before_migration_0006,
 )
 
 ANSWER_UPDATES = """
@@ -50,7 +51,7 @@ def repaired(
     every_patient: bool = False,
     console: Console | None = None,
 ) -> str:
-    console = console or Console(file=StringIO(), width=120)
+    console = console or Console(file=StringIO(), width=160)
     repair_patients(
         url,
         servers,
@@ -175,6 +176,19 @@ def test_emits_all_patients_in_batches(database_url: str, monkeypatch: pytest.Mo
     assert repaired(database_url, 0.5, every_patient=True).splitlines() == [
         "2 patients emitted again",
         "3 patients emitted again",
+        "every patient has an answer",
+    ]
+
+
+@pytest.mark.integration
+def test_names_the_old_patients_that_it_skips(database_url: str) -> None:
+    upgrade(database_url)
+    _, old = receive(database_url, HOUR, HOUR)
+    store_as_before_migration_0006(database_url, old, "received_at", "infinity")
+    with psycopg.connect(database_url) as connection:
+        connection.execute(ANSWER_UPDATES)
+    assert repaired(database_url, 10.0, every_patient=True).splitlines() == [
+        emission_text(1, skipped=1),
         "every patient has an answer",
     ]
 
