@@ -43,7 +43,7 @@ def emission_text(emitted: int, skipped: int) -> str:
 
 
 def waiting_patients(
-    url: str, older_than: timedelta, limit: int, rejected: Mapping[int, datetime], after: int = 0
+    url: str, older_than: timedelta, limit: int, rejected: Mapping[int, datetime], after_id: int = 0
 ) -> WaitingPatients:
     """Return the patients whose newest change has no prediction: the first `limit` after an id.
 
@@ -54,16 +54,16 @@ def waiting_patients(
     with connected(url) as connection:
         row = connection.execute(
             "SELECT waiting, rejected FROM serving.waiting_patients(%s, %s, %s, %s, %s)",
-            [older_than, after, limit, list(rejected), list(rejected.values())],
+            [older_than, after_id, limit, list(rejected), list(rejected.values())],
         ).fetchone()
     return WaitingPatients(*row) if row else WaitingPatients((), 0)
 
 
-def deleted_patients(url: str, limit: int, after: int = 0) -> list[int]:
+def deleted_patients(url: str, limit: int, after_id: int = 0) -> list[int]:
     """Return who was deleted and still has predictions: the first `limit` ids after an id."""
     with connected(url) as connection:
         rows = connection.execute(
-            "SELECT intake_id FROM serving.deleted_patients(%s, %s)", [after, limit]
+            "SELECT intake_id FROM serving.deleted_patients(%s, %s)", [after_id, limit]
         )
         return [intake_id for (intake_id,) in rows]
 
@@ -75,14 +75,14 @@ def emit_again(url: str, ids: Sequence[int]) -> int:
         return int(row[0]) if row else 0
 
 
-def emit_next(url: str, after: int, limit: int) -> EmittedPatients:
+def emit_next(url: str, after_id: int, limit: int) -> EmittedPatients:
     """Send the present rows of the first `limit` patients after an id through the stream again.
 
     Rows from before migration 0006 with a time that it rejects cannot be updated and are skipped.
     """
     with connected(url) as connection:
         row = connection.execute(
-            "SELECT emitted, last_id, skipped FROM serving.emit_next(%s, %s)", [after, limit]
+            "SELECT emitted, last_id, skipped FROM serving.emit_next(%s, %s)", [after_id, limit]
         ).fetchone()
         return EmittedPatients(*row) if row else EmittedPatients(0, None)
 

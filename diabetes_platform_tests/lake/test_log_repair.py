@@ -1,4 +1,4 @@
-"""Damaged Delta logs of real tables: what is found, set aside, and read again."""
+"""Damaged Delta logs of real tables: what is damaged, set aside, and read again."""
 
 import json
 from pathlib import Path
@@ -77,10 +77,10 @@ def test_goes_back_to_the_last_intact_version_and_continues_from_its_offsets(
     lake: Lake, version: int, kind: str
 ) -> None:
     damage(lake, version, kind)
-    found = find_damage(lake, STREAM_PATIENTS)
-    assert found is not None
-    assert str(found).startswith(f"stream/patients: version {version} of {VERSIONS - 1} is ")
-    assert set_aside(lake, found) == version - 1
+    damaged = find_damage(lake, STREAM_PATIENTS)
+    assert damaged is not None
+    assert str(damaged).startswith(f"stream/patients: version {version} of {VERSIONS - 1} is ")
+    assert set_aside(lake, damaged) == version - 1
     assert find_damage(lake, STREAM_PATIENTS) is None
     aside = log_entry(lake, version).parent.with_name(ASIDE)
     assert len(list(aside.iterdir())) == VERSIONS - version
@@ -94,22 +94,22 @@ def test_goes_back_to_the_last_intact_version_and_continues_from_its_offsets(
 
 def test_a_missing_entry_is_damage_and_the_later_ones_are_set_aside(lake: Lake) -> None:
     damage(lake, VERSIONS - 2, "missing")
-    found = find_damage(lake, STREAM_PATIENTS)
-    assert found is not None
-    assert "is missing" in found.problem
-    assert set_aside(lake, found) == VERSIONS - 3
+    damaged = find_damage(lake, STREAM_PATIENTS)
+    assert damaged is not None
+    assert "is missing" in damaged.problem
+    assert set_aside(lake, damaged) == VERSIONS - 3
 
 
 def test_names_the_offsets_before_and_after_the_damaged_entry(lake: Lake) -> None:
     damage(lake, VERSIONS - 3, "half")
-    found = find_damage(lake, STREAM_PATIENTS)
-    assert found is not None
-    assert found.offsets == tuple(
+    damaged = find_damage(lake, STREAM_PATIENTS)
+    assert damaged is not None
+    assert damaged.offsets == tuple(
         IngestedOffsets("t", (OffsetRange(0, offset, offset),))
         for offset in (VERSIONS - 2, VERSIONS - 1)
     )
-    assert offsets_before(lake, found, "topic", "t", [0, 1]) == {0: VERSIONS - 4}
-    assert offsets_before(lake, found, "topic", "new", [0]) == {}
+    assert offsets_before(lake, damaged, "topic", "t", [0, 1]) == {0: VERSIONS - 4}
+    assert offsets_before(lake, damaged, "topic", "new", [0]) == {}
 
 
 def test_readers_get_one_line_that_names_the_command(lake: Lake) -> None:
@@ -124,10 +124,10 @@ def test_sets_a_damaged_checkpoint_aside(lake: Lake) -> None:
     (checkpoint,) = log_entry(lake, 0).parent.glob("*.checkpoint.parquet")
     content = checkpoint.read_bytes()
     checkpoint.write_bytes(content[: len(content) // 2])
-    found = find_damage(lake, STREAM_PATIENTS)
-    assert found is not None
-    assert found.obstacle is None
-    assert set_aside(lake, found) == VERSIONS - 1
+    damaged = find_damage(lake, STREAM_PATIENTS)
+    assert damaged is not None
+    assert damaged.obstacle is None
+    assert set_aside(lake, damaged) == VERSIONS - 1
     assert find_damage(lake, STREAM_PATIENTS) is None
 
 
@@ -141,19 +141,19 @@ def test_an_entry_that_a_checkpoint_covers_is_no_damage(lake: Lake) -> None:
 def test_does_not_bring_removed_rows_back(lake: Lake) -> None:
     lake.table(STREAM_PATIENTS).open().delete("id = 1")
     damage(lake, VERSIONS - 1, "half")
-    found = find_damage(lake, STREAM_PATIENTS)
-    assert found is not None
-    assert f"version {VERSIONS} removes rows (DELETE), which would come back" in str(found)
+    damaged = find_damage(lake, STREAM_PATIENTS)
+    assert damaged is not None
+    assert f"version {VERSIONS} removes rows (DELETE), which would come back" in str(damaged)
     with pytest.raises(LakeError, match="cannot be repaired"):
-        set_aside(lake, found)
+        set_aside(lake, damaged)
     assert log_entry(lake, VERSIONS).exists()
 
 
 def test_the_first_version_needs_a_backup(lake: Lake) -> None:
     damage(lake, 0, "empty")
-    found = find_damage(lake, STREAM_PATIENTS)
-    assert found is not None
-    assert "it is the first version" in str(found)
+    damaged = find_damage(lake, STREAM_PATIENTS)
+    assert damaged is not None
+    assert "it is the first version" in str(damaged)
 
 
 def test_a_table_that_does_not_exist_has_no_damage(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_finds_the_offsets_that_a_group_can_no_longer_read(
     assert list(map(str, lost_ranges(previous, current))) == expected
 
 
-def after(*polls: GroupPoll) -> GapState:
+def state_after(*polls: GroupPoll) -> GapState:
     """The state after these polls, stored in between."""
     state = GapState()
     for number, current in enumerate(polls):
@@ -94,32 +94,32 @@ def after(*polls: GroupPoll) -> GapState:
     return state
 
 
-def found(*polls: GroupPoll) -> list[tuple[str, ...]]:
+def gap_ranges(*polls: GroupPoll) -> list[tuple[str, ...]]:
     """The ranges of the gaps after these polls."""
-    return [ranges for gap in after(*polls).gaps for ranges in gap.ranges.values()]
+    return [ranges for gap in state_after(*polls).gaps for ranges in gap.ranges.values()]
 
 
 def test_a_gap_is_found_once_while_the_group_has_stopped_and_when_it_continues() -> None:
     stopped = poll({0: 7, 1: 90}, low=9)
     continued = poll({0: 50, 1: 90}, low=9)
-    assert found(stopped, stopped, continued, continued) == [("0:7-8",)]
-    (gap,) = after(stopped, stopped, continued).gaps
+    assert gap_ranges(stopped, stopped, continued, continued) == [("0:7-8",)]
+    (gap,) = state_after(stopped, stopped, continued).gaps
     assert (gap.found_ms, gap.newest_ms) == (NOW, NOW)
 
 
 def test_a_gap_that_grows_stays_one_incident() -> None:
     polls = [poll({0: 7}, low=low) for low in (9, 30, 60)]
-    (gap,) = after(*polls, poll({0: 60}, low=60)).gaps
+    (gap,) = state_after(*polls, poll({0: 60}, low=60)).gaps
     assert gap.ranges == {"t": ("0:7-59",)}
     assert (gap.found_ms, gap.newest_ms) == (NOW, NOW + 2)
-    subjects = {after(*polls[:length]).gaps[0].issue.subject for length in (1, 2, 3)}
+    subjects = {state_after(*polls[:length]).gaps[0].issue.subject for length in (1, 2, 3)}
     assert subjects == {"group g in topic"}
 
 
 def test_a_gap_that_ends_with_the_topic_is_repaired_and_not_found_again() -> None:
     emptied = poll({0: 7, 1: 100}, low=100)
     assert not emptied.is_before_gap
-    state = after(emptied)
+    state = state_after(emptied)
     assert [gap.ranges for gap in state.gaps] == [{"t": ("0:7-99",)}]
     closed = state.model_copy(update={"gaps": ()})
     assert update_gaps(closed, [emptied], NOW).gaps == ()
@@ -135,7 +135,7 @@ def test_after_a_long_pause_what_was_read_and_removed_meanwhile_is_no_gap(
 
 
 def test_each_group_has_a_gap_and_a_later_loss_joins_it() -> None:
-    assert found(
+    assert gap_ranges(
         poll({0: 7}, low=9, group="a"),
         poll({0: 7}, low=9, group="b"),
         poll({0: 20}, low=9, group="a"),
@@ -155,7 +155,9 @@ def test_each_group_has_a_gap_and_a_later_loss_joins_it() -> None:
 def test_a_topic_that_was_created_again_is_always_a_gap(
     previous: GroupPoll, expected: tuple[str, ...]
 ) -> None:
-    state = after(previous, poll({}, end=0, topic_id="new"), poll({0: 3}, end=3, topic_id="new"))
+    state = state_after(
+        previous, poll({}, end=0, topic_id="new"), poll({0: 3}, end=3, topic_id="new")
+    )
     (gap,) = state.gaps
     assert gap.ranges == {"t": expected}
     assert "the topic was deleted and created again" in gap.issue.problem
@@ -165,13 +167,13 @@ def test_a_gap_in_a_new_topic_is_another_one_than_that_in_the_deleted_topic() ->
     lost = poll({0: 7}, low=9)
     recreated = poll({}, end=0, topic_id="new")
     again = poll({0: 7}, low=9, topic_id="new")
-    (gap,) = after(lost, recreated, again).gaps
+    (gap,) = state_after(lost, recreated, again).gaps
     assert gap.ranges == {"t": ("0:7-99", "1:0-99"), "new": ("0:7-8",)}
     assert gap.newest_ms == NOW + 2
 
 
 def test_a_gap_that_grows_starts_the_emission_again() -> None:
-    state = after(poll({0: 7}, low=9))
+    state = state_after(poll({0: 7}, low=9))
     done = state.model_copy(update={"emission": Emission(through=70, finished_ms=NOW)})
     assert update_gaps(done, [poll({0: 7}, low=9)], NOW + 1).emission == done.emission
     assert update_gaps(done, [poll({0: 7}, low=10)], NOW + 1).emission == Emission()
@@ -240,13 +242,13 @@ def test_finds_what_retention_and_a_new_topic_took_from_a_real_group(kafka: Kafk
         consumer = Consumer({"bootstrap.servers": servers, "group.id": name})
         consumer.commit(offsets=[TopicPartition(name, 1, 4)], asynchronous=False)
         consumer.close()
-        before = poll_group(servers, name, name)
-        assert (before.lag, lost_ranges(None, before)) == (6, [])
+        initial = poll_group(servers, name, name)
+        assert (initial.lag, lost_ranges(None, initial)) == (6, [])
         delete_before(kafka, name, 1, 9)
-        after = poll_group(servers, name, name)
-        assert list(map(str, lost_ranges(before.offsets, after))) == ["1:4-8"]
+        current = poll_group(servers, name, name)
+        assert list(map(str, lost_ranges(initial.offsets, current))) == ["1:4-8"]
         recreate(kafka, name, 2)
-        state = update_gaps(GapState(), [before], NOW)
+        state = update_gaps(GapState(), [initial], NOW)
         state = update_gaps(state, [poll_group(servers, name, name)], time.time_ns() // 1_000_000)
         (gap,) = state.gaps
-        assert gap.ranges == {before.offsets.topic_id: ("1:4-9",)}
+        assert gap.ranges == {initial.offsets.topic_id: ("1:4-9",)}

@@ -119,12 +119,12 @@ def test_an_emitted_row_is_written_again_without_a_difference(warehouse: str) ->
     patients = receive(warehouse, HOUR, HOUR, HOUR)
     with psycopg.connect(warehouse) as connection:
         select = "SELECT id, to_jsonb(d) AS row, xmin::text FROM public.diabetes_new d ORDER BY id"
-        before = connection.execute(select).fetchall()
+        stored = connection.execute(select).fetchall()
         assert emit_again(warehouse, [*patients[:2], 4711]) == 2
         connection.commit()
-        after = connection.execute(select).fetchall()
-    assert [row[:2] for row in before] == [row[:2] for row in after]
-    assert [b[2] != a[2] for b, a in zip(before, after, strict=True)] == [True, True, False]
+        emitted = connection.execute(select).fetchall()
+    assert [row[:2] for row in stored] == [row[:2] for row in emitted]
+    assert [b[2] != a[2] for b, a in zip(stored, emitted, strict=True)] == [True, True, False]
 
 
 def test_emits_patients_in_the_order_of_their_ids_whether_they_have_an_answer_or_not(
@@ -155,12 +155,12 @@ def test_an_old_row_that_no_update_may_touch_does_not_hinder_the_others(
 
 def test_patients_are_read_in_pages(warehouse: str) -> None:
     first, second, third = receive(warehouse, HOUR, HOUR, HOUR)
-    assert waiting_patients(warehouse, MINUTE, 1, {}, after=first).ids == [second]
-    assert waiting_patients(warehouse, MINUTE, 9, {}, after=third).ids == []
+    assert waiting_patients(warehouse, MINUTE, 1, {}, after_id=first).ids == [second]
+    assert waiting_patients(warehouse, MINUTE, 9, {}, after_id=third).ids == []
     for deleted in (4711, 4712, 4713):
         answer(warehouse, deleted, MINUTE)
     assert deleted_patients(warehouse, 2) == [4711, 4712]
-    assert deleted_patients(warehouse, 2, after=4712) == [4713]
+    assert deleted_patients(warehouse, 2, after_id=4712) == [4713]
 
 
 def test_nothing_is_emitted_without_ids(warehouse: str) -> None:

@@ -207,9 +207,9 @@ def _validate(
 ) -> tuple[StagedBatch | None, Mapping[str, str], ValidationReport]:
     """Validate the staged batch; an unreachable database fails every expectation.
 
-    Where the promoted version has no statistics, or there is none, the batch is compared with the
-    contract's reference statistics. The second value has the
-    acceptances: `reasons`, and those of earlier runs of the same source.
+    Without a promoted version, or without its statistics, the batch is compared with the
+    contract's reference statistics. The second value has the acceptances: `reasons`, and those of
+    earlier runs of the same source.
     """
     try:
         batch = newest(warehouse.url)

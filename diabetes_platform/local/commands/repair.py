@@ -75,25 +75,25 @@ def repair_patients(
     began = datetime.now(UTC)
     earlier: dict[int, datetime] = {}
 
-    def unanswered(after: int = 0) -> WaitingPatients:
+    def unanswered(after_id: int = 0) -> WaitingPatients:
         rejected = earlier | rejected_patients(lake, since=began)
-        return waiting_patients(url, age, BATCH_PATIENTS, rejected, after)
+        return waiting_patients(url, age, BATCH_PATIENTS, rejected, after_id)
 
-    def emit_batch(after: int) -> EmittedPatients:
+    def emit_batch(after_id: int) -> EmittedPatients:
         if every_patient:
-            return emit_next(url, after, BATCH_PATIENTS)
-        ids = unanswered(after).ids
+            return emit_next(url, after_id, BATCH_PATIENTS)
+        ids = unanswered(after_id).ids
         return EmittedPatients(emit_again(url, ids), ids[-1] if ids else None)
 
     try:
         earlier = rejected_patients(lake)
         _emit_deletions(url, servers, console)
-        emitted = skipped = after = 0
-        while (batch := emit_batch(after)).last is not None:
+        emitted = skipped = after_id = 0
+        while (batch := emit_batch(after_id)).last is not None:
             emitted, skipped = emitted + batch.count, skipped + batch.skipped
             console.print(emission_text(emitted, skipped))
-            _wait_for_answers(partial(unanswered, after), seconds, batch.last)
-            after = batch.last
+            _wait_for_answers(partial(unanswered, after_id), seconds, batch.last)
+            after_id = batch.last
         patients = unanswered()
     except psycopg.Error as error:
         raise PlatformError(f"the warehouse: {str(error).splitlines()[0]}") from error
@@ -116,10 +116,10 @@ def _emit_deletions(url: str, servers: str, console: Console) -> None:
     """Send a tombstone for each deleted patient who still has predictions."""
     from diabetes_platform.streaming.tombstones import send_tombstones
 
-    total = after = 0
-    while ids := deleted_patients(url, BATCH_PATIENTS, after):
+    total = after_id = 0
+    while ids := deleted_patients(url, BATCH_PATIENTS, after_id):
         send_tombstones(servers, ids)
-        total, after = total + len(ids), ids[-1]
+        total, after_id = total + len(ids), ids[-1]
         console.print(f"{total:,} deletions emitted again")
 
 

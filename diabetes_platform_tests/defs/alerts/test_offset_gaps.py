@@ -115,10 +115,10 @@ def versions(url: str) -> dict[int, str]:
         return dict(connection.execute("SELECT id, xmin::text FROM public.diabetes_new").fetchall())
 
 
-def emitted(url: str, before: dict[int, str]) -> list[int]:
+def emitted(url: str, initial: dict[int, str]) -> list[int]:
     """The patients whose rows were written since."""
     return sorted(
-        patient for patient, version in versions(url).items() if before[patient] != version
+        patient for patient, version in versions(url).items() if initial[patient] != version
     )
 
 
@@ -128,7 +128,7 @@ def test_alerts_at_once_and_emits_all_patients_after_the_group_has_continued(
     # One has an answer, one waits, and one has a change of this minute.
     patients = receive(database_url, HOUR, HOUR, 0 * HOUR)
     answer(database_url, patients[0], HOUR - MINUTE)
-    before = versions(database_url)
+    initial = versions(database_url)
     assert sensor.tick().gaps == ()
     sensor.committed = 40
     sensor.tick()
@@ -136,18 +136,18 @@ def test_alerts_at_once_and_emits_all_patients_after_the_group_has_continued(
     sensor.low = 60
     sensor.tick()
     assert sensor.alerts() == [("raised", "group predictor in sink")]
-    assert emitted(database_url, before) == [], "the group has not passed the gap"
+    assert emitted(database_url, initial) == [], "the group has not passed the gap"
     sensor.committed = 100
     sensor.tick_until("waits for the answers of 3 patients")
-    assert emitted(database_url, before) == patients
+    assert emitted(database_url, initial) == patients
     sensor.let_time_pass()
-    before = versions(database_url)
+    initial = versions(database_url)
     assert sensor.tick().gaps
     assert "run `diabetes repair --all`" in sensor.summary, "two have no answer"
     for patient in patients[1:]:
         answer(database_url, patient, 0 * MINUTE)
     assert sensor.tick().gaps == ()
-    assert emitted(database_url, before) == [], "they are emitted once"
+    assert emitted(database_url, initial) == [], "they are emitted once"
 
 
 def test_an_old_row_that_no_update_may_touch_does_not_keep_the_gap_open(
@@ -155,10 +155,10 @@ def test_an_old_row_that_no_update_may_touch_does_not_keep_the_gap_open(
 ) -> None:
     first, old, last = receive(database_url, HOUR, HOUR, HOUR)
     store_as_before_migration_0006(database_url, old, "received_at", "infinity")
-    before = versions(database_url)
+    initial = versions(database_url)
     sensor.lose_messages()
     sensor.tick_until(emission_text(2, skipped=1))
-    assert emitted(database_url, before) == [first, last]
+    assert emitted(database_url, initial) == [first, last]
     for patient in (first, last):
         answer(database_url, patient, 0 * MINUTE)
     sensor.tick_until("waits for the answers of 2 patients")
@@ -169,15 +169,15 @@ def test_an_old_row_that_no_update_may_touch_does_not_keep_the_gap_open(
 @pytest.mark.parametrize("sensor", [2], indirect=True)
 def test_emits_many_patients_in_batches(sensor: Sensor, database_url: str) -> None:
     patients = receive(database_url, *[HOUR] * 5)
-    before = versions(database_url)
+    initial = versions(database_url)
     sensor.lose_messages()
     for batch in (patients[:2], patients[:4], patients):
         sensor.tick()
-        assert emitted(database_url, before) == batch
+        assert emitted(database_url, initial) == batch
         sensor.end = 1000
         sensor.tick()
         assert "waits until Flink and the predictor have caught up" in sensor.summary
-        assert emitted(database_url, before) == batch
+        assert emitted(database_url, initial) == batch
         sensor.end = 101
 
 
@@ -186,12 +186,12 @@ def test_a_limit_of_zero_leaves_the_repair_to_an_operator(
     sensor: Sensor, database_url: str
 ) -> None:
     (patient,) = receive(database_url, HOUR)
-    before = versions(database_url)
+    initial = versions(database_url)
     sensor.lose_messages()
     sensor.tick()
     sensor.let_time_pass()
     assert sensor.tick_until("run `diabetes repair --all`").gaps
-    assert emitted(database_url, before) == []
+    assert emitted(database_url, initial) == []
     answer(database_url, patient, MINUTE)
     assert sensor.tick().gaps == ()
 
@@ -200,11 +200,11 @@ def test_a_topic_that_was_created_again_is_repaired_although_all_had_been_read(
     sensor: Sensor, database_url: str
 ) -> None:
     patients = receive(database_url, 0 * HOUR)
-    before = versions(database_url)
+    initial = versions(database_url)
     sensor.tick()
     sensor.topic_id = "new"
     assert sensor.tick().gaps
-    assert emitted(database_url, before) == patients
+    assert emitted(database_url, initial) == patients
     sensor.tick()
     answer(database_url, patients[0], 0 * MINUTE)
     assert sensor.tick().gaps, "changes of the last minute may still be on their way"
@@ -253,7 +253,7 @@ def test_closes_a_gap_whose_other_patients_were_rejected(sensor: Sensor, databas
 
 def test_a_lake_that_cannot_be_read_delays_no_repair(sensor: Sensor, database_url: str) -> None:
     patients = receive(database_url, HOUR)
-    before = versions(database_url)
+    initial = versions(database_url)
     lake = Lake(sensor.settings.lake)
     now = datetime.now(UTC)
     append_rejections(lake, (b'{"id":4711}', now, now))
@@ -261,7 +261,7 @@ def test_a_lake_that_cannot_be_read_delays_no_repair(sensor: Sensor, database_ur
     entry.write_text('{"protocol":')
     sensor.lose_messages()
     (gap,) = sensor.tick().gaps
-    assert emitted(database_url, before) == patients
+    assert emitted(database_url, initial) == patients
     assert sensor.alerts() == [("raised", gap.issue.subject)]
 
 
