@@ -1,17 +1,18 @@
 """The supervisor of the platform, process-compose: start, process states, readiness, stop."""
 
 import hashlib
+import json
 import os
-import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-import httpx
-
+from diabetes_platform.clients.unix_socket import UnixConnection
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.home import HomeLayout, make_private
 from diabetes_platform.local.install.go import Program
@@ -207,22 +208,19 @@ class Supervisor:
         return {state.name: state for state in states}
 
     def _request(self, method: str, path: str, seconds: float = REQUEST_SECONDS) -> Any:  # noqa: ANN401
-        if not self._listens():
+        """Return the JSON of the answer; None if the supervisor does not answer."""
+        connection = UnixConnection(self.socket, seconds)
+        try:
+            connection.request(method, path)
+            response = connection.getresponse()
+            body = response.read()
+        except (OSError, HTTPException):
             return None
-        # Loading certificates, which a Unix socket does not need, takes longer than the rest.
-        transport = httpx.HTTPTransport(uds=str(self.socket), verify=False)
-        with httpx.Client(transport=transport, timeout=seconds, trust_env=False) as client:
-            try:
-                response = client.request(method, f"http://supervisor{path}")
-            except httpx.TransportError:
-                return None
-            response.raise_for_status()
-            return response.json()
-
-    def _listens(self) -> bool:
-        # httpx leaves its socket open if nothing listens.
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            return probe.connect_ex(str(self.socket)) == 0
+        finally:
+            connection.close()
+        if response.status >= HTTPStatus.BAD_REQUEST:
+            raise PlatformError(f"the supervisor answers {path} with status {response.status}")
+        return json.loads(body)
 
     def _wait_for_answer(self, process: "subprocess.Popen[bytes]", output: Path) -> None:
         def answers() -> bool:

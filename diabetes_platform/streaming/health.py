@@ -3,8 +3,7 @@
 A service that does not answer is returned as an issue, not raised as an error.
 """
 
-import socket
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPException
 from pathlib import Path
 
 from confluent_kafka import KafkaError, KafkaException
@@ -13,6 +12,7 @@ from confluent_kafka.admin import AdminClient
 from diabetes_platform.clients.connect import NO_ANSWER, connector_state
 from diabetes_platform.clients.errors import ServiceError, ServiceResponseError
 from diabetes_platform.clients.flink import RUNNING, FlinkCluster
+from diabetes_platform.clients.unix_socket import UnixConnection
 from diabetes_platform.contract.topics import CONNECTOR, PREDICTOR_GROUP, SINK_TOPIC, STREAM_JOB
 from diabetes_platform.streaming.incidents import HealthIssue
 from diabetes_platform.streaming.offset_gaps import poll_group
@@ -34,20 +34,6 @@ def supervisor_issues(path: Path) -> list[HealthIssue]:
     finally:
         connection.close()
     return []
-
-
-class UnixConnection(HTTPConnection):
-    """An HTTP connection through a Unix socket; httpx leaves its socket open if nothing listens."""
-
-    def __init__(self, path: Path, seconds: float) -> None:
-        super().__init__("localhost", timeout=seconds)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect to the socket."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
 
 
 def connector_issues(connect_url: str) -> list[HealthIssue]:

@@ -218,25 +218,6 @@ def test_a_slot_that_does_not_advance_while_the_log_grows_is_reported(
     assert "has not advanced for 120 s" in issue.problem
 
 
-@pytest.mark.integration
-def test_a_tick_reads_the_slot_in_one_session(
-    provisioned: ProvisionedServer, settings: PlatformSettings
-) -> None:
-    def sessions() -> int:
-        with psycopg.connect(provisioned.server.url("postgres")) as connection:
-            query = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'pipeline'"
-            wait_until(lambda: connection.execute(query).fetchone() == (0,), timeout=20)
-            query = "SELECT sessions FROM pg_stat_database WHERE datname = 'diabetes'"
-            ((count,),) = connection.execute(query).fetchall()
-            return int(count)
-
-    warehouse = {"warehouse_url": provisioned.url("pipeline"), "flink_url": None}
-    connected = PlatformSettings.model_validate({**settings.model_dump(), **warehouse})
-    before = sessions()
-    assert "slot_progress" in tick(connected, IncidentCursor()).state
-    assert sessions() == before + 1
-
-
 def test_services_that_do_not_answer_are_no_replaced_server() -> None:
     unused = f"127.0.0.1:{free_port()}"
     position = {"epoch": 1, "lsn": 7, "started": 1}
