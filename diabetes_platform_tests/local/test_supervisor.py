@@ -157,7 +157,7 @@ def test_a_start_replaces_a_supervisor_that_does_not_answer(stack: Stack) -> Non
     psutil.Process(int(lock_holder.pid)).suspend()
     with Progress(Console(file=StringIO()), time.perf_counter()) as progress:
         end_unsupervised(stack, progress)
-    assert supervised_processes(stack.layout.home) == []
+    wait_until(lambda: not supervised_processes(stack.layout.home), timeout=15)
     assert "sleeper" in healthy(start(stack))
 
 
