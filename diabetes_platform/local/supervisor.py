@@ -8,11 +8,10 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from diabetes_platform.clients.unix_socket import UnixConnection
+from diabetes_platform.clients import unix_socket
 from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.home import HomeLayout, make_private
 from diabetes_platform.local.install.go import Program
@@ -209,17 +208,12 @@ class Supervisor:
 
     def _request(self, method: str, path: str, seconds: float = REQUEST_SECONDS) -> Any:  # noqa: ANN401
         """Return the JSON of the answer; None if the supervisor does not answer."""
-        connection = UnixConnection(self.socket, seconds)
-        try:
-            connection.request(method, path)
-            response = connection.getresponse()
-            body = response.read()
-        except (OSError, HTTPException):
+        answer = unix_socket.request(self.socket, method, path, seconds)
+        if answer is None:
             return None
-        finally:
-            connection.close()
-        if response.status >= HTTPStatus.BAD_REQUEST:
-            raise PlatformError(f"the supervisor answers {path} with status {response.status}")
+        status, body = answer
+        if status >= HTTPStatus.BAD_REQUEST:
+            raise PlatformError(f"the supervisor answers {path} with status {status}")
         return json.loads(body)
 
     def _wait_for_answer(self, process: "subprocess.Popen[bytes]", output: Path) -> None:

@@ -3,16 +3,15 @@
 A service that does not answer is returned as an issue, not raised as an error.
 """
 
-from http.client import HTTPException
 from pathlib import Path
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
+from diabetes_platform.clients import unix_socket
 from diabetes_platform.clients.connect import NO_ANSWER, connector_state
 from diabetes_platform.clients.errors import ServiceError, ServiceResponseError
 from diabetes_platform.clients.flink import RUNNING, FlinkCluster
-from diabetes_platform.clients.unix_socket import UnixConnection
 from diabetes_platform.contract.topics import CONNECTOR, PREDICTOR_GROUP, SINK_TOPIC, STREAM_JOB
 from diabetes_platform.streaming.incidents import HealthIssue
 from diabetes_platform.streaming.offset_gaps import poll_group
@@ -24,16 +23,10 @@ _SECONDS = 5.0
 
 def supervisor_issues(path: Path) -> list[HealthIssue]:
     """Check that the supervisor answers on its Unix socket."""
-    connection = UnixConnection(path, _SECONDS)
-    try:
-        connection.request("GET", "/live")
-        connection.getresponse()
-    except (OSError, HTTPException):
-        problem = "does not answer, so nothing restarts a service that fails: run `make up`"
-        return [HealthIssue("supervisor", problem)]
-    finally:
-        connection.close()
-    return []
+    if unix_socket.request(path, "GET", "/live", _SECONDS) is not None:
+        return []
+    problem = "does not answer, so nothing restarts a service that fails: run `make up`"
+    return [HealthIssue("supervisor", problem)]
 
 
 def connector_issues(connect_url: str) -> list[HealthIssue]:
