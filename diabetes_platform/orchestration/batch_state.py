@@ -13,7 +13,7 @@ from typing import Any
 
 import dagster as dg
 
-from diabetes_platform.cleaning.rejected_rows import RejectedRows
+from diabetes_platform.cleaning.rejected_rows import Level, RejectedRows
 from diabetes_platform.cleaning.spark_jobs import Labels, count_verdicts, only_batch_id
 from diabetes_platform.contract.fields import fingerprint
 from diabetes_platform.contract.tables import (
@@ -27,6 +27,7 @@ from diabetes_platform.lake.delta import Commit, DeltaPath, Lake, annotate, comm
 from diabetes_platform.lake.raw import current_content_hash
 from diabetes_platform.modelling.training_set_snapshot import LABELS_VERSION, RAW_HASH
 from diabetes_platform.orchestration.retries import non_retryable_errors
+from diabetes_platform.settings import PlatformSettings
 
 INPUT_VERSION = "input_version"
 """The key of the commit metadata with the input version of the rows."""
@@ -186,6 +187,13 @@ def rejected_rows(lake: Lake, cleaned_version: int) -> RejectedRows:
     readable = {commit.version: commit.readable_version for commit in commits(target)}
     counts = count_verdicts(target, readable.get(cleaned_version, cleaned_version))
     return RejectedRows(counts.accepted, counts.rejected, counts.reasons, counts.duplicates)
+
+
+def rejection_level(rows: RejectedRows, settings: PlatformSettings) -> Level:
+    """Return the level of a batch with these rows: "error" stops it."""
+    return rows.level(
+        warn_above=settings.rejected_rows_warn, block_above=settings.rejected_rows_block
+    )
 
 
 def batch_origin(lake: Lake, batch_id: str) -> dict[str, str]:

@@ -29,6 +29,7 @@ from diabetes_platform.orchestration.batch_state import (
     input_version,
     materialize_if_changed,
     rejected_rows,
+    rejection_level,
 )
 from diabetes_platform.orchestration.check_results import (
     FEW_ROWS_REJECTED,
@@ -182,7 +183,7 @@ def few_rows_rejected(
     cleaned = cleaned_batch(lake)
     rows = rejected_rows(lake, cleaned.version)
     warn_above, block_above = settings.rejected_rows_warn, settings.rejected_rows_block
-    level = rows.level(warn_above=warn_above, block_above=block_above)
+    level = rejection_level(rows, settings)
     share, limit, accepted = rows.share, warn_above, None
     if level == "error":
         share, limit = rows.lost_share, block_above

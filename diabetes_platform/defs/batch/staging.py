@@ -26,6 +26,7 @@ from diabetes_platform.orchestration.batch_state import (
     current_batch,
     input_version,
     rejected_rows,
+    rejection_level,
 )
 from diabetes_platform.orchestration.check_results import FEW_ROWS_REJECTED, without_none
 from diabetes_platform.orchestration.describe import (
@@ -186,9 +187,7 @@ def staging_expectations(
         failed = [outcome.name for outcome in report.outcomes if outcome.blocks]
         needed = {o.name: o.accepted for o in report.outcomes if o.accepted is not None}
         rows = rejected_rows(lake, batch.delta_version)
-        level = rows.level(
-            warn_above=settings.rejected_rows_warn, block_above=settings.rejected_rows_block
-        )
+        level = rejection_level(rows, settings)
         if level == "error" and FEW_ROWS_REJECTED in accepted:
             needed[FEW_ROWS_REJECTED] = accepted[FEW_ROWS_REJECTED]
         elif level == "error":
