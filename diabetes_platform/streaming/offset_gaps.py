@@ -5,7 +5,7 @@ their committed offsets show it. The decisions are pure functions over the state
 `offset_gaps` keeps in its cursor.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,7 +30,7 @@ CAUGHT_UP_LAG = 100
 ANSWER_MS = 120_000
 """After this time, changes that were emitted again have an answer or a dead letter.
 
-It is longer than `WAITING_AGE` of the sensor, so changes from just before the gap count, too.
+It is longer than `WAITING_AGE` of the intake, so changes from just before the gap count, too.
 """
 RECENT_MS = 600_000
 """Kafka may remove what a group has read since a poll that is older, as while Dagster was down."""
@@ -116,12 +116,11 @@ class GapState(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class GroupPoll:
-    """The offsets of a group, and the first offset that Kafka has of each partition."""
+    """The offsets of a group in a topic."""
 
     group: str
     topic: str
     offsets: GroupOffsets
-    lows: Mapping[int, int]
 
     @property
     def lag(self) -> int:
@@ -130,10 +129,10 @@ class GroupPoll:
         A partition counts as a whole without a commit, and with one past its end: the group has not
         yet read the topic that was created again.
         """
-        return sum(self._lag_of(partition) for partition in self.lows)
+        return sum(self._lag_of(partition) for partition in self.offsets.lows)
 
     def _lag_of(self, partition: int) -> int:
-        low, end = self.lows[partition], self.offsets.ends[partition]
+        low, end = self.offsets.lows[partition], self.offsets.ends[partition]
         committed = self.offsets.committed.get(partition, low)
         return end - (committed if low <= committed <= end else low)
 
@@ -141,7 +140,7 @@ class GroupPoll:
     def is_before_gap(self) -> bool:
         """Whether the next offset of a partition was removed, and a message follows."""
         committed, ends = self.offsets.committed, self.offsets.ends
-        return any(committed.get(p, low) < low < ends[p] for p, low in self.lows.items())
+        return any(committed.get(p, low) < low < ends[p] for p, low in self.offsets.lows.items())
 
 
 def lost_ranges(previous: GroupOffsets | None, poll: GroupPoll) -> list[OffsetRange]:
@@ -158,7 +157,7 @@ def lost_ranges(previous: GroupOffsets | None, poll: GroupPoll) -> list[OffsetRa
             if (first := previous.committed.get(partition, 0)) < end
         ]
     ranges = []
-    for partition, low in sorted(poll.lows.items()):
+    for partition, low in sorted(poll.offsets.lows.items()):
         candidates = [
             offsets.committed[partition]
             for offsets in (previous, poll.offsets)
@@ -183,12 +182,10 @@ def update_gaps(state: GapState, polls: Iterable[GroupPoll], now_ms: int) -> Gap
     grown = False
     for poll in polls:
         previous = groups.get(poll.group)
-        groups[poll.group] = poll.offsets.model_copy(
-            update={"lows": dict(poll.lows), "polled_ms": now_ms}
-        )
+        groups[poll.group] = poll.offsets.model_copy(update={"polled_ms": now_ms})
         deleted = previous is not None and was_recreated(previous, poll)
         # What the group cannot read of these messages was found by the previous poll.
-        if previous is not None and not deleted and previous.lows == poll.lows:
+        if previous is not None and not deleted and previous.lows == poll.offsets.lows:
             continue
         recent = deleted or (previous is not None and now_ms - previous.polled_ms < RECENT_MS)
         lost = lost_ranges(previous if recent else None, poll)
@@ -272,5 +269,6 @@ def poll_group(servers: str, group: str, topic_name: str) -> GroupPoll:
         # A negative offset means that the group has not committed one.
         committed={p.partition: p.offset for p in committed if p.offset >= 0},
         ends={partition: watermarks[partition][1] for partition in lows},
+        lows=lows,
     )
-    return GroupPoll(group, topic_name, offsets, lows)
+    return GroupPoll(group, topic_name, offsets)

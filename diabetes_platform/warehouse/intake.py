@@ -10,6 +10,9 @@ from datetime import datetime, timedelta
 from diabetes_platform.lake.patient_days import PatientDay
 from diabetes_platform.warehouse.connection import connected
 
+WAITING_AGE = timedelta(minutes=1)
+"""Younger changes are on their way through the stream."""
+
 
 @dataclass(frozen=True, slots=True)
 class WaitingPatients:

@@ -32,17 +32,17 @@ from diabetes_platform_tests.streaming.sink import (
 NOW = 1_800_000_000_000
 
 
-def offsets(committed: dict[int, int], end: int = 100, topic_id: str = "t") -> GroupOffsets:
-    ends = dict.fromkeys(range(2), end)
-    return GroupOffsets(topic_id=topic_id, committed=committed, ends=ends)
+def offsets(
+    committed: dict[int, int], end: int = 100, topic_id: str = "t", low: int = 0
+) -> GroupOffsets:
+    lows, ends = dict.fromkeys(range(2), low), dict.fromkeys(range(2), end)
+    return GroupOffsets(topic_id=topic_id, committed=committed, ends=ends, lows=lows)
 
 
 def poll(
     committed: dict[int, int], low: int = 0, end: int = 100, topic_id: str = "t", group: str = "g"
 ) -> GroupPoll:
-    return GroupPoll(
-        group, "topic", offsets(committed, end, topic_id), dict.fromkeys(range(2), low)
-    )
+    return GroupPoll(group, "topic", offsets(committed, end, topic_id, low))
 
 
 @pytest.mark.parametrize(

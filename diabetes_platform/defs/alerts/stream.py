@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -44,8 +44,6 @@ _STARTING = "starting"
 """In the server's state if an epoch was about to start at the previous poll."""
 _SERVER = "server"
 _CONNECT_SECONDS = 5.0
-WAITING_AGE = timedelta(minutes=1)
-"""Younger changes are on their way through the stream."""
 
 
 @dg.sensor(
@@ -255,7 +253,7 @@ def repair_gaps(
     stream is never flooded. Raises psycopg.Error and KafkaException.
     """
     from diabetes_platform.streaming.offset_gaps import GapState, caught_up, next_step
-    from diabetes_platform.warehouse.intake import deleted_patients, waiting_patients
+    from diabetes_platform.warehouse.intake import WAITING_AGE, deleted_patients, waiting_patients
 
     if settings.warehouse_url is None or not caught_up(polls):
         return state, "waits until Flink and the predictor have caught up"
@@ -342,8 +340,7 @@ def rejection_alerts(
     """
     if settings.kafka_servers is None:
         return dg.SkipReason(NO_STREAM)
-    now_ms = time.time_ns() // 1_000_000
-    cursor = IncidentCursor.from_json(context.cursor)
+    now_ms, cursor = time.time_ns() // 1_000_000, IncidentCursor.from_json(context.cursor)
     poll = poll_dead_letters(settings.kafka_servers, cursor.offsets, now_ms)
     incidents = track_incidents(
         context,

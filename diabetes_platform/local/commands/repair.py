@@ -16,6 +16,7 @@ from diabetes_platform.local.stack import running_stack
 from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.warehouse.intake import (
+    WAITING_AGE,
     EmittedPatients,
     WaitingPatients,
     deleted_patients,
@@ -26,8 +27,6 @@ from diabetes_platform.warehouse.intake import (
 )
 
 BATCH_PATIENTS = 10_000
-_AGE = timedelta(minutes=1)
-"""Younger changes are on their way through the stream."""
 _SECONDS_PER_BATCH = 120.0
 
 
@@ -60,7 +59,7 @@ def repair_patients(
     console: Console,
     *,
     every_patient: bool = False,
-    age: timedelta = _AGE,
+    age: timedelta = WAITING_AGE,
     seconds: float = _SECONDS_PER_BATCH,
 ) -> None:
     """Emit lost deletions again, and the patients who have waited for `age`, or all, in batches.

@@ -50,7 +50,7 @@ class Sensor:
         offsets = GroupOffsets(
             topic_id=self.topic_id, committed={0: self.committed}, ends={0: self.end}
         )
-        return GroupPoll("predictor", "sink", offsets, {0: self.low})
+        return GroupPoll("predictor", "sink", offsets.model_copy(update={"lows": {0: self.low}}))
 
     def lose_messages(self) -> None:
         self.tick()
