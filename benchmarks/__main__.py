@@ -13,7 +13,7 @@ from benchmarks.flink import run as flink
 from benchmarks.increments import run as increments
 from benchmarks.predictor import run as predictor
 from benchmarks.stream import run as stream
-from diabetes_platform.local.errors import USER_ERRORS
+from diabetes_platform.errors import USER_ERRORS
 from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings
 

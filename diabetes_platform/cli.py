@@ -14,9 +14,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from diabetes_platform.local.errors import USER_ERRORS, FailedError, PlatformError
+from diabetes_platform.errors import USER_ERRORS, FailedError, PlatformError
 from diabetes_platform.local.signals import restore_sigint
 from diabetes_platform.local.spark.modes import SparkMode
+from diabetes_platform.local.targets import RELEASE, Target
 from diabetes_platform.local.timestamps import parse_timestamp
 from diabetes_platform.patient_options import patient_options, read_json, rejection_reasons
 
@@ -43,6 +44,10 @@ errors = Console(stderr=True)
 
 lake_app = typer.Typer(help="Find and repair damaged tables of the lake.", no_args_is_help=True)
 app.add_typer(lake_app, name="lake")
+secrets_app = typer.Typer(
+    help="Generate the passwords for compose or Kubernetes.", no_args_is_help=True
+)
+app.add_typer(secrets_app, name="secrets")
 
 
 def _command(
@@ -320,11 +325,40 @@ def report(
 
 
 @_command
-def doctor() -> None:
+def doctor(
+    *,
+    target: Annotated[
+        Target, typer.Option(help="Where the platform runs; kubernetes: inside the cluster.")
+    ] = Target.LOCAL,
+    release: Annotated[str, typer.Option(help="The release of the chart.")] = RELEASE,
+) -> None:
     """Check every service of the platform end to end, and show a remedy for each failure."""
     from diabetes_platform.local.commands.doctor import doctor as run
 
+    run(_settings(), console, target, release)
+
+
+@functools.partial(_command, group=secrets_app, name="compose")
+def secrets_compose() -> None:
+    """Write the variables of each container to files below PLATFORM_HOME/compose."""
+    from diabetes_platform.local.commands.secrets import write_compose_secrets as run
+
     run(_settings(), console)
+
+
+@functools.partial(_command, group=secrets_app, name="kubernetes")
+def secrets_kubernetes(
+    *,
+    release: Annotated[str, typer.Option(help="The release of the chart.")] = RELEASE,
+    storage_url: Annotated[
+        str | None, typer.Option(help="An S3 endpoint outside the release.")
+    ] = None,
+) -> None:
+    """Print the Secrets of a release, for `kubectl apply --filename -`."""
+    from diabetes_platform.local.commands.secrets import kubernetes_secrets as run
+
+    # Not through rich, which would wrap long lines.
+    typer.echo(run(_settings(), release, storage_url=storage_url), nl=False)
 
 
 @_command

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from diabetes_platform.clients.alert_channels import AlertChannel, parse_channels
 from diabetes_platform.contract.s3 import S3
 from diabetes_platform.contract.validation import MISSING_TEXTS
+from diabetes_platform.errors import PlatformError
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 PIMA_CSV = Path(__file__).resolve().parent / "datasets" / "pima.csv"
@@ -59,6 +60,8 @@ Cron = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z*/,?#-]+( [0-9A-Za-
 """The five fields of crontab: minute, hour, day of month, month, day of week."""
 
 
+Server = Annotated[str, StringConstraints(pattern=r"^[^\s,:/@]+:\d+$")]
+"""`host:port`."""
 Servers = Annotated[str, StringConstraints(pattern=r"^[^\s,:]+:\d+(,[^\s,:]+:\d+)*$")]
 """Kafka's brokers: `host:port,…`."""
 
@@ -99,9 +102,12 @@ class PlatformSettings(BaseSettings):
     spark_remote: str | None = Field(default=None, validation_alias="SPARK_REMOTE")
     api_url: str | None = None
     dagster_url: str | None = None
+    secrets: SecretStr | None = None
+    postgres_server: Server | None = None
     kafka_servers: Servers | None = None
     connect_url: str | None = None
     flink_url: str | None = None
+    predictor_url: str | None = None
     supervisor_socket: Path | None = None
     storage_console_url: str | None = None
     alert_urls: AlertUrls | None = None
@@ -118,6 +124,13 @@ class PlatformSettings(BaseSettings):
     def port(self, default: Port) -> int:
         """Return a server's port: its default moved by the offset."""
         return default + self.port_offset
+
+    def require(self, name: str) -> str:
+        """Return a text setting; raises PlatformError if it is not set."""
+        value: str | None = getattr(self, name)
+        if value is None:
+            raise PlatformError(f"PLATFORM_{name.upper()} is not set")
+        return value
 
     @property
     def lake(self) -> str:

@@ -16,10 +16,10 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from diabetes_platform.local.install.java import find_java
-from diabetes_platform.local.kafka.setup import setup_topics
 from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.local.processes import require_alive, spawn, stop_group
 from diabetes_platform.polling import wait_until
+from diabetes_platform.provisioning.topics import setup_topics
 from diabetes_platform.settings import PROJECT_ROOT
 from diabetes_platform.tls import tls
 from diabetes_platform_tests.provisioned import ProvisionedServer

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from psycopg import Connection
 
 from diabetes_platform.local.postgres.server import Postgres
-from diabetes_platform.local.postgres.setup import role_url, setup_warehouse
+from diabetes_platform.provisioning.warehouse import role_url, setup_warehouse
 from diabetes_platform.warehouse.replication import SLOT, Slot
 from diabetes_platform.warehouse.roles import ROLES
 
@@ -27,12 +27,12 @@ class ProvisionedServer:
 
     def set_up(self) -> Slot:
         """Set up the server, again or for the first time."""
-        return setup_warehouse(self.server.port, self.server.password, self.passwords)
+        return setup_warehouse(self.server.address, self.server.password, self.passwords)
 
     def url(self, role: str) -> str:
         """Return the URL of a role's own database."""
         (owner,) = [known_role for known_role in ROLES if known_role.name == role]
-        return role_url(owner, self.passwords, self.server.port)
+        return role_url(owner, self.passwords, self.server.address)
 
 
 def provision(server: Postgres) -> ProvisionedServer:

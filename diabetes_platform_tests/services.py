@@ -7,7 +7,7 @@ from confluent_kafka import KafkaException
 
 from diabetes_platform.clients.connect import connector_state
 from diabetes_platform.contract.topics import CONNECTOR
-from diabetes_platform.local.errors import USER_ERRORS
+from diabetes_platform.errors import USER_ERRORS
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.local.supervisor import ProcessState, Supervisor, socket_path
 from diabetes_platform.polling import wait_until
@@ -23,9 +23,9 @@ def within(seconds: float, condition: Callable[[], object]) -> None:
 
 def processes(stack: Stack) -> tuple[ProcessState, ...]:
     """Return the platform's processes as the supervisor sees them."""
-    states = Supervisor(stack.layout).processes()
-    assert states is not None
-    return states
+    # On a busy machine the supervisor may not answer in time.
+    states = wait_until(Supervisor(stack.layout).processes, timeout=30)
+    return tuple(states or ())
 
 
 def state_of(stack: Stack, name: str) -> ProcessState:

@@ -13,10 +13,10 @@ from minio.credentials.providers import StaticProvider
 
 from diabetes_platform.contract.s3 import S3
 from diabetes_platform.local.home import HomeLayout
-from diabetes_platform.local.minio.setup import DIRECTORY, read, setup_storage
 from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.local.processes import require_alive, spawn, stop_group
 from diabetes_platform.polling import wait_until
+from diabetes_platform.provisioning.storage import DIRECTORY, read, setup_storage
 from diabetes_platform.tls import tls
 
 ROOT = "root"

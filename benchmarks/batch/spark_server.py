@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.install.java import find_java
 from diabetes_platform.local.ports import HOST, free_port, listens, require_free
 from diabetes_platform.local.processes import (

@@ -17,11 +17,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.cdc.latency import Round, measure
-from diabetes_platform.local.connect.setup import read_config, setup_connector
 from diabetes_platform.local.install.jars import read_lock
 from diabetes_platform.local.install.plan import InstallPlan, install
 from diabetes_platform.local.ports import free_port
 from diabetes_platform.local.postgres.server import Postgres
+from diabetes_platform.provisioning.connector import read_config, setup_connector
 from diabetes_platform.settings import PlatformSettings, inherited_environment
 from diabetes_platform_tests.capture import TOOLS, Connect, own_connect, own_kafka
 from diabetes_platform_tests.provisioned import CAPTURE, provision

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 
 from benchmarks.flink.events import Expected
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 
 
 def verified(servers: str, images: str, rejected: str, expected: Expected) -> float:

@@ -23,7 +23,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from benchmarks.flink.events import Expected, backlog
 from benchmarks.flink.results import verified
 from diabetes_platform.clients.flink import FlinkCluster, Job
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.flink.client import Client, cancel
 from diabetes_platform.local.flink.distribution import FlinkHome
 from diabetes_platform.local.flink.stream_job import JOB

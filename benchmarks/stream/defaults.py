@@ -17,8 +17,7 @@ from tempfile import TemporaryDirectory
 from diabetes_platform.clients.flink import FlinkCluster
 from diabetes_platform.contract.s3 import S3
 from diabetes_platform.contract.topics import STREAM_JOB
-from diabetes_platform.local.connect.setup import read_config, setup_connector
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.flink.client import Client, cancel
 from diabetes_platform.local.flink.distribution import FlinkHome
 from diabetes_platform.local.flink.job_state import running_job
@@ -27,10 +26,12 @@ from diabetes_platform.local.install.java import find_java
 from diabetes_platform.local.install.tools import Tools
 from diabetes_platform.local.minio.connection import REGION
 from diabetes_platform.local.ports import HOST
-from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, database_url
+from diabetes_platform.local.postgres.connection import database_url
 from diabetes_platform.local.stack import Stack, storage_secret
 from diabetes_platform.local.supervisor import Supervisor
 from diabetes_platform.polling import wait_until
+from diabetes_platform.provisioning.connector import read_config, setup_connector
+from diabetes_platform.provisioning.databases import WAREHOUSE_DATABASE
 from diabetes_platform.settings import PROJECT_ROOT, Port, inherited_environment
 
 JOB = PROJECT_ROOT / "benchmarks" / "stream" / "default_job.py"

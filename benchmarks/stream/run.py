@@ -17,11 +17,11 @@ import psutil
 from benchmarks.stream.defaults import default_delays
 from benchmarks.stream.patients import AfterInsert, Round, measure
 from benchmarks.stream.shortcut import Shortcut, notify
-from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, database_url
-from diabetes_platform.local.postgres.data import SUPERUSER
+from diabetes_platform.errors import PlatformError
+from diabetes_platform.local.postgres.connection import database_url
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.local.supervisor import Supervisor
+from diabetes_platform.provisioning.databases import SUPERUSER, WAREHOUSE_DATABASE
 from diabetes_platform.settings import PlatformSettings, Port
 
 STREAM, SHORTCUT = "stream", "notifications only"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.ports import listens, require_free
 from diabetes_platform.local.processes import (

@@ -16,9 +16,9 @@ from diabetes_platform.local.environment import (
 )
 from diabetes_platform.local.home import HomeLayout, make_private
 from diabetes_platform.local.locks import BusyError, HomeUse, lock_home
-from diabetes_platform.local.postgres.connection import DAGSTER_DATABASE, WAREHOUSE_DATABASE
 from diabetes_platform.local.postgres.server import Postgres
 from diabetes_platform.local.secrets import POSTGRES, load_or_create
+from diabetes_platform.provisioning.databases import DAGSTER_DATABASE, WAREHOUSE_DATABASE
 from diabetes_platform.settings import PlatformSettings, Port, inherited_environment
 
 

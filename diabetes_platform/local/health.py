@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
+from urllib.parse import urlsplit
 
 from rich.markup import escape
 from rich.table import Table
@@ -26,6 +27,8 @@ class HealthCheck:
     run: Callable[[Stack], str]
     remedy: str
     port: Port | None = None
+    local_only: bool = False
+    """It checks or uses the installation on this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,5 +79,9 @@ def _run(stack: Stack, check: HealthCheck) -> HealthResult:
 
 
 def _require_listener(stack: Stack, port: Port | None) -> None:
-    if port is not None and not listens(stack.port(port)):
-        raise ConnectionRefusedError(f"nothing listens on port {stack.port(port)}")
+    if port is None:
+        return
+    url = urlsplit(stack.url(port))
+    number = url.port or (443 if url.scheme == "https" else 80)
+    if not listens(number, url.hostname or ""):
+        raise ConnectionRefusedError(f"nothing listens on {url.hostname}:{number}")

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TextIO
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.home import HomeLayout, make_private
 
 

@@ -3,7 +3,7 @@
 import errno
 import socket
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 
 HOST = "127.0.0.1"
 
@@ -26,11 +26,13 @@ def require_free(port: int, service: str) -> None:
             raise PlatformError(f"{service}: port {port} cannot be opened: {error}") from error
 
 
-def listens(port: int) -> bool:
+def listens(port: int, host: str = HOST) -> bool:
     """Whether a process accepts connections on `port`."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)
-        return probe.connect_ex((HOST, port)) == 0
+    try:
+        with socket.create_connection((host, port), timeout=1.0):
+            return True
+    except OSError:
+        return False
 
 
 def free_port() -> int:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 
 
 def spawn(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.home import write_private
 
 POSTGRES = "postgres_password"
@@ -30,7 +30,7 @@ def load_or_create(path: Path, names: Iterable[str] = (POSTGRES,)) -> Secrets:
 
     Raises PlatformError if others may read the file or it is damaged.
     """
-    values = _read(path) if path.exists() else {}
+    values = dict(_read(path)) if path.exists() else {}
     missing = [name for name in names if name not in values]
     if missing:
         values |= {name: secrets.token_urlsafe(_BYTES) for name in missing}
@@ -39,14 +39,29 @@ def load_or_create(path: Path, names: Iterable[str] = (POSTGRES,)) -> Secrets:
     return Secrets(values)
 
 
-def _read(path: Path) -> dict[str, str]:
+def parse_secrets(text: str, source: str) -> Secrets:
+    """Return the secrets in a JSON object; PlatformError names `source` if it is none."""
+    values = _parse(text)
+    if values is None:
+        raise PlatformError(f"{source} is not a JSON object of texts")
+    return Secrets(values)
+
+
+def _read(path: Path) -> Mapping[str, str]:
     if path.stat().st_mode & 0o077:
         raise PlatformError(f"{path} can be read by others: run `chmod 600 {path}`")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        content = None
-    if not isinstance(content, dict) or not all(isinstance(v, str) for v in content.values()):
-        # A message must not show the content.
+    values = _parse(path.read_text(encoding="utf-8"))
+    if values is None:
         raise PlatformError(f"{path} is damaged: restore it, or run `make clean`")
+    return values
+
+
+def _parse(text: str) -> dict[str, str] | None:
+    """Return the values, None if they are damaged; a message must not show the text."""
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(content, dict) or not all(isinstance(v, str) for v in content.values()):
+        return None
     return content

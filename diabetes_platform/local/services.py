@@ -60,11 +60,12 @@ def components(stack: Stack) -> list[Component]:
     return [component for service in SERVICES for component in service.components(stack)]
 
 
-def health_checks() -> list[HealthCheck]:
+def health_checks(stack: Stack) -> list[HealthCheck]:
     """Return the checks of `diabetes doctor`: the installation first, then each service."""
     folders = ["install", *(service.name for service in SERVICES)]
     modules = [importlib.import_module(f"{__package__}.{folder}.health") for folder in folders]
-    return [check for module in modules for check in module.CHECKS]
+    checks = [check for module in modules for check in module.CHECKS]
+    return [check for check in checks if stack.is_local or not check.local_only]
 
 
 def install_plan(*, development: bool = False) -> InstallPlan:
@@ -111,9 +112,12 @@ def process_environments(stack: Stack) -> dict[str, Environment]:
     }
 
 
-def write_environments(stack: Stack) -> None:
-    """Write the file of each process, readable by its owner only."""
+def write_environments(stack: Stack) -> list[Path]:
+    """Write the file of each process, readable by its owner only, and return the files."""
     make_private(stack.environments)
+    files = []
     for name, environment in process_environments(stack).items():
         lines = (f"{variable}={shlex.quote(value)}\n" for variable, value in environment.items())
-        write_private(stack.environments / f"{name}.env", "".join(lines))
+        files.append(stack.environments / f"{name}.env")
+        write_private(files[-1], "".join(lines))
+    return files

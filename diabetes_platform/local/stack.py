@@ -1,14 +1,15 @@
 """The platform with all its services (the stack): settings, directories, secrets, ports."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.locks import HomeUse, home_holder
 from diabetes_platform.local.ports import HOST
-from diabetes_platform.local.secrets import POSTGRES, Secrets, load_or_create
+from diabetes_platform.local.secrets import POSTGRES, Secrets, load_or_create, parse_secrets
 from diabetes_platform.local.spark.modes import SparkMode
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, Port
 from diabetes_platform.warehouse.roles import ROLES
@@ -35,6 +36,8 @@ class Stack:
 
     base_settings: PlatformSettings
     spark: SparkMode = SparkMode.SERVER
+    addresses: Mapping[Port, str] = field(default_factory=dict)
+    """Servers that are not on this machine: `host:port`, or the URL of an HTTP server."""
 
     @property
     def home(self) -> HomeLayout:
@@ -45,13 +48,17 @@ class Stack:
     def settings(self) -> PlatformSettings:
         """The settings of the processes: data below `stack`, storage on S3, a Spark server."""
         base = self.base_settings
-        spark = f"sc://{HOST}:{base.port(Port.SPARK_CONNECT)}"
         return base.model_copy(
             update={
                 "home": self.home.home / "stack",
                 "lake_url": base.lake_url or "s3://lake",
                 "models_url": base.models_url or "s3://models",
-                "spark_remote": base.spark_remote or spark,
+                "spark_remote": base.spark_remote or f"sc://{self.address(Port.SPARK_CONNECT)}",
+                "postgres_server": self.address(Port.POSTGRES),
+                "kafka_servers": self.address(Port.KAFKA),
+                "connect_url": self.url(Port.CONNECT),
+                "flink_url": self.url(Port.FLINK),
+                "predictor_url": self.url(Port.PREDICTOR),
             }
         )
 
@@ -62,7 +69,9 @@ class Stack:
 
     @cached_property
     def secrets(self) -> Secrets:
-        """The passwords; missing ones are generated."""
+        """The passwords in PLATFORM_SECRETS or in the home; missing ones are generated there."""
+        if self.base_settings.secrets is not None:
+            return parse_secrets(self.base_settings.secrets.get_secret_value(), "PLATFORM_SECRETS")
         names = [POSTGRES, STORAGE_ROOT]
         names += [role_secret(role.name) for role in ROLES]
         names += [storage_secret(user) for user in STORAGE_USERS]
@@ -77,9 +86,19 @@ class Stack:
         """Return the port of a server."""
         return self.base_settings.port(port)
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the servers are processes on this machine."""
+        return not self.addresses
+
+    def address(self, port: Port) -> str:
+        """Return the address of a server as the other servers reach it: `host:port`."""
+        return self.addresses.get(port, f"{HOST}:{self.port(port)}")
+
     def url(self, port: Port) -> str:
         """Return the base URL of an HTTP server."""
-        return f"http://{HOST}:{self.port(port)}"
+        address = self.address(port)
+        return address if "://" in address else f"http://{address}"
 
 
 def running_stack(settings: PlatformSettings) -> Stack | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from diabetes_platform.clients import unix_socket
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.home import HomeLayout, make_private
 from diabetes_platform.local.install.go import Program
 from diabetes_platform.local.processes import last_line

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.batch.spark_server import SparkConnectServer
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 
 
 def test_reports_missing_jars(tmp_path: Path) -> None:

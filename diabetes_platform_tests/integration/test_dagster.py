@@ -14,11 +14,11 @@ import pytest
 
 from diabetes_platform.definitions import build_definitions
 from diabetes_platform.defs.alerts.run_failures import describe_failure
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.dagster.batch import Follower, RunOutcome, Step
 from diabetes_platform.local.dagster.client import LaunchRequest
 from diabetes_platform.local.dagster.submit import batch_request
 from diabetes_platform.local.dagster.submit import submit as submit_job
-from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PIMA_CSV
 from diabetes_platform_tests.running_dagster import RunningDagster, kill

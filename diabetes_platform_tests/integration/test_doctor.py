@@ -23,13 +23,13 @@ def test_every_service_passes_on_a_running_platform(stack: Stack) -> None:
     assert code == 0, output
     code, output = finish(command(stack.base_settings, "doctor"))
     assert code == 0, output
-    for check in health_checks():
+    for check in health_checks(stack):
         assert f"✓ {check.service}" in output
 
 
 def test_every_check_fails_with_a_remedy_when_no_service_runs(tmp_path: Path) -> None:
     stopped = Stack(PlatformSettings(home=tmp_path, port_offset=free_offset()))
-    for result in run_checks(stopped, health_checks()):
+    for result in run_checks(stopped, health_checks(stopped)):
         assert (result.error is None) is (result.check.service == NOT_A_SERVICE), result
         assert "diabetes" in result.check.remedy or "make" in result.check.remedy
 

@@ -20,11 +20,12 @@ from diabetes_platform.contract.topics import (
 )
 from diabetes_platform.local.api.client import assigned_partitions
 from diabetes_platform.local.locks import home_holder
-from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, database_url
-from diabetes_platform.local.postgres.data import SUPERUSER, running_server
+from diabetes_platform.local.postgres.connection import database_url
+from diabetes_platform.local.postgres.data import running_server
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.local.supervised import supervised_processes
 from diabetes_platform.local.supervisor import Supervisor
+from diabetes_platform.provisioning.databases import SUPERUSER, WAREHOUSE_DATABASE
 from diabetes_platform.settings import Port
 from diabetes_platform.streaming.offset_gaps import poll_groups
 from diabetes_platform_tests.commands import command, finish

@@ -16,10 +16,10 @@ import pytest
 
 from diabetes_platform.contract.tables import STREAM_PATIENTS
 from diabetes_platform.lake.delta import Lake
-from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, database_url
-from diabetes_platform.local.postgres.data import SUPERUSER
+from diabetes_platform.local.postgres.connection import database_url
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.polling import wait_until
+from diabetes_platform.provisioning.databases import SUPERUSER, WAREHOUSE_DATABASE
 from diabetes_platform_tests.running_dagster import run_processes
 from diabetes_platform_tests.services import state_of, within
 from diabetes_platform_tests.storage import Storage

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.api.server import api_server
 from diabetes_platform.local.child_server import (
     Server,
@@ -14,7 +15,6 @@ from diabetes_platform.local.child_server import (
     wait_until_ready,
 )
 from diabetes_platform.local.dagster.server import code_server, daemon, webserver
-from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.ports import HOST, free_port, require_free
 from diabetes_platform.settings import PlatformSettings

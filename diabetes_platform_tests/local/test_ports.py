@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.ports import HOST, free_port, port_owner, require_free
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.processes import (
     last_line,
     require_alive,

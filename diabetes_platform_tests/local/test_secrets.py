@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.secrets import POSTGRES, load_or_create
 
 

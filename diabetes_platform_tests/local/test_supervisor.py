@@ -12,10 +12,10 @@ import psutil
 import pytest
 from rich.console import Console
 
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.commands.down import stop
 from diabetes_platform.local.commands.up import end_unsupervised
 from diabetes_platform.local.console import Progress
-from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.locks import HomeUse, home_holder, lock_home
 from diabetes_platform.local.ports import free_port
 from diabetes_platform.local.postgres.data import running_server

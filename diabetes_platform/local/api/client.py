@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from diabetes_platform.contract.fields import FEATURES
-from diabetes_platform.local.errors import FailedError, PlatformError
+from diabetes_platform.errors import FailedError, PlatformError
 
 _TIMEOUT = 10.0
 

@@ -11,7 +11,7 @@ from diabetes_platform.settings import Port
 
 def api_ready(stack: Stack) -> str:
     """Return which model is served; raises RuntimeError with its reason if it is not ready."""
-    return f"serves model {_readiness(stack.settings.api)['model_version']}"
+    return f"serves model {_readiness(stack.url(Port.API))['model_version']}"
 
 
 def predictor_ready(stack: Stack) -> str:

@@ -5,14 +5,19 @@ from collections.abc import Mapping, Sequence
 from diabetes_platform.contract.topics import PREDICTOR_GROUP
 from diabetes_platform.local.api.client import assigned_partitions
 from diabetes_platform.local.minio.connection import s3_environment
-from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, database_url
+from diabetes_platform.local.postgres.connection import database_url
 from diabetes_platform.local.service import Component, Environment, Service
 from diabetes_platform.local.stack import Stack
+from diabetes_platform.provisioning.databases import WAREHOUSE_DATABASE
 from diabetes_platform.settings import Port
 
 
 def _environments(stack: Stack) -> Mapping[str, Environment]:
-    return {user: _environment(stack, user) for user in ("api", "predictor")}
+    kafka = {"PLATFORM_KAFKA_SERVERS": stack.address(Port.KAFKA)}
+    return {
+        "api": _environment(stack, "api"),
+        "predictor": {**_environment(stack, "predictor"), **kafka},
+    }
 
 
 def _environment(stack: Stack, user: str) -> Environment:

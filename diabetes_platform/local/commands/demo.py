@@ -6,6 +6,7 @@ from contextlib import ExitStack
 import dagster as dg
 from rich.console import Console
 
+from diabetes_platform.errors import FailedError
 from diabetes_platform.local.api.client import example_patient, predict, service_state
 from diabetes_platform.local.api.server import api_server
 from diabetes_platform.local.child_server import (
@@ -25,13 +26,12 @@ from diabetes_platform.local.console import (
 from diabetes_platform.local.dagster.batch import JOB, Follower, RunOutcome, run_exclusively
 from diabetes_platform.local.dagster.server import code_server, daemon, webserver
 from diabetes_platform.local.demo_platform import DemoPlatform
-from diabetes_platform.local.errors import FailedError
 from diabetes_platform.local.locks import HomeUse, lock_home
 from diabetes_platform.local.ports import HOST, require_free
-from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE
 from diabetes_platform.local.processes import require_alive
 from diabetes_platform.local.signals import ignore_signals, stoppable
 from diabetes_platform.modelling.store import ModelStore
+from diabetes_platform.provisioning.databases import WAREHOUSE_DATABASE
 from diabetes_platform.settings import PlatformSettings, Port
 
 READY_SECONDS = 60.0

@@ -5,7 +5,7 @@ import time
 
 from rich.console import Console
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.locks import HomeUse, home_holder
 from diabetes_platform.local.postgres.data import release_stale_pid_file
 from diabetes_platform.local.signals import ignore_signals

@@ -17,6 +17,7 @@ from diabetes_platform.contract.tables import (
     TRAINING_SET,
 )
 from diabetes_platform.contract.topics import REJECTED_TOPIC, SINK_TOPIC, WINDOWED_TOPIC
+from diabetes_platform.errors import FailedError, PlatformError
 from diabetes_platform.lake.delta import Lake, LakeError
 from diabetes_platform.lake.log_repair import (
     REPAIRABLE,
@@ -26,7 +27,6 @@ from diabetes_platform.lake.log_repair import (
     set_aside,
 )
 from diabetes_platform.local.dagster.environment import enter_stack
-from diabetes_platform.local.errors import FailedError, PlatformError
 from diabetes_platform.local.stack import running_stack
 from diabetes_platform.settings import PlatformSettings
 

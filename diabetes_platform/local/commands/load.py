@@ -16,10 +16,10 @@ from rich.table import Column, Table
 from diabetes_platform.contract.fields import FEATURE_NAMES
 from diabetes_platform.contract.tables import DIABETES_NEW, PREDICTIONS
 from diabetes_platform.contract.topics import CDC_TOPIC, REJECTED_TOPIC
-from diabetes_platform.local.errors import FailedError, PlatformError
-from diabetes_platform.local.ports import HOST
-from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, database_url
+from diabetes_platform.errors import FailedError, PlatformError
+from diabetes_platform.local.postgres.connection import database_url
 from diabetes_platform.local.stack import Stack, require_running_stack
+from diabetes_platform.provisioning.databases import WAREHOUSE_DATABASE
 from diabetes_platform.settings import PIMA_CSV, PlatformSettings, Port
 from diabetes_platform.streaming.load_events import (
     FIRST_UNUSED_ID,
@@ -131,7 +131,7 @@ class _Load:
         self._database = exit_stack.enter_context(
             psycopg.connect(url, autocommit=True, connect_timeout=5)
         )
-        servers = kafka_options(f"{HOST}:{stack.port(Port.KAFKA)}")
+        servers = kafka_options(stack.address(Port.KAFKA))
         # The default batch size exceeds the largest message that the topic accepts.
         self._producer = Producer({**servers, "linger.ms": 0, "batch.size": 131_072})
         self._consumer = Consumer({**servers, "group.id": "load", "enable.auto.commit": False})

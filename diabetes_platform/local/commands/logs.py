@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.home import HomeLayout
 
 LARGEST = 20 * 2**20

@@ -8,10 +8,10 @@ from functools import partial
 from rich.console import Console
 
 from diabetes_platform.contract.s3 import StorageError
+from diabetes_platform.errors import FailedError, PlatformError
 from diabetes_platform.lake.delta import Lake, LakeError
 from diabetes_platform.lake.rejected_patients import rejected_patients, rejected_text
 from diabetes_platform.local.dagster.environment import enter_stack
-from diabetes_platform.local.errors import FailedError, PlatformError
 from diabetes_platform.local.stack import running_stack
 from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PlatformSettings

@@ -7,9 +7,9 @@ from rich.console import Console
 
 from diabetes_platform.contract.bundle import BundleError
 from diabetes_platform.contract.s3 import StorageError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.dagster.environment import enter_platform
 from diabetes_platform.local.dagster.instance import open_instance
-from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.report.report import Report
 from diabetes_platform.settings import PlatformSettings
 

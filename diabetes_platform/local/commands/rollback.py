@@ -6,11 +6,11 @@ from contextlib import contextmanager
 import dagster as dg
 from rich.console import Console
 
+from diabetes_platform.errors import FailedError
 from diabetes_platform.local.console import model_rollback_line, rollback_line
 from diabetes_platform.local.dagster.batch import require_no_running_batch
 from diabetes_platform.local.dagster.environment import enter_platform
 from diabetes_platform.local.dagster.instance import open_instance
-from diabetes_platform.local.errors import FailedError
 from diabetes_platform.local.locks import lock_batch
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.settings import PlatformSettings

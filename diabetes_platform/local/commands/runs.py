@@ -9,6 +9,7 @@ import dagster as dg
 from pydantic import ValidationError
 from rich.console import Console
 
+from diabetes_platform.errors import FailedError, PlatformError
 from diabetes_platform.local.console import Progress, failure_line, success_lines
 from diabetes_platform.local.dagster.batch import JOB, Follower, RunOutcome, run_exclusively
 from diabetes_platform.local.dagster.client import DagsterClient, LaunchRequest
@@ -16,7 +17,6 @@ from diabetes_platform.local.dagster.environment import enter_platform, enter_st
 from diabetes_platform.local.dagster.instance import open_instance
 from diabetes_platform.local.dagster.submit import batch_request, submit
 from diabetes_platform.local.demo_platform import DemoPlatform
-from diabetes_platform.local.errors import FailedError, PlatformError
 from diabetes_platform.local.stack import Stack, require_running_stack
 from diabetes_platform.orchestration.acceptance import Acceptance
 from diabetes_platform.settings import PlatformSettings

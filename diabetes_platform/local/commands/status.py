@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.api.client import service_state
 from diabetes_platform.local.console import facts_table
-from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.locks import home_holder
 from diabetes_platform.local.postgres.data import running_server

@@ -15,11 +15,11 @@ from diabetes_platform.contract.tables import (
     STREAM_PATIENTS,
     TRAINING_SET,
 )
+from diabetes_platform.errors import FailedError, PlatformError
 from diabetes_platform.lake.delta import Lake, LakeError, commits
 from diabetes_platform.lake.labels import STREAM_VERSION
 from diabetes_platform.local.console import facts_table
 from diabetes_platform.local.dagster.environment import enter_stack
-from diabetes_platform.local.errors import FailedError, PlatformError
 from diabetes_platform.local.stack import running_stack
 from diabetes_platform.modelling.training_set import TrainingSetError
 from diabetes_platform.modelling.training_set_snapshot import (

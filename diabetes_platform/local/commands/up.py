@@ -5,13 +5,13 @@ from contextlib import ExitStack
 
 from rich.console import Console
 
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.commands.down import stop
 from diabetes_platform.local.commands.logs import rotate_large_logs
 from diabetes_platform.local.commands.status import status_table
 from diabetes_platform.local.console import Progress, timings_table
 from diabetes_platform.local.dagster.instance_config import INSTANCE_FILE, INSTANCE_NAME
 from diabetes_platform.local.demo_platform import link
-from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.home import make_private
 from diabetes_platform.local.install.disk import GIB, require_space
 from diabetes_platform.local.install.java import find_java

@@ -11,11 +11,10 @@ from diabetes_platform.contract.fields import FEATURES
 from diabetes_platform.contract.tables import DIABETES_NEW, PREDICTIONS
 from diabetes_platform.contract.topics import CDC_TOPIC, SINK_TOPIC
 from diabetes_platform.lake.incremental_table import OffsetRange
-from diabetes_platform.local.ports import HOST
-from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, database_url
-from diabetes_platform.local.postgres.data import SUPERUSER
+from diabetes_platform.local.postgres.connection import database_url
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.polling import wait_until
+from diabetes_platform.provisioning.databases import SUPERUSER, WAREHOUSE_DATABASE
 from diabetes_platform.settings import Port
 from diabetes_platform.streaming.topic import Topic, open_topic
 
@@ -48,7 +47,7 @@ def canary_answered(stack: Stack) -> str:
 
     Raises RuntimeError with the stage that the patient did not pass.
     """
-    servers = f"{HOST}:{stack.port(Port.KAFKA)}"
+    servers = stack.address(Port.KAFKA)
     url = database_url(stack, SUPERUSER, WAREHOUSE_DATABASE)
     with open_topic(CDC_TOPIC, servers) as changes, open_topic(SINK_TOPIC, servers) as images:
         starts = [_ends(topic) for topic in (changes, images)]

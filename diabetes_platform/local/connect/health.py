@@ -3,11 +3,11 @@
 from diabetes_platform.clients.connect import ConnectApi, connector_state
 from diabetes_platform.contract.topics import CONNECTOR
 from diabetes_platform.local.connect.canary import canary_answered
-from diabetes_platform.local.connect.failures import explain
 from diabetes_platform.local.health import HealthCheck
-from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, database_url
-from diabetes_platform.local.postgres.data import SUPERUSER
+from diabetes_platform.local.postgres.connection import database_url
 from diabetes_platform.local.stack import Stack
+from diabetes_platform.provisioning.connector_failures import explain
+from diabetes_platform.provisioning.databases import SUPERUSER, WAREHOUSE_DATABASE
 from diabetes_platform.settings import Port
 from diabetes_platform.warehouse.capture import current_capture, read_position, replacement
 from diabetes_platform.warehouse.connection import connected

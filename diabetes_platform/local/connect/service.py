@@ -16,7 +16,11 @@ def _environments(stack: Stack) -> Mapping[str, Environment]:
     password = stack.secrets[role_secret(DEBEZIUM.name)]
     return {
         "connect": {"DEBEZIUM_PASSWORD": password},
-        "connector-setup": {f"ROLE_PASSWORDS__{DEBEZIUM.name.upper()}": password},
+        "connector-setup": {
+            "PLATFORM_CONNECT_URL": stack.url(Port.CONNECT),
+            "PLATFORM_POSTGRES_SERVER": stack.address(Port.POSTGRES),
+            f"ROLE_PASSWORDS__{DEBEZIUM.name.upper()}": password,
+        },
     }
 
 

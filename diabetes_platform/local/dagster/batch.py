@@ -11,9 +11,9 @@ import dagster as dg
 from diabetes_platform.contract.tables import RAW_PATIENTS
 from diabetes_platform.defs.alerts.delivery import AlertError, send_alert
 from diabetes_platform.defs.alerts.run_failures import describe_failure, root_cause
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.dagster.run_log import run_log
 from diabetes_platform.local.demo_platform import DemoPlatform
-from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.locks import lock_batch
 from diabetes_platform.orchestration.acceptance import Acceptance
 from diabetes_platform.orchestration.check_results import FEW_ROWS_REJECTED

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import httpx
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.tls import tls
 
 LOCATION = "diabetes_platform"

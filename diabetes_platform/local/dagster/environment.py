@@ -12,14 +12,10 @@ from diabetes_platform.local.environment import (
     enter,
 )
 from diabetes_platform.local.minio.connection import s3_environment
-from diabetes_platform.local.ports import HOST
-from diabetes_platform.local.postgres.connection import (
-    DAGSTER_DATABASE,
-    WAREHOUSE_DATABASE,
-    database_url,
-)
+from diabetes_platform.local.postgres.connection import database_url
 from diabetes_platform.local.stack import Stack, running_stack
 from diabetes_platform.local.supervisor import socket_path
+from diabetes_platform.provisioning.databases import DAGSTER_DATABASE, WAREHOUSE_DATABASE
 from diabetes_platform.settings import PlatformSettings, Port, inherited_environment
 
 
@@ -45,6 +41,13 @@ def enter_platform(settings: PlatformSettings) -> Iterator[Stack | DemoPlatform]
         yield stack
 
 
+def _local_links(stack: Stack) -> dict[str, str]:
+    return {
+        "PLATFORM_SUPERVISOR_SOCKET": str(socket_path(stack.layout.home)),
+        "PLATFORM_STORAGE_CONSOLE_URL": stack.url(Port.MINIO_CONSOLE),
+    }
+
+
 def pipeline_variables(stack: Stack) -> dict[str, str]:
     """Return the URLs and credentials with which assets reach the services."""
     settings = stack.settings
@@ -59,10 +62,9 @@ def pipeline_variables(stack: Stack) -> dict[str, str]:
         "PLATFORM_LAKE_URL": settings.lake,
         "PLATFORM_MODELS_URL": settings.models,
         "SPARK_REMOTE": settings.spark_remote or "",
-        "PLATFORM_KAFKA_SERVERS": f"{HOST}:{stack.port(Port.KAFKA)}",
+        "PLATFORM_KAFKA_SERVERS": stack.address(Port.KAFKA),
         "PLATFORM_CONNECT_URL": stack.url(Port.CONNECT),
         "PLATFORM_FLINK_URL": stack.url(Port.FLINK),
-        "PLATFORM_SUPERVISOR_SOCKET": str(socket_path(stack.layout.home)),
-        "PLATFORM_STORAGE_CONSOLE_URL": stack.url(Port.MINIO_CONSOLE),
+        **(_local_links(stack) if stack.is_local else {}),
         **s3_environment(stack, "pipeline"),
     }

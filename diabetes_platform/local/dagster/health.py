@@ -28,7 +28,7 @@ _QUERY = """
 
 def code_location(stack: Stack) -> str:
     """Return the loaded code locations; raises RuntimeError if one or a daemon is unhealthy."""
-    answer = DagsterClient(stack.settings.dagster).query(_QUERY)
+    answer = DagsterClient(stack.url(Port.DAGSTER)).query(_QUERY)
     workspace = answer["workspaceOrError"]
     if workspace["__typename"] != "Workspace":
         raise RuntimeError(workspace["message"])

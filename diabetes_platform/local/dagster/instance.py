@@ -7,7 +7,7 @@ import dagster as dg
 from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy.exc import SQLAlchemyError
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 
 DATABASE_ERRORS = (SQLAlchemyError, DagsterPostgresException)
 

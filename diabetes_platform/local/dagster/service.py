@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 from diabetes_platform.local.dagster.environment import pipeline_variables
-from diabetes_platform.local.ports import HOST
 from diabetes_platform.local.service import Service
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.settings import Port
@@ -11,7 +10,7 @@ from diabetes_platform.settings import Port
 
 def _urls(stack: Stack) -> Mapping[str, str]:
     return {
-        "dagster-code": f"{HOST}:{stack.port(Port.DAGSTER_CODE)}",
+        "dagster-code": stack.address(Port.DAGSTER_CODE),
         "dagster-webserver": stack.settings.dagster,
     }
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import dagster as dg
 
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.dagster.batch import (
     JOB,
     Follower,
@@ -24,7 +25,6 @@ from diabetes_platform.local.dagster.instance import (
     database_problem,
 )
 from diabetes_platform.local.dagster.run_log import run_log
-from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.orchestration.acceptance import Acceptance
 from diabetes_platform.polling import wait_until
 

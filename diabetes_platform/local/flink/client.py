@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diabetes_platform.clients.flink import FlinkCluster
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.clients.java_traces import failure_reason
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.flink.distribution import CLIENT, FlinkHome
-from diabetes_platform.local.java_traces import failure_reason
 from diabetes_platform.local.processes import stop_group
 from diabetes_platform.settings import PROJECT_ROOT
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.install import jars
 from diabetes_platform.local.install.progress import step_progress
 from diabetes_platform.local.install.stamps import STAMP_FILE, Stamp, digest_of, read_stamp

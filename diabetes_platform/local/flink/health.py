@@ -39,6 +39,7 @@ CHECKS = (
         "without a free slot: cancel a job in Flink's UI; otherwise see `diabetes logs "
         "flink-taskmanager` and `diabetes logs flink-jobmanager`",
         Port.FLINK,
+        local_only=True,
     ),
     HealthCheck(
         "stream-job",

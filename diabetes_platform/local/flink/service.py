@@ -12,11 +12,18 @@ from diabetes_platform.local.service import Component, Environment, Service
 from diabetes_platform.local.stack import Stack
 from diabetes_platform.settings import Port
 
-_PROCESSES = ("flink-jobmanager", "flink-taskmanager", "stream-job")
-
 
 def _environments(stack: Stack) -> Mapping[str, Environment]:
-    return dict.fromkeys(_PROCESSES, s3_environment(stack, "flink"))
+    storage = s3_environment(stack, "flink")
+    servers = {
+        "PLATFORM_FLINK_URL": stack.url(Port.FLINK),
+        "PLATFORM_KAFKA_SERVERS": stack.address(Port.KAFKA),
+    }
+    return {
+        "flink-jobmanager": storage,
+        "flink-taskmanager": storage,
+        "stream-job": {**servers, **storage},
+    }
 
 
 def _components(stack: Stack) -> Sequence[Component]:

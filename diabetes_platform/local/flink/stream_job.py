@@ -23,19 +23,18 @@ from obstore.store import from_url
 
 from diabetes_platform.clients.errors import ServiceResponseError
 from diabetes_platform.clients.flink import FlinkCluster, Job
+from diabetes_platform.clients.java_traces import failure_reason
 from diabetes_platform.contract.s3 import S3
 from diabetes_platform.contract.topics import STREAM_JOB
-from diabetes_platform.local.errors import USER_ERRORS, PlatformError
+from diabetes_platform.errors import USER_ERRORS, PlatformError
 from diabetes_platform.local.flink.client import Client
 from diabetes_platform.local.flink.distribution import FlinkHome
 from diabetes_platform.local.flink.job_state import running_job
 from diabetes_platform.local.home import HomeLayout, write_private
 from diabetes_platform.local.install.java import find_java
 from diabetes_platform.local.install.tools import Tools
-from diabetes_platform.local.java_traces import failure_reason
-from diabetes_platform.local.ports import HOST
 from diabetes_platform.local.signals import stoppable
-from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, Port, inherited_environment
+from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, inherited_environment
 from diabetes_platform.streaming.recorded_issues import record_issue
 
 JOB = PROJECT_ROOT / "flink" / "patients" / "job.py"
@@ -370,10 +369,10 @@ def main(arguments: Sequence[str]) -> None:
     home = FlinkHome(Tools(HomeLayout.of(settings).tools))
     ready.unlink(missing_ok=True)
     watcher = Watcher(
-        cluster=FlinkCluster(f"http://{HOST}:{settings.port(Port.FLINK)}"),
+        cluster=FlinkCluster(settings.require("flink_url")),
         client=Client(home, find_java(environment), environment),
         s3=settings.s3,
-        bootstrap_servers=f"{HOST}:{settings.port(Port.KAFKA)}",
+        bootstrap_servers=settings.require("kafka_servers"),
         ready=ready,
         issues=settings.recorded_issues,
         damaged=settings.damaged_checkpoints,

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 
 GIB = 2**30
 

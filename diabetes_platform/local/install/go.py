@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.install.progress import StepProgress, step_progress
 from diabetes_platform.local.install.stamps import STAMP_FILE, Stamp, digest_of, read_stamp
 from diabetes_platform.local.install.subprocesses import run

@@ -20,5 +20,6 @@ CHECKS = (
         "match the lock",
         jars_are_whole,
         "`make down` and `make up` fetch what is missing or damaged",
+        local_only=True,
     ),
 )

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.install import go, jars, venvs
 from diabetes_platform.local.install.disk import GIB, require_space
 from diabetes_platform.local.install.go import Program

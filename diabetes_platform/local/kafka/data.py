@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from diabetes_platform.local.errors import COULD_NOT_RUN, PlatformError
+from diabetes_platform.errors import COULD_NOT_RUN, PlatformError
 
 
 def prepare(data_dir: Path, format_command: Sequence[str]) -> None:

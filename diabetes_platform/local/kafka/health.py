@@ -5,9 +5,8 @@ import uuid
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from diabetes_platform.local.health import HealthCheck, restart_remedy
-from diabetes_platform.local.kafka.setup import pending_changes
-from diabetes_platform.local.ports import HOST
 from diabetes_platform.local.stack import Stack
+from diabetes_platform.provisioning.topics import pending_changes
 from diabetes_platform.settings import Port
 
 TOPIC = "platform.doctor"
@@ -17,7 +16,7 @@ TIMEOUT_SECONDS = 10.0
 
 def produce_and_consume(stack: Stack) -> str:
     """Produce a message and consume it; raises if it does not arrive."""
-    servers = {"bootstrap.servers": f"{HOST}:{stack.port(Port.KAFKA)}"}
+    servers = {"bootstrap.servers": stack.address(Port.KAFKA)}
     content = uuid.uuid4().bytes
     partition = _produce(servers, content)
     consumer = Consumer({**servers, "group.id": "doctor", "enable.auto.commit": False})
@@ -37,7 +36,7 @@ def produce_and_consume(stack: Stack) -> str:
 
 def topics_are_as_set(stack: Stack) -> str:
     """Compare the broker's topics with the file; raises if topics are missing or differ."""
-    pending = pending_changes(f"{HOST}:{stack.port(Port.KAFKA)}")
+    pending = pending_changes(stack.address(Port.KAFKA))
     if pending:
         raise RuntimeError(f"missing or changed manually: {', '.join(pending.topics)}")
     return "every topic has the settings of infra/kafka/topics.yaml"

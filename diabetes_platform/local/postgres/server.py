@@ -7,19 +7,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
+from diabetes_platform.local.ports import HOST
 from diabetes_platform.local.postgres.account import Account
 from diabetes_platform.local.postgres.data import (
-    SUPERUSER,
-    connection_url,
     environment,
     prepare,
     read_pid_file,
     server_command,
 )
-from diabetes_platform.local.postgres.sessions import connected, ensure_database
 from diabetes_platform.local.processes import last_line, require_alive, spawn
 from diabetes_platform.polling import wait_until
+from diabetes_platform.provisioning.databases import SUPERUSER, connection_url
+from diabetes_platform.provisioning.sessions import connected, ensure_database
 from diabetes_platform.settings import PROJECT_ROOT
 
 CONFIG_FILE = PROJECT_ROOT / "infra" / "postgres" / "postgresql.conf"
@@ -83,9 +83,14 @@ class Postgres:
         """The running server's process id."""
         return self._server.pid if self._server else None
 
+    @property
+    def address(self) -> str:
+        """The server's `host:port`."""
+        return f"{HOST}:{self.port}"
+
     def url(self, database: str) -> str:
         """Return the connection URL of a database, password included."""
-        return connection_url(SUPERUSER, self.password, self.port, database)
+        return connection_url(SUPERUSER, self.password, self.address, database)
 
     def start(self) -> None:
         """Create the data directory if it is missing, start, and wait until the server is ready.

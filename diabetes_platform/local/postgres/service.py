@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 
-from diabetes_platform.local.ports import HOST
-from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE, superuser_password
+from diabetes_platform.local.postgres.connection import superuser_password
 from diabetes_platform.local.postgres.data import binary
 from diabetes_platform.local.service import Environment, Service
 from diabetes_platform.local.stack import Stack, role_secret
+from diabetes_platform.provisioning.databases import WAREHOUSE_DATABASE
 from diabetes_platform.settings import Port
 from diabetes_platform.warehouse.roles import ROLES
 
@@ -17,11 +17,12 @@ def _environments(stack: Stack) -> Mapping[str, Environment]:
         f"ROLE_PASSWORDS__{role.name.upper()}": stack.secrets[role_secret(role.name)]
         for role in ROLES
     }
-    return {"postgres": superuser, "warehouse-setup": {**superuser, **roles}}
+    server = {"PLATFORM_POSTGRES_SERVER": stack.address(Port.POSTGRES)}
+    return {"postgres": superuser, "warehouse-setup": {**server, **superuser, **roles}}
 
 
 def _urls(stack: Stack) -> Mapping[str, str]:
-    return {"postgres": f"postgresql://{HOST}:{stack.port(Port.POSTGRES)}/{WAREHOUSE_DATABASE}"}
+    return {"postgres": f"postgresql://{stack.address(Port.POSTGRES)}/{WAREHOUSE_DATABASE}"}
 
 
 SERVICE = Service(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from diabetes_platform.local.errors import COULD_NOT_RUN, PlatformError
+from diabetes_platform.errors import COULD_NOT_RUN, PlatformError
 
 HOST = "127.0.0.1"
 _CONNECT_CLASS = "org.apache.spark.sql.connect.service.SparkConnectServer"

@@ -6,7 +6,6 @@ from diabetes_platform.local.install.jars import read_lock
 from diabetes_platform.local.install.plan import InstallPlan
 from diabetes_platform.local.install.venvs import PLATFORM_LOCK, Venv
 from diabetes_platform.local.minio.connection import s3_environment
-from diabetes_platform.local.ports import HOST
 from diabetes_platform.local.service import Service
 from diabetes_platform.local.spark.modes import SparkMode
 from diabetes_platform.local.stack import Stack
@@ -24,7 +23,7 @@ def _process_files(stack: Stack) -> Sequence[str]:
 
 def _urls(stack: Stack) -> Mapping[str, str]:
     return {
-        MASTER: f"spark://{HOST}:{stack.port(Port.SPARK_MASTER)}",
+        MASTER: f"spark://{stack.address(Port.SPARK_MASTER)}",
         "spark-connect": stack.settings.spark_remote or "",
     }
 

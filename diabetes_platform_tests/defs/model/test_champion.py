@@ -12,9 +12,9 @@ from rich.console import Console
 from diabetes_platform.contract.bundle import with_content_version
 from diabetes_platform.contract.tables import SHADOW_SCORES
 from diabetes_platform.definitions import build_definitions
+from diabetes_platform.errors import FailedError
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.local.commands.rollback import roll_back_model
-from diabetes_platform.local.errors import FailedError
 from diabetes_platform.modelling.store import ModelStore
 from diabetes_platform.orchestration.acceptance import ACCEPTABLE_CHECKS, Acceptance
 from diabetes_platform_tests.defs.conftest import Platform

@@ -5,6 +5,7 @@ import pytest
 
 from diabetes_platform.contract.fields import FEATURES
 from diabetes_platform.contract.validation import reasons_to_reject
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.api.client import (
     assigned_partitions,
     example_patient,
@@ -12,7 +13,6 @@ from diabetes_platform.local.api.client import (
     problem_text,
     service_state,
 )
-from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform_tests.lake.web import serving
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from diabetes_platform.errors import FailedError
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.local.commands.lake import TOPICS, check, repair, repair_lake
-from diabetes_platform.local.errors import FailedError
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform_tests.capture import Kafka
 from diabetes_platform_tests.intakes import changed, stream

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.commands.logs import LARGEST, rotate_large_logs, select_logs
-from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.home import HomeLayout
 
 

@@ -10,11 +10,11 @@ import pytest
 from rich.console import Console
 
 from diabetes_platform.contract.topics import SINK_TOPIC
+from diabetes_platform.errors import FailedError, PlatformError
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.incremental_table import OffsetRange
 from diabetes_platform.local.commands import repair as module
 from diabetes_platform.local.commands.repair import repair, repair_patients
-from diabetes_platform.local.errors import FailedError, PlatformError
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform.streaming import tombstones
 from diabetes_platform.streaming.topic import open_topic

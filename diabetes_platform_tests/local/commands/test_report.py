@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.commands.report import write_report
-from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.settings import PlatformSettings
 
 

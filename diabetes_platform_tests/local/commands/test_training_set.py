@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from diabetes_platform.contract.tables import TRAINING_SET
+from diabetes_platform.errors import FailedError, PlatformError
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.labels import update_labels
 from diabetes_platform.local.commands.training_set import show_training_set
-from diabetes_platform.local.errors import FailedError, PlatformError
 from diabetes_platform.local.timestamps import parse_timestamp
 from diabetes_platform.modelling.training_set import training_set_from_arrow
 from diabetes_platform.modelling.training_set_snapshot import LABELS_VERSION, RAW_HASH, ROWS_HASH

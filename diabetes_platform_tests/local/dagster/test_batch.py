@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from diabetes_platform.definitions import build_definitions
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.commands.runs import acceptance_of
 from diabetes_platform.local.dagster.batch import (
     EXPECTATIONS_OP,
@@ -20,7 +21,6 @@ from diabetes_platform.local.dagster.batch import (
     run_config,
     select_assets,
 )
-from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.orchestration.acceptance import Acceptance
 
 RAW = dg.AssetKey(["raw", "patients"])

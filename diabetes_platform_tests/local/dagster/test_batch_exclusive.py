@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.dagster.batch import (
     BATCH,
     IN_PROCESS,
@@ -17,7 +18,6 @@ from diabetes_platform.local.dagster.batch import (
     run_exclusively,
 )
 from diabetes_platform.local.demo_platform import DemoPlatform
-from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.locks import BusyError, lock_batch
 from diabetes_platform.settings import PlatformSettings
 

@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import dagster as dg
 import pytest
 
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.dagster.client import DagsterClient, LaunchRequest
-from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.ports import free_port
 
 

@@ -7,8 +7,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.dagster.instance import open_instance
-from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.postgres.server import Postgres
 
 pytestmark = pytest.mark.integration

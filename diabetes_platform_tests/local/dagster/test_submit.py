@@ -10,10 +10,10 @@ import dagster as dg
 import pytest
 from sqlalchemy import create_engine
 
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.dagster import submit
 from diabetes_platform.local.dagster.batch import Follower
 from diabetes_platform.local.dagster.client import DagsterClient
-from diabetes_platform.local.errors import PlatformError
 from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.local.postgres.server import Postgres
 from diabetes_platform_tests.conftest import FAST

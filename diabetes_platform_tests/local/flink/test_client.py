@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from diabetes_platform.clients.flink import FlinkCluster
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.flink.client import SMOKE_JOB, Client
 from diabetes_platform.local.flink.distribution import CLIENT, FlinkHome
 from diabetes_platform.local.install.tools import Tools

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.flink import distribution
 from diabetes_platform.local.flink.distribution import (
     CLIENT,

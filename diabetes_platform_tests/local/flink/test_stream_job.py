@@ -8,7 +8,7 @@ import pytest
 
 from diabetes_platform.clients.flink import Checkpoints, FlinkCluster, Job
 from diabetes_platform.contract.s3 import DEFAULT_S3
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.flink import stream_job
 from diabetes_platform.local.flink.client import Client
 from diabetes_platform.local.flink.job_state import running_job

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.install import go
 from diabetes_platform.local.install.progress import StepProgress, StepStatus
 from diabetes_platform.local.install.tools import Installer, Tools

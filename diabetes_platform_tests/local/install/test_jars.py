@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.install import jars
 from diabetes_platform.local.install.jars import JarSet

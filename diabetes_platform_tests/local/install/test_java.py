@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.install.java import (
     find_java,
     find_maven,

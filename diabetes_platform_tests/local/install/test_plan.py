@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from diabetes_platform.cli import CANNOT_RUN
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.flink.distribution import DEVELOPMENT_ENVIRONMENT
 from diabetes_platform.local.install import jars
 from diabetes_platform.local.install.disk import GIB

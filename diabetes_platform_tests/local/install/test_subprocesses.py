@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.install.subprocesses import failure_reason, run, run_interruptible
 from diabetes_platform.polling import wait_until
 from diabetes_platform_tests.local.install.conftest import WriteScript

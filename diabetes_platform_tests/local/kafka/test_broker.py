@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import KafkaError, Producer
 from confluent_kafka.admin import NewTopic
 
-from diabetes_platform.local.errors import COULD_NOT_RUN
+from diabetes_platform.errors import COULD_NOT_RUN
 from diabetes_platform.local.kafka.data import cluster_id_file, parse_cluster_id
 from diabetes_platform_tests.capture import Kafka, running
 

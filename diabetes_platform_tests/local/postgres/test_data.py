@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import psycopg
 import pytest
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.ports import free_port
 from diabetes_platform.local.postgres.data import (
     PidFile,

@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.ports import free_port
 from diabetes_platform.local.postgres.data import read_pid_file, running_server
 from diabetes_platform.local.postgres.server import Postgres

@@ -2,7 +2,7 @@
 
 import pytest
 
-from diabetes_platform.local.java_traces import failure_reason
+from diabetes_platform.clients.java_traces import failure_reason
 
 TRACE = """org.example.Outer: it failed
 \tat org.example.Main.main(Main.java:1)

@@ -18,8 +18,10 @@ from diabetes_platform.contract.topics import (
     SINK_TOPIC,
     WINDOWED_TOPIC,
 )
-from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.kafka.setup import (
+from diabetes_platform.errors import PlatformError
+from diabetes_platform.local.ports import HOST, free_port
+from diabetes_platform.polling import wait_until
+from diabetes_platform.provisioning.topics import (
     TopicChanges,
     TopicConfig,
     Topics,
@@ -28,8 +30,6 @@ from diabetes_platform.local.kafka.setup import (
     read_topics,
     setup_topics,
 )
-from diabetes_platform.local.ports import HOST, free_port
-from diabetes_platform.polling import wait_until
 from diabetes_platform_tests.capture import INFRA, Kafka
 
 WEEK, DAY = "604800000", "86400000"

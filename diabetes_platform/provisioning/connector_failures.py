@@ -6,8 +6,8 @@ Pure functions: nothing here contacts a service.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from diabetes_platform.clients.java_traces import failure_reason
 from diabetes_platform.contract.topics import CONNECTOR
-from diabetes_platform.local.java_traces import failure_reason
 from diabetes_platform.warehouse.replication import SLOT, Slot
 
 STREAMING = "Debezium Streaming"

@@ -7,10 +7,10 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.ports import free_port
 from diabetes_platform.local.postgres.server import Postgres
-from diabetes_platform.local.postgres.setup import role_url, setup_warehouse
+from diabetes_platform.provisioning.warehouse import role_url, setup_warehouse
 from diabetes_platform.warehouse.replication import SLOT
 from diabetes_platform.warehouse.roles import DAGSTER, DEBEZIUM, PIPELINE, ROLES, Role
 from diabetes_platform_tests.provisioned import CAPTURE, ProvisionedServer, drop_slot
@@ -27,7 +27,7 @@ AWKWARD = {role.name: f"p@ss/'{role.name}:%\\" for role in ROLES}
     ],
 )
 def test_a_role_url_has_the_password_and_database_of_the_role(role: Role, url: str) -> None:
-    assert role_url(role, AWKWARD, 5433) == url
+    assert role_url(role, AWKWARD, "127.0.0.1:5433") == url
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_a_role_url_has_the_password_and_database_of_the_role(role: Role, url: s
 )
 def test_rejects_missing_passwords_and_unknown_roles(changed: dict[str, str], names: str) -> None:
     with pytest.raises(PlatformError, match=f"are set for {names}; allowed: exactly api, dagster"):
-        setup_warehouse(1, "secret", AWKWARD | changed)
+        setup_warehouse("127.0.0.1:1", "secret", AWKWARD | changed)
 
 
 @pytest.fixture
@@ -131,14 +131,14 @@ def test_reports_a_server_without_logical_decoding_and_makes_only_dagsters_datab
 ) -> None:
     data_dir, port = tmp_path / "data", free_port()
     with (
-        Postgres(data_dir, port, "secret"),
+        Postgres(data_dir, port, "secret") as server,
         pytest.raises(PlatformError, match=rf':{port} as debezium: replication slots .*"wal_level'),
     ):
-        setup_warehouse(port, "secret", AWKWARD)
-    with Postgres(data_dir, port, "secret", settings=CAPTURE):
-        setup_warehouse(port, "secret", AWKWARD)
+        setup_warehouse(server.address, "secret", AWKWARD)
+    with Postgres(data_dir, port, "secret", settings=CAPTURE) as server:
+        setup_warehouse(server.address, "secret", AWKWARD)
         for role, setting in ((DAGSTER, "off"), (PIPELINE, "on")):
-            url = role_url(role, AWKWARD, port)
+            url = role_url(role, AWKWARD, server.address)
             with psycopg.connect(url) as connection:
                 assert connection.execute("SHOW synchronous_commit").fetchone() == (setting,)
 
@@ -151,8 +151,8 @@ def test_changes_a_password_without_logging_it(
     admin.execute("ALTER SYSTEM SET log_statement = 'all'")
     admin.execute("SELECT pg_reload_conf()")
     try:
-        setup_warehouse(provisioned.server.port, provisioned.server.password, changed)
-        psycopg.connect(role_url(PIPELINE, changed, provisioned.server.port)).close()
+        setup_warehouse(provisioned.server.address, provisioned.server.password, changed)
+        psycopg.connect(role_url(PIPELINE, changed, provisioned.server.address)).close()
         verifiers = admin.execute(
             "SELECT rolpassword FROM pg_authid WHERE rolname = ANY(%s)",
             ([role.name for role in ROLES],),
@@ -217,7 +217,7 @@ def test_reports_a_login_error_in_one_line_without_the_password(
     provisioned: ProvisionedServer,
 ) -> None:
     with pytest.raises(PlatformError) as raised:
-        setup_warehouse(provisioned.server.port, "wr0ng", provisioned.passwords)
+        setup_warehouse(provisioned.server.address, "wr0ng", provisioned.passwords)
     line = str(raised.value)
     assert line.startswith(f"PostgreSQL on 127.0.0.1:{provisioned.server.port} as postgres: ")
     assert 'password authentication failed for user "postgres"' in line

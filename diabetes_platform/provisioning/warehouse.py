@@ -11,12 +11,16 @@ from collections.abc import Set as AbstractSet
 import psycopg
 from psycopg import Connection, sql
 
-from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.postgres.connection import DAGSTER_DATABASE, WAREHOUSE_DATABASE
-from diabetes_platform.local.postgres.data import SUPERUSER, connection_url
-from diabetes_platform.local.postgres.sessions import connected, ensure_database
-from diabetes_platform.local.provisioning import plain_passwords, run_setup
-from diabetes_platform.settings import PlatformSettings, Port, SetupSettings
+from diabetes_platform.errors import PlatformError
+from diabetes_platform.provisioning.command import plain_passwords, run_setup
+from diabetes_platform.provisioning.databases import (
+    DAGSTER_DATABASE,
+    SUPERUSER,
+    WAREHOUSE_DATABASE,
+    connection_url,
+)
+from diabetes_platform.provisioning.sessions import connected, ensure_database
+from diabetes_platform.settings import PlatformSettings, SetupSettings
 from diabetes_platform.warehouse.replication import Slot, ensure_slot, slot_problem
 from diabetes_platform.warehouse.roles import DAGSTER, DEBEZIUM, MIGRATOR, ROLES, Role
 
@@ -29,33 +33,33 @@ _HEARTBEAT = (
 )
 
 
-def setup_warehouse(port: int, superuser_password: str, passwords: Mapping[str, str]) -> Slot:
-    """Set up the server on `port`, and return the replication slot.
+def setup_warehouse(server: str, superuser_password: str, passwords: Mapping[str, str]) -> Slot:
+    """Set up `server` (`host:port`), and return the replication slot.
 
     `passwords` has a generated one for each of ROLES. A second run changes only passwords. Raises
     PlatformError, except for an invalidated slot: the batch graph does not need it, and
     `slot_problem` reports it.
     """
     _require_roles(passwords)
-    with connected(connection_url(SUPERUSER, superuser_password, port, SUPERUSER)) as connection:
+    with connected(connection_url(SUPERUSER, superuser_password, server, SUPERUSER)) as connection:
         created = {
             role.name for role in ROLES if _ensure_role(connection, role, passwords[role.name])
         }
         for database, owner in OWNERS.items():
             _ensure_database(connection, database, owner)
-    _migrate(role_url(MIGRATOR, passwords, port), created)
-    warehouse_url = connection_url(SUPERUSER, superuser_password, port, WAREHOUSE_DATABASE)
+    _migrate(role_url(MIGRATOR, passwords, server), created)
+    warehouse_url = connection_url(SUPERUSER, superuser_password, server, WAREHOUSE_DATABASE)
     with connected(warehouse_url) as connection:
         _restrict_heartbeat_to_debezium(connection)
-    with connected(role_url(DEBEZIUM, passwords, port)) as connection:
+    with connected(role_url(DEBEZIUM, passwords, server)) as connection:
         connection.execute("SET statement_timeout = '60s'")
         return ensure_slot(connection)
 
 
-def role_url(role: Role, passwords: Mapping[str, str], port: int) -> str:
+def role_url(role: Role, passwords: Mapping[str, str], server: str) -> str:
     """Return the connection URL of `role` for its database."""
     database = DAGSTER_DATABASE if role == DAGSTER else WAREHOUSE_DATABASE
-    return connection_url(role.name, passwords[role.name], port, database)
+    return connection_url(role.name, passwords[role.name], server, database)
 
 
 def _require_roles(passwords: Mapping[str, str]) -> None:
@@ -134,7 +138,7 @@ def _restrict_heartbeat_to_debezium(connection: Connection) -> None:
 def _setup(settings: PlatformSettings, secrets: SetupSettings) -> str:
     password = secrets.postgres_password.get_secret_value()
     roles = plain_passwords(secrets.role_passwords)
-    slot = setup_warehouse(settings.port(Port.POSTGRES), password, roles)
+    slot = setup_warehouse(settings.require("postgres_server"), password, roles)
     return f"warehouse: {slot_problem(slot, WAREHOUSE_DATABASE) or 'up to date'}"
 
 

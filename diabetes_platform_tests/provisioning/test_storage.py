@@ -10,10 +10,10 @@ import pytest
 from minio.versioningconfig import SUSPENDED, VersioningConfig
 
 from diabetes_platform.contract import tables
-from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.minio.setup import DIRECTORY, read, setup_storage
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.ports import free_port
 from diabetes_platform.local.stack import STORAGE_USERS
+from diabetes_platform.provisioning.storage import DIRECTORY, read, setup_storage
 from diabetes_platform_tests.storage import ROOT, Storage, own_storage, running_minio
 
 CONFIG = read(DIRECTORY)

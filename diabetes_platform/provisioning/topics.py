@@ -31,10 +31,9 @@ from pydantic import (
     ValidationError,
 )
 
-from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.ports import HOST
-from diabetes_platform.local.provisioning import run_setup
-from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, Port, SetupSettings
+from diabetes_platform.errors import PlatformError
+from diabetes_platform.provisioning.command import run_setup
+from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, SetupSettings
 
 TOPICS_FILE = PROJECT_ROOT / "infra" / "kafka" / "topics.yaml"
 TIMEOUT = 30.0
@@ -205,7 +204,7 @@ _UNREACHABLE = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BR
 
 
 def _setup(settings: PlatformSettings, _: SetupSettings) -> str:
-    changed = ", ".join(setup_topics(f"{HOST}:{settings.port(Port.KAFKA)}").topics)
+    changed = ", ".join(setup_topics(settings.require("kafka_servers")).topics)
     return f"topics: {f'created or changed {changed}' if changed else 'up to date'}"
 
 

@@ -22,8 +22,8 @@ from minio.credentials.providers import StaticProvider
 from minio.error import MinioAdminException, MinioException, S3Error
 from minio.versioningconfig import VersioningConfig
 
-from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.provisioning import plain_passwords, run_setup
+from diabetes_platform.errors import PlatformError
+from diabetes_platform.provisioning.command import plain_passwords, run_setup
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, SetupSettings
 
 DIRECTORY = PROJECT_ROOT / "infra" / "minio"

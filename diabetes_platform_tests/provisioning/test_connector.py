@@ -18,13 +18,13 @@ from diabetes_platform.clients.connect import ConnectApi, ConnectorState, connec
 from diabetes_platform.clients.errors import ServiceError
 from diabetes_platform.contract.topics import CDC_TOPIC, CONNECTOR
 from diabetes_platform.defs.alerts.stream import capture_issues
-from diabetes_platform.local.connect.setup import read_config, setup_connector
-from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.kafka.setup import read_topics
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.ports import free_port
 from diabetes_platform.local.postgres.data import binary
 from diabetes_platform.local.postgres.server import Postgres
 from diabetes_platform.polling import wait_until
+from diabetes_platform.provisioning.connector import read_config, setup_connector
+from diabetes_platform.provisioning.topics import read_topics
 from diabetes_platform.warehouse.capture import (
     EPOCH_SETTING,
     SERVER_SETTING,
@@ -42,8 +42,8 @@ from diabetes_platform.warehouse.replication import (
 )
 from diabetes_platform_tests.capture import Connect
 from diabetes_platform_tests.conftest import FAST
-from diabetes_platform_tests.local.connect.conftest import WriteConfig, insert, set_up
 from diabetes_platform_tests.provisioned import CAPTURE, drop_slot, provision
+from diabetes_platform_tests.provisioning.conftest import WriteConfig, insert, set_up
 
 pytestmark = pytest.mark.integration
 

@@ -10,10 +10,10 @@ from psycopg import Connection
 
 from diabetes_platform.contract.change_events import IMAGE_KEYS
 from diabetes_platform.contract.topics import CDC_TOPIC, CONNECTOR, OPERATIONS
-from diabetes_platform.local.kafka.setup import read_topics, setup_topics
 from diabetes_platform.polling import wait_until
+from diabetes_platform.provisioning.topics import read_topics, setup_topics
 from diabetes_platform_tests.capture import Connect
-from diabetes_platform_tests.local.connect.conftest import WriteConfig, insert, set_up
+from diabetes_platform_tests.provisioning.conftest import WriteConfig, insert, set_up
 
 pytestmark = pytest.mark.integration
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import Connection, sql
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from diabetes_platform.local.connect.failures import (
+from diabetes_platform.provisioning.connector_failures import (
     explain,
     reader_problem,
     root_cause,

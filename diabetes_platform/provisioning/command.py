@@ -1,11 +1,11 @@
-"""Runs the set-up of a service as a process: `python -m diabetes_platform.local.minio.setup`."""
+"""Runs the set-up of a service as a process: `python -m diabetes_platform.provisioning.storage`."""
 
 import sys
 from collections.abc import Callable, Mapping
 
 from pydantic import SecretStr
 
-from diabetes_platform.local.errors import USER_ERRORS
+from diabetes_platform.errors import USER_ERRORS
 from diabetes_platform.settings import PlatformSettings, SetupSettings
 
 

@@ -9,7 +9,7 @@ import pytest
 from psycopg import Connection
 
 from diabetes_platform.clients.connect import ConnectorState
-from diabetes_platform.local.connect.setup import (
+from diabetes_platform.provisioning.connector import (
     CONNECTOR_FILE,
     read_config,
     setup_connector,

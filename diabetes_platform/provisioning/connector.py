@@ -14,15 +14,13 @@ from diabetes_platform.clients.connect import ConnectApi, ConnectorState
 from diabetes_platform.clients.errors import ServiceResponseError
 from diabetes_platform.contract.tables import DIABETES_NEW
 from diabetes_platform.contract.topics import CONNECTOR
-from diabetes_platform.local.connect.failures import explain, reader_problem, table_problem
-from diabetes_platform.local.errors import PlatformError
-from diabetes_platform.local.ports import HOST
-from diabetes_platform.local.postgres.connection import WAREHOUSE_DATABASE
-from diabetes_platform.local.postgres.data import connection_url
-from diabetes_platform.local.postgres.sessions import connected
-from diabetes_platform.local.provisioning import plain_passwords, run_setup
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.polling import wait_until
-from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, Port, SetupSettings
+from diabetes_platform.provisioning.command import plain_passwords, run_setup
+from diabetes_platform.provisioning.connector_failures import explain, reader_problem, table_problem
+from diabetes_platform.provisioning.databases import WAREHOUSE_DATABASE, connection_url
+from diabetes_platform.provisioning.sessions import connected
+from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, SetupSettings
 from diabetes_platform.warehouse.capture import (
     current_capture,
     first_capture,
@@ -189,9 +187,9 @@ def _wait(condition: Callable[[], bool], deadline: float) -> None:
 
 def _setup(settings: PlatformSettings, secrets: SetupSettings) -> str:
     password = plain_passwords(secrets.role_passwords)[DEBEZIUM.name]
-    port = settings.port(Port.POSTGRES)
-    url = connection_url(DEBEZIUM.name, password, port, WAREHOUSE_DATABASE)
-    state, changed = setup_connector(f"http://{HOST}:{settings.port(Port.CONNECT)}", url)
+    server = settings.require("postgres_server")
+    url = connection_url(DEBEZIUM.name, password, server, WAREHOUSE_DATABASE)
+    state, changed = setup_connector(settings.require("connect_url"), url)
     return f"connector: {state}{', changed' if changed else ''}"
 
 
