@@ -111,8 +111,9 @@ def _subject(key: dg.AssetCheckKey) -> str:
 
 def _limits(evaluation: dg.AssetCheckEvaluation) -> str:
     """Return the observed value and the limits of an expectation; no patient's value."""
-    names = [name for name in ("observed", "allowed", "accepted") if name in evaluation.metadata]
-    return ", ".join(f"{name} {evaluation.metadata[name].value}" for name in names)
+    limits = {"observed": "observed", "allowed": "allowed", "accepted_by": "accepted by"}
+    names = [name for name in limits if name in evaluation.metadata]
+    return ", ".join(f"{limits[name]} {evaluation.metadata[name].value}" for name in names)
 
 
 def check_alert(state: State, incidents: Sequence[Incident], dagster_url: str) -> list[Alert]:

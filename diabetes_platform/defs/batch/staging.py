@@ -243,7 +243,7 @@ def check_result(
             element_count=outcome.element_count,
             record_ids=", ".join(outcome.record_ids) or None,
             note=outcome.note,
-            accepted=outcome.accepted,
+            accepted_by=outcome.accepted,
             error=outcome.error,
             data_docs_error=docs_error,
             data_docs=dg.MetadataValue.url(f"{page}#{outcome.name}") if page else None,
