@@ -1,4 +1,4 @@
-"""Dagster's run launcher of a cluster: a pod per run, sized by the graph that the run belongs to."""
+"""Dagster's run launcher of a cluster: a pod per run, sized by the graph of its job."""
 
 from collections.abc import Mapping
 from typing import Any, Self
@@ -26,9 +26,9 @@ class GraphRunLauncher(K8sRunLauncher):
         *,
         graphs: Mapping[str, Mapping[str, Any]] | None = None,
         inst_data: ConfigurableClassData | None = None,
-        **options: Any,
+        **options: Any,  # noqa: ANN401 - Dagster's
     ) -> None:
-        """`graphs` has the same keys as `run_k8s_config`, by graph; `options` are the launcher's."""
+        """`graphs` has the keys of `run_k8s_config`, by graph; `options` are the launcher's."""
         super().__init__(inst_data=inst_data, **options)
         self._graphs = graphs or {}
 
