@@ -1,4 +1,4 @@
-"""Writes the reference of the chart's values from its schema: `python infra/kubernetes/reference.py`."""
+"""Writes the reference of the chart's values: `python infra/kubernetes/reference.py`."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -12,15 +12,16 @@ REFERENCE = CHART.parents[1] / "docs" / "reference" / "helm-values.md"
 HEAD = """# Values of the Helm chart
 
 `infra/kubernetes/reference.py` writes this page from `values.schema.json`, `values.yaml` and
-`files/network.yaml` of [the chart](../../infra/kubernetes). A key that is not here is refused. [Run the
-platform on Kubernetes](../how-to/run-on-kubernetes.md) says how to use them.
+`files/network.yaml` of [the chart](../../infra/kubernetes). A key that is not here is refused.
+[Run the platform on Kubernetes](../how-to/run-on-kubernetes.md) says how to use them.
 
 | value | default | meaning |
 |---|---|---|
 """
 NETWORK = """
 `resources` has `requests` and `limits`, both with `cpu` and `memory`. `pod` has `nodeSelector`,
-`tolerations`, `affinity`, `priorityClassName` and `annotations`. `volume` has `size` and `storageClass`.
+`tolerations`, `affinity`, `priorityClassName` and `annotations`. `volume` has `size` and
+`storageClass`.
 
 ## Allowed connections
 
@@ -53,8 +54,7 @@ def entries(
         path = f"{prefix}{name}"
         value = values.get(name) if isinstance(values, Mapping) else None
         if "$ref" in schema:
-            kind = schema["$ref"].rpartition("/")[2]
-            yield path, default(value), kind
+            yield path, default(value), schema["$ref"].rpartition("/")[2]
         elif "properties" in schema:
             yield path, "", f"**{schema['description']}**"
             yield from entries(schema["properties"], value or {}, f"{path}.")
@@ -64,7 +64,7 @@ def entries(
 
 def default(value: object) -> str:
     """Return a default as it is written in YAML; nothing for an empty one."""
-    if value is None or value == "" or value == {} or value == []:
+    if value is None or value in ("", {}, []):
         return ""
     if isinstance(value, Mapping) and "limits" in value:
         cells = [

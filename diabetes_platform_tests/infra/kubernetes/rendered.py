@@ -54,6 +54,8 @@ def pods(manifests: list[Manifest]) -> dict[str, Manifest]:
     templates = {}
     for manifest in manifests:
         template = manifest.get("spec", {}).get("template")
+        if manifest["kind"] == "Pod":
+            template = manifest
         if template is not None:
             templates[component(template)] = template
         executor = manifest.get("data", {}).get("executor.yaml")

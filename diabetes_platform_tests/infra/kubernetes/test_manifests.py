@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from diabetes_platform.local.commands.secrets import DOCTOR
+from diabetes_platform.local.kafka import data as kafka_data
 from diabetes_platform.local.services import process_environments
 from diabetes_platform.local.stack import INFRA, Stack
+from diabetes_platform.local.targets import SERVER_NAMES
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings
 from diabetes_platform_tests.clusters.tools import kubernetes_schemas, tool
 from diabetes_platform_tests.infra.kubernetes.rendered import (
@@ -29,7 +32,7 @@ from diabetes_platform_tests.infra.kubernetes.rendered import (
 )
 from diabetes_platform_tests.infra.kubernetes.settings import setting_names
 
-HOOKS = {"storage-setup", "warehouse-setup", "topics-setup", "connector-setup"}
+HOOKS = {"doctor", "storage-setup", "warehouse-setup", "topics-setup", "connector-setup"}
 WITHOUT_READINESS = {"dagster-daemon", "spark-executor", *HOOKS}
 """Nobody connects to them."""
 
@@ -134,12 +137,14 @@ def test_images_have_the_version_of_the_release(profile: str) -> None:
 def test_every_secret_is_one_that_the_platform_writes(profile: str) -> None:
     written = process_environments(Stack(PlatformSettings()))
     names = {f"{RELEASE}-{process}" for process, variables in written.items() if variables}
+    names.add(f"{RELEASE}-{DOCTOR}")
     read = set[str]().union(*map(secret_names, pods(render(profile)).values()))
     if profile == "full":
         read = {name.replace("clinic-api", f"{RELEASE}-api") for name in read}
     assert read <= names
-    # `stream-job` is Flink's application mode here.
-    assert profile != "default" or names - read == {f"{RELEASE}-stream-job"}
+    # `stream-job` is Flink's application mode here, and topics need no password.
+    unused = {f"{RELEASE}-{process}" for process in ("stream-job", "topics-setup")}
+    assert profile != "default" or names - read == unused
 
 
 @each_profile
@@ -159,7 +164,11 @@ def _variables() -> set[str]:
         for file in (INFRA / folder).rglob("*")
         if file.is_file()
     ]
-    files += [PROJECT_ROOT / "workspace.yaml", *(INFRA / "debezium").iterdir()]
+    files += [
+        Path(kafka_data.__file__),
+        PROJECT_ROOT / "workspace.yaml",
+        *(INFRA / "debezium").iterdir(),
+    ]
     texts = [file.read_text(encoding="utf-8") for file in files]
     names = {
         name for text in texts for name in re.findall(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", text)
@@ -187,6 +196,13 @@ def test_services_budgets_and_scalers_find_their_pods(profile: str) -> None:
     for scaler in by_kind(manifests, "HorizontalPodAutoscaler").values():
         deployment = by_kind(manifests, "Deployment")[scaler["spec"]["scaleTargetRef"]["name"]]
         assert "replicas" not in deployment["spec"]
+
+
+def test_servers_have_the_addresses_that_the_secrets_name() -> None:
+    services = by_kind(render(), "Service")
+    for port, name in SERVER_NAMES.items():
+        ports = [entry["port"] for entry in services[f"{RELEASE}-{name}"]["spec"]["ports"]]
+        assert port.value in ports
 
 
 @each_profile

@@ -3,8 +3,8 @@
 import json
 import ssl
 import sys
-import urllib.error
-import urllib.request
+from http import HTTPStatus
+from http.client import HTTPSConnection
 from pathlib import Path
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -14,31 +14,30 @@ PREFIXES = ("executionPlan-", "jobGraph-")
 
 def main(namespace: str, name: str) -> None:
     """Send a patch that sets the entries to null."""
-    url = f"https://kubernetes.default.svc/api/v1/namespaces/{namespace}/configmaps/{name}"
-    try:
-        entries = call(url, "GET").get("data") or {}
-    except urllib.error.HTTPError as error:
-        if error.code != 404:
-            raise
-        print("no job ran before")
-        return
+    path = f"/api/v1/namespaces/{namespace}/configmaps/{name}"
+    entries = call("GET", path).get("data") or {}
     graphs = [entry for entry in entries if entry.startswith(PREFIXES)]
     if graphs:
-        call(url, "PATCH", {"data": dict.fromkeys(graphs)})
+        call("PATCH", path, {"data": dict.fromkeys(graphs)})
     print(f"removed: {', '.join(graphs) or 'nothing'}")
 
 
-def call(url: str, method: str, body: object = None) -> dict:
-    """Return the API server's response; raises urllib.error.HTTPError."""
+def call(method: str, path: str, body: object = None) -> dict:
+    """Return the API server's response, {} if there is no such object; ends with other errors."""
+    context = ssl.create_default_context(cafile=ACCOUNT / "ca.crt")
+    connection = HTTPSConnection("kubernetes.default.svc", timeout=30, context=context)
     headers = {
         "Authorization": f"Bearer {(ACCOUNT / 'token').read_text()}",
         "Content-Type": "application/merge-patch+json",
     }
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, headers, method=method)
-    context = ssl.create_default_context(cafile=ACCOUNT / "ca.crt")
-    with urllib.request.urlopen(request, timeout=30, context=context) as response:
-        return json.load(response)
+    connection.request(method, path, None if body is None else json.dumps(body), headers)
+    response = connection.getresponse()
+    content = response.read()
+    if response.status == HTTPStatus.NOT_FOUND:
+        return {}
+    if response.status != HTTPStatus.OK:
+        sys.exit(f"{method} {path}: {response.status} {content.decode(errors='replace')}")
+    return json.loads(content)
 
 
 main(*sys.argv[1:])

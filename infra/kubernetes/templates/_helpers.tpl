@@ -172,6 +172,12 @@ topologySpreadConstraints:
 - {name: scratch, mountPath: /var/lib/platform, subPath: home}
 {{- end }}
 
+{{- /* The runtime would create the directory of a mounted file as root. */}}
+{{- define "platform.dagsterMounts" -}}
+{{ include "platform.scratchMounts" . }}
+- {name: scratch, mountPath: {{ include "platform.dagsterHome" . }}, subPath: dagster}
+{{- end }}
+
 {{- define "platform.scratch" -}}
 - name: scratch
   emptyDir: {}
