@@ -99,11 +99,15 @@ class Kafka(SupervisedService):
     """A broker on free ports."""
 
     def __init__(self, data_dir: Path) -> None:
-        self.data_dir, self._port = data_dir, free_port()
+        self.data_dir, self._port, controller_port = data_dir, free_port(), free_port()
         variables = {
             "KAFKA_HOST": HOST,
             "KAFKA_PORT": str(self._port),
-            "KAFKA_CONTROLLER_PORT": str(free_port()),
+            "KAFKA_CONTROLLER_PORT": str(controller_port),
+            "KAFKA_NODE_ID": "1",
+            "KAFKA_VOTERS": f"1@{HOST}:{controller_port}",
+            "KAFKA_REPLICAS": "1",
+            "KAFKA_MIN_ISR": "1",
             "KAFKA_DATA": str(data_dir),
         }
         super().__init__("kafka", variables, data_dir.parent)
@@ -169,10 +173,8 @@ class Connect(SupervisedService):
 
     def __init__(self, kafka: Kafka, database: ProvisionedServer, home: Path) -> None:
         self.kafka, self.database, self._port = kafka, database, free_port()
-        host, port = kafka.bootstrap_servers.split(":")
         variables = {
-            "KAFKA_HOST": host,
-            "KAFKA_PORT": port,
+            "PLATFORM_KAFKA_SERVERS": kafka.bootstrap_servers,
             "CONNECT_HOST": HOST,
             "CONNECT_PORT": str(self._port),
             "POSTGRES_HOST": HOST,

@@ -1,4 +1,4 @@
-# Flink's TaskManager.
+# Flink's TaskManager. More arguments are options of Flink, `-D name=value`.
 export MALLOC_ARENA_MAX=2
 export FLINK_PLUGINS_DIR="${TOOLS}/flink/plugins"
 scratch="${PLATFORM_HOME}/flink/taskmanager"
@@ -9,4 +9,4 @@ exec "${JAVA_HOME}/bin/java" -Djava.io.tmpdir="${scratch}" \
   "@${TOOLS}/flink/taskmanager.args" \
   -D jobmanager.rpc.address="${FLINK_HOST}" -D jobmanager.rpc.port="${FLINK_RPC_PORT}" \
   -D taskmanager.host="${TASKMANAGER_HOST}" -D taskmanager.bind-host="${LISTEN_HOST}" \
-  -D taskmanager.resource-id=taskmanager-1 -D s3.endpoint="${AWS_ENDPOINT_URL}"
+  -D taskmanager.resource-id=taskmanager-1 -D s3.endpoint="${AWS_ENDPOINT_URL}" "$@"

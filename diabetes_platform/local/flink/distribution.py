@@ -43,6 +43,8 @@ class JavaProgram:
     name: str
     main: str
     logging: str
+    role: str
+    """The end of `env.java.opts.…` in the configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +54,32 @@ class FlinkServer(JavaProgram):
     memory_command: str
 
 
-CLIENT = JavaProgram("client", "org.apache.flink.client.cli.CliFrontend", "log4j-cli.properties")
+CLIENT = JavaProgram(
+    "client", "org.apache.flink.client.cli.CliFrontend", "log4j-cli.properties", "client"
+)
 JOBMANAGER = FlinkServer(
     "jobmanager",
     "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint",
     "log4j-console.properties",
+    "jobmanager",
     "GET_JM_RESOURCE_PARAMS",
 )
+APPLICATION = FlinkServer(
+    "application",
+    "org.apache.flink.container.entrypoint.StandaloneApplicationClusterEntryPoint",
+    "log4j-console.properties",
+    "jobmanager",
+    "GET_JM_RESOURCE_PARAMS",
+)
+"""The JobManager of one job, whose program it runs; for clusters with high availability."""
 TASKMANAGER = FlinkServer(
     "taskmanager",
     "org.apache.flink.runtime.taskexecutor.TaskManagerRunner",
     "log4j-console.properties",
+    "taskmanager",
     "GET_TM_RESOURCE_PARAMS",
 )
-SERVERS = (JOBMANAGER, TASKMANAGER)
+SERVERS = (JOBMANAGER, APPLICATION, TASKMANAGER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +201,7 @@ def java_arguments(program: JavaProgram, configuration: Sequence[str], jar_path:
     """Return the arguments of `java` up to the main class; `configuration` is `name: value`."""
     settings = dict(line.split(": ", 1) for line in configuration)
     arguments = settings.get("env.java.opts.all", "").split()
-    arguments += settings.get(f"env.java.opts.{program.name}", "").split()
+    arguments += settings.get(f"env.java.opts.{program.role}", "").split()
     arguments.append(f"-Dlog4j.configurationFile=file:{CONF_DIR / program.logging}")
     return [*arguments, "-cp", jar_path, program.main]
 

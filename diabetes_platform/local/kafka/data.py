@@ -1,10 +1,12 @@
 """Kafka's data directory: its cluster id, and formatting of a new directory.
 
 `python -m diabetes_platform.local.kafka.data DIR COMMAND…` prepares `DIR` before the broker starts.
-The cluster id of this platform is kept in a file beside the directory.
+The cluster id of this platform is kept in a file beside the directory. A new one is random, or the
+value of KAFKA_CLUSTER_ID, which the nodes of a cluster have in common.
 """
 
 import base64
+import os
 import shutil
 import subprocess
 import sys
@@ -15,11 +17,12 @@ from pathlib import Path
 from diabetes_platform.errors import COULD_NOT_RUN, PlatformError
 
 
-def prepare(data_dir: Path, format_command: Sequence[str]) -> None:
+def prepare(data_dir: Path, format_command: Sequence[str], cluster_id: str | None = None) -> None:
     """Format `data_dir` if it is new, and verify that it belongs to this platform's cluster.
 
     `format_command` formats the directory in the variable KAFKA_DATA; `--cluster-id` is added to
-    it. Raises PlatformError, and changes nothing, if the directory holds other data.
+    it. `cluster_id` is the id of a new cluster. Raises PlatformError, and changes nothing, if the
+    directory holds other data.
     """
     id_file = cluster_id_file(data_dir)
     expected = id_file.read_text(encoding="ascii").strip() if id_file.exists() else None
@@ -29,7 +32,7 @@ def prepare(data_dir: Path, format_command: Sequence[str]) -> None:
         raise PlatformError(problem)
     if actual is None:
         if expected is None:
-            expected = new_cluster_id()
+            expected = cluster_id or new_cluster_id()
             id_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             new = id_file.with_name(f"{id_file.name}.new")
             new.write_text(f"{expected}\n", encoding="ascii")
@@ -110,7 +113,8 @@ def _format(data_dir: Path, cluster_id: str, format_command: Sequence[str]) -> N
 
 if __name__ == "__main__":
     try:
-        prepare(Path(sys.argv[1]).absolute(), sys.argv[2:])
+        identity = os.environ.get("KAFKA_CLUSTER_ID")
+        prepare(Path(sys.argv[1]).absolute(), sys.argv[2:], identity)
     except (PlatformError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(COULD_NOT_RUN)

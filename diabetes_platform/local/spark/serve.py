@@ -1,7 +1,8 @@
 """Replaces this process by a Spark server, so that a supervisor has it as its own child.
 
 `python -m diabetes_platform.local.spark.serve connect --java JAVA --tools DIR --infra DIR
---work DIR --port PORT [--listen ADDRESS] [--master URL]`; `master` and `worker` make a standalone
+--work DIR --port PORT [--listen ADDRESS] [--master URL]
+[--conf NAME=VALUE]…`; `master` and `worker` make a standalone
 cluster. The configuration in `infra/spark` takes the S3 endpoint and keys from the environment,
 which is passed on. Standard library only, because a supervised server must start quickly.
 """
@@ -98,10 +99,11 @@ def connect_server(
     master: str | None = None,
     *,
     listen: str = HOST,
+    conf: Sequence[str] = (),
 ) -> SparkProcess:
     """Return the Connect server: local, or as an application of the cluster at `master`.
 
-    `listen` is the address at which clients reach it.
+    `listen` is the address at which clients reach it. `conf` has more settings, `name=value`.
     """
     settings = {
         "spark.connect.grpc.binding.address": listen,
@@ -116,8 +118,8 @@ def connect_server(
             "spark.executor.extraClassPath": f"{tools / 'jars' / 'spark'}/*",
         }
     arguments = [_SUBMIT_CLASS, "--class", _CONNECT_CLASS, "--name", "spark-connect"]
-    for name, value in settings.items():
-        arguments += ["--conf", f"{name}={value}"]
+    for setting in (*(f"{name}={value}" for name, value in settings.items()), *conf):
+        arguments += ["--conf", setting]
     return SparkProcess(
         "spark-connect", [*arguments, "spark-internal"], tools, infra / "spark", work
     )
@@ -142,7 +144,13 @@ def _process(options: argparse.Namespace) -> SparkProcess:
     tools, infra, work = (path.absolute() for path in (options.tools, options.infra, options.work))
     if options.server == "connect":
         return connect_server(
-            tools, infra, work, options.port, options.master, listen=options.listen
+            tools,
+            infra,
+            work,
+            options.port,
+            options.master,
+            listen=options.listen,
+            conf=options.conf,
         )
     location = ["--host", HOST, "--webui-port", "0"]
     if options.server == "master":
@@ -162,7 +170,8 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--port", type=int)
     parser.add_argument("--listen", default=HOST, help="address of the Connect server")
-    parser.add_argument("--master", help="URL of the cluster: spark://host:port")
+    parser.add_argument("--master", help="URL of the cluster: spark://host:port, k8s://…")
+    parser.add_argument("--conf", action="append", default=[], help="setting of Spark, NAME=VALUE")
     return parser
 
 
