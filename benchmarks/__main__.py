@@ -1,7 +1,7 @@
 """`make bench`: batch path, change data capture, prediction API; or one with its own options.
 
 `stream` and `flink` measure the running platform, `predictor` its own, `increments` a table of its
-own or the running platform; they are run by their names alone.
+own or the running platform, `maintenance` tables of its own; they are run by their names alone.
 """
 
 import subprocess
@@ -11,6 +11,7 @@ from benchmarks.batch import run as batch
 from benchmarks.cdc import run as cdc
 from benchmarks.flink import run as flink
 from benchmarks.increments import run as increments
+from benchmarks.maintenance import run as maintenance
 from benchmarks.predictor import run as predictor
 from benchmarks.stream import run as stream
 from diabetes_platform.errors import USER_ERRORS
@@ -24,6 +25,7 @@ _WITH_OPTIONS = {
     "stream": stream.main,
     "flink": flink.main,
     "increments": increments.main,
+    "maintenance": maintenance.main,
 }
 
 

@@ -6,7 +6,7 @@ Spark is imported when a session is created, so that the code location loads fas
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pysail.spark import SparkConnectServer
@@ -28,18 +28,27 @@ _SMALL_BATCH_SETTINGS = {
 
 @contextmanager
 def spark_session(remote: str | None = None) -> "Iterator[SparkSession]":
-    """Yield a new session in UTC on `remote` (`sc://host:port`), or on Sail in this process.
+    """Yield a new session on `remote` (`sc://host:port`), or on Sail in this process.
 
-    Sail starts at the first call and keeps running. The session is stopped at the end, so that a
-    long-running server does not accumulate sessions.
+    Steps of Dagster have theirs from `orchestration/resources.py`.
     """
     from pyspark.sql import SparkSession
 
-    builder = SparkSession.builder.remote(remote or sail_url())
     # Not getOrCreate(): it returns the active session even if it is on another server.
-    session: SparkSession = builder.create()
+    builder = SparkSession.builder.config(map=session_config(remote))
+    with stopped_at_end(builder.create()) as session:
+        yield session
+
+
+def session_config(remote: str | None) -> dict[str, Any]:
+    """Return the properties of a session on `remote`, or on Sail, which this starts."""
+    return {"spark.remote": remote or sail_url(), "spark.sql.session.timeZone": "UTC"}
+
+
+@contextmanager
+def stopped_at_end(session: "SparkSession") -> "Iterator[SparkSession]":
+    """Yield `session`; stop it, so that a long-running server does not accumulate sessions."""
     try:
-        session.conf.set("spark.sql.session.timeZone", "UTC")
         yield session
     finally:
         session.stop()

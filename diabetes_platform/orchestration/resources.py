@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from diabetes_platform.cleaning.session import session_config, stopped_at_end
 from diabetes_platform.contract.s3 import S3
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.modelling.store import ModelStore
@@ -34,16 +35,25 @@ class Warehouse:
 
 @dataclass(frozen=True)
 class Spark:
-    """The Spark engine: a Connect URL, or None for Sail in this process."""
+    """The Spark engine: a Connect URL of one machine or of a cluster, None for Sail."""
 
     remote: str | None
 
     @contextmanager
     def session(self) -> Iterator["SparkSession"]:
-        """Start and yield a session; a step with unchanged input does not call this."""
-        from diabetes_platform.cleaning.session import spark_session
+        """Yield a session of dagster-pyspark; a step with unchanged input does not call this.
 
-        with spark_session(self.remote) as session:
+        Raises RuntimeError if this process has an active session: dagster-pyspark would return it,
+        and it would be stopped at the end.
+        """
+        # Imported here: with Spark's client it takes longer than loading the code location.
+        from dagster_pyspark import LazyPySparkResource
+        from pyspark.sql import SparkSession
+
+        if SparkSession.getActiveSession() is not None:
+            raise RuntimeError("this process has an active Spark session: stop it first")
+        spark = LazyPySparkResource(spark_config=session_config(self.remote))
+        with stopped_at_end(spark.spark_session) as session:
             yield session
 
 

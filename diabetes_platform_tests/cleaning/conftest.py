@@ -1,4 +1,4 @@
-"""One Sail session for all tests of cleaning, and the platform's real Apache Spark."""
+"""A Sail session for each module of tests, and the platform's real Apache Spark."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from diabetes_platform.cleaning.session import spark_session
 from diabetes_platform.local.stack import Stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def spark() -> Iterator[SparkSession]:
     """A session on Sail, in this process."""
     with spark_session() as session:

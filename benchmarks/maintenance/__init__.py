@@ -1,0 +1,1 @@
+"""Maintenance of a Delta table with deltalake, compared with Delta Lake on a Spark server."""
