@@ -38,8 +38,7 @@ apt = dpkg --status $(1) >/dev/null 2>&1 || { apt-get update && RUNLEVEL=1 \
 	apt-get install --yes --no-install-recommends $(1); }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status logs doctor images test test-slow test-compose test-kubernetes lint bench lock \
-	clean \
+.PHONY: help demo up down status logs doctor images test test-slow test-compose test-kubernetes lint bench lock clean \
 	platform-tests other-tests serving-tests flink-tests
 
 help: ## Show this list
