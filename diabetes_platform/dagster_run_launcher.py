@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Self
 
-from dagster import DagsterRun, Field, Map, Permissive
+from dagster import DagsterRun, Field
 from dagster_k8s import K8sRunLauncher
 from dagster_k8s.container_context import K8sContainerContext
 from dagster_k8s.job import UserDefinedDagsterK8sConfig, get_user_defined_k8s_config
@@ -35,8 +35,8 @@ class GraphRunLauncher(K8sRunLauncher):
     @classmethod
     def config_type(cls) -> Mapping[str, Any]:
         """Return the configuration of `K8sRunLauncher` with `graphs`."""
-        graphs = Field(Map(str, Permissive()), is_required=False)
-        return {**super().config_type(), "graphs": graphs}
+        options = super().config_type()  # type: ignore[no-untyped-call]
+        return {**options, "graphs": Field(dict, is_required=False)}
 
     @classmethod
     def from_config_value(
@@ -50,7 +50,7 @@ class GraphRunLauncher(K8sRunLauncher):
         context = super().get_container_context_for_run(dagster_run)
         graph = self._graphs.get(dagster_run.tags.get(GRAPH_TAG, ""), {})
         for config in (
-            UserDefinedDagsterK8sConfig.from_dict(graph),
+            UserDefinedDagsterK8sConfig.from_dict(graph),  # type: ignore[no-untyped-call]
             # The tags of the run again, because they are more specific than its graph.
             get_user_defined_k8s_config(dagster_run.tags),
         ):
