@@ -18,6 +18,7 @@ from diabetes_platform.local.home import make_private, write_private
 from diabetes_platform.local.install.plan import InstallPlan
 from diabetes_platform.local.kafka.service import SERVICE as KAFKA
 from diabetes_platform.local.minio.service import SERVICE as MINIO
+from diabetes_platform.local.ports import HOST
 from diabetes_platform.local.postgres.service import SERVICE as POSTGRES
 from diabetes_platform.local.service import Component, Environment, Service
 from diabetes_platform.local.spark.service import SERVICE as SPARK
@@ -93,6 +94,7 @@ def supervisor_environment(
         "PROGRAMS": str(Path(layout.program("python")).parent),
         "SERVING_PYTHON": str(layout.serving_python),
         "JAVA_HOME": java_home,
+        "LISTEN_HOST": HOST,
         "PC_DISABLE_DOTENV": "1",
         SUPERVISED: str(layout.home),
     }

@@ -19,8 +19,6 @@ from serving.predictor.settings import PredictorSettings
 from serving.predictor.status import create_status_app
 from serving.predictor.worker import Worker
 
-HOST = "127.0.0.1"
-
 
 class Predictor:
     """The worker's thread, the champion watcher, and the HTTP server for health and metrics."""
@@ -41,7 +39,11 @@ class Predictor:
         )
         app = create_status_app(self._worker.state, self._watcher, metrics, self._lifespan)
         config = uvicorn.Config(
-            app, host=HOST, port=settings.port, log_config=log_config(), access_log=False
+            app,
+            host=settings.predictor_host,
+            port=settings.port,
+            log_config=log_config(),
+            access_log=False,
         )
         self._server = uvicorn.Server(config)
 

@@ -16,6 +16,7 @@ class PredictorSettings(ServingSettings):
     """
 
     database_url: SecretStr
+    predictor_host: str = "127.0.0.1"
     predictor_port: int | None = Field(default=None, ge=1, le=65535)
     predictor_batch: int = Field(default=500, ge=1, le=10_000)
     kafka_servers: str | None = Field(default=None, pattern=r"^[^\s,:]+:\d+(,[^\s,:]+:\d+)*$")

@@ -1,6 +1,7 @@
 """Replaces this process by PostgreSQL, so that a supervisor has it as its own child.
 
-`python -m diabetes_platform.local.postgres.serve --data-dir DIR --port PORT --config FILE`
+`python -m diabetes_platform.local.postgres.serve --data-dir DIR --listen ADDRESSES --port PORT
+--config FILE`
 """
 
 import argparse
@@ -21,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Become the server; exit with one line on stderr if it cannot start."""
     parser = argparse.ArgumentParser(prog="postgres.serve")
     parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--listen", required=True, help="addresses, separated by commas")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--config", type=Path, required=True)
     options = parser.parse_args(arguments)
@@ -32,15 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except PlatformError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(COULD_NOT_RUN)
-    arguments = [*command, f"--port={options.port}"]
+    arguments = [*command, f"--listen_addresses={options.listen}", f"--port={options.port}"]
     os.execvpe(command[0], arguments, environment())  # noqa: S606 - a list, and no shell
 
 
 def _password() -> str:
-    # Imported here because settings are slow to import, and only a new data directory needs them.
-    from diabetes_platform.settings import inherited_environment
-
-    password = inherited_environment().get(SUPERUSER_SECRET)
+    password = os.environ.get(SUPERUSER_SECRET)
     if not password:
         raise PlatformError(
             f"{SUPERUSER_SECRET} is not set: a new data directory needs the superuser's password"

@@ -1,7 +1,7 @@
 """Replaces this process by a Spark server, so that a supervisor has it as its own child.
 
 `python -m diabetes_platform.local.spark.serve connect --java JAVA --tools DIR --infra DIR
---work DIR --port PORT [--master URL]`; `master` and `worker` make a standalone cluster. The
+--work DIR --port PORT [--listen ADDRESS] [--master URL]`; `master` and `worker` make a standalone cluster. The
 configuration in `infra/spark` takes the S3 endpoint and keys from the environment, which is passed
 on. Standard library only, because a supervised server must start quickly.
 """
@@ -91,10 +91,20 @@ class SparkProcess:
 
 
 def connect_server(
-    tools: Path, infra: Path, work: Path, port: int, master: str | None = None
+    tools: Path,
+    infra: Path,
+    work: Path,
+    port: int,
+    master: str | None = None,
+    *,
+    listen: str = HOST,
 ) -> SparkProcess:
-    """Return the Connect server: local, or as an application of the cluster at `master`."""
+    """Return the Connect server: local, or as an application of the cluster at `master`.
+
+    `listen` is the address at which clients reach it.
+    """
     settings = {
+        "spark.connect.grpc.binding.address": listen,
         "spark.connect.grpc.binding.port": str(port),
         "spark.sql.warehouse.dir": str(work / "warehouse"),
     }
@@ -131,7 +141,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def _process(options: argparse.Namespace) -> SparkProcess:
     tools, infra, work = (path.absolute() for path in (options.tools, options.infra, options.work))
     if options.server == "connect":
-        return connect_server(tools, infra, work, options.port, options.master)
+        return connect_server(
+            tools, infra, work, options.port, options.master, listen=options.listen
+        )
     location = ["--host", HOST, "--webui-port", "0"]
     if options.server == "master":
         arguments = [_MASTER_CLASS, *location, "--port", str(options.port)]
@@ -149,6 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("java", "tools", "infra", "work"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--port", type=int)
+    parser.add_argument("--listen", default=HOST, help="address of the Connect server")
     parser.add_argument("--master", help="URL of the cluster: spark://host:port")
     return parser
 

@@ -1,0 +1,23 @@
+#!/bin/sh
+# Installs a virtual environment for an image: `venv.sh NAME LOCK BUILD_LOCK PACKAGE…`, without the last
+# packages. Removes what no program reads, and compiles the modules: bytecode without a time is valid on
+# every copy, and the same in every build.
+set -eu
+name=$1 lock=$2 build_lock=$3
+shift 3
+export VIRTUAL_ENV="/opt/platform/venvs/${name}"
+uv venv -q --python /usr/bin/python3 "${VIRTUAL_ENV}"
+with-ca.sh uv pip sync -q --require-hashes --build-constraints "${build_lock}" "${lock}"
+[ $# -eq 0 ] || uv pip uninstall -q "$@"
+packages=$(echo "${VIRTUAL_ENV}"/lib/python3*/site-packages)
+# The checkout, which is not a package.
+echo /app > "${packages}/checkout.pth"
+find "${packages}" -depth -mindepth 2 -type d '(' -name tests -o -name test ')' -exec rm -rf {} +
+find "${packages}" -type f '(' -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.c' \
+  -o -name '*.cpp' -o -name '*.h' -o -name '*.hpp' -o -name '*.f90' -o -name '*.a' -o -name '*.map' ')' \
+  -delete
+# The platform uses neither Arrow's RPC nor its foreign query plans.
+rm -rf "${packages}"/pyarrow/*flight* "${packages}"/pyarrow/*substrait*
+# Libraries in `*.libs` were moved by auditwheel in a way that strip damages.
+find "${packages}" -type f -name '*.so*' ! -path '*.libs/*' -exec strip --strip-unneeded {} +
+python3 -m compileall -q --invalidation-mode unchecked-hash "${packages}"

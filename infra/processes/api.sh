@@ -1,0 +1,2 @@
+# The prediction API and the web page.
+exec "${SERVING_PYTHON}" -m serving.app

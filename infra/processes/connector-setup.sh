@@ -1,0 +1,2 @@
+# The Debezium connector.
+exec "${PYTHON}" -m diabetes_platform.provisioning.connector

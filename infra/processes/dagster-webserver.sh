@@ -1,0 +1,3 @@
+# Dagster's UI.
+exec "${PYTHON}" -m dagster_webserver -w "${CHECKOUT}/workspace.yaml" \
+  -h "${LISTEN_HOST}" -p "${DAGSTER_PORT}" --db-pool-recycle 1

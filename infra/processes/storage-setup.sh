@@ -1,0 +1,2 @@
+# Buckets, users and policies.
+exec "${PYTHON}" -m diabetes_platform.provisioning.storage

@@ -1,0 +1,2 @@
+# Kafka's topics with their settings.
+exec "${PYTHON}" -m diabetes_platform.provisioning.topics

@@ -1,0 +1,2 @@
+# Databases, roles, migrations and the replication slot.
+exec "${PYTHON}" -m diabetes_platform.provisioning.warehouse
