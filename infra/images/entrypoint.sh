@@ -10,9 +10,13 @@ for file in /run/secrets/*.env; do
     set +a
   fi
 done
+# The batch graph alone: Dagster starts no sensor of the stream.
+if [ "${PLATFORM_PROFILE:-all}" = demo ]; then
+  unset PLATFORM_KAFKA_SERVERS PLATFORM_CONNECT_URL PLATFORM_FLINK_URL PLATFORM_PREDICTOR_URL
+fi
 # An instance of Dagster, unless the deployment has mounted its own configuration.
 if [ -n "${DAGSTER_HOME:-}" ] && [ ! -e "${DAGSTER_HOME}/dagster.yaml" ]; then
-  mkdir -p "${DAGSTER_HOME}"
+  mkdir -p "${DAGSTER_HOME}" "${PLATFORM_HOME}/logs"
   ln -sf "${INFRA}/dagster/instance.yaml" "${DAGSTER_HOME}/dagster.yaml"
 fi
 script="${INFRA}/processes/${1}.sh"

@@ -1,9 +1,9 @@
 """Replaces this process by a Spark server, so that a supervisor has it as its own child.
 
 `python -m diabetes_platform.local.spark.serve connect --java JAVA --tools DIR --infra DIR
---work DIR --port PORT [--listen ADDRESS] [--master URL]`; `master` and `worker` make a standalone cluster. The
-configuration in `infra/spark` takes the S3 endpoint and keys from the environment, which is passed
-on. Standard library only, because a supervised server must start quickly.
+--work DIR --port PORT [--listen ADDRESS] [--master URL]`; `master` and `worker` make a standalone
+cluster. The configuration in `infra/spark` takes the S3 endpoint and keys from the environment,
+which is passed on. Standard library only, because a supervised server must start quickly.
 """
 
 import argparse
