@@ -28,7 +28,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status logs doctor test test-slow lint bench lock clean \
+.PHONY: help demo up down status logs doctor images test test-slow lint bench lock clean \
 	platform-tests other-tests serving-tests flink-tests
 
 help: ## Show this list
@@ -86,12 +86,17 @@ test-slow: ## Run the tests that take minutes: services killed and restarted, en
 	cd serving && $(SERVING_BIN)/python -m pytest -m slow
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow $(ARGS)
 
+images: ## Build the container images, check them, write their bills of material (ARGS=NAME…, --reproduce)
+	@$(BOOTSTRAP) test
+	$(BIN)/diabetes install
+	$(BIN)/python infra/images/build.py $(ARGS)
+
 lint: ## Check style, types, the direction of imports and the Dagster definitions
 	@$(BOOTSTRAP) test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy infra/local/bootstrap.py infra/local/jars/lock.py
+	$(BIN)/mypy infra/local/bootstrap.py infra/local/jars/lock.py infra/images/build.py infra/images/trust.py
 	$(SERVING_BIN)/mypy --config-file serving/pyproject.toml -p serving.app -p serving.predictor
 	$(BIN)/lint-imports
 	$(BIN)/dg check defs

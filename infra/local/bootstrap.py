@@ -81,6 +81,10 @@ LOCKS = (
     Lock("infra/spark/requirements.lock", ("infra/spark/requirements.in",)),
     *(Lock("requirements.lock", _RUN, directory) for directory in PROJECTS),
     *(Lock("requirements-dev.lock", _DEV, directory) for directory in PROJECTS),
+    *(
+        Lock(f"infra/images/{name}.lock", ("-c", "requirements.lock", f"infra/images/{name}.in"))
+        for name in ("postgres", "stream-job")
+    ),
     Lock(REFERENCE, ("--no-deps", REFERENCE.replace(".lock", ".in"))),
 )
 

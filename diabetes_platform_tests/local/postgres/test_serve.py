@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from diabetes_platform.local.ports import free_port
+from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.local.postgres.data import read_pid_file
 from diabetes_platform.local.postgres.server import CONFIG_FILE
 from diabetes_platform.local.processes import last_line
@@ -45,7 +45,8 @@ def serve(data_dir: Path, port: int, log: Path) -> Iterator[Serve]:
 
     def start(**secrets: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "diabetes_platform.local.postgres.serve"]
-        options = ["--data-dir", data_dir, "--port", str(port), "--config", CONFIG_FILE]
+        options = ["--data-dir", data_dir, "--config", CONFIG_FILE]
+        options += ["--listen", HOST, "--port", str(port)]
         redirected = ["sh", "-c", 'exec >>"$0" 2>&1; exec "$@"', log]
         process = subprocess.Popen(
             [*redirected, *command, *options], env=os.environ | secrets, stdout=subprocess.PIPE
