@@ -87,17 +87,17 @@ def main(arguments: Sequence[str]) -> int:
     names = options.images or list(IMAGES)
     if unknown := set(names) - set(IMAGES):
         parser.error(f"no image {', '.join(sorted(unknown))}; there are {', '.join(IMAGES)}")
-    try:
-        version = current_version()
-        for name in names:
+    version = current_version()
+    problems = []
+    for name in names:
+        try:
             build_and_check(name, version, reproduce=options.reproduce)
-        COMPOSE_VARIABLES.write_text(
-            f"PLATFORM_VERSION={version}\nCOMPOSE_PROFILES=all\n", encoding="utf-8"
-        )
-    except BuildError as error:
-        print(f"images: {error}", file=sys.stderr)
-        return 1
-    return 0
+        except BuildError as error:
+            problems.append(error)
+            print(f"images: {error}", file=sys.stderr)
+    variables = f"PLATFORM_VERSION={version}\nCOMPOSE_PROFILES=all\n"
+    COMPOSE_VARIABLES.write_text(variables, encoding="utf-8")
+    return 1 if problems else 0
 
 
 def build_and_check(name: str, version: str, *, reproduce: bool) -> None:
@@ -181,27 +181,30 @@ def _add(contents: Contents, name: str, file: io.BufferedReader) -> None:
     if name == _DPKG or (path.name == "METADATA" and path.parent.suffix == ".dist-info"):
         content = file.read()
         contents.files[name] = hashlib.sha256(content).hexdigest()
-        read = _debian_packages if name == _DPKG else _python_package
+        read = debian_packages if name == _DPKG else python_package
         contents.packages += read(content.decode())
         return
     digest = hashlib.file_digest(file, "sha256").hexdigest()
     contents.files[name] = digest
     if path.suffix == ".jar" or name == "opt/platform/bin/minio":
-        hashes = [HashType(alg=HashAlgorithm.SHA_256, content=digest)]
-        purl = PackageURL("generic", name=path.stem, qualifiers={"checksum": f"sha256:{digest}"})
-        contents.packages.append(
-            Component(
-                name=path.name,
-                purl=purl,
-                type=ComponentType.LIBRARY,
-                hashes=hashes,
-                bom_ref=name,
-                properties=[Property(name="path", value=f"/{name}")],
-            )
-        )
+        contents.packages.append(file_component(name, digest))
 
 
-def _debian_packages(status: str) -> Iterator[Component]:
+def file_component(name: str, digest: str) -> Component:
+    """Return the component of a file that no package manager has installed."""
+    path = PurePosixPath(name)
+    return Component(
+        name=path.name,
+        purl=PackageURL("generic", name=path.stem, qualifiers={"checksum": f"sha256:{digest}"}),
+        type=ComponentType.LIBRARY,
+        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=digest)],
+        bom_ref=name,
+        properties=[Property(name="path", value=f"/{name}")],
+    )
+
+
+def debian_packages(status: str) -> Iterator[Component]:
+    """Yield the packages in the text of dpkg's status file."""
     for paragraph in status.strip().split("\n\n"):
         package = HeaderParser().parsestr(paragraph)
         qualifiers = {"arch": package["Architecture"], "distro": "bookworm"}
@@ -209,7 +212,8 @@ def _debian_packages(status: str) -> Iterator[Component]:
         yield _package(package["Package"], package["Version"], purl)
 
 
-def _python_package(metadata: str) -> Iterator[Component]:
+def python_package(metadata: str) -> Iterator[Component]:
+    """Yield the package of a METADATA file."""
     package = HeaderParser().parsestr(metadata)
     name, version = package["Name"], package["Version"]
     yield _package(name, version, PackageURL("pypi", name=name.lower(), version=version))
@@ -243,6 +247,7 @@ def write_results(name: str, version: str, contents: Contents) -> None:
     image = Component(name=f"{NAMESPACE}/{name}", version=version, type=ComponentType.CONTAINER)
     bom = Bom(components=contents.packages)
     bom.metadata.component = image
+    bom.register_dependency(image, contents.packages)
     document = json.loads(JsonV1Dot6(bom).output_as_string())
     (OUTPUT / f"{name}.cdx.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
 
