@@ -16,8 +16,10 @@ find "${packages}" -depth -mindepth 2 -type d '(' -name tests -o -name test ')' 
 find "${packages}" -type f '(' -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.c' \
   -o -name '*.cpp' -o -name '*.h' -o -name '*.hpp' -o -name '*.f90' -o -name '*.a' -o -name '*.map' ')' \
   -delete
-# The platform uses neither Arrow's RPC nor its foreign query plans.
-rm -rf "${packages}"/pyarrow/*flight* "${packages}"/pyarrow/*substrait*
+# Arrow's RPC, and the description of every AWS service but S3.
+rm -rf "${packages}"/pyarrow/*flight* "${packages}/Crypto/SelfTest"
+find "${packages}" -mindepth 3 -maxdepth 3 -type d -path '*/botocore/data/*' \
+  ! -name s3 ! -name sts ! -name 'sso*' -exec rm -rf {} +
 # Libraries in `*.libs` were moved by auditwheel in a way that strip damages.
 find "${packages}" -type f -name '*.so*' ! -path '*.libs/*' -exec strip --strip-unneeded {} +
 python3 -m compileall -q --invalidation-mode unchecked-hash "${packages}"
