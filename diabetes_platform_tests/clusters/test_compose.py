@@ -1,6 +1,7 @@
 """The platform in containers on a Docker engine: batch, stream, data that outlive containers."""
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -46,8 +47,21 @@ class ComposePlatform:
         )
 
     def up(self) -> None:
-        """Start everything and wait until each service is healthy."""
-        self.compose("up", "--detach", "--wait", f"--wait-timeout={UP_SECONDS}")
+        """Start everything and wait until each service is healthy, or has ended without error."""
+        # `--wait` fails when a set-up that no other service waits for has ended.
+        self.compose("up", "--detach")
+        wait_until(lambda: not self.pending(), timeout=UP_SECONDS, interval=2)
+
+    def pending(self) -> list[str]:
+        """Return the services that are not healthy yet; a set-up must have ended with code 0."""
+        lines = self.compose("ps", "--all", "--format=json").splitlines()
+        states = [json.loads(line) for line in lines]
+        return [
+            state["Service"]
+            for state in states
+            if state["Health"] not in {"", "healthy"}
+            or (state["State"], state["ExitCode"]) not in {("running", 0), ("exited", 0)}
+        ]
 
     def url(self, port: Port) -> str:
         return f"http://{self.address}:{port.value}"
