@@ -113,7 +113,7 @@ POSTGRES = """
   postgres:
     command: >-
       exec "{python}" -m diabetes_platform.local.postgres.serve --data-dir "{data}"
-      --port {port} --config "{config}"
+      --listen 127.0.0.1 --port {port} --config "{config}"
     environment: [POSTGRES_PASSWORD=secret]
 """
 

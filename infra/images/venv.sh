@@ -17,7 +17,8 @@ find "${packages}" -depth -mindepth 2 -type d -name tests -exec rm -rf {} +
 find "${packages}" -type f '(' -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.c' \
   -o -name '*.cpp' -o -name '*.h' -o -name '*.hpp' -o -name '*.f90' -o -name '*.a' -o -name '*.map' ')' \
   -delete
-# Arrow's RPC and its own S3 client (deltalake and obstore have theirs), and the description of every AWS service but S3.
+# Arrow's RPC and its own S3 client (deltalake and obstore have theirs), and the description of every
+# AWS service but S3.
 rm -rf "${packages}"/pyarrow/*flight* "${packages}"/pyarrow/*s3* "${packages}/Crypto/SelfTest"
 find "${packages}" -mindepth 3 -maxdepth 3 -type d -path '*/botocore/data/*' \
   ! -name s3 ! -name sts ! -name 'sso*' -exec rm -rf {} +

@@ -162,7 +162,7 @@ def _variables() -> set[str]:
         file
         for folder in ("processes", "connect", "kafka", "spark", "images")
         for file in (INFRA / folder).rglob("*")
-        if file.is_file()
+        if file.is_file() and file.suffix != ".pyc"
     ]
     files += [
         Path(kafka_data.__file__),
