@@ -40,7 +40,7 @@ def load_or_create(path: Path, names: Iterable[str] = (POSTGRES,)) -> Secrets:
 
 
 def parse_secrets(text: str, source: str) -> Secrets:
-    """Return the secrets in a JSON object; PlatformError names `source` if it is none."""
+    """Return the secrets in a JSON object; PlatformError names `source` if it is not one."""
     values = _parse(text)
     if values is None:
         raise PlatformError(f"{source} is not a JSON object of texts")
