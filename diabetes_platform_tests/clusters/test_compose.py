@@ -82,6 +82,12 @@ class ComposePlatform:
             retry_on=(PlatformError,),
         )
         assert status() == "SUCCESS"
+        # The API polls the model store.
+        wait_until(
+            lambda: httpx.get(f"{self.url(Port.API)}/ready", timeout=30, trust_env=False).is_success,
+            timeout=ANSWER_SECONDS,
+            interval=0.5,
+        )
 
     def send_patient(self) -> int:
         """Store a patient through the API and return its id."""
