@@ -83,8 +83,9 @@ class ComposePlatform:
         )
         assert status() == "SUCCESS"
         # The API polls the model store.
+        ready = f"{self.url(Port.API)}/ready"
         wait_until(
-            lambda: httpx.get(f"{self.url(Port.API)}/ready", timeout=30, trust_env=False).is_success,
+            lambda: httpx.get(ready, timeout=30, trust_env=False).is_success,
             timeout=ANSWER_SECONDS,
             interval=0.5,
         )
