@@ -82,6 +82,13 @@ class ComposePlatform:
             retry_on=(PlatformError,),
         )
         assert status() == "SUCCESS"
+        # The API polls the model store.
+        ready = f"{self.url(Port.API)}/ready"
+        wait_until(
+            lambda: httpx.get(ready, timeout=30, trust_env=False).is_success,
+            timeout=ANSWER_SECONDS,
+            interval=0.5,
+        )
 
     def send_patient(self) -> int:
         """Store a patient through the API and return its id."""
