@@ -14,7 +14,12 @@ FLINK_BIN := $(STATE)/venvs/flink-development/bin
 # option: an argument after it would be the package to measure.
 MEASURED := $(if $(COVERAGE),--cov)
 
-# Caches and configuration of all tools stay inside the checkout.
+# The tools of the container tests are built once per machine, and not once per checkout.
+export TOOLS_CACHE := $(or $(TOOLS_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/diabetes-platform)
+ENGINE_PACKAGES := docker.io iptables mmdebstrap runc slirp4netns tini
+CLUSTER_PACKAGES := conntrack containerd containernetworking-plugins ebtables ipset nftables socat
+
+# Caches and configuration of all other tools stay inside the checkout.
 export XDG_CACHE_HOME := $(STATE)/cache
 export XDG_CONFIG_HOME := $(STATE)/config
 export XDG_DATA_HOME := $(STATE)/data
@@ -27,12 +32,16 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 # Without bytecode files, every start takes twice as long.
 unexport PYTHONDONTWRITEBYTECODE
 
+# Installs Debian packages that are missing. Without systemd, their services do not start.
+apt = dpkg --status $(1) >/dev/null 2>&1 || { apt-get update && RUNLEVEL=1 \
+	apt-get install --yes --no-install-recommends $(1); }
+
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status logs doctor test test-slow lint bench lock clean \
+.PHONY: help demo up down status logs doctor test test-slow test-compose test-kubernetes lint bench lock clean \
 	platform-tests other-tests serving-tests flink-tests
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
 
 demo: ## Run the batch graph on the Pima data, serve predictions and the Dagster UI (ARGS=--once)
 	@$(BOOTSTRAP) demo
@@ -86,12 +95,24 @@ test-slow: ## Run the tests that take minutes: services killed and restarted, en
 	cd serving && $(SERVING_BIN)/python -m pytest -m slow
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow $(ARGS)
 
+test-compose: ## Run the tests on a Docker engine of their own (root; installs Debian's docker.io)
+	@$(call apt,$(ENGINE_PACKAGES))
+	@$(BOOTSTRAP) test
+	$(BIN)/python -m pytest -m compose $(ARGS)
+
+test-kubernetes: ## Run the tests on a Kubernetes cluster of their own (root; installs containerd)
+	@$(call apt,$(ENGINE_PACKAGES) $(CLUSTER_PACKAGES))
+	@$(BOOTSTRAP) test
+	$(BIN)/python -m pytest -m kubernetes $(ARGS)
+
 lint: ## Check style, types, the direction of imports and the Dagster definitions
 	@$(BOOTSTRAP) test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy infra/local/bootstrap.py infra/local/jars/lock.py
+	$(BIN)/mypy infra/testing/schemas.py
+	$(BIN)/mypy -p diabetes_platform_tests.clusters
 	$(SERVING_BIN)/mypy --config-file serving/pyproject.toml -p serving.app -p serving.predictor
 	$(BIN)/lint-imports
 	$(BIN)/dg check defs

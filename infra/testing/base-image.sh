@@ -4,7 +4,9 @@
 set -eu
 mirror=http://deb.debian.org
 export SOURCE_DATE_EPOCH=1700000000
+# Without usr-is-merged, apt would select usrmerge and the whole of Perl, which are 47 MB.
 exec mmdebstrap --quiet --variant=minbase --mode=root --format=tar \
+    --include=usr-is-merged \
     --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/doc/*' \
     --dpkgopt='path-include=/usr/share/doc/*/copyright' \
