@@ -16,6 +16,7 @@ MEASURED := $(if $(COVERAGE),--cov)
 
 # The tools of the container tests are built once per machine, and not once per checkout.
 export TOOLS_CACHE := $(or $(TOOLS_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/diabetes-platform)
+CLUSTERS := $(BIN)/python -m diabetes_platform_tests.clusters
 ENGINE_PACKAGES := docker.io iptables mmdebstrap runc slirp4netns tini
 CLUSTER_PACKAGES := conntrack containerd containernetworking-plugins ebtables ipset nftables socat
 
@@ -98,11 +99,14 @@ test-slow: ## Run the tests that take minutes: services killed and restarted, en
 test-compose: ## Run the tests on a Docker engine of their own (root; installs Debian's docker.io)
 	@$(call apt,$(ENGINE_PACKAGES))
 	@$(BOOTSTRAP) test
+	@$(CLUSTERS) engine-tools
 	$(BIN)/python -m pytest -m compose $(ARGS)
 
 test-kubernetes: ## Run the tests on a Kubernetes cluster of their own (root; installs containerd)
 	@$(call apt,$(ENGINE_PACKAGES) $(CLUSTER_PACKAGES))
 	@$(BOOTSTRAP) test
+	@$(CLUSTERS) engine-tools
+	@$(CLUSTERS) cluster-tools
 	$(BIN)/python -m pytest -m kubernetes $(ARGS)
 
 lint: ## Check style, types, the direction of imports and the Dagster definitions

@@ -65,6 +65,20 @@ def tool(name: str) -> None:
 
 
 @app.command()
+def engine_tools() -> None:
+    """Build or fetch what the engine needs."""
+    tools.docker_configuration()
+    tools.base_image()
+
+
+@app.command()
+def cluster_tools() -> None:
+    """Build or fetch what the cluster needs; the first time this takes minutes."""
+    for name in ("kube", "helm"):
+        tools.tool(name)
+
+
+@app.command()
 def schemas() -> None:
     """Make the schemas for kubeconform if they are not cached, and print their directory."""
     typer.echo(tools.kubernetes_schemas())
