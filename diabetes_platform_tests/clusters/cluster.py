@@ -162,8 +162,8 @@ def _start_kubelet(cluster: Cluster) -> None:
     node.create_cgroups(cluster.node.cgroup)
     cluster.node.start("kubelet", *parts.kubelet())
     cluster.node.start("kube-proxy", *parts.kube_proxy())
-    cluster.node.start("kube-router", *parts.kube_router())
     _wait(cluster, "kubelet", "get", "node", components.NAME)
+    cluster.node.start("kube-router", *parts.kube_router())  # It ends if the node is missing.
     ready = ("--for=condition=Ready", f"node/{components.NAME}", f"--timeout={READY_SECONDS}s")
     cluster.kubectl("wait", *ready)
 

@@ -271,6 +271,7 @@ oom_score = 0
             f"--tls-private-key-file={files}/metrics-server.key",
             f"--kubelet-certificate-authority={files}/ca.crt",
             "--kubelet-preferred-address-types=InternalIP",
+            "--kubelet-request-timeout=5s",
             "--metric-resolution=10s",
         )
 
