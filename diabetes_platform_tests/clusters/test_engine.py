@@ -14,6 +14,7 @@ SERVER = """\
 use IO::Socket::INET;
 my $server = IO::Socket::INET->new(LocalPort => 8000, Listen => 5, ReuseAddr => 1) or die;
 while (my $client = $server->accept) {
+    while (<$client>) { last if /^\\r/ }
     print $client "HTTP/1.0 200 OK\\r\\nContent-Length: 5\\r\\n\\r\\nhello"; close $client;
 }
 """
