@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform_tests.clusters import tools
 from diabetes_platform_tests.clusters.cluster import running_cluster, start_cluster
 from diabetes_platform_tests.clusters.engine import running_engine, start_engine

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.processes import last_line
 from diabetes_platform.polling import wait_until
 from diabetes_platform_tests.clusters import components, node, tools

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.processes import last_line
 from diabetes_platform.polling import wait_until
 from diabetes_platform_tests.clusters import node, tools

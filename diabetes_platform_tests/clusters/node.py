@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, cast
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.processes import dying_with_parent, spawn
 from diabetes_platform.polling import wait_until
 from diabetes_platform_tests.clusters.requirements import require

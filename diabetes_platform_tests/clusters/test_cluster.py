@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.polling import wait_until
 from diabetes_platform_tests.clusters import tools
 from diabetes_platform_tests.clusters.cluster import Cluster, own_cluster, running_cluster

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.polling import wait_until
 from diabetes_platform_tests.clusters.node import CGROUPS, Node, create_cgroups, run, start_node
 from diabetes_platform_tests.clusters.requirements import require

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import typer
 
-from diabetes_platform.local.errors import PlatformError
+from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.install import go
 from diabetes_platform.local.install.progress import StepEvent, StepProgress, StepStatus
