@@ -9,9 +9,7 @@ from dagster_k8s.container_context import K8sContainerContext
 from dagster_k8s.job import UserDefinedDagsterK8sConfig, get_user_defined_k8s_config
 
 from diabetes_platform.dagster_internals import ConfigurableClassData
-
-GRAPH_TAG = "platform/graph"
-"""The tag of a job: `batch`, `stream`, `monitoring`, …"""
+from diabetes_platform.orchestration.describe import GRAPH_TAG
 
 
 class GraphRunLauncher(K8sRunLauncher):

@@ -107,7 +107,6 @@ class PlatformSettings(BaseSettings):
     kafka_servers: Servers | None = None
     connect_url: str | None = None
     flink_url: str | None = None
-    predictor_url: str | None = None
     supervisor_socket: Path | None = None
     storage_console_url: str | None = None
     alert_urls: AlertUrls | None = None

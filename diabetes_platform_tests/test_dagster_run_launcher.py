@@ -9,8 +9,9 @@ import pytest
 import yaml
 from dagster_k8s.job import UserDefinedDagsterK8sConfig
 
-from diabetes_platform.dagster_run_launcher import GRAPH_TAG, GraphRunLauncher
+from diabetes_platform.dagster_run_launcher import GraphRunLauncher
 from diabetes_platform.definitions import build_definitions
+from diabetes_platform.orchestration.describe import GRAPH_TAG
 from diabetes_platform_tests.infra.kubernetes.rendered import CHART, PROFILES, instance, render
 
 KUBECONFIG = {

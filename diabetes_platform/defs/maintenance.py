@@ -20,6 +20,7 @@ from diabetes_platform.contract.tables import (
 from diabetes_platform.lake.delta import Lake, maintain
 from diabetes_platform.orchestration.describe import (
     CLEANING_POOL,
+    GRAPH_TAG,
     REJECTED_POOL,
     STREAM_POOL,
     WINDOWS_POOL,
@@ -61,7 +62,7 @@ def _maintenance(name: str, pool: str, tables: Sequence[Table]) -> dg.OpDefiniti
 
 @dg.job(
     description="Merges small files of the lake and removes files that no time travel needs.",
-    tags={"platform/graph": "maintenance"},
+    tags={GRAPH_TAG: "maintenance"},
     executor_def=dg.in_process_executor,
 )
 def maintenance() -> None:

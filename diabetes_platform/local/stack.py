@@ -54,11 +54,6 @@ class Stack:
                 "lake_url": base.lake_url or "s3://lake",
                 "models_url": base.models_url or "s3://models",
                 "spark_remote": base.spark_remote or f"sc://{self.address(Port.SPARK_CONNECT)}",
-                "postgres_server": self.address(Port.POSTGRES),
-                "kafka_servers": self.address(Port.KAFKA),
-                "connect_url": self.url(Port.CONNECT),
-                "flink_url": self.url(Port.FLINK),
-                "predictor_url": self.url(Port.PREDICTOR),
             }
         )
 

@@ -14,7 +14,6 @@ class Target(StrEnum):
     """Where the platform runs."""
 
     LOCAL = "local"
-    COMPOSE = "compose"
     KUBERNETES = "kubernetes"
 
 

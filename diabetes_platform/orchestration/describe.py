@@ -10,6 +10,8 @@ from diabetes_platform.contract.tables import Column, Table
 
 DATA_VERSION_TAG = "dagster/data_version"
 """The tag of a data version on an event outside a step; Dagster has no public name for it."""
+GRAPH_TAG = "platform/graph"
+"""The tag of a job and of its runs: `batch`, `stream`, `monitoring`, …"""
 OWNER = "team:clinical-data"
 DAILY = dg.FreshnessPolicy.time_window(
     fail_window=timedelta(hours=36), warn_window=timedelta(hours=26)

@@ -5,7 +5,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import dagster as dg
 
-from diabetes_platform.orchestration.describe import CHAMPION, SERVING, STAGING
+from diabetes_platform.orchestration.describe import CHAMPION, GRAPH_TAG, SERVING, STAGING
 from diabetes_platform.settings import PlatformSettings
 
 _TABLE_NAME = "dagster/table_name"
@@ -20,7 +20,7 @@ def with_links(spec: dg.AssetSpec, settings: PlatformSettings) -> dg.AssetSpec:
 
 def runs_url(dagster_url: str, graph: str) -> str:
     """Return the page of the runs with this tag `platform/graph`: increments are `stream`."""
-    return f"{dagster_url}/runs?{urlencode({'q[0]': f'tag:platform/graph={graph}'})}"
+    return f"{dagster_url}/runs?{urlencode({'q[0]': f'tag:{GRAPH_TAG}={graph}'})}"
 
 
 def links_of(spec: dg.AssetSpec, settings: PlatformSettings) -> dict[str, Any]:

@@ -12,7 +12,7 @@ for file in /run/secrets/*.env; do
 done
 # The batch graph alone: Dagster starts no sensor of the stream.
 if [ "${PLATFORM_PROFILE:-all}" = demo ]; then
-  unset PLATFORM_KAFKA_SERVERS PLATFORM_CONNECT_URL PLATFORM_FLINK_URL PLATFORM_PREDICTOR_URL
+  unset PLATFORM_KAFKA_SERVERS PLATFORM_CONNECT_URL PLATFORM_FLINK_URL
 fi
 # An instance of Dagster, unless the deployment has mounted its own configuration.
 if [ -n "${DAGSTER_HOME:-}" ] && [ ! -e "${DAGSTER_HOME}/dagster.yaml" ]; then

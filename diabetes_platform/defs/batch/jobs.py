@@ -4,7 +4,13 @@ import dagster as dg
 
 from diabetes_platform.defs.monitoring.jobs import MONITORED
 from diabetes_platform.defs.stream.assets import STREAM_ASSETS
-from diabetes_platform.orchestration.describe import CANDIDATE, CHAMPION, SHADOW, TRAINING_ROWS
+from diabetes_platform.orchestration.describe import (
+    CANDIDATE,
+    CHAMPION,
+    GRAPH_TAG,
+    SHADOW,
+    TRAINING_ROWS,
+)
 
 batch = dg.define_asset_job(
     "batch",
@@ -13,14 +19,14 @@ batch = dg.define_asset_job(
     - MONITORED,
     description="Raw source to released model; unchanged input is not processed again.",
     executor_def=dg.in_process_executor,
-    tags={"platform/graph": "batch"},
+    tags={GRAPH_TAG: "batch"},
 )
 retrain = dg.define_asset_job(
     "retrain",
     selection=dg.AssetSelection.assets(TRAINING_ROWS, CANDIDATE, SHADOW, CHAMPION) - MONITORED,
     description="From the promoted rows to the released model, without a new batch.",
     executor_def=dg.in_process_executor,
-    tags={"platform/graph": "batch"},
+    tags={GRAPH_TAG: "batch"},
 )
 
 
@@ -44,7 +50,7 @@ def retraining(*, stream_runs: bool) -> dg.AutomationConditionSensorDefinition:
         target=dg.AssetSelection.all(),
         default_status=status.RUNNING if stream_runs else status.STOPPED,
         minimum_interval_seconds=60,
-        run_tags={"platform/graph": "batch"},
+        run_tags={GRAPH_TAG: "batch"},
         description="Requests a batch when enough outcomes were confirmed, patients have drifted "
         "or the training set is stale; the assets downstream follow.",
     )

@@ -24,6 +24,7 @@ from diabetes_platform.orchestration.describe import (
     CANDIDATE,
     CHAMPION,
     DATA_VERSION_TAG,
+    GRAPH_TAG,
     SHADOW,
     TRAINING_POOL,
     asset_options,
@@ -167,7 +168,7 @@ def roll_back_model(
     description="Releases an earlier champion and withdraws the current one, for the reason in the "
     "run configuration; see `diabetes rollback-model`.",
     executor_def=dg.in_process_executor,
-    tags={"platform/graph": "rollback", "dagster/max_retries": "0"},
+    tags={GRAPH_TAG: "rollback", "dagster/max_retries": "0"},
 )
 def model_rollback() -> None:
     """Roll back the model."""

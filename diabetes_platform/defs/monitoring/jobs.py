@@ -9,6 +9,7 @@ from diabetes_platform.defs.monitoring import (
     stream_quality,
     waiting_labels,
 )
+from diabetes_platform.orchestration.describe import GRAPH_TAG
 
 MONITORED = dg.AssetSelection.checks(
     stream_quality.every_message_accounted_for,
@@ -31,7 +32,7 @@ monitoring = dg.define_asset_job(
     "missing in the lake, rejected records, late events, drift, skew, live "
     "calibration, outcomes that no batch has read.",
     executor_def=dg.in_process_executor,
-    tags={"platform/graph": "monitoring"},
+    tags={GRAPH_TAG: "monitoring"},
 )
 
 

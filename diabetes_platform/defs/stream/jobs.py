@@ -3,6 +3,7 @@
 import dagster as dg
 
 from diabetes_platform.defs.stream.assets import STREAM_ASSETS
+from diabetes_platform.orchestration.describe import GRAPH_TAG
 
 stream_jobs = [
     dg.define_asset_job(
@@ -11,7 +12,7 @@ stream_jobs = [
         description=f"Ingests {stream_asset.topic}; requested by `{stream_asset.sensor}`.",
         executor_def=dg.in_process_executor,
         # The sensor requests the run again, from the offsets that the table has by then.
-        tags={"platform/graph": "stream", "dagster/max_retries": "0"},
+        tags={GRAPH_TAG: "stream", "dagster/max_retries": "0"},
     )
     for stream_asset in STREAM_ASSETS
 ]

@@ -7,7 +7,7 @@ from diabetes_platform.errors import FailedError
 from diabetes_platform.local.health import results_table, run_checks
 from diabetes_platform.local.services import health_checks
 from diabetes_platform.local.stack import Stack, require_running_stack
-from diabetes_platform.local.targets import Target, compose_stack, kubernetes_stack
+from diabetes_platform.local.targets import Target, kubernetes_stack
 from diabetes_platform.settings import PlatformSettings
 
 
@@ -33,6 +33,4 @@ def doctor(
 def _stack(settings: PlatformSettings, target: Target, release: str) -> Stack:
     if target == Target.LOCAL:
         return require_running_stack(settings)
-    if target == Target.COMPOSE:
-        return compose_stack(settings)
     return kubernetes_stack(settings, release)

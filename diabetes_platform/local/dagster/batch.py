@@ -17,11 +17,11 @@ from diabetes_platform.local.demo_platform import DemoPlatform
 from diabetes_platform.local.locks import lock_batch
 from diabetes_platform.orchestration.acceptance import Acceptance
 from diabetes_platform.orchestration.check_results import FEW_ROWS_REJECTED
-from diabetes_platform.orchestration.describe import QUARANTINE, STAGING, TRAINING_ROWS
+from diabetes_platform.orchestration.describe import GRAPH_TAG, QUARANTINE, STAGING, TRAINING_ROWS
 from diabetes_platform.settings import PlatformSettings
 
 JOB = "batch"
-BATCH = {"platform/graph": "batch"}
+BATCH = {GRAPH_TAG: "batch"}
 """The tag of every run of the batch job."""
 IN_PROCESS = {"platform/launcher": "in-process"}
 """The tag of a run in the process of a command."""

@@ -55,7 +55,6 @@ AWS_ALLOW_HTTP: "true"
 PLATFORM_KAFKA_SERVERS: {{ $v.kafka.external | default (printf "%s-kafka:9092" .Release.Name) }}
 PLATFORM_CONNECT_URL: {{ $v.connect.external | default (printf "http://%s-connect:8083" .Release.Name) }}
 PLATFORM_FLINK_URL: {{ $v.flink.external | default (printf "http://%s-flink-jobmanager:8081" .Release.Name) }}
-PLATFORM_PREDICTOR_URL: {{ printf "http://%s-predictor:4002" .Release.Name }}
 {{- end }}
 SPARK_REMOTE: {{ $v.spark.external | default (printf "sc://%s-spark-connect:15002" .Release.Name) }}
 {{- end }}
