@@ -10,6 +10,7 @@ import json
 import secrets
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -54,7 +55,9 @@ def signal_all(server: Postgres, number: signal.Signals) -> None:
     """Send a signal to the server and its sessions, each of which is a process group."""
     postmaster = psutil.Process(server.pid)
     for process in [postmaster, *postmaster.children()]:
-        process.send_signal(number)
+        # A session may end between the two lines.
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
 
 
 def reply(line: str) -> None:

@@ -1,6 +1,5 @@
 """Checks of the stream, on a lake of the test's own and without a Flink cluster."""
 
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Timer
@@ -203,13 +202,11 @@ def test_a_change_that_comes_of_age_during_the_check_is_missing_nowhere(
     database_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    receive(database_url, IN_FLIGHT - timedelta(seconds=1))
-
-    def slow(lake: Lake) -> dict[int, datetime]:
-        time.sleep(2)
+    def come_of_age(lake: Lake) -> dict[int, datetime]:
+        receive(database_url, IN_FLIGHT)
         return rejected_patients(lake)
 
-    monkeypatch.setattr(stream_quality, "rejected_patients", slow)
+    monkeypatch.setattr(stream_quality, "rejected_patients", come_of_age)
     assert evaluate(lake_has_every_patient, lake=lake, settings=intake).passed
 
 
