@@ -7,3 +7,7 @@ class ServiceError(RuntimeError):
 
 class ServiceResponseError(ServiceError):
     """A service answered with an error; the message is its own."""
+
+
+class ServiceUnreachableError(ServiceError):
+    """Nothing listens at the address of a service."""

@@ -8,7 +8,11 @@ from urllib.parse import urlencode
 
 import httpx
 
-from diabetes_platform.clients.errors import ServiceError, ServiceResponseError
+from diabetes_platform.clients.errors import (
+    ServiceError,
+    ServiceResponseError,
+    ServiceUnreachableError,
+)
 from diabetes_platform.tls import tls
 
 RUNNING = "RUNNING"
@@ -65,8 +69,8 @@ class Checkpoints:
 class FlinkCluster:
     """The cluster whose JobManager listens at `url`.
 
-    Methods raise ServiceError if it does not answer within `seconds`, and ServiceResponseError if
-    it answers with an error.
+    Methods raise ServiceError if it does not answer within `seconds`, ServiceUnreachableError if
+    nothing listens there, and ServiceResponseError if it answers with an error.
     """
 
     url: str
@@ -151,7 +155,10 @@ class FlinkCluster:
             answer = f"{error.response.status_code} {error_line(error.response.text)}"
             raise ServiceResponseError(f"Flink answers {method} {path} with {answer}") from error
         except httpx.HTTPError as error:
-            raise ServiceError(f"Flink's JobManager does not answer at {self.url}") from error
+            text = f"Flink's JobManager does not answer at {self.url}"
+            if isinstance(error, httpx.ConnectError):
+                raise ServiceUnreachableError(text) from error
+            raise ServiceError(text) from error
         return response
 
 

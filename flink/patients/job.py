@@ -1,9 +1,12 @@
 """The program that submits the graph to a cluster, between the topics of the contract."""
 
 import argparse
+import json
 import sys
+import time
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
+from pathlib import Path
 
 from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
@@ -24,6 +27,7 @@ from flink.patients.messages import LATE, NOT_COUNTED
 from flink.patients.uids import set_uids
 from flink.pyflink_internals import transformation, transformations
 
+WAIT_SECONDS = 180.0
 _DAY = 86_400
 CONFIGURATION = {
     # How long a record may wait for others before it goes to the next task.
@@ -89,10 +93,28 @@ def main(arguments: Sequence[str]) -> int:
     windows = WindowOptions(options.window * 1000, options.lateness * 1000, options.idle * 1000)
     servers, without = options.bootstrap_servers, options.without
     build(environment, servers, topics, windows, bounded=options.bounded, without=without)
+    if options.submit_with is not None:
+        environment.configure(last_options(options.submit_with))
     # None: the job's name comes from the configuration with which it is submitted.
     client = environment.execute_async(None)
     print(client.get_job_id())
     return 0
+
+
+def last_options(file: Path, seconds: float = WAIT_SECONDS) -> Configuration:
+    """Wait for a file of Flink's options, a JSON object, and return them.
+
+    Raises TimeoutError.
+    """
+    deadline = time.monotonic() + seconds
+    while not file.exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{file} was not written within {seconds:.0f} s")
+        time.sleep(0.05)
+    configuration = Configuration()
+    for name, value in json.loads(file.read_text(encoding="utf-8")).items():
+        configuration.set_string(name, value)
+    return configuration
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -116,6 +138,12 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     tables = (kafka_tables.WINDOWS, kafka_tables.DEAD_LETTERS, kafka_tables.IMAGES)
     parser.add_argument("--without", action="append", default=[], choices=tables, help="leave out")
     parser.add_argument("--bounded", action="store_true", help="end at the newest message")
+    parser.add_argument(
+        "--submit-with",
+        type=Path,
+        metavar="FILE",
+        help="build the graph, then wait for this file: Flink's last options, as JSON",
+    )
     return parser.parse_args(arguments)
 
 

@@ -6,11 +6,13 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from diabetes_platform.clients.flink import FlinkCluster
 from diabetes_platform.clients.java_traces import failure_reason
 from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.flink.distribution import CLIENT, FlinkHome
+from diabetes_platform.local.home import write_private
 from diabetes_platform.local.processes import stop_group
 from diabetes_platform.settings import PROJECT_ROOT
 
@@ -43,27 +45,37 @@ class Client:
         `name` is the name of its job on `cluster`; `options` are Flink's. Raises PlatformError
         with the reason of a failure. After `TIMEOUT_SECONDS` or an interrupt, cancels the job.
         """
-        process = subprocess.Popen(
-            [*self.command(job, cluster, name, **options), *arguments],
+        command = [*self.command(job, cluster, name, **options), *arguments]
+        return Program(self._start(command), cluster, name).output()
+
+    def prepare(
+        self,
+        job: Path,
+        cluster: FlinkCluster,
+        name: str,
+        *,
+        arguments: Sequence[str] = (),
+        **options: str,
+    ) -> "PreparedProgram":
+        """Start the program `job`, which builds its graph and waits for the last options.
+
+        The program has the argument `--submit-with FILE`. The cluster need not answer yet.
+        """
+        directory = TemporaryDirectory(prefix="flink-client-")
+        file = Path(directory.name) / "options.json"
+        command = [*self.command(job, cluster, name, **options), *arguments]
+        process = self._start([*command, "--submit-with", str(file)])
+        return PreparedProgram(Program(process, cluster, name), directory, file)
+
+    def _start(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command,
             env=self.variables,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
-        try:
-            output, errors = process.communicate(timeout=TIMEOUT_SECONDS)
-        except BaseException as error:
-            stop_group(process, grace=0)
-            cancel(cluster, name)
-            if isinstance(error, subprocess.TimeoutExpired):
-                raise PlatformError(f"{name}: not done after {TIMEOUT_SECONDS:.0f} s") from error
-            raise
-        if process.returncode != 0:
-            # The client's own errors only say that the program failed.
-            reason = failure_reason((output or errors).decode(errors="replace"))
-            raise PlatformError(f"{name}: {reason}")
-        return output.decode()
 
     def command(self, job: Path, cluster: FlinkCluster, name: str, **options: str) -> list[str]:
         """Return the command that runs `job` on `cluster`; the job's arguments may follow.
@@ -92,6 +104,61 @@ class Client:
         """The environment of that command, without secrets and the caller's Python variables."""
         inherited = {k: v for k, v in self.environment.items() if k in _INHERITED}
         return {**inherited, **self.home.variables, "JAVA_HOME": str(self.java.parents[1])}
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A running program, whose job has this name on the cluster."""
+
+    process: subprocess.Popen[bytes]
+    cluster: FlinkCluster
+    name: str
+
+    def output(self) -> str:
+        """Wait for the end of the program and return its output; see `Client.run`."""
+        try:
+            output, errors = self.process.communicate(timeout=TIMEOUT_SECONDS)
+        except BaseException as error:
+            stop_group(self.process, grace=0)
+            cancel(self.cluster, self.name)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise PlatformError(
+                    f"{self.name}: not done after {TIMEOUT_SECONDS:.0f} s"
+                ) from error
+            raise
+        if self.process.returncode != 0:
+            # The client's own errors only say that the program failed.
+            reason = failure_reason((output or errors).decode(errors="replace"))
+            raise PlatformError(f"{self.name}: {reason}")
+        return output.decode()
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedProgram:
+    """A program that waits for Flink's last options before it submits its job."""
+
+    program: Program
+    directory: TemporaryDirectory[str]
+    file: Path
+
+    @property
+    def waits(self) -> bool:
+        """Whether the program still runs; it does not wait for ever."""
+        return self.program.process.poll() is None
+
+    def submit(self, **options: str) -> str:
+        """Submit the job with more of Flink's options; return and raise as `Client.run`."""
+        try:
+            write_private(self.file, json.dumps(options))
+            return self.program.output()
+        finally:
+            self.directory.cleanup()
+
+    def stop(self) -> None:
+        """End the program without submitting its job."""
+        stop_group(self.program.process, grace=0)
+        self.program.process.communicate()
+        self.directory.cleanup()
 
 
 def cancel(cluster: FlinkCluster, name: str) -> None:

@@ -21,13 +21,13 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import from_url
 
-from diabetes_platform.clients.errors import ServiceResponseError
+from diabetes_platform.clients.errors import ServiceResponseError, ServiceUnreachableError
 from diabetes_platform.clients.flink import FlinkCluster, Job
 from diabetes_platform.clients.java_traces import failure_reason
 from diabetes_platform.contract.s3 import S3
 from diabetes_platform.contract.topics import STREAM_JOB
 from diabetes_platform.errors import USER_ERRORS, PlatformError
-from diabetes_platform.local.flink.client import Client
+from diabetes_platform.local.flink.client import Client, PreparedProgram
 from diabetes_platform.local.flink.distribution import FlinkHome
 from diabetes_platform.local.flink.job_state import running_job
 from diabetes_platform.local.home import HomeLayout, write_private
@@ -190,6 +190,8 @@ class Watcher:
     """The URLs of the checkpoints that were set aside."""
     _failed_restores: Counter[str] = field(default_factory=Counter)
     """The number of failures by the checkpoint's URL."""
+    _prepared: PreparedProgram | None = None
+    """The client that waits until the job can be submitted."""
     _restoring: Checkpoint | None = None
     """The checkpoint of the newest submission, until its job runs or has failed."""
     _without_checkpoint: bool = False
@@ -219,12 +221,16 @@ class Watcher:
                 self._reported = {job.id for job in jobs if job.ended}
             job = running_job(jobs, STREAM_JOB)
             if job is not None:
+                self.stop_client()
                 return self._watch(job)
             self.ready.unlink(missing_ok=True)
             return self._delay_after_failure(jobs) or self._submit()
         except USER_ERRORS as error:
             self.ready.unlink(missing_ok=True)
             self.log(str(error))
+            if isinstance(error, ServiceUnreachableError):
+                # The client starts while the JobManager does: both take several seconds.
+                self._prepare()
             return POLL_SECONDS
 
     def _watch(self, job: Job) -> float:
@@ -302,24 +308,42 @@ class Watcher:
         self.log(f"it failed ({failure_reason(error)[:300]}): next try in {seconds:.0f} s")
         return seconds
 
+    def _prepare(self) -> PreparedProgram:
+        """Return the client that builds the job, or has built it; start it if there is none."""
+        if self._prepared is None or not self._prepared.waits:
+            self.stop_client()
+            arguments = ("--bootstrap-servers", self.bootstrap_servers)
+            options = {"execution.checkpointing.dir": DIRECTORY}
+            self._prepared = self.client.prepare(
+                JOB, self.cluster, STREAM_JOB, arguments=arguments, **options
+            )
+        return self._prepared
+
+    def stop_client(self) -> None:
+        """Stop the prepared client, if there is one."""
+        if self._prepared is not None:
+            self._prepared.stop()
+            self._prepared = None
+
     def _submit(self) -> float:
+        prepared = self._prepare()
         if self.cluster.overview().slots_available == 0:
             self.log("no slot is free yet")
             return POLL_SECONDS
         # Raises if the store does not answer, because the job must not start without its state.
         checkpoint = to_restore(retained(self.s3), self.unusable)
-        options = {"execution.checkpointing.dir": DIRECTORY}
+        options = {}
         if checkpoint is not None:
             options["execution.state-recovery.path"] = checkpoint.url
         elif self.unusable:
             self.log("no checkpoint is usable")
         started_from = checkpoint.url if checkpoint else "the offsets committed to Kafka"
         self.log(f"submitting {STREAM_JOB} from {started_from}")
-        arguments = ("--bootstrap-servers", self.bootstrap_servers)
         self._restoring, self._without_checkpoint = checkpoint, checkpoint is None
         self._stopped_ms = time.time_ns() // 1_000_000
+        self._prepared = None
         try:
-            self.client.run(JOB, self.cluster, STREAM_JOB, arguments=arguments, **options)
+            prepared.submit(**options)
         except USER_ERRORS as error:
             self._reported = {job.id for job in self.cluster.jobs() if job.ended}
             return self._delay_after(str(error), checkpoint)
@@ -382,6 +406,7 @@ def main(arguments: Sequence[str]) -> None:
             while True:
                 time.sleep(watcher.poll())
         finally:
+            watcher.stop_client()
             # A leftover file would make a restarted process look ready.
             ready.unlink(missing_ok=True)
 

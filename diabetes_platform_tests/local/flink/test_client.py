@@ -69,3 +69,24 @@ def test_prefers_the_reason_in_the_output_to_the_errors_of_the_client(
     program(client, f"printf '{output}'; {errors}; exit 1")
     with pytest.raises(PlatformError, match=f"^smoke-1: {line}$"):
         client.run(SMOKE_JOB, CLUSTER, "smoke-1")
+
+
+LAST_OPTIONS = 'for last; do :; done; until [ -f "$last" ]; do sleep 0.05; done; cat "$last"'
+"""Prints the file that is the last argument, once it exists."""
+
+
+def test_a_prepared_program_submits_with_the_last_options(client: Client) -> None:
+    program(client, LAST_OPTIONS)
+    prepared = client.prepare(SMOKE_JOB, CLUSTER, "smoke-1")
+    assert prepared.waits
+    assert prepared.submit(path="s3://x/chk-1") == '{"path": "s3://x/chk-1"}'
+    assert not prepared.waits
+    assert not prepared.file.parent.exists()
+
+
+def test_a_stopped_program_leaves_neither_a_process_nor_a_file(client: Client) -> None:
+    program(client, LAST_OPTIONS)
+    prepared = client.prepare(SMOKE_JOB, CLUSTER, "smoke-1")
+    prepared.stop()
+    assert not prepared.waits
+    assert not prepared.file.parent.exists()

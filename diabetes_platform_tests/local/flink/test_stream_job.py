@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 
+from diabetes_platform.clients.errors import ServiceUnreachableError
 from diabetes_platform.clients.flink import Checkpoints, FlinkCluster, Job
 from diabetes_platform.contract.s3 import DEFAULT_S3
 from diabetes_platform.errors import PlatformError
@@ -127,7 +128,7 @@ def test_abandons_a_checkpoint_that_fails_repeatedly_unless_a_service_is_down(
 
 @dataclass
 class Cluster:
-    """A cluster on which the job runs if its checkpoint, or the start without one, is intact.
+    """A cluster, and its client: the job runs if its checkpoint, or the start without, is intact.
 
     `retries` are checkpoints that Flink accepts and then fails to restore, again and again.
     """
@@ -140,8 +141,19 @@ class Cluster:
     jobs_of_cluster: list[Job] = field(default_factory=list)
     restored: str | None = None
     completed: int = 0
+    reachable: bool = True
+    prepared: int = 0
+    stopped: int = 0
+    waits: bool = True
 
-    def run(self, *_: object, **options: Any) -> str:
+    def prepare(self, *_: object, **__: object) -> "Cluster":
+        self.prepared += 1
+        return self
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+    def submit(self, **options: str) -> str:
         checkpoint = options.get("execution.state-recovery.path")
         self.submitted.append(checkpoint)
         if checkpoint in self.damaged:
@@ -169,13 +181,15 @@ class Cluster:
         return type("Overview", (), {"slots_available": 1})
 
     def jobs(self) -> list[Job]:
+        if not self.reachable:
+            raise ServiceUnreachableError("Flink's JobManager does not answer")
         return self.jobs_of_cluster
 
     def all_tasks_run(self, job_id: str) -> bool:
         return Job(job_id, "patients", "RUNNING") in self.jobs_of_cluster
 
 
-def watch(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, polls: int) -> None:
+def watch(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, polls: int) -> Watcher:
     """Poll the cluster, whose store has three checkpoints."""
     monkeypatch.setattr(stream_job, "retained", lambda _: checkpoints(OLD, OLD, OLD))
     watcher = Watcher(
@@ -189,6 +203,7 @@ def watch(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pol
     )
     for _ in range(polls):
         watcher.poll()
+    return watcher
 
 
 def alerted(tmp_path: Path) -> list[str]:
@@ -196,6 +211,38 @@ def alerted(tmp_path: Path) -> list[str]:
 
 
 NEWEST, MIDDLE, OLDEST = "s3://x/chk-2", "s3://x/chk-1", "s3://x/chk-0"
+
+
+def test_the_client_starts_while_the_jobmanager_does_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Cluster(reachable=False)
+    watcher = watch(cluster, tmp_path, monkeypatch, 3)
+    assert (cluster.prepared, cluster.submitted) == (1, [])
+    cluster.reachable = True
+    watcher.poll()
+    assert (cluster.prepared, cluster.submitted) == (1, [NEWEST])
+    watcher.poll()
+    assert (cluster.prepared, cluster.stopped) == (1, 0)
+
+
+def test_a_client_that_has_given_up_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Cluster(reachable=False, waits=False)
+    watch(cluster, tmp_path, monkeypatch, 3)
+    assert (cluster.prepared, cluster.stopped) == (3, 2)
+
+
+def test_the_client_submits_nothing_if_the_job_still_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Cluster(reachable=False)
+    cluster.jobs_of_cluster.append(Job("1" * 32, "patients", "RUNNING"))
+    watcher = watch(cluster, tmp_path, monkeypatch, 1)
+    cluster.reachable = True
+    watcher.poll()
+    assert (cluster.prepared, cluster.stopped, cluster.submitted) == (1, 1, [])
 
 
 def test_falls_back_to_the_next_older_checkpoint_with_an_alert(
