@@ -45,7 +45,8 @@ KILLED = (
 RECOVERED_SECONDS = 30.0
 """The allowed time until a killed service works again, the predictor with its partitions."""
 GIVEN_UP_SECONDS = 180.0
-STABLE_SECONDS = 5.0
+STABLE_SECONDS = 15.0
+"""The time of good health before the next kill: each is measured on a platform that has settled."""
 BALANCED_SECONDS = 180.0
 POISON = (b"{", b"\xff\xfe", b"[" * 1000, b'{"op": "x"}', b"null", b'"text"')
 

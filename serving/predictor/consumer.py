@@ -203,7 +203,6 @@ def _options(servers: str) -> dict[str, object]:
         "enable.auto.commit": True,
         "auto.commit.interval.ms": _COMMIT_MS,
         "enable.auto.offset.store": False,
-        "fetch.wait.max.ms": 20,
         # Enough messages for half a second of a backlog, and a short back-off at that limit (the
         # default is one second).
         "queued.min.messages": 5_000,
