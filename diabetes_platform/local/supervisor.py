@@ -28,7 +28,7 @@ REQUEST_SECONDS = 30.0
 """process-compose measures the memory of every process before it answers: slow during a start."""
 STOP_REQUEST_SECONDS = 1.0
 """process-compose answers a stop request only when every process has ended."""
-UP_SECONDS = 240.0
+UP_SECONDS = 600.0
 ONE_SHOT_SECONDS = 90.0
 _POLL_SECONDS = 1.0
 """An answer about all processes costs the supervisor 0.14 s of CPU."""
