@@ -8,15 +8,15 @@ from http.client import HTTPSConnection
 from pathlib import Path
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-PREFIXES = ("executionPlan-", "jobGraph-")
-"""The names of Flink 2 and of Flink 1."""
+PREFIX = "executionPlan-"
+"""`EXECUTION_PLAN_STORE_KEY_PREFIX` of Flink 2.3."""
 
 
 def main(namespace: str, name: str) -> None:
     """Send a patch that sets the entries to null."""
     path = f"/api/v1/namespaces/{namespace}/configmaps/{name}"
     entries = call("GET", path).get("data") or {}
-    graphs = [entry for entry in entries if entry.startswith(PREFIXES)]
+    graphs = [entry for entry in entries if entry.startswith(PREFIX)]
     if graphs:
         call("PATCH", path, {"data": dict.fromkeys(graphs)})
     print(f"removed: {', '.join(graphs) or 'nothing'}")
