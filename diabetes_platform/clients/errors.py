@@ -10,4 +10,4 @@ class ServiceResponseError(ServiceError):
 
 
 class ServiceUnreachableError(ServiceError):
-    """Nothing listens at the address of a service."""
+    """No connection to a service can be made."""

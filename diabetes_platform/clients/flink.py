@@ -70,7 +70,7 @@ class FlinkCluster:
     """The cluster whose JobManager listens at `url`.
 
     Methods raise ServiceError if it does not answer within `seconds`, ServiceUnreachableError if
-    nothing listens there, and ServiceResponseError if it answers with an error.
+    no connection can be made, and ServiceResponseError if it answers with an error.
     """
 
     url: str

@@ -2,7 +2,7 @@
 
 import pytest
 
-from diabetes_platform.clients.errors import ServiceError, ServiceResponseError
+from diabetes_platform.clients.errors import ServiceResponseError, ServiceUnreachableError
 from diabetes_platform.clients.flink import FlinkCluster, error_line
 from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform_tests.lake.web import serving
@@ -10,7 +10,9 @@ from diabetes_platform_tests.lake.web import serving
 
 def test_names_the_cluster_that_does_not_answer() -> None:
     url = f"http://{HOST}:{free_port()}"
-    with pytest.raises(ServiceError, match=f"^Flink's JobManager does not answer at {url}$"):
+    with pytest.raises(
+        ServiceUnreachableError, match=f"^Flink's JobManager does not answer at {url}$"
+    ):
         FlinkCluster(url).overview()
 
 

@@ -28,6 +28,7 @@ from flink.patients.uids import set_uids
 from flink.pyflink_internals import transformation, transformations
 
 WAIT_SECONDS = 180.0
+"""A program whose caller is gone must end."""
 _DAY = 86_400
 CONFIGURATION = {
     # How long a record may wait for others before it goes to the next task.
@@ -94,14 +95,14 @@ def main(arguments: Sequence[str]) -> int:
     servers, without = options.bootstrap_servers, options.without
     build(environment, servers, topics, windows, bounded=options.bounded, without=without)
     if options.submit_with is not None:
-        environment.configure(last_options(options.submit_with))
+        environment.configure(remaining_options(options.submit_with))
     # None: the job's name comes from the configuration with which it is submitted.
     client = environment.execute_async(None)
     print(client.get_job_id())
     return 0
 
 
-def last_options(file: Path, seconds: float = WAIT_SECONDS) -> Configuration:
+def remaining_options(file: Path, seconds: float = WAIT_SECONDS) -> Configuration:
     """Wait for a file of Flink's options, a JSON object, and return them.
 
     Raises TimeoutError.
@@ -142,7 +143,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         "--submit-with",
         type=Path,
         metavar="FILE",
-        help="build the graph, then wait for this file: Flink's last options, as JSON",
+        help="build the graph, then wait for this file: Flink's remaining options, as JSON",
     )
     return parser.parse_args(arguments)
 

@@ -2,22 +2,26 @@
 
 import json
 import secrets
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from diabetes_platform.clients.errors import ServiceError
 from diabetes_platform.clients.flink import FlinkCluster
 from diabetes_platform.clients.java_traces import failure_reason
 from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.flink.distribution import CLIENT, FlinkHome
 from diabetes_platform.local.home import write_private
-from diabetes_platform.local.processes import stop_group
+from diabetes_platform.local.processes import dying_with_parent, stop_group
 from diabetes_platform.settings import PROJECT_ROOT
 
 SMOKE_JOB = PROJECT_ROOT / "flink" / "smoke" / "job.py"
 TIMEOUT_SECONDS = 180.0
+_STOP_SECONDS = 2.0
 _INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")
 _JVM_WARNINGS_TO_STDERR = ("-Xlog:disable", "-Xlog:all=warning:stderr")
 """Without these options, JVM warnings would appear in a job's output."""
@@ -57,14 +61,18 @@ class Client:
         arguments: Sequence[str] = (),
         **options: str,
     ) -> "PreparedProgram":
-        """Start the program `job`, which builds its graph and waits for the last options.
+        """Start the program `job`, which builds its graph and waits for the remaining options.
 
-        The program has the argument `--submit-with FILE`. The cluster need not answer yet.
+        The program must accept the argument `--submit-with FILE`. The cluster need not answer yet.
+        The program ends with this process. Raises PlatformError if it cannot start.
         """
-        directory = TemporaryDirectory(prefix="flink-client-")
-        file = Path(directory.name) / "options.json"
-        command = [*self.command(job, cluster, name, **options), *arguments]
-        process = self._start([*command, "--submit-with", str(file)])
+        command = [*dying_with_parent(signal.SIGTERM), *self.command(job, cluster, name, **options)]
+        try:
+            directory = TemporaryDirectory(prefix="flink-client-")
+            file = Path(directory.name) / "options.json"
+            process = self._start([*command, *arguments, "--submit-with", str(file)])
+        except OSError as error:
+            raise PlatformError(f"Flink's client cannot start: {error}") from error
         return PreparedProgram(Program(process, cluster, name), directory, file)
 
     def _start(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -120,7 +128,8 @@ class Program:
             output, errors = self.process.communicate(timeout=TIMEOUT_SECONDS)
         except BaseException as error:
             stop_group(self.process, grace=0)
-            cancel(self.cluster, self.name)
+            with suppress(ServiceError):
+                cancel(self.cluster, self.name)
             if isinstance(error, subprocess.TimeoutExpired):
                 raise PlatformError(
                     f"{self.name}: not done after {TIMEOUT_SECONDS:.0f} s"
@@ -135,15 +144,15 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class PreparedProgram:
-    """A program that waits for Flink's last options before it submits its job."""
+    """A program that waits for the remaining options of Flink before it submits its job."""
 
     program: Program
     directory: TemporaryDirectory[str]
     file: Path
 
     @property
-    def waits(self) -> bool:
-        """Whether the program still runs; it does not wait for ever."""
+    def alive(self) -> bool:
+        """Whether the program still runs: it gives up after a few minutes."""
         return self.program.process.poll() is None
 
     def submit(self, **options: str) -> str:
@@ -152,13 +161,15 @@ class PreparedProgram:
             write_private(self.file, json.dumps(options))
             return self.program.output()
         finally:
-            self.directory.cleanup()
+            self.stop()
 
     def stop(self) -> None:
-        """End the program without submitting its job."""
-        stop_group(self.program.process, grace=0)
-        self.program.process.communicate()
-        self.directory.cleanup()
+        """End the program, if it runs, and remove its directory."""
+        if self.alive:
+            # Its JVM removes its own temporary files.
+            stop_group(self.program.process, grace=_STOP_SECONDS)
+        with self.program.process:  # closes its pipes
+            self.directory.cleanup()
 
 
 def cancel(cluster: FlinkCluster, name: str) -> None:

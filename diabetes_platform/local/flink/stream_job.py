@@ -228,9 +228,8 @@ class Watcher:
         except USER_ERRORS as error:
             self.ready.unlink(missing_ok=True)
             self.log(str(error))
-            if isinstance(error, ServiceUnreachableError):
-                # The client starts while the JobManager does: both take several seconds.
-                self._prepare()
+            if isinstance(error, ServiceUnreachableError) and self._prepared is None:
+                self._prepare_early()
             return POLL_SECONDS
 
     def _watch(self, job: Job) -> float:
@@ -308,9 +307,19 @@ class Watcher:
         self.log(f"it failed ({failure_reason(error)[:300]}): next try in {seconds:.0f} s")
         return seconds
 
+    def _prepare_early(self) -> None:
+        """Start the client while the JobManager starts: both take several seconds.
+
+        Once for each outage: a client that fails is seen when the job is submitted.
+        """
+        try:
+            self._prepare()
+        except USER_ERRORS as error:
+            self.log(str(error))
+
     def _prepare(self) -> PreparedProgram:
         """Return the client that builds the job, or has built it; start it if there is none."""
-        if self._prepared is None or not self._prepared.waits:
+        if self._prepared is None or not self._prepared.alive:
             self.stop_client()
             arguments = ("--bootstrap-servers", self.bootstrap_servers)
             options = {"execution.checkpointing.dir": DIRECTORY}
@@ -326,7 +335,6 @@ class Watcher:
             self._prepared = None
 
     def _submit(self) -> float:
-        prepared = self._prepare()
         if self.cluster.overview().slots_available == 0:
             self.log("no slot is free yet")
             return POLL_SECONDS
@@ -341,12 +349,13 @@ class Watcher:
         self.log(f"submitting {STREAM_JOB} from {started_from}")
         self._restoring, self._without_checkpoint = checkpoint, checkpoint is None
         self._stopped_ms = time.time_ns() // 1_000_000
-        self._prepared = None
         try:
-            prepared.submit(**options)
+            self._prepare().submit(**options)
         except USER_ERRORS as error:
             self._reported = {job.id for job in self.cluster.jobs() if job.ended}
             return self._delay_after(str(error), checkpoint)
+        finally:
+            self._prepared = None
         return POLL_SECONDS
 
     def _abandon(self, url: str, error: str) -> None:

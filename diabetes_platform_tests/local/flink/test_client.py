@@ -1,6 +1,8 @@
 """Flink's client: its command line, environment, and the reasons of failed jobs."""
 
+import os
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
 
@@ -71,22 +73,53 @@ def test_prefers_the_reason_in_the_output_to_the_errors_of_the_client(
         client.run(SMOKE_JOB, CLUSTER, "smoke-1")
 
 
-LAST_OPTIONS = 'for last; do :; done; until [ -f "$last" ]; do sleep 0.05; done; cat "$last"'
+PRINT_OPTIONS = 'for last; do :; done; until [ -f "$last" ]; do sleep 0.05; done; cat "$last"'
 """Prints the file that is the last argument, once it exists."""
 
 
-def test_a_prepared_program_submits_with_the_last_options(client: Client) -> None:
-    program(client, LAST_OPTIONS)
+def test_a_prepared_program_submits_with_the_remaining_options(client: Client) -> None:
+    program(client, PRINT_OPTIONS)
     prepared = client.prepare(SMOKE_JOB, CLUSTER, "smoke-1")
-    assert prepared.waits
+    assert prepared.alive
     assert prepared.submit(path="s3://x/chk-1") == '{"path": "s3://x/chk-1"}'
-    assert not prepared.waits
+    assert not prepared.alive
     assert not prepared.file.parent.exists()
 
 
 def test_a_stopped_program_leaves_neither_a_process_nor_a_file(client: Client) -> None:
-    program(client, LAST_OPTIONS)
+    program(client, PRINT_OPTIONS)
     prepared = client.prepare(SMOKE_JOB, CLUSTER, "smoke-1")
     prepared.stop()
-    assert not prepared.waits
+    assert not prepared.alive
+    with pytest.raises(ProcessLookupError):
+        os.killpg(prepared.program.process.pid, 0)
     assert not prepared.file.parent.exists()
+
+
+def test_an_interrupt_is_not_lost_if_the_cluster_does_not_answer(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    program(client, "sleep 60")
+    prepared = client.prepare(SMOKE_JOB, FlinkCluster("http://127.0.0.1:1"), "smoke-1")
+    monkeypatch.setattr(Popen, "communicate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepared.submit()
+    assert not prepared.alive
+
+
+def test_a_program_without_its_options_does_not_go_on(client: Client) -> None:
+    program(client, PRINT_OPTIONS)
+    prepared = client.prepare(SMOKE_JOB, CLUSTER, "smoke-1")
+    prepared.directory.cleanup()
+    with pytest.raises(FileNotFoundError):
+        prepared.submit()
+    assert not prepared.alive
+
+
+def test_a_client_that_cannot_start_is_one_error(client: Client) -> None:
+    # Without its Java.
+    with pytest.raises(PlatformError, match=r"smoke-1: |cannot start"):
+        client.prepare(SMOKE_JOB, CLUSTER, "smoke-1").submit()

@@ -144,10 +144,13 @@ class Cluster:
     reachable: bool = True
     prepared: int = 0
     stopped: int = 0
-    waits: bool = True
+    alive: bool = True
+    fails_to_start: bool = False
 
     def prepare(self, *_: object, **__: object) -> "Cluster":
         self.prepared += 1
+        if self.fails_to_start:
+            raise PlatformError("Flink's client cannot start: no memory")
         return self
 
     def stop(self) -> None:
@@ -226,12 +229,25 @@ def test_the_client_starts_while_the_jobmanager_does_not_run(
     assert (cluster.prepared, cluster.stopped) == (1, 0)
 
 
-def test_a_client_that_has_given_up_is_replaced(
+def test_a_client_that_has_given_up_is_replaced_when_the_job_is_submitted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cluster = Cluster(reachable=False, waits=False)
-    watch(cluster, tmp_path, monkeypatch, 3)
-    assert (cluster.prepared, cluster.stopped) == (3, 2)
+    cluster = Cluster(reachable=False, alive=False)
+    watcher = watch(cluster, tmp_path, monkeypatch, 3)
+    assert (cluster.prepared, cluster.stopped) == (1, 0)
+    cluster.reachable = True
+    watcher.poll()
+    assert (cluster.prepared, cluster.stopped, cluster.submitted) == (2, 1, [NEWEST])
+
+
+def test_a_client_that_cannot_start_does_not_end_the_watcher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Cluster(reachable=False, fails_to_start=True)
+    watcher = watch(cluster, tmp_path, monkeypatch, 2)
+    cluster.reachable, cluster.fails_to_start = True, False
+    watcher.poll()
+    assert cluster.submitted == [NEWEST]
 
 
 def test_the_client_submits_nothing_if_the_job_still_runs(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flink.patients.event_time import WindowOptions
-from flink.patients.job import last_options, main, parse_arguments
+from flink.patients.job import main, parse_arguments, remaining_options
 from flink.patients.kafka_tables import Topics, source_ddl
 from flink.patients.uids import set_uids
 
@@ -84,13 +84,15 @@ def test_a_bounded_job_reads_all_that_kafka_has() -> None:
     assert "'scan.bounded.mode' = 'latest-offset'" in ddl
 
 
-def test_the_last_options_may_be_written_later(tmp_path: Path) -> None:
+def test_the_remaining_options_may_be_written_later(tmp_path: Path) -> None:
     file = tmp_path / "options.json"
-    Timer(0.2, file.write_text, [json.dumps({"parallelism.default": "3"})]).start()
-    options = last_options(file, seconds=30)
+    new = tmp_path / "new.json"
+    new.write_text(json.dumps({"parallelism.default": "3"}), encoding="utf-8")
+    Timer(0.2, new.rename, [file]).start()
+    options = remaining_options(file, seconds=30)
     assert options.get_string("parallelism.default", "1") == "3"
 
 
-def test_last_options_that_are_not_written_are_an_error(tmp_path: Path) -> None:
+def test_remaining_options_that_are_not_written_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(TimeoutError, match="was not written within 0 s"):
-        last_options(tmp_path / "options.json", seconds=0)
+        remaining_options(tmp_path / "options.json", seconds=0)
