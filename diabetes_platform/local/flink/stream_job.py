@@ -346,11 +346,13 @@ class Watcher:
         elif self.unusable:
             self.log("no checkpoint is usable")
         started_from = checkpoint.url if checkpoint else "the offsets committed to Kafka"
+        # A client that cannot start says nothing about the checkpoint.
+        prepared = self._prepare()
         self.log(f"submitting {STREAM_JOB} from {started_from}")
         self._restoring, self._without_checkpoint = checkpoint, checkpoint is None
         self._stopped_ms = time.time_ns() // 1_000_000
         try:
-            self._prepare().submit(**options)
+            prepared.submit(**options)
         except USER_ERRORS as error:
             self._reported = {job.id for job in self.cluster.jobs() if job.ended}
             return self._delay_after(str(error), checkpoint)

@@ -250,6 +250,17 @@ def test_a_client_that_cannot_start_does_not_end_the_watcher(
     assert cluster.submitted == [NEWEST]
 
 
+def test_a_client_that_cannot_start_sets_no_checkpoint_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Cluster(fails_to_start=True)
+    watcher = watch(cluster, tmp_path, monkeypatch, 4)
+    cluster.fails_to_start = False
+    watcher.poll()
+    assert cluster.submitted == [NEWEST]
+    assert alerted(tmp_path) == []
+
+
 def test_the_client_submits_nothing_if_the_job_still_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
