@@ -242,15 +242,20 @@ def test_a_cancelled_job_is_resubmitted_with_its_state(
 
 
 @pytest.mark.slow
-def test_a_job_is_resubmitted_after_its_jobmanager_was_killed(
+def test_a_job_is_resubmitted_with_its_state_after_its_jobmanager_was_killed(
     stack: Stack, cluster: FlinkCluster, database: psycopg.Connection
 ) -> None:
     previous = job_id(cluster)
+    assert previous is not None
+    within(60, lambda: cluster.checkpoints(previous).completed > 0)
     processes = Supervisor(stack.layout).processes() or ()
     (pid,) = (process.pid for process in processes if process.name == "flink-jobmanager")
     os.kill(pid, signal.SIGKILL)
     row_id = insert(database)
     within(RECOVERED_SECONDS, lambda: resubmitted(cluster, previous))
+    restored = job_id(cluster)
+    assert restored is not None
+    assert cluster.checkpoints(restored).restored >= 1
     within(30, lambda: written(stack, row_id))
 
 
