@@ -1,15 +1,16 @@
 """Child processes: their log, their end, and the end of their parent."""
 
-import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from diabetes_platform.errors import PlatformError
+from diabetes_platform.local import supervised
 from diabetes_platform.local.processes import (
     last_line,
     require_alive,
@@ -26,10 +27,9 @@ STUBBORN = "trap '' TERM; echo trapped; sleep 60 & wait; wait"
 
 def is_alive(pid: int) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return supervised.is_alive(psutil.Process(pid))
+    except psutil.NoSuchProcess:
         return False
-    return "Z" not in Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2][:3]
 
 
 def wait_for_end(pid: int) -> None:

@@ -1,9 +1,9 @@
 """Flink's client: its command line, environment, and the reasons of failed jobs."""
 
-import os
 from pathlib import Path
 from subprocess import Popen
 
+import psutil
 import pytest
 
 from diabetes_platform.clients.flink import FlinkCluster
@@ -11,6 +11,8 @@ from diabetes_platform.errors import PlatformError
 from diabetes_platform.local.flink.client import SMOKE_JOB, Client
 from diabetes_platform.local.flink.distribution import CLIENT, FlinkHome
 from diabetes_platform.local.install.tools import Tools
+from diabetes_platform.local.supervised import is_alive
+from diabetes_platform.polling import wait_until
 
 CLUSTER = FlinkCluster("http://127.0.0.1:8081")
 
@@ -87,12 +89,14 @@ def test_a_prepared_program_submits_with_the_remaining_options(client: Client) -
 
 
 def test_a_stopped_program_leaves_neither_a_process_nor_a_file(client: Client) -> None:
-    program(client, PRINT_OPTIONS)
+    program(client, "sleep 60 & wait")
     prepared = client.prepare(SMOKE_JOB, CLUSTER, "smoke-1")
+    java = psutil.Process(prepared.program.process.pid)
+    wait_until(java.children, timeout=10, interval=0.02)
+    (child,) = java.children()
     prepared.stop()
     assert not prepared.alive
-    with pytest.raises(ProcessLookupError):
-        os.killpg(prepared.program.process.pid, 0)
+    wait_until(lambda: not is_alive(child), timeout=10, interval=0.02)
     assert not prepared.file.parent.exists()
 
 
