@@ -56,7 +56,7 @@ def test_rejects_an_image_with_build_tools_or_secrets(file: str) -> None:
 
 
 def test_rejects_an_image_above_its_budget() -> None:
-    with pytest.raises(build.BuildError, match="serving has 351 MiB; allowed: 350 MiB"):
+    with pytest.raises(build.BuildError, match="serving has 351 MB; allowed: 350 MB"):
         build.check("serving", 351.0, build.Contents())
 
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs a virtual environment for an image: `venv.sh NAME LOCK BUILD_LOCK PACKAGE…`, without the last
-# packages. Removes what no program reads, and compiles the modules: bytecode without a time is valid on
-# every copy, and the same in every build.
+# packages. Removes what no program reads, and compiles the modules that IMPORTS lists with all that
+# they import, or every module.
 set -eu
 name=$1 lock=$2 build_lock=$3
 shift 3
@@ -17,11 +17,18 @@ find "${packages}" -depth -mindepth 2 -type d -name tests -exec rm -rf {} +
 find "${packages}" -type f '(' -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.c' \
   -o -name '*.cpp' -o -name '*.h' -o -name '*.hpp' -o -name '*.f90' -o -name '*.a' -o -name '*.map' ')' \
   -delete
-# Arrow's RPC and its own S3 client (deltalake and obstore have theirs), and the description of every
-# AWS service but S3.
-rm -rf "${packages}"/pyarrow/*flight* "${packages}"/pyarrow/*s3* "${packages}/Crypto/SelfTest"
+# Arrow's RPC, query plans and own S3 client (deltalake and obstore have theirs), Kubernetes' client for
+# asyncio, and the description of every AWS service but S3.
+rm -rf "${packages}"/pyarrow/*flight* "${packages}"/pyarrow/*substrait* "${packages}"/pyarrow/*s3* \
+  "${packages}/Crypto/SelfTest" "${packages}/kubernetes/aio" "${packages}/matplotlib/mpl-data/sample_data"
 find "${packages}" -mindepth 3 -maxdepth 3 -type d -path '*/botocore/data/*' \
   ! -name s3 ! -name sts ! -name 'sso*' -exec rm -rf {} +
 # Libraries in `*.libs` were moved by auditwheel in a way that strip damages.
 find "${packages}" -type f -name '*.so*' ! -path '*.libs/*' -exec strip --strip-unneeded {} +
-python3 -m compileall -q --invalidation-mode unchecked-hash "${packages}"
+if [ -n "${IMPORTS:-}" ]; then
+  # Spark's client looks for its tests, and these for an installation.
+  # shellcheck disable=SC2086
+  PYTHONDONTWRITEBYTECODE=1 SPARK_HOME=/ "${VIRTUAL_ENV}/bin/python" /usr/local/bin/bytecode.py ${IMPORTS}
+else
+  python3 -m compileall -q --invalidation-mode unchecked-hash "${packages}"
+fi

@@ -52,6 +52,8 @@ class FlinkServer(JavaProgram):
     """A Flink server, and the BashJavaUtils command that computes its memory settings."""
 
     memory_command: str
+    memory: tuple[str, ...] = ()
+    """Settings of its memory that differ from those in the configuration, as `name=value`."""
 
 
 CLIENT = JavaProgram(
@@ -70,8 +72,12 @@ APPLICATION = FlinkServer(
     "log4j-console.properties",
     "jobmanager",
     "GET_JM_RESOURCE_PARAMS",
+    ("jobmanager.memory.process.size=704m", "jobmanager.memory.jvm-metaspace.size=256m"),
 )
-"""The JobManager of one job, whose program it runs; for clusters with high availability."""
+"""The JobManager of one job, whose program it runs; for clusters with high availability.
+
+Its memory contains what the client needs on one machine: the SQL planner and its classes.
+"""
 TASKMANAGER = FlinkServer(
     "taskmanager",
     "org.apache.flink.runtime.taskexecutor.TaskManagerRunner",
@@ -143,7 +149,8 @@ async def install(installer: Installer) -> None:
         configuration = await _run_java_utils(home, update, installer)
         jar_path = class_path(home)
         for server in SERVERS:
-            memory = await _run_java_utils(home, (server.memory_command,), installer)
+            settings = (option for setting in server.memory for option in ("-D", setting))
+            memory = await _run_java_utils(home, (server.memory_command, *settings), installer)
             _write(home, server, server_arguments(server, memory, configuration, jar_path))
         _write(home, CLIENT, java_arguments(CLIENT, configuration, jar_path))
         Stamp(_digest(installer.tools, installer.java)).write(home.root / STAMP_FILE)
