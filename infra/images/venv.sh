@@ -17,9 +17,9 @@ find "${packages}" -depth -mindepth 2 -type d -name tests -exec rm -rf {} +
 find "${packages}" -type f '(' -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.c' \
   -o -name '*.cpp' -o -name '*.h' -o -name '*.hpp' -o -name '*.f90' -o -name '*.a' -o -name '*.map' ')' \
   -delete
-# Arrow's RPC, query plans and own S3 client (deltalake and obstore have theirs), Kubernetes' client for
+# Arrow's RPC and its own S3 client (deltalake and obstore have theirs), Kubernetes' client for
 # asyncio, and the description of every AWS service but S3.
-rm -rf "${packages}"/pyarrow/*flight* "${packages}"/pyarrow/*substrait* "${packages}"/pyarrow/*s3* \
+rm -rf "${packages}"/pyarrow/*flight* "${packages}"/pyarrow/*s3* \
   "${packages}/Crypto/SelfTest" "${packages}/kubernetes/aio" "${packages}/matplotlib/mpl-data/sample_data"
 find "${packages}" -mindepth 3 -maxdepth 3 -type d -path '*/botocore/data/*' \
   ! -name s3 ! -name sts ! -name 'sso*' -exec rm -rf {} +
