@@ -12,7 +12,8 @@ from pathlib import Path
 import yaml
 
 from diabetes_platform.errors import PlatformError
-from diabetes_platform.local.processes import last_line
+from diabetes_platform.local.ports import free_port, listens
+from diabetes_platform.local.processes import last_line, spawn, stop_group
 from diabetes_platform.polling import wait_until
 from diabetes_platform_tests.clusters import components, node, tools
 from diabetes_platform_tests.clusters.components import Components
@@ -27,6 +28,7 @@ PACKAGES = {
     "ipset": "ipset",
     "ptp": "containernetworking-plugins",
     "runc": "runc",
+    "socat": "socat",
 }
 MANIFESTS = tools.SOURCES / "cluster"
 READY_SECONDS = 300
@@ -37,7 +39,7 @@ STORAGE_CLASS = "local"
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A running cluster; the machine reaches its pods by `kubectl port-forward`."""
+    """A running cluster; the machine reaches its services by `forward`."""
 
     node: node.Node
 
@@ -57,11 +59,29 @@ class Cluster:
         return {"KUBECONFIG": str(self.kubeconfig)}
 
     def kubectl(self, *arguments: str, manifest: object = None) -> str:
-        """Run kubectl and return its output; `manifest` is its standard input."""
+        """Run kubectl and return its output; its input is `manifest`, an object or YAML."""
         command = [str(tools.tool("kubectl")), *arguments]
         variables = {**os.environ, **self.environment}
-        text = "" if manifest is None else yaml.safe_dump(manifest)
+        text = manifest if isinstance(manifest, str) else yaml.safe_dump(manifest)
         return node.run(command, environment=variables, text=text)
+
+    @contextmanager
+    def forward(self, address: str, port: int) -> Iterator[int]:
+        """Connect a free port of 127.0.0.1, which is yielded, with a service of the cluster.
+
+        Each connection is routed anew, so that it survives the end of a pod, unlike
+        `kubectl port-forward`.
+        """
+        local = free_port()
+        enter = f"nsenter --target={self.node.init} --net socat STDIO TCP\\:{address}\\:{port}"
+        listen = f"TCP-LISTEN:{local},bind=127.0.0.1,fork,reuseaddr,backlog=128"
+        log = self.node.log(f"forward-{address}-{port}")
+        process = spawn(["socat", listen, f"EXEC:{enter}"], log=log)
+        try:
+            wait_until(lambda: listens(local), timeout=10)
+            yield local
+        finally:
+            stop_group(process, grace=2)
 
     def load(self, archive: Path) -> None:
         """Load the images of an archive, for example one that `docker save` has written."""
@@ -162,6 +182,8 @@ def _start_kubelet(cluster: Cluster) -> None:
     node.create_cgroups(cluster.node.cgroup)
     cluster.node.start("kubelet", *parts.kubelet())
     cluster.node.start("kube-proxy", *parts.kube_proxy())
+    # Without a route, the node's own connections fail before their address becomes a pod's.
+    cluster.node.run("ip", "route", "add", components.SERVICES, "via", cluster.node.gateway)
     _wait(cluster, "kubelet", "get", "node", components.NAME)
     cluster.node.start("kube-router", *parts.kube_router())  # It ends if the node is missing.
     ready = ("--for=condition=Ready", f"node/{components.NAME}", f"--timeout={READY_SECONDS}s")

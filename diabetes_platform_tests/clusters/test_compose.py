@@ -2,9 +2,6 @@
 
 import io
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +19,8 @@ from diabetes_platform.local.dagster.client import DagsterClient, LaunchRequest
 from diabetes_platform.local.targets import compose_stack
 from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, Port
-from diabetes_platform_tests.clusters.engine import Engine, own_engine
+from diabetes_platform_tests.clusters.engine import own_engine
+from diabetes_platform_tests.clusters.images import build_images
 from diabetes_platform_tests.clusters.tools import node_directory
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(3600)]
@@ -118,14 +116,6 @@ class ComposePlatform:
 
     def volumes(self) -> list[str]:
         return self.docker("volume", "ls", "--quiet", "--filter=name=diabetes-platform_").split()
-
-
-def build_images(engine: Engine) -> None:
-    """Build the images with the command of `make images`."""
-    command = [sys.executable, str(PROJECT_ROOT / "infra" / "images" / "build.py")]
-    environment = {**os.environ, **engine.environment}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
 
 
 @pytest.fixture(scope="module")

@@ -55,7 +55,7 @@ class Image:
 
 
 IMAGES: Mapping[str, Image] = {
-    "platform": Image("Dagster webserver, daemon, code server, runs and set-ups", 900),
+    "platform": Image("Dagster webserver, daemon, code server, runs and set-ups", 980),
     "serving": Image("prediction API and predictor", 350),
     "flink": Image("Flink servers and the stream's job", 1200),
     "connect": Image("Kafka Connect with Debezium", 450),

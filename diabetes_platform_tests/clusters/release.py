@@ -1,0 +1,194 @@
+"""A release of the chart on a test cluster: its installation, its pods, and its services."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from diabetes_platform.contract.s3 import S3
+from diabetes_platform.errors import PlatformError
+from diabetes_platform.lake.delta import Lake
+from diabetes_platform.local.commands.secrets import kubernetes_secrets
+from diabetes_platform.local.dagster.client import DagsterClient, LaunchRequest
+from diabetes_platform.local.ports import HOST
+from diabetes_platform.local.postgres.connection import database_url
+from diabetes_platform.local.stack import Stack, storage_secret
+from diabetes_platform.local.targets import kubernetes_stack
+from diabetes_platform.polling import wait_until
+from diabetes_platform.provisioning.databases import SUPERUSER, WAREHOUSE_DATABASE
+from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, Port
+from diabetes_platform_tests.clusters import node, tools
+from diabetes_platform_tests.clusters.cluster import Cluster
+
+CHART = PROJECT_ROOT / "infra" / "kubernetes"
+INSTALL_TIMEOUT = "15m"
+READY_SECONDS = 600
+RUN_SECONDS = 900
+_RUN_STATUS = "query ($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }"
+_ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release `name` in `namespace`; its passwords are in the home of `settings`.
+
+    `forwards` end with the release's block, `ports` are the local ones by service.
+    """
+
+    cluster: Cluster
+    settings: PlatformSettings
+    name: str
+    namespace: str
+    forwards: ExitStack = field(repr=False)
+    ports: dict[str, int] = field(default_factory=dict)
+
+    def create_namespace(self) -> None:
+        """Create the namespace, with the strictest Pod Security, and the release's Secrets."""
+        metadata = {
+            "name": self.namespace,
+            "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+        }
+        manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+        self.cluster.kubectl("apply", "--filename=-", manifest=manifest)
+        self.apply(kubernetes_secrets(self.settings, self.name))
+
+    def apply(self, manifest: object) -> None:
+        """Apply a manifest, an object or YAML, to the namespace."""
+        self.kubectl("apply", "--filename=-", manifest=manifest)
+
+    def kubectl(self, *arguments: str, manifest: object = None) -> str:
+        """Run kubectl in the namespace and return its output."""
+        return self.cluster.kubectl(f"--namespace={self.namespace}", *arguments, manifest=manifest)
+
+    def helm(self, command: str, *arguments: str) -> str:
+        """Run a command of helm on the release and return its output."""
+        program = str(tools.tool("helm"))
+        environment = {**os.environ, **self.cluster.environment}
+        return node.run(
+            [program, command, self.name, *arguments, f"--namespace={self.namespace}"],
+            environment=environment,
+        )
+
+    def install(
+        self,
+        version: str,
+        *values: str,
+        command: str = "install",
+        timeout: str = INSTALL_TIMEOUT,
+    ) -> None:
+        """Install or upgrade the chart with images of `version` and wait for its hooks."""
+        images = ["--set", f"image.tag={version},image.pullPolicy=Never"]
+        options = [option for value in values for option in ("--set", value)]
+        profile = f"--values={CHART}/profiles/small.yaml"
+        self.helm(command, str(CHART), profile, *images, *options, f"--timeout={timeout}")
+
+    def pods(self, component: str) -> list[dict[str, Any]]:
+        """Return the pods of a component that have not ended."""
+        selector = f"app.kubernetes.io/component={component},app.kubernetes.io/instance={self.name}"
+        answer = json.loads(self.kubectl("get", "pods", f"--selector={selector}", "--output=json"))
+        items: list[dict[str, Any]] = answer["items"]
+        return [pod for pod in items if pod["status"]["phase"] not in {"Succeeded", "Failed"}]
+
+    def ready_pods(self, component: str) -> list[str]:
+        """Return the names of the pods of a component that are ready and stay."""
+        return [
+            pod["metadata"]["name"]
+            for pod in self.pods(component)
+            if "deletionTimestamp" not in pod["metadata"]
+            and any(
+                condition["type"] == "Ready" and condition["status"] == "True"
+                for condition in pod["status"].get("conditions", [])
+            )
+        ]
+
+    def wait_ready(self, component: str, count: int = 1) -> None:
+        """Wait until exactly `count` pods of a component exist, all ready."""
+        wait_until(
+            lambda: len(self.ready_pods(component)) == count == len(self.pods(component)),
+            timeout=READY_SECONDS,
+            interval=1,
+        )
+
+    def replace_pod(self, component: str) -> None:
+        """Delete a pod of a component without a grace period, and wait for its successor."""
+        count = len(self.ready_pods(component))
+        pod = self.pods(component)[0]["metadata"]
+        self.kubectl("delete", "pod", pod["name"], "--grace-period=0", "--force", "--wait=false")
+        wait_until(
+            lambda: all(left["metadata"]["uid"] != pod["uid"] for left in self.pods(component)),
+            timeout=READY_SECONDS,
+            interval=0.5,
+        )
+        self.wait_ready(component, count)
+
+    def url(self, service: str, port: Port) -> str:
+        """Return the URL at which this machine reaches a service."""
+        return f"http://{HOST}:{self.port(service, port)}"
+
+    def port(self, service: str, port: Port) -> int:
+        """Return the port of 127.0.0.1 that is connected with a service."""
+        if service not in self.ports:
+            resource = ("get", "service", f"{self.name}-{service}")
+            address = self.kubectl(*resource, "--output=jsonpath={.spec.clusterIP}")
+            forward = self.cluster.forward(address, port.value)
+            self.ports[service] = self.forwards.enter_context(forward)
+        return self.ports[service]
+
+    @property
+    def stack(self) -> Stack:
+        """The release with its stores as this machine reaches them."""
+        services = {"postgres": Port.POSTGRES, "minio": Port.MINIO}
+        addresses = {port: f"{HOST}:{self.port(name, port)}" for name, port in services.items()}
+        return replace(kubernetes_stack(self.settings, self.name), addresses=addresses)
+
+    @property
+    def warehouse(self) -> str:
+        """The URL of the warehouse for the superuser."""
+        return database_url(self.stack, SUPERUSER, WAREHOUSE_DATABASE)
+
+    @property
+    def lake(self) -> Lake:
+        """The release's lake."""
+        password = self.stack.secrets[storage_secret("pipeline")]
+        endpoint = self.url("minio", Port.MINIO)
+        return Lake("s3://lake", S3(endpoint, "pipeline", password, "us-east-1"))
+
+    @property
+    def dagster(self) -> DagsterClient:
+        """A client of the release's Dagster."""
+        return DagsterClient(self.url("dagster-webserver", Port.DAGSTER))
+
+    def run(self, job: str) -> str:
+        """Run a job to its end; returns the run's id, and fails unless it succeeds."""
+        run = wait_until(
+            lambda: self.dagster.launch(LaunchRequest(job)),
+            timeout=READY_SECONDS,
+            interval=2,
+            retry_on=(PlatformError,),
+        )
+        status = self.run_status(run)
+        assert status == "SUCCESS", f"{job}: run {run} has the status {status}"
+        return run
+
+    def run_status(self, run: str) -> str:
+        """Wait for the end of a run and return its status."""
+
+        def status() -> str:
+            answer: str = self.dagster.query(_RUN_STATUS, run=run)["runOrError"]["status"]
+            return answer if answer in _ENDED else ""
+
+        return wait_until(status, timeout=RUN_SECONDS, interval=2, retry_on=(PlatformError,))
+
+
+@contextmanager
+def own_release(
+    cluster: Cluster, home: Path, name: str = "clinic", namespace: str = "diabetes"
+) -> Iterator[Release]:
+    """Yield a release that is not installed yet, with its namespace and Secrets."""
+    with ExitStack() as forwards:
+        release = Release(cluster, PlatformSettings(home=home), name, namespace, forwards)
+        release.create_namespace()
+        yield release

@@ -1,0 +1,313 @@
+"""The platform on a Kubernetes cluster: batch, stream, lost pods, rollouts, upgrade, removal.
+
+The tests share one release and run in this order.
+"""
+
+import json
+import logging
+import random
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import psycopg
+import pyarrow as pa
+import pytest
+from deltalake import write_deltalake
+
+from diabetes_platform.cleaning.session import spark_session
+from diabetes_platform.cleaning.spark_jobs import clean_batch, fit_statistics
+from diabetes_platform.contract.tables import CLEANED_PATIENTS, RAW_PATIENTS
+from diabetes_platform.errors import PlatformError
+from diabetes_platform.lake.delta import DeltaPath
+from diabetes_platform.local.api.client import example_patient
+from diabetes_platform.polling import wait_until
+from diabetes_platform.settings import Port
+from diabetes_platform_tests.clusters.cluster import own_cluster
+from diabetes_platform_tests.clusters.engine import own_engine
+from diabetes_platform_tests.clusters.images import IMAGES, build_images
+from diabetes_platform_tests.clusters.release import Release, own_release
+from diabetes_platform_tests.clusters.tools import node_directory
+from diabetes_platform_tests.ledger import CREATE, Balance, Writer, balance, newest
+
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(3600)]
+
+logger = logging.getLogger(__name__)
+
+BROKERS = ("kafka.replicas=3", "kafka.minInSyncReplicas=2")
+REPLICAS = (*BROKERS, "api.replicas=2", "predictor.replicas=2")
+DELETED = (
+    "api",
+    "predictor",
+    "flink-jobmanager",
+    "flink-taskmanager",
+    "kafka",
+    "connect",
+    "postgres",
+)
+ANSWER_SECONDS = 180.0
+BALANCED_SECONDS = 300.0
+CHANGES = 2_000
+
+
+@dataclass(frozen=True)
+class Versions:
+    """The version that is installed, and a later one with the same content."""
+
+    first: str
+    second: str
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Release, Versions]]:
+    """An installed release, with two versions of the images in the cluster."""
+    with own_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        with own_engine(node_directory("engine")) as engine:
+            first = build_images(engine)
+            second = f"{first}-later"
+            for name in IMAGES:
+                engine.docker("tag", f"{name}:{first}", f"{name}:{second}")
+            names = [f"{name}:{version}" for name in IMAGES for version in (first, second)]
+            cluster.load_from(engine, *names)
+        with own_release(cluster, tmp_path_factory.mktemp("home")) as release:
+            release.install(first, *BROKERS)
+            yield release, Versions(first, second)
+
+
+@pytest.fixture
+def clinic(release: tuple[Release, Versions]) -> Release:
+    return release[0]
+
+
+@pytest.fixture
+def versions(release: tuple[Release, Versions]) -> Versions:
+    return release[1]
+
+
+def patient_rows(cleaned: DeltaPath) -> pa.Table:
+    """Return the rows of the cleaned table, without the name of the batch."""
+    rows = cleaned.open().to_pyarrow_table().drop_columns(["batch_id", "record_id"])
+    return rows.sort_by([("source", "ascending"), ("source_line", "ascending")])
+
+
+def test_a_batch_runs_as_a_pod_with_spark_executors_as_pods(clinic: Release) -> None:
+    run = clinic.run("batch")
+    runs = json.loads(
+        clinic.kubectl("get", "pods", f"--selector=dagster/run-id={run}", "--output=json")
+    )
+    assert [pod["status"]["phase"] for pod in runs["items"]] == ["Succeeded"]
+    limits = runs["items"][0]["spec"]["containers"][0]["resources"]["limits"]
+    assert limits == {"cpu": "2", "memory": "1536Mi"}
+    executors = clinic.kubectl("get", "pods", "--selector=spark-role=executor", "--output=name")
+    assert executors.splitlines()
+    # The API polls the model store.
+    clinic.wait_ready("api")
+
+
+def test_the_cleaned_rows_equal_those_of_sail(clinic: Release, tmp_path: Path) -> None:
+    lake = clinic.lake
+    raw = lake.table(RAW_PATIENTS).open().to_pyarrow_table()
+    copy = DeltaPath(str(tmp_path / "raw"))
+    write_deltalake(copy.path, raw, partition_by=["content_hash"])
+    (content_hash,) = set(raw["content_hash"].to_pylist())
+    statistics, cleaned = DeltaPath(str(tmp_path / "fit")), DeltaPath(str(tmp_path / "cleaned"))
+    with spark_session() as sail:
+        fit_statistics(sail, copy, content_hash, statistics)
+        clean_batch(sail, copy, content_hash, statistics, cleaned)
+    expected = patient_rows(cleaned)
+    assert expected.num_rows == raw.num_rows
+    assert patient_rows(lake.table(CLEANED_PATIENTS)).equals(expected)
+
+
+def test_a_patient_of_the_page_is_answered(clinic: Release) -> None:
+    assert predict_new_patient(clinic) == pytest.approx(predict(clinic))
+
+
+def predict_new_patient(release: Release) -> float:
+    """Store a patient through the API, wait for the stream's prediction, and return it."""
+    url = release.url("api", Port.API)
+    receipt = httpx.post(f"{url}/patients", json=example_patient(), timeout=30, trust_env=False)
+    assert receipt.status_code == httpx.codes.CREATED, receipt.text
+    patient = f"{url}/patients/{receipt.json()['id']}"
+
+    def prediction() -> dict[str, float] | None:
+        answer = httpx.get(patient, timeout=30, trust_env=False).raise_for_status().json()
+        stored: dict[str, float] | None = answer["prediction"]
+        return stored
+
+    stored = wait_until(
+        prediction, timeout=ANSWER_SECONDS, interval=0.5, retry_on=(httpx.HTTPError,)
+    )
+    assert stored is not None
+    return stored["probability"]
+
+
+def predict(release: Release) -> float:
+    url = f"{release.url('api', Port.API)}/predict"
+    response = httpx.post(url, json=example_patient(), timeout=30, trust_env=False)
+    probability: float = response.raise_for_status().json()["probability"]
+    return probability
+
+
+def test_the_doctor_finds_no_problem(clinic: Release) -> None:
+    clinic.helm("test", "--timeout=5m")
+
+
+def test_predictions_match_the_ledger_while_pods_are_deleted(clinic: Release) -> None:
+    with psycopg.connect(clinic.warehouse) as connection:
+        connection.execute(CREATE)
+    writer, deleted = Writer(clinic.warehouse, 20.0, random.Random(4)), threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(writer.write, CHANGES, deleted)
+        try:
+            for component in random.Random(5).sample(DELETED, len(DELETED)):
+                started = time.monotonic()
+                clinic.replace_pod(component)
+                seconds = time.monotonic() - started
+                logger.info("%s: ready after %.1f s, at %s", component, seconds, writer.written)
+        finally:
+            deleted.set()
+        writing.result()
+    assert final_balance(clinic) == Balance(0, 0)
+    assert_scored(clinic)
+
+
+def final_balance(release: Release) -> Balance:
+    """Return the balance as soon as it is even, or the last one before the deadline."""
+    with suppress(TimeoutError):
+        wait_until(lambda: balance(release.warehouse).even, timeout=BALANCED_SECONDS, interval=1)
+    return balance(release.warehouse)
+
+
+def assert_scored(release: Release) -> None:
+    """Check that the newest predictions equal the API's for the current measurements."""
+    patients = list(newest(release.warehouse).values())
+    assert patients
+    for first in range(0, len(patients), 1000):
+        chunk = patients[first : first + 1000]
+        response = httpx.post(
+            f"{release.url('api', Port.API)}/predict/batch",
+            json=[row for row, _ in chunk],
+            timeout=60,
+            trust_env=False,
+        ).raise_for_status()
+        scores = [result["probability"] for result in response.json()["results"]]
+        assert scores == pytest.approx([probability for _, probability in chunk])
+
+
+@dataclass
+class Load:
+    """Counts requests to the API, each on a connection of its own, and their failures."""
+
+    url: str
+    answered: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    def send_until(self, done: threading.Event) -> None:
+        while not done.wait(0.02):
+            try:
+                response = httpx.post(
+                    f"{self.url}/predict", json=example_patient(), timeout=30, trust_env=False
+                )
+            except httpx.HTTPError as error:
+                self.failures.append(repr(error))
+            else:
+                self.answered += 1
+                if not response.is_success:
+                    self.failures.append(f"{response.status_code}: {response.text}")
+
+
+@contextmanager
+def load(release: Release) -> Iterator[Load]:
+    """Send requests to the API during the block."""
+    requests, done = Load(release.url("api", Port.API)), threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(requests.send_until, done)
+        try:
+            yield requests
+        finally:
+            done.set()
+        sending.result()
+
+
+def test_a_rollout_under_load_fails_no_request_and_loses_no_answer(
+    clinic: Release, versions: Versions
+) -> None:
+    writer, done = Writer(clinic.warehouse, 10.0, random.Random(6)), threading.Event()
+    with load(clinic) as requests, ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(writer.write, 1, done)
+        try:
+            clinic.install(versions.second, *REPLICAS, command="upgrade")
+            for component in ("api", "predictor"):
+                clinic.wait_ready(component, 2)
+        finally:
+            done.set()
+        writing.result()
+    images = {pod["spec"]["containers"][0]["image"] for pod in clinic.pods("api")}
+    assert images == {f"diabetes-platform/serving:{versions.second}"}
+    assert requests.failures == []
+    assert requests.answered > 100
+    assert final_balance(clinic) == Balance(0, 0)
+
+
+def test_predictors_share_a_burst_after_they_were_scaled(clinic: Release) -> None:
+    for replicas in (3, 1):
+        clinic.kubectl("scale", "deployment/clinic-predictor", f"--replicas={replicas}")
+        Writer(clinic.warehouse, 1_000.0, random.Random(replicas)).write(1_000, finished())
+        # A predictor is ready only with a partition.
+        clinic.wait_ready("predictor", replicas)
+        assert final_balance(clinic) == Balance(0, 0)
+
+
+def finished() -> threading.Event:
+    event = threading.Event()
+    event.set()
+    return event
+
+
+def test_a_drain_waits_for_the_budget_of_the_api(clinic: Release) -> None:
+    selector = "app.kubernetes.io/component=api"
+    drain = ("drain", "node-1", f"--pod-selector={selector}", "--ignore-daemonsets")
+    try:
+        with load(clinic) as requests:
+            # The node is the only one: nothing replaces the first pod, so the second must stay.
+            with pytest.raises(PlatformError, match=r"timeout|disruption budget"):
+                clinic.kubectl(*drain, "--delete-emptydir-data", "--timeout=30s")
+            assert len(clinic.ready_pods("api")) == 1
+    finally:
+        clinic.kubectl("uncordon", "node-1")
+    clinic.wait_ready("api", 2)
+    assert requests.failures == []
+
+
+def test_a_failed_upgrade_changes_no_pod_and_is_rolled_back(
+    clinic: Release, versions: Versions
+) -> None:
+    before = set(clinic.ready_pods("api"))
+    with pytest.raises(PlatformError, match="pre-upgrade hooks failed"):
+        clinic.install("missing", *REPLICAS, command="upgrade", timeout="40s")
+    assert set(clinic.ready_pods("api")) == before
+    waiting = {
+        status["state"]["waiting"]["reason"]
+        for pod in clinic.pods("warehouse-setup")
+        for status in pod["status"]["initContainerStatuses"]
+    }
+    assert waiting <= {"ErrImageNeverPull", "ImagePullBackOff", "ErrImagePull"}
+    clinic.helm("rollback", "--timeout=10m")
+    images = {pod["spec"]["containers"][0]["image"] for pod in clinic.pods("api")}
+    assert images == {f"diabetes-platform/serving:{versions.second}"}
+    predict_new_patient(clinic)
+
+
+def test_an_uninstalled_release_leaves_its_volumes(clinic: Release) -> None:
+    claims = clinic.kubectl("get", "pvc", "--output=name")
+    assert len(claims.splitlines()) == len(("minio", "postgres", "kafka", "kafka", "kafka"))
+    clinic.helm("uninstall", "--wait", "--timeout=5m")
+    assert clinic.kubectl("get", "pvc", "--output=name") == claims
+    remaining = clinic.kubectl("get", "deployments,statefulsets,services", "--output=name")
+    assert remaining == ""
