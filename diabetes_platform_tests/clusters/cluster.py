@@ -99,6 +99,15 @@ class Cluster:
         if save.returncode != 0 or result.returncode != 0:
             raise PlatformError(f"images {', '.join(images)} cannot be loaded: {result.stderr}")
 
+    @contextmanager
+    def stopped(self, process: str) -> Iterator[None]:
+        """Stop a process of the node during the block; it goes on afterwards."""
+        self.node.run("pkill", "-STOP", "-f", process)
+        try:
+            yield
+        finally:
+            self.node.run("pkill", "-CONT", "-f", process)
+
     def down(self) -> None:
         """End the cluster and delete its data."""
         self.node.end()

@@ -26,6 +26,7 @@ from diabetes_platform.contract.tables import CLEANED_PATIENTS, RAW_PATIENTS
 from diabetes_platform.errors import PlatformError
 from diabetes_platform.lake.delta import DeltaPath
 from diabetes_platform.local.api.client import example_patient
+from diabetes_platform.local.dagster.client import LaunchRequest
 from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import Port
 from diabetes_platform_tests.clusters.cluster import own_cluster
@@ -39,8 +40,8 @@ pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(3600)]
 
 logger = logging.getLogger(__name__)
 
-BROKERS = ("kafka.replicas=3", "kafka.minInSyncReplicas=2")
-REPLICAS = (*BROKERS, "api.replicas=2", "predictor.replicas=2")
+VALUES = ("kafka.replicas=3", "kafka.minInSyncReplicas=2", "dagster.startTimeoutSeconds=60")
+REPLICAS = (*VALUES, "api.replicas=2", "predictor.replicas=2")
 DELETED = (
     "api",
     "predictor",
@@ -75,7 +76,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Release,
             names = [f"{name}:{version}" for name in IMAGES for version in (first, second)]
             cluster.load_from(engine, *names)
         with own_release(cluster, tmp_path_factory.mktemp("home")) as release:
-            release.install(first, *BROKERS)
+            release.install(first, *VALUES)
             yield release, Versions(first, second)
 
 
@@ -96,7 +97,8 @@ def patient_rows(cleaned: DeltaPath) -> pa.Table:
 
 
 def test_a_batch_runs_as_a_pod_with_spark_executors_as_pods(clinic: Release) -> None:
-    run = clinic.run("batch")
+    run = clinic.launch("batch")
+    assert clinic.run_status(run) == "SUCCESS"
     runs = json.loads(
         clinic.kubectl("get", "pods", f"--selector=dagster/run-id={run}", "--output=json")
     )
@@ -302,6 +304,89 @@ def test_a_failed_upgrade_changes_no_pod_and_is_rolled_back(
     images = {pod["spec"]["containers"][0]["image"] for pod in clinic.pods("api")}
     assert images == {f"diabetes-platform/serving:{versions.second}"}
     predict_new_patient(clinic)
+
+
+def test_a_missing_secret_is_named_by_the_waiting_pod(clinic: Release) -> None:
+    clinic.kubectl("delete", "secret", "clinic-api")
+    try:
+        clinic.kubectl("rollout", "restart", "deployment/clinic-api")
+        message = wait_until(lambda: waiting(clinic, "api"), timeout=60, interval=1)
+        assert message == {'CreateContainerConfigError: secret "clinic-api" not found'}
+        # The pods of the earlier version go on.
+        assert len(clinic.ready_pods("api")) == 2
+    finally:
+        clinic.create_namespace()
+    clinic.kubectl("rollout", "status", "deployment/clinic-api", "--timeout=5m")
+
+
+def waiting(release: Release, component: str) -> set[str]:
+    """Return the reasons for which containers of a component wait."""
+    states = [
+        status["state"]["waiting"]
+        for pod in release.pods(component)
+        for kind in ("initContainerStatuses", "containerStatuses")
+        for status in pod["status"].get(kind, [])
+        if "waiting" in status["state"]
+    ]
+    return {f"{state['reason']}: {state['message']}" for state in states if "message" in state}
+
+
+def test_a_run_goes_on_after_its_pod_was_evicted(clinic: Release) -> None:
+    run = clinic.launch("batch")
+    pod = wait_until(lambda: clinic.run_pod(run), timeout=120, interval=1)
+    wait_until(lambda: "STEP_START" in clinic.events(run), timeout=180, interval=1)
+    clinic.kubectl("delete", "pod", pod, "--grace-period=0", "--force")
+    assert clinic.run_status(run) == "FAILURE"
+    retry = wait_until(lambda: clinic.retry_of(run), timeout=120, interval=2)
+    assert clinic.run_status(retry) == "SUCCESS"
+
+
+def test_a_run_beyond_the_quota_fails_with_the_reason(clinic: Release) -> None:
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "few"},
+        "spec": {"hard": {"pods": "1"}},
+    }
+    clinic.apply(quota)
+    try:
+        run = clinic.launch("batch")
+        assert clinic.run_status(run) == "FAILURE"
+        assert "exceeded quota: few" in clinic.events(run)
+    finally:
+        clinic.kubectl("delete", "resourcequota", "few")
+    retry = wait_until(lambda: clinic.retry_of(run), timeout=120, interval=2)
+    assert clinic.run_status(retry) == "SUCCESS"
+
+
+def test_runs_wait_while_the_api_server_is_away(clinic: Release) -> None:
+    dagster, _ = clinic.dagster, clinic.url("api", Port.API)  # kubectl would not answer later
+    with clinic.cluster.stopped("kube-apiserver"):
+        run = dagster.launch(LaunchRequest("batch"))
+        time.sleep(60)
+        predict(clinic)
+    assert clinic.run_status(run) == "SUCCESS"
+    predict_new_patient(clinic)
+
+
+def test_a_second_release_works_beside_the_first_one(clinic: Release, versions: Versions) -> None:
+    with own_release(clinic.cluster, clinic.settings.home, "other", clinic.namespace) as other:
+        other.install(versions.first, profiles=("small", "batch"))
+        other.wait_ready("dagster-webserver")
+        assert len(clinic.ready_pods("api")) == 2
+        predict_new_patient(clinic)
+        other.helm("uninstall", "--wait", "--timeout=5m")
+
+
+def test_a_volume_that_is_not_bound_is_visible(clinic: Release, versions: Versions) -> None:
+    with own_release(clinic.cluster, clinic.settings.home, "unbound", "unbound") as other:
+        with pytest.raises(PlatformError, match="post-install hooks failed"):
+            other.install(
+                versions.first, "storageClass=none", profiles=("small", "batch"), timeout="20s"
+            )
+        claim = other.kubectl("describe", "pvc", "data-unbound-postgres-0")
+        assert 'storageclass.storage.k8s.io "none" not found' in claim
+        other.helm("uninstall", "--timeout=5m")
 
 
 def test_an_uninstalled_release_leaves_its_volumes(clinic: Release) -> None:
