@@ -101,9 +101,13 @@ class Release:
     def pods(self, component: str) -> list[dict[str, Any]]:
         """Return the pods of a component that have not ended."""
         selector = f"app.kubernetes.io/component={component},app.kubernetes.io/instance={self.name}"
+        pods = self._select(selector)
+        return [pod for pod in pods if pod["status"]["phase"] not in {"Succeeded", "Failed"}]
+
+    def _select(self, selector: str) -> list[dict[str, Any]]:
         answer = json.loads(self.kubectl("get", "pods", f"--selector={selector}", "--output=json"))
         items: list[dict[str, Any]] = answer["items"]
-        return [pod for pod in items if pod["status"]["phase"] not in {"Succeeded", "Failed"}]
+        return items
 
     def ready_pods(self, component: str) -> list[str]:
         """Return the names of the pods of a component that are ready and stay."""
@@ -192,12 +196,9 @@ class Release:
 
         return wait_until(status, timeout=RUN_SECONDS, interval=2, retry_on=(PlatformError,))
 
-    def run_pod(self, run: str) -> str:
-        """Return the name of the pod of a run, "" if there is none."""
-        selector = f"--selector=dagster/run-id={run}"
-        return self.kubectl(
-            "get", "pods", selector, "--output=jsonpath={.items[*].metadata.name}"
-        ).strip()
+    def run_pods(self, run: str) -> list[dict[str, Any]]:
+        """Return the pods of a run: one, unless it has none yet."""
+        return self._select(f"dagster/run-id={run}")
 
     def events(self, run: str) -> str:
         """Return types and messages of a run's events."""

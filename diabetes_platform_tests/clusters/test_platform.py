@@ -3,7 +3,6 @@
 The tests share one release and run in this order.
 """
 
-import json
 import logging
 import random
 import threading
@@ -99,11 +98,8 @@ def patient_rows(cleaned: DeltaPath) -> pa.Table:
 def test_a_batch_runs_as_a_pod_with_spark_executors_as_pods(clinic: Release) -> None:
     run = clinic.launch("batch")
     assert clinic.run_status(run) == "SUCCESS"
-    runs = json.loads(
-        clinic.kubectl("get", "pods", f"--selector=dagster/run-id={run}", "--output=json")
-    )
-    assert [pod["status"]["phase"] for pod in runs["items"]] == ["Succeeded"]
-    limits = runs["items"][0]["spec"]["containers"][0]["resources"]["limits"]
+    (pod,) = clinic.run_pods(run)
+    limits = pod["spec"]["containers"][0]["resources"]["limits"]
     assert limits == {"cpu": "2", "memory": "1536Mi"}
     executors = clinic.kubectl("get", "pods", "--selector=spark-role=executor", "--output=name")
     assert executors.splitlines()
@@ -333,9 +329,9 @@ def waiting(release: Release, component: str) -> set[str]:
 
 def test_a_run_goes_on_after_its_pod_was_evicted(clinic: Release) -> None:
     run = clinic.launch("batch")
-    pod = wait_until(lambda: clinic.run_pod(run), timeout=120, interval=1)
     wait_until(lambda: "STEP_START" in clinic.events(run), timeout=180, interval=1)
-    clinic.kubectl("delete", "pod", pod, "--grace-period=0", "--force")
+    (pod,) = clinic.run_pods(run)
+    clinic.kubectl("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force")
     assert clinic.run_status(run) == "FAILURE"
     retry = wait_until(lambda: clinic.retry_of(run), timeout=120, interval=2)
     assert clinic.run_status(retry) == "SUCCESS"
