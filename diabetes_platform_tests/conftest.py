@@ -15,13 +15,10 @@ from diabetes_platform.local.ports import free_port
 from diabetes_platform.local.postgres.server import Postgres
 from diabetes_platform.local.signals import restore_sigint
 from diabetes_platform.local.stack import (
-    STORAGE_ROOT,
-    STORAGE_USERS,
     Stack,
-    storage_secret,
 )
 from diabetes_platform.local.supervised import supervised_processes
-from diabetes_platform.settings import PlatformSettings, Port
+from diabetes_platform.settings import PlatformSettings
 from diabetes_platform_tests.capture import Connect, Kafka, own_connect, own_kafka
 from diabetes_platform_tests.commands import (
     command,
@@ -32,7 +29,7 @@ from diabetes_platform_tests.commands import (
 from diabetes_platform_tests.grown_contract import migration_hint
 from diabetes_platform_tests.lifetimes import Lifetimes
 from diabetes_platform_tests.provisioned import CAPTURE, ProvisionedServer, provision
-from diabetes_platform_tests.storage import ROOT, Storage
+from diabetes_platform_tests.storage import Storage, storage_of
 
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 """Tests do not need durable data."""
@@ -112,8 +109,7 @@ def own_stack(home: Path) -> Iterator[Stack]:
 @pytest.fixture(scope="session")
 def storage(stack: Stack) -> Storage:
     """The platform's S3, with its buckets, users and policies."""
-    users = {user: stack.secrets[storage_secret(user)] for user in STORAGE_USERS}
-    return Storage(stack.url(Port.MINIO), {ROOT: stack.secrets[STORAGE_ROOT], **users})
+    return storage_of(stack)
 
 
 @pytest.fixture(scope="session")

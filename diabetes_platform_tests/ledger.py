@@ -4,15 +4,19 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import psycopg
+import pytest
 from psycopg import sql
 from psycopg.rows import dict_row
 
 from diabetes_platform.contract.fields import FEATURE_NAMES, FEATURES
 from diabetes_platform.contract.fields import Field as Measurement
+from diabetes_platform.polling import wait_until
 
 CREATE = """
 CREATE TABLE IF NOT EXISTS public.ledger (
@@ -144,3 +148,23 @@ def newest(url: str) -> dict[int, tuple[dict[str, Any], float]]:
         row["id"]: ({name: row[name] for name in FEATURE_NAMES}, predicted[row["id"]])
         for row in rows
     }
+
+
+def final_balance(url: str, timeout: float) -> Balance:
+    """Return the balance as soon as it is even, or the last one before the deadline."""
+    with suppress(TimeoutError):
+        wait_until(lambda: balance(url).even, timeout=timeout, interval=1)
+    return balance(url)
+
+
+def assert_scored(url: str, api: str) -> None:
+    """Check that the newest predictions equal those of the API for the current measurements."""
+    patients = list(newest(url).values())
+    assert patients
+    for first in range(0, len(patients), 1000):
+        chunk = patients[first : first + 1000]
+        rows = [row for row, _ in chunk]
+        response = httpx.post(f"{api}/predict/batch", json=rows, timeout=60, trust_env=False)
+        results = response.raise_for_status().json()["results"]
+        scores = [result["probability"] for result in results]
+        assert scores == pytest.approx([probability for _, probability in chunk])

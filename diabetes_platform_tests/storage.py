@@ -15,8 +15,10 @@ from diabetes_platform.contract.s3 import S3
 from diabetes_platform.local.home import HomeLayout
 from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.local.processes import require_alive, spawn, stop_group
+from diabetes_platform.local.stack import STORAGE_ROOT, STORAGE_USERS, Stack, storage_secret
 from diabetes_platform.polling import wait_until
 from diabetes_platform.provisioning.storage import DIRECTORY, read, setup_storage
+from diabetes_platform.settings import Port
 from diabetes_platform.tls import tls
 
 ROOT = "root"
@@ -81,6 +83,12 @@ class Storage:
                 bucket_name=name, object_name=str(entry.object_name), version_id=entry.version_id
             )
         client.remove_bucket(bucket_name=name)
+
+
+def storage_of(stack: Stack) -> Storage:
+    """Return the S3 of a running platform, with its buckets, users and policies."""
+    users = {user: stack.secrets[storage_secret(user)] for user in STORAGE_USERS}
+    return Storage(stack.url(Port.MINIO), {ROOT: stack.secrets[STORAGE_ROOT], **users})
 
 
 @contextmanager

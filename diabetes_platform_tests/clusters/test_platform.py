@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from diabetes_platform_tests.clusters.engine import own_engine
 from diabetes_platform_tests.clusters.images import IMAGES, build_images
 from diabetes_platform_tests.clusters.release import Release, own_release
 from diabetes_platform_tests.clusters.tools import node_directory
-from diabetes_platform_tests.ledger import CREATE, Balance, Writer, balance, newest
+from diabetes_platform_tests.ledger import CREATE, Balance, Writer, assert_scored, final_balance
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(3600)]
 
@@ -171,31 +171,8 @@ def test_predictions_match_the_ledger_while_pods_are_deleted(clinic: Release) ->
         finally:
             deleted.set()
         writing.result()
-    assert final_balance(clinic) == Balance(0, 0)
-    assert_scored(clinic)
-
-
-def final_balance(release: Release) -> Balance:
-    """Return the balance as soon as it is even, or the last one before the deadline."""
-    with suppress(TimeoutError):
-        wait_until(lambda: balance(release.warehouse).even, timeout=BALANCED_SECONDS, interval=1)
-    return balance(release.warehouse)
-
-
-def assert_scored(release: Release) -> None:
-    """Check that the newest predictions equal the API's for the current measurements."""
-    patients = list(newest(release.warehouse).values())
-    assert patients
-    for first in range(0, len(patients), 1000):
-        chunk = patients[first : first + 1000]
-        response = httpx.post(
-            f"{release.url('api', Port.API)}/predict/batch",
-            json=[row for row, _ in chunk],
-            timeout=60,
-            trust_env=False,
-        ).raise_for_status()
-        scores = [result["probability"] for result in response.json()["results"]]
-        assert scores == pytest.approx([probability for _, probability in chunk])
+    assert final_balance(clinic.warehouse, BALANCED_SECONDS) == Balance(0, 0)
+    assert_scored(clinic.warehouse, clinic.url("api", Port.API))
 
 
 @dataclass
@@ -250,7 +227,7 @@ def test_a_rollout_under_load_fails_no_request_and_loses_no_answer(
     assert images == {f"diabetes-platform/serving:{versions.second}"}
     assert requests.failures == []
     assert requests.answered > 100
-    assert final_balance(clinic) == Balance(0, 0)
+    assert final_balance(clinic.warehouse, BALANCED_SECONDS) == Balance(0, 0)
 
 
 def test_predictors_share_a_burst_after_they_were_scaled(clinic: Release) -> None:
@@ -259,7 +236,7 @@ def test_predictors_share_a_burst_after_they_were_scaled(clinic: Release) -> Non
         Writer(clinic.warehouse, 1_000.0, random.Random(replicas)).write(1_000, finished())
         # A predictor is ready only with a partition.
         clinic.wait_ready("predictor", replicas)
-        assert final_balance(clinic) == Balance(0, 0)
+        assert final_balance(clinic.warehouse, BALANCED_SECONDS) == Balance(0, 0)
 
 
 def finished() -> threading.Event:

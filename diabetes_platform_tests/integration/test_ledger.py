@@ -24,7 +24,7 @@ from diabetes_platform.local.supervisor import ProcessState
 from diabetes_platform.polling import wait_until
 from diabetes_platform.provisioning.databases import SUPERUSER, WAREHOUSE_DATABASE
 from diabetes_platform.settings import Port
-from diabetes_platform_tests.ledger import CREATE, Balance, Writer, balance, newest
+from diabetes_platform_tests.ledger import CREATE, Balance, Writer, assert_scored, final_balance
 from diabetes_platform_tests.released_model import released
 from diabetes_platform_tests.services import state_of, unhealthy_services
 from diabetes_platform_tests.storage import Storage
@@ -191,8 +191,8 @@ def test_predictions_match_the_ledger(
             done.set()
         poisoning.result()
     logger.info("%s changes, %s outages of the database", writer.written, writer.outages)
-    assert final_balance(url) == Balance(0, 0)
-    assert_scored(stack, url)
+    assert final_balance(url, BALANCED_SECONDS) == Balance(0, 0)
+    assert_scored(url, stack.url(Port.API))
     wait_until(lambda: poisoner.offsets <= dead_letters(servers), timeout=BALANCED_SECONDS)
     assert poisoner.offsets
     assert [service for service in recovered if service[1] > limit] == []
@@ -204,22 +204,3 @@ def poison_until(done: threading.Event, poisoner: Poisoner) -> None:
         poisoner.send(number)
         number += 1
     poisoner.finish()
-
-
-def final_balance(url: str) -> Balance:
-    """Return the balance as soon as it is even, or the last one before the deadline."""
-    with suppress(TimeoutError):
-        wait_until(lambda: balance(url).even, timeout=BALANCED_SECONDS, interval=1)
-    return balance(url)
-
-
-def assert_scored(stack: Stack, url: str) -> None:
-    """Check that the newest predictions equal the API's for the current measurements."""
-    patients = list(newest(url).values())
-    for first in range(0, len(patients), 1000):
-        chunk = patients[first : first + 1000]
-        response = httpx.post(
-            f"{stack.url(Port.API)}/predict/batch", json=[row for row, _ in chunk], timeout=60
-        ).raise_for_status()
-        scores = [result["probability"] for result in response.json()["results"]]
-        assert scores == pytest.approx([probability for _, probability in chunk])

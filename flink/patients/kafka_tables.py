@@ -25,6 +25,8 @@ SINK_OPTIONS = {
     "properties.compression.type": "lz4",
     # Longer than a broker's restart: the job only fails and restarts after two minutes.
     "properties.delivery.timeout.ms": "120000",
+    # Added partitions receive messages within half a minute.
+    "properties.metadata.max.age.ms": "30000",
 }
 
 
@@ -62,6 +64,10 @@ def source_ddl(servers: str, topics: Topics, *, bounded: bool) -> str:
     }
     if bounded:
         options["scan.bounded.mode"] = "latest-offset"
+    else:
+        # Added partitions are read from their first message. Flink's default of five minutes is how
+        # long their patients would wait.
+        options["scan.topic-partition-discovery.interval"] = "10 s"
     columns = (
         "`key` BYTES, `value` BYTES, `topic` STRING METADATA VIRTUAL, "
         "`partition` INT METADATA VIRTUAL, `offset` BIGINT METADATA VIRTUAL"
