@@ -29,6 +29,8 @@ class HealthCheck:
     port: Port | None = None
     local_only: bool = False
     """It checks or uses the installation on this machine."""
+    of_stream: bool = False
+    """It checks a part that only a platform with the stream has."""
 
 
 @dataclass(frozen=True, slots=True)

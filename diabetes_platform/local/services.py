@@ -61,12 +61,16 @@ def components(stack: Stack) -> list[Component]:
     return [component for service in SERVICES for component in service.components(stack)]
 
 
-def health_checks(stack: Stack) -> list[HealthCheck]:
+def health_checks(stack: Stack, *, has_stream: bool = True) -> list[HealthCheck]:
     """Return the checks of `diabetes doctor`: the installation first, then each service."""
     folders = ["install", *(service.name for service in SERVICES)]
     modules = [importlib.import_module(f"{__package__}.{folder}.health") for folder in folders]
     checks = [check for module in modules for check in module.CHECKS]
-    return [check for check in checks if stack.is_local or not check.local_only]
+    return [
+        check
+        for check in checks
+        if (stack.is_local or not check.local_only) and (has_stream or not check.of_stream)
+    ]
 
 
 def install_plan(*, development: bool = False) -> InstallPlan:

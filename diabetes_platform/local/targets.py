@@ -45,14 +45,16 @@ def kubernetes_stack(
 ) -> Stack:
     """Return the platform of a release of the chart.
 
-    A store that is not part of the release is named by `storage_url` (S3) or by the settings
-    `postgres_server` and `kafka_servers`.
+    A server that is not part of the release is named by `storage_url` (S3) or by the settings.
     """
     addresses = {port: f"{release}-{name}:{port.value}" for port, name in SERVER_NAMES.items()}
     external = {
         Port.POSTGRES: settings.postgres_server,
         Port.KAFKA: settings.kafka_servers,
         Port.MINIO: storage_url,
+        Port.CONNECT: settings.connect_url,
+        Port.FLINK: settings.flink_url,
+        Port.SPARK_CONNECT: settings.spark_remote and settings.spark_remote.removeprefix("sc://"),
     }
     addresses |= {port: address for port, address in external.items() if address is not None}
     return _remote(settings, f"kubernetes/{release}", addresses)

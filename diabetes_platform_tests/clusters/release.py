@@ -141,6 +141,12 @@ class Release:
         )
         self.wait_ready(component, count)
 
+    def metric(self, pod: str, port: Port, name: str) -> float:
+        """Return a metric of a pod, read through the API server."""
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}:{port.value}/proxy/metrics"
+        lines = self.kubectl("get", "--raw", path).splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
+
     def url(self, service: str, port: Port) -> str:
         """Return the URL at which this machine reaches a service."""
         return f"http://{HOST}:{self.port(service, port)}"
@@ -191,10 +197,15 @@ class Release:
         """Wait for the end of a run and return its status."""
 
         def status() -> str:
-            answer: str = self.dagster.query(_RUN_STATUS, run=run)["runOrError"]["status"]
-            return answer if answer in _ENDED else ""
+            state = self.run_state(run)
+            return state if state in _ENDED else ""
 
         return wait_until(status, timeout=RUN_SECONDS, interval=2, retry_on=(PlatformError,))
+
+    def run_state(self, run: str) -> str:
+        """Return the current status of a run."""
+        state: str = self.dagster.query(_RUN_STATUS, run=run)["runOrError"]["status"]
+        return state
 
     def run_pods(self, run: str) -> list[dict[str, Any]]:
         """Return the pods of a run: one, unless it has none yet."""

@@ -3,7 +3,8 @@
 `python infra/images/build.py [NAME…]` builds with the `docker` of DOCKER (default: on PATH) and its
 variables. For each image, `.platform/images/` receives the hash of each file (`<name>.sha256`) and
 a CycloneDX document (`<name>.cdx.json`). `--reproduce` builds again without any cache, and reports
-the files that differ. `infra/compose/.env` receives the version, so that compose uses these images.
+the files that differ. After a build of all images, `infra/compose/.env` receives their version, so
+that compose uses them.
 """
 
 import argparse
@@ -95,8 +96,9 @@ def main(arguments: Sequence[str]) -> int:
         except BuildError as error:
             problems.append(error)
             print(f"images: {error}", file=sys.stderr)
-    variables = f"PLATFORM_VERSION={version}\nCOMPOSE_PROFILES=all\n"
-    COMPOSE_VARIABLES.write_text(variables, encoding="utf-8")
+    if not problems and set(names) == set(IMAGES):
+        variables = f"PLATFORM_VERSION={version}\nCOMPOSE_PROFILES=all\n"
+        COMPOSE_VARIABLES.write_text(variables, encoding="utf-8")
     return 1 if problems else 0
 
 
@@ -125,7 +127,7 @@ def build_and_check(name: str, version: str, *, reproduce: bool) -> None:
 def current_version() -> str:
     """Return the version of the images: the commit, with `-dirty` if the checkout differs."""
     commit = _run(["git", "rev-parse", "--short=12", "HEAD"]).strip()
-    changed = _run(["git", "status", "--porcelain", "--untracked-files=no"])
+    changed = _run(["git", "status", "--porcelain"])
     return f"{commit}-dirty" if changed else commit
 
 

@@ -44,5 +44,6 @@ CHECKS = (
         "without a model: `diabetes materialize` trains and releases one; otherwise "
         "see `diabetes logs predictor`",
         Port.PREDICTOR,
+        of_stream=True,
     ),
 )

@@ -19,8 +19,10 @@ def doctor(
     For a release in Kubernetes this runs in a pod of it, which has the passwords in its home.
     """
     stack = _stack(settings, target, release)
+    # A release without the stream has no address of Kafka.
+    has_stream = stack.is_local or settings.kafka_servers is not None
     with console.status("checking every service"):
-        results = run_checks(stack, health_checks(stack))
+        results = run_checks(stack, health_checks(stack, has_stream=has_stream))
     console.print(results_table(results))
     failed = [result for result in results if result.error is not None]
     for result in failed:
@@ -33,4 +35,4 @@ def doctor(
 def _stack(settings: PlatformSettings, target: Target, release: str) -> Stack:
     if target == Target.LOCAL:
         return require_running_stack(settings)
-    return kubernetes_stack(settings, release)
+    return kubernetes_stack(settings, release, storage_url=settings.s3_endpoint)

@@ -10,6 +10,8 @@ import yaml
 from rich.console import Console
 
 from diabetes_platform.local.home import make_private
+from diabetes_platform.local.postgres.connection import superuser_password
+from diabetes_platform.local.secrets import POSTGRES
 from diabetes_platform.local.services import process_environments, write_environments
 from diabetes_platform.local.targets import compose_stack, kubernetes_stack
 from diabetes_platform.settings import PlatformSettings
@@ -36,7 +38,9 @@ def kubernetes_secrets(
     stack = kubernetes_stack(settings, release, storage_url=storage_url)
     make_private(stack.layout.home)
     content = {name: dict(values) for name, values in process_environments(stack).items()}
-    content[DOCTOR] = {"PLATFORM_SECRETS": json.dumps(dict(stack.secrets.values))}
+    # The password of a superuser that was set by hand is not among the generated ones.
+    passwords = {**stack.secrets.values, POSTGRES: superuser_password(stack)}
+    content[DOCTOR] = {"PLATFORM_SECRETS": json.dumps(passwords)}
     manifests = [_secret(release, process, values) for process, values in content.items()]
     return yaml.safe_dump_all(manifests, sort_keys=False)
 

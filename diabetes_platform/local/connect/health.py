@@ -57,6 +57,7 @@ CHECKS = (
         connector_runs,
         "see `diabetes logs connect`; `make down` and `make up` register the connector again",
         Port.CONNECT,
+        of_stream=True,
     ),
     HealthCheck(
         "replication slot",
@@ -64,6 +65,7 @@ CHECKS = (
         replication_slot,
         "the connector reads it: see `diabetes logs connect`",
         Port.POSTGRES,
+        of_stream=True,
     ),
     HealthCheck(
         "connect",
@@ -72,6 +74,7 @@ CHECKS = (
         "the sensor stream_health and `make up` start the capture again with a snapshot: "
         "docs/operations.md, “Another PostgreSQL server”",
         Port.CONNECT,
+        of_stream=True,
     ),
     HealthCheck(
         "stream",
@@ -80,5 +83,6 @@ CHECKS = (
         "the result names the stage: see `diabetes logs connect`, `stream-job` or `predictor`; "
         "without a model, `diabetes materialize` releases one",
         Port.KAFKA,
+        of_stream=True,
     ),
 )

@@ -39,6 +39,7 @@ CHECKS = (
         "without a free slot: cancel a job in Flink's UI; otherwise see `diabetes logs "
         "flink-taskmanager` and `diabetes logs flink-jobmanager`",
         Port.FLINK,
+        of_stream=True,
         local_only=True,
     ),
     HealthCheck(
@@ -47,5 +48,6 @@ CHECKS = (
         stream_job_runs,
         "it is submitted again automatically: see `diabetes logs stream-job`",
         Port.FLINK,
+        of_stream=True,
     ),
 )

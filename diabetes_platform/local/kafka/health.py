@@ -65,7 +65,12 @@ def _produce(servers: dict[str, str], content: bytes) -> TopicPartition:
 
 CHECKS = (
     HealthCheck(
-        "kafka", "produces and consumes", produce_and_consume, restart_remedy("kafka"), Port.KAFKA
+        "kafka",
+        "produces and consumes",
+        produce_and_consume,
+        restart_remedy("kafka"),
+        Port.KAFKA,
+        of_stream=True,
     ),
     HealthCheck(
         "topics",
@@ -73,5 +78,6 @@ CHECKS = (
         topics_are_as_set,
         "`diabetes up` creates them again and restores their settings",
         Port.KAFKA,
+        of_stream=True,
     ),
 )

@@ -11,31 +11,36 @@ from diabetes_platform.local.minio.connection import REGION
 from diabetes_platform.local.stack import Stack, storage_secret
 from diabetes_platform.settings import Port
 
-BUCKET, USER = "lake", "pipeline"
+USER = "pipeline"
 
 
 def write_and_read(stack: Stack) -> str:
     """Write an object, read it back and remove it; raises if that fails."""
-    url = urlsplit(stack.url(Port.MINIO))
+    url, bucket = urlsplit(stack.url(Port.MINIO)), _bucket(stack)
     client = Minio(
         url.netloc,
         USER,
         stack.secrets[storage_secret(USER)],
         secure=url.scheme == "https",
-        region=REGION,
+        region=stack.base_settings.s3_region or REGION,
     )
     name, content = f"doctor/{uuid.uuid4()}", b"written by diabetes doctor"
-    client.put_object(BUCKET, name, io.BytesIO(content), len(content))
-    response = client.get_object(BUCKET, name)
+    client.put_object(bucket, name, io.BytesIO(content), len(content))
+    response = client.get_object(bucket, name)
     try:
         stored = response.read()
     finally:
         response.close()
         response.release_conn()
-    client.remove_object(BUCKET, name)
+    client.remove_object(bucket, name)
     if stored != content:
-        raise RuntimeError(f"{BUCKET}/{name} has other content than was written")
-    return f"wrote, read and removed an object in {BUCKET} as {USER}"
+        raise RuntimeError(f"{bucket}/{name} has other content than was written")
+    return f"wrote, read and removed an object in {bucket} as {USER}"
+
+
+def _bucket(stack: Stack) -> str:
+    """Return the bucket of the lake."""
+    return urlsplit(stack.settings.lake_url or "").netloc
 
 
 CHECKS = (

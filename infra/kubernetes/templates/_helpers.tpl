@@ -1,6 +1,9 @@
 {{- /* Most helpers take a list: the root context, the component, and what the helper says. */}}
 
 {{- define "platform.name" -}}
+{{- if gt (len (index . 0).Release.Name) 40 }}
+{{- fail (printf "the release name %s has %d characters; allowed: 40" (index . 0).Release.Name (len (index . 0).Release.Name)) }}
+{{- end -}}
 {{ printf "%s-%s" (index . 0).Release.Name (index . 1) | trunc 63 }}
 {{- end }}
 
@@ -86,6 +89,15 @@ AWS_ENDPOINT_URL AWS_REGION AWS_DEFAULT_REGION AWS_ALLOW_HTTP
 {{- include "platform.env" (list . $names) }}
 {{- include "platform.settings" . }}
 - {name: DAGSTER_CODE_HOST, value: {{ include "platform.name" (list . "dagster-code") }}}
+{{- if not .Values.stream.enabled }}
+# The Secret has the addresses of the stream.
+- {name: PLATFORM_PROFILE, value: demo}
+{{- end }}
+{{- end }}
+
+{{- /* The job's id, the same after every restart. */}}
+{{- define "platform.flinkJob" -}}
+{{ printf "%s/%s" .Release.Namespace .Release.Name | sha256sum | trunc 32 }}
 {{- end }}
 
 {{- define "platform.dagsterHome" -}}
