@@ -32,6 +32,7 @@ PACKAGES = {
 }
 MANIFESTS = tools.SOURCES / "cluster"
 READY_SECONDS = 300
+IDLE_SECONDS = 30
 COREDNS_IMAGE = "registry.k8s.io/coredns/coredns:test"
 VOLUMES = 16
 STORAGE_CLASS = "local"
@@ -70,13 +71,17 @@ class Cluster:
         """Connect a free port of 127.0.0.1, which is yielded, with a service of the cluster.
 
         Each connection is routed anew, so that it survives the end of a pod, unlike
-        `kubectl port-forward`.
+        `kubectl port-forward`. A connection that is silent for `IDLE_SECONDS` is closed, because a
+        pod that was killed closes none.
         """
         local = free_port()
-        enter = f"nsenter --target={self.node.init} --net socat STDIO TCP\\:{address}\\:{port}"
+        idle = f"-T{IDLE_SECONDS}"
+        enter = (
+            f"nsenter --target={self.node.init} --net socat {idle} STDIO TCP\\:{address}\\:{port}"
+        )
         listen = f"TCP-LISTEN:{local},bind=127.0.0.1,fork,reuseaddr,backlog=128"
         log = self.node.log(f"forward-{address}-{port}")
-        process = spawn(["socat", listen, f"EXEC:{enter}"], log=log)
+        process = spawn(["socat", idle, listen, f"EXEC:{enter}"], log=log)
         try:
             wait_until(lambda: listens(local), timeout=10)
             yield local
