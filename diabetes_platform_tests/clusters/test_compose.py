@@ -122,7 +122,7 @@ class ComposePlatform:
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposePlatform]:
     settings = PlatformSettings(home=tmp_path_factory.mktemp("home"))
     write_compose_secrets(settings, Console(file=io.StringIO()))
-    with own_engine(node_directory("compose")) as engine:
+    with own_engine(node_directory("engine")) as engine:
         build_images(engine)
         address = engine.node.address
         variables = {
