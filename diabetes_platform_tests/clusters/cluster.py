@@ -104,6 +104,10 @@ class Cluster:
         if save.returncode != 0 or result.returncode != 0:
             raise PlatformError(f"images {', '.join(images)} cannot be loaded: {result.stderr}")
 
+    def tag(self, image: str, name: str) -> None:
+        """Give a loaded image another name."""
+        self.node.run(*self._ctr("tag", f"docker.io/{image}", f"docker.io/{name}"))
+
     @contextmanager
     def stopped(self, process: str) -> Iterator[None]:
         """Stop a process of the node during the block; it goes on afterwards."""

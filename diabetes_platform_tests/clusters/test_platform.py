@@ -69,11 +69,10 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Release,
     with own_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
         with own_engine(node_directory("engine")) as engine:
             first = build_images(engine)
-            second = f"{first}-later"
-            for name in IMAGES:
-                engine.docker("tag", f"{name}:{first}", f"{name}:{second}")
-            names = [f"{name}:{version}" for name in IMAGES for version in (first, second)]
-            cluster.load_from(engine, *names)
+            cluster.load_from(engine, *(f"{name}:{first}" for name in IMAGES))
+        second = f"{first}-later"
+        for name in IMAGES:
+            cluster.tag(f"{name}:{first}", f"{name}:{second}")
         with own_release(cluster, tmp_path_factory.mktemp("home")) as release:
             release.install(first, *VALUES)
             yield release, Versions(first, second)
