@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from diabetes_platform.contract.s3 import S3
 from diabetes_platform.errors import PlatformError
 from diabetes_platform.lake.delta import Lake
@@ -65,7 +67,20 @@ class Release:
         }
         manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
         self.cluster.kubectl("apply", "--filename=-", manifest=manifest)
-        self.apply(kubernetes_secrets(self.settings, self.name))
+        self.apply(
+            kubernetes_secrets(self.settings, self.name, storage_url=self.settings.s3_endpoint)
+        )
+
+    def apply_stores(self, version: str) -> None:
+        """Create only the stores of the chart, as servers that someone else runs."""
+        options = (f"--values={CHART}/profiles/small.yaml", f"--set-string=image.tag={version}")
+        text = self.helm("template", str(CHART), *options, "--set=image.pullPolicy=Never")
+        stores = ("postgres", "kafka", "kafka-nodes", "minio", "process")
+        names = {f"{self.name}-{store}" for store in stores}
+        kinds = {"StatefulSet", "Service", "ServiceAccount"}
+        for manifest in filter(None, yaml.safe_load_all(text)):
+            if manifest["kind"] in kinds and manifest["metadata"]["name"] in names:
+                self.apply(manifest)
 
     def apply(self, manifest: object) -> None:
         """Apply a manifest, an object or YAML, to the namespace."""
@@ -225,10 +240,18 @@ class Release:
 
 @contextmanager
 def own_release(
-    cluster: Cluster, home: Path, name: str = "clinic", namespace: str = "diabetes"
+    cluster: Cluster,
+    home: Path,
+    name: str = "clinic",
+    namespace: str = "diabetes",
+    **addresses: str,
 ) -> Iterator[Release]:
-    """Yield a release that is not installed yet, with its namespace and Secrets."""
+    """Yield a release that is not installed yet, with its namespace and Secrets.
+
+    `addresses` are settings: the stores outside of it.
+    """
     with ExitStack() as forwards:
-        release = Release(cluster, PlatformSettings(home=home), name, namespace, forwards)
+        settings = PlatformSettings(home=home).model_copy(update=addresses)
+        release = Release(cluster, settings, name, namespace, forwards)
         release.create_namespace()
         yield release

@@ -386,3 +386,28 @@ def test_an_uninstalled_release_leaves_its_volumes(clinic: Release) -> None:
     assert clinic.kubectl("get", "pvc", ours, "--output=name") == claims
     remaining = clinic.kubectl("get", "deployments,statefulsets,services", ours, "--output=name")
     assert remaining == ""
+
+
+def test_stores_outside_the_release_are_used(
+    clinic: Release, versions: Versions, tmp_path: Path
+) -> None:
+    # The same home and name: the stores have the passwords of the release.
+    with own_release(clinic.cluster, tmp_path, "ext", "stores") as stores:
+        stores.apply_stores(versions.first)
+    addresses = {
+        "postgres_server": "ext-postgres.stores:5433",
+        "kafka_servers": "ext-kafka.stores:9092",
+        "s3_endpoint": "http://ext-minio.stores:9000",
+    }
+    with own_release(clinic.cluster, tmp_path, "ext", "external", **addresses) as release:
+        release.install(
+            versions.first,
+            f"postgres.external={addresses['postgres_server']}",
+            f"kafka.external={addresses['kafka_servers']}",
+            f"storage.external={addresses['s3_endpoint']}",
+        )
+        assert not release.kubectl("get", "statefulsets", "--output=name")
+        assert release.run_status(release.launch("batch")) == "SUCCESS"
+        release.wait_ready("api")
+        assert predict_new_patient(release) == pytest.approx(predict(release))
+        release.helm("test", "--timeout=5m")
