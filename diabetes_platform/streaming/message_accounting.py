@@ -21,6 +21,7 @@ Verdict = Literal["balanced", "in flight", "unbalanced"]
 SAMPLING_SECONDS = 30.0
 """Flink collects its counters every ten seconds, so this is long enough for three collections."""
 SAMPLING_INTERVAL = 5.0
+COLLECTED_SECONDS = 15.0
 _REQUEST_SECONDS = 5.0
 _METRICS = {
     "received": r"PythonCalc\[\d+\]\.numRecordsIn",
@@ -100,12 +101,43 @@ class MessageAccounting:
 
 
 def read_counters(cluster: FlinkCluster, job_id: str) -> MessageCounters:
-    """Return the counters of a job, summed over all subtasks. Raises ServiceError."""
+    """Return the counters of a job, summed over all subtasks.
+
+    The first request makes Flink collect them, so this waits until all are there. Raises
+    ServiceError, also if a counter stays away: none is not zero.
+    """
+    metrics = Counter[str]()
+
+    def collected() -> bool:
+        metrics.clear()
+        metrics.update(_read_metrics(cluster, job_id))
+        return not missing_counters(metrics)
+
+    try:
+        wait_until(collected, timeout=COLLECTED_SECONDS, interval=1)
+    except TimeoutError:
+        raise ServiceError(
+            f"Flink has no counters of {', '.join(missing_counters(metrics))} messages after "
+            f"{COLLECTED_SECONDS:.0f} s: the JobManager may not reach the metrics of a TaskManager"
+        ) from None
+    return message_counters(metrics)
+
+
+def missing_counters(metrics: Mapping[str, int]) -> list[str]:
+    """Return the outcomes that Flink's metrics do not count yet."""
+    return [
+        name
+        for name, pattern in _METRICS.items()
+        if not any(re.fullmatch(pattern, metric) for metric in metrics)
+    ]
+
+
+def _read_metrics(cluster: FlinkCluster, job_id: str) -> Counter[str]:
     metrics = Counter[str]()
     for vertex in cluster.vertices(job_id):
         names = [name for name in cluster.metric_names(job_id, vertex) if _COUNTED.fullmatch(name)]
         metrics.update(cluster.metric_sums(job_id, vertex, names))
-    return message_counters(metrics)
+    return metrics
 
 
 def message_counters(metrics: Mapping[str, int]) -> MessageCounters:

@@ -9,6 +9,7 @@ from diabetes_platform.streaming.message_accounting import (
     account_for_messages,
     evaluate_samples,
     message_counters,
+    missing_counters,
 )
 
 METRICS = {
@@ -44,6 +45,19 @@ def test_counts_each_outcome_at_its_sink() -> None:
 )
 def test_notices_a_message_lost_at_any_operator(metric: str) -> None:
     assert message_counters({**METRICS, metric: METRICS[metric] - 1}).unaccounted == 1
+
+
+@pytest.mark.parametrize(
+    ("metric", "missing"),
+    [
+        ("PythonCalc[2].numRecordsIn", "received"),
+        ("Rank[20].numRecordsOut", "newest"),
+        ("images[22]__Writer.numRecordsIn", "images"),
+    ],
+)
+def test_a_counter_that_flink_has_not_collected_is_not_zero(metric: str, missing: str) -> None:
+    assert missing_counters(METRICS) == []
+    assert missing_counters({k: v for k, v in METRICS.items() if k != metric}) == [missing]
 
 
 def test_counters_balance_only_if_every_message_has_an_outcome() -> None:
