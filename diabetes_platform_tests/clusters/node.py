@@ -24,6 +24,8 @@ NETWORKS = 64
 """A node takes one of the networks 10.89.0.0/30, 10.89.1.0/30, …"""
 CGROUPS = Path("/sys/fs/cgroup")
 STATE = "node.json"
+END_SECONDS = 180.0
+"""The kernel may need minutes to free the memory and the mounts of a hundred containers."""
 NAMESERVER = "10.0.2.3"
 """The address at which slirp4netns answers DNS queries with the machine's own resolver."""
 INIT = Path(__file__).with_name("init.sh")
@@ -96,9 +98,9 @@ class Node:
         if self.is_running:
             os.kill(self.init, signal.SIGKILL)
         for child in self.children:
-            child.wait(timeout=30)
-        wait_until(lambda: not self.is_running, timeout=30)
-        wait_until(lambda: _remove_cgroups(self.cgroup), timeout=30)
+            child.wait(timeout=END_SECONDS)
+        wait_until(lambda: not self.is_running, timeout=END_SECONDS)
+        wait_until(lambda: _remove_cgroups(self.cgroup), timeout=END_SECONDS)
         (self.directory / STATE).unlink(missing_ok=True)
 
 
