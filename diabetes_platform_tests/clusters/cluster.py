@@ -3,6 +3,7 @@
 import base64
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -116,6 +117,9 @@ class Cluster:
             yield
         finally:
             self.node.run("pkill", "-CONT", "-f", process)
+            # nsenter stops with its command, and would not wait for the command's end.
+            for child in self.node.children:
+                child.send_signal(signal.SIGCONT)
 
     def down(self) -> None:
         """End the cluster and delete its data."""

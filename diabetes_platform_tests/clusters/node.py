@@ -24,8 +24,8 @@ NETWORKS = 64
 """A node takes one of the networks 10.89.0.0/30, 10.89.1.0/30, …"""
 CGROUPS = Path("/sys/fs/cgroup")
 STATE = "node.json"
-END_SECONDS = 180.0
-"""The kernel may need minutes to free the memory and the mounts of a hundred containers."""
+END_SECONDS = 120.0
+"""The kernel frees the memory and the mounts of a hundred containers."""
 NAMESERVER = "10.0.2.3"
 """The address at which slirp4netns answers DNS queries with the machine's own resolver."""
 INIT = Path(__file__).with_name("init.sh")
