@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import yaml
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from diabetes_platform.contract.topics import CDC_TOPIC, SINK_TOPIC
 from diabetes_platform.local.api.client import assigned_partitions
@@ -76,8 +76,9 @@ def test_no_change_is_lost_repeated_or_reordered(grown: Stack, tmp_path: Path) -
             # Until Debezium and Flink write to the new partitions as well.
             wait_until(
                 lambda: len(used_partitions(servers, SINK_TOPIC)) == PARTITIONS,
-                timeout=420,
+                timeout=180,
                 interval=2,
+                retry_on=(KafkaException,),  # a new partition has no leader at first
             )
         finally:
             done.set()
