@@ -14,9 +14,7 @@ from psycopg import sql
 from diabetes_platform.local.ports import free_port
 from diabetes_platform.local.postgres.server import Postgres
 from diabetes_platform.local.signals import restore_sigint
-from diabetes_platform.local.stack import (
-    Stack,
-)
+from diabetes_platform.local.stack import Stack
 from diabetes_platform.local.supervised import supervised_processes
 from diabetes_platform.settings import PlatformSettings
 from diabetes_platform_tests.capture import Connect, Kafka, own_connect, own_kafka

@@ -83,7 +83,8 @@ def _run(stack: Stack, check: HealthCheck) -> HealthResult:
 def _require_listener(stack: Stack, port: Port | None) -> None:
     if port is None:
         return
-    url = urlsplit(stack.url(port))
+    # Kafka may have several addresses.
+    url = urlsplit(stack.url(port).partition(",")[0])
     number = url.port or (443 if url.scheme == "https" else 80)
     if not listens(number, url.hostname or ""):
         raise ConnectionRefusedError(f"nothing listens on {url.hostname}:{number}")

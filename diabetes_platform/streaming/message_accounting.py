@@ -21,7 +21,6 @@ Verdict = Literal["balanced", "in flight", "unbalanced"]
 SAMPLING_SECONDS = 30.0
 """Flink collects its counters every ten seconds, so this is long enough for three collections."""
 SAMPLING_INTERVAL = 5.0
-COLLECTED_SECONDS = 15.0
 _REQUEST_SECONDS = 5.0
 _METRICS = {
     "received": r"PythonCalc\[\d+\]\.numRecordsIn",
@@ -100,27 +99,16 @@ class MessageAccounting:
         return f"{gap} unaccounted for in each of {self.samples} samples: {self.counters}"
 
 
-def read_counters(cluster: FlinkCluster, job_id: str) -> MessageCounters:
-    """Return the counters of a job, summed over all subtasks.
+def read_counters(cluster: FlinkCluster, job_id: str) -> MessageCounters | None:
+    """Return the counters of a job, summed over all subtasks. Raises ServiceError.
 
-    The first request makes Flink collect them, so this waits until all are there. Raises
-    ServiceError, also if a counter stays away: none is not zero.
+    The first request makes Flink collect them: None as long as a counter is missing.
     """
     metrics = Counter[str]()
-
-    def collected() -> bool:
-        metrics.clear()
-        metrics.update(_read_metrics(cluster, job_id))
-        return not missing_counters(metrics)
-
-    try:
-        wait_until(collected, timeout=COLLECTED_SECONDS, interval=1)
-    except TimeoutError:
-        raise ServiceError(
-            f"Flink has no counters of {', '.join(missing_counters(metrics))} messages after "
-            f"{COLLECTED_SECONDS:.0f} s: the JobManager may not reach the metrics of a TaskManager"
-        ) from None
-    return message_counters(metrics)
+    for vertex in cluster.vertices(job_id):
+        names = [name for name in cluster.metric_names(job_id, vertex) if _COUNTED.fullmatch(name)]
+        metrics.update(cluster.metric_sums(job_id, vertex, names))
+    return None if missing_counters(metrics) else message_counters(metrics)
 
 
 def missing_counters(metrics: Mapping[str, int]) -> list[str]:
@@ -130,14 +118,6 @@ def missing_counters(metrics: Mapping[str, int]) -> list[str]:
         for name, pattern in _METRICS.items()
         if not any(re.fullmatch(pattern, metric) for metric in metrics)
     ]
-
-
-def _read_metrics(cluster: FlinkCluster, job_id: str) -> Counter[str]:
-    metrics = Counter[str]()
-    for vertex in cluster.vertices(job_id):
-        names = [name for name in cluster.metric_names(job_id, vertex) if _COUNTED.fullmatch(name)]
-        metrics.update(cluster.metric_sums(job_id, vertex, names))
-    return metrics
 
 
 def message_counters(metrics: Mapping[str, int]) -> MessageCounters:
@@ -191,9 +171,17 @@ def account_for_messages(flink_url: str) -> MessageAccounting:
     samples: list[MessageCounters] = []
 
     def sample() -> bool:
-        samples.append(read_counters(cluster, job_ids[-1]))
-        return samples[-1].balanced
+        counters = read_counters(cluster, job_ids[-1])
+        if counters is None:
+            return False
+        samples.append(counters)
+        return counters.balanced
 
     with contextlib.suppress(TimeoutError):
         wait_until(sample, timeout=SAMPLING_SECONDS, interval=SAMPLING_INTERVAL)
+    if not samples:
+        raise ServiceError(
+            f"Flink has no counters of job {STREAM_JOB} after {SAMPLING_SECONDS:.0f} s: the "
+            "JobManager may not reach the metrics of a TaskManager"
+        )
     return evaluate_samples(samples)

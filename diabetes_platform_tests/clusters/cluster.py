@@ -65,6 +65,7 @@ class Cluster:
         command = [str(tools.tool("kubectl")), *arguments]
         variables = {**os.environ, **self.environment}
         text = manifest if isinstance(manifest, str) else yaml.safe_dump(manifest)
+        text = "" if manifest is None else text
         return node.run(command, environment=variables, text=text)
 
     @contextmanager

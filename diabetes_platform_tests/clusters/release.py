@@ -108,7 +108,7 @@ class Release:
         timeout: str = INSTALL_TIMEOUT,
     ) -> None:
         """Install or upgrade the chart with images of `version` and wait for its hooks."""
-        images = ["--set", f"image.tag={version},image.pullPolicy=Never"]
+        images = [f"--set-string=image.tag={version}", "--set=image.pullPolicy=Never"]
         options = [option for value in values for option in ("--set", value)]
         files = [f"--values={CHART}/profiles/{profile}.yaml" for profile in profiles]
         self.helm(command, str(CHART), *files, *images, *options, f"--timeout={timeout}")

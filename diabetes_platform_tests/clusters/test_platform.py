@@ -243,11 +243,17 @@ def test_predictors_share_a_burst_after_they_were_scaled(
         )
         # A predictor is ready only with a partition.
         clinic.wait_ready("predictor", replicas)
+        before = predictions(clinic)
         Writer(clinic.warehouse, 1_000.0, random.Random(replicas)).write(1_000, finished())
         assert final_balance(clinic.warehouse, BALANCED_SECONDS) == Balance(0, 0)
-        for pod in clinic.ready_pods("predictor"):
-            stored = "diabetes_predictor_predictions_total"
-            assert clinic.metric(pod, Port.PREDICTOR, stored) > 0
+        assert all(count > before[pod] for pod, count in predictions(clinic).items())
+
+
+def predictions(release: Release) -> dict[str, float]:
+    """Return the number of predictions that each pod has stored."""
+    name = "diabetes_predictor_predictions_total"
+    pods = release.ready_pods("predictor")
+    return {pod: release.metric(pod, Port.PREDICTOR, name) for pod in pods}
 
 
 def finished() -> threading.Event:

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs a virtual environment for an image: `venv.sh NAME LOCK BUILD_LOCK PACKAGE…`, without the last
-# packages. Removes what no program reads, and compiles the modules that IMPORTS lists with all that
-# they import, or every module.
+# packages. Removes what no program reads. Compiles the modules that IMPORTS lists and all that they
+# import, or every module if IMPORTS is empty.
 set -eu
 name=$1 lock=$2 build_lock=$3
 shift 3

@@ -90,7 +90,7 @@ AWS_ENDPOINT_URL AWS_REGION AWS_DEFAULT_REGION AWS_ALLOW_HTTP
 {{- include "platform.settings" . }}
 - {name: DAGSTER_CODE_HOST, value: {{ include "platform.name" (list . "dagster-code") }}}
 {{- if not .Values.stream.enabled }}
-# The Secret has the addresses of the stream.
+# The Secret has addresses of the stream, which the entrypoint then removes.
 - {name: PLATFORM_PROFILE, value: demo}
 {{- end }}
 {{- end }}
