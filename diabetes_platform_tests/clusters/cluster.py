@@ -60,13 +60,19 @@ class Cluster:
         """The variables with which kubectl, helm and libraries use this cluster."""
         return {"KUBECONFIG": str(self.kubeconfig)}
 
-    def kubectl(self, *arguments: str, manifest: object = None) -> str:
+    def kubectl(self, *arguments: str, manifest: object = "") -> str:
         """Run kubectl and return its output; its input is `manifest`, an object or YAML."""
         command = [str(tools.tool("kubectl")), *arguments]
         variables = {**os.environ, **self.environment}
         text = manifest if isinstance(manifest, str) else yaml.safe_dump(manifest)
-        text = "" if manifest is None else text
         return node.run(command, environment=variables, text=text)
+
+    def create_namespace(self, name: str) -> None:
+        """Create a namespace with the strictest Pod Security."""
+        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        metadata = {"name": name, "labels": labels}
+        manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+        self.kubectl("apply", "--filename=-", manifest=manifest)
 
     @contextmanager
     def forward(self, address: str, port: int) -> Iterator[int]:

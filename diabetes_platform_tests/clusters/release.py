@@ -10,26 +10,26 @@ from typing import Any
 
 import yaml
 
-from diabetes_platform.contract.s3 import S3
 from diabetes_platform.errors import PlatformError
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.local.commands.secrets import kubernetes_secrets
 from diabetes_platform.local.dagster.client import DagsterClient, LaunchRequest
 from diabetes_platform.local.ports import HOST
 from diabetes_platform.local.postgres.connection import database_url
-from diabetes_platform.local.stack import Stack, storage_secret
+from diabetes_platform.local.stack import Stack
 from diabetes_platform.local.targets import kubernetes_stack
 from diabetes_platform.polling import wait_until
 from diabetes_platform.provisioning.databases import SUPERUSER, WAREHOUSE_DATABASE
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, Port
 from diabetes_platform_tests.clusters import node, tools
 from diabetes_platform_tests.clusters.cluster import Cluster
+from diabetes_platform_tests.clusters.remote import final_state
+from diabetes_platform_tests.storage import storage_of
 
 CHART = PROJECT_ROOT / "infra" / "kubernetes"
 INSTALL_TIMEOUT = "15m"
 READY_SECONDS = 600
 RUN_SECONDS = 900
-_RUN_STATUS = "query ($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }"
 _RUNS = """
 query ($filter: RunsFilter) {
   runsOrError(filter: $filter) { ... on Runs { results { runId } } }
@@ -42,7 +42,6 @@ query ($run: ID!) {
   }
 }
 """
-_ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 
 
 @dataclass(frozen=True)
@@ -61,12 +60,7 @@ class Release:
 
     def create_namespace(self) -> None:
         """Create the namespace, with the strictest Pod Security, and the release's Secrets."""
-        metadata = {
-            "name": self.namespace,
-            "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
-        }
-        manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
-        self.cluster.kubectl("apply", "--filename=-", manifest=manifest)
+        self.cluster.create_namespace(self.namespace)
         self.apply(
             kubernetes_secrets(self.settings, self.name, storage_url=self.settings.s3_endpoint)
         )
@@ -86,7 +80,7 @@ class Release:
         """Apply a manifest, an object or YAML, to the namespace."""
         self.kubectl("apply", "--filename=-", manifest=manifest)
 
-    def kubectl(self, *arguments: str, manifest: object = None) -> str:
+    def kubectl(self, *arguments: str, manifest: object = "") -> str:
         """Run kubectl in the namespace and return its output."""
         return self.cluster.kubectl(f"--namespace={self.namespace}", *arguments, manifest=manifest)
 
@@ -150,7 +144,7 @@ class Release:
         pod = self.pods(component)[0]["metadata"]
         self.kubectl("delete", "pod", pod["name"], "--grace-period=0", "--force", "--wait=false")
         wait_until(
-            lambda: all(left["metadata"]["uid"] != pod["uid"] for left in self.pods(component)),
+            lambda: pod["uid"] not in [p["metadata"]["uid"] for p in self.pods(component)],
             timeout=READY_SECONDS,
             interval=0.5,
         )
@@ -190,9 +184,7 @@ class Release:
     @property
     def lake(self) -> Lake:
         """The release's lake."""
-        password = self.stack.secrets[storage_secret("pipeline")]
-        endpoint = self.url("minio", Port.MINIO)
-        return Lake("s3://lake", S3(endpoint, "pipeline", password, "us-east-1"))
+        return Lake("s3://lake", storage_of(self.stack).s3("pipeline"))
 
     @property
     def dagster(self) -> DagsterClient:
@@ -210,17 +202,7 @@ class Release:
 
     def run_status(self, run: str) -> str:
         """Wait for the end of a run and return its status."""
-
-        def status() -> str:
-            state = self.run_state(run)
-            return state if state in _ENDED else ""
-
-        return wait_until(status, timeout=RUN_SECONDS, interval=2, retry_on=(PlatformError,))
-
-    def run_state(self, run: str) -> str:
-        """Return the current status of a run."""
-        state: str = self.dagster.query(_RUN_STATUS, run=run)["runOrError"]["status"]
-        return state
+        return final_state(self.dagster, run, RUN_SECONDS)
 
     def run_pods(self, run: str) -> list[dict[str, Any]]:
         """Return the pods of a run: one, unless it has none yet."""

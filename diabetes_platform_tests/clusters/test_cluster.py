@@ -25,14 +25,6 @@ RESTRICTED = {
     "capabilities": {"drop": ["ALL"]},
     "seccompProfile": {"type": "RuntimeDefault"},
 }
-NAMESPACE = {
-    "apiVersion": "v1",
-    "kind": "Namespace",
-    "metadata": {
-        "name": "test",
-        "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
-    },
-}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +35,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         tools.base_image().read_bytes(), f"docker.io/library/{IMAGE}", archive, entrypoint="/bin/sh"
     )
     with own_cluster(tmp_path_factory.mktemp("cluster"), [archive]) as cluster:
-        cluster.kubectl("apply", "--filename=-", manifest=NAMESPACE)
+        cluster.create_namespace("test")
         apply(cluster, pod("web", ["perl", "-e", SERVER]))
         apply(cluster, pod("client", ["sleep", "100000"]))
         ports = [{"port": 80, "targetPort": 8000}]

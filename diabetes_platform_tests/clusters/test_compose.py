@@ -21,6 +21,12 @@ from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings, Port
 from diabetes_platform_tests.clusters.engine import own_engine
 from diabetes_platform_tests.clusters.images import build_images
+from diabetes_platform_tests.clusters.remote import (
+    final_state,
+    send_patient,
+    stored_patient,
+    wait_for_prediction,
+)
 from diabetes_platform_tests.clusters.tools import node_directory
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(3600)]
@@ -28,7 +34,6 @@ COMPOSE = PROJECT_ROOT / "infra" / "compose"
 UP_SECONDS = 900
 RUN_SECONDS = 600.0
 ANSWER_SECONDS = 120.0
-_RUN_STATUS = "query ($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }"
 
 
 @dataclass(frozen=True)
@@ -68,18 +73,7 @@ class ComposePlatform:
         """Run the job `batch` to its end; fails unless it succeeds."""
         dagster = DagsterClient(self.url(Port.DAGSTER))
         run = dagster.launch(LaunchRequest("batch"))
-
-        def status() -> str:
-            answer: str = dagster.query(_RUN_STATUS, run=run)["runOrError"]["status"]
-            return answer
-
-        wait_until(
-            lambda: status() in {"SUCCESS", "FAILURE", "CANCELED"},
-            timeout=RUN_SECONDS,
-            interval=2,
-            retry_on=(PlatformError,),
-        )
-        assert status() == "SUCCESS"
+        assert final_state(dagster, run, RUN_SECONDS) == "SUCCESS"
         # The API polls the model store.
         ready = f"{self.url(Port.API)}/ready"
         wait_until(
@@ -88,31 +82,9 @@ class ComposePlatform:
             interval=0.5,
         )
 
-    def send_patient(self) -> int:
-        """Store a patient through the API and return its id."""
-        receipt = httpx.post(
-            f"{self.url(Port.API)}/patients", json=example_patient(), timeout=30, trust_env=False
-        )
-        assert receipt.status_code == httpx.codes.CREATED, receipt.text
-        patient: int = receipt.json()["id"]
-        return patient
-
-    def patient(self, patient: int) -> dict[str, Any]:
-        answer = httpx.get(
-            f"{self.url(Port.API)}/patients/{patient}", timeout=30, trust_env=False
-        ).raise_for_status()
-        content: dict[str, Any] = answer.json()
-        return content
-
     def prediction(self, patient: int) -> dict[str, Any]:
         """Wait for the prediction that the stream stores for a patient, and return it."""
-        wait_until(
-            lambda: self.patient(patient)["prediction"] is not None,
-            timeout=ANSWER_SECONDS,
-            interval=0.5,
-        )
-        prediction: dict[str, Any] = self.patient(patient)["prediction"]
-        return prediction
+        return wait_for_prediction(self.url(Port.API), patient, ANSWER_SECONDS)
 
     def volumes(self) -> list[str]:
         return self.docker("volume", "ls", "--quiet", "--filter=name=diabetes-platform_").split()
@@ -146,7 +118,7 @@ def check_platform(platform: ComposePlatform) -> None:
     platform.up()
     platform.run_batch()
     predicted = predict(platform.url(Port.API), example_patient())
-    first = platform.send_patient()
+    first = send_patient(platform.url(Port.API))
     stored = platform.prediction(first)
     assert stored["model_version"] == predicted["model_version"]
     assert stored["probability"] == pytest.approx(predicted["probability"])
@@ -154,11 +126,11 @@ def check_platform(platform: ComposePlatform) -> None:
     platform.compose("down")
     assert platform.compose("ps", "--all", "--quiet") == ""
     platform.up()
-    kept = platform.patient(first)
+    kept = stored_patient(platform.url(Port.API), first)
     assert {field.name for field in FEATURES} <= kept["measurements"].keys()
     assert kept["prediction"] == stored
     assert predict(platform.url(Port.API), example_patient()) == predicted
-    second = platform.send_patient()
+    second = send_patient(platform.url(Port.API))
     assert second > first
     assert platform.prediction(second)["model_version"] == stored["model_version"]
 

@@ -24,7 +24,7 @@ from diabetes_platform.cleaning.spark_jobs import clean_batch, fit_statistics
 from diabetes_platform.contract.tables import CLEANED_PATIENTS, RAW_PATIENTS
 from diabetes_platform.errors import PlatformError
 from diabetes_platform.lake.delta import DeltaPath
-from diabetes_platform.local.api.client import example_patient
+from diabetes_platform.local.api.client import example_patient, predict
 from diabetes_platform.local.dagster.client import LaunchRequest
 from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import Port
@@ -32,6 +32,7 @@ from diabetes_platform_tests.clusters.cluster import own_cluster
 from diabetes_platform_tests.clusters.engine import own_engine
 from diabetes_platform_tests.clusters.images import IMAGES, build_images
 from diabetes_platform_tests.clusters.release import Release, own_release
+from diabetes_platform_tests.clusters.remote import run_state, send_patient, wait_for_prediction
 from diabetes_platform_tests.clusters.tools import node_directory
 from diabetes_platform_tests.ledger import CREATE, Balance, Writer, assert_scored, final_balance
 
@@ -123,33 +124,22 @@ def test_the_cleaned_rows_equal_those_of_sail(clinic: Release, tmp_path: Path) -
 
 
 def test_a_patient_of_the_page_is_answered(clinic: Release) -> None:
-    assert predict_new_patient(clinic) == pytest.approx(predict(clinic))
+    assert predict_new_patient(clinic) == pytest.approx(probability(clinic))
 
 
 def predict_new_patient(release: Release) -> float:
     """Store a patient through the API, wait for the stream's prediction, and return it."""
-    url = release.url("api", Port.API)
-    receipt = httpx.post(f"{url}/patients", json=example_patient(), timeout=30, trust_env=False)
-    assert receipt.status_code == httpx.codes.CREATED, receipt.text
-    patient = f"{url}/patients/{receipt.json()['id']}"
-
-    def prediction() -> dict[str, float] | None:
-        answer = httpx.get(patient, timeout=30, trust_env=False).raise_for_status().json()
-        stored: dict[str, float] | None = answer["prediction"]
-        return stored
-
-    stored = wait_until(
-        prediction, timeout=ANSWER_SECONDS, interval=0.5, retry_on=(httpx.HTTPError,)
-    )
-    assert stored is not None
-    return stored["probability"]
+    api = release.url("api", Port.API)
+    patient = send_patient(api)
+    stored = wait_for_prediction(api, patient, ANSWER_SECONDS, retry_on=(httpx.HTTPError,))
+    score: float = stored["probability"]
+    return score
 
 
-def predict(release: Release) -> float:
-    url = f"{release.url('api', Port.API)}/predict"
-    response = httpx.post(url, json=example_patient(), timeout=30, trust_env=False)
-    probability: float = response.raise_for_status().json()["probability"]
-    return probability
+def probability(release: Release) -> float:
+    """Return the API's probability for the patient that the stream scores."""
+    score: float = predict(release.url("api", Port.API), example_patient())["probability"]
+    return score
 
 
 def test_the_doctor_finds_no_problem(clinic: Release) -> None:
@@ -236,17 +226,16 @@ def test_a_rollout_under_load_fails_no_request_and_loses_no_answer(
 def test_predictors_share_a_burst_after_they_were_scaled(
     clinic: Release, versions: Versions
 ) -> None:
-    values = [value for value in REPLICAS if not value.startswith("predictor.")]
     for replicas in (3, 1):
         clinic.install(
-            versions.second, *values, f"predictor.replicas={replicas}", command="upgrade"
+            versions.second, *REPLICAS, f"predictor.replicas={replicas}", command="upgrade"
         )
         # A predictor is ready only with a partition.
         clinic.wait_ready("predictor", replicas)
-        before = predictions(clinic)
+        earlier = predictions(clinic)
         Writer(clinic.warehouse, 1_000.0, random.Random(replicas)).write(1_000, finished())
         assert final_balance(clinic.warehouse, BALANCED_SECONDS) == Balance(0, 0)
-        assert all(count > before[pod] for pod, count in predictions(clinic).items())
+        assert all(count > earlier[pod] for pod, count in predictions(clinic).items())
 
 
 def predictions(release: Release) -> dict[str, float]:
@@ -280,10 +269,10 @@ def test_a_drain_waits_for_the_budget_of_the_api(clinic: Release) -> None:
 def test_a_failed_upgrade_changes_no_pod_and_is_rolled_back(
     clinic: Release, versions: Versions
 ) -> None:
-    before = set(clinic.ready_pods("api"))
+    pods = set(clinic.ready_pods("api"))
     with pytest.raises(PlatformError, match=r"hooks failed|deadline exceeded"):
         clinic.install("missing", *REPLICAS, command="upgrade", timeout="40s")
-    assert set(clinic.ready_pods("api")) == before
+    assert set(clinic.ready_pods("api")) == pods
     assert "STATUS: failed" in clinic.helm("status")
     clinic.helm("rollback", "--timeout=10m")
     assert "STATUS: deployed" in clinic.helm("status")
@@ -354,12 +343,13 @@ def test_a_run_beyond_the_quota_fails_with_the_reason(clinic: Release) -> None:
 
 
 def test_runs_wait_while_the_api_server_is_away(clinic: Release) -> None:
-    dagster, _ = clinic.dagster, clinic.url("api", Port.API)  # kubectl would not answer later
+    # kubectl, which finds their addresses, does not answer in the block.
+    api, dagster = clinic.url("api", Port.API), clinic.dagster
     with clinic.cluster.stopped("kube-apiserver"):
         run = dagster.launch(LaunchRequest("batch"))
         time.sleep(60)
-        predict(clinic)
-        assert clinic.run_state(run) not in {"FAILURE", "SUCCESS"}
+        predict(api, example_patient())
+        assert run_state(dagster, run) not in {"FAILURE", "SUCCESS"}
     assert clinic.run_status(run) == "SUCCESS"
     predict_new_patient(clinic)
 
@@ -385,12 +375,13 @@ def test_a_volume_that_is_not_bound_is_visible(clinic: Release, versions: Versio
 
 
 def test_an_uninstalled_release_leaves_its_volumes(clinic: Release) -> None:
-    ours = "--selector=app.kubernetes.io/instance=clinic"
-    claims = clinic.kubectl("get", "pvc", ours, "--output=name")
+    selector = "--selector=app.kubernetes.io/instance=clinic"
+    claims = clinic.kubectl("get", "pvc", selector, "--output=name")
     assert len(claims.splitlines()) == len(("minio", "postgres", "kafka", "kafka", "kafka"))
     clinic.helm("uninstall", "--wait", "--timeout=5m")
-    assert clinic.kubectl("get", "pvc", ours, "--output=name") == claims
-    remaining = clinic.kubectl("get", "deployments,statefulsets,services", ours, "--output=name")
+    assert clinic.kubectl("get", "pvc", selector, "--output=name") == claims
+    kinds = "deployments,statefulsets,services"
+    remaining = clinic.kubectl("get", kinds, selector, "--output=name")
     assert remaining == ""
 
 
@@ -415,5 +406,5 @@ def test_stores_outside_the_release_are_used(
         assert not release.kubectl("get", "statefulsets", "--output=name")
         assert release.run_status(release.launch("batch")) == "SUCCESS"
         release.wait_ready("api")
-        assert predict_new_patient(release) == pytest.approx(predict(release))
+        assert predict_new_patient(release) == pytest.approx(probability(release))
         release.helm("test", "--timeout=5m")

@@ -32,7 +32,7 @@ CHANGES = 2_000
 
 
 @pytest.fixture(scope="module")
-def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A platform of its own, because Kafka cannot remove partitions."""
     with own_stack(tmp_path_factory.mktemp("platform")) as stack, released(storage_of(stack)):
         yield stack
@@ -61,9 +61,9 @@ def used_partitions(servers: str, topic: str) -> list[int]:
     return [partition for partition, (_, end) in ends.items() if end > 0]
 
 
-def test_no_change_is_lost_repeated_or_reordered(grown: Stack, tmp_path: Path) -> None:
-    url = database_url(grown, SUPERUSER, WAREHOUSE_DATABASE)
-    servers = f"127.0.0.1:{grown.port(Port.KAFKA)}"
+def test_no_change_is_lost_repeated_or_reordered(platform: Stack, tmp_path: Path) -> None:
+    url = database_url(platform, SUPERUSER, WAREHOUSE_DATABASE)
+    servers = f"127.0.0.1:{platform.port(Port.KAFKA)}"
     with psycopg.connect(url) as connection:
         connection.execute(CREATE)
     writer, done = Writer(url, 50.0, random.Random(12)), threading.Event()
@@ -84,7 +84,7 @@ def test_no_change_is_lost_repeated_or_reordered(grown: Stack, tmp_path: Path) -
             done.set()
         writing.result()
     assert final_balance(url, timeout=120) == Balance(0, 0)
-    assert_scored(url, grown.url(Port.API))
+    assert_scored(url, platform.url(Port.API))
     assert used_partitions(servers, CDC_TOPIC) == list(range(PARTITIONS))
-    assert assigned_partitions(grown.url(Port.PREDICTOR)) == PARTITIONS
-    assert unhealthy_services(grown) == []
+    assert assigned_partitions(platform.url(Port.PREDICTOR)) == PARTITIONS
+    assert unhealthy_services(platform) == []
