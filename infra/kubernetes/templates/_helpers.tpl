@@ -4,7 +4,7 @@
 {{- if gt (len (index . 0).Release.Name) 40 }}
 {{- fail (printf "the release name %s has %d characters; allowed: 40" (index . 0).Release.Name (len (index . 0).Release.Name)) }}
 {{- end -}}
-{{ printf "%s-%s" (index . 0).Release.Name (index . 1) | trunc 63 }}
+{{ printf "%s-%s" (index . 0).Release.Name (index . 1) }}
 {{- end }}
 
 {{- define "platform.image" -}}
