@@ -43,6 +43,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         apply(cluster, {"apiVersion": "v1", "kind": "Service", **named("web"), "spec": spec})
         ready = ("wait", "--for=condition=Ready", "pod", "--all", "--timeout=120s")
         cluster.kubectl("--namespace=test", *ready)
+        # kube-proxy learns of the service a moment after its pod is ready.
+        wait_until(lambda: get(cluster), timeout=60, retry_on=(PlatformError,))
         yield cluster
 
 
