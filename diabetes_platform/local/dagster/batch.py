@@ -131,7 +131,8 @@ class Follower:
         elif event.event_type == kinds.STEP_FAILURE:
             step.error = root_cause(event.step_failure_data.error)
         if event.event_type in {kinds.STEP_SUCCESS, kinds.STEP_FAILURE}:
-            step.seconds = at - step.started
+            # Events have the time of day: a clock that is set back gives no negative duration.
+            step.seconds = max(0.0, at - step.started)
             self._on_end(step)
 
 

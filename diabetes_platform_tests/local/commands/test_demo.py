@@ -36,7 +36,7 @@ def test_once_runs_a_batch_predicts_and_stops(demo_settings: PlatformSettings) -
     code, output = finish(command(demo_settings, "demo", "--once"))
     assert code == 0, output
     for asset in ("raw/patients", "staging/patients", "serving/patients", "model/champion"):
-        assert re.search(rf"✓ {asset} \([0-9.]+ s\)", output), asset
+        assert re.search(rf"✓ {asset} \([0-9.]+ s\)", output), f"{asset} is not in\n{output}"
     assert re.search(r"result\s+│ (Diabetes|Normal)", output)
     assert f"http://127.0.0.1:{demo_settings.port(Port.API)}/docs" in output
     assert "from start to prediction" in output

@@ -103,6 +103,17 @@ def test_reports_each_step_with_assets_checks_and_time(tmp_path: Path) -> None:
     assert (check.name, check.asset, check.passed) == ("no_missing_age", "raw/patients", True)
 
 
+def test_a_step_takes_no_negative_time_when_the_clock_is_set_back() -> None:
+    ended: list[Step] = []
+    follower = Follower(lambda _: None, ended.append)
+    with dg.instance_for_test() as instance:
+        result = graph().resolve_job_def("batch").execute_in_process(instance=instance)
+        events = instance.all_logs(result.run_id)
+    for minutes, event in enumerate(events):
+        follower(event._replace(timestamp=event.timestamp - 60 * minutes))
+    assert [step.seconds for step in ended] == [0.0, 0.0, 0.0]
+
+
 def test_a_failed_blocking_check_fails_and_stops_the_run(tmp_path: Path) -> None:
     outcome, ended = run(graph(fails="check"), tmp_path)
     assert outcome.failures == ["check no_missing_age of raw/patients: unexpected count 2"]
