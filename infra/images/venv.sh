@@ -6,6 +6,8 @@ set -eu
 name=$1 lock=$2 build_lock=$3
 shift 3
 export VIRTUAL_ENV="/opt/platform/venvs/${name}"
+# Debugging information has the path of a temporary directory: two builds would differ.
+export CFLAGS=-g0
 uv venv -q --python /usr/bin/python3 "${VIRTUAL_ENV}"
 with-ca.sh uv pip sync -q --require-hashes --build-constraints "${build_lock}" "${lock}"
 [ $# -eq 0 ] || uv pip uninstall -q "$@"
