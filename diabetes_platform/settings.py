@@ -96,6 +96,7 @@ class PlatformSettings(BaseSettings):
     rejected_rows_block: Share = 0.2
     lake_url: str | None = None
     models_url: str | None = None
+    data_docs_url: str | None = None
     warehouse_password: SecretStr | None = None
     warehouse_url: SecretStr | None = None
     reader_url: SecretStr | None = None
@@ -148,9 +149,9 @@ class PlatformSettings(BaseSettings):
         return S3(self.s3_endpoint, self.s3_user, secret, self.s3_region)
 
     @property
-    def data_docs(self) -> Path:
-        """The directory of the Data Docs, which the API serves at `/data-docs/`."""
-        return self.home.absolute() / "data_docs"
+    def data_docs(self) -> str:
+        """The Data Docs, which the API serves at `/data-docs/`: a directory or an S3 URL."""
+        return self.data_docs_url or str(self.home.absolute() / "data_docs")
 
     @property
     def alert_channels(self) -> tuple[AlertChannel, ...]:

@@ -6,19 +6,24 @@ values. The project's page contains only its sections, below the checks with the
 
 import hashlib
 import json
-import os
 import re
-import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import obstore
 from great_expectations.core import ExpectationSuiteValidationResult, RunIdentifier
 from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
 from great_expectations.render.view.view import DefaultJinjaPageView
+from obstore.store import LocalStore, from_url
 
+from diabetes_platform.contract.s3 import DEFAULT_S3, S3, is_s3_url
 from diabetes_platform.quality.expectations import EXPECTATIONS
 from diabetes_platform.quality.validation_report import ValidationReport
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
 
 INDEX = "index.html"
 PAGES = "validations"
@@ -32,19 +37,29 @@ def linked(report: ValidationReport) -> ValidationReport:
 
 
 def write_docs(
-    docs_dir: Path, report: ValidationReport, result: ExpectationSuiteValidationResult
+    docs: str | Path,
+    report: ValidationReport,
+    result: ExpectationSuiteValidationResult,
+    s3: S3 = DEFAULT_S3,
 ) -> None:
-    """Write the page of a `linked` report and the index of the newest 30; raises OSError.
+    """Write the page of a `linked` report and the index of the newest 30.
 
-    Every file is written atomically, so that readers never see a partial file.
+    `docs` is a directory or an S3 URL. Readers never see a partial file. Raises StorageError if S3
+    fails, and OSError or obstore's error for a directory.
     """
     view = DefaultJinjaPageView(custom_views_directory=str(TEMPLATES))
-    page = docs_dir / str(report.docs_link)
-    page.parent.mkdir(parents=True, exist_ok=True)
-    _replace(page, _validation_page(view, report, result))
-    _replace(page.with_suffix(".json"), json.dumps(_summary(report), indent=2))
-    runs = _retain(page.parent)
-    _replace(docs_dir / INDEX, view.env.get_template("index.html").render(runs=runs))
+    page = _validation_page(view, report, result)
+    with s3.errors(str(docs)):
+        store = (
+            from_url(str(docs), **s3.for_obstore())
+            if is_s3_url(str(docs))
+            else LocalStore(docs, mkdir=True)
+        )
+        _put(store, str(report.docs_link), page)
+        summary = json.dumps(_summary(report), indent=2)
+        _put(store, _summary_key(str(report.docs_link)), summary)
+        runs = _retain(store)
+        _put(store, INDEX, view.env.get_template(INDEX).render(runs=runs))
 
 
 def _validation_page(
@@ -83,16 +98,24 @@ def _summary(report: ValidationReport) -> dict[str, Any]:
     }
 
 
-def _retain(pages: Path) -> list[dict[str, Any]]:
+def _summary_key(page: str) -> str:
+    return page.removesuffix(".html") + ".json"
+
+
+def _retain(store: "ObjectStore") -> list[dict[str, Any]]:
     """Delete all but the newest pages; return the summaries of those, newest first."""
-    summaries = {
-        path: json.loads(path.read_text(encoding="utf-8")) for path in pages.glob("*.json")
-    }
-    newest_first = sorted(summaries, key=lambda path: summaries[path]["validated_at"], reverse=True)
-    for path in newest_first[MAX_VALIDATIONS:]:
-        path.with_suffix(".html").unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
-    return [summaries[path] for path in newest_first[:MAX_VALIDATIONS]]
+    keys = [item["path"] for batch in obstore.list(store, PAGES) for item in batch]
+    summaries: list[dict[str, Any]] = [
+        json.loads(obstore.get(store, key).bytes().to_bytes())
+        for key in keys
+        if key.endswith(".json")
+    ]
+    newest_first = sorted(summaries, key=lambda summary: summary["validated_at"], reverse=True)
+    for page in (summary["page"] for summary in newest_first[MAX_VALIDATIONS:]):
+        for key in (page, _summary_key(page)):
+            with suppress(FileNotFoundError):
+                obstore.delete(store, key)
+    return newest_first[:MAX_VALIDATIONS]
 
 
 def _file_stem(run_name: str) -> str:
@@ -103,14 +126,5 @@ def _file_stem(run_name: str) -> str:
     return f"{safe}-{hashlib.sha256(run_name.encode()).hexdigest()[:8]}"
 
 
-def _replace(path: Path, text: str) -> None:
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+def _put(store: "ObjectStore", key: str, text: str) -> None:
+    obstore.put(store, key, text.encode())

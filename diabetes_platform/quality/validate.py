@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import URL, make_url
 
+from diabetes_platform.contract.s3 import DEFAULT_S3, S3
 from diabetes_platform.contract.tables import STAGING_PATIENTS
 from diabetes_platform.quality.expectations import EXPECTATIONS, PreviousBatch, bound_kwargs
 from diabetes_platform.quality.previous_batch import count_values
@@ -27,6 +29,9 @@ from diabetes_platform.quality.validation_report import (
     without_consequences,
 )
 
+if TYPE_CHECKING:
+    from great_expectations.core import ExpectationSuiteValidationResult
+
 LOGGER = logging.getLogger(__name__)
 CONNECT_TIMEOUT_SECONDS = "10"
 _NO_RESULT = "Great Expectations returned no result for it."
@@ -34,14 +39,17 @@ _NO_RESULT = "Great Expectations returned no result for it."
 
 def validate_staging(
     warehouse_url: str,
-    docs_dir: Path,
+    docs: str | Path,
     run_name: str,
     *,
     previous: PreviousBatch | None = None,
     accepted: Mapping[str, str] | None = None,
     table: str = STAGING_PATIENTS.name,
+    s3: S3 = DEFAULT_S3,
 ) -> ValidationReport:
-    """Validate `table` (schema.name, a table or a view) and write its page under `docs_dir`.
+    """Validate `table` (schema.name, a table or a view) and write its page to `docs`.
+
+    `docs` is a directory or an S3 URL.
 
     `accepted` maps the names of expectations whose failure does not stop the batch to a reason.
 
@@ -52,24 +60,32 @@ def validate_staging(
     validated_at = datetime.now(UTC)
     url = make_url(warehouse_url).set(drivername="postgresql+psycopg")
     try:
-        return _validate(url, docs_dir, run_name, validated_at, previous, accepted, table)
+        report, result = _validate(url, run_name, validated_at, previous, accepted, table)
     except Exception as error:  # noqa: BLE001 — a blocking check must emit a result, whatever broke
         text = first_line(f"{type(error).__name__}: {error}", url.password)
         LOGGER.error("The validation %s failed: %s", run_name, text)  # noqa: TRY400 — a traceback may hold the URL
         return failed_report(text, run_name=run_name, validated_at=validated_at)
+    try:
+        from diabetes_platform.quality.data_docs import linked, write_docs
+
+        write_docs(docs, linked(report), result, s3)
+    except Exception as error:  # noqa: BLE001 — the outcomes stand without the page
+        text = first_line(f"{type(error).__name__}: {error}", url.password)
+        LOGGER.error("No Data Docs for the validation %s: %s", run_name, text)  # noqa: TRY400 — no values in logs
+        return replace(report, docs_error=text)
+    return linked(report)
 
 
 def _validate(
     url: URL,
-    docs_dir: Path,
     run_name: str,
     validated_at: datetime,
     previous: PreviousBatch | None,
     accepted: Mapping[str, str] | None,
     table: str,
-) -> ValidationReport:
+) -> "tuple[ValidationReport, ExpectationSuiteValidationResult]":
     try:
-        from diabetes_platform.quality import data_docs, engine
+        from diabetes_platform.quality import engine
     except SystemExit as error:
         # Spark's client, which Great Expectations imports, exits if the main module has no file.
         raise ImportError("Great Expectations ended its own import: run a file or -m") from error
@@ -92,12 +108,4 @@ def _validate(
     libpq_url = url.set(drivername="postgresql").render_as_string(hide_password=False)
     counts = count_values(libpq_url, table)
     severe = with_severity(EXPECTATIONS, applicable, previous, counts)
-    report = ValidationReport(run_name, validated_at, accept(severe, accepted or {}))
-    try:
-        linked = data_docs.linked(report)
-        data_docs.write_docs(docs_dir, linked, result)
-    except Exception as error:  # noqa: BLE001 — the outcomes stand without the page
-        text = first_line(f"{type(error).__name__}: {error}", url.password)
-        LOGGER.error("No Data Docs for the validation %s: %s", run_name, text)  # noqa: TRY400 — no values in logs
-        return replace(report, docs_error=text)
-    return linked
+    return ValidationReport(run_name, validated_at, accept(severe, accepted or {})), result

@@ -2,34 +2,17 @@
 
 import re
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
-from great_expectations.core import ExpectationSuiteValidationResult
+from obstore.exceptions import BaseError
 
 from diabetes_platform.quality.data_docs import MAX_VALIDATIONS, linked, write_docs
 from diabetes_platform.quality.validate import validate_staging
 from diabetes_platform.quality.validation_report import ExpectationOutcome, ValidationReport
+from diabetes_platform_tests.quality.reports import START, empty_result, report_of
 from diabetes_platform_tests.quality.staged_batches import BATCH
-
-START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-
-
-def report_of(run_name: str, hours: int = 0) -> ValidationReport:
-    outcomes = (
-        ExpectationOutcome("has_rows", passed=True, severity="error", observed=768),
-        ExpectationOutcome("no_missing_age", passed=False, severity="error", error="<b>gone</b>"),
-        ExpectationOutcome("age_normed_centred", passed=False, severity="warning", observed=0.5),
-    )
-    return linked(ValidationReport(run_name, START + timedelta(hours=hours), outcomes))
-
-
-def empty_result() -> ExpectationSuiteValidationResult:
-    return ExpectationSuiteValidationResult(
-        success=True, results=[], suite_name="staging_patients", meta={}
-    )
 
 
 def write(docs_dir: Path, report: ValidationReport) -> str:
@@ -94,7 +77,7 @@ def test_a_repeated_validation_replaces_its_page(docs_dir: Path) -> None:
 def test_an_error_leaves_no_temporary_file(docs_dir: Path) -> None:
     page = docs_dir / "validations" / "run-1.html"
     page.mkdir(parents=True)
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(BaseError, match="Is a directory"):
         write(docs_dir, report_of("run-1"))
     assert list(page.parent.iterdir()) == [page]
 

@@ -34,6 +34,7 @@ class ServingSettings(BaseSettings):
     home: Path = PROJECT_ROOT / ".platform"
     port_offset: int = Field(default=0, ge=0, le=20000)
     models_url: str | None = None
+    data_docs_url: str | None = None
     dagster_url: str | None = None
     api_host: str = "127.0.0.1"
     api_port: int | None = Field(default=None, ge=1, le=65535)
@@ -80,9 +81,9 @@ class ServingSettings(BaseSettings):
         return S3(self.s3_endpoint, self.s3_user, secret, self.s3_region)
 
     @cached_property
-    def data_docs(self) -> Path:
-        """The directory served at `/data-docs/`; it may not exist yet at the start."""
-        return self.home.absolute() / "data_docs"
+    def data_docs(self) -> str:
+        """What is served at `/data-docs/`: a directory, which may not exist yet, or an S3 URL."""
+        return self.data_docs_url or str(self.home.absolute() / "data_docs")
 
     @cached_property
     def dagster(self) -> str:

@@ -221,7 +221,12 @@ def _validate(
         report = failed_report(text, run_name=run_name, validated_at=validated_at)
         return None, reasons, report
     report = validate_staging(
-        warehouse.url, settings.data_docs, run_name, previous=previous, accepted=accepted
+        warehouse.url,
+        settings.data_docs,
+        run_name,
+        previous=previous,
+        accepted=accepted,
+        s3=settings.s3,
     )
     return batch, accepted, report
 

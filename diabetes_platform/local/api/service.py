@@ -15,7 +15,10 @@ from diabetes_platform.settings import Port
 def _environments(stack: Stack) -> Mapping[str, Environment]:
     kafka = {"PLATFORM_KAFKA_SERVERS": stack.address(Port.KAFKA)}
     return {
-        "api": _environment(stack, "api"),
+        "api": {
+            **_environment(stack, "api"),
+            "PLATFORM_DATA_DOCS_URL": stack.settings.data_docs,
+        },
         "predictor": {**_environment(stack, "predictor"), **kafka},
     }
 

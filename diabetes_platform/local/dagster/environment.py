@@ -61,6 +61,7 @@ def pipeline_variables(stack: Stack) -> dict[str, str]:
         DAGSTER_POSTGRES_URL: database_url(stack, "dagster", DAGSTER_DATABASE),
         "PLATFORM_LAKE_URL": settings.lake,
         "PLATFORM_MODELS_URL": settings.models,
+        "PLATFORM_DATA_DOCS_URL": settings.data_docs,
         "SPARK_REMOTE": settings.spark_remote or "",
         "PLATFORM_KAFKA_SERVERS": stack.address(Port.KAFKA),
         "PLATFORM_CONNECT_URL": stack.url(Port.CONNECT),

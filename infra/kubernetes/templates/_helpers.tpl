@@ -48,6 +48,7 @@ PLATFORM_API_URL: {{ $v.urls.api | default (printf "http://%s-api:4001" .Release
 PLATFORM_DAGSTER_URL: {{ $v.urls.dagster | default (printf "http://%s-dagster-webserver:3000" .Release.Name) }}
 PLATFORM_LAKE_URL: {{ $v.storage.lake }}
 PLATFORM_MODELS_URL: {{ $v.storage.models }}
+PLATFORM_DATA_DOCS_URL: {{ $v.storage.docs }}
 AWS_ENDPOINT_URL: {{ $v.storage.external | default (printf "http://%s-minio:9000" .Release.Name) }}
 AWS_REGION: {{ $v.storage.region }}
 AWS_DEFAULT_REGION: {{ $v.storage.region }}

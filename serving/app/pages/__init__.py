@@ -3,28 +3,14 @@
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
-from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
+from diabetes_platform.contract.s3 import is_s3_url
+from serving.app.pages.data_docs import DataDocs, stored_data_docs
 from serving.app.pages.page import HERE, router
 from serving.app.settings import ServingSettings
 
 _SWAGGER_FILES = "/docs/files"
-
-
-class DataDocs(StaticFiles):
-    """The files of Data Docs, whose directory may be created later: 404 until then.
-
-    Starlette prevents links and `..` from leading out of the directory.
-    """
-
-    async def check_config(self) -> None:
-        """Raise HTTPException while the directory does not exist."""
-        try:
-            await super().check_config()
-        except RuntimeError:
-            missing = "There are no Data Docs yet. The first checked batch creates them."
-            raise HTTPException(404, missing) from None
 
 
 def install_pages(api: FastAPI, settings: ServingSettings) -> None:
@@ -43,5 +29,8 @@ def install_pages(api: FastAPI, settings: ServingSettings) -> None:
 
     api.mount(_SWAGGER_FILES, StaticFiles(packages=[("fastapi_offline", "static")]))
     api.mount("/pages", StaticFiles(directory=HERE / "files"))
-    data_docs = DataDocs(directory=settings.data_docs, html=True, check_dir=False)
-    api.mount("/data-docs", data_docs)
+    if is_s3_url(settings.data_docs):
+        api.include_router(stored_data_docs(settings.data_docs, settings.s3))
+    else:
+        data_docs = DataDocs(directory=settings.data_docs, html=True, check_dir=False)
+        api.mount("/data-docs", data_docs)

@@ -1,4 +1,4 @@
-"""The API follows a champion on S3 with a user that may only read the models."""
+"""The API reads the champion and the Data Docs on S3 with a user that may only read them."""
 
 import os
 from collections.abc import Iterator
@@ -14,7 +14,9 @@ from diabetes_platform.local.ports import HOST, free_port
 from diabetes_platform.local.processes import require_alive, spawn, stop_group
 from diabetes_platform.modelling.store import ModelStore
 from diabetes_platform.polling import wait_until
+from diabetes_platform.quality.data_docs import write_docs
 from diabetes_platform.settings import PROJECT_ROOT
+from diabetes_platform_tests.quality.reports import empty_result, report_of
 from diabetes_platform_tests.storage import ROOT, Storage
 from serving.tests.bundles import make_bundle
 from serving.tests.samples import PATIENT
@@ -52,6 +54,7 @@ def api(home: Path, variables: dict[str, str]) -> Iterator[httpx.Client]:
         "PLATFORM_HOME": str(home),
         "PLATFORM_API_PORT": str(port),
         "PLATFORM_MODELS_URL": "s3://models",
+        "PLATFORM_DATA_DOCS_URL": "s3://docs",
         "PLATFORM_MODEL_POLL_SECONDS": "0.1",
     }
     process = spawn(
@@ -116,3 +119,27 @@ def test_ready_reports_why_the_storage_denies_access(
         response = client.get("/ready")
     assert response.status_code == 503
     assert "T0SECRET" not in response.text + (tmp_path / "api.log").read_text(encoding="utf-8")
+
+
+def test_serves_the_data_docs_that_a_validation_has_stored(
+    storage: Storage, tmp_path: Path
+) -> None:
+    report = report_of("run-on-s3")
+    write_docs("s3://docs", report, empty_result(), storage.s3("pipeline"))
+    with api(tmp_path, storage.environment("api")) as client:
+        index = client.get("/data-docs", follow_redirects=True)
+        assert f'href="{report.docs_link}"' in index.text
+        page = client.get(f"/data-docs/{report.docs_link}")
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        assert 'id="no_missing_age"' in page.text
+        for path in ("missing.html", "validations/", "..%2fmodels%2fdiabetes%2fchampion.json"):
+            assert client.get(f"/data-docs/{path}").status_code == 404, path
+
+
+def test_names_why_the_data_docs_cannot_be_read(storage: Storage, tmp_path: Path) -> None:
+    changes = {"AWS_SECRET_ACCESS_KEY": "T0SECRET"}
+    with api(tmp_path, storage.environment("api") | changes) as client:
+        answer = client.get("/data-docs/")
+    assert answer.status_code == 503
+    assert "AWS_SECRET_ACCESS_KEY is not that of user api" in answer.json()["detail"]
+    assert "T0SECRET" not in answer.text
