@@ -1,12 +1,14 @@
 """`make bench`: batch path, change data capture, prediction API; or one with its own options.
 
 `stream` and `flink` measure the running platform, `predictor` its own, `increments` a table of its
-own or the running platform, `maintenance` tables of its own; they are run by their names alone.
+own or the running platform, `maintenance` tables of its own, `executors` a Spark of its own. They
+are run by their names alone.
 """
 
 import subprocess
 import sys
 
+from benchmarks.batch import executors
 from benchmarks.batch import run as batch
 from benchmarks.cdc import run as cdc
 from benchmarks.flink import run as flink
@@ -20,6 +22,7 @@ from diabetes_platform.settings import PROJECT_ROOT, PlatformSettings
 
 _WITH_OPTIONS = {
     "batch": batch.main,
+    "executors": executors.main,
     "cdc": cdc.main,
     "predictor": predictor.main,
     "stream": stream.main,

@@ -31,6 +31,15 @@ def cpu_seconds(pids: Iterable[int]) -> float:
     return sum(map(_cpu_seconds, pids))
 
 
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started and that still run."""
+    listing = _PROC / str(pid) / "task" / str(pid) / "children"
+    try:
+        return [int(child) for child in listing.read_text(encoding="ascii").split()]
+    except FileNotFoundError:
+        return []
+
+
 class Sampler:
     """The largest sum of a process's and its children's share of memory while it is entered.
 
@@ -58,7 +67,7 @@ class Sampler:
 
     def _watch(self) -> None:
         while not self._done.wait(_SAMPLE_SECONDS):
-            pids = [self._pid, *_children(self._pid)]
+            pids = [self._pid, *children(self._pid)]
             shares = sum(_kib(_PROC / str(pid) / "smaps_rollup", "Pss") for pid in pids)
             self.peak_mib = max(self.peak_mib, shares / _MIB)
 
@@ -69,14 +78,6 @@ def _cpu_seconds(pid: int) -> float:
     stat = (_PROC / str(pid) / "stat").read_text(encoding="utf-8")
     user, system = stat.rpartition(")")[2].split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-
-
-def _children(pid: int) -> list[int]:
-    listing = _PROC / str(pid) / "task" / str(pid) / "children"
-    try:
-        return [int(child) for child in listing.read_text(encoding="ascii").split()]
-    except FileNotFoundError:
-        return []
 
 
 def _kib(file: Path, name: str) -> float:

@@ -35,7 +35,7 @@ class SparkConnectServer:
     `tools` is the directory with the Spark installation. `environment` provides PATH or JAVA_HOME,
     and the `AWS_*` variables for S3. `java_options` follow those in `infra/spark`. Without a
     `port`, a free one is used. `state` contains the working directory and the log, by default
-    `tools`.
+    `tools`. `master` is the URL of a cluster; without it, the server computes itself.
     """
 
     def __init__(
@@ -46,10 +46,12 @@ class SparkConnectServer:
         port: int | None = None,
         state: Path | None = None,
         java_options: tuple[str, ...] = (),
+        master: str | None = None,
     ) -> None:
         self._tools = tools
         self._environment = environment
         self._java_options = java_options
+        self._master = master
         self._state = state or tools
         self._process: subprocess.Popen[bytes] | None = None
         self.port = port or free_port()
@@ -108,7 +110,8 @@ class SparkConnectServer:
 
     @property
     def _server(self) -> SparkProcess:
-        return connect_server(self._tools, INFRA, self._state / "run" / "spark-connect", self.port)
+        work = self._state / "run" / "spark-connect"
+        return connect_server(self._tools, INFRA, work, self.port, self._master)
 
     def _inherited_environment(self, work: Path) -> dict[str, str]:
         aws = {k: v for k, v in self._environment.items() if k.startswith("AWS_")}

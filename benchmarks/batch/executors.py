@@ -1,0 +1,110 @@
+"""Statistics and cleaning of one batch on Apache Spark with 1, 2 and 4 executors of one core.
+
+`python -m benchmarks executors [--rows N] [--executors N …]` prints Markdown. The executors are
+processes of their own (`local-cluster`), as on a cluster. With more executors than cores, the CPU
+seconds show what the division costs.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.batch.generate import SEED, write_patients
+from benchmarks.batch.memory import children, cpu_seconds
+from benchmarks.batch.spark_server import SparkConnectServer
+from diabetes_platform.cleaning.session import spark_session
+from diabetes_platform.cleaning.spark_jobs import clean_batch, fit_statistics
+from diabetes_platform.contract.tables import (
+    CLEANED_PATIENTS,
+    RAW_PATIENTS,
+    STATISTICS_PATIENTS,
+)
+from diabetes_platform.lake.delta import Lake
+from diabetes_platform.lake.raw import RawBatch, ingest
+from diabetes_platform.settings import PlatformSettings, inherited_environment
+
+_WORKER_MIB = 1024
+_ROUNDS = 2
+"""The first round compiles the code of the server."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Wall-clock seconds, and the CPU seconds of the server and of its executors."""
+
+    executors: int
+    seconds: float
+    server_cpu: float
+    executors_cpu: float
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="executors", description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--executors", type=int, nargs="+", default=[1, 2, 4])
+    options = parser.parse_args(arguments)
+    home = PlatformSettings().home.absolute()
+    (home / "bench").mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=home / "bench") as folder:
+        directory = Path(folder)
+        source = directory / "patients.csv"
+        write_patients(source, options.rows, SEED)
+        lake = Lake(str(directory / "lake"))
+        batch = ingest(lake, str(source))
+        runs = [measure(home, directory, lake, batch, number) for number in options.executors]
+    print(_report(options.rows, runs))
+
+
+def measure(home: Path, state: Path, lake: Lake, batch: RawBatch, executors: int) -> Run:
+    """Clean the batch on a new server with that many executors, and return the last round."""
+    master = f"local-cluster[{executors},1,{_WORKER_MIB}]"
+    environment = inherited_environment()
+    with SparkConnectServer(home, environment, state=state / master, master=master) as server:
+        for _ in range(_ROUNDS):
+            pid = server.pid or 0
+            pids = children(pid)
+            before = (cpu_seconds([pid]), cpu_seconds(pids))
+            started = time.monotonic()
+            _clean(server.remote, lake, batch)
+            run = Run(
+                executors,
+                time.monotonic() - started,
+                cpu_seconds([pid]) - before[0],
+                cpu_seconds(pids) - before[1],
+            )
+            print(run, file=sys.stderr)
+    return run
+
+
+def _clean(remote: str, lake: Lake, batch: RawBatch) -> None:
+    tables = map(lake.table, (RAW_PATIENTS, STATISTICS_PATIENTS, CLEANED_PATIENTS))
+    raw, statistics, cleaned = tables
+    with spark_session(remote) as session:
+        fit_statistics(session, raw, batch.content_hash, statistics)
+    with spark_session(remote) as session:
+        clean_batch(session, raw, batch.content_hash, statistics, cleaned)
+
+
+def _report(rows: int, runs: list[Run]) -> str:
+    lines = [
+        f"{rows:,} rows, statistics and cleaning, warm",
+        "",
+        "| executors | s | rows/s | times the first | CPU s of the executors | of the server |",
+        "|---|---|---|---|---|---|",
+    ]
+    for run in runs:
+        faster = runs[0].seconds / run.seconds
+        lines.append(
+            f"| {run.executors} | {run.seconds:.1f} | {rows / run.seconds:,.0f} | {faster:.2f} | "
+            f"{run.executors_cpu:.1f} | {run.server_cpu:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
