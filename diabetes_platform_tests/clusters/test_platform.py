@@ -40,7 +40,7 @@ pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(3600)]
 
 logger = logging.getLogger(__name__)
 
-VALUES = ("kafka.replicas=3", "kafka.minInSyncReplicas=2", "dagster.startTimeoutSeconds=180")
+VALUES = ("kafka.replicas=3", "kafka.minInSyncReplicas=2", "dagster.startTimeoutSeconds=120")
 REPLICAS = (*VALUES, "api.replicas=2", "predictor.replicas=2")
 DELETED = (
     "api",
