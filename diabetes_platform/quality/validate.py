@@ -70,7 +70,7 @@ def validate_staging(
 
         write_docs(docs, linked(report), result, s3)
     except Exception as error:  # noqa: BLE001 — the outcomes stand without the page
-        text = first_line(f"{type(error).__name__}: {error}", url.password)
+        text = first_line(f"{docs}: {type(error).__name__}: {error}", url.password)
         LOGGER.error("No Data Docs for the validation %s: %s", run_name, text)  # noqa: TRY400 — no values in logs
         return replace(report, docs_error=text)
     return linked(report)

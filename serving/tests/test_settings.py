@@ -1,6 +1,5 @@
 """Settings from the environment, their defaults, and errors that name the variable."""
 
-
 import pytest
 from pydantic import ValidationError
 
