@@ -4,6 +4,7 @@ import math
 import os
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -32,12 +33,13 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 
 
 def children(pid: int) -> list[int]:
-    """Return the processes that a process has started and that still run."""
-    listing = _PROC / str(pid) / "task" / str(pid) / "children"
-    try:
-        return [int(child) for child in listing.read_text(encoding="ascii").split()]
-    except FileNotFoundError:
-        return []
+    """Return the processes that the threads of a process have started and that still run."""
+    started = []
+    for listing in (_PROC / str(pid) / "task").glob("*/children"):
+        # A thread may end between being listed and being read.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            started += [int(child) for child in listing.read_text(encoding="ascii").split()]
+    return started
 
 
 class Sampler:

@@ -324,6 +324,20 @@ def test_a_run_is_repeated_after_its_pod_was_killed(clinic: Release) -> None:
     assert clinic.run_status(retry) == "SUCCESS"
 
 
+def test_a_run_that_was_killed_for_memory_says_so_and_is_repeated(clinic: Release) -> None:
+    run = clinic.launch("batch")
+    wait_until(lambda: "STEP_START" in clinic.events(run), timeout=180, interval=1)
+    (pod,) = clinic.run_pods(run)
+    # The kernel then ends the run, and not the program that takes the memory.
+    take = "echo 1000 > /proc/1/oom_score_adj; exec python3 -c 'b\"x\" * (4 << 30)'"
+    with pytest.raises(PlatformError):
+        clinic.kubectl("exec", pod["metadata"]["name"], "--", "sh", "-c", take)
+    assert clinic.run_status(run) == "FAILURE"
+    assert "OOMKilled" in clinic.events(run)
+    retry = wait_until(lambda: clinic.retry_of(run), timeout=120, interval=2)
+    assert clinic.run_status(retry) == "SUCCESS"
+
+
 def test_a_run_beyond_the_quota_fails_with_the_reason(clinic: Release) -> None:
     quota = {
         "apiVersion": "v1",
