@@ -157,6 +157,9 @@ def measure(engine: str, path: Path, remote: str, pid: int) -> Run:
 
 
 def _in_a_process(engine: str, path: Path, remote: str = "", pid: int = 0) -> Run:
+    # A spawned process has no main file, and Spark's client then looks for a local Spark, which it
+    # does not use.
+    os.environ.setdefault("SPARK_HOME", "/")
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
         return executor.submit(measure, engine, path, remote, pid).result()
 
