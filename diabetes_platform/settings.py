@@ -101,6 +101,7 @@ class PlatformSettings(BaseSettings):
     warehouse_url: SecretStr | None = None
     reader_url: SecretStr | None = None
     spark_remote: str | None = Field(default=None, validation_alias="SPARK_REMOTE")
+    spark_min_rows: int = Field(default=50_000, ge=0)
     api_url: str | None = None
     dagster_url: str | None = None
     secrets: SecretStr | None = None

@@ -219,6 +219,15 @@ def only_batch_id(cleaned: DeltaPath) -> str:
     return str(rows[0]["batch_id"])
 
 
+def count_rows(raw: DeltaPath, content_hash: str, labels: Labels | None) -> int | None:
+    """Return the number of rows of a batch, None if a writer did not record it.
+
+    Only the Delta logs are read. Raises CleaningError if the batch is not in its tables.
+    """
+    recorded = [require_batch(raw, content_hash), 0 if labels is None else require_labels(labels)]
+    return None if None in recorded else sum(filter(None, recorded))
+
+
 def require_batch(raw: DeltaPath, content_hash: str) -> int | None:
     """Return the number of rows of this content in `raw`, None if its writer did not record it.
 
@@ -274,8 +283,7 @@ def _received(
 
     from diabetes_platform.cleaning.clean import LABELLED
 
-    recorded = [require_batch(raw, content_hash), 0 if labels is None else require_labels(labels)]
-    tune_for_batch(spark, None if None in recorded else sum(filter(None, recorded)))
+    tune_for_batch(spark, count_rows(raw, content_hash, labels))
     rows = (
         spark.read.format("delta")
         .load(raw.for_spark)

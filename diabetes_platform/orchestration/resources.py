@@ -35,16 +35,28 @@ class Warehouse:
 
 @dataclass(frozen=True)
 class Spark:
-    """The Spark engine: a Connect URL of one machine or of a cluster, None for Sail."""
+    """The Spark engine: a Connect URL of one machine or of a cluster, None for Sail.
+
+    Batches with fewer than `min_rows` rows are cleaned by Sail in this process. Both engines give
+    the same rows, and Apache Spark takes longer to plan a small batch than Sail to clean it.
+    """
 
     remote: str | None
+    min_rows: int = 0
+
+    def remote_for(self, rows: int | None) -> str | None:
+        """Return the Connect URL for a batch of `rows`, None for Sail.
+
+        A batch whose number of rows is not recorded (None) may be large: it goes to the server.
+        """
+        return None if rows is not None and rows < self.min_rows else self.remote
 
     @contextmanager
-    def session(self) -> Iterator["SparkSession"]:
-        """Yield a session of dagster-pyspark; a step with unchanged input does not call this.
+    def session(self, rows: int | None) -> Iterator["SparkSession"]:
+        """Yield a session of dagster-pyspark for `rows` rows; None if nobody counted them.
 
-        Raises RuntimeError if this process has an active session: dagster-pyspark would return it,
-        and it would be stopped at the end.
+        A step with unchanged input does not call this. Raises RuntimeError if this process has an
+        active session: dagster-pyspark would return it, and it would be stopped at the end.
         """
         # Imported here: with Spark's client it takes longer than loading the code location.
         from dagster_pyspark import LazyPySparkResource
@@ -52,7 +64,7 @@ class Spark:
 
         if SparkSession.getActiveSession() is not None:
             raise RuntimeError("this process has an active Spark session: stop it first")
-        spark = LazyPySparkResource(spark_config=session_config(self.remote))
+        spark = LazyPySparkResource(spark_config=session_config(self.remote_for(rows)))
         with stopped_at_end(spark.spark_session) as session:
             yield session
 
@@ -75,9 +87,13 @@ def build_resources(load: LoadSettings) -> dict[str, dg.ResourceDefinition]:
         "settings": dg.ResourceDefinition(lambda _: load()),
         "lake": dg.ResourceDefinition(lambda _: _lake(load())),
         "warehouse": dg.ResourceDefinition(lambda _: warehouse_of(load())),
-        "spark": dg.ResourceDefinition(lambda _: Spark(load().spark_remote)),
+        "spark": dg.ResourceDefinition(lambda _: _spark(load())),
         "models": dg.ResourceDefinition(lambda _: _models(load())),
     }
+
+
+def _spark(settings: PlatformSettings) -> Spark:
+    return Spark(settings.spark_remote, settings.spark_min_rows)
 
 
 def _lake(settings: PlatformSettings) -> Lake:

@@ -9,6 +9,7 @@ import dagster as dg
 
 from diabetes_platform.cleaning.spark_jobs import (
     clean_batch,
+    count_rows,
     fit_statistics,
     quarantine_batch,
 )
@@ -61,6 +62,15 @@ def _input_version(asset: str, content_hash: str, settings: PlatformSettings) ->
     return input_version(asset, CODE_VERSION, content_hash, *sorted(settings.missing_texts))
 
 
+def _engine(spark: Spark, rows: int | None) -> str:
+    """Name the engine that cleans a batch of `rows`, and why it is not the server."""
+    if (remote := spark.remote_for(rows)) is not None:
+        return f"Spark Connect at {remote}"
+    if spark.remote is None:
+        return "Sail in this process"
+    return f"Sail in this process: fewer than {spark.min_rows:,} rows (PLATFORM_SPARK_MIN_ROWS)"
+
+
 @dg.asset(
     **asset_options(STATISTICS, {"spark", "deltalake"}, CLEANING_POOL, CODE_VERSION),
     automation_condition=FOLLOW,
@@ -80,13 +90,15 @@ def statistics_patients(
 
     def build() -> dict[str, Any]:
         raw, labels = lake.table(RAW_PATIENTS), batch.labels(lake)
-        with spark.session() as session:
+        rows = count_rows(raw, batch.raw_hash, labels)
+        with spark.session(rows) as session:
             fitted = fit_statistics(
                 session, raw, batch.raw_hash, target, labels, missing_texts=settings.missing_texts
             )
         return {
             "dagster/row_count": len(fitted),
             "batch_id": batch.batch_id,
+            "engine": _engine(spark, rows),
             **{f"median/{field.field}": field.median for field in fitted},
         }
 
@@ -115,7 +127,8 @@ def cleaned_patients(
     def build() -> dict[str, Any]:
         raw, statistics = lake.table(RAW_PATIENTS), lake.table(STATISTICS_PATIENTS)
         labels = batch.labels(lake)
-        with spark.session() as session:
+        rows = count_rows(raw, batch.raw_hash, labels)
+        with spark.session(rows) as session:
             cleaned = clean_batch(
                 session,
                 raw,
@@ -128,6 +141,7 @@ def cleaned_patients(
         return {
             "dagster/row_count": cleaned.rows,
             "batch_id": batch.batch_id,
+            "engine": _engine(spark, rows),
             "accepted": cleaned.accepted,
             "rejected": cleaned.rejected,
             "reasons": cleaned.reasons,
