@@ -60,6 +60,8 @@ Cron = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z*/,?#-]+( [0-9A-Za-
 """The five fields of crontab: minute, hour, day of month, month, day of week."""
 
 
+DocsUrl = Annotated[str, StringConstraints(pattern=r"^(/|s3a?://[^/])")]
+"""An absolute path or an S3 URL."""
 Server = Annotated[str, StringConstraints(pattern=r"^[^\s,:/@]+:\d+$")]
 """`host:port`."""
 Servers = Annotated[str, StringConstraints(pattern=r"^[^\s,:]+:\d+(,[^\s,:]+:\d+)*$")]
@@ -96,7 +98,7 @@ class PlatformSettings(BaseSettings):
     rejected_rows_block: Share = 0.2
     lake_url: str | None = None
     models_url: str | None = None
-    data_docs_url: str | None = None
+    data_docs_url: DocsUrl | None = None
     warehouse_password: SecretStr | None = None
     warehouse_url: SecretStr | None = None
     reader_url: SecretStr | None = None
@@ -145,7 +147,7 @@ class PlatformSettings(BaseSettings):
 
     @property
     def s3(self) -> S3:
-        """The S3 connection for the lake, the models and sources."""
+        """The S3 connection for the lake, the models, the Data Docs and sources."""
         secret = self.s3_secret.get_secret_value() if self.s3_secret else None
         return S3(self.s3_endpoint, self.s3_user, secret, self.s3_region)
 

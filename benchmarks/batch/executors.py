@@ -1,8 +1,8 @@
 """Statistics and cleaning of one batch on Apache Spark with 1, 2 and 4 executors of one core.
 
-`python -m benchmarks executors [--rows N] [--executors N …]` prints Markdown. The executors are
-processes of their own (`local-cluster`), as on a cluster. With more executors than cores, the CPU
-seconds show what the division costs.
+`python -m benchmarks executors [--rows N] [--executors N …]` prints Markdown; one executor is the
+peer of the others. The executors are processes of their own (`local-cluster`), as on a cluster.
+With more executors than cores, the CPU seconds show what the division costs.
 """
 
 import argparse
@@ -25,11 +25,13 @@ from diabetes_platform.contract.tables import (
 )
 from diabetes_platform.lake.delta import Lake
 from diabetes_platform.lake.raw import RawBatch, ingest
+from diabetes_platform.polling import wait_until
 from diabetes_platform.settings import PlatformSettings, inherited_environment
 
 _WORKER_MIB = 1024
-_ROUNDS = 2
-"""The first round compiles the code of the server."""
+_ROUNDS = 3
+"""The first rounds compile the code of the server and of the executors."""
+_START_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def measure(home: Path, state: Path, lake: Lake, batch: RawBatch, executors: int) -> Run:
     """Clean the batch on a new server with that many executors, and return the last round."""
     master = f"local-cluster[{executors},1,{_WORKER_MIB}]"
-    environment = inherited_environment()
-    with SparkConnectServer(home, environment, state=state / master, master=master) as server:
+    directory, environment = state / f"executors-{executors}", inherited_environment()
+    with SparkConnectServer(home, environment, state=directory, master=master) as server:
         for _ in range(_ROUNDS):
             pid = server.pid or 0
-            pids = children(pid)
+            pids = _wait_for_executors(pid, executors)
             before = (cpu_seconds([pid]), cpu_seconds(pids))
             started = time.monotonic()
             _clean(server.remote, lake, batch)
@@ -78,7 +80,15 @@ def measure(home: Path, state: Path, lake: Lake, batch: RawBatch, executors: int
                 cpu_seconds(pids) - before[1],
             )
             print(run, file=sys.stderr)
+            if children(pid) != pids:
+                raise SystemExit("an executor has ended, so its CPU seconds are unknown")
     return run
+
+
+def _wait_for_executors(server: int, executors: int) -> list[int]:
+    """Return the processes of the executors, which the server starts."""
+    wait_until(lambda: len(children(server)) == executors, timeout=_START_SECONDS, interval=0.2)
+    return children(server)
 
 
 def _clean(remote: str, lake: Lake, batch: RawBatch) -> None:
@@ -94,13 +104,13 @@ def _report(rows: int, runs: list[Run]) -> str:
     lines = [
         f"{rows:,} rows, statistics and cleaning, warm",
         "",
-        "| executors | s | rows/s | times the first | CPU s of the executors | of the server |",
+        "| executors | s | rows/s | speed-up | CPU s of the executors | of the server |",
         "|---|---|---|---|---|---|",
     ]
     for run in runs:
-        faster = runs[0].seconds / run.seconds
+        speed_up = runs[0].seconds / run.seconds
         lines.append(
-            f"| {run.executors} | {run.seconds:.1f} | {rows / run.seconds:,.0f} | {faster:.2f} | "
+            f"| {run.executors} | {run.seconds:.1f} | {rows / run.seconds:,.0f} | {speed_up:.2f} | "
             f"{run.executors_cpu:.1f} | {run.server_cpu:.1f} |"
         )
     return "\n".join(lines)

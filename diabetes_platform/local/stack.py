@@ -53,7 +53,7 @@ class Stack:
                 "home": self.home.home / "stack",
                 "lake_url": base.lake_url or "s3://lake",
                 "models_url": base.models_url or "s3://models",
-                "data_docs_url": base.data_docs_url or "s3://docs",
+                "data_docs_url": base.data_docs_url or "s3://data-docs",
                 "spark_remote": base.spark_remote or f"sc://{self.address(Port.SPARK_CONNECT)}",
             }
         )

@@ -102,20 +102,24 @@ def _summary_key(page: str) -> str:
     return page.removesuffix(".html") + ".json"
 
 
+def _page_key(summary: str) -> str:
+    return summary.removesuffix(".json") + ".html"
+
+
 def _retain(store: "ObjectStore") -> list[dict[str, Any]]:
     """Delete all but the newest pages; return the summaries of those, newest first."""
     keys = [item["path"] for batch in obstore.list(store, PAGES) for item in batch]
-    summaries: list[dict[str, Any]] = [
-        json.loads(obstore.get(store, key).bytes().to_bytes())
-        for key in keys
-        if key.endswith(".json")
-    ]
-    newest_first = sorted(summaries, key=lambda summary: summary["validated_at"], reverse=True)
-    for page in (summary["page"] for summary in newest_first[MAX_VALIDATIONS:]):
-        for key in (page, _summary_key(page)):
+    summaries: dict[str, dict[str, Any]] = {}
+    for key in (key for key in keys if key.endswith(".json")):
+        # It was deleted since, or is damaged.
+        with suppress(FileNotFoundError, ValueError):
+            summaries[key] = json.loads(obstore.get(store, key).bytes().to_bytes())
+    newest_first = sorted(summaries, key=lambda key: summaries[key]["validated_at"], reverse=True)
+    for key in newest_first[MAX_VALIDATIONS:]:
+        for expired in (_page_key(key), key):
             with suppress(FileNotFoundError):
-                obstore.delete(store, key)
-    return newest_first[:MAX_VALIDATIONS]
+                obstore.delete(store, expired)
+    return [summaries[key] for key in newest_first[:MAX_VALIDATIONS]]
 
 
 def _file_stem(run_name: str) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import URL, make_url
 
-from diabetes_platform.contract.s3 import DEFAULT_S3, S3
+from diabetes_platform.contract.s3 import DEFAULT_S3, S3, StorageError
 from diabetes_platform.contract.tables import STAGING_PATIENTS
 from diabetes_platform.quality.expectations import EXPECTATIONS, PreviousBatch, bound_kwargs
 from diabetes_platform.quality.previous_batch import count_values
@@ -47,9 +47,8 @@ def validate_staging(
     table: str = STAGING_PATIENTS.name,
     s3: S3 = DEFAULT_S3,
 ) -> ValidationReport:
-    """Validate `table` (schema.name, a table or a view) and write its page to `docs`.
-
-    `docs` is a directory or an S3 URL.
+    """Validate `table` (schema.name, a table or a view) and write its page to `docs`: a
+    directory, or an S3 URL.
 
     `accepted` maps the names of expectations whose failure does not stop the batch to a reason.
 
@@ -70,7 +69,9 @@ def validate_staging(
 
         write_docs(docs, linked(report), result, s3)
     except Exception as error:  # noqa: BLE001 — the outcomes stand without the page
-        text = first_line(f"{docs}: {type(error).__name__}: {error}", url.password)
+        # An error of S3 names its URL.
+        where = "" if isinstance(error, StorageError) else f"{docs}: "
+        text = first_line(f"{where}{type(error).__name__}: {error}", url.password)
         LOGGER.error("No Data Docs for the validation %s: %s", run_name, text)  # noqa: TRY400 — no values in logs
         return replace(report, docs_error=text)
     return linked(report)

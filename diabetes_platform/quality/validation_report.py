@@ -64,8 +64,8 @@ class ExpectationOutcome:
 class ValidationReport:
     """One validation of the staging table: an outcome for every expectation, in their order.
 
-    `docs_link` is its page, relative to the Data Docs directory, with an anchor for each outcome's
-    name. `docs_error` explains why there is no page; it does not change the outcomes.
+    `docs_link` is its page, relative to the index of the Data Docs, with an anchor for the name of
+    each outcome. `docs_error` explains why there is no page; it does not change the outcomes.
     """
 
     run_name: str

@@ -117,6 +117,8 @@ def test_batch_and_stream_work_and_the_data_outlive_the_containers(
 def check_platform(platform: ComposePlatform) -> None:
     platform.up()
     platform.run_batch()
+    docs = httpx.get(f"{platform.url(Port.API)}/data-docs/").raise_for_status()
+    assert 'href="validations/' in docs.text
     predicted = predict(platform.url(Port.API), example_patient())
     first = send_patient(platform.url(Port.API))
     stored = platform.prediction(first)

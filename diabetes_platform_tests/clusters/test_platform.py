@@ -106,6 +106,13 @@ def test_a_batch_runs_as_a_pod_with_spark_executors_as_pods(clinic: Release) -> 
     assert "-exec-" in events
     # The API polls the model store.
     clinic.wait_ready("api")
+    assert_data_docs(clinic, run)
+
+
+def assert_data_docs(release: Release, run: str) -> None:
+    """Require the page of the run's validation, which the pod of the run has written."""
+    page = f"{release.url('api', Port.API)}/data-docs/validations/{run}.html"
+    assert "Great Expectations" in httpx.get(page).raise_for_status().text
 
 
 def test_the_cleaned_rows_equal_those_of_sail(clinic: Release, tmp_path: Path) -> None:
@@ -418,7 +425,9 @@ def test_stores_outside_the_release_are_used(
             f"storage.external={addresses['s3_endpoint']}",
         )
         assert not release.kubectl("get", "statefulsets", "--output=name")
-        assert release.run_status(release.launch("batch")) == "SUCCESS"
+        run = release.launch("batch")
+        assert release.run_status(run) == "SUCCESS"
         release.wait_ready("api")
+        assert_data_docs(release, run)
         assert predict_new_patient(release) == pytest.approx(probability(release))
         release.helm("test", "--timeout=5m")

@@ -71,7 +71,8 @@ PROGRAMS = (
         "kubernetes",
         "etcd",
         "go.etcd.io/etcd/server/v3",
-        "go.etcd.io/etcd/api/v3/version.Version",
+        # Not its `Version`, which has no `v`: etcd would end when it compares it with its members'.
+        "go.etcd.io/etcd/api/v3/version.GitSHA",
     ),
     _program(
         "kubernetes",

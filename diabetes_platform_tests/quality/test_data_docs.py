@@ -13,6 +13,7 @@ from diabetes_platform.quality.validate import validate_staging
 from diabetes_platform.quality.validation_report import ExpectationOutcome, ValidationReport
 from diabetes_platform_tests.quality.reports import START, empty_result, report_of
 from diabetes_platform_tests.quality.staged_batches import BATCH
+from diabetes_platform_tests.storage import Storage
 
 
 def write(docs_dir: Path, report: ValidationReport) -> str:
@@ -88,6 +89,26 @@ def test_keeps_the_newest_pages_only(docs_dir: Path) -> None:
     pages = {path.stem for path in (docs_dir / "validations").glob("*.html")}
     assert pages == {f"run-{hours}" for hours in range(2, MAX_VALIDATIONS + 2)}
     assert len(list((docs_dir / "validations").iterdir())) == 2 * MAX_VALIDATIONS
+
+
+@pytest.mark.integration
+def test_keeps_the_newest_pages_only_on_s3(storage: Storage) -> None:
+    docs, s3 = "s3://data-docs/retention", storage.s3("pipeline")
+    for hours in range(MAX_VALIDATIONS + 2):
+        write_docs(docs, report_of(f"run-{hours}", hours), empty_result(), s3)
+    objects = storage.client("pipeline").list_objects(
+        bucket_name="data-docs", prefix="retention/validations/"
+    )
+    names = {Path(str(item.object_name)).name for item in objects}
+    newest = range(2, MAX_VALIDATIONS + 2)
+    assert names == {f"run-{n}.{ending}" for n in newest for ending in ("html", "json")}
+
+
+def test_a_damaged_summary_does_not_stop_the_next_page(docs_dir: Path) -> None:
+    write(docs_dir, report_of("first"))
+    (docs_dir / "validations" / "first.json").write_text("{", encoding="utf-8")
+    write(docs_dir, report_of("second"))
+    assert "validations/second.html" in (docs_dir / "index.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.integration

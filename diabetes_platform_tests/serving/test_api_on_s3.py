@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import httpx
@@ -54,7 +55,7 @@ def api(home: Path, variables: dict[str, str]) -> Iterator[httpx.Client]:
         "PLATFORM_HOME": str(home),
         "PLATFORM_API_PORT": str(port),
         "PLATFORM_MODELS_URL": "s3://models",
-        "PLATFORM_DATA_DOCS_URL": "s3://docs",
+        "PLATFORM_DATA_DOCS_URL": "s3://data-docs",
         "PLATFORM_MODEL_POLL_SECONDS": "0.1",
     }
     process = spawn(
@@ -125,21 +126,47 @@ def test_serves_the_data_docs_that_a_validation_has_stored(
     storage: Storage, tmp_path: Path
 ) -> None:
     report = report_of("run-on-s3")
-    write_docs("s3://docs", report, empty_result(), storage.s3("pipeline"))
-    with api(tmp_path, storage.environment("api")) as client:
+    write_docs("s3://data-docs/site", report, empty_result(), storage.s3("pipeline"))
+    secret = {"bucket_name": "data-docs", "object_name": "secret.html"}
+    storage.client(ROOT).put_object(**secret, data=BytesIO(b"secret"), length=6)
+    variables = {"PLATFORM_DATA_DOCS_URL": "s3://data-docs/site"}
+    with api(tmp_path, storage.environment("api") | variables) as client:
         index = client.get("/data-docs", follow_redirects=True)
         assert f'href="{report.docs_link}"' in index.text
         page = client.get(f"/data-docs/{report.docs_link}")
-        assert page.headers["content-type"] == "text/html; charset=utf-8"
         assert 'id="no_missing_age"' in page.text
-        for path in ("missing.html", "validations/", "..%2fmodels%2fdiabetes%2fchampion.json"):
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        assert page.headers["content-security-policy"].startswith("default-src 'none'")
+        assert page.headers["x-content-type-options"] == "nosniff"
+        unchanged = {"if-none-match": page.headers["etag"]}
+        assert client.get(f"/data-docs/{report.docs_link}", headers=unchanged).status_code == 304
+        assert client.head(f"/data-docs/{report.docs_link}").status_code == 200
+        others = (
+            "missing.html",
+            "validations/",
+            "..%2fsecret.html",
+            "%2e%2e/secret.html",
+            "x" * 2000,
+        )
+        for path in others:
             assert client.get(f"/data-docs/{path}").status_code == 404, path
 
 
-def test_names_why_the_data_docs_cannot_be_read(storage: Storage, tmp_path: Path) -> None:
-    changes = {"AWS_SECRET_ACCESS_KEY": "T0SECRET"}
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"AWS_SECRET_ACCESS_KEY": "T0SECRET"}, "AWS_SECRET_ACCESS_KEY is not that of user api"),
+        ({"PLATFORM_DATA_DOCS_URL": "s3://nowhere"}, "in bucket nowhere, or it does not exist"),
+    ],
+)
+def test_names_why_the_data_docs_cannot_be_read(
+    storage: Storage, tmp_path: Path, changes: dict[str, str], problem: str
+) -> None:
     with api(tmp_path, storage.environment("api") | changes) as client:
         answer = client.get("/data-docs/")
     assert answer.status_code == 503
-    assert "AWS_SECRET_ACCESS_KEY is not that of user api" in answer.json()["detail"]
-    assert "T0SECRET" not in answer.text
+    assert answer.json()["title"] == "Storage unavailable"
+    assert problem in answer.json()["detail"]
+    log = (tmp_path / "api.log").read_text(encoding="utf-8")
+    assert "Data Docs cannot be read" in log
+    assert "T0SECRET" not in answer.text + log

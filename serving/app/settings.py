@@ -16,7 +16,8 @@ PROJECT_ROOT = Path(__file__).resolve().parents[2]
 class ServingSettings(BaseSettings):
     """The settings of the API; each is `PLATFORM_<NAME>`.
 
-    `home`, `models_url`, `port_offset` and `dagster_url` mean the same as for the platform. Without
+    `home`, `models_url`, `data_docs_url`, `port_offset` and `dagster_url` mean the same as for the
+    platform. Without
     `database_url` the API predicts but stores no patients. Several workers share their metrics in
     `PROMETHEUS_MULTIPROC_DIR`, which `python -m serving.app` sets for them. S3 credentials come
     from the standard `AWS_<NAME>`. Raises pydantic.ValidationError, which names the variable.
@@ -34,7 +35,7 @@ class ServingSettings(BaseSettings):
     home: Path = PROJECT_ROOT / ".platform"
     port_offset: int = Field(default=0, ge=0, le=20000)
     models_url: str | None = None
-    data_docs_url: str | None = None
+    data_docs_url: str | None = Field(default=None, pattern=r"^(/|s3a?://[^/])")
     dagster_url: str | None = None
     api_host: str = "127.0.0.1"
     api_port: int | None = Field(default=None, ge=1, le=65535)
@@ -76,7 +77,7 @@ class ServingSettings(BaseSettings):
 
     @cached_property
     def s3(self) -> S3:
-        """The connection to a model store on S3."""
+        """The connection to the model store and the Data Docs on S3."""
         secret = self.s3_secret.get_secret_value() if self.s3_secret else None
         return S3(self.s3_endpoint, self.s3_user, secret, self.s3_region)
 

@@ -37,7 +37,7 @@ def same_features(
     columns: dict[str, Any] = {name: newest[name].to_pylist() for name in FIELD_NAMES}
     by_spark: dict[str, int] = {}
     if rows:
-        with spark.session(rows) as session:
+        with spark.session(None) as session:
             by_spark = count_skewed_rows(columns, parse_with_spark(session, columns))
     patients = newest.select(FIELD_NAMES).to_pylist()
     by_contract = sum(bool(reasons_to_reject(patient)) for patient in patients)

@@ -312,6 +312,10 @@ def test_the_stream_can_be_left_out() -> None:
         ("image.tag=latest", "/image/tag"),
         ("image.tag=", "/image/tag"),
         ("spread=Never", "/spread"),
+        (
+            "storage.external=https://s3.example,storage.lake=s3://clinic-lake",
+            "storage.dataDocs is s3://data-docs, but the other buckets",
+        ),
     ],
 )
 def test_refuses_a_wrong_value_with_its_key(option: str, message: str) -> None:

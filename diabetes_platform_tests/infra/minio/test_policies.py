@@ -24,6 +24,7 @@ RIGHTS = {
         "lake/statistics/": ALL,
         "lake/stream/": ALL,
         "logs/": ALL,
+        "data-docs/": ALL,
         "models/diabetes/": ADD,
     },
     "spark": {
@@ -33,7 +34,7 @@ RIGHTS = {
         "lake/quarantine/": ALL,
         "lake/statistics/": ALL,
     },
-    "api": {"models/diabetes/": READ},
+    "api": {"models/diabetes/": READ, "data-docs/": READ},
     "predictor": {"models/diabetes/": READ},
     "flink": {"checkpoints/": ALL},
 }

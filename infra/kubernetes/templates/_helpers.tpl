@@ -43,12 +43,15 @@ labels:
 {{- /* Addresses of the services, in the cluster or outside, by the settings' names. */}}
 {{- define "platform.addresses" -}}
 {{- $v := .Values }}
+{{- if and $v.storage.external (ne $v.storage.lake "s3://lake") (eq $v.storage.dataDocs "s3://data-docs") }}
+{{- fail (printf "storage.dataDocs is %s, but the other buckets of %s have names of your own: name its bucket" $v.storage.dataDocs $v.storage.external) }}
+{{- end }}
 PLATFORM_POSTGRES_SERVER: {{ $v.postgres.external | default (printf "%s-postgres:5433" .Release.Name) }}
 PLATFORM_API_URL: {{ $v.urls.api | default (printf "http://%s-api:4001" .Release.Name) }}
 PLATFORM_DAGSTER_URL: {{ $v.urls.dagster | default (printf "http://%s-dagster-webserver:3000" .Release.Name) }}
 PLATFORM_LAKE_URL: {{ $v.storage.lake }}
 PLATFORM_MODELS_URL: {{ $v.storage.models }}
-PLATFORM_DATA_DOCS_URL: {{ $v.storage.docs }}
+PLATFORM_DATA_DOCS_URL: {{ $v.storage.dataDocs }}
 AWS_ENDPOINT_URL: {{ $v.storage.external | default (printf "http://%s-minio:9000" .Release.Name) }}
 AWS_REGION: {{ $v.storage.region }}
 AWS_DEFAULT_REGION: {{ $v.storage.region }}

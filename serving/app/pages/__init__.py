@@ -6,7 +6,7 @@ from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
 from diabetes_platform.contract.s3 import is_s3_url
-from serving.app.pages.data_docs import DataDocs, stored_data_docs
+from serving.app.pages.data_docs import DataDocs, s3_data_docs
 from serving.app.pages.page import HERE, router
 from serving.app.settings import ServingSettings
 
@@ -30,7 +30,7 @@ def install_pages(api: FastAPI, settings: ServingSettings) -> None:
     api.mount(_SWAGGER_FILES, StaticFiles(packages=[("fastapi_offline", "static")]))
     api.mount("/pages", StaticFiles(directory=HERE / "files"))
     if is_s3_url(settings.data_docs):
-        api.include_router(stored_data_docs(settings.data_docs, settings.s3))
+        api.include_router(s3_data_docs(settings.data_docs, settings.s3))
     else:
         data_docs = DataDocs(directory=settings.data_docs, html=True, check_dir=False)
         api.mount("/data-docs", data_docs)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from starlette.testclient import TestClient
 
+from serving.app.pages.data_docs import HEADERS
 from serving.tests.bundles import make_bundle
 
 BUNDLE, _ = make_bundle()
@@ -41,7 +42,9 @@ def test_data_docs_can_be_created_while_the_server_runs(client: TestClient, home
     (docs / "validations").mkdir(parents=True)
     (docs / "index.html").write_text("<h1>Data Docs</h1>")
     (docs / "validations" / "batch.html").write_text("batch")
-    assert client.get("/data-docs/").text == "<h1>Data Docs</h1>"
+    index = client.get("/data-docs/")
+    assert index.text == "<h1>Data Docs</h1>"
+    assert index.headers.items() >= HEADERS.items()
     assert client.get("/data-docs", follow_redirects=True).text == "<h1>Data Docs</h1>"
     assert client.get("/data-docs/validations/batch.html").text == "batch"
     assert client.get("/data-docs/missing.html").status_code == 404
