@@ -2,10 +2,9 @@
 
 import logging
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Response
-from obstore import GetOptions
 from obstore.exceptions import BaseError, NotModifiedError
 from obstore.store import ObjectStore, from_url
 from starlette.exceptions import HTTPException
@@ -15,6 +14,9 @@ from starlette.types import Scope
 
 from diabetes_platform.contract.s3 import S3, storage_error
 from serving.app.problems import API_HEADERS, ProblemError
+
+if TYPE_CHECKING:
+    from obstore import GetOptions
 
 logger = logging.getLogger("serving.data_docs")
 
@@ -77,7 +79,7 @@ class StoredDataDocs:
             raise ProblemError(503, detail, kind="storage-unavailable", retry=True) from error
         return Response(content, 200, {**HEADERS, "etag": meta["e_tag"] or ""}, "text/html")
 
-    async def _get(self, key: str, options: GetOptions) -> tuple[bytes, Any]:
+    async def _get(self, key: str, options: "GetOptions") -> tuple[bytes, Any]:
         if self._store is None:
             self._store = from_url(self._url, **self._s3.for_obstore())
         result = await self._store.get_async(key, options=options)
