@@ -104,12 +104,14 @@ images: ## Build the container images, check them, write their bills of material
 test-compose: ## Run the tests on a Docker engine of their own (root; installs Debian's docker.io)
 	@$(call apt,$(ENGINE_PACKAGES))
 	@$(BOOTSTRAP) test
+	$(BIN)/diabetes install
 	@$(CLUSTERS) engine-tools
 	$(BIN)/python -m pytest -m compose $(ARGS)
 
 test-kubernetes: ## Run the tests on a Kubernetes cluster of their own (root; installs containerd)
 	@$(call apt,$(ENGINE_PACKAGES) $(CLUSTER_PACKAGES))
 	@$(BOOTSTRAP) test
+	$(BIN)/diabetes install
 	@$(CLUSTERS) engine-tools
 	@$(CLUSTERS) cluster-tools
 	$(BIN)/python -m pytest -m kubernetes $(ARGS)
