@@ -9,8 +9,9 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from diabetes_platform.cleaning.session import SMALL_BATCH_ROWS
 from diabetes_platform.clients.alert_channels import AlertChannel, parse_channels
-from diabetes_platform.contract.s3 import S3
+from diabetes_platform.contract.s3 import LOCATION_PATTERN, S3
 from diabetes_platform.contract.validation import MISSING_TEXTS
 from diabetes_platform.errors import PlatformError
 
@@ -60,8 +61,6 @@ Cron = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z*/,?#-]+( [0-9A-Za-
 """The five fields of crontab: minute, hour, day of month, month, day of week."""
 
 
-DocsUrl = Annotated[str, StringConstraints(pattern=r"^(/|s3a?://[^/])")]
-"""An absolute path or an S3 URL."""
 Server = Annotated[str, StringConstraints(pattern=r"^[^\s,:/@]+:\d+$")]
 """`host:port`."""
 Servers = Annotated[str, StringConstraints(pattern=r"^[^\s,:]+:\d+(,[^\s,:]+:\d+)*$")]
@@ -98,12 +97,12 @@ class PlatformSettings(BaseSettings):
     rejected_rows_block: Share = 0.2
     lake_url: str | None = None
     models_url: str | None = None
-    data_docs_url: DocsUrl | None = None
+    data_docs_url: str | None = Field(default=None, pattern=LOCATION_PATTERN)
     warehouse_password: SecretStr | None = None
     warehouse_url: SecretStr | None = None
     reader_url: SecretStr | None = None
     spark_remote: str | None = Field(default=None, validation_alias="SPARK_REMOTE")
-    spark_min_rows: int = Field(default=50_000, ge=0)
+    spark_min_rows: int = Field(default=SMALL_BATCH_ROWS, ge=0)
     api_url: str | None = None
     dagster_url: str | None = None
     secrets: SecretStr | None = None

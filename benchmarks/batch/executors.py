@@ -11,11 +11,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from benchmarks.batch.generate import SEED, write_patients
 from benchmarks.batch.memory import children, cpu_seconds
 from benchmarks.batch.spark_server import SparkConnectServer
+from benchmarks.scratch import scratch_directory
 from diabetes_platform.cleaning.session import spark_session
 from diabetes_platform.cleaning.spark_jobs import clean_batch, fit_statistics
 from diabetes_platform.contract.tables import (
@@ -51,9 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--executors", type=int, nargs="+", default=[1, 2, 4])
     options = parser.parse_args(arguments)
     home = PlatformSettings().home.absolute()
-    (home / "bench").mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=home / "bench") as folder:
-        directory = Path(folder)
+    with scratch_directory(home) as directory:
         source = directory / "patients.csv"
         write_patients(source, options.rows, SEED)
         lake = Lake(str(directory / "lake"))
@@ -87,8 +85,12 @@ def measure(home: Path, state: Path, lake: Lake, batch: RawBatch, executors: int
 
 def _wait_for_executors(server: int, executors: int) -> list[int]:
     """Return the processes of the executors, which the server starts."""
-    wait_until(lambda: len(children(server)) == executors, timeout=_START_SECONDS, interval=0.2)
-    return children(server)
+
+    def started() -> list[int]:
+        pids = children(server)
+        return pids if len(pids) == executors else []
+
+    return wait_until(started, timeout=_START_SECONDS, interval=0.2)
 
 
 def _clean(remote: str, lake: Lake, batch: RawBatch) -> None:

@@ -7,14 +7,13 @@ million rows need 20 GB of disk below `PLATFORM_HOME` and ten to twenty minutes.
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from benchmarks.batch import report
 from benchmarks.batch.databases import new_server
 from benchmarks.batch.generate import SEED, write_patients
 from benchmarks.batch.measure import ENGINES, SPARK, Laboratory, Measurement
 from benchmarks.batch.results import require_equal
+from benchmarks.scratch import scratch_directory
 from diabetes_platform.local.install.plan import install
 from diabetes_platform.local.spark.service import SERVICE as SPARK_SERVICE
 from diabetes_platform.settings import PlatformSettings, inherited_environment
@@ -30,9 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     home = settings.home.absolute()
     if SPARK in options.engines:
         install(SPARK_SERVICE.install_plan(), home, inherited_environment(), print)
-    (home / "bench").mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=home / "bench") as folder:
-        directory = Path(folder)
+    with scratch_directory(home) as directory:
         # Root's server runs as another user, who must get to its data directory.
         directory.chmod(0o711)
         with new_server(directory) as server:

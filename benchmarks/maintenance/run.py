@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +24,7 @@ from deltalake.transaction import AddAction
 
 from benchmarks.batch.memory import cpu_seconds, peak_mib, reset_peaks
 from benchmarks.batch.spark_server import SparkConnectServer
+from benchmarks.scratch import scratch_directory
 from diabetes_platform.cleaning.session import spark_session
 from diabetes_platform.settings import PlatformSettings, inherited_environment
 
@@ -52,9 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     options = parser.parse_args(arguments)
     home = PlatformSettings().home.absolute()
-    (home / "bench").mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=home / "bench") as folder:
-        directory = Path(folder)
+    with scratch_directory(home) as directory:
         create_table(directory / DELTALAKE, options.files, options.rows)
         shutil.copytree(directory / DELTALAKE, directory / SPARK)
         runs = {DELTALAKE: [_in_a_process(DELTALAKE, directory / DELTALAKE)], SPARK: []}

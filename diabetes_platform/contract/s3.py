@@ -13,6 +13,8 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+LOCATION_PATTERN = r"^(/|s3a?://[^/])"
+"""An absolute path or an S3 URL."""
 _RETRIES = 8
 _RETRY_SECONDS = 20
 """Long enough for a server to restart, but too short to hide an outage."""

@@ -11,7 +11,6 @@ from urllib.parse import unquote, urlsplit
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, PreconditionError
-from obstore.store import LocalStore, from_url
 from pydantic import TypeAdapter
 
 from diabetes_platform.contract.bundle import (
@@ -31,12 +30,12 @@ from diabetes_platform.contract.bundle import (
     sha256,
     with_content_version,
 )
-from diabetes_platform.contract.s3 import DEFAULT_S3, S3, is_s3_url
+from diabetes_platform.contract.s3 import DEFAULT_S3, S3
+from diabetes_platform.lake.objects import open_store
 from diabetes_platform.modelling.gate_result import GateResult
 
 if TYPE_CHECKING:
     from obstore import PutMode
-    from obstore.store import ObjectStore
 
 _CANDIDATE_KEY = f"{MODELS_PREFIX}/candidate.json"
 _RELEASES_PREFIX = f"{MODELS_PREFIX}/releases"
@@ -103,11 +102,7 @@ class ModelStore:
     def __init__(self, url: str, s3: S3 = DEFAULT_S3) -> None:
         self._root = _local_root(url)
         self._url, self._s3 = url, s3
-        self._store: ObjectStore = (
-            from_url(url, **(s3.for_obstore() if is_s3_url(url) else {}))
-            if self._root is None
-            else LocalStore(self._root, mkdir=True)
-        )
+        self._store = open_store(url if self._root is None else str(self._root), s3)
 
     def put_version(self, bundle: Bundle, files: Mapping[str, bytes]) -> ChampionPointer:
         """Write a version once and return the pointer that would release it.

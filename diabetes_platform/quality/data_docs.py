@@ -9,16 +9,16 @@ import json
 import re
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import obstore
 from great_expectations.core import ExpectationSuiteValidationResult, RunIdentifier
 from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
 from great_expectations.render.view.view import DefaultJinjaPageView
-from obstore.store import LocalStore, from_url
 
-from diabetes_platform.contract.s3 import DEFAULT_S3, S3, is_s3_url
+from diabetes_platform.contract.s3 import DEFAULT_S3, S3
+from diabetes_platform.lake.objects import open_store
 from diabetes_platform.quality.expectations import EXPECTATIONS
 from diabetes_platform.quality.validation_report import ValidationReport
 
@@ -50,16 +50,13 @@ def write_docs(
     view = DefaultJinjaPageView(custom_views_directory=str(TEMPLATES))
     page = _validation_page(view, report, result)
     with s3.errors(str(docs)):
-        store = (
-            from_url(str(docs), **s3.for_obstore())
-            if is_s3_url(str(docs))
-            else LocalStore(docs, mkdir=True)
-        )
-        _put(store, str(report.docs_link), page)
+        store = open_store(str(docs), s3)
+        key = str(report.docs_link)
+        obstore.put(store, key, page.encode())
         summary = json.dumps(_summary(report), indent=2)
-        _put(store, _summary_key(str(report.docs_link)), summary)
-        runs = _retain(store)
-        _put(store, INDEX, view.env.get_template(INDEX).render(runs=runs))
+        obstore.put(store, _with_suffix(key, ".json"), summary.encode())
+        index = view.env.get_template(INDEX).render(runs=_retain(store))
+        obstore.put(store, INDEX, index.encode())
 
 
 def _validation_page(
@@ -98,12 +95,8 @@ def _summary(report: ValidationReport) -> dict[str, Any]:
     }
 
 
-def _summary_key(page: str) -> str:
-    return page.removesuffix(".html") + ".json"
-
-
-def _page_key(summary: str) -> str:
-    return summary.removesuffix(".json") + ".html"
+def _with_suffix(key: str, suffix: str) -> str:
+    return str(PurePosixPath(key).with_suffix(suffix))
 
 
 def _retain(store: "ObjectStore") -> list[dict[str, Any]]:
@@ -116,7 +109,7 @@ def _retain(store: "ObjectStore") -> list[dict[str, Any]]:
             summaries[key] = json.loads(obstore.get(store, key).bytes().to_bytes())
     newest_first = sorted(summaries, key=lambda key: summaries[key]["validated_at"], reverse=True)
     for key in newest_first[MAX_VALIDATIONS:]:
-        for expired in (_page_key(key), key):
+        for expired in (_with_suffix(key, ".html"), key):
             with suppress(FileNotFoundError):
                 obstore.delete(store, expired)
     return [summaries[key] for key in newest_first[:MAX_VALIDATIONS]]
@@ -128,7 +121,3 @@ def _file_stem(run_name: str) -> str:
     if safe and safe == run_name:
         return safe
     return f"{safe}-{hashlib.sha256(run_name.encode()).hexdigest()[:8]}"
-
-
-def _put(store: "ObjectStore", key: str, text: str) -> None:
-    obstore.put(store, key, text.encode())

@@ -1,5 +1,6 @@
 """A client of a platform in containers: watches runs, sends patients, reads their answers."""
 
+import json
 from typing import Any
 
 import httpx
@@ -37,10 +38,15 @@ def send_patient(api: str) -> int:
     return patient
 
 
+def read_page(api: str, path: str) -> str:
+    """Return the text at a path of the API."""
+    answer = httpx.get(f"{api}{path}", timeout=30, trust_env=False)
+    return answer.raise_for_status().text
+
+
 def stored_patient(api: str, patient: int) -> dict[str, Any]:
     """Return a patient with its measurements and its prediction, None if there is none yet."""
-    answer = httpx.get(f"{api}/patients/{patient}", timeout=30, trust_env=False)
-    content: dict[str, Any] = answer.raise_for_status().json()
+    content: dict[str, Any] = json.loads(read_page(api, f"/patients/{patient}"))
     return content
 
 

@@ -23,6 +23,7 @@ from diabetes_platform_tests.clusters.engine import own_engine
 from diabetes_platform_tests.clusters.images import build_images
 from diabetes_platform_tests.clusters.remote import (
     final_state,
+    read_page,
     send_patient,
     stored_patient,
     wait_for_prediction,
@@ -117,8 +118,7 @@ def test_batch_and_stream_work_and_the_data_outlive_the_containers(
 def check_platform(platform: ComposePlatform) -> None:
     platform.up()
     platform.run_batch()
-    docs = httpx.get(f"{platform.url(Port.API)}/data-docs/").raise_for_status()
-    assert 'href="validations/' in docs.text
+    assert 'href="validations/' in read_page(platform.url(Port.API), "/data-docs/")
     predicted = predict(platform.url(Port.API), example_patient())
     first = send_patient(platform.url(Port.API))
     stored = platform.prediction(first)

@@ -32,7 +32,12 @@ from diabetes_platform_tests.clusters.cluster import own_cluster
 from diabetes_platform_tests.clusters.engine import own_engine
 from diabetes_platform_tests.clusters.images import IMAGES, build_images
 from diabetes_platform_tests.clusters.release import Release, own_release
-from diabetes_platform_tests.clusters.remote import run_state, send_patient, wait_for_prediction
+from diabetes_platform_tests.clusters.remote import (
+    read_page,
+    run_state,
+    send_patient,
+    wait_for_prediction,
+)
 from diabetes_platform_tests.clusters.tools import node_directory
 from diabetes_platform_tests.ledger import CREATE, Balance, Writer, assert_scored, final_balance
 
@@ -111,8 +116,8 @@ def test_a_batch_runs_as_a_pod_with_spark_executors_as_pods(clinic: Release) -> 
 
 def assert_data_docs(release: Release, run: str) -> None:
     """Require the page of the run's validation, which the pod of the run has written."""
-    page = f"{release.url('api', Port.API)}/data-docs/validations/{run}.html"
-    assert "Great Expectations" in httpx.get(page).raise_for_status().text
+    page = read_page(release.url("api", Port.API), f"/data-docs/validations/{run}.html")
+    assert "Great Expectations" in page
 
 
 def test_the_cleaned_rows_equal_those_of_sail(clinic: Release, tmp_path: Path) -> None:
@@ -288,9 +293,21 @@ def test_a_failed_upgrade_changes_no_pod_and_is_rolled_back(
     predict_new_patient(clinic)
 
 
+def start_batch(release: Release) -> str:
+    """Launch a batch, wait for its first step, and return its id."""
+    run = release.launch("batch")
+    wait_until(lambda: "STEP_START" in release.events(run), timeout=180, interval=1)
+    return run
+
+
+def assert_repeated(release: Release, run: str) -> None:
+    """Require that a failed run is repeated once, with success."""
+    retry = wait_until(lambda: release.retry_of(run), timeout=120, interval=2)
+    assert release.run_status(retry) == "SUCCESS"
+
+
 def test_a_cancelled_run_leaves_no_pod(clinic: Release) -> None:
-    run = clinic.launch("batch")
-    wait_until(lambda: "STEP_START" in clinic.events(run), timeout=180, interval=1)
+    run = start_batch(clinic)
     clinic.dagster.terminate(run)
     assert clinic.run_status(run) == "CANCELED"
     wait_until(lambda: not clinic.run_pods(run), timeout=60, interval=1)
@@ -322,18 +339,15 @@ def waiting(release: Release, component: str) -> set[str]:
 
 
 def test_a_run_is_repeated_after_its_pod_was_killed(clinic: Release) -> None:
-    run = clinic.launch("batch")
-    wait_until(lambda: "STEP_START" in clinic.events(run), timeout=180, interval=1)
+    run = start_batch(clinic)
     (pod,) = clinic.run_pods(run)
     clinic.kubectl("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force")
     assert clinic.run_status(run) == "FAILURE"
-    retry = wait_until(lambda: clinic.retry_of(run), timeout=120, interval=2)
-    assert clinic.run_status(retry) == "SUCCESS"
+    assert_repeated(clinic, run)
 
 
 def test_a_run_that_was_killed_for_memory_says_so_and_is_repeated(clinic: Release) -> None:
-    run = clinic.launch("batch")
-    wait_until(lambda: "STEP_START" in clinic.events(run), timeout=180, interval=1)
+    run = start_batch(clinic)
     (pod,) = clinic.run_pods(run)
     # The kernel ends the largest process: the run, because each of these takes less memory.
     take = """for number in $(seq 12); do
@@ -343,8 +357,7 @@ def test_a_run_that_was_killed_for_memory_says_so_and_is_repeated(clinic: Releas
         clinic.kubectl("exec", pod["metadata"]["name"], "--", "sh", "-c", take)
     assert clinic.run_status(run) == "FAILURE"
     assert "OOMKilled" in clinic.events(run)
-    retry = wait_until(lambda: clinic.retry_of(run), timeout=120, interval=2)
-    assert clinic.run_status(retry) == "SUCCESS"
+    assert_repeated(clinic, run)
 
 
 def test_a_run_beyond_the_quota_fails_with_the_reason(clinic: Release) -> None:
@@ -361,8 +374,7 @@ def test_a_run_beyond_the_quota_fails_with_the_reason(clinic: Release) -> None:
         assert "exceeded quota: few" in clinic.events(run)
     finally:
         clinic.kubectl("delete", "resourcequota", "few")
-    retry = wait_until(lambda: clinic.retry_of(run), timeout=120, interval=2)
-    assert clinic.run_status(retry) == "SUCCESS"
+    assert_repeated(clinic, run)
 
 
 def test_runs_wait_while_the_api_server_is_away(clinic: Release) -> None:

@@ -8,7 +8,7 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from diabetes_platform.contract.s3 import S3
+from diabetes_platform.contract.s3 import LOCATION_PATTERN, S3
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,7 +35,7 @@ class ServingSettings(BaseSettings):
     home: Path = PROJECT_ROOT / ".platform"
     port_offset: int = Field(default=0, ge=0, le=20000)
     models_url: str | None = None
-    data_docs_url: str | None = Field(default=None, pattern=r"^(/|s3a?://[^/])")
+    data_docs_url: str | None = Field(default=None, pattern=LOCATION_PATTERN)
     dagster_url: str | None = None
     api_host: str = "127.0.0.1"
     api_port: int | None = Field(default=None, ge=1, le=65535)
